@@ -1,0 +1,1 @@
+"""Compression methods, recovery and training callbacks. Only configuration names them: nothing imports this package."""

@@ -1,0 +1,91 @@
+"""What every compression method promises: three verbs, when they are called, and that they act."""
+
+import hashlib
+from abc import ABC
+from typing import Any, final
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import nn
+
+from clinlm.modules.base import Module
+
+# numpy has no bfloat16, so tensors are hashed as integers of the same width.
+_BYTES = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+class Compression(Callback, ABC):
+    """A method. A subclass is final and overrides at least one of three verbs; the hooks that call them are not to be touched.
+
+    - `prepare`: before optimisers exist, the only place where shapes may change. One-shot pruning ends here.
+    - `step`: after every training batch, for what happens gradually.
+    - `finalize`: after training and the merging of adapters, also when nothing trained; never after a crash.
+
+    A method that leaves every tensor as it was raises: compression in name only is an error.
+    """
+
+    @final
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Lightning's hook. A resumed fit prepares again from the start artifact, and its checkpoint is loaded afterwards."""
+        if stage == "fit":
+            module = as_module(pl_module)
+            before = fingerprint(module.network)
+            self.prepare(module)
+            self._acted = fingerprint(module.network) != before
+
+    @final
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Lightning's hook."""
+        self.step(as_module(pl_module), trainer.global_step / max(1, int(trainer.estimated_stepping_batches)))
+
+    @final
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Lightning's hook. The strategy has moved the module to the CPU by now."""
+        if stage == "fit":
+            module = as_module(pl_module)
+            before = fingerprint(module.network)
+            self.finalize(module)
+            if not self._acted and fingerprint(module.network) == before:
+                raise RuntimeError(
+                    f"a compression method changes the network; {type(self).__name__} left every tensor as it was"
+                    f"{self.why_idle()}; change its settings or take the stage out"
+                )
+
+    def prepare(self, module: Module) -> None:
+        """Change the network before training. Structural changes go through `module.model.apply(Edit(...))`."""
+
+    def step(self, module: Module, progress: float) -> None:
+        """Change the network during training; `progress` is the share of steps done, in [0, 1]."""
+
+    def finalize(self, module: Module) -> None:
+        """Change the network after training."""
+
+    def report(self) -> list[dict[str, Any]]:
+        """Return what was done, one row a place (layer), as JSON."""
+        return []
+
+    def why_idle(self) -> str:
+        """Return, for the error message, why nothing may have changed; begins with a comma or is empty."""
+        return ""
+
+
+def as_module(module: LightningModule) -> Module:
+    """Return `module` as one of ours.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(module, Module):
+        raise TypeError(f"methods work on a clinlm Module; got {type(module).__name__}")
+    return module
+
+
+def fingerprint(network: nn.Module) -> str:
+    """Return a digest of the names, shapes and values of all tensors."""
+    total = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        total.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        total.update(tensor.detach().cpu().contiguous().flatten().view(dtype=_BYTES[tensor.element_size()]).numpy().data)
+    return total.hexdigest()

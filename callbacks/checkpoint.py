@@ -1,0 +1,24 @@
+"""What a killed stage goes on from."""
+
+import os
+from pathlib import Path
+from typing import final
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
+
+
+@final
+class Checkpoint(LightningCheckpoint):
+    """Write `last.ckpt` into the stage's folder after every epoch, whole or not at all.
+
+    Lightning's own ModelCheckpoint moves its file from the system's temporary folder; across file systems that is a copy, and
+    a kill in the middle of it leaves half a checkpoint under the final name.
+    """
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Lightning's hook; a `Checkpoint` is always called last, when every other callback knows of this epoch."""
+        draft = Path(trainer.default_root_dir) / ".last.ckpt.draft"
+        trainer.save_checkpoint(draft)
+        if trainer.is_global_zero:
+            os.replace(draft, draft.with_name("last.ckpt"))

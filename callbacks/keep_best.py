@@ -1,0 +1,58 @@
+"""Train to the last epoch or to early stopping, then go back to the best one."""
+
+from typing import Any, Literal, final
+
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+
+@final
+class KeepBest(Callback):
+    """Remember the weights of the best validation epoch, and put them back when training ends.
+
+    Its state travels in `last.ckpt`, so that a resumed run knows the best epoch of the run it goes on from.
+
+    Args:
+        monitor: name of a logged validation metric.
+        mode: whether more (`max`) or less (`min`) of it is better.
+    """
+
+    def __init__(self, monitor: str = "val/macro_f1", mode: Literal["max", "min"] = "max") -> None:
+        self.monitor, self.mode = monitor, mode
+        self.epoch, self.value = -1, float("nan")
+        self.weights: dict[str, Tensor] = {}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Lightning's hook."""
+        if trainer.sanity_checking or self.monitor not in trainer.callback_metrics:
+            return
+        value = float(trainer.callback_metrics[self.monitor])
+        better = value > self.value if self.mode == "max" else value < self.value
+        if self.epoch < 0 or better:
+            self.epoch, self.value = trainer.current_epoch, value
+            self.weights = {name: t.detach().cpu().clone() for name, t in pl_module.state_dict().items()}
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Lightning's hook.
+
+        Raises:
+            ValueError: epochs were validated, and none of them logged the metric.
+        """
+        if not self.weights:
+            known = sorted(name for name in trainer.callback_metrics if name.startswith("val/"))
+            raise ValueError(f"monitor names a validation metric; {self.monitor!r} was never logged; there are {known}")
+        pl_module.load_state_dict(self.weights)
+        self.weights = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Lightning's hook."""
+        return {"epoch": self.epoch, "value": self.value, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Lightning's hook."""
+        self.epoch, self.value = state_dict["epoch"], state_dict["value"]
+        self.weights = dict(state_dict["weights"])
+
+    def report(self) -> list[dict[str, Any]]:
+        """Return which epoch was kept, counted from 0."""
+        return [{"epoch": self.epoch, "monitor": self.monitor, "value": self.value}]

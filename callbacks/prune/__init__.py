@@ -1,0 +1,1 @@
+"""Methods that remove weights: one final class per file."""

@@ -1,0 +1,82 @@
+"""What pruning of FFN units shares: rank the hidden units of every feed-forward block, keep the best, slice the rest away."""
+
+from abc import abstractmethod
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from callbacks.base import Compression
+from clinlm import anatomy
+from clinlm.model import Edit
+from clinlm.modules.base import Module
+
+
+class FfnPruning(Compression):
+    """One-shot structured pruning of feed-forward blocks. Subclasses are final and say only what a unit is worth.
+
+    Args:
+        ratio: share of the units removed in every layer that is not skipped, in (0, 1); at least one unit stays.
+        skip_std: a layer whose scores have a smaller standard deviation (of the population) is left whole; 0 skips none.
+    """
+
+    def __init__(self, ratio: float, skip_std: float) -> None:
+        if not 0 < ratio < 1:
+            raise ValueError(f"prune.ratio is a share in (0, 1); got {ratio}; take the stage out (~stages.NAME) to prune nothing")
+        if skip_std < 0:
+            raise ValueError(f"prune.skip_std is a standard deviation, at least 0; got {skip_std}")
+        self.ratio, self.skip_std = ratio, skip_std
+        self._rows: list[dict[str, Any]] = []
+
+    @abstractmethod
+    def scores(self, module: Module) -> list[Float[Tensor, " units"]]:
+        """Return what every unit is worth, one vector a layer; larger is better."""
+
+    @final
+    def prepare(self, module: Module) -> None:
+        """See `Compression.prepare`."""
+        units = {}
+        self._rows = []
+        for number, scores in enumerate(self.scores(module)):
+            spread = float(scores.double().std(unbiased=False))
+            skipped = spread < self.skip_std
+            if not skipped:
+                units[str(number)] = best(scores, self.ratio)
+            self._rows.append(
+                {
+                    "layer": number,
+                    "width_before": len(scores),
+                    "width_after": len(scores) if skipped else len(units[str(number)]),
+                    "score_mean": float(scores.double().mean()),
+                    "score_std": spread,
+                    "skipped": skipped,
+                }
+            )
+        if units:
+            module.model.apply(Edit("clinlm.edits.keep_ffn_units", {"units": units}))
+
+    @final
+    def finalize(self, module: Module) -> None:
+        """Check that the widths are still what was promised."""
+        widths = [layer.up.out_features for layer in anatomy.layers(module.network.body)]
+        promised = [row["width_after"] for row in self._rows]
+        if widths != promised:
+            raise RuntimeError(f"pruning promised the FFN widths {promised}; after training they are {widths}")
+
+    @final
+    def report(self) -> list[dict[str, Any]]:
+        """Return every layer: width before and after, mean and standard deviation of its scores, skipped or not."""
+        return self._rows
+
+    def why_idle(self) -> str:
+        """See `Compression.why_idle`."""
+        spreads = ", ".join(f"{row['score_std']:.2g}" for row in self._rows)
+        return f" (skip_std={self.skip_std:g}; standard deviations of the layers: {spreads})"
+
+
+def best(scores: Float[Tensor, " units"], ratio: float) -> list[int]:
+    """Return the units that stay, ascending: all but `ratio` of them, at least one, ties to the first."""
+    keep = max(1, len(scores) - round(ratio * len(scores)))
+    order = torch.argsort(scores, descending=True, stable=True)
+    return sorted(order[:keep].tolist())

@@ -1,0 +1,30 @@
+"""FFN units by the L1 norm of their weights: a control."""
+
+from typing import final
+
+from jaxtyping import Float
+from torch import Tensor
+
+from callbacks.prune.ffn import FfnPruning
+from clinlm import anatomy
+from clinlm.modules.base import Module
+
+
+@final
+class Magnitude(FfnPruning):
+    """Remove the FFN units whose input weights have the smallest L1 norm.
+
+    Source    Li et al. 2017, "Pruning filters for efficient convnets", arXiv:1608.08710, section 3.1, on FFN units.
+    Changes   FFN widths, layer by layer.
+    Cost      none.
+
+    Args:
+        ratio, skip_std: see `FfnPruning`.
+    """
+
+    def __init__(self, ratio: float = 0.05, skip_std: float = 0.0) -> None:
+        super().__init__(ratio, skip_std)
+
+    def scores(self, module: Module) -> list[Float[Tensor, " units"]]:
+        """See `FfnPruning.scores`."""
+        return [layer.up.weight.detach().abs().sum(1) for layer in anatomy.layers(module.network.body)]

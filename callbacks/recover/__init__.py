@@ -1,0 +1,1 @@
+"""Ways to regain quality after compression: one final class per file."""

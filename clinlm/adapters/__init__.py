@@ -1,0 +1,1 @@
+"""What learns: full, lora. One final class per file."""

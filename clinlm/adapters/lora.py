@@ -1,0 +1,51 @@
+"""Low-rank updates of chosen linear layers learn, and the head."""
+
+from collections.abc import Sequence
+from typing import final
+
+from peft import LoraConfig, PeftModel, get_peft_model
+
+from clinlm.adapters.base import Adapter
+from clinlm.model import Network
+
+
+@final
+class Lora(Adapter):
+    """Low-rank adaptation of the encoder; pooling and head learn in full.
+
+    Source: Hu et al. 2021, "LoRA", arXiv:2106.09685; computed by peft.
+
+    Args:
+        r: rank of the update, at least 1.
+        alpha: the update is scaled by alpha / r.
+        dropout: before the update, in [0, 1).
+        targets: endings of the names of the linear layers that get one (S1: the attention projections).
+
+    Raises:
+        ValueError: (on attaching) no layer of the encoder has one of these names.
+    """
+
+    def __init__(
+        self, r: int = 32, alpha: float = 64, dropout: float = 0.05, targets: Sequence[str] = ("query", "key", "value")
+    ) -> None:
+        if r < 1:
+            raise ValueError(f"adapter.r is a rank, at least 1; got {r}")
+        self.r, self.alpha, self.dropout, self.targets = r, alpha, dropout, list(targets)
+
+    def attach(self, network: Network) -> None:
+        """See `Adapter.attach`: the update begins at zero."""
+        names = [name for name, _ in network.body.named_modules()]
+        if not any(name == t or name.endswith(f".{t}") for name in names for t in self.targets):
+            raise ValueError(
+                f"adapter.targets names linear layers of the encoder; none ends in {self.targets}; "
+                f"{type(network.body).__name__} has for example {[n for n in names if n][-3:]}"
+            )
+        config = LoraConfig(r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=self.targets)
+        network.body = get_peft_model(network.body, config)  # type: ignore[arg-type]
+
+    def merge(self, network: Network) -> None:
+        """See `Adapter.merge`: the update is added to the weights it was an update of."""
+        if not isinstance(network.body, PeftModel):
+            raise RuntimeError("merging LoRA needs a network that it was attached to")
+        network.body = network.body.merge_and_unload()
+        network.requires_grad_(True)

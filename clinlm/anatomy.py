@@ -1,0 +1,104 @@
+"""Where a transformer encoder keeps its parts, by role. The only file that knows architectures by their attribute names."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The parts of one encoder layer. Widths are read from the tensors, never from the configuration: pruning changes them.
+
+    Attributes:
+        query, key, value: Linear, hidden -> heads x head_size.
+        attention_output: Linear, heads x head_size -> hidden.
+        attention_norm: LayerNorm over hidden, after attention.
+        up: Linear, hidden -> FFN units. Row i of its weight is the input of unit i.
+        down: Linear, FFN units -> hidden. Column i of its weight is the output of unit i.
+        output_norm: LayerNorm over hidden, after the FFN.
+    """
+
+    query: nn.Linear
+    key: nn.Linear
+    value: nn.Linear
+    attention_output: nn.Linear
+    attention_norm: nn.LayerNorm
+    up: nn.Linear
+    down: nn.Linear
+    output_norm: nn.LayerNorm
+
+
+# Dotted names inside one layer, in the order of the fields of `Layer`. BERT's names also serve RoBERTa, ELECTRA and their
+# clinical descendants (BioLinkBERT, Bio_ClinicalBERT, CORe); DistilBERT is the one common encoder that renamed everything.
+_NAMES = (
+    (
+        "attention.self.query",
+        "attention.self.key",
+        "attention.self.value",
+        "attention.output.dense",
+        "attention.output.LayerNorm",
+        "intermediate.dense",
+        "output.dense",
+        "output.LayerNorm",
+    ),
+    (
+        "attention.q_lin",
+        "attention.k_lin",
+        "attention.v_lin",
+        "attention.out_lin",
+        "sa_layer_norm",
+        "ffn.lin1",
+        "ffn.lin2",
+        "output_layer_norm",
+    ),
+)
+_STACKS = ("encoder.layer", "transformer.layer")
+
+
+def stack(body: nn.Module) -> tuple[str, nn.ModuleList]:
+    """Return the dotted name and the list of encoder layers of `body`.
+
+    Raises:
+        ValueError: the architecture is not BERT-like or DistilBERT.
+    """
+    modules = dict(body.named_modules())
+    for name in _STACKS:
+        if isinstance(modules.get(name), nn.ModuleList):
+            return name, cast(nn.ModuleList, modules[name])
+    raise ValueError(
+        f"structural edits need an encoder that keeps its layers under one of {_STACKS}; {type(body).__name__} does not; "
+        "use a BERT-like or DistilBERT model, or a method that does not change shapes"
+    )
+
+
+def layers(body: nn.Module) -> list[Layer]:
+    """Return the parts of every encoder layer of `body`, first layer first.
+
+    Raises:
+        ValueError: the architecture is not BERT-like or DistilBERT.
+    """
+    return [_parts(layer) for layer in stack(body)[1]]
+
+
+def embedding_parts(body: nn.Module) -> tuple[list[nn.Embedding], nn.LayerNorm]:
+    """Return the embedding tables (word, position, segment: those there are) and the norm after them."""
+    embeddings = cast(nn.Module, body.embeddings)
+    tables = [module for module in embeddings.children() if isinstance(module, nn.Embedding)]
+    return tables, cast(nn.LayerNorm, embeddings.LayerNorm)
+
+
+def layer_attribute(config: Any) -> str:
+    """Return the name under which a transformers configuration counts its layers."""
+    return "n_layers" if hasattr(config, "n_layers") else "num_hidden_layers"
+
+
+def _parts(layer: nn.Module) -> Layer:
+    modules = dict(layer.named_modules())
+    for names in _NAMES:
+        if all(name in modules for name in names):
+            return Layer(*(modules[name] for name in names))  # type: ignore[arg-type]
+    raise ValueError(
+        f"structural edits know the layers of BERT-like and DistilBERT models; {type(layer).__name__} is neither; "
+        "add its attribute names to clinlm/anatomy.py"
+    )

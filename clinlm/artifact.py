@@ -1,0 +1,123 @@
+"""What travels between stages: a folder with spec, edits, weights, tokenizer, predictions and report, declared whole at last."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from safetensors import safe_open
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
+
+from clinlm import store
+from clinlm.model import Edit, Model, ModelSpec, rebuild
+
+WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer"
+NOT_DEPLOYED = ("predictions.safetensors", "report.json", store.RECORD, "last.ckpt", "logits", "logs")
+"""What lies in the folder but is not needed to run the model, and so does not count as its size."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished stage on disk.
+
+    Attributes:
+        folder: holds `spec.json`, `edits.json`, `model.safetensors`, `tokenizer/`, `predictions.safetensors`, `report.json`, and
+            `record.json`, which was written last.
+    """
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if not store.sealed(self.folder):
+            raise FileNotFoundError(
+                f"an artifact is a folder with a {store.RECORD}; {self.folder} has none: it is unfinished or no artifact; "
+                "run its pipeline again"
+            )
+
+    @property
+    def key(self) -> str:
+        """The hash of all that the artifact depends on."""
+        return str(self.record["key"])
+
+    @property
+    def stage(self) -> str:
+        """The name of the stage that made it."""
+        return str(self.record["stage"])
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """`record.json`: key, stage, parents, settings and the sha256 of every file."""
+        return _read(self.folder / store.RECORD)
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """`report.json`: what the stage cost and what its methods did."""
+        return _read(self.folder / "report.json")
+
+    def load(self) -> Model:
+        """Return the model, ready to answer."""
+        return load(self.folder)
+
+    def predictions(self, split: str) -> Float[np.ndarray, "documents outputs"]:
+        """Return the logits of the documents of `validation` or `test`, in the order of `Examples.members`."""
+        with safe_open(self.folder / "predictions.safetensors", "numpy") as file:
+            logits: Float[np.ndarray, "documents outputs"] = file.get_tensor(split)
+        return logits
+
+
+def save(model: Model, folder: Path) -> None:
+    """Write spec, edits, weights and tokenizer into `folder`. Declares nothing whole: see `store.seal`."""
+    store.write_json(folder / "spec.json", model.spec.to_json())
+    store.write_json(folder / "edits.json", [{"function": e.function, "arguments": dict(e.arguments)} for e in model.edits])
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
+    save_file(state, folder / WEIGHTS)
+    model.tokenizer.save_pretrained(folder / TOKENIZER)
+
+
+def load(folder: Path) -> Model:
+    """Return the model that `save` wrote: skeleton, edits replayed, weights loaded. Nothing is unpickled.
+
+    Raises:
+        RuntimeError: the weights do not fit the skeleton.
+    """
+    spec = read_spec(folder)
+    edits = [Edit(**edit) for edit in json.loads((folder / "edits.json").read_text(encoding="utf-8"))]
+    network = rebuild(spec, edits)
+    network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
+    return Model(spec, network.eval(), AutoTokenizer.from_pretrained(folder / TOKENIZER), edits)
+
+
+def read_spec(folder: Path) -> ModelSpec:
+    """Return the network before its edits."""
+    return ModelSpec(**_read(folder / "spec.json"))
+
+
+def save_predictions(folder: Path, logits: Mapping[str, Float[np.ndarray, "documents outputs"]]) -> None:
+    """Write the logits of every split named."""
+    save_arrays({split: np.ascontiguousarray(values) for split, values in logits.items()}, folder / "predictions.safetensors")
+
+
+def save_logits(path: Path, index: Int[np.ndarray, " documents"], logits: Float[np.ndarray, "documents outputs"]) -> None:
+    """Write teacher logits, whole or not at all."""
+    path.parent.mkdir(exist_ok=True)
+    draft = path.with_suffix(".draft")
+    save_arrays({"index": np.ascontiguousarray(index), "logits": np.ascontiguousarray(logits)}, draft)
+    draft.replace(path)
+
+
+def load_logits(path: Path) -> tuple[Int[np.ndarray, " documents"], Float[np.ndarray, "documents outputs"]]:
+    """Return document numbers and teacher logits."""
+    with safe_open(path, "numpy") as file:
+        return file.get_tensor("index"), file.get_tensor("logits")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content

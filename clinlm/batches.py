@@ -1,0 +1,151 @@
+"""Tokenised notes in memory, and batches of notes of similar length."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.data import Sampler
+
+Batch = dict[str, Tensor]
+"""`input_ids`, `attention_mask` (rows, tokens); `document` (rows,): which document of the batch a row belongs to, ascending;
+`index` (documents,): its number in the task; `targets`; and `teacher_logits` (documents, outputs) where a teacher is at hand."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Every row of tokens of a task, end to end in one array: a list of lists would cost ten times the memory.
+
+    Attributes:
+        tokens: all rows, special tokens included.
+        row_start: where each row begins in `tokens`, and its end as the last entry.
+        document_start: where the rows of each document begin, and their end as the last entry.
+        pad: id of the padding token.
+    """
+
+    tokens: Int[np.ndarray, " tokens"]
+    row_start: Int[np.ndarray, " rows_and_end"]
+    document_start: Int[np.ndarray, " documents_and_end"]
+    pad: int
+
+    @classmethod
+    def of(cls, documents: Sequence[Sequence[Sequence[int]]], pad: int) -> Self:
+        """From documents, each a list of rows, each a list of token ids."""
+        rows = [row for document in documents for row in document]
+        return cls(
+            np.fromiter((token for row in rows for token in row), dtype=np.int32),
+            np.cumsum([0, *map(len, rows)], dtype=np.int64),
+            np.cumsum([0, *map(len, documents)], dtype=np.int64),
+            pad,
+        )
+
+    def lengths(self) -> Int[np.ndarray, " documents"]:
+        """Return the tokens of each document, over all its rows."""
+        edges = self.row_start[self.document_start]
+        return edges[1:] - edges[:-1]
+
+    def rows(self, document: int) -> list[Int[np.ndarray, " tokens"]]:
+        """Return the rows of one document."""
+        first, end = self.document_start[document], self.document_start[document + 1]
+        return [self.tokens[self.row_start[row] : self.row_start[row + 1]] for row in range(first, end)]
+
+    def collate(self, documents: Sequence[int]) -> Batch:
+        """Return the rows of `documents`, padded to the longest of them."""
+        rows = [(place, row) for place, number in enumerate(documents) for row in self.rows(number)]
+        longest = max(len(row) for _, row in rows)
+        input_ids = torch.full((len(rows), longest), self.pad, dtype=torch.long)
+        attention_mask = torch.zeros_like(input_ids)
+        for line, (_, row) in enumerate(rows):
+            input_ids[line, : len(row)] = torch.from_numpy(row.astype(np.int64))
+            attention_mask[line, : len(row)] = 1
+        return {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "document": torch.tensor([place for place, _ in rows]),
+            "index": torch.tensor(list(documents)),
+        }
+
+
+class LengthBatches(Sampler[list[int]]):
+    """Batches of documents of similar length, in a new order every epoch.
+
+    Documents are shuffled, cut into pools of `pool` batches, sorted by length within a pool, and the batches shuffled: little
+    padding, and still nearly random batches. The order depends on (seed, epoch) alone, so that a resumed run sees the same one.
+
+    Args:
+        documents: numbers of the documents.
+        lengths: tokens of each of them.
+        size: documents a batch.
+        seed: of the order; None for one fixed pass, shortest documents first (evaluation).
+        pool: batches sorted together.
+    """
+
+    def __init__(
+        self,
+        documents: Int[np.ndarray, " documents"],
+        lengths: Int[np.ndarray, " documents"],
+        size: int,
+        seed: int | None,
+        pool: int = 32,
+    ) -> None:
+        if size < 1:
+            raise ValueError(f"batch_size is at least 1; got {size}")
+        self.documents, self.lengths, self.size, self.seed, self.pool = documents, lengths, size, seed, pool
+        self.epoch = 0
+        self.sampler = self  # Lightning looks for `batch_sampler.sampler.set_epoch`
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.documents) // self.size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if self.seed is None:
+            order = np.argsort(self.lengths, kind="stable")
+            yield from self._batches(order)
+            return
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order = rng.permutation(len(self.documents))
+        width = self.size * self.pool
+        # Only the very last batch may be short: sorting inside a pool never moves documents between pools.
+        pools = [order[start : start + width] for start in range(0, len(order), width)]
+        batches = [b for p in pools for b in self._batches(p[np.argsort(self.lengths[p], kind="stable")])]
+        for number in rng.permutation(len(batches)):
+            yield batches[number]
+
+    def _batches(self, order: Int[np.ndarray, " chosen"]) -> list[list[int]]:
+        return [self.documents[order[start : start + self.size]].tolist() for start in range(0, len(order), self.size)]
+
+
+class Documents(torch.utils.data.Dataset[int]):
+    """The numbers 0 to n-1: collation does the work, on whole batches."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+
+    def __len__(self) -> int:
+        return self.total
+
+    def __getitem__(self, number: int) -> int:
+        return number
+
+
+@dataclass(frozen=True)
+class Collate:
+    """From document numbers to a `Batch` with everything that the loss needs."""
+
+    encoded: Encoded
+    targets: Tensor
+    teacher_logits: Float[Tensor, "documents outputs"] | None = None
+
+    def __call__(self, documents: Sequence[int]) -> Batch:
+        batch: dict[str, Any] = self.encoded.collate(documents)
+        batch["targets"] = self.targets[batch["index"]]
+        if self.teacher_logits is not None:
+            batch["teacher_logits"] = self.teacher_logits[batch["index"]]
+        return batch

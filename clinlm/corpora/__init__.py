@@ -1,0 +1,1 @@
+"""One reader per source of records: mimic3, mtsamples, table, synthetic."""

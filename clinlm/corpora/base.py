@@ -1,0 +1,59 @@
+"""What every corpus promises: records in one shape, and a fingerprint of the files behind them."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+COLUMNS = ("id", "group", "text", "labels", "attributes")
+
+
+@dataclass(frozen=True)
+class Records:
+    """The documents of a corpus, one row each.
+
+    Attributes:
+        frame: columns `id` (str, unique), `group` (str: the patient, or whatever must not straddle a split),
+            `text` (str, never empty), `labels` (list[str], distinct, may be empty) and `attributes` (struct of
+            nullable strings, one field per attribute; a struct without fields is not possible in polars, so a
+            corpus without attributes has the single field `none`, all null).
+        notices: counted warnings for the report, such as "12 of 2,377 notes dropped: empty text". Never text of a note.
+    """
+
+    frame: pl.DataFrame = field(repr=False)  # a repr must not show notes
+    notices: tuple[str, ...] = ()
+
+
+class Corpus(ABC):
+    """A reader of the user's files. Subclasses are final, one per source, one per file.
+
+    Every subclass takes `root` (the file or folder to read) as its first argument, then its own settings.
+    """
+
+    remote_allowed: bool = True
+    """False where a data use agreement forbids sending text to an outside service (MIMIC)."""
+
+    @abstractmethod
+    def records(self) -> Records:
+        """Read everything.
+
+        Raises:
+            FileNotFoundError: a file is missing; the message names it and what to set.
+            ValueError: a column is missing, bytes do not decode, a row is broken, or no record is left.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Hex sha256 of all that decides `records()` beyond the settings: the bytes of the files read."""
+
+
+def digest_files(paths: Iterable[Path]) -> str:
+    """Hex sha256 over the names and bytes of `paths`, in the order given."""
+    total = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            total.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()

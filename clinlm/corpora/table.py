@@ -1,0 +1,199 @@
+"""Any table of documents: CSV, TSV, JSON Lines or Parquet."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+import polars as pl
+
+from clinlm.corpora import delimited, json_lines
+from clinlm.corpora.base import Corpus, Records, digest_files
+
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+"""The file endings of delimited text, and what separates their cells."""
+
+_TRUE, _FALSE = ("1", "true", "1.0"), ("0", "false", "0.0")
+_SHOWN = 5
+_ROW = "\x00row"
+"""The column with the numbers of the data rows, from 1; no user's column has that name."""
+
+
+@final
+class Table(Corpus):
+    """One record per row of a file, of which the settings say what its columns are. Records keep the file's order.
+
+    The ending of the file's name says what it is: .csv, .tsv, .jsonl (these also with .gz) or .parquet. Every value is
+    read as text: an id of 007 stays 007.
+
+    - Rows with empty text (nothing but white space) are dropped and counted.
+    - Labels are stripped and made distinct; empty ones vanish. A row without labels stays, with a counted notice. A 0/1
+      column holds 0, 1, true or false (any case; 0.0 and 1.0, as pandas writes them), and nothing else: an empty cell
+      is not a 0.
+    - A row that repeats another in every column used is dropped and counted, since it says nothing new. Any other
+      second row with the same id is an error: whether its labels are to be merged, or which of two texts holds, is not
+      for the reader to guess.
+    - Empty ids and groups are errors, empty attributes are null. A text that stands in several groups is counted in a
+      notice: a split by group can put it on both sides.
+
+    Args:
+        root: the file.
+        text: the column with the text.
+        labels: the column with the labels of a row, or the 0/1 columns, one per label and named like it.
+        id: the column that names a document; None numbers the data rows from 1.
+        group: the column with what must not straddle a split, such as the patient; None takes the id.
+        delimiter: what separates the labels in their column; None says that they are a list (.jsonl, .parquet).
+        attributes: columns to carry along for reports by subgroup.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        text: str,
+        labels: str | Sequence[str],
+        id: str | None = None,
+        group: str | None = None,
+        delimiter: str | None = None,
+        attributes: Sequence[str] = (),
+    ) -> None:
+        if not labels:
+            raise ValueError("a table needs labels; none are set; set labels to a column or to a list of 0/1 columns")
+        if delimiter is not None and not (delimiter and isinstance(labels, str)):
+            raise ValueError(
+                "a delimiter separates the labels of one column; set labels to a column, or delimiter to null"
+            )
+        if isinstance(attributes, str):
+            raise ValueError(f"attributes is a list of columns; {attributes!r} came; set [{attributes}]")
+        for names in (labels, attributes):
+            if not isinstance(names, str) and len(set(names)) < len(names):
+                raise ValueError(f"a column is named once; {', '.join(names)} names one twice; remove it")
+        self.root = Path(root)
+        self.text = text
+        self.labels = labels if isinstance(labels, str) else tuple(labels)
+        self.id = id
+        self.group = group
+        self.delimiter = delimiter
+        self.attributes = tuple(attributes)
+
+    def records(self) -> Records:
+        """See `Corpus.records`.
+
+        Raises:
+            FileNotFoundError: the file is missing.
+            ValueError: also when a 0/1 column has another value, an id or group is empty, or an id stands on different
+                rows.
+        """
+        rows = self._read().with_row_index(_ROW, offset=1)
+        kept = rows.filter(pl.col(self.text).str.contains(r"\S"))
+        if not kept.height:
+            raise ValueError(f"a corpus needs a note; none of the {rows.height:,} rows of {self.root.name} has text")
+        for column in (self.id, self.group):
+            if column is not None:
+                self._check(kept, pl.col(column).str.contains(r"\S").fill_null(False), column, "a value on every row")
+        frame = kept.select(
+            self._id().alias("id"),
+            (self._id() if self.group is None else pl.col(self.group)).alias("group"),
+            pl.col(self.text).alias("text"),
+            self._labels(kept).alias("labels"),
+            pl.struct(self._attributes()).alias("attributes"),
+        )
+        distinct = frame.unique(maintain_order=True)
+        self._check_ids(distinct)
+        counts = [
+            (rows.height - kept.height, f"of {rows.height:,} rows dropped: empty text"),
+            (frame.height - distinct.height, f"of {rows.height:,} rows dropped: they repeat another"),
+            (distinct.filter(pl.col("labels").list.len() == 0).height, f"of {distinct.height:,} notes have no label"),
+            (_straddling(distinct), "texts stand in several groups: a split by group can put them on both sides"),
+        ]
+        return Records(distinct, tuple(f"{count:,} {what}" for count, what in counts if count))
+
+    def fingerprint(self) -> str:
+        """See `Corpus.fingerprint`."""
+        return digest_files([self.root])
+
+    def _columns(self) -> list[str]:
+        labels = [self.labels] if isinstance(self.labels, str) else list(self.labels)
+        named = [self.text, *labels, *(c for c in (self.id, self.group) if c is not None), *self.attributes]
+        return list(dict.fromkeys(named))
+
+    def _read(self) -> pl.DataFrame:
+        """The columns used, all as strings, and as lists of strings what holds lists of labels."""
+        kind = Path(self.root.name.removesuffix(".gz")).suffix
+        lists = [self.labels] if isinstance(self.labels, str) and self.delimiter is None else []
+        if kind in SEPARATORS:
+            if lists:
+                raise ValueError(
+                    f"{self.root.name} cannot hold lists; labels is one column; set delimiter, such as ';'"
+                )
+            return delimited.scan(self.root, self._columns(), SEPARATORS[kind]).collect(engine="streaming")
+        if kind == ".jsonl":
+            return json_lines.read(self.root, self._columns(), lists)
+        if kind == ".parquet" and self.root.suffix == kind:
+            return _parquet(self.root, self._columns(), lists)
+        raise ValueError(f"a table ends in .csv, .tsv, .jsonl (or these with .gz) or .parquet; {self.root.name} came")
+
+    def _id(self) -> pl.Expr:
+        return pl.col(_ROW).cast(pl.String) if self.id is None else pl.col(self.id)
+
+    def _labels(self, rows: pl.DataFrame) -> pl.Expr:
+        if not isinstance(self.labels, str):
+            return self._flagged(rows)
+        column = pl.col(self.labels)
+        names = column if self.delimiter is None else column.str.split(self.delimiter)
+        stripped = names.list.eval(pl.element().str.strip_chars())
+        filled = stripped.list.eval(pl.element().filter(pl.element().str.len_bytes() > 0))
+        return filled.list.unique(maintain_order=True).fill_null(pl.lit([], dtype=pl.List(pl.String)))
+
+    def _flagged(self, rows: pl.DataFrame) -> pl.Expr:
+        for column in self.labels:
+            self._check(rows, _flag(column).is_in([*_TRUE, *_FALSE]).fill_null(False), column, "0, 1, true or false")
+        marks = [pl.when(_flag(column).is_in(_TRUE)).then(pl.lit(column)) for column in self.labels]
+        return pl.concat_list(marks).list.drop_nulls()
+
+    def _attributes(self) -> list[pl.Expr]:
+        if not self.attributes:
+            return [pl.lit(None, dtype=pl.String).alias("none")]
+        return [pl.when(pl.col(c).str.contains(r"\S")).then(pl.col(c)).alias(c) for c in self.attributes]
+
+    def _check(self, rows: pl.DataFrame, law: pl.Expr, column: str, needed: str) -> None:
+        wrong = rows.filter(~law)[_ROW].to_list()
+        if wrong:
+            raise ValueError(
+                f"the column {column!r} needs {needed}; {self.root.name} has {len(wrong):,} rows with something else "
+                f"(first data rows: {', '.join(map(str, wrong[:_SHOWN]))}); repair them or set another column"
+            )
+
+    def _check_ids(self, rows: pl.DataFrame) -> None:
+        twice = rows.filter(pl.col("id").is_duplicated())["id"].unique(maintain_order=True).to_list()
+        if twice:
+            raise ValueError(
+                f"an id names one document; {len(twice):,} ids of {self.root.name} stand on rows that differ in text, "
+                f"labels, group or attributes (first: {', '.join(twice[:_SHOWN])}); merge these rows, or set id to null"
+            )
+
+
+def _flag(column: str) -> pl.Expr:
+    return pl.col(column).str.strip_chars().str.to_lowercase()
+
+
+def _straddling(rows: pl.DataFrame) -> int:
+    return rows.group_by("text").agg(pl.col("group").n_unique()).filter(pl.col("group") > 1).height
+
+
+def _parquet(path: Path, columns: list[str], lists: list[str]) -> pl.DataFrame:
+    if not path.is_file():
+        raise FileNotFoundError(f"a corpus reads a file; there is none at {path}; set root to the file")
+    try:
+        schema = pl.read_parquet_schema(path)
+        delimited.require(path, list(schema), columns)
+        frame = pl.read_parquet(path, columns=columns)
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{path} cannot be read as Parquet ({type(error).__name__}); write it again") from None
+    for column in columns:
+        found = schema[column]
+        inner = found.inner if isinstance(found, pl.List) else found
+        if isinstance(found, pl.List) != (column in lists) or inner.is_nested() or inner in (pl.Binary, pl.Object):
+            wanted = "a list of labels" if column in lists else "one value a row"
+            raise ValueError(
+                f"the column {column!r} needs {wanted}; {path.name} has {found}; set another, or delimiter for labels"
+            )
+    return frame.select(pl.col(c).cast(pl.List(pl.String) if c in lists else pl.String) for c in columns)

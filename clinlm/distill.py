@@ -1,0 +1,95 @@
+"""Distillation losses: pure functions of logits, and the mixture with the supervised loss."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+Logits = Float[Tensor, "documents outputs"]
+Direction = Literal["teacher_to_student", "student_to_teacher"]
+Reduction = Literal["batchmean", "mean", "sum"]
+
+
+def softmax_kl(student: Logits, teacher: Logits, direction: Direction) -> Logits:
+    """Return the terms of the Kullback-Leibler divergence between softmax distributions; a row sums to its divergence.
+
+    `teacher_to_student` is KL(p_t || p_s), the teacher as target, what everyone computes (Hinton et al. 2015, arXiv:1503.02531);
+    `student_to_teacher` is KL(p_s || p_t), what S0 writes.
+    """
+    log_s, log_t = functional.log_softmax(student, -1), functional.log_softmax(teacher, -1)
+    target, other = (log_t, log_s) if direction == "teacher_to_student" else (log_s, log_t)
+    return target.exp() * (target - other)
+
+
+def sigmoid_kl(student: Logits, teacher: Logits, direction: Direction) -> Logits:
+    """Return the Kullback-Leibler divergence of every label's Bernoulli distribution.
+
+    For labels that do not exclude each other: softmax would treat them as one distribution and forget how many there are.
+    """
+    target, other = (teacher, student) if direction == "teacher_to_student" else (student, teacher)
+    positive = target.sigmoid() * (functional.logsigmoid(target) - functional.logsigmoid(other))
+    negative = (-target).sigmoid() * (functional.logsigmoid(-target) - functional.logsigmoid(-other))
+    return positive + negative
+
+
+@final
+@dataclass(frozen=True)
+class Distillation:
+    """`alpha` x soft loss + (1 - `alpha`) x supervised loss (S0, section 2.2; there alpha = 0.3, temperature = 1).
+
+    Attributes:
+        alpha: weight of the soft loss, in [0, 1]. S1 weighs the hard loss with the same letter: its alpha is 1 - ours.
+        temperature: divides both logits before the soft loss; positive.
+        form: `softmax` (as S0 writes, one distribution over all outputs) or `sigmoid` (one Bernoulli per label).
+        direction: see `softmax_kl`. S0 writes `student_to_teacher`; the default is what everyone computes.
+        squared_temperature: multiply the soft loss by temperature**2, so that its gradients keep their size (Hinton et al.).
+        reduction: `batchmean` sums over outputs and averages over documents (the mathematical divergence); `mean` averages over
+            both, as S3's notebook does, and is smaller by the number of outputs; `sum` averages over nothing.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    alpha: float = 0.3
+    temperature: float = 1.0
+    form: Literal["softmax", "sigmoid"] = "softmax"
+    direction: Direction = "teacher_to_student"
+    squared_temperature: bool = False
+    reduction: Reduction = "batchmean"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"distill.alpha is a weight in [0, 1]; got {self.alpha}")
+        if self.temperature <= 0:
+            raise ValueError(f"distill.temperature is positive; got {self.temperature}")
+        for name, value, known in (
+            ("form", self.form, ("softmax", "sigmoid")),
+            ("direction", self.direction, ("teacher_to_student", "student_to_teacher")),
+            ("reduction", self.reduction, ("batchmean", "mean", "sum")),
+        ):
+            if value not in known:
+                raise ValueError(f"distill.{name} is one of {known}; got {value!r}")
+
+    def soft(self, student: Logits, teacher: Logits) -> Float[Tensor, ""]:
+        """Return the soft loss."""
+        divergence = {"softmax": softmax_kl, "sigmoid": sigmoid_kl}[self.form]
+        terms = divergence(student / self.temperature, teacher / self.temperature, self.direction)
+        scale = self.temperature**2 if self.squared_temperature else 1.0
+        if self.reduction == "mean":
+            return scale * terms.mean()
+        return scale * terms.sum() / (len(terms) if self.reduction == "batchmean" else 1)
+
+    def loss(
+        self, student: Logits, teacher: Logits, targets: Tensor, supervised: Callable[[Tensor, Tensor], Tensor]
+    ) -> Float[Tensor, ""]:
+        """Return the mixture. `supervised(logits, targets)` is the task's own loss; weights of zero cost nothing."""
+        total = torch.zeros((), device=student.device)
+        if self.alpha > 0:
+            total = total + self.alpha * self.soft(student, teacher)
+        if self.alpha < 1:
+            total = total + (1 - self.alpha) * supervised(student, targets)
+        return total

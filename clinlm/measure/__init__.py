@@ -1,0 +1,1 @@
+"""How each number of a report is taken: quality, thresholds, intervals, latency, size, and the trivial baseline."""

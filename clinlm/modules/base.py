@@ -1,0 +1,123 @@
+"""What every module does: train a model on a task with an objective, and hand the model back."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from lightning import LightningModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from clinlm.adapters.base import Adapter
+from clinlm.batches import Batch
+from clinlm.long_notes import LongNotes
+from clinlm.model import Model, Network
+from clinlm.optimizer import AdamW
+from clinlm.task import Task
+
+Objective = Callable[[Tensor, Batch], Tensor]
+"""From logits (documents, outputs) and their batch to the loss."""
+
+
+class Module(LightningModule):
+    """A model on a task. Subclasses are final and set only the objective: what the loss is. What learns is the adapter's affair.
+
+    Args:
+        model: what to train; changed in place.
+        task: bound to the model's tokenizer.
+        adapter: what learns.
+        optimizer: how.
+        objective: the loss.
+        seed: of dropout; every epoch is seeded by itself, so that a resumed run draws what an unbroken one would.
+    """
+
+    needs_teacher: ClassVar[bool] = False
+
+    def __init__(
+        self, model: Model, task: Task, adapter: Adapter, optimizer: AdamW, objective: Objective, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.model, self.network = model, model.network
+        self.task, self.adapter, self.optimizer, self.objective, self.seed = task, adapter, optimizer, objective, seed
+        self._validated: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, batch: Batch) -> Float[Tensor, "documents outputs"]:
+        """Return the logits of every document of the batch."""
+        return document_logits(self.network, batch, self.task.long_notes)
+
+    def setup(self, stage: str) -> None:
+        """Lightning's hook, after every callback's: shapes are final, so the adapter may take its place."""
+        if stage == "fit":
+            self.adapter.attach(self.network)
+
+    def on_train_epoch_start(self) -> None:
+        """Lightning's hook: one seed an epoch."""
+        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+
+    def training_step(self, batch: Batch, batch_number: int) -> Tensor:
+        """Lightning's hook."""
+        loss = self.objective(self(batch), batch)
+        self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch["index"]))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_number: int) -> None:
+        """Lightning's hook: keep the logits; metrics such as F1 are no mean over batches."""
+        logits = self(batch)
+        loss = self.task.loss(logits, batch["targets"])
+        self.log("val/loss", loss, prog_bar=True, batch_size=len(batch["index"]))
+        self._validated.append((batch["index"].cpu(), logits.float().cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        """Lightning's hook: all metrics of the task, over all validation documents."""
+        index, logits = (torch.cat(parts) for parts in zip(*self._validated, strict=True))
+        self._validated.clear()
+        members = self.task.examples.members("validation")
+        if len(index) == len(members):  # a run on a few batches (fast_dev_run) measures nothing
+            metrics = self.task.validation_metrics(logits[index.argsort()].numpy())
+            self.log_dict({f"val/{name}": value for name, value in metrics.items() if np.isfinite(value)})
+
+    def configure_optimizers(self) -> Any:
+        """Lightning's hook."""
+        steps = self.trainer.estimated_stepping_batches
+        optimizer, schedule = self.optimizer.build(self.network, max(1, int(steps)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @final
+    def on_fit_end(self) -> None:
+        """Lightning's hook, before every callback's `teardown`: methods that finalise find plain modules."""
+        self.adapter.merge(self.network)
+
+
+def document_logits(network: Network, batch: Batch, long_notes: LongNotes) -> Float[Tensor, "documents outputs"]:
+    """Return the logits of every document of the batch: those of its rows, pooled."""
+    rows = network(batch["input_ids"], batch["attention_mask"])
+    return long_notes.pool(rows, batch["document"], len(batch["index"]))
+
+
+@torch.no_grad()
+def predict(
+    network: Network, loader: DataLoader[Any], long_notes: LongNotes, advance: Callable[[int], None] | None = None
+) -> tuple[Int[np.ndarray, " documents"], Float[np.ndarray, "documents outputs"]]:
+    """Return document numbers, ascending, and their logits, without dropout.
+
+    Args:
+        network: put into evaluation mode, and back into the mode it was in.
+        loader: of batches; see `Task.loader`.
+        long_notes: of the task.
+        advance: told the number of documents after every batch.
+    """
+    training, device = network.training, next(network.parameters()).device
+    network.eval()
+    index, logits = [], []
+    for batch in loader:
+        moved = {name: value.to(device) for name, value in batch.items()}
+        index.append(batch["index"].numpy())
+        logits.append(document_logits(network, moved, long_notes).float().cpu().numpy())
+        if advance is not None:
+            advance(len(batch["index"]))
+    network.train(training)
+    numbers = np.concatenate(index)
+    order = np.argsort(numbers)
+    return numbers[order], np.concatenate(logits)[order]

@@ -1,0 +1,40 @@
+"""Learning from labels and from a teacher's logits."""
+
+from typing import final
+
+from torch import Tensor
+
+from clinlm.adapters.base import Adapter
+from clinlm.batches import Batch
+from clinlm.distill import Distillation
+from clinlm.model import Model
+from clinlm.modules.base import Module, Objective
+from clinlm.optimizer import AdamW
+from clinlm.task import Task
+
+
+@final
+class Student(Module):
+    """A model that learns from labels and from its teachers' logits, which come with the batch: computed once, not every epoch.
+
+    Args:
+        distill: the loss; the rest as `Module`.
+    """
+
+    needs_teacher = True
+
+    def __init__(
+        self, model: Model, task: Task, adapter: Adapter, optimizer: AdamW, distill: Distillation, seed: int = 0
+    ) -> None:
+        super().__init__(model, task, adapter, optimizer, distilling(distill, task), seed)
+
+
+def distilling(distill: Distillation, task: Task) -> Objective:
+    """Return the objective of a student."""
+
+    def objective(logits: Tensor, batch: Batch) -> Tensor:
+        if "teacher_logits" not in batch:
+            raise ValueError("distillation needs a teacher's logits; this stage has no teacher; set its `teachers`")
+        return distill.loss(logits, batch["teacher_logits"], batch["targets"], task.loss)
+
+    return objective

@@ -1,0 +1,25 @@
+"""Learning from labels."""
+
+from typing import final
+
+from torch import Tensor
+
+from clinlm.adapters.base import Adapter
+from clinlm.batches import Batch
+from clinlm.model import Model
+from clinlm.modules.base import Module
+from clinlm.optimizer import AdamW
+from clinlm.task import Task
+
+
+@final
+class Teacher(Module):
+    """A model that learns from the labels alone: the task's own loss. Arguments as `Module`."""
+
+    def __init__(self, model: Model, task: Task, adapter: Adapter, optimizer: AdamW, seed: int = 0) -> None:
+        super().__init__(model, task, adapter, optimizer, lambda logits, batch: supervised(task, logits, batch), seed)
+
+
+def supervised(task: Task, logits: Tensor, batch: Batch) -> Tensor:
+    """Return the task's own loss."""
+    return task.loss(logits, batch["targets"])

@@ -1,0 +1,1 @@
+"""What a run tells: rows and their tables, and the published tables beside them."""

@@ -1,0 +1,137 @@
+"""Published tables, kept as data in conf/published/, beside the numbers measured here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from omegaconf import OmegaConf
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from clinlm.report import cells
+from clinlm.report.row import Row
+
+_OURS: Mapping[str, tuple[str, Callable[[Row, Row | None], float | None]]] = {
+    "accuracy": ("acc.\n%", lambda row, first: _percent(row, "accuracy")),
+    "micro_f1": ("micro F1\n%", lambda row, first: _percent(row, "micro_f1")),
+    "macro_f1": ("macro F1\n%", lambda row, first: _percent(row, "macro_f1")),
+    "latency_ms": ("latency\nms", lambda row, first: row.latency.p50_ms if row.latency else None),
+    "parameters_m": ("param.\nM", lambda row, first: row.parameters / 1e6),
+    "compression": ("compr.\n×", lambda row, first: row.compression_parameters),
+    "speedup": ("speed-up\n×", lambda row, first: _faster(row, first)),
+}
+"""Column of a published table -> its header here, and the same number of a row of ours (and of our first pipeline)."""
+
+
+@final
+@dataclass(frozen=True)
+class Published:
+    """A table as printed in a paper.
+
+    Attributes:
+        source: the paper.
+        table: which of its tables.
+        columns: names, keys of the columns known here.
+        rows: pipeline -> its numbers, in the order of `columns`; speed-ups refer to the first row.
+        notes: what has to be known to compare with it: contradictions, and the reading taken.
+    """
+
+    source: str
+    table: str
+    columns: tuple[str, ...]
+    rows: Mapping[str, tuple[float, ...]]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, path: Path) -> "Published":
+        """Read conf/published/<name>.yaml.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: a field is missing, a column is unknown, or a row is shorter or longer than the columns.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"a published table is a yaml file; {path} is missing")
+        data: Any = OmegaConf.to_container(OmegaConf.load(path))
+        missing = [name for name in ("source", "table", "columns", "rows") if name not in data]
+        if missing:
+            raise ValueError(f"a published table needs source, table, columns and rows; {path} lacks {missing}")
+        unknown = [name for name in data["columns"] if name not in _OURS]
+        if unknown:
+            raise ValueError(f"the columns of a published table are {', '.join(_OURS)}; {path} has {unknown}")
+        rows = {str(name): tuple(float(number) for number in numbers) for name, numbers in data["rows"].items()}
+        uneven = [name for name, numbers in rows.items() if len(numbers) != len(data["columns"])]
+        if uneven:
+            raise ValueError(f"every row has one number per column; in {path} rows {uneven} have not")
+        return cls(data["source"], data["table"], tuple(data["columns"]), rows, tuple(data.get("notes", ())))
+
+
+def side_by_side(rows_by_pipeline: Mapping[str, Row], published: Published) -> tuple[Table, str]:
+    """The paper's numbers above ours, pipeline by pipeline, then the rows that the paper has not.
+
+    Accuracy is label-wise, latency the median, compression that of parameters against our reference. The paper's
+    speed-up refers to its first pipeline, so ours does too if that is among the rows (else "–"); the last column gives
+    ours against the reference of the run, measured as such.
+
+    Args:
+        rows_by_pipeline: pipeline ("A" or "a", as in the paper) or any other name ("teacher", "TF-IDF") -> its row.
+        published: the paper's table.
+
+    Returns:
+        The table for the terminal, and the same as Markdown.
+    """
+    header = ["pipeline", "", *(_OURS[name][0] for name in published.columns), "vs ref.\n×"]
+    lines = _lines(rows_by_pipeline, published)
+    title, first = f"{published.table}, and ours", next(iter(published.rows))
+    note = f"Source: {published.source}. Speed-up × refers to pipeline {first}, vs ref. × to the reference of our run."
+    table = Table(
+        title=Text(title),
+        caption=Text("\n".join([note, *published.notes])),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=0,
+    )
+    for place, name in enumerate(header):
+        table.add_column(name, justify="right" if place > 1 else "left", overflow="fold")
+    for line in lines:
+        table.add_row(*(Text(cell) for cell in line), style="dim" if line[1] == "paper" else "")
+    text = f"{title}\n\n{cells.grid(header, lines)}\n{note}\n\n" + "".join(f"- {each}\n" for each in published.notes)
+    return table, text
+
+
+def _lines(rows: Mapping[str, Row], published: Published) -> list[list[str]]:
+    ours = {name.casefold(): row for name, row in rows.items()}
+    first = ours.get(next(iter(published.rows)).casefold())
+    lines = []
+    for name, numbers in published.rows.items():
+        shown = [_shown(column, number) for column, number in zip(published.columns, numbers, strict=True)]
+        lines.append([name, "paper", *shown, cells.NONE])
+        if name.casefold() in ours:
+            lines.append([name, "ours", *_numbers(ours[name.casefold()], first, published)])
+    printed = {name.casefold() for name in published.rows}
+    for name, row in rows.items():
+        if name.casefold() not in printed:
+            lines.append([name, "ours", *_numbers(row, first, published)])
+    return lines
+
+
+def _numbers(row: Row, first: Row | None, published: Published) -> list[str]:
+    shown = [_shown(column, _OURS[column][1](row, first)) for column in published.columns]
+    return [*shown, cells.three(row.latency.speedup if row.latency else None)]
+
+
+def _shown(column: str, number: float | None) -> str:
+    printed_with_two = column in ("accuracy", "micro_f1", "macro_f1", "latency_ms")
+    return cells.two(number) if printed_with_two else cells.three(number)
+
+
+def _percent(row: Row, metric: str) -> float | None:
+    return 100 * row.quality[metric] if metric in row.quality else None
+
+
+def _faster(row: Row, first: Row | None) -> float | None:
+    return first.latency.p50_ms / row.latency.p50_ms if first and first.latency and row.latency else None

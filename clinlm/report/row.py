@@ -1,0 +1,49 @@
+"""One line of a comparison: what a stage or a baseline cost and what it is worth."""
+
+from dataclasses import dataclass, field
+from typing import Literal, final
+
+from clinlm.measure.intervals import Difference, Interval
+from clinlm.measure.latency import Latency
+
+
+@final
+@dataclass(frozen=True)
+class Row:
+    """A stage or a baseline, measured on the test split.
+
+    Attributes:
+        name: of the stage or of the baseline.
+        kind: whether it is a stage of the pipeline or stands beside it.
+        key: of its artifact, "" for a baseline that has none.
+        parameters: numbers in the model.
+        nonzero: of them, those that are not 0.
+        bytes: of what is deployed, on disk.
+        seconds: of training.
+        cached: whether the stage was found in the store and `seconds` are those of the run that trained it.
+        role: of the stage; "" for a baseline.
+        quality: metric -> value in [0, 1]; NaN where undefined, empty until it is measured.
+        intervals: metric -> 95 % bootstrap interval.
+        differences: metric -> this row minus the reference row, paired; empty for the reference itself.
+        latency: per document, None if it was not measured.
+        peak_mib: peak resident memory of a process that loads and runs it, in MiB; None if it was not measured.
+        compression_parameters: parameters of the reference / of this row.
+        compression_bytes: bytes of the reference / of this row.
+    """
+
+    name: str
+    kind: Literal["baseline", "stage"]
+    key: str
+    parameters: int
+    nonzero: int
+    bytes: int
+    seconds: float
+    cached: bool
+    role: Literal["teacher", "student", ""] = ""
+    quality: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    differences: dict[str, Difference] = field(default_factory=dict)
+    latency: Latency | None = None
+    peak_mib: float | None = None
+    compression_parameters: float = 1.0
+    compression_bytes: float = 1.0

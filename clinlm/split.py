@@ -1,0 +1,115 @@
+"""Splitting documents so that no group straddles, and choosing a subset with even labels."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+SPLITS = ("train", "validation", "test")
+
+
+def split_groups(
+    groups: Sequence[str], targets: Bool[np.ndarray, "documents labels"], shares: Sequence[float], seed: int
+) -> Int[np.ndarray, " documents"]:
+    """Assign every document to a split: whole groups together, labels spread as the groups allow.
+
+    Source: iterative stratification, Sechidis et al. 2011, ECML PKDD, algorithm 1, with a group (patient) in place of an
+    example. The rarest label not yet dealt out is taken; each of its groups, largest first, goes to the split that lacks most
+    of that label, then to the one that lacks most documents, then to chance.
+
+    Args:
+        groups: one name per document.
+        targets: which labels each document has; a document may have none.
+        shares: wanted share of documents in each split; positive, summing to 1.
+        seed: of the ties.
+
+    Returns:
+        the number of the split, per document.
+
+    Raises:
+        ValueError: shares that do not sum to 1, or fewer groups than splits.
+    """
+    if min(shares) <= 0 or abs(sum(Fraction(str(s)) for s in shares) - 1) > Fraction(1, 10**6):
+        raise ValueError(f"the shares of the splits are positive and sum to 1; got {list(shares)}; set task.shares")
+    names, group = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    if len(names) < len(shares):
+        raise ValueError(
+            f"{len(shares)} splits need at least as many groups, as a group never straddles; the documents have "
+            f"{len(names)}; read more documents, or set another group column"
+        )
+    counts = np.zeros((len(names), targets.shape[1] + 1))
+    np.add.at(counts, group, np.concatenate([targets, np.ones((len(targets), 1))], axis=1))
+    assigned = _deal(counts, np.asarray(shares), np.random.default_rng(seed))
+    _fill_empty(assigned, counts[:, -1], len(shares))
+    return assigned[group]
+
+
+def _deal(
+    counts: Float[np.ndarray, "groups labels_and_size"], shares: Float[np.ndarray, " splits"], rng: np.random.Generator
+) -> Int[np.ndarray, " groups"]:
+    lacking = np.outer(shares, counts.sum(0))  # how much of each label, and of documents, each split still wants
+    left = counts.copy()
+    assigned = np.full(len(counts), -1)
+    while (assigned < 0).any():
+        totals = left[:, :-1].sum(0)
+        label = int(np.argmin(np.where(totals > 0, totals, np.inf))) if totals.any() else counts.shape[1] - 1
+        members = np.flatnonzero((assigned < 0) & (counts[:, label] > 0))
+        shuffled = rng.permutation(members)
+        for g in shuffled[np.argsort(-counts[shuffled, label], kind="stable")]:
+            tie = rng.random(len(shares))
+            order = np.lexsort((tie, lacking[:, -1], lacking[:, label]))
+            assigned[g] = order[-1]
+            lacking[order[-1]] -= counts[g]
+            left[g] = 0
+    return assigned
+
+
+def _fill_empty(assigned: Int[np.ndarray, " groups"], sizes: Float[np.ndarray, " groups"], splits: int) -> None:
+    """Give every split at least one group: tiny corpora would otherwise leave one without documents."""
+    for split in range(splits):
+        if not (assigned == split).any():
+            crowded = np.bincount(assigned, minlength=splits).argmax()
+            members = np.flatnonzero(assigned == crowded)
+            assigned[members[sizes[members].argmin()]] = split
+
+
+def even_subset(targets: Bool[np.ndarray, "documents labels"], size: int, seed: int) -> Int[np.ndarray, " size"]:
+    """Choose `size` documents so that the labels come out as evenly as they can (S0's greedy label-aware subsampling).
+
+    S0 gives no algorithm. Ours: until `size` documents are chosen, take the label with the fewest chosen documents among those
+    that still have some; of its documents (at most 256 of them, drawn at random: the choice is a minimum over a sample) take the
+    one whose other labels are the least common among the chosen, so that a frequent companion is not pulled in.
+
+    Returns:
+        document numbers, ascending.
+
+    Raises:
+        ValueError: fewer documents than `size`, or a document without any label.
+    """
+    if len(targets) < size:
+        raise ValueError(f"cannot choose {size} of {len(targets)} documents; lower task.documents or leave it null")
+    if not targets.any(1).all():
+        raise ValueError("every document to choose from has a label; drop those with none first")
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(targets))
+    waiting = [list(order[targets[order, label]]) for label in range(targets.shape[1])]
+    chosen = np.zeros(len(targets), dtype=bool)
+    counts = np.zeros(targets.shape[1])
+    while chosen.sum() < size:
+        for members in waiting:  # a document leaves every list as soon as it heads one of them
+            while members and chosen[members[-1]]:
+                members.pop()
+        label = min((n for n, members in enumerate(waiting) if members), key=lambda n: (counts[n], n))
+        sample = np.array([d for d in waiting[label][-256:] if not chosen[d]])
+        cost = targets[sample] @ counts - counts[label]
+        pick = sample[np.argmin(cost)]
+        chosen[pick] = True
+        counts += targets[pick]
+    return np.flatnonzero(chosen)
+
+
+def imbalance(targets: Bool[np.ndarray, "documents labels"]) -> float:
+    """Return the documents of the most frequent label over those of the rarest; infinite if a label has none."""
+    counts = targets.sum(0)
+    return float(counts.max() / counts.min()) if counts.min() else float("inf")

@@ -1,0 +1,191 @@
+"""One Lightning fit, from an artifact or a start to an artifact."""
+
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+import numpy as np
+import torch
+import transformers
+from jaxtyping import Float
+from lightning import Callback, Trainer, seed_everything
+from lightning.pytorch.loggers import Logger
+from torch import Tensor
+
+from clinlm import artifact as artifacts
+from clinlm import store
+from clinlm.artifact import Artifact
+from clinlm.measure.size import folder_bytes, nonzero, parameters
+from clinlm.model import Model
+from clinlm.modules.base import Module, predict
+from clinlm.starts.base import Start
+from clinlm.task import Task
+
+log = logging.getLogger(__name__)
+Role = Literal["teacher", "student"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What to do in one fit. Built from configuration; where its parents lie is the pipeline's affair.
+
+    Attributes:
+        role: `teacher` or `student`: the line of artifacts it continues.
+        start: where the first weights come from; the name of an earlier stage; or None, the latest stage of the same role.
+        module: makes the module from model, task and seed.
+        trainer: makes the Trainer from what the stage decides.
+        teachers: names of earlier stages; None, where a teacher is needed, for the latest stage of role teacher (for a stage of
+            that role itself, the first one: the teacher before compression).
+        callbacks: methods and training callbacks, called in this order.
+        epochs: most epochs; 0 trains nothing. A recovery callback brings its own number.
+        batch_size: documents a training step.
+        accumulate: training steps an optimiser step.
+        precision: of training and of teacher logits, in Lightning's words. Quality is measured in float32 always.
+        clip: largest norm of the gradient; None for any.
+        seed: of everything random in the stage.
+    """
+
+    role: Role
+    module: Callable[..., Module]
+    trainer: Callable[..., Trainer]
+    start: Start | str | None = None
+    teachers: Sequence[str] | None = None
+    callbacks: Mapping[str, Callback] | None = None
+    epochs: int = 0
+    batch_size: int = 16
+    accumulate: int = 1
+    precision: str = "32-true"
+    clip: float | None = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.role not in ("teacher", "student"):
+            raise ValueError(f"a stage's role is teacher or student; got {self.role!r}")
+        if self.epochs < 0:
+            raise ValueError(f"a stage's epochs are at least 0; got {self.epochs}")
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether module, start or a callback asks for a teacher."""
+        asking = (getattr(self.module, "func", self.module), self.start, *(self.callbacks or {}).values())
+        return any(getattr(one, "needs_teacher", False) for one in asking)
+
+    @property
+    def wants_logits(self) -> bool:
+        """Whether training needs a teacher's logits, and not only its weights to start from."""
+        asking = (getattr(self.module, "func", self.module), *(self.callbacks or {}).values())
+        return any(getattr(one, "needs_teacher", False) for one in asking)
+
+    def build(
+        self,
+        task: Task,
+        folder: Path,
+        parent: Artifact | None,
+        teachers: Sequence[Artifact],
+        logger: Logger | None,
+    ) -> dict[str, Any]:
+        """Train, and write everything but the record into `folder`; goes on from `folder/last.ckpt` if there is one.
+
+        Returns:
+            the report.
+        """
+        began = time.monotonic()
+        seed_everything(self.seed, verbose=False)
+        model = self._model(task, parent, teachers)
+        logits = teacher_logits(teachers, task, self.precision) if teachers and self.wants_logits else None
+        task.bind(model.tokenizer, model.max_tokens, self.batch_size, self.seed, logits)
+        module = self.module(model=model, task=task, seed=self.seed).train()  # checkpoints come in evaluation mode
+        trainer = self._trainer(folder, logger)
+        checkpoint = folder / "last.ckpt"
+        trainer.fit(
+            module, datamodule=task, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
+        )
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        report = self._finish(task, model, folder)
+        report |= {"seconds": time.monotonic() - began, "epochs": trainer.current_epoch, "role": self.role}
+        report["steps"] = trainer.global_step
+        store.write_json(folder / "report.json", report)
+        checkpoint.unlink(missing_ok=True)
+        return report
+
+    def _model(self, task: Task, parent: Artifact | None, teachers: Sequence[Artifact]) -> Model:
+        if isinstance(self.start, Start):
+            return self.start.begin(task, teachers[0].load() if teachers else None)
+        if parent is None:
+            raise ValueError("a stage begins from a start or from an earlier stage; it has neither")
+        return parent.load()
+
+    def _trainer(self, folder: Path, logger: Logger | None) -> Trainer:
+        return self.trainer(
+            default_root_dir=folder,
+            max_epochs=self.epochs,
+            callbacks=list((self.callbacks or {}).values()),
+            logger=logger or False,
+            precision=self.precision,
+            accumulate_grad_batches=self.accumulate,
+            gradient_clip_val=self.clip,
+            num_sanity_val_steps=0,
+            enable_checkpointing=True,
+            enable_model_summary=False,
+        )
+
+    def _finish(self, task: Task, model: Model, folder: Path) -> dict[str, Any]:
+        artifacts.save(model, folder)
+        logits = {split: _logits(model, task, split) for split in ("validation", "test")}
+        artifacts.save_predictions(folder, logits)
+        methods = {name: c.report() for name, c in (self.callbacks or {}).items() if hasattr(c, "report")}
+        return {
+            "methods": methods,
+            "parameters": parameters(model.network),
+            "nonzero": nonzero(model.network),
+            "bytes": folder_bytes(folder, artifacts.NOT_DEPLOYED),
+            "peak_mib": peak_mib(folder, min(model.max_tokens, task.max_tokens)),
+            "device": str(next(model.network.parameters()).device),
+            "precision": self.precision,
+            "versions": {m.__name__: m.__version__ for m in (torch, transformers, lightning)},
+        }
+
+
+def _logits(model: Model, task: Task, split: str) -> Float[np.ndarray, "documents outputs"]:
+    return predict(model.network, task.loader(task.examples.members(split)), task.long_notes)[1]
+
+
+def teacher_logits(
+    teachers: Sequence[Artifact], task: Task, precision: str
+) -> Float[Tensor, "documents outputs"]:
+    """Return the mean of the teachers' logits for training documents (zeros elsewhere); each computed once, then kept beside it."""
+    total = torch.zeros(len(task.examples.frame), task.outputs)
+    for teacher in teachers:
+        index, logits = _cached_logits(teacher, task, precision)
+        total[torch.from_numpy(index)] += torch.from_numpy(logits) / len(teachers)
+    return total
+
+
+def _cached_logits(teacher: Artifact, task: Task, precision: str) -> tuple[Any, Any]:
+    assert task.folder is not None
+    path = teacher.folder / "logits" / f"{task.folder.name}-{precision}.safetensors"
+    with store.locked(path):
+        if not path.exists():
+            log.info("computing the logits of %s for %d documents, once", teacher.stage, len(task.examples.members("train")))
+            model = teacher.load()
+            task.bind(model.tokenizer, model.max_tokens)
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision.startswith("bf16")):
+                index, logits = predict(
+                    model.network, task.loader(task.examples.members("train")), task.long_notes
+                )
+            artifacts.save_logits(path, index, logits)
+    return artifacts.load_logits(path)
+
+
+def peak_mib(folder: Path, tokens: int) -> float:
+    """Return the MiB by which loading the model and reading one row of `tokens` raises the memory of a fresh process."""
+    command = [sys.executable, "-m", "clinlm.measure.memory", str(folder), str(tokens)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])

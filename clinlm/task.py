@@ -1,0 +1,247 @@
+"""What to predict from a corpus: the records chosen, their split, their tokens, the loss, the metrics."""
+
+import json
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Bool, Float, Int
+from lightning import LightningDataModule
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerBase
+
+from clinlm import store
+from clinlm.batches import Batch, Collate, Documents, Encoded, LengthBatches
+from clinlm.corpora.base import Corpus
+from clinlm.long_notes import LongNotes
+from clinlm.split import SPLITS
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The documents of a task, chosen and split.
+
+    Attributes:
+        frame: one row a document: `id`, `group`, `text`, `split` (one of SPLITS) and the `attributes` of the corpus.
+        targets: what is to be predicted.
+        labels: names of the columns of `targets`.
+        notices: counted warnings, for the report.
+        facts: numbers that describe the choice, for the report.
+    """
+
+    frame: pl.DataFrame = field(repr=False)  # a repr must not show notes
+    targets: Bool[np.ndarray, "documents labels"]
+    labels: tuple[str, ...]
+    notices: tuple[str, ...]
+    facts: Mapping[str, Any]
+
+    def members(self, split: str) -> Int[np.ndarray, " members"]:
+        """Return the numbers of the documents of one split, ascending."""
+        return np.flatnonzero((self.frame["split"] == split).to_numpy())
+
+
+class Task(LightningDataModule, ABC):
+    """A task on a corpus. Subclasses are final, one per kind of prediction; they choose, and say what a good answer is.
+
+    Use: `open(store)`, then `bind(tokenizer, ...)` for every model, then the loaders.
+
+    Args:
+        corpus: makes the corpus from `root`.
+        root: file or folder of the user's data; not part of the key, the bytes read there are.
+        long_notes: what to do with notes longer than `max_tokens`.
+        max_tokens: longest row given to a model, special tokens included.
+        seed: of the choice and the split; apart from the training seed, so that seeds of a sweep share their test documents.
+    """
+
+    def __init__(
+        self, corpus: Callable[..., Corpus], root: str, long_notes: LongNotes, max_tokens: int = 256, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.corpus = corpus(root=root)
+        self.long_notes = long_notes
+        self.max_tokens = max_tokens
+        self.seed = seed
+        self.folder: Path | None = None
+
+    # What a kind of task decides.
+
+    @abstractmethod
+    def choose(self) -> Examples:
+        """Read the corpus, choose documents and labels, and split them."""
+
+    @abstractmethod
+    def loss(self, logits: Float[Tensor, "documents outputs"], targets: Tensor) -> Float[Tensor, ""]:
+        """Return the supervised loss, a mean over documents."""
+
+    @abstractmethod
+    def prior(self) -> Float[Tensor, " outputs"]:
+        """Return the logits of the label frequencies in training: the best answer of a head that has read nothing."""
+
+    @abstractmethod
+    def probabilities(self, logits: Float[np.ndarray, "documents outputs"]) -> Float[np.ndarray, "documents outputs"]:
+        """Return probabilities from logits."""
+
+    @abstractmethod
+    def validation_metrics(self, logits: Float[np.ndarray, "documents outputs"]) -> dict[str, float]:
+        """Return the metrics of one epoch from the logits of the validation documents, in their order."""
+
+    # What every task does.
+
+    @final
+    def open(self, root: Path, key: str) -> None:
+        """Choose the documents, or take the choice made before from the store folder `root/task-<key>`."""
+        self.folder = root / f"task-{key}"
+        self.__dict__.pop("examples", None)
+        with store.claim(self.folder) as whole:
+            if not whole:
+                log.info("reading the corpus")
+                _save_examples(self.folder, self.choose())
+                store.seal(self.folder, {"key": key})
+
+    @cached_property
+    def examples(self) -> Examples:
+        """The documents of the task; `open` comes first."""
+        if self.folder is None:
+            raise RuntimeError("a task is opened on a store before it is used; call open(store, key)")
+        return _load_examples(self.folder)
+
+    @property
+    def outputs(self) -> int:
+        """Number of logits a document."""
+        return len(self.examples.labels)
+
+    @final
+    def encode(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:
+        """Return the tokens of every document, cut to rows of at most `max_tokens`; cached in the store by tokenizer."""
+        assert self.folder is not None
+        tokenizer_json = tokenizer.backend_tokenizer.to_str()
+        name = store.digest([tokenizer_json, max_tokens, repr(self.long_notes)])
+        path = self.folder / "tokens" / f"{name}.safetensors"
+        with store.locked(path):
+            if not path.exists():
+                log.info("tokenising %d documents", len(self.examples.frame))
+                _save_encoded(path, self._encode(tokenizer, max_tokens))
+        return _load_encoded(path)
+
+    def _encode(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:
+        prefix, suffix = _frame(tokenizer)
+        room = max_tokens - len(prefix) - len(suffix)
+        if room < 1:
+            raise ValueError(f"a row holds at least one token beside the special ones; task.max_tokens={max_tokens}")
+        documents = []
+        for some in self.examples.frame.select("text").iter_slices(256):
+            # The backend itself: the wrapper warns of every note longer than the model's limit, which is what we cut here.
+            texts = some["text"].to_list()
+            for encoding in tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False):
+                pieces = self.long_notes.cut(encoding.ids, room)
+                documents.append([[*prefix, *piece, *suffix] for piece in pieces])
+        return Encoded.of(documents, int(tokenizer.pad_token_id or 0))
+
+    @final
+    def bind(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        limit: int,
+        batch_size: int = 16,
+        seed: int = 0,
+        teacher_logits: Float[Tensor, "documents outputs"] | None = None,
+    ) -> None:
+        """Make the loaders serve one model.
+
+        Args:
+            tokenizer: the model's.
+            limit: the model's longest row; the smaller of it and `max_tokens` counts.
+            batch_size: training documents a step.
+            seed: of the order of training documents.
+            teacher_logits: row i for document i.
+        """
+        self.encoded = self.encode(tokenizer, min(limit, self.max_tokens))
+        self.batch_size, self.order_seed = batch_size, seed
+        self.collate = Collate(self.encoded, torch.from_numpy(self.examples.targets).float(), teacher_logits)
+
+    @final
+    def loader(self, documents: Int[np.ndarray, " chosen"], batch_size: int = 32) -> DataLoader[Any]:
+        """Return one fixed pass over `documents`, shortest first, without teacher logits."""
+        batches = LengthBatches(documents, self.encoded.lengths()[documents], batch_size, seed=None)
+        collate = Collate(self.encoded, self.collate.targets)
+        return DataLoader(Documents(len(self.examples.frame)), batch_sampler=batches, collate_fn=collate)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Lightning's hook: training documents in batches of similar length."""
+        members = self.examples.members("train")
+        batches = LengthBatches(members, self.encoded.lengths()[members], self.batch_size, self.order_seed)
+        return DataLoader(Documents(len(self.examples.frame)), batch_sampler=batches, collate_fn=self.collate)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Lightning's hook: validation documents, in a fixed order."""
+        return self.loader(self.examples.members("validation"))
+
+    @final
+    def calibration(self, documents: int, seed: int = 0, batch_size: int = 8) -> list[Batch]:
+        """Return batches of `documents` training documents, drawn at random: what a method may look at."""
+        members = self.examples.members("train")
+        chosen = np.random.default_rng(seed).permutation(members)[:documents]
+        return list(self.loader(np.sort(chosen), batch_size))
+
+    @final
+    def texts(self, split: str) -> list[str]:
+        """Return the texts of one split, in the order of `Examples.members`."""
+        chosen: list[str] = self.examples.frame["text"].gather(self.examples.members(split)).to_list()
+        return chosen
+
+
+def _frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Return the special tokens before and after a row, as the tokenizer itself sets them."""
+    probe = tokenizer.backend_tokenizer.encode("a", add_special_tokens=True)
+    special = [bool(flag) for flag in probe.special_tokens_mask]
+    inside = [place for place, flag in enumerate(special) if not flag] or [len(probe.ids) // 2]
+    before, after = inside[0], inside[-1] + (1 if False in special else 0)
+    return probe.ids[:before], probe.ids[after:]
+
+
+def _save_examples(folder: Path, examples: Examples) -> None:
+    for split in SPLITS:
+        if not len(examples.members(split)):
+            raise ValueError(f"every split holds a document; {split} is empty; read more documents or set task.shares")
+    examples.frame.write_parquet(folder / "documents.parquet")
+    save_file({"targets": examples.targets}, folder / "targets.safetensors")
+    told = {"labels": examples.labels, "notices": examples.notices, "facts": examples.facts}
+    store.write_json(folder / "examples.json", told)
+
+
+def _load_examples(folder: Path) -> Examples:
+    told = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
+    with safe_open(folder / "targets.safetensors", "numpy") as file:
+        targets = file.get_tensor("targets")
+    frame = pl.read_parquet(folder / "documents.parquet")
+    return Examples(frame, targets, tuple(told["labels"]), tuple(told["notices"]), told["facts"])
+
+
+def _save_encoded(path: Path, encoded: Encoded) -> None:
+    draft = path.with_suffix(".draft")
+    arrays = {"tokens": encoded.tokens, "row_start": encoded.row_start, "document_start": encoded.document_start}
+    save_file(arrays, draft, {"pad": str(encoded.pad)})
+    draft.replace(path)
+
+
+def _load_encoded(path: Path) -> Encoded:
+    with safe_open(path, "numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return Encoded(**arrays, pad=int(file.metadata()["pad"]))
+
+
+def counted(dropped: int, total: int, why: str) -> Sequence[str]:
+    """Return the notice that `dropped` of `total` documents went, or nothing if none did."""
+    return [f"{dropped:,} of {total:,} notes dropped: {why}"] if dropped else []

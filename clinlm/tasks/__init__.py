@@ -1,0 +1,1 @@
+"""One final class per kind of prediction: multilabel."""

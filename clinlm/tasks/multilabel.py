@@ -1,0 +1,138 @@
+"""Any number of labels a document."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, final
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from clinlm.corpora.base import Corpus
+from clinlm.long_notes import LongNotes
+from clinlm.measure.quality import quality
+from clinlm.measure.thresholds import fit_thresholds
+from clinlm.split import SPLITS, even_subset, imbalance, split_groups
+from clinlm.task import Examples, Task, counted
+
+
+@final
+class MultiLabel(Task):
+    """The k most frequent labels of a corpus, any number of them a document (S0).
+
+    Documents with none of the k are dropped; `documents` of the rest are chosen so that the labels come out evenly
+    (`clinlm.split.even_subset`); groups never straddle a split (`clinlm.split.split_groups`).
+
+    Args:
+        corpus, root, long_notes, max_tokens, seed: see `Task`.
+        labels: how many of the most frequent labels; ties go to the name that sorts first. None for all.
+        documents: how many documents to choose; None for all, and all if there are fewer.
+        shares: of training, validation and test; positive, summing to 1.
+        thresholds: `global`, one for all labels, or `per_label`; fitted on validation, never on test.
+
+    Raises:
+        ValueError: `labels` below 1, or (on opening) no label in the corpus or no document left.
+    """
+
+    def __init__(
+        self,
+        corpus: Callable[..., Corpus],
+        root: str,
+        long_notes: LongNotes,
+        labels: int | None = 20,
+        documents: int | None = None,
+        max_tokens: int = 256,
+        shares: Sequence[float] = (0.7, 0.1, 0.2),
+        thresholds: Literal["global", "per_label"] = "global",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(corpus, root, long_notes, max_tokens, seed)
+        if labels is not None and labels < 1:
+            raise ValueError(f"task.labels is at least 1, or null for all; got {labels}")
+        self.labels, self.documents, self.shares, self.thresholds = labels, documents, tuple(shares), thresholds
+
+    def choose(self) -> Examples:
+        """See `Task.choose`."""
+        records = self.corpus.records()
+        frame, notices = records.frame, list(records.notices)
+        names = self._most_frequent(frame)
+        targets = _multi_hot(frame["labels"].to_list(), names)
+        kept = targets.any(1)
+        notices += counted(int((~kept).sum()), len(frame), f"none of the {len(names)} labels kept")
+        frame, targets = frame.filter(kept), targets[kept]
+        facts: dict[str, Any] = {"documents_with_a_label": len(frame), "imbalance_before": imbalance(targets)}
+        if self.documents is not None and len(frame) > self.documents:
+            chosen = even_subset(targets, self.documents, self.seed)
+            frame, targets = frame[chosen], targets[chosen]
+        elif self.documents is not None and len(frame) < self.documents:
+            notices.append(f"{self.documents:,} documents were asked for; the corpus has {len(frame):,}: all are used")
+        split = split_groups(frame["group"].to_list(), targets, self.shares, self.seed)
+        notices += _absent(targets, split, names)
+        facts |= {"documents": len(frame), "groups": frame["group"].n_unique(), "imbalance": imbalance(targets)}
+        facts |= {name: int((split == number).sum()) for number, name in enumerate(SPLITS)}
+        facts["imbalance_before"], facts["imbalance"] = (
+            _finite(facts["imbalance_before"]),
+            _finite(facts["imbalance"]),
+        )
+        chosen_frame = frame.drop("labels").with_columns(pl.Series("split", np.array(SPLITS)[split]))
+        return Examples(chosen_frame, targets, tuple(names), tuple(notices), facts)
+
+    def loss(self, logits: Float[Tensor, "documents outputs"], targets: Tensor) -> Float[Tensor, ""]:
+        """Return the binary cross-entropy, a mean over documents and labels."""
+        return functional.binary_cross_entropy_with_logits(logits, targets)
+
+    def prior(self) -> Float[Tensor, " outputs"]:
+        """See `Task.prior`. One imaginary document with and one without every label keep it finite."""
+        train = torch.from_numpy(self.examples.targets[self.examples.members("train")]).float()
+        return torch.logit((train.sum(0) + 1) / (len(train) + 2))
+
+    def probabilities(self, logits: Float[np.ndarray, "documents outputs"]) -> Float[np.ndarray, "documents outputs"]:
+        """Return the sigmoid of every logit."""
+        probabilities: Float[np.ndarray, "documents outputs"] = torch.from_numpy(logits).double().sigmoid().numpy()
+        return probabilities
+
+    def fit_thresholds(self, probabilities: Float[np.ndarray, "documents outputs"]) -> Float[np.ndarray, " outputs"]:
+        """Return the decision thresholds that validation probabilities ask for."""
+        targets = self.examples.targets[self.examples.members("validation")]
+        return fit_thresholds(targets, probabilities, self.thresholds)
+
+    def validation_metrics(self, logits: Float[np.ndarray, "documents outputs"]) -> dict[str, float]:
+        """See `Task.validation_metrics`. Thresholds are fitted on the same documents: good for choosing an epoch, no estimate."""
+        probabilities = self.probabilities(logits)
+        targets = self.examples.targets[self.examples.members("validation")]
+        return quality(targets, probabilities, self.fit_thresholds(probabilities))
+
+    def _most_frequent(self, frame: pl.DataFrame) -> list[str]:
+        counts = Counter(label for labels in frame["labels"].to_list() for label in set(labels))
+        if not counts:
+            raise ValueError("a multi-label task needs labels; no record of the corpus has one; check task.corpus")
+        ranked = sorted(counts, key=lambda name: (-counts[name], name))
+        return ranked[: self.labels]
+
+
+def _multi_hot(labels: Sequence[Sequence[str]], names: Sequence[str]) -> Bool[np.ndarray, "documents labels"]:
+    column = {name: number for number, name in enumerate(names)}
+    targets = np.zeros((len(labels), len(names)), dtype=bool)
+    for row, own in enumerate(labels):
+        for name in own:
+            if name in column:
+                targets[row, column[name]] = True
+    return targets
+
+
+def _absent(targets: Bool[np.ndarray, "documents labels"], split: Any, names: Sequence[str]) -> list[str]:
+    """Name the labels that some split lacks: they cannot be learnt, or not be measured."""
+    notices = []
+    for number, where in enumerate(SPLITS):
+        lacking = [name for name, there in zip(names, targets[split == number].any(0), strict=True) if not there]
+        if lacking:
+            notices.append(f"{len(lacking)} of {len(names)} labels do not occur in {where}: {', '.join(lacking)}")
+    return notices
+
+
+def _finite(ratio: float) -> float | None:
+    """JSON has no infinity: a label without documents makes the ratio null."""
+    return ratio if np.isfinite(ratio) else None

@@ -1,0 +1,243 @@
+"""Laws of the table reader: one content in every format reads the same, and bad cells are named."""
+
+import csv
+import gzip
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from clinlm.corpora.table import Table
+
+IDS, GROUPS, TEXTS = (
+    ["007", "8", "9", "10"],
+    ["p1", "p1", "p2", "p3"],
+    ["first\nnote", 'a "quoted" note', "third", "  "],
+)
+LABELS = [["flu", "gout"], ["flu"], [], ["gout"]]
+SEXES = ["F", "M", None, "F"]
+
+
+def write(root: Path, kind: str) -> Path:
+    path = root / f"notes{kind}"
+    columns = {"key": IDS, "patient": GROUPS, "note": TEXTS, "sex": SEXES}
+    flags = {name: [int(name in labels) for labels in LABELS] for name in ("flu", "gout")}
+    frame = pl.DataFrame({**columns, **flags, "names": LABELS, "joined": [" ;".join(labels) for labels in LABELS]})
+    if kind == ".parquet":
+        frame.write_parquet(path)
+    elif kind.startswith(".jsonl"):
+        data = frame.write_ndjson().encode()
+        path.write_bytes(gzip.compress(data) if kind.endswith(".gz") else data)
+    else:
+        data = frame.drop("names").write_csv(separator="\t" if kind.startswith(".tsv") else ",").encode()
+        path.write_bytes(gzip.compress(data) if kind.endswith(".gz") else data)
+    return path
+
+
+KINDS = [".csv", ".csv.gz", ".tsv", ".jsonl", ".jsonl.gz", ".parquet"]
+EXPECTED = [
+    ("007", "p1", "first\nnote", ["flu", "gout"], {"sex": "F"}),
+    ("8", "p1", 'a "quoted" note', ["flu"], {"sex": "M"}),
+    ("9", "p2", "third", [], {"sex": None}),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("labels", [["flu", "gout"], "joined", "names"])
+def test_every_format_and_form_of_labels_reads_the_same(tmp_path: Path, kind: str, labels: str | list[str]) -> None:
+    path = write(tmp_path, kind)
+    delimiter = ";" if labels == "joined" else None
+    table = Table(path, "note", labels, id="key", group="patient", delimiter=delimiter, attributes=["sex"])
+    if labels == "names" and kind[1:4] in ("csv", "tsv"):
+        with pytest.raises(ValueError, match="set delimiter"):
+            table.records()
+        return
+    records = table.records()
+    assert records.frame.rows() == EXPECTED
+    assert records.notices == ("1 of 4 rows dropped: empty text", "1 of 3 notes have no label")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ids_default_to_row_numbers_and_groups_to_ids(tmp_path: Path, kind: str) -> None:
+    frame = Table(write(tmp_path, kind), "note", ["flu"]).records().frame
+    assert frame.select("id", "group", "attributes").rows() == [(i, i, {"none": None}) for i in ("1", "2", "3")]
+
+
+def test_labels_are_stripped_distinct_and_not_empty(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("note,names\nx, b|a ||b|\ny,\nz,|\n")
+    assert Table(path, "note", "names", delimiter="|").records().frame["labels"].to_list() == [["b", "a"], [], []]
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"note":"x","names":[" b",null,"a","b"]}\n\n{"note":"y"}\n{"note":"z","names":null}\n')
+    assert Table(path, "note", "names").records().frame["labels"].to_list() == [["b", "a"], [], []]
+
+
+def csv_table(path: Path, *rows: tuple[str, ...]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("key", "patient", "note", "flu"), *rows])
+    return path
+
+
+@pytest.mark.parametrize("value", ["0", "1", "true", "False", " TRUE ", "0.0", "1.0"])
+def test_flags_are_zero_one_true_or_false(tmp_path: Path, value: str) -> None:
+    path = csv_table(tmp_path / "t.csv", ("1", "p", "x", value))
+    expected = ["flu"] if value.strip().lower() in ("1", "true", "1.0") else []
+    assert Table(path, "note", ["flu"]).records().frame["labels"].to_list() == [expected]
+
+
+@pytest.mark.parametrize("value", ["", "2", "yes", "-1"])
+def test_other_flags_are_errors_with_column_and_rows(tmp_path: Path, value: str) -> None:
+    rows = [("1", "p", "secret", "1"), ("2", "p", "secret", value), ("3", "p", "secret", value)]
+    with pytest.raises(
+        ValueError, match=r"'flu' needs 0, 1, true or false; t\.csv has 2 rows .* data rows: 2, 3"
+    ) as caught:
+        Table(csv_table(tmp_path / "t.csv", *rows), "note", ["flu"]).records()
+    assert "secret" not in str(caught.value)
+
+
+def test_repeated_rows_are_dropped_and_differing_ones_refused(tmp_path: Path) -> None:
+    same = ("1", "p", "x", "1")
+    table = Table(
+        csv_table(tmp_path / "t.csv", same, ("2", "p", "y", "0"), same, same), "note", ["flu"], "key", "patient"
+    )
+    records = table.records()
+    assert records.frame["id"].to_list() == ["1", "2"]
+    assert "2 of 4 rows dropped: they repeat another" in records.notices
+    for other in (("1", "p", "x", "0"), ("1", "p", "secret", "1"), ("1", "q", "x", "1")):
+        csv_table(tmp_path / "t.csv", same, ("2", "p", "y", "0"), other)
+        with pytest.raises(ValueError, match=r"1 ids of t\.csv stand on rows that differ .* \(first: 1\)") as caught:
+            table.records()
+        assert "secret" not in str(caught.value)
+
+
+def test_only_five_of_many_repeated_ids_are_named(tmp_path: Path) -> None:
+    rows = [(str(i % 9), "p", f"text {i}", "1") for i in range(18)]
+    with pytest.raises(ValueError, match=r"9 ids .*\(first: 0, 1, 2, 3, 4\)"):
+        Table(csv_table(tmp_path / "t.csv", *rows), "note", ["flu"], "key").records()
+
+
+def test_a_text_in_several_groups_is_counted(tmp_path: Path) -> None:
+    path = csv_table(tmp_path / "t.csv", ("1", "p", "x", "1"), ("2", "q", "x", "1"), ("3", "r", "y", "1"))
+    notices = Table(path, "note", ["flu"], "key", "patient").records().notices
+    assert notices == ("1 texts stand in several groups: a split by group can put them on both sides",)
+
+
+@pytest.mark.parametrize("column", ["key", "patient"])
+def test_empty_ids_and_groups_are_errors(tmp_path: Path, column: str) -> None:
+    path = csv_table(tmp_path / "t.csv", ("1", "p", "x", "1"), ("", "", "y", "1"))
+    settings = {"id": "key"} if column == "key" else {"group": "patient"}
+    with pytest.raises(ValueError, match=f"'{column}' needs a value on every row; .* data rows: 2"):
+        Table(path, "note", ["flu"], **settings).records()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_missing_files_and_columns_are_named(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(FileNotFoundError, match="notes"):
+        Table(tmp_path / f"notes{kind}", "note", ["flu"]).records()
+    with pytest.raises(ValueError, match=r"needs the column 'text'; notes.* has key, patient, note, sex, flu, gout"):
+        Table(write(tmp_path, kind), "text", ["flu"]).records()
+
+
+@pytest.mark.parametrize(
+    ("data", "law"),
+    [
+        (b"", "needs rows"),
+        (b"\n\n", "needs rows"),
+        (b'{"note": "secret", "flu": 1}\n{"note": "sec\nret", "flu": 1}\n', "line 2 breaks off"),
+        (b'{"note": "secret", "flu": 1}\n["secret"]\n', "line 2 is none"),
+        (b'{"note": "secret", "flu": 1}\n\n{"note": "secret \xff", "flu": 1}\n', "line 3 has the byte 0xff"),
+        (b'{"note": "secret", "flu": 1}\n{"note": {"a": "secret"}, "flu": 1}\n', "line 2, key 'note': a string"),
+        (b'{"note": "secret \\ud83d", "flu": 1}\n', "line 1, key 'note': text must be Unicode"),
+        (b'{"note": "", "flu": 1}\n', "none of the 1 rows"),
+    ],
+)
+def test_broken_json_lines_are_errors_without_text(tmp_path: Path, data: bytes, law: str) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=law) as caught:
+        Table(path, "note", ["flu"]).records()
+    assert "secret" not in str(caught.value)
+
+
+def test_json_lines_keep_numbers_as_written_and_read_booleans(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    rows = [
+        {"key": 1, "note": "x", "flu": True, "age": 1.50},
+        {"key": 10**30, "note": "y", "flu": 0, "age": float("nan")},
+    ]
+    path.write_text("\ufeff" + "\n".join(map(json.dumps, rows)), encoding="utf-8")
+    frame = Table(path, "note", ["flu"], "key", attributes=["age"]).records().frame
+    assert frame.drop("group", "text").rows() == [("1", ["flu"], {"age": "1.5"}), (str(10**30), [], {"age": None})]
+
+
+def test_json_values_of_the_wrong_shape_are_errors(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"note": "x", "names": "a;b"}\n')
+    with pytest.raises(ValueError, match="line 1, key 'names': a list is needed"):
+        Table(path, "note", "names").records()
+    path.write_text('{"note": "x", "names": ["a"]}\n')
+    with pytest.raises(ValueError, match="line 1, key 'names': a string"):
+        Table(path, "note", "names", delimiter=";").records()
+
+
+def test_parquet_of_the_wrong_shape_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    path.write_bytes(b"a,b\n1,2\n")
+    with pytest.raises(ValueError, match="cannot be read as Parquet"):
+        Table(path, "note", ["flu"]).records()
+    pl.DataFrame({"note": ["x"], "names": ["a"], "many": [["a"]], "when": [{"a": 1}]}).write_parquet(path)
+    for settings in ({"labels": "names"}, {"labels": "many", "delimiter": ";"}, {"labels": ["when"]}):
+        with pytest.raises(ValueError, match=r"needs (a list of labels|one value a row); t\.parquet has"):
+            Table(path, "note", **settings).records()
+
+
+def test_parquet_types_are_read_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    frame = pl.DataFrame(
+        {"key": [1, 2], "note": ["x", "y"], "flu": [True, False], "gout": [0.0, 1.0], "sex": ["F", None]}
+    )
+    frame.with_columns(pl.col("sex").cast(pl.Categorical)).write_parquet(path)
+    found = Table(path, "note", ["flu", "gout"], "key", attributes=["sex"]).records().frame
+    assert found.select("id", "labels", "attributes").rows() == [
+        ("1", ["flu"], {"sex": "F"}),
+        ("2", ["gout"], {"sex": None}),
+    ]
+
+
+def test_one_column_may_serve_twice(tmp_path: Path) -> None:
+    path = csv_table(tmp_path / "t.csv", ("1", "p", "x", "1"))
+    frame = Table(path, "note", ["flu"], "key", "key", attributes=["patient", "flu"]).records().frame
+    assert frame.rows() == [("1", "1", "x", ["flu"], {"patient": "p", "flu": "1"})]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"labels": []},
+        {"labels": ""},
+        {"labels": ["a", "b"], "delimiter": ";"},
+        {"labels": "a", "delimiter": ""},
+        {"labels": ["a", "a"]},
+        {"labels": "a", "attributes": "sex"},
+        {"labels": "a", "attributes": ["sex", "sex"]},
+    ],
+)
+def test_bad_settings_are_errors(settings: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="set |remove it"):
+        Table("t.csv", "note", **settings)  # type: ignore[arg-type]
+
+
+def test_unknown_endings_are_errors(tmp_path: Path) -> None:
+    path = tmp_path / "t.xlsx"
+    path.write_bytes(b"x")
+    with pytest.raises(ValueError, match="ends in"):
+        Table(path, "note", ["flu"]).records()
+
+
+def test_the_fingerprint_is_that_of_the_bytes(tmp_path: Path) -> None:
+    path = csv_table(tmp_path / "t.csv", ("1", "p", "x", "1"))
+    before = Table(path, "note", ["flu"]).fingerprint()
+    assert Table(str(path), "note", ["flu"], "key").fingerprint() == before
+    csv_table(path, ("1", "p", "y", "1"))
+    assert Table(path, "note", ["flu"]).fingerprint() != before

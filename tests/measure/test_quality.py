@@ -1,0 +1,115 @@
+"""Quality agrees with scikit-learn, and says where it is undefined."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import (  # type: ignore[import-untyped]
+    accuracy_score,
+    average_precision_score,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
+
+from clinlm.measure.quality import METRICS, Probabilities, Targets, Thresholds, per_label, quality, undefined_labels
+
+
+def sample(seed: int, documents: int = 60, labels: int = 4, digits: int = 1) -> tuple[Targets, Probabilities]:
+    """Targets with both classes in every label, and scores that tie often."""
+    random = np.random.default_rng(seed)
+    targets = random.random((documents, labels)) < 0.3
+    targets[0], targets[1] = True, False
+    return targets, np.round(np.clip(0.3 * targets + 0.8 * random.random(targets.shape), 0, 1), digits)
+
+
+def halves(labels: int) -> Thresholds:
+    return np.full(labels, 0.5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equals_scikit_learn(seed: int) -> None:
+    targets, probabilities = sample(seed)
+    thresholds = np.array([0.2, 0.5, 0.7, 0.4])
+    decided = probabilities >= thresholds
+    expected = {"accuracy": (decided == targets).mean(), "subset_accuracy": accuracy_score(targets, decided)}
+    for average in ("micro", "macro", "weighted"):
+        three = precision_recall_fscore_support(targets, decided, average=average, zero_division=0)
+        expected |= {
+            f"{average}_{name}": value for name, value in zip(("precision", "recall", "f1"), three[:3], strict=True)
+        }
+    for average in ("micro", "macro"):
+        expected[f"{average}_auroc"] = roc_auc_score(targets, probabilities, average=average)
+        expected[f"{average}_auprc"] = average_precision_score(targets, probabilities, average=average)
+    found = quality(targets, probabilities, thresholds)
+    assert tuple(found) == METRICS
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_integers_and_narrow_floats_are_the_same() -> None:
+    targets, probabilities = sample(0, digits=9)
+    wide = quality(targets, probabilities, halves(4))
+    assert quality(targets.astype(np.int8), probabilities.astype(np.float32), halves(4)) == pytest.approx(wide)
+
+
+def test_undefined_labels_are_left_out_of_ranking_means() -> None:
+    targets, probabilities = sample(1)
+    targets[:, 1], targets[:, 3] = False, True
+    assert undefined_labels(targets) == (1, 3)
+    found = quality(targets, probabilities, halves(4))
+    kept = quality(targets[:, [0, 2]], probabilities[:, [0, 2]], halves(2))
+    assert found["macro_auroc"] == pytest.approx(kept["macro_auroc"])
+    assert found["macro_auprc"] == pytest.approx(kept["macro_auprc"])
+    table = per_label(targets, probabilities, halves(4), list("abcd"))
+    assert table["auroc"].is_null().to_list() == table["auprc"].is_null().to_list() == [False, True, False, True]
+
+
+def test_nothing_to_rank_gives_nan() -> None:
+    found = quality(np.zeros((5, 2), int), np.full((5, 2), 0.2), halves(2))
+    assert found["accuracy"] == 1 and found["micro_f1"] == 0
+    assert all(np.isnan(found[f"{average}_{name}"]) for average in ("micro", "macro") for name in ("auroc", "auprc"))
+
+
+def test_one_label() -> None:
+    targets, probabilities = sample(2, labels=1)
+    found = quality(targets, probabilities, halves(1))
+    assert found["micro_f1"] == pytest.approx(found["macro_f1"])
+    assert per_label(targets, probabilities, halves(1), ["only"])["f1"][0] == pytest.approx(found["macro_f1"])
+
+
+def test_per_label_agrees_with_the_means() -> None:
+    targets, probabilities = sample(3)
+    found, table = (
+        quality(targets, probabilities, halves(4)),
+        per_label(targets, probabilities, halves(4), list("abcd")),
+    )
+    for name in ("precision", "recall", "f1", "auroc", "auprc"):
+        assert table[name].mean() == pytest.approx(found[f"macro_{name}"], abs=1e-6)
+    assert table["support"].to_list() == targets.sum(axis=0).tolist()
+
+
+def test_the_threshold_itself_counts_as_predicted() -> None:
+    assert quality(np.array([[1, 0]]), np.array([[0.5, 0.49]]), halves(2))["accuracy"] == 1
+
+
+@pytest.mark.parametrize(
+    ("targets", "probabilities", "thresholds", "law"),
+    [
+        (np.zeros((0, 2), int), np.zeros((0, 2)), halves(2), "neither side 0"),
+        (np.full((2, 2), 2), np.zeros((2, 2)), halves(2), "targets are 0 or 1"),
+        (np.zeros((2, 2), int), np.full((2, 2), 3.0), halves(2), "sigmoid"),
+        (np.zeros((2, 2), int), np.full((2, 2), np.nan), halves(2), "NaN"),
+        (np.zeros((2, 2), int), np.zeros((2, 2)), np.full(2, np.nan), "fit_thresholds"),
+    ],
+)
+def test_bad_values_are_refused(
+    targets: Targets, probabilities: Probabilities, thresholds: Thresholds, law: str
+) -> None:
+    with pytest.raises(ValueError, match=law):
+        quality(targets, probabilities, thresholds)
+
+
+def test_bad_shapes_are_refused() -> None:
+    # A TypeError where the suite checks array types at run time.
+    for probabilities, thresholds in ((np.zeros((3, 2)), halves(2)), (np.zeros((2, 2)), halves(3))):
+        with pytest.raises((ValueError, TypeError)):
+            quality(np.zeros((2, 2), int), probabilities, thresholds)
+    with pytest.raises(ValueError, match="one name"):
+        per_label(np.zeros((2, 2), int), np.zeros((2, 2)), halves(2), ["one"])

@@ -1,0 +1,103 @@
+"""Published tables as data, and ours beside them."""
+
+import io
+import math
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from clinlm.measure.latency import Latency
+from clinlm.report.published import Published, side_by_side
+from clinlm.report.row import Row
+
+CONF = Path(__file__).parents[2] / "conf/published"
+
+
+def row(name: str, p50_ms: float | None, speedup: float = 1.0) -> Row:
+    latency = Latency(p50_ms, 2.0, 3.0, 1.5, 9, speedup, speedup, speedup) if p50_ms else None
+    return Row(
+        name=name,
+        kind="stage",
+        key="",
+        role="",
+        quality={"accuracy": 0.5, "micro_f1": 0.25, "macro_f1": math.nan},
+        intervals={},
+        differences={},
+        parameters=108_000_000,
+        nonzero=1,
+        bytes=1,
+        latency=latency,
+        peak_mib=None,
+        seconds=1.0,
+        cached=False,
+        compression_parameters=3.05,
+        compression_bytes=1.0,
+    )
+
+
+def cells(markdown: str) -> dict[tuple[str, str], list[str]]:
+    lines = [line.strip("|").split("|") for line in markdown.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines}) == 1
+    return {(line[0].strip(), line[1].strip()): [cell.strip() for cell in line[2:]] for line in lines[2:]}
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_published_table_reads(path: Path) -> None:
+    published = Published.read(path)
+    assert published.rows and published.notes
+    console = Console(width=80, record=True, file=io.StringIO())
+    table, markdown = side_by_side({}, published)
+    console.print(table)
+    assert max(len(line) for line in console.export_text().splitlines()) <= 80
+    assert len(cells(markdown)) == len(published.rows)
+    assert all(note in markdown for note in published.notes)
+
+
+def test_smart_griffin_is_table_two() -> None:
+    published = Published.read(CONF / "smart_griffin.yaml")
+    a, b, c = (dict(zip(published.columns, published.rows[name], strict=True)) for name in "ABC")
+    assert (a["accuracy"], b["micro_f1"], c["macro_f1"], c["parameters_m"]) == (64.18, 53.20, 45.42, 104)
+    # The contradictions the notes speak of are in the numbers.
+    assert a["latency_ms"] / b["latency_ms"] == pytest.approx(2.14, abs=0.005) and b["speedup"] == 1.76
+    assert a["latency_ms"] / c["latency_ms"] == pytest.approx(2.06, abs=0.005) and c["speedup"] > b["speedup"]
+    assert c["latency_ms"] > b["latency_ms"]
+
+
+def test_ours_refers_to_pipeline_a_and_to_the_reference() -> None:
+    ours = {"teacher": row("teacher", 40.0), "a": row("recover", 20.0, 2.0), "C": row("recover", 5.0, 8.0)}
+    table = cells(side_by_side(ours, Published.read(CONF / "smart_griffin.yaml"))[1])
+    assert [*table] == [
+        ("A", "paper"),
+        ("A", "ours"),
+        ("B", "paper"),
+        ("C", "paper"),
+        ("C", "ours"),
+        ("teacher", "ours"),
+    ]
+    assert table["A", "ours"] == ["50.00", "25.00", "–", "20.00", "108", "3.05", "1.00", "2.00"]
+    assert table["C", "ours"][-2:] == ["4.00", "8.00"] and table["C", "paper"][-2:] == ["1.79", "–"]
+    assert table["teacher", "ours"][-2:] == ["0.500", "1.00"]
+
+
+def test_without_pipeline_a_there_is_no_such_speed_up() -> None:
+    published = Published.read(CONF / "smart_griffin.yaml")
+    table = cells(side_by_side({"C": row("c", 5.0, 8.0), "TF-IDF": row("t", None)}, published)[1])
+    assert table["C", "ours"][-2:] == ["–", "8.00"] and table["TF-IDF", "ours"][-2:] == ["–", "–"]
+
+
+@pytest.mark.parametrize(
+    ("text", "law"),
+    [
+        ("source: s\ntable: t\ncolumns: [accuracy]", "lacks"),
+        ("source: s\ntable: t\ncolumns: [colour]\nrows: {A: [1]}", "colour"),
+        ("source: s\ntable: t\ncolumns: [accuracy]\nrows: {A: [1, 2]}", "one number per column"),
+    ],
+)
+def test_misfits_are_refused(tmp_path: Path, text: str, law: str) -> None:
+    path = tmp_path / "table.yaml"
+    with pytest.raises(FileNotFoundError, match="missing"):
+        Published.read(path)
+    path.write_text(text)
+    with pytest.raises(ValueError, match=law):
+        Published.read(path)
