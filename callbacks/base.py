@@ -15,7 +15,7 @@ _BYTES = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class Compression(Callback, ABC):
-    """A method. A subclass is final and overrides at least one of three verbs; the hooks that call them are not to be touched.
+    """A method. A subclass is final and overrides at least one of three verbs, and never the hooks that call them.
 
     - `prepare`: before optimisers exist, the only place where shapes may change. One-shot pruning ends here.
     - `step`: after every training batch, for what happens gradually.
@@ -26,7 +26,7 @@ class Compression(Callback, ABC):
 
     @final
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Lightning's hook. A resumed fit prepares again from the start artifact, and its checkpoint is loaded afterwards."""
+        """Lightning's hook. A resumed fit prepares again from the start artifact; its checkpoint is loaded later."""
         if stage == "fit":
             module = as_module(pl_module)
             before = fingerprint(module.network)
@@ -87,5 +87,7 @@ def fingerprint(network: nn.Module) -> str:
     total = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         total.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        total.update(tensor.detach().cpu().contiguous().flatten().view(dtype=_BYTES[tensor.element_size()]).numpy().data)
+        total.update(
+            tensor.detach().cpu().contiguous().flatten().view(dtype=_BYTES[tensor.element_size()]).numpy().data
+        )
     return total.hexdigest()

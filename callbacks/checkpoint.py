@@ -12,8 +12,8 @@ from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 class Checkpoint(LightningCheckpoint):
     """Write `last.ckpt` into the stage's folder after every epoch, whole or not at all.
 
-    Lightning's own ModelCheckpoint moves its file from the system's temporary folder; across file systems that is a copy, and
-    a kill in the middle of it leaves half a checkpoint under the final name.
+    Lightning's own ModelCheckpoint moves its file from the system's temporary folder; across file systems that is a
+    copy, and a kill in the middle of it leaves half a checkpoint under the final name.
     """
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import hydra
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clinlm import machine
@@ -30,6 +30,8 @@ def launch(config: DictConfig) -> float:
 def main() -> None:
     """Entry point: errors that a user can mend are one paragraph, not a traceback."""
     machine.register()
+    # Hydra's parser wants all overrides together; `clinlm +experiment=x -m pipeline=a,b` is what people type.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     traceback = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to us instead of printing and exiting
     try:
@@ -71,7 +73,7 @@ def _keys(node: Any, prefix: str) -> list[str]:
     found = []
     for name in node:
         found.append(f"{prefix}{name}")
-        if not (node._is_interpolation(name) or node._is_missing(name)):
+        if not (OmegaConf.is_interpolation(node, name) or OmegaConf.is_missing(node, name)):
             found += _keys(node[name], f"{prefix}{name}.")
     return found
 

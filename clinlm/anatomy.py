@@ -1,14 +1,15 @@
-"""Where a transformer encoder keeps its parts, by role. The only file that knows architectures by their attribute names."""
+"""Where a transformer encoder keeps its parts, by role: the only file that knows architectures by attribute names."""
 
 from dataclasses import dataclass
 from typing import Any, cast
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
 class Layer:
-    """The parts of one encoder layer. Widths are read from the tensors, never from the configuration: pruning changes them.
+    """The parts of one encoder layer. Widths are read from the tensors: pruning changes them, not the configuration.
 
     Attributes:
         query, key, value: Linear, hidden -> heads x head_size.
@@ -29,8 +30,9 @@ class Layer:
     output_norm: nn.LayerNorm
 
 
-# Dotted names inside one layer, in the order of the fields of `Layer`. BERT's names also serve RoBERTa, ELECTRA and their
-# clinical descendants (BioLinkBERT, Bio_ClinicalBERT, CORe); DistilBERT is the one common encoder that renamed everything.
+# Dotted names inside one layer, in the order of the fields of `Layer`. BERT's names also serve RoBERTa, ELECTRA and
+# their clinical descendants (BioLinkBERT, Bio_ClinicalBERT, CORe); DistilBERT is the one common encoder that renamed
+# everything.
 _NAMES = (
     (
         "attention.self.query",
@@ -67,8 +69,8 @@ def stack(body: nn.Module) -> tuple[str, nn.ModuleList]:
         if isinstance(modules.get(name), nn.ModuleList):
             return name, cast(nn.ModuleList, modules[name])
     raise ValueError(
-        f"structural edits need an encoder that keeps its layers under one of {_STACKS}; {type(body).__name__} does not; "
-        "use a BERT-like or DistilBERT model, or a method that does not change shapes"
+        f"structural edits need an encoder that keeps its layers under one of {_STACKS}; {type(body).__name__} does "
+        "not; use a BERT-like or DistilBERT model, or a method that does not change shapes"
     )
 
 
@@ -88,6 +90,31 @@ def embedding_parts(body: nn.Module) -> tuple[list[nn.Embedding], nn.LayerNorm]:
     return tables, cast(nn.LayerNorm, embeddings.LayerNorm)
 
 
+def embedding_projection(body: nn.Module) -> nn.Linear | None:
+    """Return what widens embeddings to the hidden state, where they have a width of their own (ELECTRA); else None."""
+    return cast(nn.Linear | None, getattr(body, "embeddings_project", None))
+
+
+def hidden_size(body: nn.Module) -> int:
+    """Return the width of the hidden state, read from the tensors.
+
+    Raises:
+        ValueError: the architecture is not BERT-like or DistilBERT.
+    """
+    return layers(body)[0].query.in_features
+
+
+def writers(body: nn.Module) -> list[Float[Tensor, "hidden inputs"]]:
+    """Return every weight that writes to the hidden state, the hidden dimension first: embeddings, attention, FFN.
+
+    Raises:
+        ValueError: the architecture is not BERT-like or DistilBERT.
+    """
+    projection = embedding_projection(body)
+    first = [projection.weight] if projection is not None else [table.weight.T for table in embedding_parts(body)[0]]
+    return first + [linear.weight for layer in layers(body) for linear in (layer.attention_output, layer.down)]
+
+
 def layer_attribute(config: Any) -> str:
     """Return the name under which a transformers configuration counts its layers."""
     return "n_layers" if hasattr(config, "n_layers") else "num_hidden_layers"
@@ -97,7 +124,7 @@ def _parts(layer: nn.Module) -> Layer:
     modules = dict(layer.named_modules())
     for names in _NAMES:
         if all(name in modules for name in names):
-            return Layer(*(modules[name] for name in names))  # type: ignore[arg-type]
+            return Layer(*(modules[name] for name in names))
     raise ValueError(
         f"structural edits know the layers of BERT-like and DistilBERT models; {type(layer).__name__} is neither; "
         "add its attribute names to clinlm/anatomy.py"

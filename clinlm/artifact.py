@@ -1,4 +1,4 @@
-"""What travels between stages: a folder with spec, edits, weights, tokenizer, predictions and report, declared whole at last."""
+"""What travels between stages: a folder with spec, edits, weights, tokenizer, predictions and report."""
 
 import json
 from collections.abc import Mapping
@@ -28,8 +28,8 @@ class Artifact:
     """A finished stage on disk.
 
     Attributes:
-        folder: holds `spec.json`, `edits.json`, `model.safetensors`, `tokenizer/`, `predictions.safetensors`, `report.json`, and
-            `record.json`, which was written last.
+        folder: holds `spec.json`, `edits.json`, `model.safetensors`, `tokenizer/`, `predictions.safetensors`,
+            `report.json`, and `record.json`, which was written last.
     """
 
     folder: Path
@@ -37,8 +37,8 @@ class Artifact:
     def __post_init__(self) -> None:
         if not store.sealed(self.folder):
             raise FileNotFoundError(
-                f"an artifact is a folder with a {store.RECORD}; {self.folder} has none: it is unfinished or no artifact; "
-                "run its pipeline again"
+                f"an artifact is a folder with a {store.RECORD}; {self.folder} has none: it is unfinished or no "
+                "artifact; run its pipeline again"
             )
 
     @property
@@ -75,7 +75,9 @@ class Artifact:
 def save(model: Model, folder: Path) -> None:
     """Write spec, edits, weights and tokenizer into `folder`. Declares nothing whole: see `store.seal`."""
     store.write_json(folder / "spec.json", model.spec.to_json())
-    store.write_json(folder / "edits.json", [{"function": e.function, "arguments": dict(e.arguments)} for e in model.edits])
+    store.write_json(
+        folder / "edits.json", [{"function": e.function, "arguments": dict(e.arguments)} for e in model.edits]
+    )
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
     save_file(state, folder / WEIGHTS)
     model.tokenizer.save_pretrained(folder / TOKENIZER)
@@ -101,10 +103,14 @@ def read_spec(folder: Path) -> ModelSpec:
 
 def save_predictions(folder: Path, logits: Mapping[str, Float[np.ndarray, "documents outputs"]]) -> None:
     """Write the logits of every split named."""
-    save_arrays({split: np.ascontiguousarray(values) for split, values in logits.items()}, folder / "predictions.safetensors")
+    save_arrays(
+        {split: np.ascontiguousarray(values) for split, values in logits.items()}, folder / "predictions.safetensors"
+    )
 
 
-def save_logits(path: Path, index: Int[np.ndarray, " documents"], logits: Float[np.ndarray, "documents outputs"]) -> None:
+def save_logits(
+    path: Path, index: Int[np.ndarray, " documents"], logits: Float[np.ndarray, "documents outputs"]
+) -> None:
     """Write teacher logits, whole or not at all."""
     path.parent.mkdir(exist_ok=True)
     draft = path.with_suffix(".draft")

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 Batch = dict[str, Tensor]
-"""`input_ids`, `attention_mask` (rows, tokens); `document` (rows,): which document of the batch a row belongs to, ascending;
-`index` (documents,): its number in the task; `targets`; and `teacher_logits` (documents, outputs) where a teacher is at hand."""
+"""`input_ids`, `attention_mask` (rows, tokens); `document` (rows,): which document of the batch a row belongs to,
+ascending; `index` (documents,): its number in the task; `targets`; and `teacher_logits` (documents, outputs) where a
+teacher is at hand."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Encoded:
     def lengths(self) -> Int[np.ndarray, " documents"]:
         """Return the tokens of each document, over all its rows."""
         edges = self.row_start[self.document_start]
-        return edges[1:] - edges[:-1]
+        lengths: Int[np.ndarray, " documents"] = np.diff(edges)
+        return lengths
 
     def rows(self, document: int) -> list[Int[np.ndarray, " tokens"]]:
         """Return the rows of one document."""
@@ -72,8 +74,9 @@ class Encoded:
 class LengthBatches(Sampler[list[int]]):
     """Batches of documents of similar length, in a new order every epoch.
 
-    Documents are shuffled, cut into pools of `pool` batches, sorted by length within a pool, and the batches shuffled: little
-    padding, and still nearly random batches. The order depends on (seed, epoch) alone, so that a resumed run sees the same one.
+    Documents are shuffled, cut into pools of `pool` batches, sorted by length within a pool, and the batches shuffled:
+    little padding, and still nearly random batches. The order depends on (seed, epoch) alone, so that a resumed run
+    sees the same one.
 
     Args:
         documents: numbers of the documents.

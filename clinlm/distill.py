@@ -1,5 +1,6 @@
 """Distillation losses: pure functions of logits, and the mixture with the supervised loss."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, final
@@ -17,8 +18,8 @@ Reduction = Literal["batchmean", "mean", "sum"]
 def softmax_kl(student: Logits, teacher: Logits, direction: Direction) -> Logits:
     """Return the terms of the Kullback-Leibler divergence between softmax distributions; a row sums to its divergence.
 
-    `teacher_to_student` is KL(p_t || p_s), the teacher as target, what everyone computes (Hinton et al. 2015, arXiv:1503.02531);
-    `student_to_teacher` is KL(p_s || p_t), what S0 writes.
+    `teacher_to_student` is KL(p_t || p_s), the teacher as target, what everyone computes (Hinton et al. 2015,
+    arXiv:1503.02531); `student_to_teacher` is KL(p_s || p_t), what S0 writes.
     """
     log_s, log_t = functional.log_softmax(student, -1), functional.log_softmax(teacher, -1)
     target, other = (log_t, log_s) if direction == "teacher_to_student" else (log_s, log_t)
@@ -28,7 +29,8 @@ def softmax_kl(student: Logits, teacher: Logits, direction: Direction) -> Logits
 def sigmoid_kl(student: Logits, teacher: Logits, direction: Direction) -> Logits:
     """Return the Kullback-Leibler divergence of every label's Bernoulli distribution.
 
-    For labels that do not exclude each other: softmax would treat them as one distribution and forget how many there are.
+    For labels that do not exclude each other: softmax would treat them as one distribution and forget how many there
+    are.
     """
     target, other = (teacher, student) if direction == "teacher_to_student" else (student, teacher)
     positive = target.sigmoid() * (functional.logsigmoid(target) - functional.logsigmoid(other))
@@ -46,9 +48,11 @@ class Distillation:
         temperature: divides both logits before the soft loss; positive.
         form: `softmax` (as S0 writes, one distribution over all outputs) or `sigmoid` (one Bernoulli per label).
         direction: see `softmax_kl`. S0 writes `student_to_teacher`; the default is what everyone computes.
-        squared_temperature: multiply the soft loss by temperature**2, so that its gradients keep their size (Hinton et al.).
-        reduction: `batchmean` sums over outputs and averages over documents (the mathematical divergence); `mean` averages over
-            both, as S3's notebook does, and is smaller by the number of outputs; `sum` averages over nothing.
+        squared_temperature: multiply the soft loss by temperature**2, so that its gradients keep their size (Hinton et
+            al.).
+        reduction: `batchmean` sums over outputs and averages over documents (the mathematical divergence); `mean`
+            averages over both, as S3's notebook does, and is smaller by the number of outputs; `sum` averages over
+            nothing.
 
     Raises:
         ValueError: a value outside its range.
@@ -64,8 +68,8 @@ class Distillation:
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"distill.alpha is a weight in [0, 1]; got {self.alpha}")
-        if self.temperature <= 0:
-            raise ValueError(f"distill.temperature is positive; got {self.temperature}")
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"distill.temperature is positive and finite; got {self.temperature}")
         for name, value, known in (
             ("form", self.form, ("softmax", "sigmoid")),
             ("direction", self.direction, ("teacher_to_student", "student_to_teacher")),

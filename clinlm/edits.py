@@ -1,7 +1,7 @@
-"""Irreversible structural changes, as pure functions `(network, **plain data) -> None` that an `Edit` replays on a fresh skeleton.
+"""Irreversible structural changes: functions `(network, **plain data) -> None` that an `Edit` replays on a skeleton.
 
-Each keeps the weights of what stays, bit for bit, so that the same call serves a live network (pruning) and an untrained one
-(loading an artifact, whose weights come afterwards). All arguments are JSON.
+Each keeps the weights of what stays, bit for bit, so that the same call serves a live network (pruning) and an
+untrained one (loading an artifact, whose weights come afterwards). All arguments are JSON.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,18 +49,23 @@ def keep_layers(network: nn.Module, numbers: Sequence[int]) -> None:
 def keep_hidden(network: nn.Module, dimensions: Sequence[int]) -> None:
     """Keep only `dimensions` of the hidden state: in the embeddings, in every layer, in pooling and in the head.
 
-    Heads and FFN units keep their number; the inner width of attention is untouched.
+    Heads and FFN units keep their number; the inner width of attention is untouched, and so are embeddings that have a
+    width of their own (ELECTRA): of these the projection to the hidden state is cut.
 
     Raises:
         ValueError: a dimension that does not exist, or none left.
     """
     body: nn.Module = network.body  # type: ignore[assignment]
-    tables, norm = anatomy.embedding_parts(body)
-    index = _index(dimensions, tables[0].embedding_dim, "hidden dimension")
-    for table in tables:
-        table.weight = nn.Parameter(table.weight.detach()[:, index].clone())
-        table.embedding_dim = len(index)
-    _slice_norm(norm, index)
+    index = _index(dimensions, anatomy.hidden_size(body), "hidden dimension")
+    projection = anatomy.embedding_projection(body)
+    if projection is None:
+        tables, norm = anatomy.embedding_parts(body)
+        for table in tables:
+            table.weight = nn.Parameter(table.weight.detach()[:, index].clone())
+            table.embedding_dim = len(index)
+        _slice_norm(norm, index)
+    else:
+        _slice_rows(projection, index)
     for layer in anatomy.layers(body):
         for reader in (layer.query, layer.key, layer.value, layer.up):
             _slice_columns(reader, index)

@@ -45,22 +45,26 @@ class Head(LongNotes):
 class HeadTail(LongNotes):
     """The first and the last tokens, the middle left out.
 
-    Source: Sun et al. 2019, "How to fine-tune BERT for text classification", arXiv:1905.05583, section 5.3.1 (128 + 382 of 510).
+    Source: Sun et al. 2019, "How to fine-tune BERT for text classification", arXiv:1905.05583, section 5.3.1 (128 + 382
+    of 510).
 
     Args:
-        head: share of the room that the beginning gets, in (0, 1).
+        head: share of the room that the beginning gets, in (0, 1); where the room is 2 or more, either side
+            gets at least one token.
     """
 
     head: float = 0.25
 
     def __post_init__(self) -> None:
         if not 0 < self.head < 1:
-            raise ValueError(f"long_notes.head is a share in (0, 1); got {self.head}; use long_notes=head for all of it")
+            raise ValueError(
+                f"long_notes.head is a share in (0, 1); got {self.head}; use long_notes=head for all of it"
+            )
 
     def cut(self, tokens: Sequence[int], room: int) -> list[Sequence[int]]:
         if len(tokens) <= room:
             return [tokens]
-        first = min(max(1, round(self.head * room)), room)
+        first = max(1, min(round(self.head * room), room - 1))
         return [[*tokens[:first], *tokens[len(tokens) - (room - first) :]]]
 
 

@@ -19,9 +19,12 @@ def best_precision() -> str:
 
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    # AVX512-BF16 alone does not make it fast: matrix products of 1024 x 1024 ran at 91 GFLOP/s in bfloat16 and 148 in float32 on an
-    # Intel Xeon that has it without AMX, and MiniLM trained 1.4 times slower; AMD's cores and Intel's AMX do gain.
-    native = torch.cpu._is_amx_tile_supported() or (torch.cpu._is_avx512_bf16_supported() and _vendor() == "AuthenticAMD")
+    # AVX512-BF16 alone does not make it fast: matrix products of 1024 x 1024 ran at 91 GFLOP/s in bfloat16 and 148 in
+    # float32 on an Intel Xeon that has it without AMX, and MiniLM trained 1.4 times slower; AMD's cores and Intel's AMX
+    # do gain.
+    native = torch.cpu._is_amx_tile_supported() or (
+        torch.cpu._is_avx512_bf16_supported() and _vendor() == "AuthenticAMD"
+    )
     return "bf16-mixed" if native else "32-true"
 
 
@@ -34,7 +37,8 @@ def _vendor() -> str:
 def keep_memory() -> None:
     """Ask glibc to keep freed memory for the next tensor instead of returning it to the system, where there is glibc.
 
-    Every large tensor otherwise costs a system call and a page fault per page: a training step of MiniLM took 1.15 times as long.
+    Every large tensor otherwise costs a system call and a page fault per page: a training step of MiniLM took 1.15
+    times as long.
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)

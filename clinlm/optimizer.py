@@ -32,8 +32,11 @@ class AdamW:
     decay: Literal["linear", "cosine", "constant"] = "cosine"
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0:
-            raise ValueError(f"optimizer.learning_rate is positive; got {self.learning_rate}")
+        for name, rate in (("learning_rate", self.learning_rate), ("head_learning_rate", self.head_learning_rate)):
+            if rate is not None and not 0 < rate < math.inf:
+                raise ValueError(f"optimizer.{name} is positive and finite; got {rate}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"optimizer.weight_decay is at least 0 and finite; got {self.weight_decay}")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"optimizer.warmup is a share of the steps in [0, 1); got {self.warmup}")
         if self.decay not in ("linear", "cosine", "constant"):
@@ -61,5 +64,5 @@ class AdamW:
             decay = self.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
         settings: list[dict[str, Any]] = [{"params": p, "lr": r, "weight_decay": d} for (r, d), p in groups.items()]
-        optimizer = torch.optim.AdamW(settings)
+        optimizer = torch.optim.AdamW(settings, fused=True)
         return optimizer, LambdaLR(optimizer, lambda step: self.factor(step, steps))

@@ -19,7 +19,7 @@ from clinlm.task import Task
 
 log = logging.getLogger(__name__)
 
-# Where and how it runs, and what its folder is called, changes no result. The start and teachers are in the key by their own keys.
+# Where and how it runs, and what its folder is called, changes no result. Start and teachers count by their keys.
 _NO_RESULT = ("_target_", "trainer", "role", "teachers")
 _NO_RESULT_TASK = ("root",)
 
@@ -84,7 +84,9 @@ def run(config: DictConfig, task: Task, task_key: str, logger: RunLogger) -> lis
                 report = stage.build(task, folder, parent, teachers, lightning_logger)
                 logger.stage_done(report)
                 parents = {"start": parent.key if parent else None, "teachers": [t.key for t in teachers]}
-                store.seal(folder, {"key": key, "stage": name, "parents": parents, "settings": settings, "task": task_key})
+                store.seal(
+                    folder, {"key": key, "stage": name, "parents": parents, "settings": settings, "task": task_key}
+                )
         done.append(Done(name, stage.role, Artifact(folder), whole, time.monotonic() - began))
     return done
 
@@ -130,7 +132,9 @@ def _named(name: str, what: str, wanted: str, done: Sequence[Done]) -> Artifact:
         if one.name == wanted:
             return one.artifact
     ran = [one.name for one in done]
-    raise ValueError(f"stage {name!r} wants {what} {wanted!r}, but only {ran} ran before it; correct stages.{name}.{what}")
+    raise ValueError(
+        f"stage {name!r} wants {what} {wanted!r}, but only {ran} ran before it; correct stages.{name}.{what}"
+    )
 
 
 def _plain(node: Any) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from clinlm import pipeline, store
+from clinlm import machine, pipeline, store
 from clinlm.report.comparison import Settings, compare
+from clinlm.report.sweep import RUN
 from clinlm.report.table import frame, render, write
 
 log = logging.getLogger(__name__)
@@ -25,40 +26,44 @@ def run(config: DictConfig) -> float:
         the monitored quality of the last stage, on test.
     """
     quiet()
+    machine.keep_memory()
     settings: Settings = instantiate(config.report)
     logger = instantiate(config.logger)
     task, task_key = pipeline.open_task(config)
-    console = Console(stderr=False)
     for notice in task.examples.notices:
         log.warning(notice)
     done = pipeline.run(config, task, task_key, logger)
-    rows, notices = compare(task, task_key, done, settings, Path(config.store))
+    entries = [(one.name, one.role, one.artifact, one.cached) for one in done]
+    rows, notices, per_label = compare(task, task_key, entries, settings, Path(config.store))
     folder = Path(HydraConfig.get().runtime.output_dir)
     name = str(HydraConfig.get().runtime.choices.get("pipeline", "pipeline"))
-    facts = {
-        "task": dict(task.examples.facts),
-        "notices": [*task.examples.notices, *notices],
-        "overrides": list(HydraConfig.get().overrides.task),
-        "pipeline": name,
-        "stages": [{"name": d.name, "role": d.role, "folder": str(d.artifact.folder), "cached": d.cached} for d in done],
-    }
-    store.write_json(folder / "run.json", facts)
-    write(rows, folder, "table")
+    write(rows, folder, "table", per_label, [*task.examples.notices, *notices])
     logger.table(name, frame(rows), _plain(config), folder)
-    console.print(render(rows, f"pipeline {name}: every stage against its teacher, on test"))
+    facts = {
+        "pipeline": name,
+        "seed": config.seed,
+        "overrides": list(HydraConfig.get().overrides.task),
+        "task": {"key": task_key, "facts": dict(task.examples.facts), "notices": list(task.examples.notices)},
+        "stages": [
+            {"name": d.name, "role": d.role, "folder": str(d.artifact.folder.absolute()), "cached": d.cached}
+            for d in done
+        ],
+    }
+    store.write_json(folder / RUN, facts)
+    console = Console()
+    console.print(render(rows, f"pipeline {name}: every stage on test, beside the teacher it began from"))
     for notice in notices:
         console.print(f"note: {notice}")
-    last = done[-1]
-    console.print(f"artifact   {last.artifact.folder}")
-    console.print(f"report     {folder / 'table.md'}")
-    console.print(f"next       {suggestion(name)}")
+    console.print(f"artifact   {done[-1].artifact.folder}", soft_wrap=True)
+    console.print(f"report     {folder / 'table.md'}", soft_wrap=True)
+    console.print(f"next       {suggestion(name)}", soft_wrap=True)
     return rows[-1].quality[str(config.monitor).removeprefix("val/")]
 
 
 def suggestion(name: str) -> str:
     """Return the next command to try."""
     if name == "c":
-        return "clinlm -m pipeline=a,b,c      # the same teacher, with and without pruning: trained once, reused"
+        return "clinlm -m pipeline=a,b,c      # with and without pruning: the teacher is trained already"
     return "clinlm pipeline=c prune.ratio=0.3      # prune harder: what is unchanged is reused"
 
 
@@ -68,9 +73,9 @@ def quiet() -> None:
     transformers.utils.logging.disable_progress_bar()
     for name in ("lightning.pytorch", "lightning.fabric", "lightning", "httpx"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # Loading is a look-up in memory, and LambdaLR is stepped by Lightning: neither concerns the user.
+    # Batches come from memory, so workers would only copy them; LeafSpec is between Lightning and torch.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Splitting documents so that no group straddles, and choosing a subset with even labels."""
 
+import math
 from collections.abc import Sequence
-from fractions import Fraction
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 SPLITS = ("train", "validation", "test")
+_SAMPLE = 256
 
 
 def split_groups(
@@ -14,9 +15,9 @@ def split_groups(
 ) -> Int[np.ndarray, " documents"]:
     """Assign every document to a split: whole groups together, labels spread as the groups allow.
 
-    Source: iterative stratification, Sechidis et al. 2011, ECML PKDD, algorithm 1, with a group (patient) in place of an
-    example. The rarest label not yet dealt out is taken; each of its groups, largest first, goes to the split that lacks most
-    of that label, then to the one that lacks most documents, then to chance.
+    Source: iterative stratification, Sechidis et al. 2011, ECML PKDD, algorithm 1, with a group (patient) in place of
+    an example. The rarest label not yet dealt out is taken; each of its groups, largest first, goes to the split that
+    lacks most of that label, then to the one that lacks most documents, then to chance.
 
     Args:
         groups: one name per document.
@@ -30,7 +31,7 @@ def split_groups(
     Raises:
         ValueError: shares that do not sum to 1, or fewer groups than splits.
     """
-    if min(shares) <= 0 or abs(sum(Fraction(str(s)) for s in shares) - 1) > Fraction(1, 10**6):
+    if min(shares, default=0) <= 0 or abs(math.fsum(shares) - 1) > 1e-6:
         raise ValueError(f"the shares of the splits are positive and sum to 1; got {list(shares)}; set task.shares")
     names, group = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     if len(names) < len(shares):
@@ -77,9 +78,10 @@ def _fill_empty(assigned: Int[np.ndarray, " groups"], sizes: Float[np.ndarray, "
 def even_subset(targets: Bool[np.ndarray, "documents labels"], size: int, seed: int) -> Int[np.ndarray, " size"]:
     """Choose `size` documents so that the labels come out as evenly as they can (S0's greedy label-aware subsampling).
 
-    S0 gives no algorithm. Ours: until `size` documents are chosen, take the label with the fewest chosen documents among those
-    that still have some; of its documents (at most 256 of them, drawn at random: the choice is a minimum over a sample) take the
-    one whose other labels are the least common among the chosen, so that a frequent companion is not pulled in.
+    S0 gives no algorithm. Ours: until `size` documents are chosen, take the label with the fewest chosen documents
+    among those that still have some, of equal ones that with the fewest left; of its documents (of 256 draws from those
+    left: the choice is a minimum over a sample) take the one whose other labels are the least common among the chosen,
+    so that a frequent companion is not pulled in.
 
     Returns:
         document numbers, ascending.
@@ -92,21 +94,32 @@ def even_subset(targets: Bool[np.ndarray, "documents labels"], size: int, seed: 
     if not targets.any(1).all():
         raise ValueError("every document to choose from has a label; drop those with none first")
     rng = np.random.default_rng(seed)
-    order = rng.permutation(len(targets))
-    waiting = [list(order[targets[order, label]]) for label in range(targets.shape[1])]
     chosen = np.zeros(len(targets), dtype=bool)
-    counts = np.zeros(targets.shape[1])
-    while chosen.sum() < size:
-        for members in waiting:  # a document leaves every list as soon as it heads one of them
-            while members and chosen[members[-1]]:
-                members.pop()
-        label = min((n for n, members in enumerate(waiting) if members), key=lambda n: (counts[n], n))
-        sample = np.array([d for d in waiting[label][-256:] if not chosen[d]])
-        cost = targets[sample] @ counts - counts[label]
-        pick = sample[np.argmin(cost)]
+    counts, left = np.zeros(targets.shape[1]), targets.sum(0)
+    for _ in range(size):
+        label = np.lexsort((left, np.where(left > 0, counts, np.inf)))[0]
+        waiting = np.flatnonzero(targets[:, label] & ~chosen)
+        # Drawn anew every time: in a window that stays, the documents once refused would all be taken in the end.
+        sample = waiting[rng.integers(len(waiting), size=_SAMPLE)]
+        pick = sample[np.argmin(targets[sample] @ counts)]
         chosen[pick] = True
         counts += targets[pick]
+        left -= targets[pick]
     return np.flatnonzero(chosen)
+
+
+def draw_groups(
+    groups: Sequence[str], among: Bool[np.ndarray, " documents"], documents: int, seed: int
+) -> Bool[np.ndarray, " documents"]:
+    """Draw whole groups at random, one after the other, until at least `documents` of the documents `among` are drawn.
+
+    A larger draw with the same seed holds every smaller one.
+    """
+    names, group = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    sizes = np.bincount(group[among], minlength=len(names))[order]
+    taken = order[np.cumsum(sizes) - sizes < documents]
+    return among & np.isin(group, taken)
 
 
 def imbalance(targets: Bool[np.ndarray, "documents labels"]) -> float:

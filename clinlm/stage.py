@@ -37,11 +37,11 @@ class Stage:
 
     Attributes:
         role: `teacher` or `student`: the line of artifacts it continues.
-        start: where the first weights come from; the name of an earlier stage; or None, the latest stage of the same role.
+        start: where the first weights come from; the name of an earlier stage; or None, the latest stage of its role.
         module: makes the module from model, task and seed.
         trainer: makes the Trainer from what the stage decides.
-        teachers: names of earlier stages; None, where a teacher is needed, for the latest stage of role teacher (for a stage of
-            that role itself, the first one: the teacher before compression).
+        teachers: names of earlier stages; None, where a teacher is needed, for the latest stage of role teacher (for a
+            stage of that role itself, the first one: the teacher before compression).
         callbacks: methods and training callbacks, called in this order.
         epochs: most epochs; 0 trains nothing. A recovery callback brings its own number.
         batch_size: documents a training step.
@@ -103,9 +103,7 @@ class Stage:
         module = self.module(model=model, task=task, seed=self.seed).train()  # checkpoints come in evaluation mode
         trainer = self._trainer(folder, logger)
         checkpoint = folder / "last.ckpt"
-        trainer.fit(
-            module, datamodule=task, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
-        )
+        trainer.fit(module, datamodule=task, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
         if trainer.interrupted:
             raise KeyboardInterrupt
         report = self._finish(task, model, folder)
@@ -157,10 +155,8 @@ def _logits(model: Model, task: Task, split: str) -> Float[np.ndarray, "document
     return predict(model.network, task.loader(task.examples.members(split)), task.long_notes)[1]
 
 
-def teacher_logits(
-    teachers: Sequence[Artifact], task: Task, precision: str
-) -> Float[Tensor, "documents outputs"]:
-    """Return the mean of the teachers' logits for training documents (zeros elsewhere); each computed once, then kept beside it."""
+def teacher_logits(teachers: Sequence[Artifact], task: Task, precision: str) -> Float[Tensor, "documents outputs"]:
+    """Return the mean of the teachers' logits for training documents (zeros elsewhere); each is computed only once."""
     total = torch.zeros(len(task.examples.frame), task.outputs)
     for teacher in teachers:
         index, logits = _cached_logits(teacher, task, precision)
@@ -173,19 +169,19 @@ def _cached_logits(teacher: Artifact, task: Task, precision: str) -> tuple[Any, 
     path = teacher.folder / "logits" / f"{task.folder.name}-{precision}.safetensors"
     with store.locked(path):
         if not path.exists():
-            log.info("computing the logits of %s for %d documents, once", teacher.stage, len(task.examples.members("train")))
+            log.info(
+                "computing the logits of %s for %d documents, once", teacher.stage, len(task.examples.members("train"))
+            )
             model = teacher.load()
             task.bind(model.tokenizer, model.max_tokens)
             with torch.autocast("cpu", torch.bfloat16, enabled=precision.startswith("bf16")):
-                index, logits = predict(
-                    model.network, task.loader(task.examples.members("train")), task.long_notes
-                )
+                index, logits = predict(model.network, task.loader(task.examples.members("train")), task.long_notes)
             artifacts.save_logits(path, index, logits)
     return artifacts.load_logits(path)
 
 
 def peak_mib(folder: Path, tokens: int) -> float:
-    """Return the MiB by which loading the model and reading one row of `tokens` raises the memory of a fresh process."""
+    """Return the MiB by which loading the model and reading a row of `tokens` raises the memory of a fresh process."""
     command = [sys.executable, "-m", "clinlm.measure.memory", str(folder), str(tokens)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])

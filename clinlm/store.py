@@ -39,9 +39,9 @@ def digest(settings: Any) -> str:
 
 
 def sources(settings: Any) -> dict[str, str]:
-    """Return, for every `clinlm`/`callbacks` file that the `_target_`s in `settings` reach by imports, a digest of its code.
+    """Return a digest of the code of every one of our files that the `_target_`s in `settings` reach by imports.
 
-    Only the syntax tree counts, without docstrings: a comment or a better sentence retrains nothing, a changed line does.
+    Only the syntax tree counts, without docstrings: a comment or better sentence retrains nothing, a changed line does.
     """
     found: dict[str, str] = {}
     waiting = [target.rpartition(".")[0] for target in _targets(settings)]
@@ -76,7 +76,8 @@ def verify(folder: Path) -> dict[str, Any]:
     """Return the record of a whole folder after comparing every file with it.
 
     Raises:
-        Damaged: the record cannot be read, a file is missing or differs. Files that came later (caches) are not its concern.
+        Damaged: the record cannot be read, a file is missing or differs. Files that came later (caches) are not its
+            concern.
     """
     try:
         record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
@@ -109,8 +110,8 @@ def set_aside(folder: Path) -> Path:
 def claim(folder: Path) -> Iterator[bool]:
     """Hold the lock of `folder`; yields whether it is already whole and undamaged.
 
-    A damaged folder is set aside with a warning. A folder without a record is kept: it holds the checkpoint to go on from.
-    The lock is the operating system's, so it dies with its holder.
+    A damaged folder is set aside with a warning. A folder without a record is kept: it holds the checkpoint to go on
+    from. The lock is the operating system's, so it dies with its holder.
     """
     with locked(folder):
         if sealed(folder):
@@ -124,7 +125,7 @@ def claim(folder: Path) -> Iterator[bool]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of `path`, a file or folder that need not exist yet, against every other process that asks for it."""
+    """Hold the lock of `path`, a file or folder that need not exist yet, against every other process asking for it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
@@ -169,7 +170,7 @@ def _is_docstring(node: Any) -> bool:
 
 
 def _imports(tree: ast.Module) -> list[str]:
-    """Return the modules that a file imports; `from clinlm import x` may name a module or an attribute, so both are tried."""
+    """Return the modules that a file imports; `from clinlm import x` names a module or an attribute: both are tried."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -62,7 +62,7 @@ class Task(LightningDataModule, ABC):
         root: file or folder of the user's data; not part of the key, the bytes read there are.
         long_notes: what to do with notes longer than `max_tokens`.
         max_tokens: longest row given to a model, special tokens included.
-        seed: of the choice and the split; apart from the training seed, so that seeds of a sweep share their test documents.
+        seed: of the choice and the split; not the training seed, so that seeds of a sweep share their test documents.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Task(LightningDataModule, ABC):
 
     @final
     def encode(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:
-        """Return the tokens of every document, cut to rows of at most `max_tokens`; cached in the store by tokenizer."""
+        """Return the tokens of every document, in rows of at most `max_tokens`; cached in the store by tokenizer."""
         assert self.folder is not None
         tokenizer_json = tokenizer.backend_tokenizer.to_str()
         name = store.digest([tokenizer_json, max_tokens, repr(self.long_notes)])
@@ -142,7 +142,7 @@ class Task(LightningDataModule, ABC):
             raise ValueError(f"a row holds at least one token beside the special ones; task.max_tokens={max_tokens}")
         documents = []
         for some in self.examples.frame.select("text").iter_slices(256):
-            # The backend itself: the wrapper warns of every note longer than the model's limit, which is what we cut here.
+            # The backend itself: the wrapper warns of every note longer than the model's limit, which we cut here.
             texts = some["text"].to_list()
             for encoding in tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False):
                 pieces = self.long_notes.cut(encoding.ids, room)
@@ -238,7 +238,7 @@ def _save_encoded(path: Path, encoded: Encoded) -> None:
 
 def _load_encoded(path: Path) -> Encoded:
     with safe_open(path, "numpy") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        arrays = {name: file.get_tensor(name) for name in file.keys()}
         return Encoded(**arrays, pad=int(file.metadata()["pad"]))
 
 

@@ -1,4 +1,4 @@
-"""What pruning of FFN units shares: rank the hidden units of every feed-forward block, keep the best, slice the rest away."""
+"""What pruning of FFN units shares: rank the units of every feed-forward block, keep the best, slice the rest away."""
 
 from abc import abstractmethod
 from typing import Any, final
@@ -18,12 +18,14 @@ class FfnPruning(Compression):
 
     Args:
         ratio: share of the units removed in every layer that is not skipped, in (0, 1); at least one unit stays.
-        skip_std: a layer whose scores have a smaller standard deviation (of the population) is left whole; 0 skips none.
+        skip_std: a layer whose scores have a smaller (population) standard deviation is left whole; 0 skips none.
     """
 
     def __init__(self, ratio: float, skip_std: float) -> None:
         if not 0 < ratio < 1:
-            raise ValueError(f"prune.ratio is a share in (0, 1); got {ratio}; take the stage out (~stages.NAME) to prune nothing")
+            raise ValueError(
+                f"prune.ratio is a share in (0, 1); got {ratio}; take the stage out (~stages.NAME) to prune nothing"
+            )
         if skip_std < 0:
             raise ValueError(f"prune.skip_std is a standard deviation, at least 0; got {skip_std}")
         self.ratio, self.skip_std = ratio, skip_std

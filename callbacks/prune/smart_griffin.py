@@ -23,8 +23,8 @@ class SmartGriffin(FfnPruning):
     Changes   FFN widths, layer by layer: rows and bias of the input weight, columns of the output weight.
     Needs     `activation`: `documents` training documents, forward only.
     Cost      `weight`: none. `activation`: one forward pass; one float per unit.
-    Departs   S0's conclusion speaks of activation statistics where its method speaks of input weights: both are offered. S0 gives
-              no ratio; 5 % makes its 108 M parameters 105 M. GRIFFIN selects anew for every prompt; here once, for good.
+    Departs   S0's conclusion speaks of activation statistics where its method speaks of weights: both are offered.
+              S0 gives no ratio; 5 % makes its 108 M parameters 105 M. GRIFFIN selects for every prompt, here once.
     Clashes   after INT8 there are no float weights to slice.
 
     Args:
@@ -57,11 +57,12 @@ class SmartGriffin(FfnPruning):
 
 def weight_norms(weight: Float[Tensor, "units hidden"]) -> Float[Tensor, " units"]:
     """Return the L2 norm of every row."""
-    return weight.detach().norm(dim=1)
+    norms: Tensor = weight.detach().norm(dim=1)
+    return norms
 
 
 def unit_squares(activations: Float[Tensor, "tokens units"]) -> Float[Tensor, " units"]:
-    """Return the sum over tokens of squared activations, every token's activations first divided by their own L2 norm."""
+    """Return the sum over tokens of squared activations, every token's first divided by their own L2 norm."""
     return functional.normalize(activations, dim=1).square().sum(0)
 
 

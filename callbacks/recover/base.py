@@ -15,7 +15,7 @@ from clinlm.modules.base import Module, predict
 class Recovery(Callback, ABC):
     """Fine-tuning after compression. Subclasses are final and may set another objective in `prepare`.
 
-    Every exact zero of a linear weight stays zero: training never leaves exact zeros by itself, so a zero is a pruned weight.
+    Every exact zero of a linear weight stays zero: training leaves no exact zeros behind, so a zero was pruned.
 
     Args:
         epochs: how long, at least 1.
@@ -27,7 +27,9 @@ class Recovery(Callback, ABC):
 
     def __init__(self, epochs: int = 1, learning_rate: float = 5e-5, head_learning_rate: float | None = None) -> None:
         if epochs < 1:
-            raise ValueError(f"recover.epochs is at least 1; got {epochs}; take the stage out (~stages.NAME) to recover nothing")
+            raise ValueError(
+                f"recover.epochs is at least 1; got {epochs}; take the stage out (~stages.NAME) to recover nothing"
+            )
         self.epochs, self.learning_rate, self.head_learning_rate = epochs, learning_rate, head_learning_rate
         self._quality: list[dict[str, Any]] = []
         self._shapes: dict[str, torch.Size] = {}
@@ -71,6 +73,8 @@ class Recovery(Callback, ABC):
 
 class KeepZeros(nn.Module):
     """A parametrization that multiplies by a fixed mask: zeros stay zero through every optimiser step."""
+
+    mask: Tensor
 
     def __init__(self, mask: Tensor) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from clinlm.modules.student import distilling
 class Distill(Recovery):
     """Fine-tune on labels and on the logits of the stage's teacher, usually the model as it was before compression.
 
-    Source    Sanh et al. 2020, "Movement pruning", arXiv:2005.07683, section 6: distillation while pruned weights recover.
+    Source    Sanh et al. 2020, "Movement pruning", arXiv:2005.07683, section 6: distillation as pruned weights recover.
     Changes   weights; shapes and zeros stay.
     Cost      `epochs` of training; the teacher's logits once.
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import final
 
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
 
 from clinlm.adapters.base import Adapter
 from clinlm.model import Network
@@ -17,31 +18,38 @@ class Lora(Adapter):
 
     Args:
         r: rank of the update, at least 1.
-        alpha: the update is scaled by alpha / r.
+        alpha: the update is scaled by alpha / r; at least 1.
         dropout: before the update, in [0, 1).
         targets: endings of the names of the linear layers that get one (S1: the attention projections).
 
     Raises:
-        ValueError: (on attaching) no layer of the encoder has one of these names.
+        ValueError: a value outside its range, or (on attaching) a target that no linear layer of the encoder has.
     """
 
     def __init__(
-        self, r: int = 32, alpha: float = 64, dropout: float = 0.05, targets: Sequence[str] = ("query", "key", "value")
+        self, r: int = 32, alpha: int = 64, dropout: float = 0.05, targets: Sequence[str] = ("query", "key", "value")
     ) -> None:
         if r < 1:
             raise ValueError(f"adapter.r is a rank, at least 1; got {r}")
+        if alpha < 1:
+            raise ValueError(f"adapter.alpha is a whole number, at least 1; got {alpha}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"adapter.dropout is a share in [0, 1); got {dropout}")
+        if isinstance(targets, str) or not targets:
+            raise ValueError(f"adapter.targets is a list of names of linear layers; got {targets!r}")
         self.r, self.alpha, self.dropout, self.targets = r, alpha, dropout, list(targets)
 
     def attach(self, network: Network) -> None:
         """See `Adapter.attach`: the update begins at zero."""
-        names = [name for name, _ in network.body.named_modules()]
-        if not any(name == t or name.endswith(f".{t}") for name in names for t in self.targets):
+        names = [name for name, module in network.body.named_modules() if isinstance(module, nn.Linear)]
+        unknown = [t for t in self.targets if not any(f".{name}".endswith(f".{t}") for name in names)]
+        if unknown:
             raise ValueError(
-                f"adapter.targets names linear layers of the encoder; none ends in {self.targets}; "
-                f"{type(network.body).__name__} has for example {[n for n in names if n][-3:]}"
+                f"adapter.targets names linear layers of the encoder; none ends in {unknown}; "
+                f"{type(network.body).__name__} has {sorted({name.rpartition('.')[2] for name in names})}"
             )
         config = LoraConfig(r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=self.targets)
-        network.body = get_peft_model(network.body, config)  # type: ignore[arg-type]
+        network.body = get_peft_model(network.body, config)
 
     def merge(self, network: Network) -> None:
         """See `Adapter.merge`: the update is added to the weights it was an update of."""

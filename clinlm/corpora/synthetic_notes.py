@@ -1,13 +1,13 @@
-"""How a synthetic discharge summary is written, and a trace of what it asserts."""
+"""How a synthetic discharge summary is written."""
 
 import random
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
-from textwrap import fill
+from textwrap import TextWrapper
 from typing import Literal, final
 
 from clinlm.corpora.synthetic_lexicon import Condition, Family, SyntheticLexicon
+from clinlm.corpora.synthetic_note import Statement, Stay, SyntheticNote
 
 Style = Literal["brief", "full"]
 
@@ -32,63 +32,13 @@ _PLACES: dict[Family, tuple[str, ...]] = {
     "family": ("FAMILY HISTORY",),
 }
 _DISTRACTORS: tuple[Family, ...] = ("negated", "family", "resolved", "hedged")
-_SIZES = {"brief": (4, 4, 5), "full": (5, 6, 7)}
+_SIZES = {"brief": (4, 4, 5), "full": (4, 5, 6)}
 """How many conditions a note mentions beside those it has."""
 _REPEATED = {"brief": 0.04, "full": 0.4}
 _MISSPELLED = 0.02
 _CONTRASTED = 0.25
 _QUOTED = 0.8
-_LINE = 76
-
-
-@dataclass(frozen=True)
-class Stay:
-    """What a note needs to know of a stay in hospital.
-
-    Attributes:
-        person: how the note introduces the patient, such as "72 yo M".
-        complaint: the symptom that led to admission.
-        clusters: the patient's clusters of conditions, mentioned four times as often as the others.
-        admitted: shifted, as all dates of MIMIC-III.
-        discharged: not before `admitted`.
-    """
-
-    person: str
-    complaint: str
-    clusters: Collection[str]
-    admitted: date
-    discharged: date
-
-
-@dataclass(frozen=True)
-class Statement:
-    """One sentence about conditions, without its full stop."""
-
-    family: Family
-    text: str
-    conditions: tuple[Condition, ...]
-
-
-@dataclass(frozen=True)
-class SyntheticNote:
-    """A written note.
-
-    Attributes:
-        text: the note; every section starts a line with "NAME:".
-        labels: the diagnoses of the stay, most important first (SEQ_NUM).
-        statements: every sentence that mentions a condition, in no order: the writer's trace.
-        expired: whether the patient died in this stay.
-    """
-
-    text: str
-    labels: tuple[Condition, ...]
-    statements: tuple[Statement, ...]
-    expired: bool
-
-    @property
-    def asserted(self) -> frozenset[str]:
-        """The codes that the text asserts as active in this stay, from the trace."""
-        return frozenset(c.code for s in self.statements if s.family == "asserted" for c in s.conditions)
+_WRAPPER = TextWrapper(76, break_long_words=False, break_on_hyphens=False)
 
 
 @final
@@ -239,7 +189,9 @@ class SyntheticNotes:
             self._fill_briefly(rng, stay, body)
         else:
             self._fill_fully(rng, stay, body)
-        lines = [fill(f"{name}: " + " ".join(f"{text}." for text in body[name]), _LINE) for name in SECTIONS if body[name]]
+        lines = [
+            _WRAPPER.fill(f"{name}: " + " ".join(f"{text}." for text in body[name])) for name in SECTIONS if body[name]
+        ]
         return "\n".join(lines)
 
     def _fill_briefly(self, rng: random.Random, stay: Stay, body: dict[str, list[str]]) -> None:

@@ -58,7 +58,7 @@ class Wandb(RunLogger):
         import wandb
 
         run = self._run(name, None, "pipeline", settings)
-        run.experiment.log({"table": wandb.Table(columns=table.columns, data=[list(row) for row in table.rows()])})
+        run.experiment.log({"table": wandb.Table(columns=[*table.columns], data=[list(row) for row in table.rows()])})
         for row in table.iter_rows(named=True):
             numbers = {f"{row['name']}/{k}": v for k, v in row.items() if isinstance(v, int | float)}
             run.experiment.summary.update(numbers)
@@ -91,6 +91,6 @@ def _require_login() -> None:
 
     if wandb.api.api_key is None:
         raise RuntimeError(
-            "logger.mode=online sends to the account of `wandb login`; nobody is logged in; log in, or leave mode=offline "
-            "and send the runs later with `wandb sync`"
+            "logger.mode=online sends to the account of `wandb login`; nobody is logged in; log in, or leave "
+            "mode=offline and send the runs later with `wandb sync`"
         )

@@ -13,16 +13,16 @@ from jaxtyping import Bool, Float32, Integer
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
-from scipy.sparse import sparray, spmatrix  # type: ignore[import-untyped]
-from scipy.special import expit  # type: ignore[import-untyped]
-from sklearn.feature_extraction.text import TfidfVectorizer  # type: ignore[import-untyped]
-from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+from scipy.sparse import sparray, spmatrix
+from scipy.special import expit
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 
 from clinlm.measure.quality import Probabilities, Targets, check, quality
 
 ValidationTargets = Integer[np.ndarray, "validation labels"] | Bool[np.ndarray, "validation labels"]
 
-STRENGTHS: Final = (1.0, 10.0, 100.0)
+STRENGTHS: Final = (1.0, 10.0, 100.0, 1000.0)
 """Values of C (inverse strength of the L2 penalty) tried on validation."""
 
 FEATURES: Final = 200_000
@@ -187,7 +187,7 @@ def _regressions(
         if positives in (0, documents):
             bias[label] = math.log((positives + 1) / (documents - positives + 1))
             continue
-        model = LogisticRegression(C=strength, solver="liblinear", dual=True, max_iter=1000, random_state=0)
+        model = LogisticRegression(C=strength, solver="liblinear", dual=True, max_iter=10_000, random_state=0)
         model.fit(rows, np.asarray(targets[:, label], dtype=bool))
         weights[label], bias[label] = model.coef_[0], model.intercept_[0]
     return weights, bias

@@ -7,6 +7,7 @@ import resource
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,8 +15,15 @@ from clinlm.artifact import load, read_spec
 from clinlm.model import Network
 
 _SMALL = {
-    **{"hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 4, "vocab_size": 8},
-    **{"dim": 4, "n_layers": 1, "n_heads": 1, "hidden_dim": 4},
+    "hidden_size": 4,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "intermediate_size": 4,
+    "vocab_size": 8,
+    "dim": 4,
+    "n_layers": 1,
+    "n_heads": 1,
+    "hidden_dim": 4,
 }
 """Sizes under their names in the configurations of BERT-like models and of DistilBERT."""
 
@@ -25,7 +33,8 @@ def main() -> None:
     folder, tokens = Path(sys.argv[1]), int(sys.argv[2])
     spec = read_spec(folder)
     with torch.no_grad():
-        # Code, thread pools and kernels are the libraries' memory: a model of the same kind, as small as can be, loads them first.
+        # Code, thread pools and kernels are the libraries' memory: a model of the same kind, as small as can be, loads
+        # them first.
         small = {name: value for name, value in _SMALL.items() if name in spec.config}
         answer(replace(spec, config={**spec.config, **small}).build(), 2)
         before = peak_mib()
@@ -35,7 +44,8 @@ def main() -> None:
 
 def answer(network: Network, tokens: int) -> None:
     """Read one row of random tokens."""
-    row = torch.randint(0, network.body.config.vocab_size, (1, tokens))
+    config: Any = network.body.config
+    row = torch.randint(0, config.vocab_size, (1, tokens))
     network(row, torch.ones_like(row))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
-from scipy.sparse import csr_array  # type: ignore[import-untyped]
+from scipy.sparse import csr_array
 
 from clinlm.measure.quality import METRICS, Probabilities, Targets, Thresholds, decide
 

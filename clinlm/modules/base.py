@@ -22,7 +22,7 @@ Objective = Callable[[Tensor, Batch], Tensor]
 
 
 class Module(LightningModule):
-    """A model on a task. Subclasses are final and set only the objective: what the loss is. What learns is the adapter's affair.
+    """A model on a task. Subclasses are final and set only the objective. What learns is the adapter's affair.
 
     Args:
         model: what to train; changed in place.

@@ -15,7 +15,7 @@ from clinlm.task import Task
 
 @final
 class Student(Module):
-    """A model that learns from labels and from its teachers' logits, which come with the batch: computed once, not every epoch.
+    """A model that learns from labels and from its teachers' logits: they come with the batch, computed only once.
 
     Args:
         distill: the loss; the rest as `Module`.

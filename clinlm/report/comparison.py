@@ -21,12 +21,12 @@ from clinlm.measure.latency import Latency
 from clinlm.measure.quality import per_label, quality
 from clinlm.model import Network
 from clinlm.modules.base import document_logits
-from clinlm.pipeline import Done
 from clinlm.report.row import Row
 from clinlm.tasks.multilabel import MultiLabel
 
 log = logging.getLogger(__name__)
 BASELINE = "TF-IDF"
+Model = tuple[str, str, Artifact, bool]
 Probabilities = Float[np.ndarray, "documents outputs"]
 
 
@@ -68,7 +68,7 @@ class Entry:
 
 
 def compare(
-    task: MultiLabel, task_key: str, done: Sequence[Done], settings: Settings, root: Path
+    task: MultiLabel, task_key: str, models: Sequence[Model], settings: Settings, root: Path
 ) -> tuple[list[Row], list[str], dict[str, Any]]:
     """Measure every stage and the TF-IDF baseline.
 
@@ -79,14 +79,14 @@ def compare(
     Args:
         task: opened.
         task_key: its key.
-        done: the stages, in order.
+        models: name (distinct), role, artifact, and whether it was cached; in the order of the rows.
         settings: how.
         root: the store, where the baseline is kept.
 
     Returns:
         the rows, TF-IDF first; notices; and per-label tables by row name.
     """
-    entries = [_baseline(task, task_key, root), *(_entry(task, one) for one in done)]
+    entries = [_baseline(task, task_key, root), *(_entry(task, *one) for one in models)]
     reference = next(place for place, e in enumerate(entries) if e.row.role == "teacher")
     times = _latencies(task, entries, entries[reference].row.name, settings)
     rows = [_measured(task, entry, entries[reference], settings, times[entry.row.name]) for entry in entries]
@@ -95,22 +95,22 @@ def compare(
     return rows, [warning] if warning else [], tables
 
 
-def _entry(task: MultiLabel, one: Done) -> Entry:
-    report = one.artifact.report
+def _entry(task: MultiLabel, name: str, role: str, artifact: Artifact, cached: bool) -> Entry:
+    report = artifact.report
     row = Row(
-        name=one.name,
+        name=name,
         kind="stage",
-        key=one.artifact.key,
-        role="teacher" if one.role == "teacher" else "student",
+        key=artifact.key,
+        role="teacher" if role == "teacher" else "student",
         parameters=report["parameters"],
         nonzero=report["nonzero"],
         bytes=report["bytes"],
         peak_mib=report["peak_mib"],
         seconds=report["seconds"],
-        cached=one.cached,
+        cached=cached,
     )
-    validation, test = (task.probabilities(one.artifact.predictions(split)) for split in ("validation", "test"))
-    return Entry(row, validation, test, _answerer(task, one.artifact))
+    validation, test = (task.probabilities(artifact.predictions(split)) for split in ("validation", "test"))
+    return Entry(row, validation, test, _answerer(task, artifact))
 
 
 def _answerer(task: MultiLabel, artifact: Artifact) -> Callable[[int], object]:

@@ -31,19 +31,20 @@ class Start(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Return what identifies the weights beyond the settings: a digest of the files, or a name with its revision."""
+        """Return what identifies the weights beyond the settings: a digest of files, or a name with its revision."""
 
 
 def with_head(body: nn.Module, task: Task, pooling: PoolingName, dropout: float, head_bias: HeadBias) -> Network:
     """Return `body` with pooling and a fresh head.
 
     Args:
-        head_bias: `prior` begins at the label frequencies of the training split, which saves the first steps from learning
-            that most labels are absent; `zero` as transformers does.
+        head_bias: `prior` begins at the label frequencies of the training split, which saves the first steps from
+            learning that most labels are absent; `zero` as transformers does.
     """
     if head_bias not in ("prior", "zero"):
         raise ValueError(f"head_bias is prior or zero; got {head_bias!r}")
-    hidden = body.config.hidden_size
+    config: Any = body.config
+    hidden: int = config.hidden_size
     head = nn.Linear(hidden, task.outputs)
     nn.init.normal_(head.weight, std=0.02)
     with torch.no_grad():

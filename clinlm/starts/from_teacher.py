@@ -18,8 +18,9 @@ from clinlm.task import Task
 class FromTeacher(Start):
     """The teacher's embeddings, pooling and head, and chosen layers of it.
 
-    Source: every second layer, Sanh et al. 2019 (DistilBERT), arXiv:1910.01108. A smaller hidden size keeps the dimensions whose
-    weights are largest and scales what reads them, as Samragh et al. 2023, "Weight subcloning", arXiv:2312.09299.
+    Source: every second layer, Sanh et al. 2019 (DistilBERT), arXiv:1910.01108. A smaller hidden size keeps the
+    dimensions whose weights are largest and scales what reads them, as Samragh et al. 2023, "Weight subcloning",
+    arXiv:2312.09299.
     Departs: FFN units and heads are left alone here; pruning methods cut them.
 
     Args:
@@ -39,7 +40,9 @@ class FromTeacher(Start):
     def begin(self, task: Task, teacher: Model | None) -> Model:
         """See `Start.begin`."""
         if teacher is None:
-            raise ValueError("a student cut out of its teacher needs one; this stage has no teacher; set its `teachers`")
+            raise ValueError(
+                "a student cut out of its teacher needs one; this stage has no teacher; set its `teachers`"
+            )
         model = Model(teacher.spec, copy.deepcopy(teacher.network), teacher.tokenizer, list(teacher.edits))
         total = len(anatomy.layers(model.network.body))
         if isinstance(self.layers, int) and not 1 <= self.layers <= total:

