@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from clinlm import machine, pipeline, store
+from clinlm.report import methods
 from clinlm.report.comparison import Settings, compare
 from clinlm.report.sweep import RUN
 from clinlm.report.table import frame, render, write
@@ -32,12 +33,15 @@ def run(config: DictConfig) -> float:
     task, task_key = pipeline.open_task(config)
     for notice in task.examples.notices:
         log.warning(notice)
+    log.info("task: %s", ", ".join(f"{name} {value}" for name, value in task.examples.facts.items()))
     done = pipeline.run(config, task, task_key, logger)
     entries = [(one.name, one.role, one.artifact, one.cached) for one in done]
     rows, notices, per_label = compare(task, task_key, entries, settings, Path(config.store))
     folder = Path(HydraConfig.get().runtime.output_dir)
     name = str(HydraConfig.get().runtime.choices.get("pipeline", "pipeline"))
+    reports = {one.name: one.artifact.report for one in done}
     write(rows, folder, "table", per_label, [*task.examples.notices, *notices])
+    (folder / "methods.md").write_text(methods.markdown(reports), encoding="utf-8")
     logger.table(name, frame(rows), _plain(config), folder)
     facts = {
         "pipeline": name,
@@ -52,8 +56,8 @@ def run(config: DictConfig) -> float:
     store.write_json(folder / RUN, facts)
     console = Console()
     console.print(render(rows, f"pipeline {name}: every stage on test, beside the teacher it began from"))
-    for notice in notices:
-        console.print(f"note: {notice}")
+    for line in [*methods.lines(reports), *(f"note: {notice}" for notice in notices)]:
+        console.print(line)
     console.print(f"artifact   {done[-1].artifact.folder}", soft_wrap=True)
     console.print(f"report     {folder / 'table.md'}", soft_wrap=True)
     console.print(f"next       {suggestion(name)}", soft_wrap=True)

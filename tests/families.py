@@ -1,5 +1,7 @@
 """One small network of every family whose anatomy is known, with weights that leave no part idle."""
 
+import copy
+from functools import cache
 from typing import Any
 
 import torch
@@ -41,6 +43,11 @@ def spec(family: str, pooling: PoolingName = "mean") -> ModelSpec:
 
 def network(family: str, pooling: PoolingName = "mean", seed: int = 0) -> Network:
     """Return it with random weights, also where a fresh one has zeros and ones, in evaluation mode."""
+    return copy.deepcopy(_network(family, pooling, seed))
+
+
+@cache
+def _network(family: str, pooling: PoolingName, seed: int) -> Network:
     built = spec(family, pooling).build().eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from families import CONFIGS, HIDDEN, LAYERS, UNITS, network, rows, spec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
@@ -156,6 +156,7 @@ def test_an_edited_network_trains(family: str) -> None:
     assert all(part.weight.grad is not None for part in (layer.up, layer.down, layer.query, layer.output_norm))
 
 
+@settings(max_examples=30)
 @given(st.data())
 def test_any_choice_of_units_in_two_steps_or_in_one(data: st.DataObject) -> None:
     first = sorted(data.draw(st.sets(st.integers(0, UNITS - 1), min_size=1)))

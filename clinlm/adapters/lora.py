@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import final
 
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, LoraModel
 from torch import nn
 
 from clinlm.adapters.base import Adapter
@@ -49,11 +49,11 @@ class Lora(Adapter):
                 f"{type(network.body).__name__} has {sorted({name.rpartition('.')[2] for name in names})}"
             )
         config = LoraConfig(r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=self.targets)
-        network.body = get_peft_model(network.body, config)
+        network.body = LoraModel(network.body, config, "default")
 
     def merge(self, network: Network) -> None:
         """See `Adapter.merge`: the update is added to the weights it was an update of."""
-        if not isinstance(network.body, PeftModel):
+        if not isinstance(network.body, LoraModel):
             raise RuntimeError("merging LoRA needs a network that it was attached to")
         network.body = network.body.merge_and_unload()
         network.requires_grad_(True)

@@ -1,5 +1,6 @@
 """What every module does: train a model on a task with an objective, and hand the model back."""
 
+import logging
 from collections.abc import Callable
 from typing import Any, ClassVar, final
 
@@ -17,6 +18,8 @@ from clinlm.model import Model, Network
 from clinlm.optimizer import AdamW
 from clinlm.task import Task
 
+log = logging.getLogger(__name__)
+_SHOWN = ("micro_f1", "macro_f1", "macro_auroc")
 Objective = Callable[[Tensor, Batch], Tensor]
 """From logits (documents, outputs) and their batch to the loss."""
 
@@ -77,6 +80,9 @@ class Module(LightningModule):
         if len(index) == len(members):  # a run on a few batches (fast_dev_run) measures nothing
             metrics = self.task.validation_metrics(logits[index.argsort()].numpy())
             self.log_dict({f"val/{name}": value for name, value in metrics.items() if np.isfinite(value)})
+            if self.trainer.progress_bar_callback is None:  # nobody watches a bar: leave a line an epoch
+                shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name in _SHOWN)
+                log.info("epoch %d of %s on validation: %s", self.current_epoch + 1, self.trainer.max_epochs, shown)
 
     def configure_optimizers(self) -> Any:
         """Lightning's hook."""

@@ -108,14 +108,17 @@ def write(
     per_label: Mapping[str, pl.DataFrame] | None = None,
     notices: Sequence[str] = (),
 ) -> tuple[Path, Path, Path]:
-    """Write <name>.json, <name>.csv and <name>.md, each replaced atomically, and return their paths.
+    """Write <name>.json, <name>.csv, <name>.md and, with per-label tables, <name>_per_label.csv, each replaced atomically.
 
     Args:
         rows: of the table.
         folder: is made if needed.
         name: of the files, without ending.
-        per_label: row name -> its per-label table; into the JSON only.
+        per_label: row name -> its per-label table; into the JSON, and as CSV with the row's name as first column.
         notices: counted warnings; into the JSON and below the Markdown table.
+
+    Returns:
+        the paths of the first three.
 
     Raises:
         ValueError: a per-label table names no row.
@@ -134,10 +137,14 @@ def write(
         "md": markdown(rows) + "".join(f"\n- {notice}" for notice in notices) + ("\n" if notices else ""),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    for ending, content in contents.items():
-        partial = folder / f".{name}.{ending}.{os.getpid()}.partial"
+    files = {f"{name}.{ending}": content for ending, content in contents.items()}
+    if per_label:
+        named = [each.select(pl.lit(key).alias("name"), pl.all()) for key, each in per_label.items()]
+        files[f"{name}_per_label.csv"] = pl.concat(named).write_csv()
+    for file, content in files.items():
+        partial = folder / f".{file}.{os.getpid()}.partial"
         partial.write_text(content, encoding="utf-8")
-        partial.replace(folder / f"{name}.{ending}")
+        partial.replace(folder / file)
     return folder / f"{name}.json", folder / f"{name}.csv", folder / f"{name}.md"
 
 

