@@ -16,7 +16,13 @@ from clinlm.measure.memory import peak_mib
 from clinlm.starts.scratch import Scratch
 from clinlm.tasks.multilabel import MultiLabel
 
-CONFIG = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+CONFIG = {
+    "model_type": "bert",
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+}
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Train to the last epoch or to early stopping, then go back to the best one."""
 
+import math
 from typing import Any, Literal, final
 
 from lightning import Callback, LightningModule, Trainer
@@ -28,7 +29,7 @@ class KeepBest(Callback):
             return
         value = float(trainer.callback_metrics[self.monitor])
         better = value > self.value if self.mode == "max" else value < self.value
-        if self.epoch < 0 or better:
+        if better or math.isnan(self.value):
             self.epoch, self.value = trainer.current_epoch, value
             self.weights = {name: t.detach().cpu().clone() for name, t in pl_module.state_dict().items()}
 
@@ -54,5 +55,6 @@ class KeepBest(Callback):
         self.weights = dict(state_dict["weights"])
 
     def report(self) -> list[dict[str, Any]]:
-        """Return which epoch was kept, counted from 0."""
-        return [{"epoch": self.epoch, "monitor": self.monitor, "value": self.value}]
+        """Return which epoch was kept, counted from 0: -1 and no value if none was validated."""
+        value = None if math.isnan(self.value) else self.value
+        return [{"epoch": self.epoch, "monitor": self.monitor, "value": value}]

@@ -9,6 +9,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
+from rich.console import Console
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -50,6 +51,11 @@ def keep_memory() -> None:
 def interactive() -> bool:
     """Return whether somebody watches: progress bars are drawn on a terminal only, and not in CI."""
     return sys.stderr.isatty() and "CI" not in os.environ
+
+
+def console() -> Console:
+    """Return where tables are printed: as wide as the terminal, or 120 columns into a file."""
+    return Console(width=None if sys.stdout.isatty() else 120)
 
 
 def run_group() -> str | None:

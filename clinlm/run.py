@@ -9,13 +9,13 @@ import transformers
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from clinlm import machine, pipeline, store
 from clinlm.report import methods
 from clinlm.report.comparison import Settings, compare
 from clinlm.report.sweep import RUN
 from clinlm.report.table import frame, render, write
+from clinlm.settings import refuse_unread
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ def run(config: DictConfig) -> float:
     """
     quiet()
     machine.keep_memory()
+    refuse_unread(config)
     settings: Settings = instantiate(config.report)
     logger = instantiate(config.logger)
     task, task_key = pipeline.open_task(config)
@@ -54,7 +55,7 @@ def run(config: DictConfig) -> float:
         ],
     }
     store.write_json(folder / RUN, facts)
-    console = Console()
+    console = machine.console()
     console.print(render(rows, f"pipeline {name}: every stage on test, beside the teacher it began from"))
     for line in [*methods.lines(reports), *(f"note: {notice}" for notice in notices)]:
         console.print(line)

@@ -96,16 +96,19 @@ class Stage:
             the report.
         """
         began = time.monotonic()
+        # Before seeding: computing them draws random numbers (the teacher's skeleton), reading them does not.
+        logits = teacher_logits(teachers, task, self.precision) if teachers and self.wants_logits else None
         seed_everything(self.seed, verbose=False)
         model = self._model(task, parent, teachers)
-        logits = teacher_logits(teachers, task, self.precision) if teachers and self.wants_logits else None
         task.bind(model.tokenizer, model.max_tokens, self.batch_size, self.seed, logits)
         module = self.module(model=model, task=task, seed=self.seed).train()  # checkpoints come in evaluation mode
         trainer = self._trainer(folder, logger)
         checkpoint = folder / "last.ckpt"
-        trainer.fit(module, datamodule=task, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+        resumed = checkpoint if checkpoint.exists() else None
+        try:
+            trainer.fit(module, datamodule=task, ckpt_path=resumed, weights_only=True)
+        except SystemExit:
+            raise KeyboardInterrupt from None  # what Lightning makes an exit of
         report = self._finish(task, model, folder)
         report |= {"seconds": time.monotonic() - began, "epochs": trainer.current_epoch, "role": self.role}
         report["steps"] = trainer.global_step

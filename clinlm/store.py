@@ -9,6 +9,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 RECORD = "record.json"
 _PACKAGES = ("clinlm", "callbacks")
 _LENGTH = 12
+_DOTTED = re.compile(r"(clinlm|callbacks)(\.\w+)+")
 
 
 class Damaged(RuntimeError):
@@ -32,15 +34,16 @@ def digest(settings: Any) -> str:
     """Return the key of anything made of JSON: 12 hex digits of the sha256 of its canonical form.
 
     Raises:
-        TypeError: something that JSON cannot hold.
+        TypeError, ValueError: something that JSON cannot hold, such as an object or NaN.
     """
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]
 
 
 def sources(settings: Any) -> dict[str, str]:
-    """Return a digest of the code of every one of our files that the `_target_`s in `settings` reach by imports.
+    """Return a digest of the code of every one of our files that the `_target_`s in `settings` reach.
 
+    They reach what they import, and what they name by a dotted path in a string, as an `Edit` names its function.
     Only the syntax tree counts, without docstrings: a comment or better sentence retrains nothing, a changed line does.
     """
     found: dict[str, str] = {}
@@ -111,7 +114,8 @@ def claim(folder: Path) -> Iterator[bool]:
     """Hold the lock of `folder`; yields whether it is already whole and undamaged.
 
     A damaged folder is set aside with a warning. A folder without a record is kept: it holds the checkpoint to go on
-    from. The lock is the operating system's, so it dies with its holder.
+    from; files that a killed process was about to write (`.NAME`) are removed. The lock is the operating system's, so
+    it dies with its holder.
     """
     with locked(folder):
         if sealed(folder):
@@ -120,7 +124,10 @@ def claim(folder: Path) -> Iterator[bool]:
             except Damaged as damage:
                 log.warning("%s; set aside as %s and built again", damage, set_aside(folder).name)
         folder.mkdir(mode=0o700, exist_ok=True)
-        yield sealed(folder)
+        whole = sealed(folder)
+        for draft in [] if whole else folder.glob(".*"):
+            draft.unlink()
+        yield whole
 
 
 @contextmanager
@@ -170,15 +177,28 @@ def _is_docstring(node: Any) -> bool:
 
 
 def _imports(tree: ast.Module) -> list[str]:
-    """Return the modules that a file imports; `from clinlm import x` names a module or an attribute: both are tried."""
+    """Return the modules of ours that a file imports or names in a string."""
     found = []
     for node in ast.walk(tree):
+        names: list[str] = []
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] in _PACKAGES:
-            found.append(node.module)
-            for alias in node.names:
-                name = f"{node.module}.{alias.name}"
-                if importlib.util.find_spec(node.module).submodule_search_locations and importlib.util.find_spec(name):  # type: ignore[union-attr]
-                    found.append(name)
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise ValueError(f"our files import by full names; one has {ast.unparse(node)!r}; write the full name")
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _DOTTED.fullmatch(node.value):
+            names = [node.value]
+        found += [_module(name) for name in names if name.partition(".")[0] in _PACKAGES]
     return found
+
+
+def _module(dotted: str) -> str:
+    """Return the module that `dotted` names, or that holds what it names."""
+    module, *rest = dotted.split(".")
+    for part in rest:
+        spec = importlib.util.find_spec(module)
+        if spec is None or spec.submodule_search_locations is None or not importlib.util.find_spec(f"{module}.{part}"):
+            break
+        module = f"{module}.{part}"
+    return module

@@ -114,7 +114,7 @@ def test_a_mistyped_name_fails_at_once_and_names_the_nearest(tmp_path: Path, mis
     done = clinlm(tmp_path, mistyped)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr and "did you mean" in done.stderr
-    assert meant in done.stderr.rpartition("did you mean")[2].replace("?", " ").split()
+    assert meant in done.stderr.rpartition("did you mean")[2]
     assert not (tmp_path / "outputs/store").exists(), "nothing was begun"
 
 

@@ -15,10 +15,11 @@ from clinlm.modules.base import Module, predict
 class Recovery(Callback, ABC):
     """Fine-tuning after compression. Subclasses are final and may set another objective in `prepare`.
 
-    Every exact zero of a linear weight stays zero: training leaves no exact zeros behind, so a zero was pruned.
+    Every exact zero of a linear weight stays zero: training leaves no exact zeros behind, so a zero was pruned. Where
+    an adapter such as LoRA learns an update of a weight with zeros, what it learnt in their place is lost at merging.
 
     Args:
-        epochs: how long, at least 1.
+        epochs: how long, at least 1; where the stage itself sets `epochs`, that counts.
         learning_rate: peak, of the body; positive.
         head_learning_rate: peak, of the head; None for the body's.
     """
@@ -33,6 +34,7 @@ class Recovery(Callback, ABC):
         self.epochs, self.learning_rate, self.head_learning_rate = epochs, learning_rate, head_learning_rate
         self._quality: list[dict[str, Any]] = []
         self._shapes: dict[str, torch.Size] = {}
+        self._masks: list[tuple[nn.Linear, Tensor]] = []
 
     def prepare(self, module: Module) -> None:
         """Change the module's objective, if this recovery has its own."""
@@ -43,22 +45,32 @@ class Recovery(Callback, ABC):
         if stage != "fit":
             return
         module = as_module(pl_module)
-        trainer.fit_loop.max_epochs = self.epochs
+        if trainer.max_epochs == 0:
+            trainer.fit_loop.max_epochs = self.epochs
         module.optimizer = module.optimizer.at(self.learning_rate, self.head_learning_rate)
         self.prepare(module)
         self._quality = [{"when": "before"} | measured(module)]
         self._shapes = {name: p.shape for name, p in module.network.named_parameters()}
         for linear in _with_zeros(module.network):
-            parametrize.register_parametrization(linear, "weight", KeepZeros(linear.weight.detach() != 0))
+            mask = linear.weight.detach() != 0
+            parametrize.register_parametrization(linear, "weight", KeepZeros(mask))
+            self._masks.append((linear, mask))
 
     @final
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Lightning's hook, before the adapter merges: an update added to a parametrized weight would be lost."""
+        for linear, _ in self._masks:
+            parametrize.remove_parametrizations(linear, "weight", leave_parametrized=True)
+
+    @final
+    @torch.no_grad()
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Lightning's hook: bake the masks, check the promise, measure again."""
+        """Lightning's hook, after merging: cut the update to the masks, check the promise, measure again."""
         if stage != "fit":
             return
         module = as_module(pl_module)
-        for linear in [m for m in module.network.modules() if parametrize.is_parametrized(m, "weight")]:
-            parametrize.remove_parametrizations(linear, "weight", leave_parametrized=True)
+        for linear, mask in self._masks:
+            linear.weight.mul_(mask.to(linear.weight.device))
         shapes = {name: p.shape for name, p in module.network.named_parameters()}
         if shapes != self._shapes:
             changed = sorted(set(shapes.items()) ^ set(self._shapes.items()))[:3]

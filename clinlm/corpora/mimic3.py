@@ -91,8 +91,9 @@ class Mimic3(Corpus):
     Args:
         root: folder of NOTEEVENTS, DIAGNOSES_ICD, ADMISSIONS and PATIENTS as .csv or .csv.gz.
         codes: which codes are the labels: `diagnoses`.
-        digits: cut codes to this many characters (3: the ICD-9 category), E codes to one more, since their category is
-            `E` and three digits; V codes (`V` and two digits) like all others. None keeps them whole.
+        digits: cut codes to this many characters, V and E codes to one more, as S3's public definition does with 3. (The
+            ICD-9 category of a V code is `V` and two digits; the definition's four characters are kept.) None keeps
+            them whole.
         categories: values of CATEGORY to keep; spaces around the table's own are ignored ("Physician ").
     """
 
@@ -188,7 +189,7 @@ class Mimic3(Corpus):
         coded = table.filter(~_blank("ICD9_CODE")).with_columns(code)
         notices = _counted(table.height - coded.height, table.height, f"rows of {self.codes} dropped: no ICD9_CODE")
         if self.digits is not None:
-            longer = pl.when(code.str.starts_with("E")).then(self.digits + 1).otherwise(self.digits)
+            longer = pl.when(code.str.contains("^[EV]")).then(self.digits + 1).otherwise(self.digits)
             coded = coded.with_columns(code.str.slice(0, longer))
         labels = (
             coded.sort("SEQ_NUM", nulls_last=True, maintain_order=True)

@@ -1,5 +1,6 @@
 """Weights & Biases: one run a stage, one run a pipeline."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, final
@@ -36,6 +37,8 @@ class Wandb(RunLogger):
             raise ValueError(f"logger.mode is offline or online; got {mode!r}")
         self.project, self.group, self.folder, self.mode = project, group, folder, mode
         self._stage: WandbLogger | None = None
+        # wandb reports its own errors to its makers unless told not to, and an error may hold what was worked on.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         if mode == "online":
             _require_login()
 
@@ -89,8 +92,12 @@ class Wandb(RunLogger):
 def _require_login() -> None:
     import wandb
 
-    if wandb.api.api_key is None:
+    try:
+        logged_in, why = wandb.login(prompt=False, verify=False), "nobody is logged in"
+    except wandb.errors.Error as error:
+        logged_in, why = False, str(error)
+    if not logged_in:
         raise RuntimeError(
-            "logger.mode=online sends to the account of `wandb login`; nobody is logged in; log in, or leave "
-            "mode=offline and send the runs later with `wandb sync`"
+            f"logger.mode=online sends to the account of `wandb login`; {why}; log in, or leave mode=offline and send "
+            "the runs later with `wandb sync`"
         )

@@ -46,7 +46,7 @@ class Settings:
     published: str | None = "smart_griffin"
     resamples: int = 1000
     by_group: bool = True
-    latency_documents: int = 100
+    latency_documents: int = 50
     latency_passes: int = 3
     seed: int = 0
 
@@ -72,9 +72,9 @@ def compare(
 ) -> tuple[list[Row], list[str], dict[str, Any]]:
     """Measure every stage and the TF-IDF baseline.
 
-    The reference is the first stage of role teacher. Decision thresholds are fitted on validation for every model by itself.
-    Latency is that of one document at batch size 1: for a network from token ids to logits, in eager float32 (tokenising, the
-    same for all, is left out); for TF-IDF from text to probabilities, as weighting words is its model.
+    The reference is the first stage of role teacher. Decision thresholds are fitted on validation, for every model by
+    itself. Latency is that of one document at batch size 1: for a network from token ids to logits, in eager float32
+    (tokenising, the same for all, is left out); for TF-IDF from text to probabilities, as weighting words is its model.
 
     Args:
         task: opened.
@@ -154,9 +154,7 @@ def _split(task: MultiLabel, split: str) -> tuple[list[str], Any]:
     return task.texts(split), task.examples.targets[task.examples.members(split)]
 
 
-def _latencies(
-    task: MultiLabel, entries: Sequence[Entry], reference: str, settings: Settings
-) -> Mapping[str, Latency]:
+def _latencies(task: MultiLabel, entries: Sequence[Entry], reference: str, settings: Settings) -> Mapping[str, Latency]:
     members = task.examples.members("test")
     chosen = np.random.default_rng(settings.seed).permutation(members)[: settings.latency_documents]
     models = {entry.row.name: entry.answer for entry in entries}

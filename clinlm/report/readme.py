@@ -1,6 +1,7 @@
 """`python -m clinlm.report.readme README.md NAME=FILE ...`: put generated tables between the marks of a document.
 
-A mark is a pair of comments, `<!-- NAME -->` and `<!-- /NAME -->`; what stands between them is replaced by the Markdown file.
+A mark is a pair of comments, `<!-- NAME -->` and `<!-- /NAME -->`; what stands between them is replaced by the
+Markdown file.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""After a sweep: one table over all its pipelines, every model timed beside the others, and the published table beside ours."""
+"""After a sweep: one table over all its pipelines, all models timed together, and the published table beside ours."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ class SweepTable(Callback):
     """Hydra's callback: when all jobs of a sweep are done, compare what they made."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Compare the last stage of every job with its teacher; jobs that failed have left no `run.json` and are named."""
+        """Compare the last stage of every job with its teacher. Jobs that failed left no `run.json`; they are named."""
         folder = Path(config.hydra.sweep.dir)
         jobs = [path.parent for path in sorted(folder.glob(f"*/{RUN}"), key=lambda p: _natural(p.parent.name))]
         started = [path.parent.parent for path in folder.glob("*/.hydra/overrides.yaml")]
@@ -56,7 +56,7 @@ def summarise(runs: Sequence[Mapping[str, Any]], config: DictConfig, folder: Pat
     models = [(n, role, Artifact(Path(f)), cached) for n, role, f, cached in chosen(runs)]
     rows, notices, per_label = compare(task, task_key, models, settings, Path(config.store))
     write(rows, folder, name, per_label, [*task.examples.notices, *notices])
-    console = Console()
+    console = machine.console()
     console.print(render(rows, f"the last stage of {len(runs)} pipelines, on test, beside their teacher"))
     for line in [*(f"note: {notice}" for notice in notices), shared(runs), f"report     {folder / f'{name}.md'}"]:
         console.print(line, soft_wrap=True)
@@ -67,7 +67,7 @@ def summarise(runs: Sequence[Mapping[str, Any]], config: DictConfig, folder: Pat
 
 
 def chosen(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, bool]]:
-    """Return name, role, folder and cached of the models to compare: every teacher, then the last stage of every run."""
+    """Return name, role, folder and cached of what to compare: every teacher, then the last stage of every run."""
     teachers: dict[str, tuple[str, str, str, bool]] = {}
     lasts: dict[str, tuple[str, str, str, bool]] = {}
     seeds = {run["seed"] for run in runs}
@@ -92,7 +92,10 @@ def shared(runs: Sequence[Mapping[str, Any]]) -> str:
     """Return how many stages the runs asked for, and how many were built for it."""
     asked = [stage["folder"] for run in runs for stage in run["stages"]]
     built = [stage["folder"] for run in runs for stage in run["stages"] if not stage["cached"]]
-    return f"stages     {len(asked)} asked for, {len(set(asked))} different, {len(built)} built now, the rest shared or reused"
+    different = len(set(asked))
+    return (
+        f"stages     {len(asked)} asked for, {different} different, {len(built)} built now, the rest shared or reused"
+    )
 
 
 def by_pipeline(runs: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> dict[str, Row]:
@@ -117,8 +120,8 @@ def _mean(rows: Sequence[Row]) -> Row:
 
 
 def _print_published(published: str, rows: Mapping[str, Row], folder: Path, console: Console) -> None:
-    from clinlm.__main__ import CONF
     from clinlm.report.published import Published, side_by_side
+    from clinlm.settings import CONF
 
     table, markdown = side_by_side(rows, Published.read(CONF / "published" / f"{published}.yaml"))
     (folder / "published.md").write_text(markdown, encoding="utf-8")

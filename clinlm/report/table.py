@@ -108,7 +108,7 @@ def write(
     per_label: Mapping[str, pl.DataFrame] | None = None,
     notices: Sequence[str] = (),
 ) -> tuple[Path, Path, Path]:
-    """Write <name>.json, <name>.csv, <name>.md and, with per-label tables, <name>_per_label.csv, each replaced atomically.
+    """Write <name>.json, .csv, .md and, with per-label tables, <name>_per_label.csv, each replaced atomically.
 
     Args:
         rows: of the table.

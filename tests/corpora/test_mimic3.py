@@ -155,8 +155,8 @@ def test_codes_stay_text_in_the_order_of_seq_num(tmp_path: Path) -> None:
     ]
     root = write(tmp_path, codes=codes)
     assert column(root, "labels") == {"10": ["00845", "E8500", "V3000", "0030", "4019"], "20": ["0030"]}
-    assert column(root, "labels", digits=3) == {"10": ["008", "E850", "V30", "003", "401"], "20": ["003"]}
-    assert column(root, "labels", digits=1)["10"] == ["0", "E8", "V", "4"]
+    assert column(root, "labels", digits=3) == {"10": ["008", "E850", "V300", "003", "401"], "20": ["003"]}
+    assert column(root, "labels", digits=1)["10"] == ["0", "E8", "V3", "4"]
     assert "1 of 8 rows of DIAGNOSES_ICD dropped: no ICD9_CODE" in Mimic3(root).records().notices
 
 
