@@ -73,8 +73,7 @@ class Stage:
     @property
     def needs_teacher(self) -> bool:
         """Whether module, start or a callback asks for a teacher."""
-        asking = (getattr(self.module, "func", self.module), self.start, *(self.callbacks or {}).values())
-        return any(getattr(one, "needs_teacher", False) for one in asking)
+        return self.wants_logits or getattr(self.start, "needs_teacher", False)
 
     @property
     def wants_logits(self) -> bool:

@@ -29,7 +29,7 @@ SIGNS = {
     "gout": ("toe", "urate", "colchicine"),
 }
 """The labels, and the words that a note has if and only if the label holds."""
-_FILLER = "the patient was seen today and feels well since the last visit ; plan discussed , will return in two weeks .".split()
+_FILLER = "the patient was seen today and feels well since the last visit ; plan discussed , will return soon .".split()
 TINY = {
     "model_type": "bert",
     "hidden_size": 32,
@@ -83,5 +83,5 @@ def _tiny_model(task: MultiLabel) -> Model:
 
 @pytest.fixture
 def tiny_model(_tiny_model: Model) -> Model:
-    """Return a BERT of 4 layers and 32 dimensions with random weights and the vocabulary of `task`, every test its own."""
+    """Return a random BERT of 4 layers and 32 dimensions with the vocabulary of `task`; every test gets its own."""
     return copy.deepcopy(_tiny_model)

@@ -52,8 +52,15 @@ def _network(family: str, pooling: PoolingName, seed: int) -> Network:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in built.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5 + (0.5 if parameter.ndim == 1 else 0))
+            parameter.copy_(
+                torch.randn(parameter.shape, generator=generator) * 0.5 + (0.5 if parameter.ndim == 1 else 0)
+            )
     return built
+
+
+def config(model: Network) -> Any:
+    """Return the transformers configuration of a network's encoder."""
+    return model.body.config
 
 
 def rows(family: str, seed: int = 0) -> tuple[Int[Tensor, "rows tokens"], Int[Tensor, "rows tokens"]]:

@@ -6,7 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hydra
 import pytest
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from clinlm import machine
+from clinlm.__main__ import CONF, explained
+from clinlm.pipeline import open_task
 
 ROOT = Path(__file__).parents[1]
 SMALL = [
@@ -98,40 +105,51 @@ def test_no_note_is_printed_or_written_outside_the_store(sweep: tuple[Path, str]
 
 @pytest.mark.parametrize(
     ("mistyped", "meant"),
+    [("prune.ration=0.3", "prune.ratio"), ("prun=random", "prune"), ("pipeline=teachr", "teacher")],
+)
+def test_a_mistyped_key_group_or_option_ends_at_once(tmp_path: Path, mistyped: str, meant: str) -> None:
+    done = clinlm(tmp_path, mistyped)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert meant in done.stderr.partition("did you mean")[2]
+    assert not (tmp_path / "outputs/store").exists(), "nothing was begun"
+
+
+@pytest.mark.parametrize(
+    ("mistyped", "meant"),
     [
-        ("prune.ration=0.3", "prune.ratio"),
         ("epoch=3", "epochs"),
+        ("task.corpus.patient=3", "task.corpus.patients"),
         ("stages.recover_studnet.epochs=2", "recover_student"),
-        ("prun=random", "prune"),
-        ("pipeline=teachr", "teacher"),
         ("prune=smart_grifin", "smart_griffin"),
         ("model@techer=tiny", "teacher"),
         ("~stages.recover_studnet", "recover_student"),
         ("+experiment=smart_grifin", "smart_griffin"),
     ],
 )
-def test_a_mistyped_name_fails_at_once_and_names_the_nearest(tmp_path: Path, mistyped: str, meant: str) -> None:
-    done = clinlm(tmp_path, mistyped)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr and "did you mean" in done.stderr
-    assert meant in done.stderr.rpartition("did you mean")[2]
-    assert not (tmp_path / "outputs/store").exists(), "nothing was begun"
+def test_the_nearest_name_is_offered(mistyped: str, meant: str) -> None:
+    machine.register()
+    with (
+        hydra.initialize_config_dir(str(CONF), version_base="1.3"),
+        pytest.raises((HydraException, OmegaConfBaseException)) as caught,
+    ):
+        hydra.compose("config", [mistyped])
+    assert meant in explained(caught.value).partition("did you mean")[2]
 
 
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        (["task=mtsamples", "task.root=nowhere"], ["nowhere", "root"]),
-        (["task=table"], ["task.root"]),
-        (["prune.ratio=1.5", "task=table", "task.root=notes.csv"], ["prune.ratio", "1.5"]),
-    ],
-)
-def test_what_a_user_can_mend_is_said_in_a_paragraph(tmp_path: Path, settings: list[str], said: list[str]) -> None:
-    (tmp_path / "notes.csv").write_text("text,labels\n", encoding="utf-8")
-    done = clinlm(tmp_path, *settings)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr and done.stderr.startswith("clinlm: ")
-    assert all(word in done.stderr for word in said), done.stderr
+def test_a_root_that_is_not_set_is_named() -> None:
+    machine.register()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", ["task=mtsamples"])
+    with pytest.raises(OmegaConfBaseException) as caught:
+        open_task(config)
+    assert "task.root" in explained(caught.value)
+
+
+def test_a_missing_file_is_an_error_that_says_what_to_set(tmp_path: Path) -> None:
+    done = clinlm(tmp_path, "task=mtsamples", "task.root=nowhere")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    said = done.stderr.partition("clinlm: ")[2]
+    assert "nowhere" in said and "root" in said
 
 
 def test_the_configuration_can_be_read(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Laws of structural edits: a sliced network computes what the whole one computes with the removed parts made silent."""
+"""Laws of structural edits: a sliced network computes what the whole one does with the removed parts made silent."""
 
 import copy
 import json
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import CONFIGS, HIDDEN, LAYERS, UNITS, network, rows, spec
+from families import CONFIGS, HIDDEN, LAYERS, UNITS, config, network, rows, spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -66,7 +66,7 @@ def test_kept_layers_run_alone(family: str, numbers: list[int]) -> None:
     for number in set(range(LAYERS)) - set(numbers):
         stack[number] = Silent()
     assert len(anatomy.layers(cut.body)) == len(numbers)
-    assert cut.body.config.num_hidden_layers == len(numbers)
+    assert config(cut).num_hidden_layers == len(numbers)
     assert close(logits(cut, family), logits(whole, family))
 
 
@@ -100,8 +100,10 @@ def test_kept_dimensions_compute_as_if_the_others_were_zero(family: str, pooling
     if projected:
         gone = [d for d in range(HIDDEN) if d not in KEPT_DIMENSIONS]
         with torch.no_grad():
-            whole.body.embeddings_project.weight[gone] = 0  # type: ignore[index, union-attr]
-            whole.body.embeddings_project.bias[gone] = 0  # type: ignore[index, union-attr]
+            projection = anatomy.embedding_projection(whole.body)
+            assert projection is not None
+            projection.weight[gone] = 0
+            projection.bias[gone] = 0
     assert anatomy.hidden_size(narrow.body) == len(KEPT_DIMENSIONS)
     assert close(logits(narrow, family), logits(whole, family))
 
@@ -187,8 +189,9 @@ def test_writers_are_all_that_the_hidden_state_is_made_of(family: str) -> None:
         norms += [] if family == "electra_projected" else [anatomy.embedding_parts(model.body)[1]]
         for norm in norms:
             norm.register_forward_hook(lambda _, inputs, __: inputs[0])
-        if family == "electra_projected":
-            model.body.embeddings_project.bias.zero_()  # type: ignore[operator, union-attr]
+        projection = anatomy.embedding_projection(model.body)
+        if projection is not None:
+            projection.bias.zero_()
         ids, mask = rows(family)
         hidden = model.body(input_ids=ids, attention_mask=mask).last_hidden_state
     assert (hidden[..., 5] == 0).all()

@@ -12,7 +12,9 @@ ROOM = st.integers(1, 30)
 SHARE = st.floats(0.01, 0.99)
 OVERLAP = st.floats(0, 0.99)
 WAYS = st.one_of(
-    st.just(Head()), SHARE.map(HeadTail), st.builds(Windows, OVERLAP, st.integers(1, 9), st.sampled_from(["max", "mean"]))
+    st.just(Head()),
+    SHARE.map(HeadTail),
+    st.builds(Windows, OVERLAP, st.integers(1, 9), st.sampled_from(["max", "mean"])),
 )
 
 

@@ -2,10 +2,15 @@
 
 import subprocess
 import sys
+import tomllib
 import zipfile
+from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 
@@ -50,3 +55,30 @@ def test_it_runs_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
     where, _, printed = done.stdout.partition("\n")
     assert Path(where) == place / "clinlm" / "conf"
     assert "recover_student:" in printed and "callbacks.prune.smart_griffin.SmartGriffin" in printed
+
+
+def test_every_package_is_pinned() -> None:
+    """constraints.txt names one version of everything that pyproject.toml asks for, and that those ask for in turn."""
+    pins = {}
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            name, _, version = line.partition("==")
+            pins[canonicalize_name(name)] = version
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = project["project"]["optional-dependencies"].values()
+    asked = [*project["build-system"]["requires"], *project["project"]["dependencies"], *chain.from_iterable(extras)]
+    waiting, seen = [Requirement(one) for one in asked], set()
+    while waiting:
+        wanted = waiting.pop()
+        name = canonicalize_name(wanted.name)
+        assert name in pins and wanted.specifier.contains(pins[name], prereleases=True), f"{wanted} is not pinned"
+        if name not in seen:
+            seen.add(name)
+            try:
+                needs = metadata.requires(name) or []
+            except metadata.PackageNotFoundError:
+                continue  # an extra that is not installed here
+            waiting += [
+                one for one in map(Requirement, needs) if one.marker is None or one.marker.evaluate({"extra": ""})
+            ]
+    assert not set(pins) - seen - {"editables"}, "pinned, but nothing asks for it"

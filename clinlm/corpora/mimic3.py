@@ -91,8 +91,8 @@ class Mimic3(Corpus):
     Args:
         root: folder of NOTEEVENTS, DIAGNOSES_ICD, ADMISSIONS and PATIENTS as .csv or .csv.gz.
         codes: which codes are the labels: `diagnoses`.
-        digits: cut codes to this many characters, V and E codes to one more, as S3's public definition does with 3. (The
-            ICD-9 category of a V code is `V` and two digits; the definition's four characters are kept.) None keeps
+        digits: cut codes to this many characters, V and E codes to one more, as S3's public definition does with 3.
+            (The ICD-9 category of a V code is `V` and two digits; four characters are kept as published.) None keeps
             them whole.
         categories: values of CATEGORY to keep; spaces around the table's own are ignored ("Physician ").
     """

@@ -38,7 +38,7 @@ class Synthetic(Corpus):
 
     Args:
         root: folder in which the folder of tables is made.
-        patients: how many, > 0; admissions are 1.5 times as many (1,650 give about 2,400).
+        patients: how many, > 0; admissions are 1.4 times as many (1,700 give about 2,400).
         seed: patient i depends on (seed, i) alone, so more patients only add rows.
         style: `brief` for notes of about 105 word pieces (95 % have at most 128), `full` for about 450.
 
@@ -48,7 +48,7 @@ class Synthetic(Corpus):
 
     remote_allowed = True
 
-    def __init__(self, root: str | Path, patients: int = 1600, seed: int = 0, style: Style = "brief") -> None:
+    def __init__(self, root: str | Path, patients: int = 1700, seed: int = 0, style: Style = "brief") -> None:
         if patients < 1:
             raise ValueError(f"a corpus needs patients; patients={patients} came; set patients to 1 or more")
         self.root = Path(root)

@@ -74,10 +74,12 @@ class SyntheticNotes:
         copied = self._quote(rng, previous)
         known = frozenset(c.code for c in previous.labels) if previous else frozenset()
         wanted = rng.choices((2, 3, 4, 5), (38, 36, 18, 8))[0]
-        others = rng.choice(_SIZES[self.style]) - len(copied)
-        mentioned = self._mention(rng, wanted + others, stay.clusters, known, copied)
+        besides = rng.choice(_SIZES[self.style]) - len(copied)
+        mentioned = self._mention(rng, wanted + besides, stay.clusters, known, copied)
         true, untrue = mentioned[:wanted], mentioned[wanted:]
-        statements = [*self._assert(rng, true), *self._distract(rng, untrue), *self._repeat(rng, true, untrue), *copied]
+        statements = [*copied, *self._assert(rng, true), *self._distract(rng, untrue)]
+        others = [*untrue, *(condition for statement in copied for condition in statement.conditions)]
+        statements += self._repeat(rng, true, others)
         rng.shuffle(statements)
         expired = rng.random() < 0.01 + 0.02 * sum(condition.severity for condition in true)
         text = self._lay_out(rng, stay, statements, expired)

@@ -74,7 +74,7 @@ class SyntheticTables:
     Patient i depends on (seed, i) alone, so the tables of fewer patients are a prefix of those of more.
 
     Per stay: one discharge summary, its true diagnoses, often a nursing and a radiology note, sometimes an addendum,
-    rarely a summary that belongs to somebody else and is marked ISERROR = 1. A patient has one to nine stays (1.5 on
+    rarely a summary that belongs to somebody else and is marked ISERROR = 1. A patient has one to nine stays (1.4 on
     average); death ends them. Whoever is older than 89 at any admission has the date of birth moved to 300 years
     before the first one. Dates lie in 2100-2200, as in MIMIC-III.
 

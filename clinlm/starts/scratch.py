@@ -5,6 +5,7 @@ from typing import Any, final
 
 import torch
 from tokenizers import BertWordPieceTokenizer
+from tokenizers.processors import BertProcessing
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 from clinlm.model import Model, ModelSpec, PoolingName, without_pooler
@@ -41,6 +42,8 @@ class Scratch(Start):
         trained.train_from_iterator(
             task.texts("train"), vocab_size=self.vocabulary, min_frequency=2, show_progress=False
         )
+        first, last = (("[CLS]", trained.token_to_id("[CLS]")), ("[SEP]", trained.token_to_id("[SEP]")))
+        trained._tokenizer.post_processor = BertProcessing(last, first)  # training a vocabulary sets none
         tokenizer = PreTrainedTokenizerFast(
             tokenizer_object=trained._tokenizer,
             unk_token="[UNK]",

@@ -14,7 +14,8 @@ families = pytest.mark.parametrize("family", sorted(CONFIGS))
 
 
 def lora(family: str, **settings: Any) -> Lora:
-    return Lora(**{"r": 2, "alpha": 4, "targets": TARGETS.get(family, ["query", "key", "value"])} | settings)
+    own: dict[str, Any] = {"r": 2, "alpha": 4, "targets": TARGETS.get(family, ["query", "key", "value"])}
+    return Lora(**own | settings)
 
 
 def answer(model: Network, family: str) -> torch.Tensor:
@@ -79,7 +80,7 @@ def test_merging_keeps_what_was_learnt_in_the_modules_of_before(family: str) -> 
 
 def test_the_update_is_the_product_scaled_by_alpha_over_r() -> None:
     model = network("bert")
-    weight = model.get_submodule("body.encoder.layer.1.attention.self.query").weight.detach().clone()  # type: ignore[operator, union-attr]
+    weight = model.get_submodule("body.encoder.layer.1.attention.self.query").weight.detach().clone()  # type: ignore[operator]
     adapter = lora("bert", r=4, alpha=6)
     adapter.attach(model)
     learn(model, "bert")

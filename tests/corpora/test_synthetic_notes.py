@@ -21,10 +21,10 @@ SPLIT = re.compile(r"\. |; (?:however, )?|, but |\.$")
 
 
 @cache
-def chains(style: Style, patients: int = 500) -> tuple[tuple[SyntheticNote, ...], ...]:
+def chains(style: Style) -> tuple[tuple[SyntheticNote, ...], ...]:
     """Three notes each of some patients, every one written with the one before at hand."""
     writer, made = SyntheticNotes(style), []
-    for patient in range(patients):
+    for patient in range(500 if style == "brief" else 200):
         rng, notes = random.Random(patient), list[SyntheticNote]()
         for _ in range(3):
             stay = Stay("72 yo M", "cough", rng.sample(CLUSTERS, 2), date(2101, 3, 4), date(2101, 3, 9))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import CONFIGS, HIDDEN, network, rows, spec
+from families import CONFIGS, HIDDEN, config, network, rows, spec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,7 +59,7 @@ def test_the_teacher_is_left_alone(task: MultiLabel, tiny_model: Model) -> None:
     state = before.network.state_dict()
     assert tiny_model.edits == []
     assert all(state[name].equal(tensor) for name, tensor in tiny_model.network.state_dict().items())
-    assert tiny_model.network.body.config.num_hidden_layers == 4
+    assert config(tiny_model.network).num_hidden_layers == 4
 
 
 def test_all_layers_and_dimensions_are_the_teacher(task: MultiLabel, tiny_model: Model) -> None:

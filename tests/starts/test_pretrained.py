@@ -1,4 +1,4 @@
-"""Laws of a start from a checkpoint: its weights to the bit, and an error that says what to pass where there is none."""
+"""Laws of a start from a checkpoint: its weights to the bit, and without one an error that says what to pass."""
 
 import shutil
 from pathlib import Path
@@ -36,6 +36,26 @@ def test_a_folder_gives_its_weights_and_its_tokens(task: MultiLabel, tiny_model:
     assert model.max_tokens == tiny_model.max_tokens
     skeleton = rebuild(model.spec, [])
     skeleton.load_state_dict(model.network.state_dict(), strict=True)
+
+
+def test_dropout_inside_the_encoder_is_the_settings_or_the_checkpoints(task: MultiLabel, folder: Path) -> None:
+    none = Pretrained(str(folder), dropout=0.0, hidden_dropout=0.0, attention_dropout=0.0).begin(task, None)
+    own = Pretrained(str(folder), dropout=0.0).begin(task, None)
+    hidden = Pretrained(str(folder), dropout=0.0, attention_dropout=0.0).begin(task, None)
+    task.bind(none.tokenizer, none.max_tokens)
+    batch = task.collate(range(4))
+    for model, random in ((none, False), (own, True), (hidden, True)):
+        for network in (model.network, rebuild(model.spec, [])):  # the rates are in the spec
+            with torch.no_grad():
+                one, other = (network.train()(batch["input_ids"], batch["attention_mask"]) for _ in "ab")
+            assert one.equal(other) != random
+
+
+@pytest.mark.parametrize("name", ["dropout", "hidden_dropout", "attention_dropout"])
+@pytest.mark.parametrize("rate", [1.0, -0.1])
+def test_dropout_is_a_share(name: str, rate: float) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} is a share in \[0, 1\); got {rate}"):
+        Pretrained("anything", **{name: rate})  # type: ignore[arg-type]
 
 
 def test_head_bias_zero(task: MultiLabel, folder: Path) -> None:
@@ -85,7 +105,9 @@ def test_a_package_that_ships_the_weights_comes_before_the_hub(
 
 @pytest.mark.parametrize("name", ["nobody/no-such-model", "no-such-folder"])
 def test_offline_the_error_says_what_to_pass(task: MultiLabel, name: str) -> None:
-    with pytest.raises(OSError, match=f"hf download {name} --local-dir FOLDER.*teacher.name=FOLDER or student.name=FOLDER"):
+    with pytest.raises(
+        OSError, match=f"hf download {name} --local-dir FOLDER.*teacher.name=FOLDER or student.name=FOLDER"
+    ):
         Pretrained(name).begin(task, None)
 
 

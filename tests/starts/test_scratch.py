@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from families import config
 from safetensors.torch import load_file
 
 from clinlm import artifact, store
@@ -45,7 +46,8 @@ artifact.save(Scratch(eval(sys.argv[3]), 150).begin(task, None), Path(sys.argv[2
 
 def begin(task: Task, seed: int = 0, **settings: Any) -> Model:
     torch.manual_seed(seed)
-    return Scratch(**{"config": CONFIG, "vocabulary": 150} | settings).begin(task, None)
+    own: dict[str, Any] = {"config": CONFIG, "vocabulary": 150}
+    return Scratch(**own | settings).begin(task, None)
 
 
 def vocabulary(model: Model) -> str:
@@ -75,7 +77,12 @@ def test_another_process_begins_with_the_same(task: MultiLabel, notes_csv: Path,
 def test_only_training_texts_are_read(task: MultiLabel, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     texts = task.texts("train")
-    monkeypatch.setattr(task, "texts", lambda split: asked.append(split) or texts)
+
+    def watched(split: str) -> list[str]:
+        asked.append(split)
+        return texts
+
+    monkeypatch.setattr(task, "texts", watched)
     begin(task)
     assert set(asked) == {"train"}
 
@@ -102,7 +109,7 @@ def test_the_vocabulary_has_its_size_and_every_token_an_embedding(task: MultiLab
 def test_padding_means_the_same_to_tokenizer_and_network(task: MultiLabel) -> None:
     """RoBERTa counts positions by the tokens that are not padding."""
     model = begin(task, config=CONFIG | {"model_type": "roberta"})
-    assert model.network.body.config.pad_token_id == model.tokenizer.pad_token_id
+    assert config(model.network).pad_token_id == model.tokenizer.pad_token_id
 
 
 @pytest.mark.parametrize("head_bias", ["prior", "zero"])
