@@ -41,7 +41,7 @@ def _keys(node: Any, prefix: str) -> list[str]:
     if not isinstance(node, DictConfig):
         return []
     found = []
-    for name in node:
+    for name in map(str, node):
         found.append(f"{prefix}{name}")
         if not (OmegaConf.is_interpolation(node, name) or OmegaConf.is_missing(node, name)):
             found += _keys(node[name], f"{prefix}{name}.")
@@ -64,6 +64,6 @@ def refuse_unread(config: DictConfig) -> None:
     slots = [str(name) for default in primary.defaults if default != "_self_" for name in default]
     known = {*primary, *(slot.rpartition("@")[2] for slot in slots), "stages"}
     text = OmegaConf.to_yaml(config, resolve=False)
-    for name in config:
+    for name in map(str, config):
         if name not in known and f"${{{name}" not in text:
-            raise ValueError(f"every setting is read by something; nothing reads '{name}'{nearest(str(name), known)}")
+            raise ValueError(f"every setting is read by something; nothing reads '{name}'{nearest(name, known)}")

@@ -94,6 +94,10 @@ class Task(LightningDataModule, ABC):
         """Return probabilities from logits."""
 
     @abstractmethod
+    def fit_thresholds(self, probabilities: Float[np.ndarray, "documents outputs"]) -> Float[np.ndarray, " outputs"]:
+        """Return the decision thresholds that the probabilities of the validation documents ask for."""
+
+    @abstractmethod
     def validation_metrics(self, logits: Float[np.ndarray, "documents outputs"]) -> dict[str, float]:
         """Return the metrics of one epoch from the logits of the validation documents, in their order."""
 

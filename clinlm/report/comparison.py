@@ -22,7 +22,7 @@ from clinlm.measure.quality import per_label, quality
 from clinlm.model import Network
 from clinlm.modules.base import document_logits
 from clinlm.report.row import Row
-from clinlm.tasks.multilabel import MultiLabel
+from clinlm.task import Task
 
 log = logging.getLogger(__name__)
 BASELINE = "TF-IDF"
@@ -68,7 +68,7 @@ class Entry:
 
 
 def compare(
-    task: MultiLabel, task_key: str, models: Sequence[Model], settings: Settings, root: Path
+    task: Task, task_key: str, models: Sequence[Model], settings: Settings, root: Path
 ) -> tuple[list[Row], list[str], dict[str, Any]]:
     """Measure every stage and the TF-IDF baseline.
 
@@ -95,7 +95,7 @@ def compare(
     return rows, [warning] if warning else [], tables
 
 
-def _entry(task: MultiLabel, name: str, role: str, artifact: Artifact, cached: bool) -> Entry:
+def _entry(task: Task, name: str, role: str, artifact: Artifact, cached: bool) -> Entry:
     report = artifact.report
     row = Row(
         name=name,
@@ -113,18 +113,18 @@ def _entry(task: MultiLabel, name: str, role: str, artifact: Artifact, cached: b
     return Entry(row, validation, test, _answerer(task, artifact))
 
 
-def _answerer(task: MultiLabel, artifact: Artifact) -> Callable[[int], object]:
+def _answerer(task: Task, artifact: Artifact) -> Callable[[int], object]:
     model = artifact.load()
     encoded = task.encode(model.tokenizer, min(model.max_tokens, task.max_tokens))
     return lambda document: _forward(model.network, encoded.collate([document]), task)
 
 
 @torch.inference_mode()
-def _forward(network: Network, batch: Batch, task: MultiLabel) -> object:
+def _forward(network: Network, batch: Batch, task: Task) -> object:
     return document_logits(network, batch, task.long_notes)
 
 
-def _baseline(task: MultiLabel, task_key: str, root: Path) -> Entry:
+def _baseline(task: Task, task_key: str, root: Path) -> Entry:
     code = store.sources({"_target_": f"{TfidfBaseline.__module__}.TfidfBaseline"})
     folder = root / f"tfidf-{store.digest([task_key, code])}"
     with store.claim(folder) as whole:
@@ -150,11 +150,11 @@ def _baseline(task: MultiLabel, task_key: str, root: Path) -> Entry:
     return Entry(row, predicted[0], predicted[1], lambda document: model.probabilities([column[document]]))
 
 
-def _split(task: MultiLabel, split: str) -> tuple[list[str], Any]:
+def _split(task: Task, split: str) -> tuple[list[str], Any]:
     return task.texts(split), task.examples.targets[task.examples.members(split)]
 
 
-def _latencies(task: MultiLabel, entries: Sequence[Entry], reference: str, settings: Settings) -> Mapping[str, Latency]:
+def _latencies(task: Task, entries: Sequence[Entry], reference: str, settings: Settings) -> Mapping[str, Latency]:
     members = task.examples.members("test")
     chosen = np.random.default_rng(settings.seed).permutation(members)[: settings.latency_documents]
     models = {entry.row.name: entry.answer for entry in entries}
@@ -170,7 +170,7 @@ def _latencies(task: MultiLabel, entries: Sequence[Entry], reference: str, setti
         )
 
 
-def _measured(task: MultiLabel, entry: Entry, reference: Entry, settings: Settings, time: Latency) -> Row:
+def _measured(task: Task, entry: Entry, reference: Entry, settings: Settings, time: Latency) -> Row:
     members = task.examples.members("test")
     targets = task.examples.targets[members]
     groups = task.examples.frame["group"].gather(members).to_numpy() if settings.by_group else None
@@ -191,6 +191,6 @@ def _measured(task: MultiLabel, entry: Entry, reference: Entry, settings: Settin
     )
 
 
-def _per_label(task: MultiLabel, entry: Entry) -> Any:
+def _per_label(task: Task, entry: Entry) -> Any:
     targets = task.examples.targets[task.examples.members("test")]
     return per_label(targets, entry.test, task.fit_thresholds(entry.validation), task.examples.labels)

@@ -80,11 +80,11 @@ def chosen(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, bool]
             while label in lasts:  # other settings were swept too: number the runs that share a name
                 label += "'"
             lasts[label] = (label, last["role"], last["folder"], last["cached"])
-    named = {}
-    for name, *rest in teachers.values():
+    named: dict[str, tuple[str, str, str, bool]] = {}
+    for name, role, place, cached in teachers.values():
         while name in named:
             name += "'"
-        named[name] = (name, *rest)
+        named[name] = (name, role, place, cached)
     return [*named.values(), *lasts.values()]
 
 

@@ -104,7 +104,7 @@ class MultiLabel(Task):
         return probabilities
 
     def fit_thresholds(self, probabilities: Float[np.ndarray, "documents outputs"]) -> Float[np.ndarray, " outputs"]:
-        """Return the decision thresholds that validation probabilities ask for."""
+        """See `Task.fit_thresholds`: one for all labels or one for each, as `thresholds` says."""
         targets = self.examples.targets[self.examples.members("validation")]
         return fit_thresholds(targets, probabilities, self.thresholds)
 
