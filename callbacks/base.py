@@ -67,7 +67,7 @@ class Compression(Callback, ABC):
         return []
 
     def why_idle(self) -> str:
-        """Return, for the error message, why nothing may have changed; begins with a comma or is empty."""
+        """Return, for the error message, why nothing may have changed; in brackets after a space, or empty."""
         return ""
 
 

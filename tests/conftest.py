@@ -85,3 +85,11 @@ def _tiny_model(task: MultiLabel) -> Model:
 def tiny_model(_tiny_model: Model) -> Model:
     """Return a random BERT of 4 layers and 32 dimensions with the vocabulary of `task`; every test gets its own."""
     return copy.deepcopy(_tiny_model)
+
+
+@pytest.fixture(scope="module")
+def quick() -> Iterator[None]:
+    """Leave out the process of its own in which a stage's memory is measured: it loads torch, which takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clinlm.stage.peak_mib", lambda folder, tokens: 1.0)
+        yield

@@ -1,16 +1,27 @@
 """Pipelines of tiny networks: composed from `conf/` as the command line does, run in this process, in seconds."""
 
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
+from lightning import Callback, Trainer
 from omegaconf import DictConfig, open_dict
 
-from clinlm import machine, pipeline
+from clinlm import machine, pipeline, store
 from clinlm.__main__ import CONF
-from clinlm.artifact import Artifact
+from clinlm.adapters.full import Full
+from clinlm.artifact import Artifact, save
+from clinlm.model import Model
+from clinlm.modules.base import Module
+from clinlm.modules.teacher import Teacher
+from clinlm.optimizer import AdamW
 from clinlm.pipeline import Done
+from clinlm.stage import Stage
+from clinlm.task import Task
 
 TINY = (
     "task=table",
@@ -32,19 +43,22 @@ TINY = (
     "report.latency_passes=1",
     "report.resamples=50",
 )
+CPU = partial(Trainer, accelerator="cpu", devices=1, enable_progress_bar=False)
+FAST = AdamW(1e-3, 1e-2, warmup=0.0)
+LABELS = partial(Teacher, adapter=Full(), optimizer=FAST)
 
 
-def composed(notes: Path, store: Path, *overrides: str) -> DictConfig:
+def composed(notes: Path, root: Path, *overrides: str) -> DictConfig:
     """Return the configuration of a pipeline of tiny networks on the table `notes` (columns id, group, text, labels).
 
-    Hydra's own part is registered as a run would, with the output folder `run` beside the store.
+    Hydra's own part is registered as a run would, with the output folder `run` beside the store `root`.
     """
     machine.register()
-    places = (f"task.root={notes}", f"store={store}", f"hydra.run.dir={store.parent / 'run'}")
+    places = (f"task.root={notes}", f"store={root}", f"hydra.run.dir={root.parent / 'run'}")
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", [*TINY, *places, *overrides], return_hydra_config=True)
     with open_dict(config.hydra):
-        config.hydra.runtime.output_dir = str(store.parent / "run")
+        config.hydra.runtime.output_dir = str(root.parent / "run")
     HydraConfig.instance().set_config(config)
     with open_dict(config):
         config.pop("hydra")
@@ -65,3 +79,29 @@ def artifacts(done: list[Done]) -> dict[str, Artifact]:
 def weights(done: list[Done]) -> dict[str, bytes]:
     """Return the bytes of the weights of every stage."""
     return {one.name: (one.artifact.folder / "model.safetensors").read_bytes() for one in done}
+
+
+def kept(model: Model, folder: Path, stage: str = "start") -> Artifact:
+    """Write `model` as the artifact of a finished stage."""
+    folder.mkdir(parents=True)
+    save(model, folder)
+    store.write_json(folder / "report.json", {})
+    store.seal(folder, {"key": folder.name, "stage": stage})
+    return Artifact(folder)
+
+
+def built(
+    folder: Path,
+    task: Task,
+    parent: Artifact,
+    callbacks: Mapping[str, Callback],
+    teachers: Sequence[Artifact] = (),
+    module: Callable[..., Module] = LABELS,
+    **settings: Any,
+) -> Artifact:
+    """Build one stage that goes on from `parent`, and return its artifact."""
+    stage = Stage("student", module, CPU, None, callbacks=callbacks, **{"batch_size": 8} | settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    stage.build(task, folder, parent, teachers, None)
+    store.seal(folder, {"key": folder.name, "stage": "built"})
+    return Artifact(folder)

@@ -22,6 +22,7 @@ FLOORS = {
     "clinlm.long_notes": 0,
     "clinlm.machine": 0,
     "clinlm.model": 0,
+    "clinlm.settings": 0,
     "clinlm.split": 0,
     "clinlm.store": 0,
     "clinlm.adapters": 1,

@@ -1,5 +1,6 @@
 """The command line as a user meets it: processes of their own, in an empty folder, with a network of one layer."""
 
+import csv
 import json
 import os
 import subprocess
@@ -12,8 +13,8 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from clinlm import machine
-from clinlm.__main__ import CONF, explained
 from clinlm.pipeline import open_task
+from clinlm.settings import CONF, explained, refuse_unread
 
 ROOT = Path(__file__).parents[1]
 SMALL = [
@@ -97,7 +98,8 @@ def test_a_second_run_builds_nothing_and_a_stage_can_be_taken_out(sweep: tuple[P
 
 def test_no_note_is_printed_or_written_outside_the_store(sweep: tuple[Path, str], notes_csv: Path) -> None:
     folder, printed = sweep
-    notes = [line.split(",")[2] for line in notes_csv.read_text(encoding="utf-8").splitlines()[1:]]
+    with notes_csv.open(encoding="utf-8", newline="") as file:
+        notes = [row["text"] for row in csv.DictReader(file)]
     files = [path for path in (folder / "outputs/sweeps").rglob("*") if path.is_file()]
     written = "".join(path.read_text(encoding="utf-8") for path in files)
     assert not [note for note in notes if note in printed + written]
@@ -134,6 +136,13 @@ def test_the_nearest_name_is_offered(mistyped: str, meant: str) -> None:
     ):
         hydra.compose("config", [mistyped])
     assert meant in explained(caught.value).partition("did you mean")[2]
+
+
+def test_a_setting_that_nothing_reads_is_refused() -> None:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", ["+epoch=3"])
+    with pytest.raises(ValueError, match="did you mean epochs"):
+        refuse_unread(config)
 
 
 def test_a_root_that_is_not_set_is_named() -> None:

@@ -15,7 +15,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from clinlm import machine
-from clinlm.__main__ import CONF
+from clinlm.settings import CONF
 
 FILES = sorted(CONF.glob("*/*.yaml"))
 RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}

@@ -42,7 +42,7 @@ def test_it_runs_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
     install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(place), str(wheel)]
     subprocess.run([sys.executable, *install], check=True, timeout=300)
     # PYTHONPATH stands before a checkout that is installed in editable mode.
-    code = "import runpy; from clinlm.__main__ import CONF; print(CONF); runpy.run_module('clinlm', None, '__main__')"
+    code = "import runpy; from clinlm.settings import CONF; print(CONF); runpy.run_module('clinlm', None, '__main__')"
     done = subprocess.run(
         [sys.executable, "-c", code, "--cfg", "job", "pipeline=b"],
         cwd=elsewhere,

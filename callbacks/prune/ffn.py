@@ -74,7 +74,7 @@ class FfnPruning(Compression):
     def why_idle(self) -> str:
         """See `Compression.why_idle`."""
         spreads = ", ".join(f"{row['score_std']:.2g}" for row in self._rows)
-        return f" (skip_std={self.skip_std:g}; standard deviations of the layers: {spreads})"
+        return f" (ratio={self.ratio:g}, skip_std={self.skip_std:g}; standard deviations of the layers: {spreads})"
 
 
 def best(scores: Float[Tensor, " units"], ratio: float) -> list[int]:

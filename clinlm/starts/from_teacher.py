@@ -80,10 +80,4 @@ def _narrow(model: Model, size: int) -> None:
 
 def _importance(network: Network) -> Float[Tensor, " hidden"]:
     """Sum, over all that writes to the hidden state, the absolute weights of every dimension."""
-    tables, _ = anatomy.embedding_parts(network.body)
-    total = sum(table.weight.detach().abs().mean(0) for table in tables)
-    for layer in anatomy.layers(network.body):
-        for writer in (layer.attention_output, layer.down):
-            total = total + writer.weight.detach().abs().mean(1)
-    assert isinstance(total, Tensor)
-    return total
+    return torch.stack([writer.detach().abs().mean(1) for writer in anatomy.writers(network.body)]).sum(0)

@@ -1,16 +1,18 @@
 """Random weights and a vocabulary learnt from the training texts: no download, no package."""
 
+import string
 from collections.abc import Mapping
 from typing import Any, final
 
 import torch
 from tokenizers import BertWordPieceTokenizer
-from tokenizers.processors import BertProcessing
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 from clinlm.model import Model, ModelSpec, PoolingName, without_pooler
 from clinlm.starts.base import HeadBias, Start, plain, with_head
 from clinlm.task import Task
+
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 @final
@@ -38,21 +40,16 @@ class Scratch(Start):
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
         """See `Start.begin`."""
-        trained = BertWordPieceTokenizer(lowercase=True)
-        trained.train_from_iterator(
-            task.texts("train"), vocab_size=self.vocabulary, min_frequency=2, show_progress=False
-        )
-        first, last = (("[CLS]", trained.token_to_id("[CLS]")), ("[SEP]", trained.token_to_id("[SEP]")))
-        trained._tokenizer.post_processor = BertProcessing(last, first)  # training a vocabulary sets none
         tokenizer = PreTrainedTokenizerFast(
-            tokenizer_object=trained._tokenizer,
+            tokenizer_object=_word_pieces(task.texts("train"), self.vocabulary)._tokenizer,
             unk_token="[UNK]",
             pad_token="[PAD]",
             cls_token="[CLS]",
             sep_token="[SEP]",
             mask_token="[MASK]",
         )
-        config = AutoConfig.for_model(**self.config | {"vocab_size": len(tokenizer)})
+        known = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+        config = AutoConfig.for_model(**self.config | known)
         body = without_pooler(AutoModel.from_config(config, dtype=torch.float32))
         network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
         return Model(ModelSpec(plain(config), task.outputs, self.pooling, self.dropout), network, tokenizer)
@@ -60,3 +57,18 @@ class Scratch(Start):
     def fingerprint(self) -> str:
         """See `Start.fingerprint`: everything follows from the settings, the task and the seed."""
         return "scratch"
+
+
+def _word_pieces(texts: list[str], size: int) -> BertWordPieceTokenizer:
+    """Return the tokenizer whose vocabulary is learnt from `texts`: the same from the same texts, in every process."""
+    learner = BertWordPieceTokenizer(lowercase=True)
+    normalize = learner._tokenizer.normalizer.normalize_str
+    letters = {letter for text in texts for letter in normalize(text) if not letter.isspace()} - set(string.punctuation)
+    # The trainer numbers inner letters in the order of a hash table, which every run shuffles anew, and breaks the ties
+    # between merges by these numbers. Naming them beforehand fixes both.
+    inner = [f"##{letter}" for letter in sorted(letters)]
+    learner.train_from_iterator(
+        texts, vocab_size=size, min_frequency=2, show_progress=False, special_tokens=[*_SPECIAL, *inner]
+    )
+    # Begun anew from the vocabulary: the inner letters are no special tokens, and rows get their [CLS] and [SEP].
+    return BertWordPieceTokenizer(learner.get_vocab(), lowercase=True)

@@ -1,0 +1,134 @@
+"""Laws of training to the best epoch: it comes back, it stops in time, and checkpoints are whole."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback
+from lightning.pytorch.callbacks import EarlyStopping
+from pipelines import built, kept
+from torch import Tensor
+
+from callbacks.checkpoint import Checkpoint
+from callbacks.keep_best import KeepBest
+from clinlm.artifact import Artifact
+from clinlm.model import Model
+from clinlm.tasks.multilabel import MultiLabel
+
+pytestmark = [pytest.mark.usefixtures("quick"), pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")]
+NAN = float("nan")
+
+
+class Watch(Callback):
+    """Remember the weights of every epoch."""
+
+    def __init__(self) -> None:
+        self.weights: list[dict[str, Tensor]] = []
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        self.weights.append(copy.deepcopy(pl_module.model.network.state_dict()))
+
+
+def run(
+    tmp_path: Path,
+    task: MultiLabel,
+    model: Model,
+    values: Sequence[float],
+    patch: pytest.MonkeyPatch,
+    epochs: int | None = None,
+    **callbacks: Callback,
+) -> tuple[Artifact, list[dict[str, Tensor]]]:
+    """Train for as many epochs as there are `values` of the metric on validation."""
+    told = iter(values)
+    patch.setattr(task, "validation_metrics", lambda logits: {"macro_f1": next(told)})
+    watch, number = Watch(), len(values) if epochs is None else epochs
+    start = kept(model, tmp_path / "start")
+    return built(tmp_path / "built", task, start, {"watch": watch, **callbacks}, epochs=number), watch.weights
+
+
+@pytest.mark.parametrize(
+    ("values", "mode", "best"),
+    [
+        ([0.3, 0.1, 0.2], "max", 0),
+        ([0.1, 0.3, 0.2], "max", 1),
+        ([0.1, 0.2, 0.3], "max", 2),
+        ([0.3, 0.1, 0.1], "min", 1),
+        ([0.2, 0.2, 0.2], "max", 0),
+        ([NAN, 0.1, 0.2], "max", 2),
+        ([0.2, NAN, 0.1], "max", 0),
+    ],
+)
+def test_the_best_epoch_comes_back(
+    tmp_path: Path,
+    task: MultiLabel,
+    tiny_model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+    values: list[float],
+    mode: Any,
+    best: int,
+) -> None:
+    artifact, weights = run(tmp_path, task, tiny_model, values, monkeypatch, keep=KeepBest(mode=mode))
+    state = artifact.load().network.state_dict()
+    assert len(weights) == 3
+    assert all(torch.equal(tensor, weights[best][name]) for name, tensor in state.items())
+    assert any(not torch.equal(tensor, weights[best - 1][name]) for name, tensor in state.items())
+    (told,) = artifact.report["methods"]["keep"]
+    assert told == {"epoch": best, "monitor": "val/macro_f1", "value": pytest.approx(values[best])}
+
+
+def test_a_metric_that_is_never_logged_is_an_error(
+    tmp_path: Path, task: MultiLabel, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match=r"'val/f1' was never logged; there are \['val/loss', 'val/macro_f1'\]"):
+        run(tmp_path, task, tiny_model, [0.1], monkeypatch, keep=KeepBest("val/f1"))
+
+
+def test_without_training_there_is_no_best_epoch(
+    tmp_path: Path, task: MultiLabel, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact, _ = run(tmp_path, task, tiny_model, [], monkeypatch, keep=KeepBest(), checkpoint=Checkpoint())
+    assert artifact.report["methods"]["keep"] == [{"epoch": -1, "monitor": "val/macro_f1", "value": None}]
+    assert artifact.report["epochs"] == 0
+
+
+def test_training_stops_when_nothing_is_gained(
+    tmp_path: Path, task: MultiLabel, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = EarlyStopping("val/macro_f1", mode="max", patience=2)
+    values = [0.2, 0.3, 0.1, 0.1]
+    artifact, weights = run(tmp_path, task, tiny_model, values, monkeypatch, 9, stop=stop, keep=KeepBest())
+    assert len(weights) == 4 == artifact.report["epochs"]
+    assert artifact.report["methods"]["keep"][0]["epoch"] == 1
+
+
+class Counted(Callback):
+    """Count the checkpoints, and see that no draft is left."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.seen = folder, list[tuple[int, bool]]()
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        self.seen.append((trainer.current_epoch, (self.folder / "last.ckpt").exists()))
+        assert not list(self.folder.glob(".*"))
+
+
+def test_checkpoints_follow_every_epoch_and_go_with_the_last(
+    tmp_path: Path, task: MultiLabel, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = Counted(tmp_path / "built")
+    artifact, _ = run(tmp_path, task, tiny_model, [0.1] * 3, monkeypatch, count=counted, checkpoint=Checkpoint())
+    assert counted.seen == [(0, False), (1, True), (2, True)]
+    files = {str(path.relative_to(artifact.folder)) for path in artifact.folder.rglob("*") if path.is_file()}
+    assert files == {
+        "edits.json",
+        "model.safetensors",
+        "predictions.safetensors",
+        "record.json",
+        "report.json",
+        "spec.json",
+        "tokenizer/tokenizer.json",
+        "tokenizer/tokenizer_config.json",
+    }

@@ -1,0 +1,164 @@
+"""Laws of recovery: zeros and shapes are kept, it says what it gained, and it knows for how long to train."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pipelines import FAST, built, kept
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from callbacks.prune.magnitude import Magnitude
+from callbacks.recover.base import KeepZeros, Recovery
+from callbacks.recover.distill import Distill
+from callbacks.recover.finetune import Finetune
+from clinlm import anatomy
+from clinlm.adapters.base import Adapter
+from clinlm.adapters.full import Full
+from clinlm.adapters.lora import Lora
+from clinlm.artifact import Artifact
+from clinlm.distill import Distillation
+from clinlm.model import Model
+from clinlm.modules.base import predict
+from clinlm.modules.teacher import Teacher
+from clinlm.optimizer import AdamW
+from clinlm.tasks.multilabel import MultiLabel
+
+pytestmark = [pytest.mark.usefixtures("quick"), pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")]
+
+
+def linears(model: Model) -> dict[str, Tensor]:
+    return {name: m.weight.detach() for name, m in model.network.named_modules() if isinstance(m, nn.Linear)}
+
+
+def halved(model: Model) -> dict[str, Tensor]:
+    """Make half of the weights zero in one FFN and in one attention; returns where they are."""
+    layer = anatomy.layers(model.network.body)[0]
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for linear in (layer.up, layer.query):
+            linear.weight.mul_(torch.rand(linear.weight.shape, generator=generator) < 0.5)
+    return {name: weight == 0 for name, weight in linears(model).items() if (weight == 0).any()}
+
+
+@pytest.mark.parametrize("adapter", [Full(), Lora(r=4, alpha=8, dropout=0.0)], ids=["full", "lora"])
+@pytest.mark.parametrize("recovery", [Finetune, Distill])
+def test_zeros_and_shapes_are_kept(
+    tmp_path: Path, task: MultiLabel, tiny_model: Model, adapter: Adapter, recovery: Any
+) -> None:
+    zeros = halved(tiny_model)
+    assert len(zeros) == 2
+    start = kept(tiny_model, tmp_path / "start")
+    arguments = {"distill": Distillation()} if recovery is Distill else {}
+    method = recovery(**arguments, epochs=2, learning_rate=1e-2)
+    module = partial(Teacher, adapter=adapter, optimizer=FAST)
+    before, after = start.load(), built(tmp_path / "built", task, start, {"recover": method}, [start], module).load()
+    for name, weight in linears(after).items():
+        old = linears(before)[name]
+        assert weight.shape == old.shape
+        if name in zeros:
+            assert torch.equal(weight == 0, zeros[name])
+        learns = isinstance(adapter, Full) or name == "head" or any(f".{one}" in name for one in adapter.targets)
+        assert torch.equal(weight, old) != learns, name
+    assert not any(parametrize.is_parametrized(m) for m in after.network.modules())
+    assert after.network.state_dict().keys() == before.network.state_dict().keys()
+
+
+def test_a_mask_multiplies() -> None:
+    weight = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    mask = torch.tensor([[True, False], [True, True]])
+    out = KeepZeros(mask)(weight)
+    out.sum().backward()
+    assert out.tolist() == [[1.0, 0.0], [3.0, 4.0]]
+    assert weight.grad is not None and weight.grad.tolist() == [[1.0, 0.0], [1.0, 1.0]]
+
+
+@pytest.mark.parametrize(("of_stage", "of_recovery", "trained"), [(0, 2, 2), (1, 2, 1), (3, 1, 3)])
+def test_the_stages_epochs_count_before_the_recoverys(
+    tmp_path: Path, task: MultiLabel, tiny_model: Model, of_stage: int, of_recovery: int, trained: int
+) -> None:
+    start = kept(tiny_model, tmp_path / "start")
+    artifact = built(tmp_path / "built", task, start, {"recover": Finetune(epochs=of_recovery)}, epochs=of_stage)
+    assert artifact.report["epochs"] == trained
+    assert artifact.report["steps"] == trained * -(-len(task.examples.members("train")) // 8)
+
+
+def test_quality_is_measured_before_and_after(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
+    start = kept(tiny_model, tmp_path / "start")
+    callbacks = {"prune": Magnitude(0.5), "recover": Finetune(epochs=2, learning_rate=5e-3)}
+    artifact = built(tmp_path / "built", task, start, callbacks)
+    before, after = artifact.report["methods"]["recover"]
+    pruned = built(tmp_path / "pruned", task, start, {"prune": Magnitude(0.5)})
+    for when, told, model in (("before", before, pruned), ("after", after, artifact)):
+        assert told.pop("when") == when
+        measured = task.validation_metrics(model.predictions("validation"))
+        assert told == pytest.approx(measured, abs=1e-6)
+    assert before != after
+
+
+def test_its_learning_rates_are_its_own(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
+    made: list[AdamW] = []
+
+    class Watched(Teacher):  # type: ignore[misc]
+        def configure_optimizers(self) -> Any:
+            made.append(self.optimizer)
+            return super().configure_optimizers()
+
+    start = kept(tiny_model, tmp_path / "start")
+    module = partial(Watched, adapter=Full(), optimizer=AdamW(1e-3, 1e-2, warmup=0.5, decay="linear"))
+    built(tmp_path / "built", task, start, {"recover": Finetune(1, 3e-4, 4e-4)}, module=module)
+    assert made == [AdamW(3e-4, 4e-4, warmup=0.5, decay="linear")]
+
+
+def test_distillation_pulls_towards_the_teacher(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
+    """A pruned model that only imitates ends nearer to the model that it was."""
+    start = kept(tiny_model, tmp_path / "start")
+    with torch.no_grad():
+        tiny_model.network.head.weight.mul_(20)
+    teacher = kept(tiny_model, tmp_path / "teacher")
+
+    def distance(artifact: Artifact) -> float:
+        answers = []
+        for one in (artifact.load(), teacher.load()):
+            task.bind(one.tokenizer, one.max_tokens)
+            answers.append(predict(one.network, task.loader(task.examples.members("train")), task.long_notes)[1])
+        return float(abs(answers[0] - answers[1]).mean())
+
+    imitate = Distill(Distillation(alpha=1.0, form="sigmoid"), 4, 5e-3)
+    assert imitate.needs_teacher and not Finetune().needs_teacher
+    artifact = built(tmp_path / "built", task, start, {"recover": imitate}, [teacher])
+    assert distance(artifact) < 0.7 * distance(start)
+
+
+def test_distillation_without_a_teacher_says_so(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
+    start = kept(tiny_model, tmp_path / "start")
+    with pytest.raises(ValueError, match="needs a teacher's logits; this stage has no teacher; set its `teachers`"):
+        built(tmp_path / "built", task, start, {"recover": Distill(Distillation())})
+
+
+def test_a_shape_that_changes_raises(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
+    class Cuts(Magnitude):  # type: ignore[misc]
+        def prepare(self, module: Any) -> None:
+            pass
+
+        def finalize(self, module: Any) -> None:
+            super().prepare(module)
+
+    start = kept(tiny_model, tmp_path / "start")
+    with pytest.raises(RuntimeError, match="recovery keeps every shape; these changed"):
+        built(tmp_path / "built", task, start, {"prune": Cuts(0.5), "recover": Finetune()})
+
+
+@pytest.mark.parametrize("epochs", [0, -1])
+def test_no_epochs_are_refused(epochs: int) -> None:
+    with pytest.raises(ValueError, match=f"recover.epochs is at least 1; got {epochs}; take the stage out"):
+        Finetune(epochs)
+    assert issubclass(Finetune, Recovery)
+
+
+def test_the_report_is_json(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
+    artifact = built(tmp_path / "built", task, kept(tiny_model, tmp_path / "start"), {"recover": Finetune()})
+    assert json.loads((artifact.folder / "report.json").read_text()) == artifact.report

@@ -1,0 +1,225 @@
+"""Laws of a stage, for every method that `conf/` knows: the artifact is the network, promises hold, seeds decide."""
+
+import signal
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from lightning import Callback
+from pipelines import CPU, FAST, LABELS, built, composed, kept
+from torch import nn
+
+from callbacks.checkpoint import Checkpoint
+from callbacks.recover.finetune import Finetune
+from clinlm import anatomy
+from clinlm import stage as stages
+from clinlm.__main__ import CONF
+from clinlm.adapters.lora import Lora
+from clinlm.artifact import Artifact
+from clinlm.distill import Distillation
+from clinlm.model import Model
+from clinlm.modules.base import predict
+from clinlm.modules.student import Student
+from clinlm.modules.teacher import Teacher
+from clinlm.stage import Stage, peak_mib, teacher_logits
+from clinlm.starts.from_teacher import FromTeacher
+from clinlm.tasks.multilabel import MultiLabel
+
+pytestmark = [pytest.mark.usefixtures("quick"), pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")]
+PRUNE, RECOVER = ([path.stem for path in sorted(CONF.glob(f"{group}/*.yaml"))] for group in ("prune", "recover"))
+IMITATE = partial(Student, adapter=Lora(r=2, alpha=4), optimizer=FAST, distill=Distillation())
+_PEAK_MIB = peak_mib
+
+
+@pytest.fixture
+def start(tmp_path: Path, tiny_model: Model) -> Artifact:
+    return kept(tiny_model, tmp_path / "start")
+
+
+@pytest.mark.parametrize("recover", RECOVER)
+@pytest.mark.parametrize("prune", PRUNE)
+def test_every_method_keeps_its_promises(
+    tmp_path: Path, notes_csv: Path, task: MultiLabel, start: Artifact, prune: str, recover: str
+) -> None:
+    config = composed(notes_csv, tmp_path / "store", f"prune={prune}", f"recover={recover}", "recover.epochs=2")
+    callbacks = {"prune": instantiate(config.prune), "recover": instantiate(config.recover)}
+    trained: list[nn.Module] = []
+
+    def module(model: Model, **settings: Any) -> Teacher:
+        trained.append(model.network)
+        return LABELS(model=model, **settings)
+
+    artifact = built(tmp_path / "built", task, start, callbacks, [start], module)
+    model = artifact.load()
+    # Law 2: what is loaded answers, bit for bit, as what was saved.
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, len(model.tokenizer), (5, 17), generator=generator)
+    mask = torch.ones_like(ids)
+    mask[1:, 9:] = 0
+    with torch.no_grad():
+        logits = model.network(ids, mask)
+        assert torch.equal(logits, trained[0].eval()(ids, mask))
+    assert all(torch.equal(t, trained[0].state_dict()[name]) for name, t in model.network.state_dict().items())
+    # Law 4: the widths are those promised, after training in the same stage.
+    assert [layer.up.out_features for layer in anatomy.layers(model.network.body)] == [36] * 4
+    assert [row["width_after"] for row in artifact.report["methods"]["prune"]] == [36] * 4
+    # Law 8: everything is finite.
+    assert logits.isfinite().all() and all(p.isfinite().all() for p in model.network.parameters())
+    assert artifact.report["steps"] > 0
+    task.bind(model.tokenizer, model.max_tokens)
+    for split in ("validation", "test"):
+        _, again = predict(model.network, task.loader(task.examples.members(split)), task.long_notes)
+        np.testing.assert_array_equal(artifact.predictions(split), again)
+
+
+def test_a_stage_that_trains_nothing_hands_on_what_it_got(tmp_path: Path, task: MultiLabel, start: Artifact) -> None:
+    artifact = built(tmp_path / "built", task, start, {})
+    assert (artifact.folder / "model.safetensors").read_bytes() == (start.folder / "model.safetensors").read_bytes()
+    assert artifact.report["epochs"] == artifact.report["steps"] == 0
+    counts = [(p.numel(), int((p != 0).sum())) for p in start.load().network.parameters()]
+    assert (artifact.report["parameters"], artifact.report["nonzero"]) == tuple(map(sum, zip(*counts, strict=True)))
+
+
+def test_seeds_decide_the_weights(tmp_path: Path, task: MultiLabel, start: Artifact) -> None:
+    """Also where the teacher's logits were there already: the first of these stages computes them, the others read."""
+    found = {}
+    for name, seed in (("one", 0), ("two", 0), ("other", 1)):
+        artifact = built(tmp_path / name, task, start, {}, [start], IMITATE, epochs=1, seed=seed)
+        found[name] = (artifact.folder / "model.safetensors").read_bytes()
+    assert found["one"] == found["two"]
+    assert found["one"] != found["other"]
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate"), [(1, 4), (4, 2), (7, 1)])
+def test_accumulated_steps(tmp_path: Path, task: MultiLabel, start: Artifact, batch_size: int, accumulate: int) -> None:
+    artifact = built(tmp_path / "built", task, start, {}, epochs=2, batch_size=batch_size, accumulate=accumulate)
+    batches = -(-len(task.examples.members("train")) // batch_size)
+    assert artifact.report["steps"] == 2 * -(-batches // accumulate)
+
+
+def test_a_lora_update_is_merged(tmp_path: Path, task: MultiLabel, start: Artifact) -> None:
+    module = partial(Teacher, adapter=Lora(r=2, alpha=4, targets=["query"]), optimizer=FAST)
+    model = built(tmp_path / "built", task, start, {}, module=module, epochs=1).load()
+    before = start.load().network.state_dict()
+    after = model.network.state_dict()
+    assert after.keys() == before.keys()
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert changed == {name for name in after if name.endswith("query.weight") or name.startswith("head.")}
+    assert {type(m).__module__.partition(".")[0] for m in model.network.modules()} == {
+        "torch",
+        "transformers",
+        "clinlm",
+    }
+
+
+# Teachers.
+
+
+def test_who_asks_for_a_teacher() -> None:
+    module, trainer = LABELS, CPU
+    assert not Stage("student", module, trainer).needs_teacher
+    cut = Stage("student", module, trainer, start=FromTeacher(1))
+    assert cut.needs_teacher and not cut.wants_logits
+    assert Stage("student", IMITATE, trainer).wants_logits
+    asks = type("Asks", (Callback,), {"needs_teacher": True})()
+    assert Stage("student", module, trainer, callbacks={"some": asks}).wants_logits
+
+
+@pytest.fixture
+def teachers(tmp_path: Path, task: MultiLabel, start: Artifact) -> list[Artifact]:
+    made = [built(tmp_path / f"teacher{seed}", task, start, {}, epochs=1, seed=seed) for seed in (0, 1)]
+    assert made[0].predictions("test").tolist() != made[1].predictions("test").tolist()
+    return made
+
+
+def test_teachers_are_asked_once_and_averaged(
+    task: MultiLabel, teachers: list[Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def counting(network: Any, loader: Any, *rest: Any) -> Any:
+        index, logits = predict(network, loader, *rest)
+        asked.append(len(index))
+        return index, logits
+
+    monkeypatch.setattr(stages, "predict", counting)
+    train = task.examples.members("train")
+    each = [teacher_logits([one], task, "32-true") for one in teachers]
+    both = teacher_logits(teachers, task, "32-true")
+    assert asked == [len(train)] * 2
+    torch.testing.assert_close(both, (each[0] + each[1]) / 2)
+    elsewhere = np.setdiff1d(np.arange(60), train)
+    assert not both[elsewhere].any()
+    for one, logits in zip(teachers, each, strict=True):
+        model = one.load()
+        task.bind(model.tokenizer, model.max_tokens)
+        _, direct = predict(model.network, task.loader(train), task.long_notes)
+        torch.testing.assert_close(logits[train], torch.from_numpy(direct))
+        (cache,) = (one.folder / "logits").glob("*.safetensors")
+        assert task.folder is not None and cache.name == f"{task.folder.name}-32-true.safetensors"
+
+
+def test_other_precisions_are_other_logits(task: MultiLabel, teachers: list[Artifact]) -> None:
+    exact, rounded = (teacher_logits(teachers[:1], task, precision) for precision in ("32-true", "bf16-mixed"))
+    assert not torch.equal(exact, rounded)
+    torch.testing.assert_close(exact, rounded, rtol=0.1, atol=0.05)
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"role": "pupil"}, "a stage's role is teacher or student; got 'pupil'"),
+        ({"epochs": -1}, "a stage's epochs are at least 0; got -1"),
+    ],
+)
+def test_wrong_settings_are_refused(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Stage(**{"role": "student", "module": LABELS, "trainer": CPU} | settings)
+
+
+def test_a_stage_begins_from_something(tmp_path: Path, task: MultiLabel) -> None:
+    with pytest.raises(ValueError, match="begins from a start or from an earlier stage; it has neither"):
+        Stage("student", LABELS, CPU).build(task, tmp_path, None, [], None)
+
+
+def test_an_artifact_is_whole(tmp_path: Path, start: Artifact) -> None:
+    assert (start.key, start.stage) == ("start", "start")
+    with pytest.raises(
+        FileNotFoundError, match=r"an artifact is a folder with a record.json; .* run its pipeline again"
+    ):
+        Artifact(tmp_path)
+
+
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Lightning ignores Ctrl+C from the first one on."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
+def test_ctrl_c_leaves_a_stage_to_go_on_with(tmp_path: Path, task: MultiLabel, start: Artifact) -> None:
+    class Stop(Callback):
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch == 1:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        built(tmp_path / "built", task, start, {"stop": Stop(), "checkpoint": Checkpoint()}, epochs=3)
+    assert [path.name for path in (tmp_path / "built").iterdir()] == ["last.ckpt"]
+    whole = built(tmp_path / "whole", task, start, {"stop": Finetune(3, 1e-3, 1e-2)})
+    on = built(tmp_path / "built", task, start, {"stop": Finetune(3, 1e-3, 1e-2), "checkpoint": Checkpoint()})
+    assert on.report["epochs"] == whole.report["epochs"] == 3
+
+
+def test_memory_is_measured_in_a_process_of_its_own(start: Artifact) -> None:
+    assert 0 < _PEAK_MIB(start.folder, 32) < 200
