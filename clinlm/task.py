@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from lightning import LightningDataModule
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
@@ -140,15 +141,15 @@ class Task(LightningDataModule, ABC):
         return _load_encoded(path)
 
     def _encode(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:
-        prefix, suffix = _frame(tokenizer)
+        whole = uncut(tokenizer)
+        prefix, suffix = _frame(whole)
         room = max_tokens - len(prefix) - len(suffix)
         if room < 1:
             raise ValueError(f"a row holds at least one token beside the special ones; task.max_tokens={max_tokens}")
         documents = []
         for some in self.examples.frame.select("text").iter_slices(256):
-            # The backend itself: the wrapper warns of every note longer than the model's limit, which we cut here.
             texts = some["text"].to_list()
-            for encoding in tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False):
+            for encoding in whole.encode_batch(texts, add_special_tokens=False):
                 pieces = self.long_notes.cut(encoding.ids, room)
                 documents.append([[*prefix, *piece, *suffix] for piece in pieces])
         return Encoded.of(documents, int(tokenizer.pad_token_id or 0))
@@ -206,9 +207,21 @@ class Task(LightningDataModule, ABC):
         return chosen
 
 
-def _frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+def uncut(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """Return a copy of the fast tokenizer that neither truncates nor pads.
+
+    Checkpoints may carry both in `tokenizer.json` (all-MiniLM-L6-v2: 128 tokens, padded to 128), and the padding would
+    be read as text.
+    """
+    copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
+
+
+def _frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     """Return the special tokens before and after a row, as the tokenizer itself sets them."""
-    probe = tokenizer.backend_tokenizer.encode("a", add_special_tokens=True)
+    probe = tokenizer.encode("a", add_special_tokens=True)
     special = [bool(flag) for flag in probe.special_tokens_mask]
     inside = [place for place, flag in enumerate(special) if not flag] or [len(probe.ids) // 2]
     before, after = inside[0], inside[-1] + (1 if False in special else 0)
