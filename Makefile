@@ -5,7 +5,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 # Constraints by environment variable hold in the environments in which pip builds packages, too.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-	$(PYTHON) -m pip install --quiet
+	$(PYTHON) -m pip install --quiet --quiet
 NEWER := import sys; sys.exit(sys.version_info < (3, 11))
 
 .PHONY: help run test check bench

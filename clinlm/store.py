@@ -65,9 +65,10 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def seal(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Declare `folder` whole: write `record.json`, last, with the sha256 of every file in it and `facts`."""
+    """Declare `folder` whole: write `record.json`, last, with the sha256 of every file in it, `facts` and a digest."""
     files = {str(p.relative_to(folder)): _sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
-    write_json(folder / RECORD, {"files": files, **facts})
+    record = {"files": files, **facts}
+    write_json(folder / RECORD, record | {"digest": digest(record)})
 
 
 def sealed(folder: Path) -> bool:
@@ -84,9 +85,11 @@ def verify(folder: Path) -> dict[str, Any]:
     """
     try:
         record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        files = record["files"].items()
+        files, told = record["files"].items(), record.pop("digest")
     except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:
         raise Damaged(f"{folder / RECORD} cannot be read ({type(error).__name__})") from error
+    if digest(record) != told:
+        raise Damaged(f"{folder / RECORD} is not the record that was written")
     for name, expected in files:
         path = folder / name
         if not path.is_file():

@@ -12,7 +12,6 @@ from lightning import Callback, Trainer
 from omegaconf import DictConfig, open_dict
 
 from clinlm import machine, pipeline, store
-from clinlm.__main__ import CONF
 from clinlm.adapters.full import Full
 from clinlm.artifact import Artifact, save
 from clinlm.model import Model
@@ -20,6 +19,7 @@ from clinlm.modules.base import Module
 from clinlm.modules.teacher import Teacher
 from clinlm.optimizer import AdamW
 from clinlm.pipeline import Done
+from clinlm.settings import CONF
 from clinlm.stage import Stage
 from clinlm.task import Task
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import hydra
@@ -73,8 +74,8 @@ def test_a_sweep_shares_the_teacher_and_ends_with_one_table(sweep: tuple[Path, s
         "a": {"teacher": False, "student": False},
         "b": {"teacher": True, "student": True, "prune_student": False, "recover_student": False},
     }
-    built = sorted(path.name.rpartition("-")[0] for path in (folder / "outputs/store").glob("*-*") if path.is_dir())
-    assert built == ["prune_student", "recover_student", "student", "task", "teacher"]
+    built = Counter(path.name.rpartition("-")[0] for path in (folder / "outputs/store").glob("*-*") if path.is_dir())
+    assert set(built.values()) == {1} and {"teacher", "student", "prune_student", "recover_student"} <= set(built)
     tables = [path.parent for path in (folder / "outputs/sweeps").rglob("table.md")]
     assert len(tables) == 3, "one a pipeline, and one of them all"
     for table in (printed, *((place / "table.md").read_text(encoding="utf-8") for place in tables)):

@@ -15,10 +15,8 @@ from pipelines import CPU, FAST, LABELS, built, composed, kept
 from torch import nn
 
 from callbacks.checkpoint import Checkpoint
-from callbacks.recover.finetune import Finetune
 from clinlm import anatomy
 from clinlm import stage as stages
-from clinlm.__main__ import CONF
 from clinlm.adapters.lora import Lora
 from clinlm.artifact import Artifact
 from clinlm.distill import Distillation
@@ -26,6 +24,7 @@ from clinlm.model import Model
 from clinlm.modules.base import predict
 from clinlm.modules.student import Student
 from clinlm.modules.teacher import Teacher
+from clinlm.settings import CONF
 from clinlm.stage import Stage, peak_mib, teacher_logits
 from clinlm.starts.from_teacher import FromTeacher
 from clinlm.tasks.multilabel import MultiLabel
@@ -216,9 +215,6 @@ def test_ctrl_c_leaves_a_stage_to_go_on_with(tmp_path: Path, task: MultiLabel, s
     with pytest.raises(KeyboardInterrupt):
         built(tmp_path / "built", task, start, {"stop": Stop(), "checkpoint": Checkpoint()}, epochs=3)
     assert [path.name for path in (tmp_path / "built").iterdir()] == ["last.ckpt"]
-    whole = built(tmp_path / "whole", task, start, {"stop": Finetune(3, 1e-3, 1e-2)})
-    on = built(tmp_path / "built", task, start, {"stop": Finetune(3, 1e-3, 1e-2), "checkpoint": Checkpoint()})
-    assert on.report["epochs"] == whole.report["epochs"] == 3
 
 
 def test_memory_is_measured_in_a_process_of_its_own(start: Artifact) -> None:

@@ -134,6 +134,19 @@ def test_every_change_of_every_file_is_found_and_named(files: dict[str, bytes], 
         store.verify(folder)
 
 
+def test_every_change_of_the_record_is_found(tmp_path: Path) -> None:
+    write(tmp_path, {"one": b"1", "two": b"22"})
+    store.seal(tmp_path, {"key": "k", "parents": {"start": None}, "settings": {"epochs": 3}})
+    record = tmp_path / store.RECORD
+    content = record.read_bytes()
+    for at in range(len(content)):
+        record.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(store.Damaged):
+            store.verify(tmp_path)
+    record.write_bytes(content)
+    assert store.verify(tmp_path)["settings"] == {"epochs": 3}
+
+
 @pytest.mark.parametrize("record", ["", "{", "[]", "{}", '{"files": 3}', '"text"', "\xff"])
 def test_a_record_that_cannot_be_read_is_damage(tmp_path: Path, record: str) -> None:
     (tmp_path / store.RECORD).write_bytes(record.encode("latin-1"))

@@ -22,12 +22,12 @@ from callbacks.prune.magnitude import Magnitude
 from callbacks.prune.random import Random
 from callbacks.prune.smart_griffin import SmartGriffin, activation_norms, unit_squares, weight_norms
 from clinlm import anatomy
-from clinlm.__main__ import CONF
 from clinlm.adapters.full import Full
 from clinlm.long_notes import Windows
 from clinlm.model import Model
 from clinlm.modules.teacher import Teacher
 from clinlm.optimizer import AdamW
+from clinlm.settings import CONF
 from clinlm.tasks.multilabel import MultiLabel
 
 pytestmark = [pytest.mark.usefixtures("quick"), pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")]

@@ -1,0 +1,138 @@
+"""Laws of a sweep's table: which models it compares, what it counts as shared, and means over seeds."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from clinlm.measure.latency import Latency
+from clinlm.report import sweep
+from clinlm.report.row import Row
+from clinlm.report.sweep import RUN, SweepTable, by_pipeline, chosen, shared
+
+Run = dict[str, Any]
+
+
+def run(pipeline: str, *stages: str, seed: int = 0, cached: str = "") -> Run:
+    """What a pipeline leaves; a stage is its folder, those of `cached` were there already."""
+    told = [
+        {"name": one, "role": "student" if number else "teacher", "folder": f"/store/{one}", "cached": one in cached}
+        for number, one in enumerate(stages)
+    ]
+    return {"pipeline": pipeline, "seed": seed, "stages": told, "task": {"key": "k", "facts": {}, "notices": []}}
+
+
+def row(name: str, micro_f1: float = 0.5, p50_ms: float = 1.0, **fields: Any) -> Row:
+    time = Latency(p50_ms, p50_ms, p50_ms, p50_ms, 3, 1 / p50_ms, 0.0, 9.0)
+    settings = {"kind": "stage", "key": "", "parameters": 1, "nonzero": 1, "bytes": 1, "seconds": 1.0, "cached": False}
+    return Row(name=name, quality={"micro_f1": micro_f1}, latency=time, **settings | fields)
+
+
+ABC = [run("a", "t", "s"), run("b", "t", "s", "p", cached="ts"), run("c", "t", "u", "q", cached="t")]
+
+
+def test_a_sweep_compares_its_teacher_and_the_end_of_every_pipeline() -> None:
+    assert chosen(ABC) == [
+        ("teacher", "teacher", "/store/t", False),
+        ("a", "student", "/store/s", False),
+        ("b", "student", "/store/p", False),
+        ("c", "student", "/store/q", False),
+    ]
+
+
+def test_seeds_are_in_the_names() -> None:
+    runs = [run(name, f"t{seed}", f"{name}{seed}", seed=seed) for name in "ab" for seed in (0, 1)]
+    names = [name for name, *_ in chosen(runs)]
+    assert names == ["teacher s0", "teacher s1", "a s0", "a s1", "b s0", "b s1"]
+
+
+def test_runs_that_share_a_name_are_told_apart() -> None:
+    runs = [run("b", "t", "p1"), run("b", "t", "p2"), run("b", "v", "p3")]
+    models = chosen(runs)
+    assert [name for name, *_ in models] == ["teacher", "teacher'", "b", "b'", "b''"]
+    assert [folder for _, _, folder, _ in models] == [f"/store/{one}" for one in ("t", "v", "p1", "p2", "p3")]
+
+
+def test_a_pipeline_of_a_teacher_alone_is_its_teacher() -> None:
+    assert chosen([run("teacher", "t")]) == [("teacher", "teacher", "/store/t", False)]
+    assert [name for name, *_ in chosen([run("teacher", "t"), run("a", "t", "s")])] == ["teacher", "a"]
+
+
+def test_what_is_shared_is_counted() -> None:
+    assert shared(ABC) == "stages     8 asked for, 5 different, 5 built now, the rest shared or reused"
+    again = [run("a", "t", "s", cached="ts")] * 2
+    assert shared(again) == "stages     4 asked for, 2 different, 0 built now, the rest shared or reused"
+
+
+def test_means_over_seeds() -> None:
+    rows = [row("TF-IDF", 0.4), row("teacher s0", 0.8), row("teacher s1", 0.6)]
+    rows += [row("a s0", 0.1, 1.0), row("a s1", 0.2, 2.0), row("a s2", 0.6, 6.0), row("b s0", 0.3)]
+    found = by_pipeline([], rows)
+    assert list(found) == ["TF-IDF", "teacher", "a", "b"]
+    assert found["TF-IDF"] is rows[0] and found["b"] is rows[-1]
+    assert found["teacher"].quality == {"micro_f1": pytest.approx(0.7)}
+    mean = found["a"]
+    assert mean.quality == {"micro_f1": pytest.approx(0.3)} and mean.latency is not None
+    assert (mean.latency.p50_ms, mean.latency.speedup) == pytest.approx((3.0, (1 + 1 / 2 + 1 / 6) / 3))
+
+
+def test_means_without_latency() -> None:
+    rows = [row("a s0", 0.1), row("a s1", 0.3)]
+    untimed = [Row(**{**vars(one), "latency": None}) for one in rows]
+    mean = by_pipeline([], untimed)["a"]
+    assert mean.latency is None and mean.quality == {"micro_f1": pytest.approx(0.2)}
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the sweep in `tmp_path` hands to `summarise`: name of the table, pipelines of its runs, seed of its task."""
+    seen: list[Any] = []
+
+    def summarise(runs: Any, config: Any, folder: Path, name: str) -> None:
+        assert folder == tmp_path
+        seen.append((name, [one["pipeline"] for one in runs], config.number))
+
+    monkeypatch.setattr(sweep, "summarise", summarise)
+    return seen
+
+
+def job(folder: Path, number: int, told: Run | None) -> None:
+    """The folder of one job; one that failed told nothing."""
+    hydra = folder / str(number) / ".hydra"
+    hydra.mkdir(parents=True)
+    (hydra / "overrides.yaml").touch()
+    OmegaConf.save({"number": number}, hydra / "config.yaml")
+    if told is not None:
+        (folder / str(number) / RUN).write_text(json.dumps(told))
+
+
+def end(folder: Path) -> None:
+    SweepTable().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}}))
+
+
+def test_jobs_come_in_their_order_and_failed_ones_are_named(
+    tmp_path: Path, jobs: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(12):
+        job(tmp_path, number, None if number in (2, 10) else run(f"p{number}", "t"))
+    with caplog.at_level(logging.WARNING):
+        end(tmp_path)
+    assert jobs == [("table", [f"p{number}" for number in range(12) if number not in (2, 10)], 0)]
+    assert "2 jobs of the sweep did not finish: 10, 2" in caplog.text
+
+
+def test_every_task_has_its_table(tmp_path: Path, jobs: list[Any], caplog: pytest.LogCaptureFixture) -> None:
+    for number, key in enumerate("xyx"):
+        job(tmp_path, number, run(f"p{number}", "t") | {"task": {"key": key}})
+    end(tmp_path)
+    assert jobs == [("table-x", ["p0", "p2"], 0), ("table-y", ["p1"], 1)]
+    assert not caplog.records
+
+
+def test_a_sweep_without_a_finished_job_has_no_table(tmp_path: Path, jobs: list[Any]) -> None:
+    job(tmp_path, 0, None)
+    end(tmp_path)
+    assert jobs == []
