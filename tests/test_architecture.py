@@ -233,7 +233,7 @@ METHODS = sorted(
 
 @pytest.mark.parametrize("path", METHODS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_method_has_a_card(path: Path) -> None:
-    module, _, attribute = str(OmegaConf.load(path)["_target_"]).rpartition(".")
+    module, _, attribute = str(OmegaConf.load(path)._target_).rpartition(".")
     card = getattr(importlib.import_module(module), attribute).__doc__ or ""
     missing = [
         heading for heading in ("Source", "Changes", "Cost") if not re.search(rf"^    {heading} +\S", card, re.M)

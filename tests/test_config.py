@@ -55,7 +55,7 @@ def composed(*overrides: str) -> DictConfig:
     OmegaConf.set_readonly(config.hydra, False)
     config.hydra.sweep.dir = "outputs/sweeps/then"
     HydraConfig.instance().set_config(config)
-    kept = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    kept = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     OmegaConf.set_struct(kept, False)
     kept.sweep_callbacks = config.hydra.callbacks
     for key in OmegaConf.missing_keys(kept):

@@ -174,7 +174,7 @@ NOWHERE = [
     "logger=wandb",
     "report.resamples=9",
     "stages.teacher.role=student",
-    "model@student=tiny",
+    "student.layers=2",
     "distill.alpha=0.9",
 ]
 OTHER = {

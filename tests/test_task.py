@@ -194,9 +194,14 @@ def test_texts_come_in_the_order_of_members(opened: Callable[..., MultiLabel]) -
 def test_tokens_are_computed_once_for_a_tokenizer_and_a_length(
     opened: Callable[..., MultiLabel], tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task, calls = opened(), []
+    task, calls = opened(), list[int]()
     encode = tasks.Task._encode
-    monkeypatch.setattr(tasks.Task, "_encode", lambda *given: calls.append(given[2]) or encode(*given))
+
+    def counting(self: tasks.Task, tokenizer: Any, max_tokens: int) -> Any:
+        calls.append(max_tokens)
+        return encode(self, tokenizer, max_tokens)
+
+    monkeypatch.setattr(tasks.Task, "_encode", counting)
     first, again, shorter = (task.encode(tiny_model.tokenizer, length) for length in (32, 32, 16))
     assert calls == [32, 16]
     assert first.pad == again.pad == tiny_model.tokenizer.pad_token_id

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -177,7 +177,10 @@ def wrong() -> Iterator[tuple[Any, str]]:
         for make in (SmartGriffin, Magnitude, Random):
             yield partial(make, ratio), "prune.ratio is a share in"
     yield partial(SmartGriffin, 0.5, -1.0), "prune.skip_std is a standard deviation"
-    yield partial(SmartGriffin, statistic="weights"), "prune.statistic is weight or activation; got 'weights'"
+    yield (
+        partial(SmartGriffin, statistic=cast(Any, "weights")),
+        "prune.statistic is weight or activation; got 'weights'",
+    )
     yield partial(SmartGriffin, documents=0), "prune.documents is at least 1"
 
 

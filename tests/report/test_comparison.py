@@ -34,7 +34,7 @@ class Compared:
     def again(self, **settings: Any) -> tuple[list[Row], list[str], dict[str, Any]]:
         models = [(one.name, one.role, one.artifact, one.cached) for one in self.done]
         chosen = Settings(**{**vars(SETTINGS), **settings})
-        return compare(self.task, self.key, models, chosen, self.root)  # type: ignore[arg-type]
+        return compare(self.task, self.key, models, chosen, self.root)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_quality_is_that_of_the_predictions_on_test(compared: Compared) -> None:
     targets = task.examples.targets[task.examples.members("test")]
     for row, one in zip(compared.rows[1:], compared.done, strict=True):
         validation, test = (task.probabilities(one.artifact.predictions(split)) for split in ("validation", "test"))
-        expected = quality(targets, test, task.fit_thresholds(validation))  # type: ignore[attr-defined]
+        expected = quality(targets, test, task.fit_thresholds(validation))
         assert row.quality == pytest.approx(expected, nan_ok=True)
         assert set(row.quality) == set(METRICS)
 
@@ -71,7 +71,7 @@ def test_the_baseline_is_tfidf_on_the_same_split(compared: Compared) -> None:
         name: (task.texts(name), task.examples.targets[task.examples.members(name)]) for name in ("train", "validation")
     }
     model = TfidfBaseline.fit(*split["train"], *split["validation"])
-    thresholds = task.fit_thresholds(model.probabilities(task.texts("validation")))  # type: ignore[attr-defined]
+    thresholds = task.fit_thresholds(model.probabilities(task.texts("validation")))
     targets = task.examples.targets[task.examples.members("test")]
     row = compared.rows[0]
     assert row.quality == pytest.approx(

@@ -27,7 +27,15 @@ def run(pipeline: str, *stages: str, seed: int = 0, cached: str = "") -> Run:
 
 def row(name: str, micro_f1: float = 0.5, p50_ms: float = 1.0, **fields: Any) -> Row:
     time = Latency(p50_ms, p50_ms, p50_ms, p50_ms, 3, 1 / p50_ms, 0.0, 9.0)
-    settings = {"kind": "stage", "key": "", "parameters": 1, "nonzero": 1, "bytes": 1, "seconds": 1.0, "cached": False}
+    settings: dict[str, Any] = {
+        "kind": "stage",
+        "key": "",
+        "parameters": 1,
+        "nonzero": 1,
+        "bytes": 1,
+        "seconds": 1.0,
+        "cached": False,
+    }
     return Row(name=name, quality={"micro_f1": micro_f1}, latency=time, **settings | fields)
 
 
