@@ -53,6 +53,18 @@ def open_task(config: DictConfig) -> tuple[Task, str]:
     return task, key
 
 
+def plan(config: DictConfig) -> list[tuple[str, dict[str, Any], Stage]]:
+    """Return name, settings and stage for all stages, in order: a bad value fails here, before anything is trained.
+
+    Raises:
+        ValueError: there is no stage, or a setting is out of its range.
+    """
+    if not config.stages:
+        raise ValueError("a pipeline has stages; this one has none; choose one with pipeline=a|b|c|teacher")
+    settings = {str(name): _plain(config.stages[name]) for name in config.stages}
+    return [(name, plain, instantiate(plain)) for name, plain in settings.items()]
+
+
 def run(config: DictConfig, task: Task, task_key: str, logger: RunLogger) -> list[Done]:
     """Run every stage in order and return them all.
 
@@ -65,12 +77,9 @@ def run(config: DictConfig, task: Task, task_key: str, logger: RunLogger) -> lis
     Raises:
         ValueError: a stage names a stage that did not run before it.
     """
-    if not config.stages:
-        raise ValueError("a pipeline has stages; this one has none; choose one with pipeline=a|b|c|teacher")
+    stages = plan(config)
     done: list[Done] = []
-    for number, name in enumerate(config.stages, 1):
-        settings = _plain(config.stages[name])
-        stage: Stage = instantiate(settings)
+    for number, (name, settings, stage) in enumerate(stages, 1):
         parent = _parent(name, stage, done)
         teachers = _teachers(name, stage, done)
         key = stage_key(settings, stage, task_key, parent, teachers)
@@ -78,7 +87,7 @@ def run(config: DictConfig, task: Task, task_key: str, logger: RunLogger) -> lis
         began = time.monotonic()
         with store.claim(folder) as whole:
             what = "reused" if whole else "resumed" if (folder / "last.ckpt").exists() else "building"
-            log.info("stage %d of %d: %s [%s] %s", number, len(config.stages), name, key, what)
+            log.info("stage %d of %d: %s [%s] %s", number, len(stages), name, key, what)
             if not whole:
                 lightning_logger = logger.stage(name, key, folder, settings)
                 report = stage.build(task, folder, parent, teachers, lightning_logger)

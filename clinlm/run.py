@@ -31,6 +31,7 @@ def run(config: DictConfig) -> float:
     refuse_unread(config)
     settings: Settings = instantiate(config.report)
     logger = instantiate(config.logger)
+    pipeline.plan(config)  # bad values fail now, not when their stage's turn comes
     task, task_key = pipeline.open_task(config)
     for notice in task.examples.notices:
         log.warning(notice)

@@ -10,10 +10,15 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
 
 _HERE = Path(__file__).parent
 CONF = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
 """The configuration: inside the package when installed from a wheel, beside it in a checkout."""
+
+_MISTYPED = re.compile(
+    r"[Kk]ey '([^']+)' is not in struct|override '([^'=]+)'|overriding '([^'=]+)'|'([^']+)' does not exist"
+)
 
 
 def explained(error: BaseException) -> str:
@@ -22,7 +27,10 @@ def explained(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         wanted = str(error.missing_cfg_file).rpartition("/")[2]
         return f"{message.splitlines()[0]}{nearest(wanted, error.options)}"
-    mistyped = re.search(r"[Kk]ey '([^']+)' is not in struct|override '([^'=]+)'|overriding '([^'=]+)'", message)
+    if isinstance(error, MissingMandatoryValue):
+        key = error.full_key or "it"
+        return f"a setting without a default has to be given; {key} was not; add {key}=VALUE to the command"
+    mistyped = _MISTYPED.search(message)
     if mistyped:
         return f"{message.splitlines()[0]}{nearest(next(g for g in mistyped.groups() if g), known_names())}"
     return message
@@ -65,5 +73,5 @@ def refuse_unread(config: DictConfig) -> None:
     known = {*primary, *(slot.rpartition("@")[2] for slot in slots), "stages"}
     text = OmegaConf.to_yaml(config, resolve=False)
     for name in map(str, config):
-        if name not in known and f"${{{name}" not in text:
+        if name not in known and not re.search(rf"\$\{{{re.escape(name)}[}}.\[]", text):
             raise ValueError(f"every setting is read by something; nothing reads '{name}'{nearest(name, known)}")

@@ -4,6 +4,7 @@ Nothing that lies in the store is ever unpickled: safetensors, JSON and parquet 
 """
 
 import ast
+import functools
 import hashlib
 import importlib.util
 import json
@@ -163,7 +164,9 @@ def _targets(settings: Any) -> list[str]:
     return []
 
 
+@functools.cache
 def _code(module: str) -> ast.Module:
+    """Return the syntax tree as it was when first asked for: a process runs the code that it imported at its start."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise ValueError(f"a _target_ names a class by its module; there is no module {module!r}; check the spelling")

@@ -51,9 +51,15 @@ class Corpus(ABC):
 
 
 def digest_files(paths: Iterable[Path]) -> str:
-    """Hex sha256 over the names and bytes of `paths`, in the order given."""
+    """Hex sha256 over the names and bytes of `paths`, in the order given.
+
+    Raises:
+        FileNotFoundError: one of them is missing.
+    """
     total = hashlib.sha256()
     for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"a corpus reads files; there is none at {path}; set task.root to where it lies")
         with path.open("rb") as file:
             total.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
