@@ -24,7 +24,7 @@ class Compared:
     """A finished pipeline B and the comparison of its stages."""
 
     def __init__(self, notes: Path, root: Path) -> None:
-        config = composed(notes, root, "pipeline=b", "teacher.dropout=0.0")
+        config = composed(notes, root, "pipeline=b")
         self.root = root
         self.done: list[Done] = finished(config)
         self.task: Task
