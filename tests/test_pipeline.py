@@ -17,12 +17,11 @@ from clinlm.artifact import Artifact
 from clinlm.modules.base import predict
 from clinlm.pipeline import Done
 
-pytestmark = [pytest.mark.usefixtures("quick"), pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")]
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that the tests of this file share, as jobs of a sweep do."""
     return tmp_path_factory.mktemp("shared") / "store"
 
 

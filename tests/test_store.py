@@ -63,34 +63,46 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 SETTINGS = {"some": [{"_target_": "clinlm.zz_one.One", "value": 1}]}
 
 
+def sources(settings: Any) -> dict[str, str]:
+    """As a new process finds them: one process sticks to the code that it imported."""
+    store._code.cache_clear()
+    return store.sources(settings)
+
+
 def test_sources_follow_imports_and_names_in_strings(package: Path) -> None:
-    assert list(store.sources(SETTINGS)) == ["clinlm.zz_one", "clinlm.zz_three", "clinlm.zz_two"]
-    assert store.sources({"_target_": "clinlm.zz_four.four"}).keys() == {"clinlm.zz_four"}
-    assert store.sources({"_target_": "torch.nn.Linear"}) == {}
+    assert list(sources(SETTINGS)) == ["clinlm.zz_one", "clinlm.zz_three", "clinlm.zz_two"]
+    assert sources({"_target_": "clinlm.zz_four.four"}).keys() == {"clinlm.zz_four"}
+    assert sources({"_target_": "torch.nn.Linear"}) == {}
 
 
 @pytest.mark.parametrize("name", ["zz_one", "zz_two", "zz_three"])
 def test_sources_change_with_code_and_not_with_words(package: Path, name: str) -> None:
-    before, path = store.sources(SETTINGS), package / f"{name}.py"
+    before, path = sources(SETTINGS), package / f"{name}.py"
     code = path.read_text()
     path.write_text(
         '"""Another sentence."""\n'
         + code.removeprefix('"""A sentence."""').replace("():\n", '():  # why\n    """What."""\n\n')
     )
-    assert store.sources(SETTINGS) == before
+    assert sources(SETTINGS) == before
     path.write_text(code.replace("return", "return 1 +"))
-    changed = store.sources(SETTINGS)
+    changed = sources(SETTINGS)
     assert {one for one in before if changed[one] != before[one]} == {f"clinlm.{name}"}
     (package / "zz_four.py").write_text("def four():\n    return 5\n")
-    assert store.sources(SETTINGS) == changed
+    assert sources(SETTINGS) == changed
 
 
 def test_sources_refuse_what_they_cannot_follow(package: Path) -> None:
     with pytest.raises(ValueError, match="there is no module 'clinlm.zz_five'; check the spelling"):
-        store.sources({"_target_": "clinlm.zz_five.Five"})
+        sources({"_target_": "clinlm.zz_five.Five"})
     (package / "zz_two.py").write_text("from . import zz_four\n")
     with pytest.raises(ValueError, match="write the full name"):
-        store.sources(SETTINGS)
+        sources(SETTINGS)
+
+
+def test_a_process_sticks_to_the_code_it_began_with(package: Path) -> None:
+    before = sources(SETTINGS)
+    (package / "zz_two.py").write_text("def two():\n    return 22\n")
+    assert store.sources(SETTINGS) == before != sources(SETTINGS)
 
 
 def test_sources_of_a_method_hold_all_that_it_does() -> None:

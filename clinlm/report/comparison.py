@@ -27,7 +27,6 @@ from clinlm.task import Task
 log = logging.getLogger(__name__)
 BASELINE = "TF-IDF"
 Model = tuple[str, str, Artifact, bool]
-Probabilities = Float[np.ndarray, "documents outputs"]
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,8 @@ class Entry:
     """
 
     row: Row
-    validation: Probabilities
-    test: Probabilities
+    validation: Float[np.ndarray, "validation outputs"]
+    test: Float[np.ndarray, "test outputs"]
     answer: Callable[[int], object]
 
 
