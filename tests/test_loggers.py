@@ -177,8 +177,8 @@ def test_the_table_is_a_run_of_the_pipeline(dashboard: Run) -> None:
     table = pl.read_csv(dashboard.folder / "run" / "table.csv")
     assert logged.run.job_type == "pipeline"
     assert logged.config["epochs"] == 2 and logged.config["task"]["labels"] == 4
-    (place,) = logged.curves["table"]
-    (path,) = dashboard.folder.glob(f"dashboard/wandb/*/files/{place['path']}")
+    (place,) = logged.curves["table/path"]
+    (path,) = dashboard.folder.glob(f"dashboard/wandb/*/files/{place}")
     sent = json.loads(path.read_text())
     assert sent["columns"] == table.columns and len(sent["data"]) == len(table) == 5
     column = table.columns.index("macro_f1")

@@ -98,7 +98,7 @@ def test_differences_are_against_the_teacher(compared: Compared) -> None:
         assert set(row.differences) == set(METRICS)
         for name, change in row.differences.items():
             expected = row.quality[name] - teacher.quality[name]
-            assert change.value == pytest.approx(expected, nan_ok=True)
+            assert change.value == pytest.approx(expected, abs=1e-6, nan_ok=True)
             assert math.isnan(change.value) or change.low <= change.high
         assert row.compression_parameters == pytest.approx(teacher.parameters / row.parameters)
         assert row.compression_bytes == pytest.approx(teacher.bytes / row.bytes)
