@@ -65,6 +65,8 @@ def dashboard(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: 
     folder = tmp_path_factory.mktemp("wandb") / "b"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")  # is set to the same by Lightning, for good
+        for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):  # copies and logs, else in the user's home
+            patch.setenv(name, str(folder / "dashboard" / name))
         logger = ("logger=wandb", f"logger.folder={folder / 'dashboard'}", "logger.group=mine")
         yield ran(notes_csv, folder, "pipeline=b", *logger)
 
@@ -148,7 +150,7 @@ def read(path: Path) -> Logged:
 
 
 def runs(logged: Run) -> dict[str, Logged]:
-    found = [read(path) for path in logged.folder.glob("dashboard/wandb/*/*.wandb")]
+    found = [read(path) for path in logged.folder.glob("dashboard/wandb/offline-run-*/*.wandb")]
     return {one.run.display_name: one for one in found}
 
 
@@ -178,7 +180,7 @@ def test_the_table_is_a_run_of_the_pipeline(dashboard: Run) -> None:
     assert logged.run.job_type == "pipeline"
     assert logged.config["epochs"] == 2 and logged.config["task"]["labels"] == 4
     (place,) = logged.curves["table/path"]
-    (path,) = dashboard.folder.glob(f"dashboard/wandb/*/files/{place}")
+    (path,) = dashboard.folder.glob(f"dashboard/wandb/offline-run-*/files/{place}")
     sent = json.loads(path.read_text())
     assert sent["columns"] == table.columns and len(sent["data"]) == len(table) == 5
     column = table.columns.index("macro_f1")
