@@ -25,7 +25,7 @@ from clinlm.loggers.none import Nowhere
 from clinlm.loggers.wandb import Wandb
 from clinlm.run import run
 
-pytestmark = [pytest.mark.usefixtures("quick"), pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")]
+pytestmark = pytest.mark.usefixtures("quick")
 SENTENCE = "Mr Zyxwold of Quillbury lost his ocarina near platform nine"
 
 

@@ -18,7 +18,7 @@ from clinlm.pipeline import Done
 from clinlm.stage import Stage
 from clinlm.tasks.multilabel import MultiLabel
 
-pytestmark = [pytest.mark.usefixtures("quick"), pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")]
+pytestmark = pytest.mark.usefixtures("quick")
 C = ("pipeline=c", "recover=distill", "adapter=lora", "adapter.r=2")
 """Everything that has a state: LoRA's first weights, dropout, a teacher's logits, recovery with its own objective."""
 

@@ -29,7 +29,7 @@ from clinlm.stage import Stage, peak_mib, teacher_logits
 from clinlm.starts.from_teacher import FromTeacher
 from clinlm.tasks.multilabel import MultiLabel
 
-pytestmark = [pytest.mark.usefixtures("quick"), pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")]
+pytestmark = pytest.mark.usefixtures("quick")
 PRUNE, RECOVER = ([path.stem for path in sorted(CONF.glob(f"{group}/*.yaml"))] for group in ("prune", "recover"))
 IMITATE = partial(Student, adapter=Lora(r=2, alpha=4), optimizer=FAST, distill=Distillation())
 _PEAK_MIB = peak_mib

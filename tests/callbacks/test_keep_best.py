@@ -18,7 +18,7 @@ from clinlm.artifact import Artifact
 from clinlm.model import Model
 from clinlm.tasks.multilabel import MultiLabel
 
-pytestmark = [pytest.mark.usefixtures("quick"), pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")]
+pytestmark = pytest.mark.usefixtures("quick")
 NAN = float("nan")
 
 

@@ -30,7 +30,7 @@ from clinlm.optimizer import AdamW
 from clinlm.settings import CONF
 from clinlm.tasks.multilabel import MultiLabel
 
-pytestmark = [pytest.mark.usefixtures("quick"), pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")]
+pytestmark = pytest.mark.usefixtures("quick")
 METHODS = sorted(CONF.glob("prune/*.yaml"))
 
 

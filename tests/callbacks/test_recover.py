@@ -28,7 +28,7 @@ from clinlm.modules.teacher import Teacher
 from clinlm.optimizer import AdamW
 from clinlm.tasks.multilabel import MultiLabel
 
-pytestmark = [pytest.mark.usefixtures("quick"), pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")]
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def linears(model: Model) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from clinlm.report.comparison import BASELINE, Settings, compare
 from clinlm.report.row import Row
 from clinlm.task import Task
 
-pytestmark = [pytest.mark.usefixtures("quick"), pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")]
+pytestmark = pytest.mark.usefixtures("quick")
 SETTINGS = Settings(resamples=100, latency_documents=4, latency_passes=1)
 
 
