@@ -54,7 +54,7 @@ class Artifact:
     @cached_property
     def record(self) -> dict[str, Any]:
         """`record.json`: key, stage, parents, settings and the sha256 of every file."""
-        return _read(self.folder / store.RECORD)
+        return store.read_record(self.folder)
 
     @cached_property
     def report(self) -> dict[str, Any]:

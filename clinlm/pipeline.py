@@ -22,6 +22,11 @@ log = logging.getLogger(__name__)
 # Where and how it runs, and what its folder is called, changes no result. Start and teachers count by their keys.
 _NO_RESULT = ("_target_", "trainer", "role", "teachers")
 _NO_RESULT_TASK = ("root",)
+_PLACEMENT = (
+    *("_target_", "_partial_", "accelerator", "devices", "num_nodes", "strategy"),
+    *("enable_progress_bar", "log_every_n_steps", "profiler", "plugins"),
+)
+"""Settings of the trainer that say where and how it runs. Any other (`limit_train_batches`, say) makes another key."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,9 @@ def stage_key(
 ) -> str:
     """Return the hash of all that the stage's artifact depends on."""
     counted = {name: value for name, value in settings.items() if name not in _NO_RESULT}
+    trainer = {name: value for name, value in settings.get("trainer", {}).items() if name not in _PLACEMENT}
+    if trainer:
+        counted["trainer"] = trainer
     if parent is not None:
         counted["start"] = parent.key
     fingerprint = stage.start.fingerprint() if isinstance(stage.start, Start) else None

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from clinlm.corpora.table import Table
 from clinlm.long_notes import Head
 from clinlm.model import Model
+from clinlm.modules.base import predict
 from clinlm.starts.scratch import Scratch
 from clinlm.tasks.multilabel import MultiLabel
 
@@ -93,3 +95,17 @@ def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clinlm.stage.peak_mib", lambda folder, tokens: 1.0)
         yield
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that grows, whenever a stage asks a model for logits, by the number of documents."""
+    sizes: list[int] = []
+
+    def counting(network: Any, loader: Any, *rest: Any) -> Any:
+        index, logits = predict(network, loader, *rest)
+        sizes.append(len(index))
+        return index, logits
+
+    monkeypatch.setattr("clinlm.stage.predict", counting)
+    return sizes

@@ -80,17 +80,7 @@ def test_recovery_by_distillation_asks_the_model_before_compression(c: list[Done
     assert {"teacher", "recover_teacher"} <= asked and not {"student", "prune_student"} & asked
 
 
-def test_a_teacher_answers_once_for_all_its_students(
-    notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[int] = []
-
-    def counting(network: Any, loader: Any, *rest: Any) -> Any:
-        index, logits = predict(network, loader, *rest)
-        asked.append(len(index))
-        return index, logits
-
-    monkeypatch.setattr("clinlm.stage.predict", counting)
+def test_a_teacher_answers_once_for_all_its_students(notes_csv: Path, tmp_path: Path, asked: list[int]) -> None:
     config = composed(notes_csv, tmp_path / "store", "pipeline=a", "epochs=1")
     task, _ = pipeline.open_task(config)
     train, *measured = (len(task.examples.members(split)) for split in ("train", "validation", "test"))
@@ -169,6 +159,7 @@ def keys(notes: Path, root: Path, *overrides: str) -> list[str]:
 NOWHERE = [
     "trainer=auto",
     "trainer=gpu",
+    "+trainer.num_nodes=2",
     "logger=csv",
     "logger=wandb",
     "report.resamples=9",
@@ -193,6 +184,7 @@ OTHER = {
     "recover.epochs=2": [0, 0, 1],
     "stages.recover_teacher.epochs=2": [0, 0, 1],
     "monitor=val/micro_f1": [1, 0, 1],
+    "+trainer.limit_train_batches=1": [1, 1, 1],
 }
 """Override -> whether the keys of teacher, pruning and recovery change."""
 OTHER_TASK = ["task.labels=3", "task.max_tokens=31", "task.seed=1", "long_notes=windows", "task.documents=40"]

@@ -16,7 +16,6 @@ from torch import nn
 
 from callbacks.checkpoint import Checkpoint
 from clinlm import anatomy
-from clinlm import stage as stages
 from clinlm.adapters.lora import Lora
 from clinlm.artifact import Artifact
 from clinlm.distill import Distillation
@@ -136,17 +135,7 @@ def teachers(tmp_path: Path, task: MultiLabel, start: Artifact) -> list[Artifact
     return made
 
 
-def test_teachers_are_asked_once_and_averaged(
-    task: MultiLabel, teachers: list[Artifact], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[int] = []
-
-    def counting(network: Any, loader: Any, *rest: Any) -> Any:
-        index, logits = predict(network, loader, *rest)
-        asked.append(len(index))
-        return index, logits
-
-    monkeypatch.setattr(stages, "predict", counting)
+def test_teachers_are_asked_once_and_averaged(task: MultiLabel, teachers: list[Artifact], asked: list[int]) -> None:
     train = task.examples.members("train")
     each = [teacher_logits([one], task, "32-true") for one in teachers]
     both = teacher_logits(teachers, task, "32-true")

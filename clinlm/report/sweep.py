@@ -60,7 +60,7 @@ def summarise(runs: Sequence[Mapping[str, Any]], config: DictConfig, folder: Pat
     console.print(render(rows, f"the last stage of {len(runs)} pipelines, on test, beside their teacher"))
     for line in [*(f"note: {notice}" for notice in notices), shared(runs), f"report     {folder / f'{name}.md'}"]:
         console.print(line, soft_wrap=True)
-    beside = by_pipeline(runs, rows)
+    beside = by_pipeline(rows)
     if settings.published is not None and len(beside) > 1:
         _print_published(settings.published, beside, folder, console)
     return rows
@@ -98,7 +98,7 @@ def shared(runs: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def by_pipeline(runs: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> dict[str, Row]:
+def by_pipeline(rows: Sequence[Row]) -> dict[str, Row]:
     """Return TF-IDF, teacher and one row a pipeline; over several seeds, the mean of their numbers."""
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:

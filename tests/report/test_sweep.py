@@ -78,7 +78,7 @@ def test_what_is_shared_is_counted() -> None:
 def test_means_over_seeds() -> None:
     rows = [row("TF-IDF", 0.4), row("teacher s0", 0.8), row("teacher s1", 0.6)]
     rows += [row("a s0", 0.1, 1.0), row("a s1", 0.2, 2.0), row("a s2", 0.6, 6.0), row("b s0", 0.3)]
-    found = by_pipeline([], rows)
+    found = by_pipeline(rows)
     assert list(found) == ["TF-IDF", "teacher", "a", "b"]
     assert found["TF-IDF"] is rows[0] and found["b"] is rows[-1]
     assert found["teacher"].quality == {"micro_f1": pytest.approx(0.7)}
@@ -90,7 +90,7 @@ def test_means_over_seeds() -> None:
 def test_means_without_latency() -> None:
     rows = [row("a s0", 0.1), row("a s1", 0.3)]
     untimed = [Row(**{**vars(one), "latency": None}) for one in rows]
-    mean = by_pipeline([], untimed)["a"]
+    mean = by_pipeline(untimed)["a"]
     assert mean.latency is None and mean.quality == {"micro_f1": pytest.approx(0.2)}
 
 
