@@ -10,26 +10,30 @@ from omegaconf.errors import OmegaConfBaseException
 
 from clinlm import machine
 from clinlm.settings import CONF, explained
+from clinlm.sweepers import optuna
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def launch(config: DictConfig) -> float:
-    """Run one pipeline; returns the monitored quality of its last stage on test, for sweepers that optimise."""
+def launch(config: DictConfig) -> dict[str, float]:
+    """Run one pipeline; returns what sweepers may optimise. The processes of a launcher begin here, not in `main`."""
     from clinlm.run import run
 
+    machine.register()
+    machine.share_cores()
     return run(config)
 
 
 def main() -> None:
     """Entry point: errors that a user can mend are one paragraph, not a traceback."""
     machine.register()
+    optuna.register()
     # Hydra's parser wants all overrides together; `clinlm +experiment=x -m pipeline=a,b` is what people type.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     traceback = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to us instead of printing and exiting
     try:
         launch()
-    except (HydraException, OmegaConfBaseException, ValueError, FileNotFoundError, OSError, RuntimeError) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, ImportError, OSError, RuntimeError) as error:
         if traceback:
             raise
         sys.exit(f"clinlm: {explained(error)}\n(HYDRA_FULL_ERROR=1 shows where)")

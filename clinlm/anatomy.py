@@ -1,6 +1,6 @@
 """Where a transformer encoder keeps its parts, by role: the only file that knows architectures by attribute names."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 from jaxtyping import Float
@@ -18,6 +18,7 @@ class Layer:
         up: Linear, hidden -> FFN units. Row i of its weight is the input of unit i.
         down: Linear, FFN units -> hidden. Column i of its weight is the output of unit i.
         output_norm: LayerNorm over hidden, after the FFN.
+        attention: the module that splits what query, key and value compute into heads.
     """
 
     query: nn.Linear
@@ -28,6 +29,17 @@ class Layer:
     up: nn.Linear
     down: nn.Linear
     output_norm: nn.LayerNorm
+    attention: nn.Module
+
+    @property
+    def head_size(self) -> int:
+        """Numbers a head and token."""
+        return cast(int, self.attention.attention_head_size)
+
+    @property
+    def heads(self) -> int:
+        """Attention heads that are there."""
+        return self.query.out_features // self.head_size
 
 
 # Dotted names inside one layer, in the order of the fields of `Layer`. BERT's names also serve RoBERTa, ELECTRA and
@@ -43,6 +55,7 @@ _NAMES = (
         "intermediate.dense",
         "output.dense",
         "output.LayerNorm",
+        "attention.self",
     ),
     (
         "attention.q_lin",
@@ -53,9 +66,13 @@ _NAMES = (
         "ffn.lin1",
         "ffn.lin2",
         "output_layer_norm",
+        "attention",
     ),
 )
 _STACKS = ("encoder.layer", "transformer.layer")
+_HEADS = ("num_attention_heads", "n_heads")
+LINEARS = ("query", "key", "value", "attention_output", "up", "down")
+"""The fields of `Layer` that are linear."""
 
 
 def stack(body: nn.Module) -> tuple[str, nn.ModuleList]:
@@ -78,9 +95,49 @@ def layers(body: nn.Module) -> list[Layer]:
     """Return the parts of every encoder layer of `body`, first layer first.
 
     Raises:
+        ValueError: the architecture is not BERT-like or DistilBERT, or its weights are integers.
+    """
+    check_trainable(body)
+    return [_parts(layer) for layer in stack(body)[1]]
+
+
+def linear_names(body: nn.Module) -> list[dict[str, str]]:
+    """Return, layer by layer, the dotted name in `body` of every part named in `LINEARS`.
+
+    Raises:
         ValueError: the architecture is not BERT-like or DistilBERT.
     """
-    return [_parts(layer) for layer in stack(body)[1]]
+    name, stacked = stack(body)
+    roles = [field.name for field in fields(Layer)]
+    found = []
+    for number, layer in enumerate(stacked):
+        names = dict(zip(roles, _names(layer), strict=True))
+        found.append({role: f"{name}.{number}.{names[role]}" for role in LINEARS})
+    return found
+
+
+def check_trainable(network: nn.Module) -> None:
+    """Raise unless every weight is a floating-point number: integers have no gradient, and nothing here slices them.
+
+    Raises:
+        ValueError: a weight is an integer.
+    """
+    integer = [name for name, parameter in network.named_parameters() if not parameter.is_floating_point()]
+    if integer:
+        raise ValueError(
+            "after INT8 nothing trains and no method changes a network: prune, factorise, distil and recover come "
+            f"before; {len(integer)} weights are integers, {integer[0]} the first; move quantisation to the end, or "
+            "start from a stage before it"
+        )
+
+
+def set_heads(layer: Layer, heads: int) -> None:
+    """Tell the attention module its number of heads: forward reads the tensors, other software may read the number."""
+    for name in _HEADS:
+        if hasattr(layer.attention, name):
+            setattr(layer.attention, name, heads)
+    if hasattr(layer.attention, "all_head_size"):
+        layer.attention.all_head_size = heads * layer.head_size  # type: ignore[assignment]
 
 
 def embedding_parts(body: nn.Module) -> tuple[list[nn.Embedding], nn.LayerNorm]:
@@ -122,9 +179,14 @@ def layer_attribute(config: Any) -> str:
 
 def _parts(layer: nn.Module) -> Layer:
     modules = dict(layer.named_modules())
+    return Layer(*(cast(Any, modules[name]) for name in _names(layer)))
+
+
+def _names(layer: nn.Module) -> tuple[str, ...]:
+    modules = dict(layer.named_modules())
     for names in _NAMES:
         if all(name in modules for name in names):
-            return Layer(*(modules[name] for name in names))
+            return names
     raise ValueError(
         f"structural edits know the layers of BERT-like and DistilBERT models; {type(layer).__name__} is neither; "
         "add its attribute names to clinlm/anatomy.py"

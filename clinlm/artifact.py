@@ -19,7 +19,10 @@ from clinlm.model import Edit, Model, ModelSpec, rebuild
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer"
-NOT_DEPLOYED = ("predictions.safetensors", "report.json", store.RECORD, "last.ckpt", "logits", "logs")
+EPOCHS = "epochs.safetensors"
+"""What the model said of validation and test after every epoch, where the stage trained."""
+
+NOT_DEPLOYED = ("predictions.safetensors", EPOCHS, "report.json", store.RECORD, "last.ckpt", "logits", "logs")
 """What lies in the folder but is not needed to run the model, and so does not count as its size."""
 
 

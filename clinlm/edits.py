@@ -1,7 +1,7 @@
 """Irreversible structural changes: functions `(network, **plain data) -> None` that an `Edit` replays on a skeleton.
 
-Each keeps the weights of what stays, bit for bit, so that the same call serves a live network (pruning) and an
-untrained one (loading an artifact, whose weights come afterwards). All arguments are JSON.
+Those that slice keep the weights of what stays, bit for bit, so that the same call serves a live network (pruning) and
+an untrained one (loading an artifact, whose weights come afterwards). All arguments are JSON.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,8 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from clinlm import anatomy
+from clinlm.int8 import Int8Linear
+from clinlm.low_rank import LowRankLinear
 
 
 def keep_ffn_units(network: nn.Module, units: Mapping[str, Sequence[int]]) -> None:
@@ -26,9 +28,32 @@ def keep_ffn_units(network: nn.Module, units: Mapping[str, Sequence[int]]) -> No
     layers = anatomy.layers(network.body)  # type: ignore[arg-type]
     for name, kept in units.items():
         layer = layers[_checked(int(name), len(layers), "layer")]
+        _check_whole(layer.up, layer.down)
         index = _index(kept, layer.up.out_features, "FFN unit")
         _slice_rows(layer.up, index)
         _slice_columns(layer.down, index)
+
+
+def keep_heads(network: nn.Module, heads: Mapping[str, Sequence[int]]) -> None:
+    """Slice attention: rows of the query, key and value weights and biases, columns of the attention output weight.
+
+    Args:
+        network: has `body`, the encoder.
+        heads: layer number (as a string, as JSON has it) -> the heads that stay, in ascending order.
+
+    Raises:
+        ValueError: a layer or head that does not exist, or no head left in a layer.
+    """
+    layers = anatomy.layers(network.body)  # type: ignore[arg-type]
+    for name, kept in heads.items():
+        layer = layers[_checked(int(name), len(layers), "layer")]
+        _check_whole(layer.query, layer.key, layer.value, layer.attention_output)
+        index = _index(kept, layer.heads, "attention head")
+        rows = (index[:, None] * layer.head_size + torch.arange(layer.head_size)).flatten()
+        for linear in (layer.query, layer.key, layer.value):
+            _slice_rows(linear, rows)
+        _slice_columns(layer.attention_output, rows)
+        anatomy.set_heads(layer, len(index))
 
 
 def keep_layers(network: nn.Module, numbers: Sequence[int]) -> None:
@@ -56,6 +81,8 @@ def keep_hidden(network: nn.Module, dimensions: Sequence[int]) -> None:
         ValueError: a dimension that does not exist, or none left.
     """
     body: nn.Module = network.body  # type: ignore[assignment]
+    anatomy.check_trainable(network)
+    _check_whole(*(getattr(layer, role) for layer in anatomy.layers(body) for role in anatomy.LINEARS))
     index = _index(dimensions, anatomy.hidden_size(body), "hidden dimension")
     projection = anatomy.embedding_projection(body)
     if projection is None:
@@ -76,6 +103,60 @@ def keep_hidden(network: nn.Module, dimensions: Sequence[int]) -> None:
     for module in (network.pooling, network.head):
         for linear in (m for m in module.modules() if isinstance(m, nn.Linear)):  # type: ignore[union-attr]
             _slice_columns(linear, index)
+
+
+def factorize(network: nn.Module, ranks: Mapping[str, int]) -> None:
+    """Replace linear layers by low-rank pairs, whose values are yet to come: they are NaN.
+
+    Computing them here would cost a singular value decomposition a layer (BERT-base: 10 s) whenever an artifact loads,
+    only to be written over. A method writes them with `LowRankLinear.set`.
+
+    Args:
+        network: has the linear layers.
+        ranks: dotted name of a linear layer -> rank.
+
+    Raises:
+        ValueError: no such linear layer, or a rank that it cannot have.
+    """
+    for name, rank in ranks.items():
+        linear = _linear(network, name, "factorised")
+        pair = LowRankLinear(linear.in_features, linear.out_features, rank, linear.bias is not None)
+        for parameter in pair.parameters():
+            nn.init.constant_(parameter, torch.nan)
+        _replace(network, name, pair.train(linear.training))
+
+
+def quantize_linears(network: nn.Module, names: Sequence[str]) -> None:
+    """Replace linear layers by INT8 ones of the same weights, rounded.
+
+    Raises:
+        ValueError: no such linear layer.
+    """
+    for name in names:
+        linear = _linear(network, name, "quantised")
+        _replace(network, name, Int8Linear.of(linear).train(linear.training))
+
+
+def _linear(network: nn.Module, name: str, done: str) -> nn.Linear:
+    found = dict(network.named_modules()).get(name)
+    if not isinstance(found, nn.Linear):
+        what = "is not there" if found is None else f"is a {type(found).__name__}"
+        raise ValueError(f"what is {done} is a linear layer; {name!r} {what}; name linear layers, each once")
+    return found
+
+
+def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, attribute = name.rpartition(".")
+    setattr(network.get_submodule(parent), attribute, module)
+
+
+def _check_whole(*linears: nn.Module) -> None:
+    for linear in linears:
+        if not isinstance(linear, nn.Linear):
+            raise ValueError(
+                f"only whole linear layers are sliced; one is a {type(linear).__name__}; prune first, then factorise, "
+                "then quantise"
+            )
 
 
 def _slice_rows(linear: nn.Linear, index: Int[Tensor, " kept"]) -> None:

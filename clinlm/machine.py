@@ -48,6 +48,19 @@ def keep_memory() -> None:
             libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def share_cores() -> None:
+    """Compute with the threads that a job may have: two jobs that each take all cores are several times slower.
+
+    submitit says `cpus_per_task`; its local executor starts all jobs at once, and where it says nothing each gets one
+    thread. Joblib and Ray set OMP_NUM_THREADS in every process themselves, which torch has read.
+    """
+    import torch
+
+    alone = os.environ.get("SUBMITIT_EXECUTOR") != "local"
+    told = HydraConfig.get().launcher.get("cpus_per_task")
+    torch.set_num_threads(told or (torch.get_num_threads() if alone else 1))
+
+
 def interactive() -> bool:
     """Return whether somebody watches: progress bars are drawn on a terminal only, and not in CI."""
     return sys.stderr.isatty() and "CI" not in os.environ

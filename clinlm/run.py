@@ -11,8 +11,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from clinlm import machine, pipeline, store
-from clinlm.report import methods
-from clinlm.report.comparison import Settings, compare
+from clinlm.report import epochs, methods
+from clinlm.report.comparison import Candidate, Settings, compare
+from clinlm.report.row import Row
 from clinlm.report.sweep import RUN
 from clinlm.report.table import frame, render, write
 from clinlm.settings import refuse_unread
@@ -20,11 +21,12 @@ from clinlm.settings import refuse_unread
 log = logging.getLogger(__name__)
 
 
-def run(config: DictConfig) -> float:
+def run(config: DictConfig) -> dict[str, float]:
     """Run the pipeline of `config`, compare its stages, print and write the comparison.
 
     Returns:
-        the monitored quality of the last stage, on test.
+        what a sweeper may optimise, of the last stage: `quality` (the monitored metric on validation: settings are
+        never chosen by test documents), `bytes`, `parameters`, `nonzero` and `latency_ms` (p50).
     """
     quiet()
     machine.keep_memory()
@@ -37,12 +39,15 @@ def run(config: DictConfig) -> float:
         log.warning(notice)
     log.info("task: %s", ", ".join(f"{name} {value}" for name, value in task.examples.facts.items()))
     done = pipeline.run(config, task, task_key, logger)
-    entries = [(one.name, one.role, one.artifact, one.cached) for one in done]
+    entries = [Candidate(one.name, one.role, one.artifact, one.cached) for one in done]
     rows, notices, per_label = compare(task, task_key, entries, settings, Path(config.store))
     folder = Path(HydraConfig.get().runtime.output_dir)
     name = str(HydraConfig.get().runtime.choices.get("pipeline", "pipeline"))
     reports = {one.name: one.artifact.report for one in done}
     write(rows, folder, "table", per_label, [*task.examples.notices, *notices])
+    trained = {one.name: one.artifact for one in done if epochs.has_epochs(one.artifact)}
+    if trained:
+        epochs.frame(task, trained).write_csv(folder / "epochs.csv")
     (folder / "methods.md").write_text(methods.markdown(reports), encoding="utf-8")
     logger.table(name, frame(rows), _plain(config), folder)
     facts = {
@@ -63,7 +68,14 @@ def run(config: DictConfig) -> float:
     console.print(f"artifact   {done[-1].artifact.folder}", soft_wrap=True)
     console.print(f"report     {folder / 'table.md'}", soft_wrap=True)
     console.print(f"next       {suggestion(name)}", soft_wrap=True)
-    return rows[-1].quality[str(config.monitor).removeprefix("val/")]
+    return objectives(rows[-1], str(config.monitor))
+
+
+def objectives(row: Row, monitor: str) -> dict[str, float]:
+    """Return what a sweeper may optimise; see `run`."""
+    assert row.latency is not None, "every stage is timed"
+    found = {"quality": row.validation[monitor.removeprefix("val/")], "latency_ms": row.latency.p50_ms}
+    return found | {name: float(getattr(row, name)) for name in ("bytes", "parameters", "nonzero")}
 
 
 def suggestion(name: str) -> str:

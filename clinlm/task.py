@@ -24,7 +24,9 @@ from transformers import PreTrainedTokenizerBase
 from clinlm import store
 from clinlm.batches import Batch, Collate, Documents, Encoded, LengthBatches
 from clinlm.corpora.base import Corpus
+from clinlm.lexicons.base import MASK
 from clinlm.long_notes import LongNotes
+from clinlm.measure.quality import Thresholds
 from clinlm.split import SPLITS
 
 log = logging.getLogger(__name__)
@@ -95,8 +97,8 @@ class Task(LightningDataModule, ABC):
         """Return probabilities from logits."""
 
     @abstractmethod
-    def fit_thresholds(self, probabilities: Float[np.ndarray, "documents outputs"]) -> Float[np.ndarray, " outputs"]:
-        """Return the decision thresholds that the probabilities of the validation documents ask for."""
+    def fit_thresholds(self, probabilities: Float[np.ndarray, "documents outputs"]) -> Thresholds:
+        """Return the decision thresholds that the probabilities of the validation documents ask for, or None."""
 
     @abstractmethod
     def validation_metrics(self, logits: Float[np.ndarray, "documents outputs"]) -> dict[str, float]:
@@ -148,7 +150,7 @@ class Task(LightningDataModule, ABC):
             raise ValueError(f"a row holds at least one token beside the special ones; task.max_tokens={max_tokens}")
         documents = []
         for some in self.examples.frame.select("text").iter_slices(256):
-            texts = some["text"].to_list()
+            texts = _masked(some["text"].to_list(), tokenizer.mask_token)
             for encoding in whole.encode_batch(texts, add_special_tokens=False):
                 pieces = self.long_notes.cut(encoding.ids, room)
                 documents.append([[*prefix, *piece, *suffix] for piece in pieces])
@@ -217,6 +219,16 @@ def uncut(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     copy.no_truncation()
     copy.no_padding()
     return copy
+
+
+def _masked(texts: Sequence[str], mask_token: str | None) -> list[str]:
+    """Return the texts with the tokenizer's mask token in place of our mark for a masked word."""
+    if mask_token is None and any(MASK in text for text in texts):
+        raise ValueError(
+            "masked words need a tokenizer with a mask token; this one has none; choose another model, or set "
+            "task.corpus.mask_triggers=false"
+        )
+    return [text.replace(MASK, mask_token or "") for text in texts]
 
 
 def _frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:

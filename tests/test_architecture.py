@@ -16,15 +16,24 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in OURS}
 
 FLOORS = {
     "clinlm.anatomy": 0,
+    "clinlm.assertion": 0,
     "clinlm.batches": 0,
     "clinlm.corpora": 0,
     "clinlm.edits": 0,
+    "clinlm.extras": 0,
+    "clinlm.int8": 0,
+    "clinlm.lexicons": 0,
     "clinlm.long_notes": 0,
+    "clinlm.low_rank": 0,
     "clinlm.machine": 0,
+    "clinlm.mentions": 0,
     "clinlm.model": 0,
+    "clinlm.normalization": 0,
+    "clinlm.sentences": 0,
     "clinlm.settings": 0,
     "clinlm.split": 0,
     "clinlm.store": 0,
+    "clinlm.triggers": 0,
     "clinlm.adapters": 1,
     "clinlm.artifact": 1,
     "clinlm.distill": 1,
@@ -40,6 +49,7 @@ FLOORS = {
     "clinlm.__main__": 5,
     "clinlm.report": 5,
     "clinlm.run": 5,
+    "clinlm.sweepers": 5,
 }
 """A module imports from its own floor or from below."""
 
@@ -48,10 +58,13 @@ WING = 2
 
 JUNK = ("utils", "util", "helpers", "helper", "common", "misc", "core")
 
-GROUPS = ("callbacks/prune", "callbacks/recover", "clinlm/adapters", "clinlm/loggers", "clinlm/starts", "clinlm/tasks")
+GROUPS = (
+    *(f"callbacks/{group}" for group in ("factorize", "prune", "quantize", "recover", "schedules")),
+    *(f"clinlm/{group}" for group in ("adapters", "lexicons", "loggers", "starts", "sweepers", "tasks")),
+)
 """Folders with one final class per file; files without a final class hold what the others share."""
 
-STEMS = {"MTSamples": "mtsamples", "MultiLabel": "multilabel", "Nowhere": "none"}
+STEMS = {"MTSamples": "mtsamples", "MultiClass": "multiclass", "MultiLabel": "multilabel", "Nowhere": "none"}
 """Classes whose file is not their name in snake case: two proper names, and None, which Python keeps for itself."""
 
 UNPICKLERS = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")
@@ -227,7 +240,7 @@ def test_what_is_public_says_what_it_does() -> None:
 
 
 METHODS = sorted(
-    [*ROOT.glob("conf/prune/*.yaml"), *ROOT.glob("conf/recover/*.yaml"), *ROOT.glob("conf/quantize/*.yaml")]
+    path for group in ("prune", "factorize", "quantize", "recover") for path in ROOT.glob(f"conf/{group}/*")
 )
 
 

@@ -163,7 +163,7 @@ def test_a_missing_file_is_an_error_that_says_what_to_set(tmp_path: Path) -> Non
 
 
 def test_the_configuration_can_be_read(tmp_path: Path) -> None:
-    shown = clinlm(tmp_path, "--cfg", "job", "pipeline=teacher", "seed=3")
+    shown = clinlm(tmp_path, "--cfg", "job", "pipeline=baseline", "seed=3")
     assert shown.returncode == 0 and "seed: 3" in shown.stdout and "_target_: clinlm.stage.Stage" in shown.stdout
     helped = clinlm(tmp_path, "--help")
     assert helped.returncode == 0 and "smart_griffin" in helped.stdout and "mtsamples" in helped.stdout

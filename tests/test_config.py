@@ -21,9 +21,9 @@ FILES = sorted(CONF.glob("*/*.yaml"))
 RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 ADDED = ("experiment", "sweep")
 """Groups that a user adds with +; they change other slots."""
-INNER = ("module", "published", "stage")
-"""Groups that no slot holds: parts of stages, and data that a report reads."""
-METHODS = ("prune", "recover", "quantize")
+INNER = ("corpus", "hydra", "lexicon", "module", "published", "stage")
+"""Groups that no slot holds: parts of tasks and stages, data that a report reads, and Hydra's own."""
+METHODS = ("prune", "factorize", "quantize", "recover")
 
 
 def slots() -> list[tuple[str, str]]:

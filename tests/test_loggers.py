@@ -74,7 +74,7 @@ def dashboard(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: 
 @pytest.fixture(scope="module")
 def sheets(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: None) -> Run:
     """A teacher, logged as csv."""
-    return ran(notes_csv, tmp_path_factory.mktemp("csv") / "teacher", "pipeline=teacher", "logger=csv")
+    return ran(notes_csv, tmp_path_factory.mktemp("csv") / "teacher", "pipeline=baseline", "logger=csv")
 
 
 # Never a word of a note.

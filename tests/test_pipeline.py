@@ -125,7 +125,7 @@ def test_named_starts_and_teachers(c: list[Done], notes_csv: Path, root: Path) -
             "stages.prune_student.start a model or an earlier stage",
         ),
         (
-            ["pipeline=teacher", "~stages.teacher"],
+            ["pipeline=baseline", "~stages.teacher"],
             "a pipeline has stages; this one has none; choose one with pipeline=a|b|c|teacher",
         ),
     ],

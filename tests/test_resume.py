@@ -100,7 +100,7 @@ def test_killed_after_it_was_to_stop_early(notes_csv: Path, tmp_path: Path, monk
         raise Killed
 
     monkeypatch.setattr(MultiLabel, "validation_metrics", scripted)
-    settings = ("pipeline=teacher", "epochs=6", "patience=2")
+    settings = ("pipeline=baseline", "epochs=6", "patience=2")
     whole = finished(composed(notes_csv, tmp_path / "whole" / "store", *settings))
     calls.clear()
     config = composed(notes_csv, tmp_path / "killed" / "store", *settings)
@@ -130,13 +130,13 @@ def dying(self, trainer, module):
         os.kill(os.getpid(), signal.SIGKILL)
 
 Checkpoint.on_train_epoch_end = dying
-finished(composed(Path(sys.argv[1]), Path(sys.argv[2]), "pipeline=teacher", "epochs=3"))
+finished(composed(Path(sys.argv[1]), Path(sys.argv[2]), "pipeline=baseline", "epochs=3"))
 """
 
 
 def test_another_process_is_killed_and_this_one_goes_on(notes_csv: Path, tmp_path: Path) -> None:
     """The key is the same in both processes, whatever the seeds of their hash tables."""
-    whole = finished(composed(notes_csv, tmp_path / "whole" / "store", "pipeline=teacher", "epochs=3"))
+    whole = finished(composed(notes_csv, tmp_path / "whole" / "store", "pipeline=baseline", "epochs=3"))
     root = tmp_path / "killed" / "store"
     dead = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(notes_csv), str(root)],
@@ -148,6 +148,6 @@ def test_another_process_is_killed_and_this_one_goes_on(notes_csv: Path, tmp_pat
     assert dead.returncode == -signal.SIGKILL, dead.stderr
     folder = root / whole[0].artifact.folder.name
     assert (folder / "last.ckpt").exists() and not store.sealed(folder)
-    done = finished(composed(notes_csv, root, "pipeline=teacher", "epochs=3"))
+    done = finished(composed(notes_csv, root, "pipeline=baseline", "epochs=3"))
     assert artifacts(done)["teacher"].folder == folder and not (folder / "last.ckpt").exists()
     assert weights(done) == weights(whole) and told(done) == told(whole)

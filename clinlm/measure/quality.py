@@ -18,7 +18,8 @@ from torchmetrics.functional.classification import (
 
 Targets = Integer[np.ndarray, "documents labels"] | Bool[np.ndarray, "documents labels"]
 Probabilities = Float[np.ndarray, "documents labels"]
-Thresholds = Float[np.ndarray, " labels"]
+Thresholds = Float[np.ndarray, " labels"] | None
+"""One threshold a label, in [0, 1]; or None where a document has exactly one label: the most probable is predicted."""
 
 METRICS = (
     "accuracy",
@@ -35,14 +36,16 @@ def quality(targets: Targets, probabilities: Probabilities, thresholds: Threshol
     """All of `METRICS` on one set of documents, computed by torchmetrics.
 
     `accuracy` is label-wise (the share of right cells of the table documents x labels; the only reading of S0 that fits
-    its F1), `subset_accuracy` is the share of documents with every label right. A label without positives has
+    its F1), `subset_accuracy` is the share of documents with every label right; where a document has exactly one label
+    (`thresholds` None), both are the share of documents classified right. A label without positives has
     precision, recall and F1 of 0 and counts in the macro mean, as in scikit-learn. AUROC and AUPRC (average precision)
     are averaged over the labels that have both a positive and a negative document; `undefined_labels` gives the others.
 
     Args:
         targets: 0/1 or bool, documents x labels.
         probabilities: in [0, 1], documents x labels.
-        thresholds: in [0, 1], one per label; a label is predicted where probability >= threshold.
+        thresholds: in [0, 1], one per label; a label is predicted where probability >= threshold. None: the most
+            probable label alone is predicted.
 
     Returns:
         One value in [0, 1] per metric; NaN for a ranking metric that is defined for no label at all.
@@ -56,6 +59,8 @@ def quality(targets: Targets, probabilities: Probabilities, thresholds: Threshol
         "accuracy": multilabel_accuracy(decided, truth, labels, average="micro", validate_args=False),
         "subset_accuracy": multilabel_exact_match(decided, truth, labels, validate_args=False),
     }
+    if thresholds is None:
+        values["accuracy"] = values["subset_accuracy"]
     for average in ("micro", "macro", "weighted"):
         for metric, score in _SCORES.items():
             values[f"{average}_{metric}"] = score(decided, truth, labels, average=average, validate_args=False)
@@ -75,8 +80,9 @@ def per_label(
         names: of the labels, in the order of the columns.
 
     Returns:
-        One row per label: label, support (documents that have it), threshold, precision, recall, f1, auroc, auprc; the
-        last two are null where `undefined_labels` names the label.
+        One row per label: label, support (documents that have it), threshold (null without thresholds), accuracy (the
+        share of documents with this label right), precision, recall, f1, auroc, auprc; the last two are null where
+        `undefined_labels` names the label.
 
     Raises:
         ValueError: as in `quality`, or the number of names differs from the number of labels.
@@ -96,7 +102,8 @@ def per_label(
         {
             "label": list(names),
             "support": truth.sum(0).tolist(),
-            "threshold": thresholds.tolist(),
+            "threshold": [None] * labels if thresholds is None else thresholds.tolist(),
+            "accuracy": (decided == truth).double().mean(0).tolist(),
             **scores,
             "auroc": [None if label in undefined else value for label, value in enumerate(auroc.tolist())],
             "auprc": [None if label in undefined else value for label, value in enumerate(auprc.tolist())],
@@ -116,10 +123,14 @@ def decide(
 ) -> Bool[np.ndarray, "documents labels"]:
     """Predicted labels, `probability >= threshold`, after checking that the three arrays belong together.
 
+    Without thresholds the most probable label of every document, of equal ones the first.
+
     Raises:
         ValueError: shapes differ, there is no document, or a value is out of its range.
     """
     check(targets, probabilities)
+    if thresholds is None:
+        return np.asarray(np.arange(targets.shape[1]) == probabilities.argmax(axis=1)[:, None], dtype=bool)
     if thresholds.shape != targets.shape[1:]:
         raise ValueError(f"every label needs one threshold; {thresholds.shape} came for {targets.shape[1]} labels")
     if not np.all((thresholds >= 0) & (thresholds <= 1)):

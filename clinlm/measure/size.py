@@ -10,8 +10,9 @@ from torch.nn.utils import parametrize
 def parameters(model: nn.Module) -> int:
     """Numbers in the model's parameters, tied ones counted once.
 
-    A parametrized tensor (a mask, fake quantisation) counts as what the forward pass uses, not as its ingredients.
-    Buffers do not count, nor do the packed integer weights of torch's quantised modules, which are no parameters.
+    A parametrized tensor (a mask, fake quantisation) counts as what the forward pass uses, not as its ingredients. An
+    INT8 weight counts as the float one did, a factorised one as its two factors. Buffers, such as the scales of INT8
+    weights, do not count.
     """
     return sum(tensor.numel() for tensor in _effective(model))
 

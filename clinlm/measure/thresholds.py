@@ -5,10 +5,12 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from clinlm.measure.quality import Probabilities, Targets, Thresholds, check
+from clinlm.measure.quality import Probabilities, Targets, check
 
 
-def fit_thresholds(targets: Targets, probabilities: Probabilities, scope: Literal["global", "per_label"]) -> Thresholds:
+def fit_thresholds(
+    targets: Targets, probabilities: Probabilities, scope: Literal["global", "per_label"]
+) -> Float[np.ndarray, " labels"]:
     """The thresholds with the highest F1 of all possible ones. Fit them on validation, never on test.
 
     Every cut between two neighbouring distinct scores is tried (and the one below the lowest score, taking 0 as its

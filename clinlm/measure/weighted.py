@@ -44,6 +44,8 @@ def weighted_quality(
             f"{weights.shape} came"
         )
     values = _decisions(truth, predicted, weights) | _rankings(truth, probabilities, weights)
+    if thresholds is None:
+        values["accuracy"] = values["subset_accuracy"]
     return {name: values[name] for name in METRICS}
 
 

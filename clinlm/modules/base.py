@@ -11,6 +11,7 @@ from lightning import LightningModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from clinlm import anatomy
 from clinlm.adapters.base import Adapter
 from clinlm.batches import Batch
 from clinlm.long_notes import LongNotes
@@ -51,8 +52,13 @@ class Module(LightningModule):
         return document_logits(self.network, batch, self.task.long_notes)
 
     def setup(self, stage: str) -> None:
-        """Lightning's hook, after every callback's: shapes are final, so the adapter may take its place."""
+        """Lightning's hook, after every callback's: shapes are final, so the adapter may take its place.
+
+        Raises:
+            ValueError: the network has integer weights, of which nothing learns.
+        """
         if stage == "fit":
+            anatomy.check_trainable(self.network)
             self.adapter.attach(self.network)
 
     def on_train_epoch_start(self) -> None:

@@ -40,6 +40,11 @@ def three(number: float | None) -> str:
     return f"{number:.{decimals}f}"
 
 
+def times(factor: float) -> str:
+    """A factor: 1.76×."""
+    return NONE if math.isnan(factor) else f"{three(factor)}×"
+
+
 def three_range(low: float, high: float) -> str:
     """Two such numbers: 1.71–1.82."""
     return NONE if math.isnan(low + high) else f"{three(low)}–{three(high)}"

@@ -25,7 +25,8 @@ def markdown(reports: Reports) -> str:
     for stage, report in reports.items():
         for name, rows in report["methods"].items():
             if rows:
-                header = list(dict.fromkeys(column for row in rows for column in row))
+                columns = dict.fromkeys(column for row in rows for column in row)
+                header = sorted(columns, key=lambda column: not isinstance(rows[0].get(column), str))  # names first
                 shown = [[_shown(row.get(column)) for column in header] for row in rows]
                 parts.append(f"### {stage}: {name}\n\n{cells.grid(header, shown)}")
     return "\n".join(parts)

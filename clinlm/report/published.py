@@ -1,7 +1,7 @@
 """Published tables, kept as data in conf/published/, beside the numbers measured here."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
@@ -16,6 +16,9 @@ from clinlm.report.row import Row
 _OURS: Mapping[str, tuple[str, Callable[[Row, Row | None], float | None]]] = {
     "accuracy": ("acc.\n%", lambda row, first: _percent(row, "accuracy")),
     "micro_f1": ("micro F1\n%", lambda row, first: _percent(row, "micro_f1")),
+    "macro_precision": ("precision\n%", lambda row, first: _percent(row, "macro_precision")),
+    "macro_recall": ("recall\n%", lambda row, first: _percent(row, "macro_recall")),
+    "macro_auroc": ("AUROC\n%", lambda row, first: _percent(row, "macro_auroc")),
     "macro_f1": ("macro F1\n%", lambda row, first: _percent(row, "macro_f1")),
     "latency_ms": ("latency\nms", lambda row, first: row.latency.p50_ms if row.latency else None),
     "parameters_m": ("param.\nM", lambda row, first: row.parameters / 1e6),
@@ -36,6 +39,9 @@ class Published:
         columns: names, keys of the columns known here.
         rows: pipeline -> its numbers, in the order of `columns`; speed-ups refer to the first row.
         notes: what has to be known to compare with it: contradictions, and the reading taken.
+        last_epoch: whether the paper reports its last epoch, whichever was best.
+        labels_table: which of its tables has the numbers per label.
+        labels: label -> pipeline -> precision, recall, F1 and AUROC in per cent; empty if the paper has none.
     """
 
     source: str
@@ -43,6 +49,9 @@ class Published:
     columns: tuple[str, ...]
     rows: Mapping[str, tuple[float, ...]]
     notes: tuple[str, ...] = ()
+    last_epoch: bool = False
+    labels_table: str = ""
+    labels: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> "Published":
@@ -65,18 +74,30 @@ class Published:
         uneven = [name for name, numbers in rows.items() if len(numbers) != len(data["columns"])]
         if uneven:
             raise ValueError(f"every row has one number per column; in {path} rows {uneven} have not")
-        return cls(data["source"], data["table"], tuple(data["columns"]), rows, tuple(data.get("notes", ())))
+        labels = {
+            str(label): {str(k): tuple(v) for k, v in own.items()} for label, own in data.get("labels", {}).items()
+        }
+        short = [label for label, own in labels.items() if any(len(numbers) != 4 for numbers in own.values())]
+        if short:
+            raise ValueError(f"a label has precision, recall, F1 and AUROC per row; in {path} {short} have not")
+        head = (data["source"], data["table"], tuple(data["columns"]), rows, tuple(data.get("notes", ())))
+        return cls(*head, bool(data.get("last_epoch", False)), data.get("labels_table", ""), labels)
 
 
-def side_by_side(rows_by_pipeline: Mapping[str, Row], published: Published) -> tuple[Table, str]:
+Readings = Mapping[str, Mapping[str, Row]]
+"""Pipeline ("A" or "a", as in the paper) or any other name ("teacher", "TF-IDF") -> reading ("ours") -> its row."""
+
+
+def side_by_side(rows_by_pipeline: Readings, published: Published) -> tuple[Table, str]:
     """The paper's numbers above ours, pipeline by pipeline, then the rows that the paper has not.
 
     Accuracy is label-wise, latency the median, compression that of parameters against our reference. The paper's
     speed-up refers to its first pipeline, so ours does too if that is among the rows (else "–"); the last column gives
-    ours against the reference of the run, measured as such.
+    ours against the reference of the run, measured as such. Where a row is a mean over seeds, the standard deviation
+    stands behind it.
 
     Args:
-        rows_by_pipeline: pipeline ("A" or "a", as in the paper) or any other name ("teacher", "TF-IDF") -> its row.
+        rows_by_pipeline: ours; several readings of one pipeline (last epoch, best epoch) stand below each other.
         published: the paper's table.
 
     Returns:
@@ -103,29 +124,36 @@ def side_by_side(rows_by_pipeline: Mapping[str, Row], published: Published) -> t
     return table, text
 
 
-def _lines(rows: Mapping[str, Row], published: Published) -> list[list[str]]:
-    ours = {name.casefold(): row for name, row in rows.items()}
-    first = ours.get(next(iter(published.rows)).casefold())
+def _lines(rows: Readings, published: Published) -> list[list[str]]:
+    ours = {name.casefold(): own for name, own in rows.items()}
+    first = next(iter(ours.get(next(iter(published.rows)).casefold(), {}).values()), None)
     lines = []
     for name, numbers in published.rows.items():
         shown = [_shown(column, number) for column, number in zip(published.columns, numbers, strict=True)]
         lines.append([name, "paper", *shown, cells.NONE])
-        if name.casefold() in ours:
-            lines.append([name, "ours", *_numbers(ours[name.casefold()], first, published)])
+        for reading, row in ours.get(name.casefold(), {}).items():
+            lines.append([name, reading, *_numbers(row, first, published)])
     printed = {name.casefold() for name in published.rows}
-    for name, row in rows.items():
+    for name, own in rows.items():
         if name.casefold() not in printed:
-            lines.append([name, "ours", *_numbers(row, first, published)])
+            lines += [[name, reading, *_numbers(row, first, published)] for reading, row in own.items()]
     return lines
 
 
 def _numbers(row: Row, first: Row | None, published: Published) -> list[str]:
-    shown = [_shown(column, _OURS[column][1](row, first)) for column in published.columns]
+    shown = [
+        _shown(column, _OURS[column][1](row, first)) + _deviation(row.deviations.get(column))
+        for column in published.columns
+    ]
     return [*shown, cells.three(row.latency.speedup if row.latency else None)]
 
 
+def _deviation(share: float | None) -> str:
+    return "" if share is None else f" ± {100 * share:.2f}"
+
+
 def _shown(column: str, number: float | None) -> str:
-    printed_with_two = column in ("accuracy", "micro_f1", "macro_f1", "latency_ms")
+    printed_with_two = column not in ("parameters_m", "compression", "speedup")
     return cells.two(number) if printed_with_two else cells.three(number)
 
 

@@ -25,10 +25,12 @@ class Row:
         quality: metric -> value in [0, 1]; NaN where undefined, empty until it is measured.
         intervals: metric -> 95 % bootstrap interval.
         differences: metric -> this row minus the reference row, paired; empty for the reference itself.
+        validation: metric -> value on validation: what choices between models may be made by.
+        deviations: metric -> standard deviation over seeds, where the row is a mean over several; else empty.
         latency: per document, None if it was not measured.
         peak_mib: peak resident memory of a process that loads and runs it, in MiB; None if it was not measured.
-        compression_parameters: parameters of the reference / of this row.
-        compression_bytes: bytes of the reference / of this row.
+        compression_parameters: parameters of the reference / of this row; NaN where this has none.
+        compression_bytes: bytes of the reference / of this row; NaN where this has none.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Row:
     quality: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, Interval] = field(default_factory=dict)
     differences: dict[str, Difference] = field(default_factory=dict)
+    validation: dict[str, float] = field(default_factory=dict)
+    deviations: dict[str, float] = field(default_factory=dict)
     latency: Latency | None = None
     peak_mib: float | None = None
     compression_parameters: float = 1.0

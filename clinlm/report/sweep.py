@@ -2,19 +2,22 @@
 
 import json
 import logging
+import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
+from clinlm.report import pareto
+from clinlm.report.candidates import Chosen, chosen
+from clinlm.report.pareto import Point
+from clinlm.report.readings import print_published, read
 from clinlm.report.row import Row
+from clinlm.sweepers.study import STUDY
 
 log = logging.getLogger(__name__)
 RUN = "run.json"
@@ -27,7 +30,7 @@ class SweepTable(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Compare the last stage of every job with its teacher. Jobs that failed left no `run.json`; they are named."""
         folder = Path(config.hydra.sweep.dir)
-        jobs = [path.parent for path in sorted(folder.glob(f"*/{RUN}"), key=lambda p: _natural(p.parent.name))]
+        jobs = _finished(folder)
         started = [path.parent.parent for path in folder.glob("*/.hydra/overrides.yaml")]
         failed = sorted({job.name for job in started} - {job.name for job in jobs})
         if failed:
@@ -44,48 +47,49 @@ class SweepTable(Callback):
 
 
 def summarise(runs: Sequence[Mapping[str, Any]], config: DictConfig, folder: Path, name: str) -> list[Row]:
-    """Print and write the table of `runs`, all on the task of `config`, and the published table beside it."""
+    """Print and write the table of `runs`, all on the task of `config`, and what the paper printed beside it."""
     from clinlm import machine, pipeline
-    from clinlm.artifact import Artifact
     from clinlm.report.comparison import Settings, compare
     from clinlm.report.table import render, write
 
     machine.register()
     settings: Settings = instantiate(config.report)
     task, task_key = pipeline.open_task(config)
-    models = [(n, role, Artifact(Path(f)), cached) for n, role, f, cached in chosen(runs)]
-    rows, notices, per_label = compare(task, task_key, models, settings, Path(config.store))
+    models = chosen(runs)
+    candidates = [model.candidate() for model in models]
+    rows, notices, per_label = compare(task, task_key, candidates, settings, Path(config.store))
     write(rows, folder, name, per_label, [*task.examples.notices, *notices])
     console = machine.console()
     console.print(render(rows, f"the last stage of {len(runs)} pipelines, on test, beside their teacher"))
     for line in [*(f"note: {notice}" for notice in notices), shared(runs), f"report     {folder / f'{name}.md'}"]:
         console.print(line, soft_wrap=True)
-    beside = by_pipeline(rows)
-    if settings.published is not None and len(beside) > 1:
-        _print_published(settings.published, beside, folder, console)
+    groups = {row.name: row.name for row in rows} | {model.name: model.group for model in models}
+    readings = read(task, rows, per_label, {one.name: one.artifact for one in candidates}, folder)
+    if settings.published is not None and len(set(groups.values())) > 1:
+        print_published(settings.published, readings, groups, folder, console)
+    points = pareto_points(rows, models, str(config.monitor).removeprefix("val/"))
+    if len(points) > 2:
+        for path in pareto.write(points, str(config.monitor).removeprefix("val/"), folder):
+            console.print(f"front      {path}", soft_wrap=True)
     return rows
 
 
-def chosen(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, bool]]:
-    """Return name, role, folder and cached of what to compare: every teacher, then the last stage of every run."""
-    teachers: dict[str, tuple[str, str, str, bool]] = {}
-    lasts: dict[str, tuple[str, str, str, bool]] = {}
-    seeds = {run["seed"] for run in runs}
-    for run in runs:
-        first, last = run["stages"][0], run["stages"][-1]
-        ending = f" s{run['seed']}" if len(seeds) > 1 else ""
-        teachers.setdefault(first["folder"], (f"teacher{ending}", first["role"], first["folder"], first["cached"]))
-        if last is not first:
-            label = f"{run['pipeline']}{ending}"
-            while label in lasts:  # other settings were swept too: number the runs that share a name
-                label += "'"
-            lasts[label] = (label, last["role"], last["folder"], last["cached"])
-    named: dict[str, tuple[str, str, str, bool]] = {}
-    for name, role, place, cached in teachers.values():
-        while name in named:
-            name += "'"
-        named[name] = (name, role, place, cached)
-    return [*named.values(), *lasts.values()]
+def pareto_points(rows: Sequence[Row], models: Sequence[Chosen], metric: str) -> list[Point]:
+    """Return every row that was timed as a point: chosen by validation, with test beside it."""
+    overrides = {model.name: model.overrides for model in models}
+    return [
+        Point(
+            name=row.name,
+            quality=row.validation[metric],
+            bytes=row.bytes,
+            latency_ms=row.latency.p50_ms,
+            test_quality=row.quality[metric],
+            command=shlex.join(["clinlm", *overrides.get(row.name, ())]),
+            test_interval=row.intervals[metric],
+        )
+        for row in rows
+        if row.latency is not None
+    ]
 
 
 def shared(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -98,34 +102,13 @@ def shared(runs: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def by_pipeline(rows: Sequence[Row]) -> dict[str, Row]:
-    """Return TF-IDF, teacher and one row a pipeline; over several seeds, the mean of their numbers."""
-    groups: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[row.name.partition(" s")[0]].append(row)
-    return {name: _mean(members) for name, members in groups.items() if "'" not in name}
-
-
-def _mean(rows: Sequence[Row]) -> Row:
-    first = rows[0]
-    if len(rows) == 1:
-        return first
-    quality = {metric: float(np.mean([row.quality[metric] for row in rows])) for metric in first.quality}
-    time = first.latency
-    if time is not None:
-        times = [row.latency for row in rows if row.latency is not None]
-        p50, speedup = (float(np.mean([getattr(t, name) for t in times])) for name in ("p50_ms", "speedup"))
-        time = replace(time, p50_ms=p50, speedup=speedup)
-    return replace(first, quality=quality, latency=time)
-
-
-def _print_published(published: str, rows: Mapping[str, Row], folder: Path, console: Console) -> None:
-    from clinlm.report.published import Published, side_by_side
-    from clinlm.settings import CONF
-
-    table, markdown = side_by_side(rows, Published.read(CONF / "published" / f"{published}.yaml"))
-    (folder / "published.md").write_text(markdown, encoding="utf-8")
-    console.print(table)
+def _finished(folder: Path) -> list[Path]:
+    """Return the folders of the jobs that finished: of a study, also those of earlier runs of the command."""
+    if (folder / STUDY).is_file():
+        trials = json.loads((folder / STUDY).read_text(encoding="utf-8"))["trials"]
+        places = [Path(one["folder"]) for one in trials if one["folder"]]
+        return [place for place in places if (place / RUN).is_file()]
+    return [path.parent for path in sorted(folder.glob(f"*/{RUN}"), key=lambda path: _natural(path.parent.name))]
 
 
 def _natural(name: str) -> tuple[int, str]:

@@ -175,8 +175,8 @@ def _pairs(row: Row) -> list[tuple[str, str]]:
             cells.three(latency.speedup if latency else None),
             _spread(latency),
         ),
-        (cells.three(row.parameters / 1e6), f"{cells.three(row.compression_parameters)}×"),
-        (cells.three(row.bytes / 1e6), f"{cells.three(row.compression_bytes)}×"),
+        (cells.three(row.parameters / 1e6), cells.times(row.compression_parameters)),
+        (cells.three(row.bytes / 1e6), cells.times(row.compression_bytes)),
     ]
 
 

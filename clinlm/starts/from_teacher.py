@@ -21,14 +21,16 @@ class FromTeacher(Start):
     Source: every second layer, Sanh et al. 2019 (DistilBERT), arXiv:1910.01108. A smaller hidden size keeps the
     dimensions whose weights are largest and scales what reads them, as Samragh et al. 2023, "Weight subcloning",
     arXiv:2312.09299.
-    Departs: FFN units and heads are left alone here; pruning methods cut them.
+    Departs: FFN units and heads are left alone here; pruning methods cut them. A factorised teacher keeps its width,
+    and an INT8 one has no student: its weights cannot learn.
 
     Args:
         layers: which layers, counted from 0, or how many, spread evenly with the first and the last among them.
         hidden_size: how many dimensions of the hidden state stay; None for all.
 
     Raises:
-        ValueError: (on beginning) no teacher, more layers or dimensions than it has.
+        ValueError: (on beginning) no teacher, more layers or dimensions than it has, a smaller hidden size than a
+            factorised one has, integer weights.
     """
 
     needs_teacher = True

@@ -1,11 +1,9 @@
 """Any number of labels a document."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
-import polars as pl
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -13,30 +11,23 @@ from torch.nn import functional
 
 from clinlm.corpora.base import Corpus
 from clinlm.long_notes import LongNotes
-from clinlm.measure.quality import quality
+from clinlm.measure.quality import Thresholds, quality
 from clinlm.measure.thresholds import fit_thresholds
-from clinlm.split import SPLITS, draw_groups, even_subset, imbalance, split_groups
-from clinlm.task import Examples, Task, counted
+from clinlm.tasks.labelled import Labelled
 
 
 @final
-class MultiLabel(Task):
-    """The k most frequent labels of a corpus, any number of them a document (S0).
-
-    Documents with none of the k are dropped; `documents` of the rest are chosen so that the labels come out evenly
-    (`clinlm.split.even_subset`); groups never straddle a split (`clinlm.split.split_groups`).
+class MultiLabel(Labelled):
+    """Any number of the k most frequent labels a document (S0).
 
     Args:
-        corpus, root, long_notes, max_tokens, seed: see `Task`.
-        labels: how many of the most frequent labels; ties go to the name that sorts first. None for all.
-        documents: how many documents to choose; None for all, and all if there are fewer.
-        shares: of training, validation and test; positive, summing to 1.
-        training_documents: how many training documents to keep, whole groups drawn at random, at least this many; None
-            for all. Validation and test stay as they are, so that learning curves share them.
+        corpus, root, long_notes, labels, documents, max_tokens, shares, training_documents, seed: see `Labelled`.
         thresholds: `global`, one for all labels, or `per_label`; fitted on validation, never on test.
+        unlabelled: what becomes of documents with none of the k: `drop` (S0), or `keep`, where saying that nothing is
+            there is part of the answer.
 
     Raises:
-        ValueError: `labels` below 1, or (on opening) no label in the corpus or no document left.
+        ValueError: as `Labelled`; or `documents` with `unlabelled=keep`, as labels cannot be evened out without any.
     """
 
     def __init__(
@@ -50,44 +41,23 @@ class MultiLabel(Task):
         shares: Sequence[float] = (0.7, 0.1, 0.2),
         training_documents: int | None = None,
         thresholds: Literal["global", "per_label"] = "global",
+        unlabelled: Literal["drop", "keep"] = "drop",
         seed: int = 0,
     ) -> None:
-        super().__init__(corpus, root, long_notes, max_tokens, seed)
-        if labels is not None and labels < 1:
-            raise ValueError(f"task.labels is at least 1, or null for all; got {labels}")
-        if training_documents is not None and training_documents < 1:
-            raise ValueError(f"task.training_documents is at least 1, or null for all; got {training_documents}")
-        self.labels, self.documents, self.training_documents = labels, documents, training_documents
-        self.shares, self.thresholds = tuple(shares), thresholds
+        super().__init__(corpus, root, long_notes, labels, documents, max_tokens, shares, training_documents, seed)
+        if unlabelled not in ("drop", "keep"):
+            raise ValueError(f"task.unlabelled is drop or keep; got {unlabelled!r}")
+        if unlabelled == "keep" and documents is not None:
+            raise ValueError(
+                f"task.documents evens out labels, which documents without any have none of; got {documents} with "
+                "unlabelled=keep; set one of them to its default"
+            )
+        self.thresholds, self.unlabelled = thresholds, unlabelled
 
-    def choose(self) -> Examples:
-        """See `Task.choose`."""
-        records = self.corpus.records()
-        frame, notices = records.frame, list(records.notices)
-        names = self._most_frequent(frame)
-        targets = _multi_hot(frame["labels"].to_list(), names)
-        kept = np.asarray(targets.any(1))
-        notices += counted(int((~kept).sum()), len(frame), f"none of the {len(names)} labels kept")
-        frame, targets = frame.filter(kept), targets[kept]
-        facts: dict[str, Any] = {"documents_with_a_label": len(frame), "imbalance_before": _finite(imbalance(targets))}
-        if self.documents is not None and len(frame) > self.documents:
-            chosen = even_subset(targets, self.documents, self.seed)
-            frame, targets = frame[chosen], targets[chosen]
-        elif self.documents is not None and len(frame) < self.documents:
-            notices.append(f"{self.documents:,} documents were asked for; the corpus has {len(frame):,}: all are used")
-        split = split_groups(frame["group"].to_list(), targets, self.shares, self.seed)
-        if self.training_documents is not None:
-            kept = (split != 0) | draw_groups(frame["group"].to_list(), split == 0, self.training_documents, self.seed)
-            frame, targets, split = frame.filter(kept), targets[kept], split[kept]
-        notices += _absent(targets, split, names)
-        facts |= {
-            "documents": len(frame),
-            "groups": frame["group"].n_unique(),
-            "imbalance": _finite(imbalance(targets)),
-        }
-        facts |= {name: int((split == number).sum()) for number, name in enumerate(SPLITS)}
-        chosen_frame = frame.drop("labels").with_columns(pl.Series("split", np.array(SPLITS)[split]))
-        return Examples(chosen_frame, targets, tuple(names), tuple(notices), facts)
+    def serves(self, targets: Bool[np.ndarray, "documents labels"]) -> tuple[Bool[np.ndarray, " documents"], str]:
+        """See `Labelled.serves`: those with a label, or all."""
+        kept = targets.any(1) if self.unlabelled == "drop" else np.ones(len(targets), dtype=bool)
+        return np.asarray(kept), f"none of the {targets.shape[1]} labels kept"
 
     def loss(self, logits: Float[Tensor, "documents outputs"], targets: Tensor) -> Float[Tensor, ""]:
         """Return the binary cross-entropy, a mean over documents and labels."""
@@ -103,7 +73,7 @@ class MultiLabel(Task):
         probabilities: Float[np.ndarray, "documents outputs"] = torch.from_numpy(logits).double().sigmoid().numpy()
         return probabilities
 
-    def fit_thresholds(self, probabilities: Float[np.ndarray, "documents outputs"]) -> Float[np.ndarray, " outputs"]:
+    def fit_thresholds(self, probabilities: Float[np.ndarray, "documents outputs"]) -> Thresholds:
         """See `Task.fit_thresholds`: one for all labels or one for each, as `thresholds` says."""
         targets = self.examples.targets[self.examples.members("validation")]
         return fit_thresholds(targets, probabilities, self.thresholds)
@@ -113,35 +83,3 @@ class MultiLabel(Task):
         probabilities = self.probabilities(logits)
         targets = self.examples.targets[self.examples.members("validation")]
         return quality(targets, probabilities, self.fit_thresholds(probabilities))
-
-    def _most_frequent(self, frame: pl.DataFrame) -> list[str]:
-        counts = Counter(label for labels in frame["labels"].to_list() for label in set(labels))
-        if not counts:
-            raise ValueError("a multi-label task needs labels; no record of the corpus has one; check task.corpus")
-        ranked = sorted(counts, key=lambda name: (-counts[name], name))
-        return ranked[: self.labels]
-
-
-def _multi_hot(labels: Sequence[Sequence[str]], names: Sequence[str]) -> Bool[np.ndarray, "documents labels"]:
-    column = {name: number for number, name in enumerate(names)}
-    targets = np.zeros((len(labels), len(names)), dtype=bool)
-    for row, own in enumerate(labels):
-        for name in own:
-            if name in column:
-                targets[row, column[name]] = True
-    return targets
-
-
-def _absent(targets: Bool[np.ndarray, "documents labels"], split: Any, names: Sequence[str]) -> list[str]:
-    """Name the labels that some split lacks: they cannot be learnt, or not be measured."""
-    notices = []
-    for number, where in enumerate(SPLITS):
-        lacking = [name for name, there in zip(names, targets[split == number].any(0), strict=True) if not there]
-        if lacking:
-            notices.append(f"{len(lacking)} of {len(names)} labels do not occur in {where}: {', '.join(lacking)}")
-    return notices
-
-
-def _finite(ratio: float) -> float | None:
-    """JSON has no infinity: a label without documents makes the ratio null."""
-    return ratio if np.isfinite(ratio) else None

@@ -31,7 +31,11 @@ from clinlm.settings import CONF
 from clinlm.tasks.multilabel import MultiLabel
 
 pytestmark = pytest.mark.usefixtures("quick")
-METHODS = sorted(CONF.glob("prune/*.yaml"))
+METHODS = [
+    path
+    for path in sorted(CONF.glob("prune/*.yaml"))
+    if issubclass(get_object(str(OmegaConf.load(path)._target_)), FfnPruning)
+]
 
 
 def method(path: Path, **settings: Any) -> Any:

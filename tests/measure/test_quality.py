@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import (  # type: ignore[import-untyped]
     accuracy_score,
     average_precision_score,
@@ -10,6 +12,7 @@ from sklearn.metrics import (  # type: ignore[import-untyped]
 )
 
 from clinlm.measure.quality import METRICS, Probabilities, Targets, Thresholds, per_label, quality, undefined_labels
+from clinlm.measure.weighted import weighted_quality
 
 
 def sample(seed: int, documents: int = 60, labels: int = 4, digits: int = 1) -> tuple[Targets, Probabilities]:
@@ -113,3 +116,29 @@ def test_bad_shapes_are_refused() -> None:
             quality(np.zeros((2, 2), int), probabilities, thresholds)
     with pytest.raises(ValueError, match="one name"):
         per_label(np.zeros((2, 2), int), np.zeros((2, 2)), halves(2), ["one"])
+
+
+@given(st.integers(0, 1000))
+def test_without_thresholds_the_most_probable_label_is_predicted(seed: int) -> None:
+    """Checked against scikit-learn on class numbers."""
+    rng = np.random.default_rng(seed)
+    classes, probabilities = rng.integers(4, size=30), rng.dirichlet(np.ones(4), size=30)
+    targets = np.eye(4, dtype=int)[classes]
+    found = quality(targets, probabilities, None)
+    answers = probabilities.argmax(1)
+    assert found["accuracy"] == found["subset_accuracy"] == pytest.approx(accuracy_score(classes, answers))
+    assert found["micro_f1"] == pytest.approx(found["accuracy"])
+    expected = precision_recall_fscore_support(classes, answers, labels=range(4), average=None, zero_division=0)
+    for name, values in zip(("precision", "recall", "f1"), expected, strict=False):
+        assert found[f"macro_{name}"] == pytest.approx(values.mean())
+        assert per_label(targets, probabilities, None, list("abcd"))[name].to_list() == pytest.approx(values)
+    weights = rng.integers(1, 3, size=30)
+    repeated = quality(np.repeat(targets, weights, 0), np.repeat(probabilities, weights, 0), None)
+    weighted = weighted_quality(targets, probabilities, None, weights[None].astype(float))
+    assert {name: value[0] for name, value in weighted.items()} == pytest.approx(repeated, nan_ok=True)
+
+
+def test_of_equally_probable_labels_the_first_is_predicted() -> None:
+    found = per_label(np.array([[1, 0], [0, 1]]), np.full((2, 2), 0.5), None, ["first", "second"])
+    assert found["recall"].to_list() == [1.0, 0.0] and found["threshold"].to_list() == [None, None]
+    assert found["accuracy"].to_list() == [0.5, 0.5]

@@ -12,7 +12,8 @@ from clinlm import pipeline
 from clinlm.measure.baseline import TfidfBaseline
 from clinlm.measure.quality import METRICS, quality
 from clinlm.pipeline import Done
-from clinlm.report.comparison import BASELINE, Settings, compare
+from clinlm.report.baselines import BASELINE
+from clinlm.report.comparison import Candidate, Settings, compare
 from clinlm.report.row import Row
 from clinlm.task import Task
 
@@ -32,7 +33,7 @@ class Compared:
         self.rows, self.notices, self.tables = self.again()
 
     def again(self, **settings: Any) -> tuple[list[Row], list[str], dict[str, Any]]:
-        models = [(one.name, one.role, one.artifact, one.cached) for one in self.done]
+        models = [Candidate(one.name, one.role, one.artifact, one.cached) for one in self.done]
         chosen = Settings(**{**vars(SETTINGS), **settings})
         return compare(self.task, self.key, models, chosen, self.root)
 
@@ -103,6 +104,31 @@ def test_differences_are_against_the_teacher(compared: Compared) -> None:
         assert row.compression_parameters == pytest.approx(teacher.parameters / row.parameters)
         assert row.compression_bytes == pytest.approx(teacher.bytes / row.bytes)
         assert row.latency is not None and row.latency.documents == 4
+
+
+def test_every_row_has_its_quality_on_validation(compared: Compared) -> None:
+    """What settings may be chosen by: thresholds and values are of the same documents."""
+    task = compared.task
+    for row, one in zip(compared.rows[1:], compared.done, strict=True):
+        expected = task.validation_metrics(one.artifact.predictions("validation"))
+        assert row.validation == pytest.approx(expected, abs=1e-6, nan_ok=True)
+
+
+def test_a_model_is_compared_with_its_own_reference(compared: Compared) -> None:
+    models = [Candidate(one.name, one.role, one.artifact, one.cached, "student") for one in compared.done[1:]]
+    models[0] = Candidate("student", "teacher", compared.done[1].artifact, False)
+    rows, _, _ = compare(compared.task, compared.key, models, SETTINGS, compared.root)
+    by_name = {row.name: row for row in rows}
+    assert by_name["student"].differences == {}
+    change = by_name["recover_student"].differences["micro_f1"].value
+    gained = by_name["recover_student"].quality["micro_f1"] - by_name["student"].quality["micro_f1"]
+    assert change == pytest.approx(gained, abs=1e-6)
+
+
+def test_a_comparison_needs_a_teacher(compared: Compared) -> None:
+    models = [Candidate(one.name, "student", one.artifact, False) for one in compared.done]
+    with pytest.raises(ValueError, match="needs a teacher; the stages .*'student'.* have none"):
+        compare(compared.task, compared.key, models, SETTINGS, compared.root)
 
 
 def test_every_row_has_a_table_of_labels(compared: Compared) -> None:

@@ -2,12 +2,16 @@
 
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 from rich.console import Console
 
 from clinlm.measure.latency import Latency
+from clinlm.report.labels import METRICS, label_table
 from clinlm.report.published import Published, side_by_side
 from clinlm.report.row import Row
 
@@ -65,7 +69,8 @@ def test_smart_griffin_is_table_two() -> None:
 
 
 def test_ours_refers_to_pipeline_a_and_to_the_reference() -> None:
-    ours = {"teacher": row("teacher", 40.0), "a": row("recover", 20.0, 2.0), "C": row("recover", 5.0, 8.0)}
+    rows = {"teacher": row("teacher", 40.0), "a": row("recover", 20.0, 2.0), "C": row("recover", 5.0, 8.0)}
+    ours = {name: {"ours": one} for name, one in rows.items()}
     table = cells(side_by_side(ours, Published.read(CONF / "smart_griffin.yaml"))[1])
     assert [*table] == [
         ("A", "paper"),
@@ -82,8 +87,45 @@ def test_ours_refers_to_pipeline_a_and_to_the_reference() -> None:
 
 def test_without_pipeline_a_there_is_no_such_speed_up() -> None:
     published = Published.read(CONF / "smart_griffin.yaml")
-    table = cells(side_by_side({"C": row("c", 5.0, 8.0), "TF-IDF": row("t", None)}, published)[1])
+    table = cells(side_by_side({"C": {"ours": row("c", 5.0, 8.0)}, "TF-IDF": {"ours": row("t", None)}}, published)[1])
     assert table["C", "ours"][-2:] == ["–", "8.00"] and table["TF-IDF", "ours"][-2:] == ["–", "–"]
+
+
+def test_readings_stand_below_each_other_with_their_deviations() -> None:
+    published = Published.read(CONF / "five_strategies.yaml")
+    last, kept = row("pruning", 5.0), replace(row("pruning", 5.0), deviations={"accuracy": 0.0123})
+    table = cells(side_by_side({"pruning": {"last": last, "ours": kept}}, published)[1])
+    assert [reading for name, reading in table if name == "pruning"] == ["paper", "last", "ours"]
+    assert table["pruning", "last"][0] == "50.00" and table["pruning", "ours"][0] == "50.00 ± 1.23"
+
+
+def test_five_strategies_is_table_one_and_two() -> None:
+    """Its Table I is the mean of its Table II: the averages are macro averages. Low rank is where its notes say not."""
+    published = Published.read(CONF / "five_strategies.yaml")
+    assert published.last_epoch and set(published.labels) == {"edema", "pain", "cough", "fever", "bleeding"}
+    for name, numbers in published.rows.items():
+        means = np.mean([own[name] for own in published.labels.values()], axis=0)
+        contradicts = name == "low_rank"
+        assert (list(numbers[1:]) == pytest.approx(means.tolist(), abs=0.011)) is not contradicts, name
+
+
+def labels(**f1: float | None) -> pl.DataFrame:
+    """A per-label table; every metric is the same."""
+    values = [math.nan if value is None else value for value in f1.values()]
+    return pl.DataFrame({"label": [*f1], **dict.fromkeys(("accuracy", *METRICS), values)})
+
+
+def test_the_best_of_every_label_is_bold() -> None:
+    tables = {
+        "baseline": [labels(fever=0.5, cough=0.7), labels(fever=0.7, cough=0.9)],
+        "keywords": [labels(fever=0.9, cough=None)],
+    }
+    published = Published.read(CONF / "five_strategies.yaml")
+    table = cells(label_table(tables, published, "ours")[1])
+    assert table["fever", "baseline"][0] == "60.00 ± 14.14" and table["fever", "keywords"][0] == "**90.00**"
+    assert table["cough", "baseline"][0] == "**80.00 ± 14.14**" and table["cough", "keywords"][0] == "–"
+    assert table["fever", "baseline"][-1] == "92.86/92.86/92.86/99.25"
+    assert table["fever", "keywords"][-1] == "–"
 
 
 @pytest.mark.parametrize(
@@ -92,6 +134,7 @@ def test_without_pipeline_a_there_is_no_such_speed_up() -> None:
         ("source: s\ntable: t\ncolumns: [accuracy]", "lacks"),
         ("source: s\ntable: t\ncolumns: [colour]\nrows: {A: [1]}", "colour"),
         ("source: s\ntable: t\ncolumns: [accuracy]\nrows: {A: [1, 2]}", "one number per column"),
+        ("source: s\ntable: t\ncolumns: [accuracy]\nrows: {A: [1]}\nlabels: {l: {A: [1, 2]}}", "precision, recall"),
     ],
 )
 def test_misfits_are_refused(tmp_path: Path, text: str, law: str) -> None:

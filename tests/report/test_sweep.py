@@ -2,6 +2,7 @@
 
 import json
 import logging
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from omegaconf import OmegaConf
 
 from clinlm.measure.latency import Latency
 from clinlm.report import sweep
+from clinlm.report.candidates import chosen
+from clinlm.report.readings import mean
 from clinlm.report.row import Row
-from clinlm.report.sweep import RUN, SweepTable, by_pipeline, chosen, shared
+from clinlm.report.sweep import RUN, SweepTable, shared
 
 Run = dict[str, Any]
 
@@ -42,31 +45,59 @@ def row(name: str, micro_f1: float = 0.5, p50_ms: float = 1.0, **fields: Any) ->
 ABC = [run("a", "t", "s"), run("b", "t", "s", "p", cached="ts"), run("c", "t", "u", "q", cached="t")]
 
 
+def named(runs: list[Run]) -> list[tuple[str, str, str]]:
+    """Name, folder and reference of what is compared."""
+    return [(one.name, one.folder.removeprefix("/store/"), one.reference) for one in chosen(runs)]
+
+
 def test_a_sweep_compares_its_teacher_and_the_end_of_every_pipeline() -> None:
-    assert chosen(ABC) == [
-        ("teacher", "teacher", "/store/t", False),
-        ("a", "student", "/store/s", False),
-        ("b", "student", "/store/p", False),
-        ("c", "student", "/store/q", False),
+    assert named(ABC) == [
+        ("teacher", "t", "teacher"),
+        ("a", "s", "teacher"),
+        ("b", "p", "teacher"),
+        ("c", "q", "teacher"),
     ]
+    assert [one.role for one in chosen(ABC)] == ["teacher", "student", "student", "student"]
 
 
-def test_seeds_are_in_the_names() -> None:
+def test_every_seed_is_compared_with_its_own_teacher() -> None:
     runs = [run(name, f"t{seed}", f"{name}{seed}", seed=seed) for name in "ab" for seed in (0, 1)]
-    names = [name for name, *_ in chosen(runs)]
-    assert names == ["teacher s0", "teacher s1", "a s0", "a s1", "b s0", "b s1"]
+    assert [(name, reference) for name, _, reference in named(runs)] == [
+        ("teacher s0", "teacher s0"),
+        ("teacher s1", "teacher s1"),
+        ("a s0", "teacher s0"),
+        ("a s1", "teacher s1"),
+        ("b s0", "teacher s0"),
+        ("b s1", "teacher s1"),
+    ]
+    assert [one.group for one in chosen(runs)] == ["teacher", "teacher", "a", "a", "b", "b"]
+
+
+def test_settings_that_differ_are_in_the_names() -> None:
+    runs = [run("b", "t", f"p{ratio}", seed=seed) for seed, ratio in ((0, "0.1"), (0, "0.25"), (1, "0.25"))]
+    for one, (seed, ratio) in zip(runs, ((0, "0.1"), (0, "0.25"), (1, "0.25000001")), strict=True):
+        one["overrides"] = ["task=mtsamples", "pipeline=b", f"seed={seed}", f"prune.ratio={ratio}"]
+    assert [one.name for one in chosen(runs)][1:] == ["b ratio=0.1 s0", "b ratio=0.25 s0", "b ratio=0.25 s1"]
+    assert chosen(runs)[1].overrides == ("task=mtsamples", "pipeline=b", "seed=0", "prune.ratio=0.1")
 
 
 def test_runs_that_share_a_name_are_told_apart() -> None:
     runs = [run("b", "t", "p1"), run("b", "t", "p2"), run("b", "v", "p3")]
-    models = chosen(runs)
-    assert [name for name, *_ in models] == ["teacher", "teacher'", "b", "b'", "b''"]
-    assert [folder for _, _, folder, _ in models] == [f"/store/{one}" for one in ("t", "v", "p1", "p2", "p3")]
+    assert named(runs) == [
+        ("teacher", "t", "teacher"),
+        ("teacher'", "v", "teacher'"),
+        ("b", "p1", "teacher"),
+        ("b'", "p2", "teacher"),
+        ("b''", "p3", "teacher'"),
+    ]
 
 
-def test_a_pipeline_of_a_teacher_alone_is_its_teacher() -> None:
-    assert chosen([run("teacher", "t")]) == [("teacher", "teacher", "/store/t", False)]
-    assert [name for name, *_ in chosen([run("teacher", "t"), run("a", "t", "s")])] == ["teacher", "a"]
+def test_a_pipeline_of_a_teacher_alone_gives_it_its_name() -> None:
+    assert named([run("baseline", "t")]) == [("baseline", "t", "baseline")]
+    assert named([run("a", "t", "s"), run("baseline", "t")]) == [
+        ("baseline", "t", "baseline"),
+        ("a", "s", "baseline"),
+    ]
 
 
 def test_what_is_shared_is_counted() -> None:
@@ -76,22 +107,18 @@ def test_what_is_shared_is_counted() -> None:
 
 
 def test_means_over_seeds() -> None:
-    rows = [row("TF-IDF", 0.4), row("teacher s0", 0.8), row("teacher s1", 0.6)]
-    rows += [row("a s0", 0.1, 1.0), row("a s1", 0.2, 2.0), row("a s2", 0.6, 6.0), row("b s0", 0.3)]
-    found = by_pipeline(rows)
-    assert list(found) == ["TF-IDF", "teacher", "a", "b"]
-    assert found["TF-IDF"] is rows[0] and found["b"] is rows[-1]
-    assert found["teacher"].quality == {"micro_f1": pytest.approx(0.7)}
-    mean = found["a"]
-    assert mean.quality == {"micro_f1": pytest.approx(0.3)} and mean.latency is not None
-    assert (mean.latency.p50_ms, mean.latency.speedup) == pytest.approx((3.0, (1 + 1 / 2 + 1 / 6) / 3))
+    one = row("b s0", 0.3)
+    assert mean([one]) is one
+    found = mean([row("a s0", 0.1, 1.0), row("a s1", 0.2, 2.0), row("a s2", 0.6, 6.0)])
+    assert found.quality == {"micro_f1": pytest.approx(0.3)} and found.latency is not None
+    assert found.deviations == {"micro_f1": pytest.approx(statistics.stdev([0.1, 0.2, 0.6]))}
+    assert (found.latency.p50_ms, found.latency.speedup) == pytest.approx((3.0, (1 + 1 / 2 + 1 / 6) / 3))
 
 
 def test_means_without_latency() -> None:
     rows = [row("a s0", 0.1), row("a s1", 0.3)]
-    untimed = [Row(**{**vars(one), "latency": None}) for one in rows]
-    mean = by_pipeline(untimed)["a"]
-    assert mean.latency is None and mean.quality == {"micro_f1": pytest.approx(0.2)}
+    found = mean([Row(**{**vars(one), "latency": None}) for one in rows])
+    assert found.latency is None and found.quality == {"micro_f1": pytest.approx(0.2)}
 
 
 @pytest.fixture

@@ -1,0 +1,106 @@
+"""Linear layers as products of two thin ones, by singular value decomposition."""
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import torch
+from torch import nn
+
+from callbacks.base import Compression
+from clinlm import anatomy
+from clinlm.low_rank import LowRankLinear
+from clinlm.model import Edit
+from clinlm.modules.base import Module
+
+
+@final
+class Svd(Compression):
+    """Replace linear layers of the encoder by the nearest products of two matrices of a lower rank.
+
+    Source    S1, section III.C, read by its heading (its text has LoRA: `adapter=lora`); Denton et al. 2014,
+              arXiv:1404.0736, section 3; Eckart & Young 1936: no matrix of that rank is nearer.
+    Names     our `rank` is their k (Denton), r in S1's LoRA.
+    Changes   every linear layer named by `targets`: out x in numbers become rank x (out + in), and learn as such.
+    Cost      one decomposition a layer: seconds. Accuracy, which a recovery has to bring back.
+    Departs   both factors get the square roots of the singular values. A layer whose two factors would not be smaller
+              than itself is left, and the report says so.
+    Clashes   pruned zeros do not survive a product, and the factors cannot be sliced: cut shapes first, and mask
+              weights after.
+
+    Args:
+        rank: of every product, at least 1.
+        targets: parts of an encoder layer; see `clinlm.anatomy.Layer`.
+    """
+
+    def __init__(self, rank: int = 64, targets: Sequence[str] = anatomy.LINEARS) -> None:
+        if rank < 1:
+            raise ValueError(f"factorize.rank is at least 1; got {rank}")
+        if isinstance(targets, str) or not targets or (unknown := {*targets} - {*anatomy.LINEARS}):
+            wrong = targets if isinstance(targets, str) or not targets else sorted(unknown)
+            raise ValueError(f"factorize.targets is a list out of {list(anatomy.LINEARS)}; got {wrong!r}")
+        self.rank, self.targets = rank, list(targets)
+        self._rows: list[dict[str, Any]] = []
+
+    def prepare(self, module: Module) -> None:
+        """See `Compression.prepare`."""
+        linears = self._linears(module)
+        smaller = {name: linear for name, linear in linears.items() if self._smaller(linear)}
+        pairs = {name: LowRankLinear.of(linear, self.rank) for name, linear in smaller.items()}
+        self._rows = [_row(name, linear, pairs.get(name)) for name, linear in linears.items()]
+        if pairs:
+            module.model.apply(Edit("clinlm.edits.factorize", {"ranks": dict.fromkeys(pairs, self.rank)}))
+        for name, pair in pairs.items():
+            module.network.get_submodule(name).load_state_dict(pair.state_dict())
+
+    def finalize(self, module: Module) -> None:
+        """Check that the ranks are still what was promised."""
+        for row in (row for row in self._rows if row["rank"] is not None):
+            found = module.network.get_submodule(row["linear"])
+            rank = min(found.down.out_features, found.up.in_features) if isinstance(found, LowRankLinear) else None
+            if rank != row["rank"]:
+                raise RuntimeError(
+                    f"factorising promised {row['linear']} the rank {row['rank']}; after training it is {rank}"
+                )
+
+    def report(self) -> list[dict[str, Any]]:
+        """Return every linear layer: its rank (none if left whole), relative error of its weight, parameters."""
+        return self._rows
+
+    def why_idle(self) -> str:
+        """See `Compression.why_idle`."""
+        return f" (rank={self.rank}: for none of {len(self._rows)} linear layers are two factors smaller than itself)"
+
+    def _linears(self, module: Module) -> dict[str, nn.Linear]:
+        anatomy.check_trainable(module.network)
+        names = [f"body.{names[t]}" for names in anatomy.linear_names(module.network.body) for t in self.targets]
+        found = {name: module.network.get_submodule(name) for name in names}
+        done = [name for name, linear in found.items() if not isinstance(linear, nn.Linear)]
+        if done:
+            raise ValueError(
+                f"a linear layer is factorised once; {done[0]} is a {type(found[done[0]]).__name__}; take one of the "
+                "two stages out, or set factorize.targets"
+            )
+        return {name: linear for name, linear in found.items() if isinstance(linear, nn.Linear)}
+
+    def _smaller(self, linear: nn.Linear) -> bool:
+        return self.rank * (linear.in_features + linear.out_features) < linear.in_features * linear.out_features
+
+
+@torch.no_grad()
+def relative_error(linear: nn.Linear, pair: LowRankLinear) -> float:
+    """Return the Frobenius norm of what is missing in the product over that of the weight, in [0, 1]."""
+    weight = linear.weight.double()
+    return float(
+        (weight - pair.up.weight.double() @ pair.down.weight.double()).norm() / weight.norm().clamp_min(1e-300)
+    )
+
+
+def _row(name: str, linear: nn.Linear, pair: LowRankLinear | None) -> dict[str, Any]:
+    before = sum(parameter.numel() for parameter in linear.parameters())
+    return {
+        "linear": name,
+        "rank": None if pair is None else pair.rank,
+        "relative_error": 0.0 if pair is None else relative_error(linear, pair),
+        "parameters_before": before,
+        "parameters_after": before if pair is None else sum(parameter.numel() for parameter in pair.parameters()),
+    }

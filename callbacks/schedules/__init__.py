@@ -1,0 +1,1 @@
+"""When a method reaches its full strength: one final class per file."""

@@ -1,0 +1,14 @@
+"""Everything at once."""
+
+from typing import final
+
+from callbacks.schedules.base import Schedule
+
+
+@final
+class OneShot(Schedule):
+    """The final ratio from the start, before any training."""
+
+    def share(self, progress: float) -> float:
+        """See `Schedule.share`."""
+        return 1.0

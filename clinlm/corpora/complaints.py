@@ -1,0 +1,187 @@
+"""Complaints: invented notes about symptoms, each asserted, denied, someone else's, over or only possible."""
+
+import hashlib
+import json
+import random
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, final
+
+import polars as pl
+
+from clinlm.corpora.base import Corpus, Records, digest_files
+
+Status = Literal["asserted", "negated", "family", "historical", "hypothetical"]
+
+
+class _Symptom(NamedTuple):
+    """Its share of the mentions, the words for it, and what is said beside it."""
+
+    weight: int
+    words: tuple[str, ...]
+    context: tuple[str, ...]
+
+
+def _symptom(weight: int, words: str, context: str) -> _Symptom:
+    return _Symptom(weight, tuple(words.split(", ")), tuple(context.split(", ")))
+
+
+SYMPTOMS = {
+    "pain": _symptom(
+        30,
+        "pain, pains, aching",
+        "morphine ordered, scored by the nurse, radiation to the left arm checked, heating pad at the bedside, "
+        "worst on movement, ibuprofen in the chart",
+    ),
+    "edema": _symptom(
+        22,
+        "edema, oedema",
+        "both ankles examined, furosemide adjusted, salt restricted, weight taken daily, legs elevated, pitting graded",
+    ),
+    "cough": _symptom(
+        20,
+        "cough, coughing",
+        "sputum sent, chest film reviewed, inhaler at the bedside, lungs auscultated, tobacco discussed, "
+        "spirometry booked",
+    ),
+    "fever": _symptom(
+        18,
+        "fever, fevers, pyrexia",
+        "blood cultures drawn, temperature charted, acetaminophen on the list, cooling blanket in reach, "
+        "antibiotics reviewed, white count repeated",
+    ),
+    "bleeding": _symptom(
+        16,
+        "bleeding, hemorrhage",
+        "hemoglobin repeated, heparin on the list, two units crossmatched, dressing inspected, platelets counted, "
+        "endoscopy discussed",
+    ),
+    "nausea": _symptom(
+        10,
+        "nausea",
+        "ondansetron on the list, clear liquids offered, appetite recorded, basin at the bedside, diet reviewed",
+    ),
+    "dizziness": _symptom(
+        8,
+        "dizziness, lightheadedness",
+        "orthostatics taken, fall mat in place, gait observed, hearing checked, salt intake recorded",
+    ),
+}
+"""What the notes are about, most frequent first."""
+
+FRAMES: dict[Status, tuple[str, ...]] = {
+    "asserted": (
+        "Patient reports {word} {time}",
+        "Complains of {word} {time}",
+        "Presents with {word} {time}",
+        "The {word} was worse {time}",
+        "Examined for {word} {time}",
+        "There is {word} {time}",
+    ),
+    "negated": (
+        "Patient denies {word} {time}",
+        "No {word} {time}",
+        "There is no evidence of {word} {time}",
+        "Remains without {word} {time}",
+        "Never had {word} {time}",
+    ),
+    "family": ("Her mother has {word} {time}", "Family history of {word} {time}", "His brother had {word} {time}"),
+    "historical": (
+        "History of {word} {time}",
+        "Past medical history includes {word} {time}",
+        "H/o {word} {time}",
+    ),
+    "hypothetical": (
+        "Call the ward if {word} occurs {time}",
+        "At risk of {word} {time}",
+        "Watch for {word} {time}",
+    ),
+}
+"""How a sentence speaks of a symptom."""
+
+_SHARES: dict[Status, int] = {"asserted": 55, "negated": 25, "family": 5, "historical": 8, "hypothetical": 7}
+_TIMES = (
+    "on day {n}, on hospital day {n}, in week {n}, in the night of day {n}, at visit {n}, on the morning of day {n}, "
+    "during round {n}, around hour {n}"
+).split(", ")
+_NEUTRAL = ("chart reviewed", "family at the bedside", "plan discussed", "seen on rounds", "labs pending")
+_FILLERS = ("Slept well.", "Vital signs stable.", "Diet as tolerated.", "Will follow.", "Discussed with the team.")
+
+
+class Statement(NamedTuple):
+    """One sentence about one symptom, without its full stop: the truth that a test may ask for."""
+
+    symptom: str
+    status: Status
+    text: str
+
+
+@final
+class Complaints(Corpus):
+    """Invented notes that mention symptoms, for trying `task=symptoms` anywhere: no file is read or written.
+
+    A note has four to eight sentences, each about one of seven symptoms, which is asserted (55 %), denied, of the
+    family, over, or only possible. In four of five sentences what is said beside it (a drug, a test, a finding) is the
+    symptom's own, else another's or nobody's: a reader of masked words can mostly tell the symptom, never surely.
+
+    Labels are empty: `Symptoms` finds them. id = the patient and the note's number; group = the patient; no attributes.
+
+    Args:
+        root: unused; every corpus takes it.
+        patients: how many, > 0; each has one to three notes.
+        seed: patient i depends on (seed, i) alone, so more patients only add notes.
+
+    Raises:
+        ValueError: `patients` is not positive.
+    """
+
+    def __init__(self, root: str | Path = "", patients: int = 400, seed: int = 0) -> None:
+        if patients < 1:
+            raise ValueError(f"a corpus needs patients; patients={patients} came; set patients to 1 or more")
+        self.patients, self.seed = patients, seed
+
+    def records(self) -> Records:
+        """See `Corpus.records`."""
+        rows: list[tuple[Any, ...]] = []
+        for patient in range(self.patients):
+            rng = random.Random(f"{self.seed}-{patient}")
+            for number in range(rng.randint(1, 3)):
+                text = _written(statements(rng), rng)
+                rows.append((f"c{patient}-{number}", f"c{patient}", text, [], {"none": None}))
+        schema = {
+            "id": pl.String(),
+            "group": pl.String(),
+            "text": pl.String(),
+            "labels": pl.List(pl.String),
+            "attributes": pl.Struct({"none": pl.String}),
+        }
+        return Records(pl.DataFrame(rows, schema=schema, orient="row"))
+
+    def fingerprint(self) -> str:
+        """Hex sha256 of the settings and of this file; nothing is generated for it."""
+        told = json.dumps([self.patients, self.seed, digest_files([Path(__file__)])])
+        return hashlib.sha256(told.encode()).hexdigest()
+
+
+def statements(rng: random.Random) -> list[Statement]:
+    """Return what one note says."""
+    names, weights = list(SYMPTOMS), [symptom.weight for symptom in SYMPTOMS.values()]
+    found = []
+    for name in rng.choices(names, weights, k=rng.randint(4, 8)):
+        (status,) = rng.choices(list(_SHARES), list(_SHARES.values()))
+        time = rng.choice(_TIMES).format(n=rng.randint(2, 30))
+        clause = rng.choice(FRAMES[status]).format(word=rng.choice(SYMPTOMS[name].words), time=time)
+        found.append(Statement(name, status, f"{clause}; {_beside(name, rng)}"))
+    return found
+
+
+def _beside(name: str, rng: random.Random) -> str:
+    chance = rng.random()
+    if chance < 0.8:
+        return rng.choice(SYMPTOMS[name].context)
+    return rng.choice(_NEUTRAL if chance < 0.9 else SYMPTOMS[rng.choice(list(SYMPTOMS))].context)
+
+
+def _written(said: list[Statement], rng: random.Random) -> str:
+    lines = [f"{statement.text}." for statement in said] + rng.sample(_FILLERS, 2)
+    rng.shuffle(lines)
+    return f"PROGRESS NOTE:\n{' '.join(lines)}"

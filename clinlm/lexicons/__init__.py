@@ -1,0 +1,1 @@
+"""Where the names of symptoms come from: listed, obo."""

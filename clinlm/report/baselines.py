@@ -1,0 +1,83 @@
+"""The trivial baselines of every comparison: TF-IDF, and the bare keyword matcher where labels come from words."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from clinlm import machine, store
+from clinlm.measure.baseline import TfidfBaseline
+from clinlm.measure.keywords import ATTRIBUTE, matched
+from clinlm.report.entry import Entry
+from clinlm.report.row import Row
+from clinlm.task import Task
+
+log = logging.getLogger(__name__)
+BASELINE = "TF-IDF"
+KEYWORDS = "keywords"
+
+
+def tfidf(task: Task, task_key: str, root: Path, reference: str) -> Entry:
+    """Return TF-IDF + logistic regression, fitted once a task and kept in the store `root`."""
+    code = store.sources({"_target_": f"{TfidfBaseline.__module__}.TfidfBaseline"})
+    folder = root / f"tfidf-{store.digest([task_key, code])}"
+    with store.claim(folder) as whole:
+        if not whole:
+            log.info("fitting the TF-IDF baseline")
+            texts, targets = zip(*(_split(task, split) for split in ("train", "validation")), strict=True)
+            clock = machine.Stopwatch()
+            TfidfBaseline.fit(texts[0], targets[0], texts[1], targets[1]).save(folder)
+            store.seal(folder, {"key": folder.name, "seconds": clock.seconds()})
+    model = TfidfBaseline.load(folder)
+    row = Row(
+        name=BASELINE,
+        kind="baseline",
+        key=folder.name,
+        parameters=model.parameters,
+        nonzero=model.nonzero,
+        bytes=model.bytes,
+        seconds=store.read_record(folder)["seconds"],
+        cached=whole,
+    )
+    column = task.examples.frame["text"]
+    validation, test = (model.probabilities(task.texts(split)) for split in ("validation", "test"))
+    return Entry(row, validation, test, lambda document: model.probabilities([column[document]]), reference)
+
+
+def has_keywords(task: Task) -> bool:
+    """Whether the records of the task say which labels' words occur in them."""
+    kind = task.examples.frame.schema["attributes"]
+    return isinstance(kind, pl.Struct) and ATTRIBUTE in [each.name for each in kind.fields]
+
+
+def keywords(task: Task, reference: str) -> Entry:
+    """Return the keyword matcher. It reads the words themselves, even where the models find them masked."""
+    row = Row(
+        name=KEYWORDS, kind="baseline", key="", parameters=0, nonzero=0, bytes=0, seconds=float("nan"), cached=False
+    )
+    column = task.examples.frame["attributes"].struct.field(ATTRIBUTE)
+    validation, test = (
+        matched(column.gather(task.examples.members(split)).to_list(), task.examples.labels)
+        for split in ("validation", "test")
+    )
+    return Entry(row, validation, test, None, reference)
+
+
+def beaten(rows: Sequence[Row]) -> list[str]:
+    """Return the notice that names the models which the keyword matcher beats in macro F1; none where it beats none."""
+    own = next((row for row in rows if row.name == KEYWORDS), None)
+    if own is None:
+        return []
+    lower = [row.name for row in rows if row.quality["macro_f1"] < own.quality["macro_f1"]]
+    if not lower:
+        return [f"{KEYWORDS}: predicts every label whose words occur; every other row has a higher macro F1"]
+    return [
+        f"{KEYWORDS}: predicts every label whose words occur, and has a higher macro F1 than {', '.join(lower)}: the "
+        "labels come from these words"
+    ]
+
+
+def _split(task: Task, split: str) -> tuple[list[str], Any]:
+    return task.texts(split), task.examples.targets[task.examples.members(split)]

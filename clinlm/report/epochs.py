@@ -1,0 +1,74 @@
+"""Quality after every epoch, from what a stage kept (`callbacks.every_epoch`)."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+from safetensors import safe_open
+
+from clinlm.artifact import EPOCHS, Artifact
+from clinlm.measure.quality import per_label, quality
+from clinlm.report.row import Row
+from clinlm.task import Task
+
+SPLITS = ("validation", "test")
+ALL = "macro"
+"""The name of the mean over labels, where the name of a label would stand."""
+
+_METRICS = ("precision", "recall", "f1", "auroc", "auprc")
+
+
+def has_epochs(artifact: Artifact) -> bool:
+    """Whether the stage trained and kept what its model said after every epoch."""
+    return (artifact.folder / EPOCHS).is_file()
+
+
+def kept_epoch(artifact: Artifact) -> int | None:
+    """Return the epoch, counted from 1, whose weights the artifact holds; None if no callback chose one."""
+    rows = artifact.report["methods"].get("keep_best")
+    return int(rows[0]["epoch"]) + 1 if rows and rows[0]["epoch"] >= 0 else None
+
+
+def probabilities(artifact: Artifact, task: Task) -> list[dict[str, Float[np.ndarray, "documents outputs"]]]:
+    """Return the probabilities of validation and test by split, for every epoch in order."""
+    with safe_open(artifact.folder / EPOCHS, "numpy") as file:
+        total = 1 + max(int(name.rpartition("/")[2]) for name in file.keys())
+        return [
+            {split: task.probabilities(file.get_tensor(f"{split}/{epoch}")) for split in SPLITS}
+            for epoch in range(total)
+        ]
+
+
+def frame(task: Task, stages: Mapping[str, Artifact]) -> pl.DataFrame:
+    """Return quality per stage, epoch, split and label, and its macro mean, as one long table.
+
+    Columns: stage, epoch (from 1), kept (whether the artifact holds this epoch), split, label (`ALL` for the mean),
+    accuracy, precision, recall, f1, auroc, auprc. Thresholds come from validation, epoch by epoch.
+    """
+    tables = []
+    for name, artifact in stages.items():
+        for number, said in enumerate(probabilities(artifact, task), 1):
+            thresholds = task.fit_thresholds(said["validation"])
+            for split in SPLITS:
+                targets = task.examples.targets[task.examples.members(split)]
+                whole = quality(targets, said[split], thresholds)
+                mean = {"label": ALL, "accuracy": whole["accuracy"]} | {m: whole[f"macro_{m}"] for m in _METRICS}
+                labels = per_label(targets, said[split], thresholds, task.examples.labels)
+                lines = pl.concat([pl.DataFrame([mean]), labels.select(mean.keys())], how="vertical_relaxed")
+                told = {"stage": name, "epoch": number, "kept": number == kept_epoch(artifact), "split": split}
+                tables.append(lines.select(*(pl.lit(v).alias(k) for k, v in told.items()), pl.all()))
+    return pl.concat(tables)
+
+
+def last_epoch(task: Task, row: Row, artifact: Artifact) -> tuple[Row, Any]:
+    """Return `row` and its per-label table as they would be had the last epoch been kept; costs stay as they are."""
+    said = probabilities(artifact, task)[-1]
+    thresholds = task.fit_thresholds(said["validation"])
+    targets = task.examples.targets[task.examples.members("test")]
+    return (
+        replace(row, quality=quality(targets, said["test"], thresholds), intervals={}, differences={}),
+        per_label(targets, said["test"], thresholds, task.examples.labels),
+    )

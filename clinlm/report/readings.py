@@ -1,0 +1,112 @@
+"""How a sweep's models are read: as kept or as of the last epoch, averaged over seeds, beside a published table."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import polars as pl
+from rich.console import Console
+
+from clinlm.artifact import Artifact
+from clinlm.report import epochs
+from clinlm.report.labels import label_table
+from clinlm.report.published import Published, side_by_side
+from clinlm.report.row import Row
+from clinlm.settings import CONF
+from clinlm.task import Task
+
+KEPT, LAST = "ours", "ours, last epoch"
+
+
+@final
+@dataclass(frozen=True)
+class Reading:
+    """Rows and per-label tables of one reading, by the name of the row."""
+
+    rows: Mapping[str, Row]
+    labels: Mapping[str, pl.DataFrame]
+
+
+def read(
+    task: Task, rows: Sequence[Row], per_label: Mapping[str, Any], artifacts: Mapping[str, Artifact], folder: Path
+) -> dict[str, Reading]:
+    """Return the models as of their last epoch, where they trained, then as they were kept; write `epochs.csv`.
+
+    The tables of labels are whole in both readings: what did not train in epochs is as it is.
+
+    Args:
+        task: opened.
+        rows, per_label: of `compare`.
+        artifacts: name of a row -> its artifact; baselines have none.
+        folder: of the sweep.
+    """
+    kept = Reading({row.name: row for row in rows}, per_label)
+    trained = {name: one for name, one in artifacts.items() if epochs.has_epochs(one)}
+    if not trained:
+        return {KEPT: kept}
+    epochs.frame(task, trained).write_csv(folder / "epochs.csv")
+    lasts = {row.name: epochs.last_epoch(task, row, trained[row.name]) for row in rows if row.name in trained}
+    last = Reading(
+        {name: row for name, (row, _) in lasts.items()},
+        {row.name: lasts[row.name][1] if row.name in lasts else per_label[row.name] for row in rows},
+    )
+    return {LAST: last, KEPT: kept}
+
+
+def mean(rows: Sequence[Row]) -> Row:
+    """Return the mean over seeds: of quality with its standard deviation (n - 1), and of p50 latency and speed-up."""
+    first = rows[0]
+    if len(rows) == 1:
+        return first
+    drawn = {metric: [row.quality[metric] for row in rows] for metric in first.quality}
+    quality = {metric: float(np.mean(values)) for metric, values in drawn.items()}
+    deviations = {metric: float(np.std(values, ddof=1)) for metric, values in drawn.items()}
+    time = first.latency
+    if time is not None:
+        times = [row.latency for row in rows if row.latency is not None]
+        p50, speedup = (float(np.mean([getattr(t, name) for t in times])) for name in ("p50_ms", "speedup"))
+        time = replace(time, p50_ms=p50, speedup=speedup)
+    return replace(first, quality=quality, deviations=deviations, latency=time)
+
+
+def print_published(
+    name: str, readings: Mapping[str, Reading], groups: Mapping[str, str], folder: Path, console: Console
+) -> None:
+    """Print the published table beside ours, and the labels one by one where the paper has them; write published.md.
+
+    The last epoch stands beside the epoch kept where the paper reports its last.
+
+    Args:
+        name: of the file in `conf/published`.
+        readings: see `read`.
+        groups: name of a row -> the name that its seeds share.
+        folder: of the sweep.
+        console: to print on.
+    """
+    published = Published.read(CONF / "published" / f"{name}.yaml")
+    shown = {reading: one for reading, one in readings.items() if reading == KEPT or published.last_epoch}
+    beside: dict[str, dict[str, Row]] = defaultdict(dict)
+    parts = []
+    for reading, one in shown.items():
+        for group, own in _grouped(one.rows, groups).items():
+            beside[group][reading] = mean(own)
+    table, markdown = side_by_side(beside, published)
+    console.print(table)
+    parts.append(markdown)
+    if published.labels:
+        for reading, one in shown.items():
+            labels, markdown = label_table(_grouped(one.labels, groups), published, reading)
+            parts.append(markdown)
+            if reading == next(iter(shown)):
+                console.print(labels)  # the other is in the file
+    (folder / "published.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def _grouped(values: Mapping[str, Any], groups: Mapping[str, str]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = defaultdict(list)
+    for name, value in values.items():
+        found[groups[name]].append(value)
+    return dict(found)

@@ -1,0 +1,132 @@
+"""What tasks on labels share: the k most frequent labels, the documents that serve, and a split by group."""
+
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool
+
+from clinlm.corpora.base import Corpus
+from clinlm.long_notes import LongNotes
+from clinlm.split import SPLITS, draw_groups, even_subset, imbalance, split_groups
+from clinlm.task import Examples, Task, counted
+
+
+class Labelled(Task):
+    """A task on the k most frequent labels of a corpus. Subclasses are final and say which documents serve, and how.
+
+    `documents` of those that serve are chosen so that the labels come out evenly (`clinlm.split.even_subset`); groups
+    never straddle a split (`clinlm.split.split_groups`).
+
+    Args:
+        corpus, root, long_notes, max_tokens, seed: see `Task`.
+        labels: how many of the most frequent labels; ties go to the name that sorts first. None for all.
+        documents: how many documents to choose; None for all, and all if there are fewer.
+        shares: of training, validation and test; positive, summing to 1.
+        training_documents: how many training documents to keep, whole groups drawn at random, at least this many; None
+            for all. Validation and test stay as they are, so that learning curves share them.
+
+    Raises:
+        ValueError: `labels` below 1, or (on opening) no label in the corpus or no document left.
+    """
+
+    def __init__(
+        self,
+        corpus: Callable[..., Corpus],
+        root: str,
+        long_notes: LongNotes,
+        labels: int | None = 20,
+        documents: int | None = None,
+        max_tokens: int = 256,
+        shares: Sequence[float] = (0.7, 0.1, 0.2),
+        training_documents: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(corpus, root, long_notes, max_tokens, seed)
+        if labels is not None and labels < 1:
+            raise ValueError(f"task.labels is at least 1, or null for all; got {labels}")
+        if training_documents is not None and training_documents < 1:
+            raise ValueError(f"task.training_documents is at least 1, or null for all; got {training_documents}")
+        self.labels, self.documents, self.training_documents = labels, documents, training_documents
+        self.shares = tuple(shares)
+
+    @abstractmethod
+    def serves(self, targets: Bool[np.ndarray, "documents labels"]) -> tuple[Bool[np.ndarray, " documents"], str]:
+        """Return which documents serve, and the words for why the others do not ("none of the 20 labels kept")."""
+
+    @final
+    def choose(self) -> Examples:
+        """See `Task.choose`."""
+        records = self.corpus.records()
+        frame, notices = records.frame, list(records.notices)
+        names = self._most_frequent(frame)
+        targets = _multi_hot(frame["labels"].to_list(), names)
+        kept, why = self.serves(targets)
+        notices += counted(int((~kept).sum()), len(frame), why)
+        frame, targets = frame.filter(kept), targets[kept]
+        if not len(frame):
+            raise ValueError(f"a task needs documents; all {len(kept):,} of the corpus were dropped: {why}")
+        facts: dict[str, Any] = {
+            "documents_with_a_label": int(targets.any(1).sum()),
+            "imbalance_before": _finite(imbalance(targets)),
+        }
+        if self.documents is not None and len(frame) > self.documents:
+            chosen = even_subset(targets, self.documents, self.seed)
+            frame, targets = frame[chosen], targets[chosen]
+        elif self.documents is not None and len(frame) < self.documents:
+            notices.append(f"{self.documents:,} documents were asked for; the corpus has {len(frame):,}: all are used")
+        split = split_groups(frame["group"].to_list(), targets, self.shares, self.seed)
+        if self.training_documents is not None:
+            notices += _short_of(self.training_documents, int((split == 0).sum()))
+            kept = (split != 0) | draw_groups(frame["group"].to_list(), split == 0, self.training_documents, self.seed)
+            frame, targets, split = frame.filter(kept), targets[kept], split[kept]
+        notices += _absent(targets, split, names)
+        facts |= {
+            "documents": len(frame),
+            "groups": frame["group"].n_unique(),
+            "imbalance": _finite(imbalance(targets)),
+        }
+        facts |= {name: int((split == number).sum()) for number, name in enumerate(SPLITS)}
+        chosen_frame = frame.drop("labels").with_columns(pl.Series("split", np.array(SPLITS)[split]))
+        return Examples(chosen_frame, targets, tuple(names), tuple(notices), facts)
+
+    def _most_frequent(self, frame: pl.DataFrame) -> list[str]:
+        counts = Counter(label for labels in frame["labels"].to_list() for label in set(labels))
+        if not counts:
+            raise ValueError("a task on labels needs labels; no record of the corpus has one; check task.corpus")
+        ranked = sorted(counts, key=lambda name: (-counts[name], name))
+        return ranked[: self.labels]
+
+
+def _multi_hot(labels: Sequence[Sequence[str]], names: Sequence[str]) -> Bool[np.ndarray, "documents labels"]:
+    column = {name: number for number, name in enumerate(names)}
+    targets = np.zeros((len(labels), len(names)), dtype=bool)
+    for row, own in enumerate(labels):
+        for name in own:
+            if name in column:
+                targets[row, column[name]] = True
+    return targets
+
+
+def _short_of(wanted: int, there: int) -> list[str]:
+    if there >= wanted:
+        return []
+    return [f"{wanted:,} training documents were asked for; the split has {there:,}: all are used"]
+
+
+def _absent(targets: Bool[np.ndarray, "documents labels"], split: Any, names: Sequence[str]) -> list[str]:
+    """Name the labels that some split lacks: they cannot be learnt, or not be measured."""
+    notices = []
+    for number, where in enumerate(SPLITS):
+        lacking = [name for name, there in zip(names, targets[split == number].any(0), strict=True) if not there]
+        if lacking:
+            notices.append(f"{len(lacking)} of {len(names)} labels do not occur in {where}: {', '.join(lacking)}")
+    return notices
+
+
+def _finite(ratio: float) -> float | None:
+    """JSON has no infinity: a label without documents makes the ratio null."""
+    return ratio if np.isfinite(ratio) else None

@@ -1,0 +1,46 @@
+"""Exactly one label a document."""
+
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from clinlm.measure.quality import Thresholds, quality
+from clinlm.tasks.labelled import Labelled
+
+
+@final
+class MultiClass(Labelled):
+    """Which one of the k most frequent labels: documents that have exactly one of them (S1).
+
+    The most probable label is the answer, so there are no thresholds to fit. Arguments as `Labelled`.
+    """
+
+    def serves(self, targets: Bool[np.ndarray, "documents labels"]) -> tuple[Bool[np.ndarray, " documents"], str]:
+        """See `Labelled.serves`: those with exactly one of the labels."""
+        return np.asarray(targets.sum(1) == 1), f"not exactly one of the {targets.shape[1]} labels"
+
+    def loss(self, logits: Float[Tensor, "documents outputs"], targets: Tensor) -> Float[Tensor, ""]:
+        """Return the cross-entropy, a mean over documents."""
+        return functional.cross_entropy(logits, targets)
+
+    def prior(self) -> Float[Tensor, " outputs"]:
+        """See `Task.prior`. One imaginary document of every label keeps it finite."""
+        train = torch.from_numpy(self.examples.targets[self.examples.members("train")]).float()
+        return ((train.sum(0) + 1) / (len(train) + train.shape[1])).log()
+
+    def probabilities(self, logits: Float[np.ndarray, "documents outputs"]) -> Float[np.ndarray, "documents outputs"]:
+        """Return the softmax over the labels."""
+        probabilities: Float[np.ndarray, "documents outputs"] = torch.from_numpy(logits).double().softmax(1).numpy()
+        return probabilities
+
+    def fit_thresholds(self, probabilities: Float[np.ndarray, "documents outputs"]) -> Thresholds:
+        """See `Task.fit_thresholds`: none, as the most probable label is the answer."""
+        return None
+
+    def validation_metrics(self, logits: Float[np.ndarray, "documents outputs"]) -> dict[str, float]:
+        """See `Task.validation_metrics`."""
+        return quality(self.examples.targets[self.examples.members("validation")], self.probabilities(logits), None)

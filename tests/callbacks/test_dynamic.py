@@ -1,0 +1,143 @@
+"""Laws of dynamic INT8: which layers, at what error and size, that zeros stay zero, and that nothing comes after."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pipelines import FAST, built, kept
+from torch import nn
+
+from callbacks.factorize.svd import Svd
+from callbacks.prune.depth import Depth
+from callbacks.prune.heads import Heads
+from callbacks.prune.magnitude import Magnitude
+from callbacks.prune.random import Random
+from callbacks.prune.smart_griffin import SmartGriffin
+from callbacks.quantize.dynamic import Dynamic
+from clinlm.adapters.full import Full
+from clinlm.edits import quantize_linears
+from clinlm.int8 import Int8Linear
+from clinlm.measure.size import parameters
+from clinlm.model import Model
+from clinlm.modules.base import predict
+from clinlm.modules.teacher import Teacher
+from clinlm.starts.from_teacher import FromTeacher
+from clinlm.tasks.multilabel import MultiLabel
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+def int8(model: Model) -> dict[str, Int8Linear]:
+    return {name: m for name, m in model.network.named_modules() if isinstance(m, Int8Linear)}
+
+
+def floats(model: Model) -> dict[str, nn.Linear]:
+    return {name: m for name, m in model.network.named_modules() if isinstance(m, nn.Linear)}
+
+
+def test_every_linear_layer_becomes_int8(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
+    start = kept(tiny_model, tmp_path / "start")
+    made = built(tmp_path / "made", task, start, {"quantize": Dynamic()})
+    before, after = floats(start.load()), int8(made.load())
+    assert before.keys() == after.keys() and not floats(made.load()) and "head" in after
+    told = {row["linear"]: row for row in made.report["methods"]["quantize"]}
+    assert told.keys() == after.keys()
+    for name, layer in after.items():
+        weight, row = before[name].weight.detach(), told[name]
+        assert ((layer.dequantized() - weight).abs() <= layer.scale[:, None] * 0.5001).all()
+        off = float((layer.dequantized() - weight).norm() / weight.norm())
+        assert row["relative_error"] == pytest.approx(off, rel=1e-3) and 0 < off < 0.04
+        assert row["bytes_before"] == 4 * (weight.numel() + len(weight))
+        assert row["bytes_after"] == weight.numel() + 8 * len(weight)
+    assert made.report["parameters"] == parameters(start.load().network)
+    saved = sum(row["bytes_before"] - row["bytes_after"] for row in told.values())
+    sizes = [(one.folder / "model.safetensors").stat().st_size for one in (start, made)]
+    assert sizes[0] - sizes[1] == pytest.approx(saved, abs=8000)  # the header of the file has names
+
+
+def test_it_answers_like_the_float_network(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
+    """And a loaded artifact answers, to the bit, what the stage wrote down."""
+    start = kept(tiny_model, tmp_path / "start")
+    trained = built(tmp_path / "trained", task, start, {}, epochs=3)
+    made = built(tmp_path / "made", task, trained, {"quantize": Dynamic()})
+    float_, int_ = trained.predictions("test"), made.predictions("test")
+    assert 0 < np.abs(float_ - int_).max() < 0.05 * np.abs(float_).max()
+    model = made.load()
+    task.bind(model.tokenizer, model.max_tokens)
+    loader = task.loader(task.examples.members("test"))
+    np.testing.assert_array_equal(predict(model.network, loader, task.long_notes)[1], int_)
+
+
+def test_what_trains_in_the_same_stage_is_quantised_after(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
+    start = kept(tiny_model, tmp_path / "start")
+    trained = built(tmp_path / "trained", task, start, {}, epochs=2)
+    both = built(tmp_path / "both", task, start, {"quantize": Dynamic()}, epochs=2)
+    after = built(tmp_path / "after", task, trained, {"quantize": Dynamic()})
+    one, other = both.load().network.state_dict(), after.load().network.state_dict()
+    assert one.keys() == other.keys() and all(tensor.equal(other[name]) for name, tensor in one.items())
+
+
+def test_zeros_and_widths_and_ranks_are_kept(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
+    with torch.no_grad():
+        tiny_model.network.head.weight[:, ::2] = 0
+    start = kept(tiny_model, tmp_path / "start")
+    methods = {"prune": Heads(0.25, 4), "factorize": Svd(4, targets=["up"]), "quantize": Dynamic()}
+    layers = int8(built(tmp_path / "made", task, start, methods).load())
+    assert (layers["head"].weight[:, ::2] == 0).all() and (layers["head"].weight[:, 1::2] != 0).any()
+    assert layers["body.encoder.layer.1.intermediate.dense.down"].out_features == 4
+    assert {layers[f"body.encoder.layer.{n}.attention.self.query"].out_features for n in range(4)} == {16, 32}
+
+
+def test_what_is_skipped_stays_float(task: MultiLabel, tiny_model: Model) -> None:
+    method = Dynamic(skip=["head", "output.dense", "self.query"])
+    method.finalize(Teacher(tiny_model, task, Full(), FAST))
+    left = {name.removeprefix("body.encoder.layer.") for name in floats(tiny_model)}
+    ends = ("attention.self.query", "attention.output.dense", "output.dense")
+    assert left == {"head", *(f"{n}.{end}" for n in range(4) for end in ends)}
+    assert len(method.report()) == len(int8(tiny_model)) == 4 * 3
+
+
+AFTER = [
+    *(partial(make, 0.5) for make in (Magnitude, SmartGriffin, Random, Depth, Heads)),
+    partial(SmartGriffin, statistic="activation"),
+    partial(Svd, 4),
+    Dynamic,
+]
+
+
+@pytest.mark.parametrize("make", AFTER)
+def test_no_method_comes_after(tmp_path: Path, task: MultiLabel, tiny_model: Model, make: Any) -> None:
+    start = kept(tiny_model, tmp_path / "start")
+    made = built(tmp_path / "made", task, start, {"quantize": Dynamic()})
+    with pytest.raises(ValueError, match="after INT8 nothing trains and no method changes a network"):
+        built(tmp_path / "after", task, made, {"method": make()})
+
+
+def test_no_student_comes_after(task: MultiLabel, tiny_model: Model) -> None:
+    quantize_linears(tiny_model.network, ["head", "body.encoder.layer.3.output.dense"])
+    for student in (FromTeacher(2), FromTeacher(2, 16)):
+        with pytest.raises(ValueError, match="after INT8 nothing trains"):
+            student.begin(task, tiny_model)
+
+
+def test_weights_that_are_no_numbers_are_refused(task: MultiLabel, tiny_model: Model) -> None:
+    with torch.no_grad():
+        tiny_model.network.head.weight[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="only finite weights are quantised; head has others"):
+        Dynamic().finalize(Teacher(tiny_model, task, Full(), FAST))
+
+
+def test_skipping_everything_raises(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
+    every = ["head", "dense", "query", "key", "value"]
+    with pytest.raises(RuntimeError, match=r"left every tensor as it was \(no linear layer is left beside skip="):
+        built(tmp_path / "made", task, kept(tiny_model, tmp_path / "start"), {"quantize": Dynamic(every)})
+
+
+def test_wrong_settings_are_refused(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
+    with pytest.raises(ValueError, match="quantize.skip is a list of names of linear layers; got 'head'"):
+        Dynamic(skip="head")
+    with pytest.raises(ValueError, match=r"none ends in \['heads'\]; there are endings \['dense', 'head', 'key'"):
+        built(tmp_path / "made", task, kept(tiny_model, tmp_path / "start"), {"quantize": Dynamic(["heads"])})

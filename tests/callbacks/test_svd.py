@@ -1,0 +1,153 @@
+"""Laws of factorising: the nearest product, only where it is smaller, and of the same rank after training."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pipelines import FAST, built, kept
+
+from callbacks.factorize.svd import Svd
+from callbacks.prune.magnitude import Magnitude
+from callbacks.prune.random import Random
+from callbacks.prune.smart_griffin import SmartGriffin
+from callbacks.recover.finetune import Finetune
+from clinlm import anatomy
+from clinlm.adapters.full import Full
+from clinlm.edits import quantize_linears
+from clinlm.low_rank import LowRankLinear
+from clinlm.measure.size import parameters
+from clinlm.model import Model
+from clinlm.modules.base import predict
+from clinlm.modules.teacher import Teacher
+from clinlm.starts.from_teacher import FromTeacher
+from clinlm.tasks.multilabel import MultiLabel
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+def ranks(model: Model) -> dict[str, int]:
+    return {name: m.rank for name, m in model.network.named_modules() if isinstance(m, LowRankLinear)}
+
+
+def prepared(task: MultiLabel, model: Model, **settings: Any) -> Svd:
+    method = Svd(**settings)
+    method.prepare(Teacher(model, task, Full(), FAST))
+    return method
+
+
+def test_every_row_tells_what_was_lost(task: MultiLabel, tiny_model: Model) -> None:
+    whole = {n: m.weight.detach() for n, m in tiny_model.network.named_modules() if isinstance(m, torch.nn.Linear)}
+    before = parameters(tiny_model.network)
+    told = prepared(task, tiny_model, rank=5).report()
+    assert len(told) == 4 * 6 == len(ranks(tiny_model)) and {*ranks(tiny_model).values()} == {5}
+    for row in told:
+        values = torch.linalg.svdvals(whole[row["linear"]].double())
+        lost = math.sqrt(float(values[5:].square().sum() / values.square().sum()))
+        assert row["relative_error"] == pytest.approx(lost, rel=1e-4)
+        outputs, inputs = whole[row["linear"]].shape
+        assert row["parameters_before"] == outputs * (inputs + 1)
+        assert row["parameters_after"] == 5 * (outputs + inputs) + outputs
+        pair = tiny_model.network.get_submodule(row["linear"])
+        assert isinstance(pair, LowRankLinear) and pair.training
+        product = (pair.up.weight @ pair.down.weight).detach()
+        assert float((product - whole[row["linear"]]).norm()) == pytest.approx(lost * float(values.norm()), rel=1e-3)
+    saved = sum(row["parameters_before"] - row["parameters_after"] for row in told)
+    assert parameters(tiny_model.network) == before - saved
+
+
+def test_only_targets_and_only_what_gets_smaller(task: MultiLabel, tiny_model: Model) -> None:
+    """Two factors of rank 16 are as large as a matrix of 32 x 32, and smaller than one of 32 x 48."""
+    told = prepared(task, tiny_model, rank=16, targets=["query", "up"]).report()
+    assert [row["rank"] for row in told] == [None, 16] * 4
+    assert all(row["relative_error"] == 0 and row["parameters_after"] == 32 * 33 for row in told[::2])
+    assert [*ranks(tiny_model)] == [f"body.encoder.layer.{n}.intermediate.dense" for n in range(4)]
+
+
+def test_what_has_that_rank_answers_alike(task: MultiLabel, tiny_model: Model) -> None:
+    task.bind(tiny_model.tokenizer, 32)
+    with torch.no_grad():
+        for layer in anatomy.layers(tiny_model.network.body):
+            for role in anatomy.LINEARS:
+                weight = getattr(layer, role).weight
+                weight.copy_(torch.randn(weight.shape[0], 3) @ torch.randn(3, weight.shape[1]) * 0.1)
+    loader = task.loader(task.examples.members("test"))
+    before = predict(tiny_model.network, loader, task.long_notes)[1]
+    told = prepared(task, tiny_model, rank=3).report()
+    np.testing.assert_allclose(predict(tiny_model.network, loader, task.long_notes)[1], before, atol=1e-4)
+    assert max(row["relative_error"] for row in told) < 1e-5
+
+
+def test_ranks_hold_in_training_and_in_recovery(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
+    start = kept(tiny_model, tmp_path / "start")
+    # Pruning in the same stage comes first, and finds its widths again in the factors.
+    both = {"prune": Magnitude(0.25), "factorize": Svd(rank=4)}
+    made = built(tmp_path / "made", task, start, both, epochs=2)
+    recovered = built(tmp_path / "recovered", task, made, {"recover": Finetune(epochs=2)})
+    assert ranks(made.load()) == ranks(recovered.load()) and {*ranks(made.load()).values()} == {4}
+    assert recovered.report["parameters"] == made.report["parameters"] < parameters(start.load().network) / 2
+    for name in ranks(made.load()):
+        before, after = (one.load().network.get_submodule(name) for one in (made, recovered))
+        assert isinstance(before, LowRankLinear) and isinstance(after, LowRankLinear)
+        assert not before.up.weight.equal(after.up.weight) and not before.down.weight.equal(after.down.weight)
+        assert np.linalg.matrix_rank((after.up.weight @ after.down.weight).detach().numpy(), tol=1e-5) <= 4
+
+
+def test_a_rank_that_changes_raises(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
+    class Whole(Svd):  # type: ignore[misc]
+        def step(self, module: Any, progress: float) -> None:
+            module.network.body.encoder.layer[0].output.dense = torch.nn.Linear(48, 32)
+
+    start = kept(tiny_model, tmp_path / "start")
+    with pytest.raises(RuntimeError, match="promised body.encoder.layer.0.output.dense the rank 4; after .* is None"):
+        built(tmp_path / "built", task, start, {"factorize": Whole(4)}, epochs=1)
+
+
+@pytest.mark.parametrize("make", [Magnitude, SmartGriffin, Random])
+def test_factors_are_not_pruned_by_width(tmp_path: Path, task: MultiLabel, tiny_model: Model, make: Any) -> None:
+    prepared(task, tiny_model, rank=4)
+    with pytest.raises(ValueError, match="prune first, then factorise"):
+        built(tmp_path / "built", task, kept(tiny_model, tmp_path / "start"), {"prune": make(0.5)})
+
+
+def test_a_student_of_a_factorised_teacher(task: MultiLabel, tiny_model: Model) -> None:
+    prepared(task, tiny_model, rank=4)
+    student = FromTeacher(2).begin(task, tiny_model)
+    assert len(ranks(student)) == 2 * 6
+    with pytest.raises(ValueError, match="prune first, then factorise"):
+        FromTeacher(2, 16).begin(task, tiny_model)
+
+
+def test_twice_is_an_error(task: MultiLabel, tiny_model: Model) -> None:
+    prepared(task, tiny_model, rank=4, targets=["up"])
+    prepared(task, tiny_model, rank=4, targets=["down"])
+    with pytest.raises(ValueError, match="factorised once; .*output.dense is a LowRankLinear; take one"):
+        prepared(task, tiny_model, rank=2, targets=["down", "up"])
+
+
+def test_what_gets_no_smaller_raises(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
+    told = r"left every tensor as it was \(rank=20: for none of 24 linear layers are two factors smaller"
+    with pytest.raises(RuntimeError, match=told):
+        built(tmp_path / "built", task, kept(tiny_model, tmp_path / "start"), {"factorize": Svd(20)})
+
+
+def test_integers_are_not_factorised(task: MultiLabel, tiny_model: Model) -> None:
+    quantize_linears(tiny_model.network, ["head"])
+    with pytest.raises(ValueError, match="after INT8 nothing trains"):
+        prepared(task, tiny_model)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"rank": 0}, "factorize.rank is at least 1; got 0"),
+        ({"targets": []}, "factorize.targets is a list out of"),
+        ({"targets": "query"}, "factorize.targets is a list out of .*; got 'query'"),
+        ({"targets": ["query", "dense"]}, r"factorize.targets is a list out of .*; got \['dense'\]"),
+    ],
+)
+def test_wrong_settings_are_refused(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Svd(**settings)
