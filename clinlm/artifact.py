@@ -1,5 +1,6 @@
 """What travels between stages: a folder with spec, edits, weights, tokenizer, predictions and report."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
@@ -114,17 +115,36 @@ def save_predictions(folder: Path, logits: Mapping[str, Float[np.ndarray, "docum
 def save_logits(
     path: Path, index: Int[np.ndarray, " documents"], logits: Float[np.ndarray, "documents outputs"]
 ) -> None:
-    """Write teacher logits, whole or not at all."""
+    """Write teacher logits, whole or not at all, with a digest of them."""
     path.parent.mkdir(exist_ok=True)
     draft = path.with_suffix(".draft")
-    save_arrays({"index": np.ascontiguousarray(index), "logits": np.ascontiguousarray(logits)}, draft)
+    arrays = {"index": np.ascontiguousarray(index), "logits": np.ascontiguousarray(logits)}
+    save_arrays(arrays, draft, {"sha256": _digest(arrays)})
     draft.replace(path)
 
 
 def load_logits(path: Path) -> tuple[Int[np.ndarray, " documents"], Float[np.ndarray, "documents outputs"]]:
-    """Return document numbers and teacher logits."""
-    with safe_open(path, "numpy") as file:
-        return file.get_tensor("index"), file.get_tensor("logits")
+    """Return document numbers and teacher logits.
+
+    Raises:
+        ValueError: the file is not as it was written.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in ("index", "logits")}
+            whole = file.metadata()["sha256"] == _digest(arrays)
+    except SafetensorError:
+        whole = False
+    if not whole:
+        raise ValueError(f"teacher logits are read as they were written; {path} is damaged; delete it")
+    return arrays["index"], arrays["logits"]
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        total.update(f"{name}{arrays[name].shape}{arrays[name].dtype}".encode() + arrays[name].tobytes())
+    return total.hexdigest()
 
 
 def _read(path: Path) -> dict[str, Any]:

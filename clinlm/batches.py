@@ -25,15 +25,17 @@ class Encoded:
         row_start: where each row begins in `tokens`, and its end as the last entry.
         document_start: where the rows of each document begin, and their end as the last entry.
         pad: id of the padding token.
+        cut: how many documents have tokens that stand in no row.
     """
 
     tokens: Int[np.ndarray, " tokens"]
     row_start: Int[np.ndarray, " rows_and_end"]
     document_start: Int[np.ndarray, " documents_and_end"]
     pad: int
+    cut: int = 0
 
     @classmethod
-    def of(cls, documents: Sequence[Sequence[Sequence[int]]], pad: int) -> Self:
+    def of(cls, documents: Sequence[Sequence[Sequence[int]]], pad: int, cut: int = 0) -> Self:
         """From documents, each a list of rows, each a list of token ids."""
         rows = [row for document in documents for row in document]
         return cls(
@@ -41,6 +43,7 @@ class Encoded:
             np.cumsum([0, *map(len, rows)], dtype=np.int64),
             np.cumsum([0, *map(len, documents)], dtype=np.int64),
             pad,
+            cut,
         )
 
     def lengths(self) -> Int[np.ndarray, " documents"]:

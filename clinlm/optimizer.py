@@ -65,4 +65,7 @@ class AdamW:
             groups.setdefault((rate, decay), []).append(parameter)
         settings: list[dict[str, Any]] = [{"params": p, "lr": r, "weight_decay": d} for (r, d), p in groups.items()]
         optimizer = torch.optim.AdamW(settings, fused=True)
+        # Else Lightning refuses to clip gradients in mixed precision: the fused step could unscale float16 gradients
+        # itself. Without this it is given unscaled ones, as every other optimiser.
+        optimizer._step_supports_amp_scaling = False
         return optimizer, LambdaLR(optimizer, lambda step: self.factor(step, steps))

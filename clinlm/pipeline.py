@@ -1,7 +1,6 @@
 """A pipeline: the ordered mapping of stages, each reused from the store or built."""
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from clinlm.task import Task
 log = logging.getLogger(__name__)
 
 # Where and how it runs, and what its folder is called, changes no result. Start and teachers count by their keys.
-_NO_RESULT = ("_target_", "trainer", "role", "teachers")
+_NO_RESULT = ("trainer", "role", "teachers")
 _NO_RESULT_TASK = ("root",)
 _PLACEMENT = (
     *("_target_", "_partial_", "accelerator", "devices", "num_nodes", "strategy"),
@@ -38,14 +37,12 @@ class Done:
         role: teacher or student.
         artifact: on disk.
         cached: whether it was there already.
-        seconds: this pipeline waited for it.
     """
 
     name: str
     role: str
     artifact: Artifact
     cached: bool
-    seconds: float
 
 
 def open_task(config: DictConfig) -> tuple[Task, str]:
@@ -89,7 +86,6 @@ def run(config: DictConfig, task: Task, task_key: str, logger: RunLogger) -> lis
         teachers = _teachers(name, stage, done)
         key = stage_key(settings, stage, task_key, parent, teachers)
         folder = Path(config.store) / f"{name}-{key}"
-        began = time.monotonic()
         with store.claim(folder) as whole:
             what = "reused" if whole else "resumed" if (folder / "last.ckpt").exists() else "building"
             log.info("stage %d of %d: %s [%s] %s", number, len(stages), name, key, what)
@@ -101,7 +97,7 @@ def run(config: DictConfig, task: Task, task_key: str, logger: RunLogger) -> lis
                 store.seal(
                     folder, {"key": key, "stage": name, "parents": parents, "settings": settings, "task": task_key}
                 )
-        done.append(Done(name, stage.role, Artifact(folder), whole, time.monotonic() - began))
+        done.append(Done(name, stage.role, Artifact(folder), whole))
     return done
 
 

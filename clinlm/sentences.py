@@ -11,7 +11,7 @@ from clinlm.normalization import HEADER
 _WRAPPED_CHARACTERS = 60
 """A shorter line was ended by its writer; a longer one may have been broken by a machine (MIMIC-III: at about 80)."""
 
-_BULLET = re.compile(r"(?:[-*•#>]|\(?\d{1,2}[.)]|\(?[a-zA-Z][.)])\s")
+_BULLET = re.compile(r"(?:[-*•#>]+|\(?\d{1,2}[.)])\s+")
 _ABBREVIATIONS = (
     "pt. pts. dr. mr. mrs. ms. vs. approx. dept. hosp. hx. dx. rx. sx. tx. "
     "q.d. b.i.d. t.i.d. q.i.d. p.o. p.r.n. i.v. i.m. h.s. a.c. p.c."
@@ -56,12 +56,15 @@ def sentences(notes: Iterable[str]) -> Iterator[list[Sentence]]:
 
 
 def _cut(spans: Iterable[Any]) -> Iterator[str]:
-    """Yield the texts of spaCy's sentences; what has no letter, such as the number of a list's item, joins the next."""
+    """Yield the texts of spaCy's sentences without bullets and numbers of items; what has no letter joins the next.
+
+    spaCy cuts after such a number; and with it "1. Gout" and "2. Gout" would be two texts, one in each split.
+    """
     waiting = ""
     for span in spans:
         waiting = f"{waiting} {span.text}".strip()
         if any(character.isalpha() for character in waiting):
-            yield waiting
+            yield _BULLET.sub("", waiting, count=1)
             waiting = ""
     if waiting:
         yield waiting

@@ -103,7 +103,7 @@ class Stage:
         module = self.module(model=model, task=task, seed=self.seed).train()  # checkpoints come in evaluation mode
         trainer = self._trainer(folder, logger)
         checkpoint = folder / "last.ckpt"
-        resumed = checkpoint if checkpoint.exists() else None
+        resumed = _resumable(checkpoint)
         try:
             trainer.fit(module, datamodule=task, ckpt_path=resumed, weights_only=True)
         except SystemExit:
@@ -170,16 +170,33 @@ def _cached_logits(teacher: Artifact, task: Task, precision: str) -> tuple[Any, 
     assert task.folder is not None
     path = teacher.folder / "logits" / f"{task.folder.name}-{precision}.safetensors"
     with store.locked(path):
-        if not path.exists():
-            log.info(
-                "computing the logits of %s for %d documents, once", teacher.stage, len(task.examples.members("train"))
-            )
-            model = teacher.load()
-            task.bind(model.tokenizer, model.max_tokens)
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision.startswith("bf16")):
-                index, logits = predict(model.network, task.loader(task.examples.members("train")), task.long_notes)
-            artifacts.save_logits(path, index, logits)
-    return artifacts.load_logits(path)
+        if path.exists():
+            try:
+                return artifacts.load_logits(path)
+            except ValueError as damage:
+                log.warning("%s: computing them again", damage)
+        log.info(
+            "computing the logits of %s for %d documents, once", teacher.stage, len(task.examples.members("train"))
+        )
+        model = teacher.load()
+        task.bind(model.tokenizer, model.max_tokens)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision.startswith("bf16")):
+            index, logits = predict(model.network, task.loader(task.examples.members("train")), task.long_notes)
+        artifacts.save_logits(path, index, logits)
+    return index, logits
+
+
+def _resumable(checkpoint: Path) -> Path | None:
+    """Return the checkpoint if there is one that can be read; one that cannot is taken away."""
+    if not checkpoint.exists():
+        return None
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as damage:  # of many kinds: what torch says depends on which byte is broken
+        log.warning("%s is damaged (%s): the stage begins anew", checkpoint, type(damage).__name__)
+        checkpoint.unlink()
+        return None
+    return checkpoint
 
 
 def peak_mib(folder: Path, tokens: int) -> float:

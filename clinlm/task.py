@@ -148,13 +148,18 @@ class Task(LightningDataModule, ABC):
         room = max_tokens - len(prefix) - len(suffix)
         if room < 1:
             raise ValueError(f"a row holds at least one token beside the special ones; task.max_tokens={max_tokens}")
-        documents = []
+        documents, cut = [], 0
         for some in self.examples.frame.select("text").iter_slices(256):
             texts = _masked(some["text"].to_list(), tokenizer.mask_token)
             for encoding in whole.encode_batch(texts, add_special_tokens=False):
                 pieces = self.long_notes.cut(encoding.ids, room)
                 documents.append([[*prefix, *piece, *suffix] for piece in pieces])
-        return Encoded.of(documents, int(tokenizer.pad_token_id or 0))
+                cut += len(encoding.ids) > room and not self._reads_all(len(encoding.ids), room)
+        return Encoded.of(documents, int(tokenizer.pad_token_id or 0), cut)
+
+    def _reads_all(self, tokens: int, room: int) -> bool:
+        pieces = self.long_notes.cut(list(range(tokens)), room)
+        return len({place for piece in pieces for place in piece}) == tokens
 
     @final
     def bind(
@@ -261,14 +266,14 @@ def _load_examples(folder: Path) -> Examples:
 def _save_encoded(path: Path, encoded: Encoded) -> None:
     draft = path.with_suffix(".draft")
     arrays = {"tokens": encoded.tokens, "row_start": encoded.row_start, "document_start": encoded.document_start}
-    save_file(arrays, draft, {"pad": str(encoded.pad)})
+    save_file(arrays, draft, {"pad": str(encoded.pad), "cut": str(encoded.cut)})
     draft.replace(path)
 
 
 def _load_encoded(path: Path) -> Encoded:
     with safe_open(path, "numpy") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}
-        return Encoded(**arrays, pad=int(file.metadata()["pad"]))
+        return Encoded(**arrays, pad=int(file.metadata()["pad"]), cut=int(file.metadata()["cut"]))
 
 
 def counted(dropped: int, total: int, why: str) -> Sequence[str]:

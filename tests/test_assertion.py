@@ -16,7 +16,7 @@ from clinlm.triggers import TRIGGERS
 
 LISTED = Path(__file__).parent / "data" / "assertions.csv"
 FLOOR = 0.95
-"""Ours had .942 with the triggers as first drafted, .975 in the end; the keyword alone has .425."""
+"""Ours had .942 with the triggers as first drafted (.898 on the odd sentences), .975 in the end; keywords have .425."""
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +98,8 @@ def test_lines_headers_and_marks_end_sentences() -> None:
         Sentence("CHIEF COMPLAINT", "CHIEF COMPLAINT: Cough."),
         Sentence("CHIEF COMPLAINT", "Two weeks."),
         Sentence("Past Medical History", "Past Medical History:"),
-        Sentence("Past Medical History", "1. Gout"),
-        Sentence("Past Medical History", "2. Asthma"),
+        Sentence("Past Medical History", "Gout"),
+        Sentence("Past Medical History", "Asthma"),
         Sentence(
             "PLAN",
             "PLAN: Seen by Dr. Who p.o. and then the line was broken here by a machine, not by its writer.",
@@ -110,7 +110,16 @@ def test_lines_headers_and_marks_end_sentences() -> None:
     ]
 
 
-def test_sentences_hold_all_words_of_the_note() -> None:
-    notes = ["", " \n", "one", "Fever 38.5 C.\r\nNo cough.\n- pain\n- nausea", "A" * 70 + "\nb. c"]
+def test_sentences_hold_all_words_of_the_note_but_bullets() -> None:
+    notes = [
+        "",
+        " \n",
+        "one",
+        "Fever 38.5 C. 4 x 4.\r\nNo cough.\n- pain\n2) nausea. 3. gout",
+        "A" * 70 + "\nb. c",
+        "8/10",
+    ]
+    bullets = {"-", "2)", "3."}
     for note, found in zip(notes, sentences(notes), strict=True):
-        assert " ".join(sentence.text for sentence in found).split() == note.split()
+        kept = [word for word in note.split() if word not in bullets]
+        assert " ".join(sentence.text for sentence in found).split() == kept

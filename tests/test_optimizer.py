@@ -1,15 +1,19 @@
 """Laws of the schedule and of who learns at which rate."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pipelines import built, kept
 
 from clinlm.model import Model
 from clinlm.optimizer import AdamW
+from clinlm.tasks.multilabel import MultiLabel
 
+pytestmark = pytest.mark.usefixtures("quick")
 DECAYS = ("linear", "cosine", "constant")
 
 
@@ -106,3 +110,10 @@ def test_other_peaks_leave_the_rest() -> None:
 def test_settings_are_checked(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"optimizer.{name}"):
         AdamW(**{name: value})  # type: ignore[arg-type]
+
+
+def test_gradients_are_clipped_in_mixed_precision(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
+    """Lightning refuses where an optimiser says that it unscales gradients itself."""
+    start = kept(tiny_model, tmp_path / "start")
+    made = built(tmp_path / "built", task, start, {}, epochs=1, precision="bf16-mixed", clip=1.0)
+    assert made.report["steps"] > 0

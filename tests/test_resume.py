@@ -115,6 +115,18 @@ def test_killed_after_it_was_to_stop_early(notes_csv: Path, tmp_path: Path, monk
     assert told(done) == told(whole) and weights(done) == weights(whole)
 
 
+def test_the_last_epoch_of_a_resumed_stage_is_that_of_a_whole_one(
+    notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the best epoch is put back, an early one may hide that a later one differs: here the last is kept."""
+    settings = ("pipeline=baseline", "epochs=4", "~training.keep_best", "~training.early_stopping")
+    whole = finished(composed(notes_csv, tmp_path / "whole" / "store", *settings))
+    config = composed(notes_csv, tmp_path / "killed" / "store", *settings)
+    kills, done = killed_until_done(config, monkeypatch, 7)
+    assert kills >= 3
+    assert weights(done) == weights(whole)
+
+
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
@@ -151,3 +163,29 @@ def test_another_process_is_killed_and_this_one_goes_on(notes_csv: Path, tmp_pat
     done = finished(composed(notes_csv, root, "pipeline=baseline", "epochs=3"))
     assert artifacts(done)["teacher"].folder == folder and not (folder / "last.ckpt").exists()
     assert weights(done) == weights(whole) and told(done) == told(whole)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"x" * 100 + b[100:]])
+def test_a_damaged_checkpoint_is_no_dead_end(
+    notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The stage begins anew, and ends as one that nothing disturbed."""
+    settings = ("pipeline=baseline", "epochs=3")
+    whole = finished(composed(notes_csv, tmp_path / "whole" / "store", *settings))
+    config = composed(notes_csv, tmp_path / "killed" / "store", *settings)
+    with pytest.MonkeyPatch.context() as patch:
+        steps = iter(range(9))
+        step = Module.training_step
+
+        def dying(self: Module, *given: Any) -> Any:
+            if next(steps, None) is None:
+                raise Killed
+            return step(self, *given)
+
+        patch.setattr(Module, "training_step", dying)
+        with pytest.raises(Killed):
+            finished(config)
+    (checkpoint,) = (tmp_path / "killed" / "store").glob("*/last.ckpt")
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    assert weights(finished(config)) == weights(whole)
+    assert "last.ckpt is damaged" in caplog.text

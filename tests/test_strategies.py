@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from pipelines import artifacts, composed, finished
+from pipelines import composed, finished
 from torch import nn
 
 from clinlm.artifact import Artifact

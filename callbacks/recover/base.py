@@ -50,7 +50,7 @@ class Recovery(Callback, ABC):
         module.optimizer = module.optimizer.at(self.learning_rate, self.head_learning_rate)
         self.prepare(module)
         self._quality = [{"when": "before"} | measured(module)]
-        self._shapes = {name: p.shape for name, p in module.network.named_parameters()}
+        self._shapes = _shapes(module.network)
         for linear in _with_zeros(module.network):
             mask = linear.weight.detach() != 0
             parametrize.register_parametrization(linear, "weight", KeepZeros(mask))
@@ -71,7 +71,7 @@ class Recovery(Callback, ABC):
         module = as_module(pl_module)
         for linear, mask in self._masks:
             linear.weight.mul_(mask.to(linear.weight.device))
-        shapes = {name: p.shape for name, p in module.network.named_parameters()}
+        shapes = _shapes(module.network)
         if shapes != self._shapes:
             changed = sorted(set(shapes.items()) ^ set(self._shapes.items()))[:3]
             raise RuntimeError(f"recovery keeps every shape; these changed: {changed}")
@@ -103,5 +103,13 @@ def measured(module: Module) -> dict[str, float]:
     return module.task.validation_metrics(predict(module.network, loader, module.task.long_notes)[1])
 
 
+def _shapes(network: nn.Module) -> dict[str, torch.Size]:
+    """Shapes by name; the name of a parametrized weight is its own, and not that of its ingredient."""
+    named = network.named_parameters()
+    return {name.replace("parametrizations.", "").removesuffix(".original"): p.shape for name, p in named}
+
+
 def _with_zeros(network: nn.Module) -> list[nn.Linear]:
-    return [m for m in network.modules() if isinstance(m, nn.Linear) and bool((m.weight == 0).any())]
+    """Return what holds zeros, but for what a pruning method of the same stage masks, and keeps, itself."""
+    linears = [m for m in network.modules() if isinstance(m, nn.Linear) and not parametrize.is_parametrized(m)]
+    return [linear for linear in linears if bool((linear.weight == 0).any())]

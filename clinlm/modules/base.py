@@ -61,9 +61,14 @@ class Module(LightningModule):
             anatomy.check_trainable(self.network)
             self.adapter.attach(self.network)
 
-    def on_train_epoch_start(self) -> None:
-        """Lightning's hook: one seed an epoch."""
-        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Lightning's hook: one seed an epoch, set at its first batch.
+
+        Between the start of an epoch and its first batch Lightning makes the loader's iterator, which draws a random
+        number, but not in the epoch that a resumed run begins with.
+        """
+        if batch_idx == 0:
+            torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
 
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
         """Lightning's hook."""

@@ -39,8 +39,7 @@ class Chosen:
 
     def candidate(self) -> Candidate:
         """Return it as `compare` takes it."""
-        reference = None if self.reference == self.name else self.reference
-        return Candidate(self.name, self.role, Artifact(Path(self.folder)), self.cached, reference)
+        return Candidate(self.name, self.role, Artifact(Path(self.folder)), self.cached, self.reference)
 
 
 def chosen(runs: Sequence[Run]) -> list[Chosen]:

@@ -54,7 +54,8 @@ class Candidate:
         role: teacher or student.
         artifact: on disk.
         cached: whether it was there already.
-        reference: name of the candidate that it is compared with; None for the first of role teacher.
+        reference: name of the candidate that it is compared with, its own for one that is a reference itself; None for
+            the first of role teacher.
     """
 
     name: str
@@ -101,7 +102,22 @@ def compare(
     rows = [_measured(task, e, by_name[e.reference], settings, times.get(e.row.name)) for e in entries]
     warning = latency.notice(times)
     tables = {entry.row.name: _per_label(task, entry) for entry in entries}
-    return rows, [*([warning] if warning else []), *beaten(rows)], tables
+    return rows, [*_cut(task, models), *([warning] if warning else []), *beaten(rows)], tables
+
+
+def _cut(task: Task, models: Sequence[Candidate]) -> list[str]:
+    """Name the models that do not read every note to its end."""
+    found: dict[str, list[str]] = {}
+    for one in models:
+        model = one.artifact.load()
+        limit = min(model.max_tokens, task.max_tokens)
+        encoded = task.encode(model.tokenizer, limit)
+        if encoded.cut:
+            told = f"{encoded.cut:,} of {len(task.examples.frame):,} notes are cut at {limit} tokens a row"
+            found.setdefault(f"{told} ({type(task.long_notes).__name__})", []).append(one.name)
+    return [
+        f"{told} by {'every model' if len(names) == len(models) else ', '.join(names)}" for told, names in found.items()
+    ]
 
 
 def _entry(task: Task, model: Candidate, first: str) -> Entry:

@@ -10,12 +10,12 @@ Reports = Mapping[str, Mapping[str, Any]]
 
 
 def lines(reports: Reports) -> list[str]:
-    """Return one line for every stage that changed widths."""
+    """Return one line for every method that cut units, heads or layers, or made weights zeros, factors or integers."""
     found = []
     for stage, report in reports.items():
         for name, rows in report["methods"].items():
-            if rows and "width_before" in rows[0]:
-                found.append(f"{stage}: {name} {_widths(rows)}")
+            told = [say(rows) for column, say in _SAID.items() if rows and column in rows[0]]
+            found += [f"{stage}: {name} {one}" for one in told]
     return found
 
 
@@ -40,6 +40,41 @@ def _widths(rows: Sequence[Mapping[str, Any]]) -> str:
         f"cut {before:,} FFN units to {after:,} in {len(rows) - skipped} of {len(rows)} layers, {skipped} skipped "
         f"(smallest standard deviation of a layer's scores: {spread:.3g})"
     )
+
+
+def _zeros(rows: Sequence[Mapping[str, Any]]) -> str:
+    weights, zeros = (sum(row[column] for row in rows) for column in ("weights", "zeros"))
+    return f"left {zeros:,} of {weights:,} weights zero ({zeros / weights:.1%}) in {len(rows)} matrices"
+
+
+def _heads(rows: Sequence[Mapping[str, Any]]) -> str:
+    before, after = (sum(row[f"heads_{when}"] for row in rows) for when in ("before", "after"))
+    return f"cut {before} attention heads to {after} in {len(rows)} layers"
+
+
+def _layers(rows: Sequence[Mapping[str, Any]]) -> str:
+    return f"kept {sum(row['kept'] for row in rows)} of {len(rows)} layers"
+
+
+def _factors(rows: Sequence[Mapping[str, Any]]) -> str:
+    before, after = (sum(row[f"parameters_{when}"] for row in rows) for when in ("before", "after"))
+    return f"made {before:,} parameters of {len(rows)} matrices {after:,} by factors"
+
+
+def _integers(rows: Sequence[Mapping[str, Any]]) -> str:
+    before, after = (sum(row[f"bytes_{when}"] for row in rows) for when in ("before", "after"))
+    return f"made {before / 1e6:.1f} MB of {len(rows)} matrices {after / 1e6:.1f} MB of integers"
+
+
+_SAID = {
+    "width_before": _widths,
+    "zeros": _zeros,
+    "heads_before": _heads,
+    "kept": _layers,
+    "rank": _factors,
+    "bytes_before": _integers,
+}
+"""A column that tells what kind of rows they are -> the line."""
 
 
 def _shown(value: Any) -> str:

@@ -198,7 +198,7 @@ def _spread(latency: Latency | None) -> str:
 
 def _reference(rows: Sequence[Row]) -> str:
     without = [row.name for row in rows if not row.differences]
-    return without[0] if len(without) == 1 else "the reference"
+    return without[0] if len(without) == 1 else "the teacher of the same seed"
 
 
 def _finite(value: object) -> object:
