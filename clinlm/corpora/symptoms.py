@@ -135,7 +135,8 @@ class Symptoms(Corpus):
             (several, f"texts stand in several {noun} with different labels: the first one's are kept"),
             (_unasserted(distinct, self.unasserted), f"of {distinct.height:,} {noun} assert no symptom"),
         ]
-        return Records(distinct, (*inner.notices, *(f"{count:,} {what}" for count, what in counts if count)))
+        told = [f"{count:,} {what}" for count, what in counts if count]
+        return Records(distinct, (self._reading(), *inner.notices, *told))
 
     def fingerprint(self) -> str:
         """See `Corpus.fingerprint`: the inner corpus's, the lexicon's, and the order of the steps.
@@ -144,6 +145,14 @@ class Symptoms(Corpus):
         """
         parts = [self.inner.fingerprint(), self.lexicon.fingerprint(), list(self.clean), list(self.normalize)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _reading(self) -> str:
+        """What a report has to say of the labels."""
+        which = "mentions, asserted or not"
+        if self.labels == "asserted":
+            which = "asserted mentions, found by rules (denied, family's, past and possible ones do not count)"
+        read = "are masked" if self.mask_triggers else "stand in the text"
+        return f"labels are {which}, in a {self.unit}; the words that make them {read}"
 
     def _drawn(self, notes: pl.DataFrame) -> pl.DataFrame:
         if self.fraction == 1:

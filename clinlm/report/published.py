@@ -92,9 +92,9 @@ def side_by_side(rows_by_pipeline: Readings, published: Published) -> tuple[Tabl
     """The paper's numbers above ours, pipeline by pipeline, then the rows that the paper has not.
 
     Accuracy is label-wise, latency the median, compression that of parameters against our reference. The paper's
-    speed-up refers to its first pipeline, so ours does too if that is among the rows (else "–"); the last column gives
-    ours against the reference of the run, measured as such. Where a row is a mean over seeds, the standard deviation
-    stands behind it.
+    speed-up refers to its first pipeline, so ours does too if that is among the rows (else "–"); the last columns give
+    our size, our latency where the paper has none, and our speed-up against the reference of the run. Where a row is a
+    mean over seeds, the standard deviation stands behind it.
 
     Args:
         rows_by_pipeline: ours; several readings of one pipeline (last epoch, best epoch) stand below each other.
@@ -103,7 +103,7 @@ def side_by_side(rows_by_pipeline: Readings, published: Published) -> tuple[Tabl
     Returns:
         The table for the terminal, and the same as Markdown.
     """
-    header = ["pipeline", "", *(_OURS[name][0] for name in published.columns), "vs ref.\n×"]
+    header = ["pipeline", "", *(_OURS[name][0] for name in published.columns), *_costs(published), "vs ref.\n×"]
     lines = _lines(rows_by_pipeline, published)
     title, first = f"{published.table}, and ours", next(iter(published.rows))
     note = f"Source: {published.source}. Speed-up × refers to pipeline {first}, vs ref. × to the reference of our run."
@@ -130,7 +130,7 @@ def _lines(rows: Readings, published: Published) -> list[list[str]]:
     lines = []
     for name, numbers in published.rows.items():
         shown = [_shown(column, number) for column, number in zip(published.columns, numbers, strict=True)]
-        lines.append([name, "paper", *shown, cells.NONE])
+        lines.append([name, "paper", *shown, *(cells.NONE for _ in _costs(published)), cells.NONE])
         for reading, row in ours.get(name.casefold(), {}).items():
             lines.append([name, reading, *_numbers(row, first, published)])
     printed = {name.casefold() for name in published.rows}
@@ -145,7 +145,16 @@ def _numbers(row: Row, first: Row | None, published: Published) -> list[str]:
         _shown(column, _OURS[column][1](row, first)) + _deviation(row.deviations.get(column))
         for column in published.columns
     ]
-    return [*shown, cells.three(row.latency.speedup if row.latency else None)]
+    costs = [cells.three(number(row)) for number in _costs(published).values()]
+    return [*shown, *costs, cells.three(row.latency.speedup if row.latency else None)]
+
+
+def _costs(published: Published) -> Mapping[str, Callable[[Row], float | None]]:
+    """What a comparison of compressed models has to tell, and the paper's table does not."""
+    found: dict[str, Callable[[Row], float | None]] = {"size\nMB": lambda row: row.bytes / 1e6}
+    if "latency_ms" not in published.columns:
+        found["p50\nms"] = lambda row: row.latency.p50_ms if row.latency else None
+    return found
 
 
 def _deviation(share: float | None) -> str:

@@ -75,9 +75,10 @@ def mean(rows: Sequence[Row]) -> Row:
 def print_published(
     name: str, readings: Mapping[str, Reading], groups: Mapping[str, str], folder: Path, console: Console
 ) -> None:
-    """Print the published table beside ours, and the labels one by one where the paper has them; write published.md.
+    """Print the published table beside ours, and the labels one by one where the paper has them.
 
-    The last epoch stands beside the epoch kept where the paper reports its last.
+    Writes published.md and published_labels.md. Where the paper reports its last epoch, ours stands above the epoch
+    that was kept.
 
     Args:
         name: of the file in `conf/published`.
@@ -89,20 +90,16 @@ def print_published(
     published = Published.read(CONF / "published" / f"{name}.yaml")
     shown = {reading: one for reading, one in readings.items() if reading == KEPT or published.last_epoch}
     beside: dict[str, dict[str, Row]] = defaultdict(dict)
-    parts = []
     for reading, one in shown.items():
         for group, own in _grouped(one.rows, groups).items():
             beside[group][reading] = mean(own)
     table, markdown = side_by_side(beside, published)
     console.print(table)
-    parts.append(markdown)
+    (folder / "published.md").write_text(markdown, encoding="utf-8")
     if published.labels:
-        for reading, one in shown.items():
-            labels, markdown = label_table(_grouped(one.labels, groups), published, reading)
-            parts.append(markdown)
-            if reading == next(iter(shown)):
-                console.print(labels)  # the other is in the file
-    (folder / "published.md").write_text("\n".join(parts), encoding="utf-8")
+        tables = [label_table(_grouped(one.labels, groups), published, reading) for reading, one in shown.items()]
+        console.print(tables[0][0])  # the other is in the file
+        (folder / "published_labels.md").write_text("\n".join(text for _, text in tables), encoding="utf-8")
 
 
 def _grouped(values: Mapping[str, Any], groups: Mapping[str, str]) -> dict[str, list[Any]]:

@@ -71,11 +71,24 @@ def test_sentences_carry_what_they_assert(notes: Path) -> None:
         {"sex": "F", "keywords": "cough;fever", "note": "n1"},
         {"sex": "F", "keywords": "pain", "note": "n1"},
     ]
-    assert records.notices == (
+    assert records.notices[1:] == (
         "1 of 8 sentences with a symptom dropped: none of the 3 kept",
         "1 of 7 sentences dropped: their text stands in an earlier one",
         "3 of 6 sentences assert no symptom",
     )
+
+
+@pytest.mark.parametrize("unit", ["sentence", "note"])
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_report_says_which_reading_was_taken(notes: Path, unit: str, masked: bool) -> None:
+    first = {
+        labels: read(notes, unit=unit, labels=labels, mask_triggers=masked).notices[0]
+        for labels in ("mention", "asserted")
+    }
+    assert first["mention"].startswith("labels are mentions, asserted or not")
+    assert first["asserted"].startswith("labels are asserted mentions")
+    for told in first.values():
+        assert f"in a {unit};" in told and told.endswith("are masked" if masked else "stand in the text")
 
 
 def test_mentions_are_what_the_words_say(notes: Path) -> None:
