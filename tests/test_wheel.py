@@ -62,8 +62,10 @@ def test_every_package_is_pinned() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = {canonicalize_name(pin.name): pin for pin in map(Requirement, (line for line in lines if line[0] != "#"))}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    extras = project["project"]["optional-dependencies"].values()
+    optional = project["project"]["optional-dependencies"]
+    extras = [names for extra, names in optional.items() if extra != "ray"]  # which `make` does not install
     asked = [*project["build-system"]["requires"], *project["project"]["dependencies"], *chain.from_iterable(extras)]
+    asked = [one for one in asked if not one.startswith("clinlm[")]
     reached = closure([Requirement(one) for one in asked])
     for wanted in reached:
         pin = pins.get(canonicalize_name(wanted.name))

@@ -26,7 +26,7 @@ class Chosen:
         folder: of its artifact.
         cached: whether it was there before the sweep.
         reference: name of the teacher that it is compared with; its own for a teacher.
-        overrides: what makes it from the shell.
+        overrides: what makes it from the shell; of a teacher, with what comes after it.
     """
 
     name: str
@@ -60,7 +60,7 @@ def chosen(runs: Sequence[Run]) -> list[Chosen]:
             own = alone.get(first["folder"])
             group = "teacher" if own is None else f"{runs[own]['pipeline']}{settings[own]}"
             name = _distinct(f"{group}{endings[number]}", taken)
-            overrides = () if own is None else tuple(runs[own].get("overrides", ()))
+            overrides = tuple(runs[number if own is None else own].get("overrides", ()))
             teachers[first["folder"]] = Chosen(
                 name, group, first["role"], first["folder"], first["cached"], name, overrides
             )

@@ -1,6 +1,6 @@
 """Published tables, kept as data in conf/published/, beside the numbers measured here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -82,6 +82,10 @@ class Published:
             raise ValueError(f"a label has precision, recall, F1 and AUROC per row; in {path} {short} have not")
         head = (data["source"], data["table"], tuple(data["columns"]), rows, tuple(data.get("notes", ())))
         return cls(*head, bool(data.get("last_epoch", False)), data.get("labels_table", ""), labels)
+
+    def has(self, pipelines: Iterable[str]) -> bool:
+        """Whether one of `pipelines` is among the paper's, in capitals or not."""
+        return bool({name.casefold() for name in self.rows} & {name.casefold() for name in pipelines})
 
 
 Readings = Mapping[str, Mapping[str, Row]]

@@ -15,7 +15,6 @@ from clinlm.report import epochs
 from clinlm.report.labels import label_table
 from clinlm.report.published import Published, side_by_side
 from clinlm.report.row import Row
-from clinlm.settings import CONF
 from clinlm.task import Task
 
 KEPT, LAST = "ours", "ours, last epoch"
@@ -73,7 +72,7 @@ def mean(rows: Sequence[Row]) -> Row:
 
 
 def print_published(
-    name: str, readings: Mapping[str, Reading], groups: Mapping[str, str], folder: Path, console: Console
+    published: Published, readings: Mapping[str, Reading], groups: Mapping[str, str], folder: Path, console: Console
 ) -> None:
     """Print the published table beside ours, and the labels one by one where the paper has them.
 
@@ -81,13 +80,12 @@ def print_published(
     that was kept.
 
     Args:
-        name: of the file in `conf/published`.
+        published: the paper's tables.
         readings: see `read`.
         groups: name of a row -> the name that its seeds share.
         folder: of the sweep.
         console: to print on.
     """
-    published = Published.read(CONF / "published" / f"{name}.yaml")
     shown = {reading: one for reading, one in readings.items() if reading == KEPT or published.last_epoch}
     beside: dict[str, dict[str, Row]] = defaultdict(dict)
     for reading, one in shown.items():

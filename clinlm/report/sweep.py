@@ -15,8 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 from clinlm.report import pareto
 from clinlm.report.candidates import Chosen, chosen
 from clinlm.report.pareto import Point
+from clinlm.report.published import Published
 from clinlm.report.readings import print_published, read
 from clinlm.report.row import Row
+from clinlm.settings import CONF
 from clinlm.sweepers.study import STUDY
 
 log = logging.getLogger(__name__)
@@ -65,8 +67,10 @@ def summarise(runs: Sequence[Mapping[str, Any]], config: DictConfig, folder: Pat
         console.print(line, soft_wrap=True)
     groups = {row.name: row.name for row in rows} | {model.name: model.group for model in models}
     readings = read(task, rows, per_label, {one.name: one.artifact for one in candidates}, folder)
-    if settings.published is not None and len(set(groups.values())) > 1:
-        print_published(settings.published, readings, groups, folder, console)
+    if settings.published is not None:
+        published = Published.read(CONF / "published" / f"{settings.published}.yaml")
+        if published.has(groups.values()):
+            print_published(published, readings, groups, folder, console)
     points = pareto_points(rows, models, str(config.monitor).removeprefix("val/"))
     if len(points) > 2:
         for path in pareto.write(points, str(config.monitor).removeprefix("val/"), folder):
