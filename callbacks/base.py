@@ -24,6 +24,9 @@ class Compression(Callback, ABC):
     A method that leaves every tensor as it was raises: compression in name only is an error.
     """
 
+    needs_training = False
+    """Whether it acts while the stage trains, and so not in a stage of 0 epochs; a property where settings decide."""
+
     @final
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lightning's hook. A resumed fit prepares again from the start artifact; its checkpoint is loaded later."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from clinlm import anatomy
 from clinlm.int8 import Int8Linear
@@ -139,6 +140,7 @@ def quantize_linears(network: nn.Module, names: Sequence[str]) -> None:
 
 def _linear(network: nn.Module, name: str, done: str) -> nn.Linear:
     found = dict(network.named_modules()).get(name)
+    _check_unmasked(found)
     if not isinstance(found, nn.Linear):
         what = "is not there" if found is None else f"is a {type(found).__name__}"
         raise ValueError(f"what is {done} is a linear layer; {name!r} {what}; name linear layers, each once")
@@ -152,11 +154,20 @@ def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
 
 def _check_whole(*linears: nn.Module) -> None:
     for linear in linears:
+        _check_unmasked(linear)
         if not isinstance(linear, nn.Linear):
             raise ValueError(
                 f"only whole linear layers are sliced; one is a {type(linear).__name__}; prune first, then factorise, "
                 "then quantise"
             )
+
+
+def _check_unmasked(linear: nn.Module | None) -> None:
+    if linear is not None and parametrize.is_parametrized(linear):
+        raise ValueError(
+            "masked linear layers are neither sliced nor replaced; list the method that changes shapes before the one "
+            "that masks, or give it a stage of its own"
+        )
 
 
 def _slice_rows(linear: nn.Linear, index: Int[Tensor, " kept"]) -> None:

@@ -33,7 +33,7 @@ class Done:
     """A finished stage of this pipeline.
 
     Attributes:
-        name: of the stage here; a shared artifact may have been built under another.
+        name: of the stage.
         role: teacher or student.
         artifact: on disk.
         cached: whether it was there already.
@@ -62,7 +62,7 @@ def plan(config: DictConfig) -> list[tuple[str, dict[str, Any], Stage]]:
         ValueError: there is no stage, or a setting is out of its range.
     """
     if not config.stages:
-        raise ValueError("a pipeline has stages; this one has none; choose one with pipeline=a|b|c|teacher")
+        raise ValueError("a pipeline has stages; this one has none; choose one with pipeline=a|b|c|baseline")
     settings = {str(name): _plain(config.stages[name]) for name in config.stages}
     return [(name, plain, instantiate(plain)) for name, plain in settings.items()]
 

@@ -11,12 +11,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from clinlm import machine, pipeline, store
+from clinlm.measure.quality import METRICS
 from clinlm.report import epochs, methods
 from clinlm.report.comparison import Candidate, Settings, compare
 from clinlm.report.row import Row
 from clinlm.report.sweep import RUN
 from clinlm.report.table import frame, render, write
-from clinlm.settings import refuse_unread
+from clinlm.settings import refuse_monitor, refuse_unread
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ def run(config: DictConfig) -> dict[str, float]:
     quiet()
     machine.keep_memory()
     refuse_unread(config)
+    refuse_monitor(str(config.monitor), METRICS)
     settings: Settings = instantiate(config.report)
     logger = instantiate(config.logger)
     pipeline.plan(config)  # bad values fail now, not when their stage's turn comes

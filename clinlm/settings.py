@@ -62,6 +62,23 @@ def nearest(wanted: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
+def refuse_monitor(monitor: str, known: Iterable[str]) -> None:
+    """Raise unless `monitor` names a validation metric of which more is better.
+
+    Args:
+        monitor: the setting.
+        known: names of such metrics, without their `val/`.
+
+    Raises:
+        ValueError: it does not; the message names the nearest that does.
+    """
+    names = [f"val/{name}" for name in known]
+    if monitor not in names:
+        raise ValueError(
+            f"monitor names a validation metric of which more is better; got {monitor!r}{nearest(monitor, names)}"
+        )
+
+
 def refuse_unread(config: DictConfig) -> None:
     """Raise if `+name=value` added a setting at the root that nothing reads: most likely a mistyped one.
 

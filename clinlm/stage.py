@@ -15,6 +15,7 @@ import torch
 import transformers
 from jaxtyping import Float
 from lightning import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
@@ -69,6 +70,13 @@ class Stage:
             raise ValueError(f"a stage's role is teacher or student; got {self.role!r}")
         if self.epochs < 0:
             raise ValueError(f"a stage's epochs are at least 0; got {self.epochs}")
+        callbacks = (self.callbacks or {}).values()
+        waiting = [type(one).__name__ for one in callbacks if getattr(one, "needs_training", False)]
+        if waiting and not self.epochs and not any(getattr(one, "epochs", 0) for one in callbacks):
+            raise ValueError(
+                f"{waiting[0]} acts gradually, while its stage trains; it stands in a stage of 0 epochs; choose "
+                "pipeline=pruning_gradual, set the stage's epochs, or take schedule=one_shot where the method allows it"
+            )
 
     @property
     def needs_teacher(self) -> bool:
@@ -123,16 +131,18 @@ class Stage:
         return parent.load()
 
     def _trainer(self, folder: Path, logger: Logger | None) -> Trainer:
+        callbacks = list((self.callbacks or {}).values())
         return self.trainer(
             default_root_dir=folder,
             max_epochs=self.epochs,
-            callbacks=list((self.callbacks or {}).values()),
+            callbacks=callbacks,
             logger=logger or False,
             precision=self.precision,
             accumulate_grad_batches=self.accumulate,
             gradient_clip_val=self.clip,
             num_sanity_val_steps=0,
-            enable_checkpointing=True,
+            # Without one of ours Lightning would add its own, whose pickled file would lie in the artifact.
+            enable_checkpointing=any(isinstance(one, Checkpoint) for one in callbacks),
             enable_model_summary=False,
         )
 

@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 
 from callbacks.base import Compression
 from callbacks.schedules.base import Schedule
+from clinlm import anatomy
 from clinlm.modules.base import Module
 
 Scope = Literal["global", "layer", "row"] | int
@@ -68,6 +69,11 @@ class MaskPruning(Compression):
         self._thresholds: list[float | None] = []
         self._rows: list[dict[str, Any]] = []
 
+    @property
+    def needs_training(self) -> bool:  # type: ignore[override]
+        """See `Compression.needs_training`: with a schedule that begins below its end."""
+        return self.schedule.share(0.0) < 1
+
     @abstractmethod
     def scores(self, module: Module) -> list[Float[Tensor, "outputs inputs"]]:
         """Return what every weight is worth, one tensor for each of `self.linears`, finite; larger is better."""
@@ -79,13 +85,11 @@ class MaskPruning(Compression):
     @final
     def prepare(self, module: Module) -> None:
         """See `Compression.prepare`."""
+        anatomy.check_trainable(module.network)
         modules = module.network.body.named_modules()
         self.linears = {name: linear for name, linear in modules if isinstance(linear, nn.Linear)}
         if not self.linears:
-            raise RuntimeError(
-                f"masks need linear layers with float weights; {type(module.network.body).__name__} has none; "
-                "prune before quantising"
-            )
+            raise RuntimeError(f"masks need linear layers; {type(module.network.body).__name__} has none")
         self.masks, self._rows = [self.mask(linear.weight.detach() != 0) for linear in self.linears.values()], []
         gone = self._groups(torch.cat([~mask.alive.flatten() for mask in self.masks]))
         self._promised = [int(part.sum(-1).clamp(min=self._count(part, 1.0)).sum()) for part in gone]
@@ -108,14 +112,6 @@ class MaskPruning(Compression):
             self._share = share
             self._remove(self.scores(module))
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lightning's hook, when every callback has had its say about the number of epochs."""
-        if self._share < 1 and trainer.max_epochs == 0:
-            raise ValueError(
-                f"a gradual schedule needs training; {type(self).__name__} is in a stage of 0 epochs; "
-                "set the stage's epochs to at least 1, or schedule=one_shot where the method allows it"
-            )
-
     @final
     @torch.no_grad()
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -133,6 +129,13 @@ class MaskPruning(Compression):
             raise RuntimeError(
                 f"pruning ends at its final ratio; training stopped at {self._share:.1%} of {self.ratio:g}; take "
                 "early stopping out of the stage, give it more epochs, or let the schedule end earlier (schedule.end)"
+            )
+        there = dict(module.network.body.named_modules())
+        gone = [name for name, linear in self.linears.items() if there.get(name) is not linear]
+        if gone:
+            raise RuntimeError(
+                f"masks hold the linear layers they were put on; another method of the stage replaced {gone[0]}; list "
+                f"what changes shapes before {type(self).__name__}, or give it a stage of its own"
             )
         zeros = []
         for (name, linear), mask in zip(self.linears.items(), self.masks, strict=True):

@@ -52,7 +52,6 @@ class Movement(MaskPruning):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lightning's hook."""
-        super().on_fit_start(trainer, pl_module)
         if trainer.scaler is not None:
             raise ValueError(
                 f"movement adds up gradients; precision={trainer.precision} scales them by a number that changes; "

@@ -23,6 +23,7 @@ class Unstructured(MaskPruning):
     Departs   Han et al. set the threshold by the standard deviation of a layer; here it is a quantile, which makes the
               sparsity exact.
     Clashes   after INT8 there are no float weights to mask; in one stage, units are cut before weights are masked.
+              A later stage that trains without `recover` fills the zeros again, as the student of pipeline C does.
 
     Args:
         ratio, schedule: see `MaskPruning`.

@@ -6,6 +6,7 @@ from typing import final
 from peft import LoraConfig, LoraModel
 from torch import nn
 
+from clinlm import anatomy
 from clinlm.adapters.base import Adapter
 from clinlm.model import Network
 
@@ -20,7 +21,8 @@ class Lora(Adapter):
         r: rank of the update, at least 1.
         alpha: the update is scaled by alpha / r; at least 1.
         dropout: before the update, in [0, 1).
-        targets: endings of the names of the linear layers that get one (S1: the attention projections).
+        targets: endings of the names of the linear layers that get one, or, where none ends so, parts of a layer by
+            role (`clinlm.anatomy.LINEARS`), of which a factorised one gets two (S1: the attention projections).
 
     Raises:
         ValueError: a value outside its range, or (on attaching) a target that no linear layer of the encoder has.
@@ -42,13 +44,15 @@ class Lora(Adapter):
     def attach(self, network: Network) -> None:
         """See `Adapter.attach`: the update begins at zero."""
         names = [name for name, module in network.body.named_modules() if isinstance(module, nn.Linear)]
-        unknown = [t for t in self.targets if not any(f".{name}".endswith(f".{t}") for name in names)]
+        found = {target: _meant(network.body, target, names) for target in self.targets}
+        unknown = [target for target, own in found.items() if not own]
         if unknown:
             raise ValueError(
                 f"adapter.targets names linear layers of the encoder; none ends in {unknown}; "
                 f"{type(network.body).__name__} has {sorted({name.rpartition('.')[2] for name in names})}"
             )
-        config = LoraConfig(r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=self.targets)
+        modules = [name for own in found.values() for name in own]
+        config = LoraConfig(r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=modules)
         network.body = LoraModel(network.body, config, "default")
 
     def merge(self, network: Network) -> None:
@@ -57,3 +61,12 @@ class Lora(Adapter):
             raise RuntimeError("merging LoRA needs a network that it was attached to")
         network.body = network.body.merge_and_unload()
         network.requires_grad_(True)
+
+
+def _meant(body: nn.Module, target: str, names: Sequence[str]) -> list[str]:
+    """Return the full names of the linear layers that `target` means."""
+    found = [name for name in names if f".{name}".endswith(f".{target}")]
+    if found or target not in anatomy.LINEARS:
+        return found
+    parts = [layer[target] for layer in anatomy.linear_names(body)]
+    return [name for name in names if any(f"{name}.".startswith(f"{part}.") for part in parts)]

@@ -50,7 +50,9 @@ def frame(task: Task, stages: Mapping[str, Artifact]) -> pl.DataFrame:
     """
     tables = []
     for name, artifact in stages.items():
-        for number, said in enumerate(probabilities(artifact, task), 1):
+        every = probabilities(artifact, task)
+        kept = kept_epoch(artifact) or len(every)
+        for number, said in enumerate(every, 1):
             thresholds = task.fit_thresholds(said["validation"])
             for split in SPLITS:
                 targets = task.examples.targets[task.examples.members(split)]
@@ -58,7 +60,7 @@ def frame(task: Task, stages: Mapping[str, Artifact]) -> pl.DataFrame:
                 mean = {"label": ALL, "accuracy": whole["accuracy"]} | {m: whole[f"macro_{m}"] for m in _METRICS}
                 labels = per_label(targets, said[split], thresholds, task.examples.labels)
                 lines = pl.concat([pl.DataFrame([mean]), labels.select(mean.keys())], how="vertical_relaxed")
-                told = {"stage": name, "epoch": number, "kept": number == kept_epoch(artifact), "split": split}
+                told = {"stage": name, "epoch": number, "kept": number == kept, "split": split}
                 tables.append(lines.select(*(pl.lit(v).alias(k) for k, v in told.items()), pl.all()))
     return pl.concat(tables)
 

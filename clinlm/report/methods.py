@@ -49,11 +49,14 @@ def _zeros(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _heads(rows: Sequence[Mapping[str, Any]]) -> str:
     before, after = (sum(row[f"heads_{when}"] for row in rows) for when in ("before", "after"))
-    return f"cut {before} attention heads to {after} in {len(rows)} layers"
+    return (
+        f"cut {before} attention heads to {after} ({1 - after / before:.0%}) in {len(rows)} layers, which keep one each"
+    )
 
 
 def _layers(rows: Sequence[Mapping[str, Any]]) -> str:
-    return f"kept {sum(row['kept'] for row in rows)} of {len(rows)} layers"
+    kept = sum(row["kept"] for row in rows)
+    return f"kept {kept} of {len(rows)} layers ({1 - kept / len(rows):.0%} cut)"
 
 
 def _factors(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -37,6 +37,10 @@ class FromTeacher(Start):
 
     def __init__(self, layers: int | Sequence[int] = 3, hidden_size: int | None = None) -> None:
         self.layers = layers if isinstance(layers, int) else list(layers)
+        if not isinstance(self.layers, int) and (not self.layers or self.layers != sorted(set(self.layers))):
+            raise ValueError(
+                f"student.layers is a number, or a list of different layers in ascending order; got {self.layers}"
+            )
         self.hidden_size = hidden_size
 
     def begin(self, task: Task, teacher: Model | None) -> Model:

@@ -119,7 +119,7 @@ def test_every_family_can_be_narrowed(task: MultiLabel, tiny_model: Model, famil
         ({"layers": 0}, "student.layers is 1 to 4"),
         ({"layers": [0, 4]}, "layer 4 is not among the 4"),
         ({"layers": [2, 1]}, "ascending order"),
-        ({"layers": []}, "at least one layer"),
+        ({"layers": []}, "a number, or a list of different layers"),
         ({"layers": 2, "hidden_size": 33}, "student.hidden_size is 1 to 32"),
         ({"layers": 2, "hidden_size": 0}, "student.hidden_size is 1 to 32"),
     ],
