@@ -1,7 +1,9 @@
 """One pipeline from configuration to printed table."""
 
 import logging
+import shlex
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,7 @@ def run(config: DictConfig) -> dict[str, float]:
         console.print(line)
     console.print(f"artifact   {done[-1].artifact.folder}", soft_wrap=True)
     console.print(f"report     {folder / 'table.md'}", soft_wrap=True)
-    console.print(f"next       {suggestion(name)}", soft_wrap=True)
+    console.print(f"next       {suggestion(name, facts['overrides'])}", soft_wrap=True)
     return objectives(rows[-1], str(config.monitor))
 
 
@@ -80,11 +82,14 @@ def objectives(row: Row, monitor: str) -> dict[str, float]:
     return found | {name: float(getattr(row, name)) for name in ("bytes", "parameters", "nonzero")}
 
 
-def suggestion(name: str) -> str:
-    """Return the next command to try."""
-    if name == "c":
-        return "clinlm -m pipeline=a,b,c      # with and without pruning: the teacher is trained already"
-    return "clinlm pipeline=c prune.ratio=0.3      # prune harder: what is unchanged is reused"
+def suggestion(pipeline: str, overrides: Sequence[str]) -> str:
+    """Return the next command to try: the same settings, other pipelines; what is unchanged is reused."""
+    kept = shlex.join(["clinlm", *(one for one in overrides if not one.startswith(("pipeline=", "seed=")))])
+    if pipeline == "c":
+        return f"{kept} -m pipeline=a,b,c"
+    if pipeline in ("a", "b"):
+        return f"{kept} pipeline=c prune.ratio=0.3"
+    return f"{kept} -m pipeline=baseline,distillation,low_rank,pruning,quantization"
 
 
 def quiet() -> None:

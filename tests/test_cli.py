@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -15,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from clinlm import machine
 from clinlm.pipeline import open_task
+from clinlm.run import suggestion
 from clinlm.settings import CONF, explained, refuse_unread
 
 ROOT = Path(__file__).parents[1]
@@ -167,3 +169,12 @@ def test_the_configuration_can_be_read(tmp_path: Path) -> None:
     assert shown.returncode == 0 and "seed: 3" in shown.stdout and "_target_: clinlm.stage.Stage" in shown.stdout
     helped = clinlm(tmp_path, "--help")
     assert helped.returncode == 0 and "smart_griffin" in helped.stdout and "mtsamples" in helped.stdout
+
+
+def test_the_next_command_keeps_the_settings_and_names_pipelines_that_are_there() -> None:
+    known = {path.stem for path in (CONF / "pipeline").glob("*.yaml")}
+    for pipeline in known:
+        words = shlex.split(suggestion(pipeline, ["task=symptoms", f"pipeline={pipeline}", "note=a b", "seed=3"]))
+        assert words[:3] == ["clinlm", "task=symptoms", "note=a b"] and "seed=3" not in words
+        (named,) = [word.partition("=")[2] for word in words if word.startswith("pipeline=")]
+        assert set(named.split(",")) <= known
