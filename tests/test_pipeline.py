@@ -126,7 +126,7 @@ def test_named_starts_and_teachers(c: list[Done], notes_csv: Path, root: Path) -
         ),
         (
             ["pipeline=baseline", "~stages.teacher"],
-            "a pipeline has stages; this one has none; choose one with pipeline=a|b|c|teacher",
+            "a pipeline has stages; this one has none; choose one with pipeline=a|b|c|baseline",
         ),
     ],
 )
