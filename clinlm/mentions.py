@@ -37,8 +37,12 @@ class Finder:
         self._pattern = re.compile(rf"(?<!\w){_written(tree)}(?!\w)", re.IGNORECASE)
 
     def find(self, text: str) -> list[Mention]:
-        """Return the mentions in `text`, in order; they do not overlap."""
-        return [Mention(self._owner[folded(m[0])], m.start(), m.end()) for m in self._pattern.finditer(text)]
+        """Return the mentions in `text`, in order; they do not overlap.
+
+        Letters that only the matching of cases takes for others (the dotless i, the long s) make no mention.
+        """
+        found = ((self._owner.get(folded(m[0])), m) for m in self._pattern.finditer(text))
+        return [Mention(name, m.start(), m.end()) for name, m in found if name is not None]
 
 
 def masked(text: str, mentions: Sequence[Mention]) -> str:

@@ -26,6 +26,8 @@ def explained(error: BaseException) -> str:
     message = str(error).strip()
     if isinstance(error, MissingConfigException) and error.options:
         wanted = str(error.missing_cfg_file).rpartition("/")[2]
+        if "hydra/launcher" in message:
+            return f"{message.splitlines()[0]} Launchers are extras: pip install 'clinlm[joblib]', [submitit] or [ray]"
         return f"{message.splitlines()[0]}{nearest(wanted, error.options)}"
     if isinstance(error, MissingMandatoryValue):
         key = error.full_key or "it"

@@ -165,3 +165,10 @@ def test_a_mask_stands_for_a_mention() -> None:
     mentions = Finder({"pain": ["pain", "chest pain"], "cough": ["cough"]}).find(text)
     assert [mention.symptom for mention in mentions] == ["pain", "cough", "pain"]
     assert masked(text, mentions) == f"{MASK}, no {MASK}; painless, {MASK}."
+
+
+@pytest.mark.parametrize("word", ["pa\u0131n", "SWELL\u0130NG", "\u017fwelling"])
+def test_letters_that_only_look_alike_make_no_mention(word: str) -> None:
+    """The matching of cases takes the dotless i, the dotted I and the long s for i and s."""
+    found = Finder({"pain": ["pain"], "swelling": ["swelling"]}).find(f"{word} and pain")
+    assert [mention.symptom for mention in found] == ["pain"]

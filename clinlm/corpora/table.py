@@ -38,7 +38,8 @@ class Table(Corpus):
     Args:
         root: the file.
         text: the column with the text.
-        labels: the column with the labels of a row, or the 0/1 columns, one per label and named like it.
+        labels: the column with the labels of a row, or the 0/1 columns, one per label and named like it; None for
+            notes without labels, in which others are found (`clinlm.corpora.symptoms`).
         id: the column that names a document; None numbers the data rows from 1.
         group: the column with what must not straddle a split, such as the patient; None takes the id.
         delimiter: what separates the labels in their column; None says that they are a list (.jsonl, .parquet).
@@ -49,13 +50,13 @@ class Table(Corpus):
         self,
         root: str | Path,
         text: str,
-        labels: str | Sequence[str],
+        labels: str | Sequence[str] | None,
         id: str | None = None,
         group: str | None = None,
         delimiter: str | None = None,
         attributes: Sequence[str] = (),
     ) -> None:
-        if not labels:
+        if labels is not None and not labels:
             raise ValueError("a table needs labels; none are set; set labels to a column or to a list of 0/1 columns")
         if delimiter is not None and not (delimiter and isinstance(labels, str)):
             raise ValueError(
@@ -63,12 +64,12 @@ class Table(Corpus):
             )
         if isinstance(attributes, str):
             raise ValueError(f"attributes is a list of columns; {attributes!r} came; set [{attributes}]")
-        for names in (labels, attributes):
+        for names in (labels or (), attributes):
             if not isinstance(names, str) and len(set(names)) < len(names):
                 raise ValueError(f"a column is named once; {', '.join(names)} names one twice; remove it")
         self.root = Path(root)
         self.text = text
-        self.labels = labels if isinstance(labels, str) else tuple(labels)
+        self.labels = labels if isinstance(labels, str) else tuple(labels or ())
         self.id = id
         self.group = group
         self.delimiter = delimiter
@@ -135,6 +136,8 @@ class Table(Corpus):
         return pl.col(_ROW).cast(pl.String) if self.id is None else pl.col(self.id)
 
     def _labels(self, rows: pl.DataFrame) -> pl.Expr:
+        if not self.labels:
+            return pl.lit([], dtype=pl.List(pl.String))
         if not isinstance(self.labels, str):
             return self._flagged(rows)
         column = pl.col(self.labels)

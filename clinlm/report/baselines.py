@@ -70,13 +70,15 @@ def beaten(rows: Sequence[Row]) -> list[str]:
     own = next((row for row in rows if row.name == KEYWORDS), None)
     if own is None:
         return []
-    lower = [row.name for row in rows if row.quality["macro_f1"] < own.quality["macro_f1"]]
-    if not lower:
-        return [f"{KEYWORDS}: predicts every label whose words occur; every other row has a higher macro F1"]
-    return [
-        f"{KEYWORDS}: predicts every label whose words occur, and has a higher macro F1 than {', '.join(lower)}: the "
-        "labels come from these words"
-    ]
+    others = [row for row in rows if row is not own]
+    lower = [row.name for row in others if row.quality["macro_f1"] < own.quality["macro_f1"]]
+    equal = [row.name for row in others if row.quality["macro_f1"] == own.quality["macro_f1"]]
+    does = f"{KEYWORDS}: predicts the labels whose words occur (where one is asked for, the most frequent of them)"
+    if not lower and not equal:
+        return [f"{does}; every other row has a higher macro F1"]
+    beats = [f"a higher macro F1 than {', '.join(lower)}"] if lower else []
+    beats += [f"the macro F1 of {', '.join(equal)}"] if equal else []
+    return [f"{does}, and has {' and '.join(beats)}: the labels come from these words"]
 
 
 def _split(task: Task, split: str) -> tuple[list[str], Any]:

@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float
 
-from clinlm.extras import imported
 from clinlm.measure.intervals import Interval
 from clinlm.report import cells
 
@@ -103,13 +102,15 @@ def frame(points: Sequence[Point]) -> pl.DataFrame:
 
 
 def write(points: Sequence[Point], metric: str, folder: Path) -> list[Path]:
-    """Write pareto.md, .csv, .svg and .png into `folder`, and return their paths. Needs matplotlib."""
+    """Write pareto.md, .csv, .svg and .png into `folder`, and return their paths."""
+    from matplotlib import rc_context  # here and below: importing it takes a second, and only sweeps draw
+
     paths = [folder / f"pareto.{ending}" for ending in ("md", "csv", "svg", "png")]
     paths[0].write_text(markdown(points, metric), encoding="utf-8")
     frame(points).write_csv(paths[1])
     figure = plot(points, metric)
     # Without a date and with ids of our own, the same points make the same file.
-    with imported("matplotlib", "plot").rc_context({"svg.hashsalt": "clinlm", "svg.fonttype": "none"}):
+    with rc_context({"svg.hashsalt": "clinlm", "svg.fonttype": "none"}):
         figure.savefig(paths[2], metadata={"Date": None})
     figure.savefig(paths[3], dpi=150)
     return paths
@@ -121,7 +122,9 @@ def plot(points: Sequence[Point], metric: str) -> Any:
     Returns:
         a `matplotlib.figure.Figure`; no window is opened and no global state is touched.
     """
-    figure = imported("matplotlib.figure", "plot").Figure(figsize=(9, 4), layout="constrained")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
     numbers = numbered(points)
     panels = figure.subplots(1, 2, sharey=True)
     for panel, (field, unit, label) in zip(panels, _PANELS, strict=True):
@@ -159,7 +162,8 @@ def _cells(number: int, point: Point) -> list[str]:
 
 def _dress(panel: Any, few: bool) -> None:
     """Numbers as a reader writes them; `few`: of an axis so short that 1, 2 and 5 would leave it without any."""
-    ticker = imported("matplotlib.ticker", "plot")
+    from matplotlib import ticker
+
     panel.xaxis.set_major_locator(ticker.MaxNLocator(5) if few else ticker.LogLocator(subs=(1, 2, 5), numticks=8))
     panel.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     panel.xaxis.set_minor_locator(ticker.NullLocator())

@@ -18,6 +18,11 @@ from clinlm.report.row import Row
 from clinlm.task import Task
 
 KEPT, LAST = "ours", "ours, last epoch"
+_HOW = (
+    "ours is the epoch that was best on validation; last epoch is that of a pipeline's last stage, which began from "
+    "the best of the stage before; what does not train in epochs is read from the best of the stage before",
+    "± is the standard deviation over seeds (n - 1)",
+)
 
 
 @final
@@ -72,7 +77,12 @@ def mean(rows: Sequence[Row]) -> Row:
 
 
 def print_published(
-    published: Published, readings: Mapping[str, Reading], groups: Mapping[str, str], folder: Path, console: Console
+    published: Published,
+    readings: Mapping[str, Reading],
+    groups: Mapping[str, str],
+    notices: Sequence[str],
+    folder: Path,
+    console: Console,
 ) -> None:
     """Print the published table beside ours, and the labels one by one where the paper has them.
 
@@ -83,6 +93,7 @@ def print_published(
         published: the paper's tables.
         readings: see `read`.
         groups: name of a row -> the name that its seeds share.
+        notices: what has to be known of ours: how labels were made, where keywords win.
         folder: of the sweep.
         console: to print on.
     """
@@ -93,11 +104,13 @@ def print_published(
             beside[group][reading] = mean(own)
     table, markdown = side_by_side(beside, published)
     console.print(table)
-    (folder / "published.md").write_text(markdown, encoding="utf-8")
+    ending = "\nOurs:\n\n" + "".join(f"- {each}\n" for each in (*_HOW, *notices))
+    console.print("\n".join(notices), markup=False)
+    (folder / "published.md").write_text(markdown + ending, encoding="utf-8")
     if published.labels:
         tables = [label_table(_grouped(one.labels, groups), published, reading) for reading, one in shown.items()]
         console.print(tables[0][0])  # the other is in the file
-        (folder / "published_labels.md").write_text("\n".join(text for _, text in tables), encoding="utf-8")
+        (folder / "published_labels.md").write_text("\n".join(text for _, text in tables) + ending, encoding="utf-8")
 
 
 def _grouped(values: Mapping[str, Any], groups: Mapping[str, str]) -> dict[str, list[Any]]:

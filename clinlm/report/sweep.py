@@ -42,10 +42,11 @@ class SweepTable(Callback):
         for number, one in enumerate(runs):
             by_task[one["task"]["key"]].append(number)
         for key, numbers in by_task.items():
-            name = "table" if len(by_task) == 1 else f"table-{key}"
+            place = folder if len(by_task) == 1 else folder / f"task-{key}"
+            place.mkdir(exist_ok=True)
             job_config = OmegaConf.load(jobs[numbers[0]] / ".hydra" / "config.yaml")
             assert isinstance(job_config, DictConfig)
-            summarise([runs[n] for n in numbers], job_config, folder, name)
+            summarise([runs[n] for n in numbers], job_config, place, "table")
 
 
 def summarise(runs: Sequence[Mapping[str, Any]], config: DictConfig, folder: Path, name: str) -> list[Row]:
@@ -70,7 +71,8 @@ def summarise(runs: Sequence[Mapping[str, Any]], config: DictConfig, folder: Pat
     if settings.published is not None:
         published = Published.read(CONF / "published" / f"{settings.published}.yaml")
         if published.has(groups.values()):
-            print_published(published, readings, groups, folder, console)
+            told = [*task.examples.notices, *notices]
+            print_published(published, readings, groups, told, folder, console)
     points = pareto_points(rows, models, str(config.monitor).removeprefix("val/"))
     if len(points) > 2:
         for path in pareto.write(points, str(config.monitor).removeprefix("val/"), folder):

@@ -228,3 +228,14 @@ def test_real_notes_have_symptoms() -> None:
     assert set(counts) == set(five)
     assert all(0.2 < counts[name] / mentioned[name] < 0.95 for name in five)
     assert frame.filter(pl.col("text").is_duplicated()).height == 0
+
+
+def test_notes_without_labels_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "notes.csv"
+    path.write_text("pid,note\n1,Reports cough.\n2,Denies pain.\n3,Has fever.\n")
+    inner = partial(Table, text="note", labels=None, group="pid")
+    assert Symptoms(path, inner, LEXICON, symptoms=None).records().frame["labels"].to_list() == [
+        ["cough"],
+        [],
+        ["fever"],
+    ]

@@ -127,8 +127,8 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     seen: list[Any] = []
 
     def summarise(runs: Any, config: Any, folder: Path, name: str) -> None:
-        assert folder == tmp_path
-        seen.append((name, [one["pipeline"] for one in runs], config.number))
+        assert folder.is_dir() and name == "table"
+        seen.append((str(folder.relative_to(tmp_path)), [one["pipeline"] for one in runs], config.number))
 
     monkeypatch.setattr(sweep, "summarise", summarise)
     return seen
@@ -155,7 +155,7 @@ def test_jobs_come_in_their_order_and_failed_ones_are_named(
         job(tmp_path, number, None if number in (2, 10) else run(f"p{number}", "t"))
     with caplog.at_level(logging.WARNING):
         end(tmp_path)
-    assert jobs == [("table", [f"p{number}" for number in range(12) if number not in (2, 10)], 0)]
+    assert jobs == [(".", [f"p{number}" for number in range(12) if number not in (2, 10)], 0)]
     assert "2 jobs of the sweep did not finish: 10, 2" in caplog.text
 
 
@@ -163,7 +163,7 @@ def test_every_task_has_its_table(tmp_path: Path, jobs: list[Any], caplog: pytes
     for number, key in enumerate("xyx"):
         job(tmp_path, number, run(f"p{number}", "t") | {"task": {"key": key}})
     end(tmp_path)
-    assert jobs == [("table-x", ["p0", "p2"], 0), ("table-y", ["p1"], 1)]
+    assert jobs == [("task-x", ["p0", "p2"], 0), ("task-y", ["p1"], 1)]
     assert not caplog.records
 
 
