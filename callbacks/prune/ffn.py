@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from callbacks.base import Compression
+from callbacks.prune.settings import check_ratio
 from clinlm import anatomy
 from clinlm.model import Edit
 from clinlm.modules.base import Module
@@ -22,10 +23,7 @@ class FfnPruning(Compression):
     """
 
     def __init__(self, ratio: float, skip_std: float) -> None:
-        if not 0 < ratio < 1:
-            raise ValueError(
-                f"prune.ratio is a share in (0, 1); got {ratio}; take the stage out (~stages.NAME) to prune nothing"
-            )
+        check_ratio(ratio)
         if skip_std < 0:
             raise ValueError(f"prune.skip_std is a standard deviation, at least 0; got {skip_std}")
         self.ratio, self.skip_std = ratio, skip_std

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from callbacks.base import Compression
+from callbacks.prune.settings import check_documents, check_ratio
 from clinlm import anatomy
 from clinlm.model import Edit
 from clinlm.modules.base import Module, document_logits
@@ -33,12 +34,8 @@ class Heads(Compression):
     """
 
     def __init__(self, ratio: float = 0.25, documents: int = 64) -> None:
-        if not 0 < ratio < 1:
-            raise ValueError(
-                f"prune.ratio is a share in (0, 1); got {ratio}; take the stage out (~stages.NAME) to prune nothing"
-            )
-        if documents < 1:
-            raise ValueError(f"prune.documents is at least 1; got {documents}")
+        check_ratio(ratio)
+        check_documents(documents)
         self.ratio, self.documents = ratio, documents
         self._rows: list[dict[str, Any]] = []
 

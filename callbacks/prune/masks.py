@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from callbacks.base import Compression
+from callbacks.prune.settings import check_ratio
 from callbacks.schedules.base import Schedule
 from clinlm import anatomy
 from clinlm.modules.base import Module
@@ -57,10 +58,7 @@ class MaskPruning(Compression):
     """
 
     def __init__(self, ratio: float, scope: Scope, schedule: Schedule) -> None:
-        if not 0 < ratio < 1:
-            raise ValueError(
-                f"prune.ratio is a share in (0, 1); got {ratio}; take the stage out (~stages.NAME) to prune nothing"
-            )
+        check_ratio(ratio)
         self.ratio, self.scope, self.schedule = ratio, scope, schedule
         self.linears: dict[str, nn.Linear] = {}
         self.masks: list[Mask] = []

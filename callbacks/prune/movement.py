@@ -8,6 +8,7 @@ from lightning import LightningModule, Trainer
 from torch import Tensor
 
 from callbacks.prune.masks import Mask, MaskPruning
+from callbacks.prune.settings import check_scope
 from callbacks.schedules.base import Schedule
 from clinlm.modules.base import Module
 
@@ -33,8 +34,7 @@ class Movement(MaskPruning):
     """
 
     def __init__(self, ratio: float = 0.5, scope: Literal["global", "layer"] = "layer", *, schedule: Schedule) -> None:
-        if scope not in ("global", "layer"):
-            raise ValueError(f"prune.scope is global or layer; got {scope!r}")
+        check_scope(scope)
         if schedule.share(0.0) > 0:
             raise ValueError(
                 f"movement is learnt in training; {type(schedule).__name__} prunes before it; set prune.schedule to a "

@@ -9,6 +9,7 @@ from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
 from callbacks.prune.ffn import FfnPruning
+from callbacks.prune.settings import check_documents
 from clinlm import anatomy
 from clinlm.modules.base import Module, document_logits
 
@@ -43,8 +44,7 @@ class SmartGriffin(FfnPruning):
         super().__init__(ratio, skip_std)
         if statistic not in ("weight", "activation"):
             raise ValueError(f"prune.statistic is weight or activation; got {statistic!r}")
-        if documents < 1:
-            raise ValueError(f"prune.documents is at least 1; got {documents}")
+        check_documents(documents)
         self.statistic, self.documents = statistic, documents
 
     def scores(self, module: Module) -> list[Float[Tensor, " units"]]:

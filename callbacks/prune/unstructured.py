@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from callbacks.prune.masks import MaskPruning
+from callbacks.prune.settings import check_scope
 from callbacks.schedules.base import Schedule
 from clinlm.modules.base import Module
 
@@ -31,8 +32,7 @@ class Unstructured(MaskPruning):
     """
 
     def __init__(self, ratio: float = 0.5, scope: Literal["global", "layer"] = "global", *, schedule: Schedule) -> None:
-        if scope not in ("global", "layer"):
-            raise ValueError(f"prune.scope is global or layer; got {scope!r}")
+        check_scope(scope)
         super().__init__(ratio, scope, schedule)
 
     def scores(self, module: Module) -> list[Float[Tensor, "outputs inputs"]]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from callbacks.prune.masks import MaskPruning
+from callbacks.prune.settings import check_documents
 from callbacks.schedules.base import Schedule
 from clinlm.modules.base import Module, document_logits
 
@@ -31,8 +32,7 @@ class Wanda(MaskPruning):
     """
 
     def __init__(self, ratio: float = 0.5, documents: int = 64, *, schedule: Schedule) -> None:
-        if documents < 1:
-            raise ValueError(f"prune.documents is at least 1; got {documents}")
+        check_documents(documents)
         super().__init__(ratio, "row", schedule)
         self.documents = documents
 

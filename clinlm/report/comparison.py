@@ -1,6 +1,6 @@
 """From artifacts to rows: every model measured on the same test documents, in the same run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -102,22 +102,18 @@ def compare(
     rows = [_measured(task, e, by_name[e.reference], settings, times.get(e.row.name)) for e in entries]
     warning = latency.notice(times)
     tables = {entry.row.name: _per_label(task, entry) for entry in entries}
-    return rows, [*_cut(task, models), *([warning] if warning else []), *beaten(rows)], tables
+    return rows, [*_cut(entries), *([warning] if warning else []), *beaten(rows)], tables
 
 
-def _cut(task: Task, models: Sequence[Candidate]) -> list[str]:
+def _cut(entries: Sequence[Entry]) -> list[str]:
     """Name the models that do not read every note to its end."""
+    models = [entry for entry in entries if entry.row.kind == "stage"]
     found: dict[str, list[str]] = {}
     for one in models:
-        model = one.artifact.load()
-        limit = min(model.max_tokens, task.max_tokens)
-        encoded = task.encode(model.tokenizer, limit)
-        if encoded.cut:
-            told = f"{encoded.cut:,} of {len(task.examples.frame):,} notes are cut at {limit} tokens a row"
-            found.setdefault(f"{told} ({type(task.long_notes).__name__})", []).append(one.name)
-    return [
-        f"{told} by {'every model' if len(names) == len(models) else ', '.join(names)}" for told, names in found.items()
-    ]
+        if one.cut:
+            found.setdefault(one.cut, []).append(one.row.name)
+    whole = len(models)
+    return [f"{told} by {'every model' if len(names) == whole else ', '.join(names)}" for told, names in found.items()]
 
 
 def _entry(task: Task, model: Candidate, first: str) -> Entry:
@@ -135,13 +131,19 @@ def _entry(task: Task, model: Candidate, first: str) -> Entry:
         cached=model.cached,
     )
     validation, test = (task.probabilities(model.artifact.predictions(split)) for split in ("validation", "test"))
-    return Entry(row, validation, test, _answerer(task, model.artifact), model.reference or first)
-
-
-def _answerer(task: Task, artifact: Artifact) -> Callable[[int], object]:
-    model = artifact.load()
-    encoded = task.encode(model.tokenizer, min(model.max_tokens, task.max_tokens))
-    return lambda document: _forward(model.network, encoded.collate([document]), task)
+    loaded = model.artifact.load()
+    limit = min(loaded.max_tokens, task.max_tokens)
+    encoded = task.encode(loaded.tokenizer, limit)
+    notes, way = len(task.examples.frame), type(task.long_notes).__name__
+    cut = f"{encoded.cut:,} of {notes:,} notes are cut at {limit} tokens a row ({way})" if encoded.cut else ""
+    return Entry(
+        row,
+        validation,
+        test,
+        lambda document: _forward(loaded.network, encoded.collate([document]), task),
+        model.reference or first,
+        cut,
+    )
 
 
 @torch.inference_mode()

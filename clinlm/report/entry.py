@@ -20,6 +20,7 @@ class Entry:
         validation, test: probabilities.
         answer: from the number of a document, what is to be timed; None where timing it would say nothing.
         reference: name of the row that it is compared with; its own for a reference.
+        cut: what has to be said of notes that the model does not read to their end; "" if there are none.
     """
 
     row: Row
@@ -27,3 +28,4 @@ class Entry:
     test: Float[np.ndarray, "test outputs"]
     answer: Callable[[int], object] | None
     reference: str
+    cut: str = ""
