@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -23,6 +23,13 @@ class Compression(Callback, ABC):
 
     A method that leaves every tensor as it was raises: compression in name only is an error.
     """
+
+    technique: ClassVar[str]
+    """What a gate calls it: one of `clinlm.gate.TECHNIQUES`."""
+
+    counts_zeros: ClassVar[bool] = False
+    """Whether its `ratio` is a share of all that is there, zeros included, and so grows from step to step when it is
+    repeated; where it cuts, every step takes its share of what is left."""
 
     needs_training = False
     """Whether it acts while the stage trains, and so not in a stage of 0 epochs; a property where settings decide."""

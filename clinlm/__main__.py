@@ -2,9 +2,12 @@
 
 import os
 import sys
+from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -15,16 +18,30 @@ from clinlm.sweepers import optuna
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def launch(config: DictConfig) -> dict[str, float]:
-    """Run one pipeline; returns what sweepers may optimise. The processes of a launcher begin here, not in `main`."""
+    """Run one pipeline; returns what sweepers may optimise. The processes of a launcher begin here, not in `main`.
+
+    A job of a sweep that fails its gate says so, leaves a file that `clinlm.report.gates.GateStatus` finds, and returns
+    nothing to optimise (NaN): the others go on, and the sweep has its table.
+    """
+    from clinlm.pipeline import GateFailed
+    from clinlm.report import gates
     from clinlm.run import run
 
     machine.register()
     machine.share_cores()
-    return run(config)
+    try:
+        return run(config)
+    except GateFailed as failed:
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            raise
+        return gates.refuse(failed, Path(HydraConfig.get().runtime.output_dir))
 
 
 def main() -> None:
-    """Entry point: errors that a user can mend are one paragraph, not a traceback."""
+    """Entry point: errors that a user can mend are one paragraph, not a traceback.
+
+    The exit status is 3 where a gate stopped a pipeline, and 1 after any other error.
+    """
     machine.register()
     optuna.register()
     # Hydra's parser wants all overrides together; `clinlm +experiment=x -m pipeline=a,b` is what people type.
@@ -36,7 +53,8 @@ def main() -> None:
     except (HydraException, OmegaConfBaseException, ValueError, ImportError, OSError, RuntimeError) as error:
         if traceback:
             raise
-        sys.exit(f"clinlm: {explained(error)}\n(HYDRA_FULL_ERROR=1 shows where)")
+        print(f"clinlm: {explained(error)}\n(HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
+        sys.exit(getattr(error, "exit_status", 1))
     except KeyboardInterrupt:
         sys.exit("clinlm: stopped; the same command goes on from here")
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -87,7 +88,8 @@ def stack(body: nn.Module) -> tuple[str, nn.ModuleList]:
             return name, cast(nn.ModuleList, modules[name])
     raise ValueError(
         f"structural edits need an encoder that keeps its layers under one of {_STACKS}; {type(body).__name__} does "
-        "not; use a BERT-like or DistilBERT model, or a method that does not change shapes"
+        "not; use a BERT-like or DistilBERT model, or a method that does not change its layers (a TextCnn has "
+        "prune=filters)"
     )
 
 
@@ -122,12 +124,13 @@ def check_trainable(network: nn.Module) -> None:
     Raises:
         ValueError: a weight is an integer.
     """
-    integer = [name for name, parameter in network.named_parameters() if not parameter.is_floating_point()]
+    integer = {name: one.dtype for name, one in network.named_parameters() if not one.is_floating_point()}
     if integer:
+        kind = "INT4" if torch.uint8 in integer.values() else "INT8"
         raise ValueError(
-            "after INT8 nothing trains and no method changes a network: prune, factorise, distil and recover come "
-            f"before; {len(integer)} weights are integers, {integer[0]} the first; move quantisation to the end, or "
-            "start from a stage before it"
+            f"after {kind} nothing trains and no method changes a network: prune, factorise, distil and recover come "
+            f"before; {len(integer)} weights are integers, {next(iter(integer))} the first; move quantisation to the "
+            "end, or start from a stage before it"
         )
 
 
@@ -150,6 +153,37 @@ def embedding_parts(body: nn.Module) -> tuple[list[nn.Embedding], nn.LayerNorm]:
 def embedding_projection(body: nn.Module) -> nn.Linear | None:
     """Return what widens embeddings to the hidden state, where they have a width of their own (ELECTRA); else None."""
     return cast(nn.Linear | None, getattr(body, "embeddings_project", None))
+
+
+def word_embeddings(body: nn.Module) -> nn.Embedding:
+    """Return the table with one vector a token.
+
+    Raises:
+        ValueError: the table is none of floats: it was quantised.
+    """
+    table = cast(Any, body).get_input_embeddings()
+    if not isinstance(table, nn.Embedding):
+        raise ValueError(
+            f"a vocabulary is changed before its embeddings are quantised; here they are a {type(table).__name__}; "
+            "move quantisation to the end"
+        )
+    return table
+
+
+def filters(body: nn.Module) -> list[nn.Linear]:
+    """Return the convolutions of a `TextCnn`, as linear layers over windows, one for every width.
+
+    Raises:
+        ValueError: another architecture, or its weights are integers.
+    """
+    check_trainable(body)
+    found = getattr(body, "filters", None)
+    if not isinstance(found, nn.ModuleList):
+        raise ValueError(
+            f"filters are those of a convolutional network (model@student=text_cnn); {type(body).__name__} has none; "
+            "use a method that cuts FFN units, heads or layers"
+        )
+    return cast(list[nn.Linear], list(found))
 
 
 def hidden_size(body: nn.Module) -> int:

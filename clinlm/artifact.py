@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from clinlm import store
-from clinlm.model import Edit, Model, ModelSpec, rebuild
+from clinlm.model import Edit, Model, ModelSpec, Network, rebuild
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer"
@@ -78,13 +78,18 @@ class Artifact:
 
 def save(model: Model, folder: Path) -> None:
     """Write spec, edits, weights and tokenizer into `folder`. Declares nothing whole: see `store.seal`."""
+    save_network(model, folder)
+    model.tokenizer.save_pretrained(folder / TOKENIZER)
+
+
+def save_network(model: Model, folder: Path) -> None:
+    """Write spec, edits and weights into `folder`."""
     store.write_json(folder / "spec.json", model.spec.to_json())
     store.write_json(
         folder / "edits.json", [{"function": e.function, "arguments": dict(e.arguments)} for e in model.edits]
     )
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
     save_file(state, folder / WEIGHTS)
-    model.tokenizer.save_pretrained(folder / TOKENIZER)
 
 
 def load(folder: Path) -> Model:
@@ -93,11 +98,24 @@ def load(folder: Path) -> Model:
     Raises:
         RuntimeError: the weights do not fit the skeleton.
     """
-    spec = read_spec(folder)
-    edits = [Edit(**edit) for edit in json.loads((folder / "edits.json").read_text(encoding="utf-8"))]
-    network = rebuild(spec, edits)
+    tokenizer = AutoTokenizer.from_pretrained(folder / TOKENIZER)
+    return Model(read_spec(folder), load_network(folder), tokenizer, read_edits(folder))
+
+
+def load_network(folder: Path) -> Network:
+    """Return the network that `save_network` wrote, in evaluation mode.
+
+    Raises:
+        RuntimeError: the weights do not fit the skeleton.
+    """
+    network = rebuild(read_spec(folder), read_edits(folder))
     network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
-    return Model(spec, network.eval(), AutoTokenizer.from_pretrained(folder / TOKENIZER), edits)
+    return network.eval()
+
+
+def read_edits(folder: Path) -> list[Edit]:
+    """Return what was done to the network."""
+    return [Edit(**edit) for edit in json.loads((folder / "edits.json").read_text(encoding="utf-8"))]
 
 
 def read_spec(folder: Path) -> ModelSpec:

@@ -5,15 +5,17 @@ an untrained one (loading an artifact, whose weights come afterwards). All argum
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from clinlm import anatomy
-from clinlm.int8 import Int8Linear
 from clinlm.low_rank import LowRankLinear
+from clinlm.quantized.edits import quantize_linears as quantize_linears  # older artifacts name it here
+from clinlm.replacing import check_unmasked, found, replace
 
 
 def keep_ffn_units(network: nn.Module, units: Mapping[str, Sequence[int]]) -> None:
@@ -106,6 +108,64 @@ def keep_hidden(network: nn.Module, dimensions: Sequence[int]) -> None:
             _slice_columns(linear, index)
 
 
+def keep_tokens(network: nn.Module, tokens: Sequence[int]) -> None:
+    """Keep only `tokens` of the vocabulary, in ascending order: rows of the word embeddings, and the numbers in the
+    configuration. `clinlm.vocabulary` does the same to the tokenizer.
+
+    Raises:
+        ValueError: a token that does not exist, none left, no padding token, embeddings that are no table of floats, or
+            positions that are counted from the padding token where its number would change (RoBERTa).
+    """
+    body: nn.Module = network.body  # type: ignore[assignment]
+    table = anatomy.word_embeddings(body)
+    check_unmasked(table)
+    index = _index(tokens, table.num_embeddings, "token")
+    new = {old: number for number, old in enumerate(tokens)}
+    config: Any = body.config
+    if config.pad_token_id is not None and config.pad_token_id not in new:
+        raise ValueError(f"an edit keeps the padding token; {config.pad_token_id} is not among those that stay")
+    for other in (one for one in body.modules() if isinstance(one, nn.Embedding) and one is not table):
+        if other.padding_idx is not None and new[other.padding_idx] != other.padding_idx:
+            raise ValueError(
+                f"{type(body).__name__} counts positions from the padding token, which keeps its number; it would move "
+                f"from {other.padding_idx} to {new[other.padding_idx]}; keep the tokens before it"
+            )
+    table.weight = nn.Parameter(table.weight.detach()[index].clone())
+    table.num_embeddings = config.vocab_size = len(index)
+    table.padding_idx = None if table.padding_idx is None else new[table.padding_idx]
+    for name, number in [*vars(config).items()]:
+        if name.endswith("_token_id") and isinstance(number, int):
+            setattr(config, name, new.get(number))
+
+
+def keep_filters(network: nn.Module, filters: Mapping[str, Sequence[int]]) -> None:
+    """Slice convolutions: rows and bias of their weight, columns of what reads them in pooling and in the head.
+
+    Args:
+        network: has `body`, a `TextCnn`.
+        filters: group of filters (as a string, as JSON has it) -> the filters that stay, in ascending order.
+
+    Raises:
+        ValueError: no convolutions, a group or filter that does not exist, or no filter left in a group.
+    """
+    body: nn.Module = network.body  # type: ignore[assignment]
+    groups = anatomy.filters(body)
+    readers = [m for part in (network.pooling, network.head) for m in part.modules() if isinstance(m, nn.Linear)]  # type: ignore[union-attr]
+    _check_whole(*groups, *readers)
+    stay = [torch.arange(linear.out_features) for linear in groups]
+    for name, kept in filters.items():
+        group = _checked(int(name), len(groups), "group of filters")
+        stay[group] = _index(kept, groups[group].out_features, "filter")
+    ends = accumulate(linear.out_features for linear in groups)
+    shifts = [end - linear.out_features for end, linear in zip(ends, groups, strict=True)]
+    columns = torch.cat([index + shift for index, shift in zip(stay, shifts, strict=True)])
+    for linear, index in zip(groups, stay, strict=True):
+        _slice_rows(linear, index)
+    for reader in readers:
+        _slice_columns(reader, columns)
+    body.config.filters = [len(index) for index in stay]  # type: ignore[union-attr]
+
+
 def factorize(network: nn.Module, ranks: Mapping[str, int]) -> None:
     """Replace linear layers by low-rank pairs, whose values are yet to come: they are NaN.
 
@@ -120,54 +180,21 @@ def factorize(network: nn.Module, ranks: Mapping[str, int]) -> None:
         ValueError: no such linear layer, or a rank that it cannot have.
     """
     for name, rank in ranks.items():
-        linear = _linear(network, name, "factorised")
+        linear = found(network, name, nn.Linear, "factorised")
         pair = LowRankLinear(linear.in_features, linear.out_features, rank, linear.bias is not None)
         for parameter in pair.parameters():
             nn.init.constant_(parameter, torch.nan)
-        _replace(network, name, pair.train(linear.training))
-
-
-def quantize_linears(network: nn.Module, names: Sequence[str]) -> None:
-    """Replace linear layers by INT8 ones of the same weights, rounded.
-
-    Raises:
-        ValueError: no such linear layer.
-    """
-    for name in names:
-        linear = _linear(network, name, "quantised")
-        _replace(network, name, Int8Linear.of(linear).train(linear.training))
-
-
-def _linear(network: nn.Module, name: str, done: str) -> nn.Linear:
-    found = dict(network.named_modules()).get(name)
-    _check_unmasked(found)
-    if not isinstance(found, nn.Linear):
-        what = "is not there" if found is None else f"is a {type(found).__name__}"
-        raise ValueError(f"what is {done} is a linear layer; {name!r} {what}; name linear layers, each once")
-    return found
-
-
-def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, attribute = name.rpartition(".")
-    setattr(network.get_submodule(parent), attribute, module)
+        replace(network, name, pair.train(linear.training))
 
 
 def _check_whole(*linears: nn.Module) -> None:
     for linear in linears:
-        _check_unmasked(linear)
+        check_unmasked(linear)
         if not isinstance(linear, nn.Linear):
             raise ValueError(
                 f"only whole linear layers are sliced; one is a {type(linear).__name__}; prune first, then factorise, "
                 "then quantise"
             )
-
-
-def _check_unmasked(linear: nn.Module | None) -> None:
-    if linear is not None and parametrize.is_parametrized(linear):
-        raise ValueError(
-            "masked linear layers are neither sliced nor replaced; list the method that changes shapes before the one "
-            "that masks, or give it a stage of its own"
-        )
 
 
 def _slice_rows(linear: nn.Linear, index: Int[Tensor, " kept"]) -> None:

@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase
 
+import clinlm.architectures  # noqa: F401  registers ours with AutoConfig and AutoModel
+
 PoolingName = Literal["cls", "mean", "max", "attention"]
 _EDIT_PACKAGES = ("clinlm.", "callbacks.")
 

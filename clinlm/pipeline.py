@@ -1,17 +1,19 @@
-"""A pipeline: the ordered mapping of stages, each reused from the store or built."""
+"""A pipeline: the ordered mapping of stages, each reused from the store or built, and then judged by a gate."""
 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from clinlm import store
+from clinlm import store, technique
 from clinlm.artifact import Artifact
+from clinlm.gate import Gate, Verdict, spelt
 from clinlm.loggers.base import RunLogger
+from clinlm.plan import Planned, left_out, plain, planned
 from clinlm.stage import Stage
 from clinlm.starts.base import Start
 from clinlm.task import Task
@@ -37,17 +39,36 @@ class Done:
         role: teacher or student.
         artifact: on disk.
         cached: whether it was there already.
+        techniques: by which it was compressed, here and in all that it comes from; keys of `clinlm.gate.TECHNIQUES`.
+        verdict: of the gate; None where there is none, or none after this stage.
     """
 
     name: str
     role: str
     artifact: Artifact
     cached: bool
+    techniques: tuple[str, ...] = ()
+    verdict: Verdict | None = None
+
+
+class GateFailed(RuntimeError):
+    """A pipeline stopped at its gate.
+
+    Attributes:
+        done: the stages that finished, the one that failed the last; none where a technique is not allowed.
+        verdicts: those that failed.
+    """
+
+    exit_status: ClassVar[int] = 3
+
+    def __init__(self, message: str, done: Sequence[Done] = (), verdicts: Sequence[Verdict] = ()) -> None:
+        super().__init__(message)
+        self.done, self.verdicts = list(done), list(verdicts)
 
 
 def open_task(config: DictConfig) -> tuple[Task, str]:
     """Return the task of `config`, opened on the store, and its key."""
-    settings = _plain(config.task)
+    settings = plain(config.task)
     task: Task = instantiate(settings)
     counted = {name: value for name, value in settings.items() if name not in _NO_RESULT_TASK}
     key = store.digest([counted, task.corpus.fingerprint(), store.sources(settings)])
@@ -55,20 +76,46 @@ def open_task(config: DictConfig) -> tuple[Task, str]:
     return task, key
 
 
-def plan(config: DictConfig) -> list[tuple[str, dict[str, Any], Stage]]:
-    """Return name, settings and stage for all stages, in order: a bad value fails here, before anything is trained.
+def plan(config: DictConfig) -> list[Planned]:
+    """Return all stages, in order: a bad value, or a technique that the gate forbids, fails before anything is trained.
 
     Raises:
-        ValueError: there is no stage, or a setting is out of its range.
+        ValueError: as `clinlm.plan.planned`; or there is a gate, but no stage of role teacher to compare with.
+        GateFailed: the gate does not allow a stage's technique.
     """
-    if not config.stages:
-        raise ValueError("a pipeline has stages; this one has none; choose one with pipeline=a|b|c|baseline")
-    settings = {str(name): _plain(config.stages[name]) for name in config.stages}
-    return [(name, plain, instantiate(plain)) for name, plain in settings.items()]
+    stages, gate = planned(config), open_gate(config)
+    if gate is not None:
+        if technique.original(stages) is None:
+            raise ValueError(
+                "a gate compares with the model before compression, the first stage of role teacher; there is none; "
+                "give the pipeline one (stages.NAME.role=teacher), or set gate=none"
+            )
+        own = technique.techniques(stages)
+        refused = [Verdict(gate.name, one.name, gate.refused(own[one.name])) for one in stages]
+        failed = [one for one in refused if not one.passed]
+        if failed:
+            told = "; ".join(f"stage {one.subject!r} is {' and '.join(map(spelt, one.refused))}" for one in failed)
+            raise GateFailed(
+                f"gate {gate.name} does not allow every technique: {told}; nothing was trained; allowed instead: "
+                f"{gate.instead()}",
+                verdicts=failed,
+            )
+    return stages
+
+
+def open_gate(config: DictConfig) -> Gate | None:
+    """Return the gate of `config`, if it has one."""
+    if config.get("gate") is None:
+        return None
+    gate: Gate = instantiate(plain(config.gate))
+    return gate
 
 
 def run(config: DictConfig, task: Task, task_key: str, logger: RunLogger) -> list[Done]:
     """Run every stage in order and return them all.
+
+    A gate judges each against the first teacher on stored predictions, whether it was built now or before; which stages
+    it judges is told by `clinlm.technique.judged`.
 
     Args:
         config: the whole configuration, with `stages` and `store`.
@@ -77,28 +124,66 @@ def run(config: DictConfig, task: Task, task_key: str, logger: RunLogger) -> lis
         logger: follows the stages that are built.
 
     Raises:
-        ValueError: a stage names a stage that did not run before it.
+        ValueError, GateFailed: as `plan`.
+        GateFailed: a stage lost more than the gate allows; those before it, and itself, stay in the store.
     """
-    stages = plan(config)
-    done: list[Done] = []
-    for number, (name, settings, stage) in enumerate(stages, 1):
-        parent = _parent(name, stage, done)
-        teachers = _teachers(name, stage, done)
-        key = stage_key(settings, stage, task_key, parent, teachers)
-        folder = Path(config.store) / f"{name}-{key}"
-        with store.claim(folder) as whole:
-            what = "reused" if whole else "resumed" if (folder / "last.ckpt").exists() else "building"
-            log.info("stage %d of %d: %s [%s] %s", number, len(stages), name, key, what)
-            if not whole:
-                lightning_logger = logger.stage(name, key, folder, settings)
-                report = stage.build(task, folder, parent, teachers, lightning_logger)
-                logger.stage_done(report)
-                parents = {"start": parent.key if parent else None, "teachers": [t.key for t in teachers]}
-                store.seal(
-                    folder, {"key": key, "stage": name, "parents": parents, "settings": settings, "task": task_key}
-                )
-        done.append(Done(name, stage.role, Artifact(folder), whole))
-    return done
+    stages, gate = plan(config), open_gate(config)
+    for name, method in left_out(config).items():
+        log.info("stage %s is left out: %s=none", name, method)
+    used = technique.inherited(stages)
+    judged = technique.judged(stages) if gate is not None else set()
+    done: dict[str, Done] = {}
+    for number, one in enumerate(stages, 1):
+        log_as = f"stage {number} of {len(stages)}: {one.name}"
+        artifact, cached = _built(config, one, done, task, task_key, logger, log_as)
+        verdict = None
+        if gate is not None and one.name in judged:
+            first = done[str(technique.original(stages))].artifact
+            own = technique.techniques(stages)[one.name]
+            verdict = gate.verdict(one.name, gate.changes(task, first, artifact), own)
+            log.log(logging.INFO if verdict.passed else logging.ERROR, "%s", verdict.line())
+        done[one.name] = Done(one.name, one.stage.role, artifact, cached, used[one.name], verdict)
+        if gate is not None and verdict is not None and not verdict.passed:
+            raise _failed(gate, verdict, list(done.values()))
+    return list(done.values())
+
+
+def _built(
+    config: DictConfig,
+    one: Planned,
+    done: Mapping[str, Done],
+    task: Task,
+    task_key: str,
+    logger: RunLogger,
+    log_as: str,
+) -> tuple[Artifact, bool]:
+    """Return the artifact of a stage, and whether it was in the store already."""
+    parent = done[one.parent].artifact if one.parent is not None else None
+    teachers = [done[name].artifact for name in one.teachers]
+    key = stage_key(one.settings, one.stage, task_key, parent, teachers)
+    folder = Path(config.store) / f"{one.name}-{key}"
+    with store.claim(folder) as whole:
+        what = "reused" if whole else "resumed" if (folder / "last.ckpt").exists() else "building"
+        log.info("%s [%s] %s", log_as, key, what)
+        if not whole:
+            lightning_logger = logger.stage(one.name, key, folder, dict(one.settings))
+            report = one.stage.build(task, folder, parent, teachers, lightning_logger)
+            logger.stage_done(report)
+            parents = {"start": parent.key if parent else None, "teachers": [t.key for t in teachers]}
+            facts = {"key": key, "stage": one.name, "parents": parents, "settings": one.settings, "task": task_key}
+            store.seal(folder, facts)
+    return Artifact(folder), whole
+
+
+def _failed(gate: Gate, verdict: Verdict, done: Sequence[Done]) -> GateFailed:
+    beyond = "; ".join(one.line() for one in verdict.findings if not one.passed)
+    return GateFailed(
+        f"stage {verdict.subject!r} fails gate {gate.name} by {gate.judge} on {gate.split}, in points: {beyond}; the "
+        f"pipeline stops here, what was built stays in the store; compress less, or take what gate {gate.name} allows: "
+        f"{gate.instead()}",
+        done,
+        [verdict],
+    )
 
 
 def stage_key(
@@ -113,44 +198,3 @@ def stage_key(
         counted["start"] = parent.key
     fingerprint = stage.start.fingerprint() if isinstance(stage.start, Start) else None
     return store.digest([counted, fingerprint, task_key, [t.key for t in teachers], store.sources(counted)])
-
-
-def _parent(name: str, stage: Stage, done: Sequence[Done]) -> Artifact | None:
-    if isinstance(stage.start, Start):
-        return None
-    if stage.start is not None:
-        return _named(name, "start", stage.start, done)
-    line = [one.artifact for one in done if one.role == stage.role]
-    if not line:
-        raise ValueError(
-            f"stage {name!r} goes on from the latest stage of role {stage.role!r}, but none ran before it; "
-            f"give stages.{name}.start a model or an earlier stage"
-        )
-    return line[-1]
-
-
-def _teachers(name: str, stage: Stage, done: Sequence[Done]) -> list[Artifact]:
-    if not stage.needs_teacher:
-        return []
-    if stage.teachers is not None:
-        return [_named(name, "teachers", one, done) for one in stage.teachers]
-    line = [one.artifact for one in done if one.role == "teacher"]
-    if not line:
-        raise ValueError(f"stage {name!r} needs a teacher, but no stage of role teacher ran before it")
-    return [line[0] if stage.role == "teacher" else line[-1]]
-
-
-def _named(name: str, what: str, wanted: str, done: Sequence[Done]) -> Artifact:
-    for one in done:
-        if one.name == wanted:
-            return one.artifact
-    ran = [one.name for one in done]
-    raise ValueError(
-        f"stage {name!r} wants {what} {wanted!r}, but only {ran} ran before it; correct stages.{name}.{what}"
-    )
-
-
-def _plain(node: Any) -> dict[str, Any]:
-    plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-    assert isinstance(plain, dict)
-    return {str(name): value for name, value in plain.items()}

@@ -150,6 +150,7 @@ class Stage:
         artifacts.save(model, folder)
         logits = {split: _logits(model, task, split) for split in ("validation", "test")}
         artifacts.save_predictions(folder, logits)
+        task.serving(logits["validation"], model.max_tokens).save(folder)
         methods = {name: c.report() for name, c in (self.callbacks or {}).items() if hasattr(c, "report")}
         return {
             "methods": methods,

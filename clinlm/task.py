@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,6 @@ from jaxtyping import Bool, Float, Int
 from lightning import LightningDataModule
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from tokenizers import Tokenizer
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
@@ -24,10 +23,11 @@ from transformers import PreTrainedTokenizerBase
 from clinlm import store
 from clinlm.batches import Batch, Collate, Documents, Encoded, LengthBatches
 from clinlm.corpora.base import Corpus
-from clinlm.lexicons.base import MASK
 from clinlm.long_notes import LongNotes
 from clinlm.measure.quality import Thresholds
+from clinlm.serving import Kind, Serving, probabilities
 from clinlm.split import SPLITS
+from clinlm.tokens import RowCutter
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,8 @@ class Task(LightningDataModule, ABC):
         seed: of the choice and the split; not the training seed, so that seeds of a sweep share their test documents.
     """
 
+    kind: ClassVar[Kind]
+
     def __init__(
         self, corpus: Callable[..., Corpus], root: str, long_notes: LongNotes, max_tokens: int = 256, seed: int = 0
     ) -> None:
@@ -93,10 +95,6 @@ class Task(LightningDataModule, ABC):
         """Return the logits of the label frequencies in training: the best answer of a head that has read nothing."""
 
     @abstractmethod
-    def probabilities(self, logits: Float[np.ndarray, "documents outputs"]) -> Float[np.ndarray, "documents outputs"]:
-        """Return probabilities from logits."""
-
-    @abstractmethod
     def fit_thresholds(self, probabilities: Float[np.ndarray, "documents outputs"]) -> Thresholds:
         """Return the decision thresholds that the probabilities of the validation documents ask for, or None."""
 
@@ -105,6 +103,22 @@ class Task(LightningDataModule, ABC):
         """Return the metrics of one epoch from the logits of the validation documents, in their order."""
 
     # What every task does.
+
+    @final
+    def probabilities(self, logits: Float[np.ndarray, "documents outputs"]) -> Float[np.ndarray, "documents outputs"]:
+        """Return probabilities from logits: each label's own, or shares of one whole, as `kind` says."""
+        return probabilities(logits, self.kind)
+
+    @final
+    def serving(self, logits: Float[np.ndarray, "validation outputs"], limit: int) -> Serving:
+        """Return how to use a model outside of this project: thresholds are those that its validation logits ask for.
+
+        Args:
+            logits: of the validation documents.
+            limit: the model's longest row; the smaller of it and `max_tokens` counts.
+        """
+        thresholds = self.fit_thresholds(self.probabilities(logits))
+        return Serving(self.kind, self.examples.labels, thresholds, min(limit, self.max_tokens), self.long_notes)
 
     @final
     def open(self, root: Path, key: str) -> None:
@@ -143,23 +157,13 @@ class Task(LightningDataModule, ABC):
         return _load_encoded(path)
 
     def _encode(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:
-        whole = uncut(tokenizer)
-        prefix, suffix = _frame(whole)
-        room = max_tokens - len(prefix) - len(suffix)
-        if room < 1:
-            raise ValueError(f"a row holds at least one token beside the special ones; task.max_tokens={max_tokens}")
+        rows = RowCutter(tokenizer, max_tokens, self.long_notes)
         documents, cut = [], 0
         for some in self.examples.frame.select("text").iter_slices(256):
-            texts = _masked(some["text"].to_list(), tokenizer.mask_token)
-            for encoding in whole.encode_batch(texts, add_special_tokens=False):
-                pieces = self.long_notes.cut(encoding.ids, room)
-                documents.append([[*prefix, *piece, *suffix] for piece in pieces])
-                cut += len(encoding.ids) > room and not self._reads_all(len(encoding.ids), room)
+            cut_here, more = rows(some["text"].to_list())
+            documents += cut_here
+            cut += more
         return Encoded.of(documents, int(tokenizer.pad_token_id or 0), cut)
-
-    def _reads_all(self, tokens: int, room: int) -> bool:
-        pieces = self.long_notes.cut(list(range(tokens)), room)
-        return len({place for piece in pieces for place in piece}) == tokens
 
     @final
     def bind(
@@ -212,37 +216,6 @@ class Task(LightningDataModule, ABC):
         """Return the texts of one split, in the order of `Examples.members`."""
         chosen: list[str] = self.examples.frame["text"].gather(self.examples.members(split)).to_list()
         return chosen
-
-
-def uncut(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
-    """Return a copy of the fast tokenizer that neither truncates nor pads.
-
-    Checkpoints may carry both in `tokenizer.json` (all-MiniLM-L6-v2: 128 tokens, padded to 128), and the padding would
-    be read as text.
-    """
-    copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    copy.no_truncation()
-    copy.no_padding()
-    return copy
-
-
-def _masked(texts: Sequence[str], mask_token: str | None) -> list[str]:
-    """Return the texts with the tokenizer's mask token in place of our mark for a masked word."""
-    if mask_token is None and any(MASK in text for text in texts):
-        raise ValueError(
-            "masked words need a tokenizer with a mask token; this one has none; choose another model, or set "
-            "task.corpus.mask_triggers=false"
-        )
-    return [text.replace(MASK, mask_token or "") for text in texts]
-
-
-def _frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """Return the special tokens before and after a row, as the tokenizer itself sets them."""
-    probe = tokenizer.encode("a", add_special_tokens=True)
-    special = [bool(flag) for flag in probe.special_tokens_mask]
-    inside = [place for place, flag in enumerate(special) if not flag] or [len(probe.ids) // 2]
-    before, after = inside[0], inside[-1] + (1 if False in special else 0)
-    return probe.ids[:before], probe.ids[after:]
 
 
 def _save_examples(folder: Path, examples: Examples) -> None:

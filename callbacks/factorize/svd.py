@@ -1,7 +1,7 @@
 """Linear layers as products of two thin ones, by singular value decomposition."""
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import nn
@@ -31,6 +31,8 @@ class Svd(Compression):
         rank: of every product, at least 1.
         targets: parts of an encoder layer; see `clinlm.anatomy.Layer`.
     """
+
+    technique: ClassVar[str] = "factorization"
 
     def __init__(self, rank: int = 64, targets: Sequence[str] = anatomy.LINEARS) -> None:
         if rank < 1:

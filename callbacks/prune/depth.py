@@ -1,6 +1,6 @@
 """Whole layers by how little they change what passes through them."""
 
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from jaxtyping import Float
@@ -30,6 +30,8 @@ class Depth(Compression):
         ratio: share of the layers removed, in (0, 1); at least one stays.
         documents: calibration documents.
     """
+
+    technique: ClassVar[str] = "pruning"
 
     def __init__(self, ratio: float = 0.25, documents: int = 64) -> None:
         check_ratio(ratio)

@@ -1,7 +1,7 @@
 """What pruning of FFN units shares: rank the units of every feed-forward block, keep the best, slice the rest away."""
 
 from abc import abstractmethod
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,8 @@ class FfnPruning(Compression):
         ratio: share of the units removed in every layer that is not skipped, in (0, 1); at least one unit stays.
         skip_std: a layer whose scores have a smaller (population) standard deviation is left whole; 0 skips none.
     """
+
+    technique: ClassVar[str] = "pruning"
 
     def __init__(self, ratio: float, skip_std: float) -> None:
         check_ratio(ratio)

@@ -1,6 +1,6 @@
 """Attention heads by what the loss would do without them, to first order."""
 
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from jaxtyping import Float
@@ -32,6 +32,8 @@ class Heads(Compression):
         ratio: share of all heads removed, in (0, 1).
         documents: calibration documents.
     """
+
+    technique: ClassVar[str] = "pruning"
 
     def __init__(self, ratio: float = 0.25, documents: int = 64) -> None:
         check_ratio(ratio)

@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from jaxtyping import Bool, Float
@@ -56,6 +56,9 @@ class MaskPruning(Compression):
         scope: which weights compete.
         schedule: when.
     """
+
+    technique: ClassVar[str] = "pruning"
+    counts_zeros: ClassVar[bool] = True
 
     def __init__(self, ratio: float, scope: Scope, schedule: Schedule) -> None:
         check_ratio(ratio)

@@ -63,7 +63,9 @@ def measure(
 
     All models are timed on a document before the next document comes, in an order drawn anew each time, so that a slow
     moment of the machine or a warm cache favours none of them. A document's time is the median over the passes; a pass
-    goes through all documents, so that a disturbance of seconds spoils one of its values and not the median.
+    goes through all documents, so that a disturbance of seconds spoils one of its values and not the median. Every model
+    answers a document once before its answer is timed: the threads of the model before it, of another library perhaps,
+    still wait actively for work in that time, and would take the cores from it.
 
     Args:
         models: name -> what maps one input to an answer. It must return only when the answer is there (synchronise a
@@ -122,6 +124,7 @@ def _rounds(
         for document, each in enumerate(inputs):
             for place in orders.permutation(len(calls)):
                 call = calls[place]
+                call(each)
                 start = time.perf_counter_ns()
                 call(each)
                 seen[turn, document, place] = (time.perf_counter_ns() - start) / 1e6

@@ -129,10 +129,19 @@ def decide(
         ValueError: shapes differ, there is no document, or a value is out of its range.
     """
     check(targets, probabilities)
+    return decided(probabilities, thresholds)
+
+
+def decided(probabilities: Probabilities, thresholds: Thresholds) -> Bool[np.ndarray, "documents labels"]:
+    """Predicted labels of documents whose truth nobody knows: as `decide`, without a check of the probabilities.
+
+    Raises:
+        ValueError: not one threshold in [0, 1] a label.
+    """
     if thresholds is None:
-        return np.asarray(np.arange(targets.shape[1]) == probabilities.argmax(axis=1)[:, None], dtype=bool)
-    if thresholds.shape != targets.shape[1:]:
-        raise ValueError(f"every label needs one threshold; {thresholds.shape} came for {targets.shape[1]} labels")
+        return np.asarray(np.arange(probabilities.shape[1]) == probabilities.argmax(axis=1)[:, None], dtype=bool)
+    if thresholds.shape != probabilities.shape[1:]:
+        raise ValueError(f"every label needs one threshold; {thresholds.shape} for {probabilities.shape[1]} labels")
     if not np.all((thresholds >= 0) & (thresholds <= 1)):
         raise ValueError("thresholds lie in [0, 1]; others (or NaN) came: take them from fit_thresholds()")
     return np.asarray(probabilities >= thresholds, dtype=bool)

@@ -6,13 +6,15 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from clinlm.quantized.int4_linear import Int4Linear
+
 
 def parameters(model: nn.Module) -> int:
     """Numbers in the model's parameters, tied ones counted once.
 
-    A parametrized tensor (a mask, fake quantisation) counts as what the forward pass uses, not as its ingredients. An
-    INT8 weight counts as the float one did, a factorised one as its two factors. Buffers, such as the scales of INT8
-    weights, do not count.
+    A parametrized tensor (a mask, fake quantisation) counts as what the forward pass uses, not as its ingredients. A
+    quantised weight counts as the float one did, also where two of them share a byte; a factorised one as its two
+    factors. Buffers, such as the scales of quantised weights, do not count.
     """
     return sum(tensor.numel() for tensor in _effective(model))
 
@@ -48,7 +50,7 @@ def _effective(model: nn.Module) -> Iterator[Tensor]:
         for parameter in module.parameters(recurse=False):
             if id(parameter) not in seen:
                 seen.add(id(parameter))
-                yield parameter.detach()
+                yield _numbers(module, parameter)
         if parametrize.is_parametrized(module):
             parts = module.get_submodule("parametrizations")
             ingredients |= {id(part) for part in parts.modules()}
@@ -57,3 +59,10 @@ def _effective(model: nn.Module) -> Iterator[Tensor]:
                 if not originals & seen:
                     seen |= originals
                     yield getattr(module, name).detach()
+
+
+def _numbers(module: nn.Module, parameter: nn.Parameter) -> Tensor:
+    """What a parameter holds: in a byte of INT4 weights there are two."""
+    if isinstance(module, Int4Linear) and parameter is module.weight:
+        return module.integers()
+    return parameter.detach()

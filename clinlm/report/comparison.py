@@ -12,13 +12,16 @@ from rich.progress import Progress
 from clinlm import machine
 from clinlm.artifact import Artifact
 from clinlm.batches import Batch
+from clinlm.engines.base import Choice
 from clinlm.measure import latency
 from clinlm.measure.intervals import intervals, paired
 from clinlm.measure.latency import Latency
 from clinlm.measure.quality import per_label, quality
 from clinlm.model import Network
 from clinlm.modules.base import document_logits
+from clinlm.report import deployments
 from clinlm.report.baselines import beaten, has_keywords, keywords, tfidf
+from clinlm.report.deployments import Bid, auction, bids
 from clinlm.report.entry import Entry
 from clinlm.report.row import Row
 from clinlm.task import Task
@@ -35,6 +38,7 @@ class Settings:
         latency_documents: test documents timed, drawn at random.
         latency_passes: times every one of them is timed by every model.
         seed: of the draws.
+        engine: every model is deployed on it (or on the fastest of several), and gets a second row; None for none.
     """
 
     published: str | None = "smart_griffin"
@@ -43,6 +47,7 @@ class Settings:
     latency_documents: int = 50
     latency_passes: int = 3
     seed: int = 0
+    engine: Choice | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,8 @@ def compare(
     Differences and compression refer to a model's own reference; speed-ups to the first model of role teacher.
     Decision thresholds are fitted on validation, for every model by itself. Latency is that of one document at batch
     size 1: for a network from token ids to logits, in eager float32 (tokenising, the same for all, is left out); for
-    TF-IDF from text to probabilities, as weighting words is its model.
+    TF-IDF from text to probabilities, as weighting words is its model. With `settings.engine`, every model is measured
+    a second time as that engine runs it, from its own answers and its own files.
 
     Args:
         task: opened.
@@ -98,16 +104,28 @@ def compare(
     entries += [keywords(task, first)] if has_keywords(task) else []
     entries += [_entry(task, one, first) for one in models]
     by_name = {entry.row.name: entry for entry in entries}
-    times = _latencies(task, entries, first, settings)
+    offers: list[Bid] = []
+    if settings.engine is not None:
+        offers = bids({one.name: one.artifact for one in models}, settings.engine, task, root)
+    deployed = [deployments.entry(task, bid, by_name[bid.model]) for bid in offers if bid.deployment is not None]
+    times = _latencies(task, [*entries, *deployed], first, settings)
+    kept, engines = auction(offers, times)
+    entries = _beside(entries, [one for one in deployed if one.row.name in kept])
     rows = [_measured(task, e, by_name[e.reference], settings, times.get(e.row.name)) for e in entries]
     warning = latency.notice(times)
     tables = {entry.row.name: _per_label(task, entry) for entry in entries}
-    return rows, [*_cut(entries), *([warning] if warning else []), *beaten(rows)], tables
+    return rows, [*_cut(entries), *engines, *([warning] if warning else []), *beaten(rows)], tables
+
+
+def _beside(entries: Sequence[Entry], deployed: Sequence[Entry]) -> list[Entry]:
+    """Put every deployment below its artifact."""
+    below = {one.row.deployment["of"]: one for one in deployed}
+    return [each for entry in entries for each in (entry, below.get(entry.row.name)) if each is not None]
 
 
 def _cut(entries: Sequence[Entry]) -> list[str]:
     """Name the models that do not read every note to its end."""
-    models = [entry for entry in entries if entry.row.kind == "stage"]
+    models = [entry for entry in entries if entry.row.kind == "stage" and not entry.row.deployment]
     found: dict[str, list[str]] = {}
     for one in models:
         if one.cut:

@@ -10,12 +10,16 @@ Reports = Mapping[str, Mapping[str, Any]]
 
 
 def lines(reports: Reports) -> list[str]:
-    """Return one line for every method that cut units, heads or layers, or made weights zeros, factors or integers."""
+    """Return one line for every method that cut units, heads or layers, or made weights zeros, factors or integers.
+
+    Where it was measured which layers suffer most from being integers, their table follows, line by line.
+    """
     found = []
     for stage, report in reports.items():
         for name, rows in report["methods"].items():
             told = [say(rows) for column, say in _SAID.items() if rows and column in rows[0]]
             found += [f"{stage}: {name} {one}" for one in told]
+            found += sensitivities(rows).splitlines()
     return found
 
 
@@ -30,6 +34,23 @@ def markdown(reports: Reports) -> str:
                 shown = [[_shown(row.get(column)) for column in header] for row in rows]
                 parts.append(f"### {stage}: {name}\n\n{cells.grid(header, shown)}")
     return "\n".join(parts)
+
+
+def sensitivities(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of the layers by what quantising each alone costs, the worst first; empty if none was measured."""
+    measured = [row for row in rows if row.get("sensitivity") is not None]
+    if not measured:
+        return ""
+    measured.sort(key=lambda row: -row["sensitivity"])
+    header = ["layer", "rise of validation loss", "relative error of weight", "kept in float"]
+    shown = [
+        [row["layer"], f"{row['sensitivity']:+.2e}", _error(row), "yes" if row["spared"] else "no"] for row in measured
+    ]
+    return cells.grid(header, shown)
+
+
+def _error(row: Mapping[str, Any]) -> str:
+    return cells.NONE if row["spared"] else f"{row['relative_error']:.2e}"
 
 
 def _widths(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -65,8 +86,10 @@ def _factors(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _integers(rows: Sequence[Mapping[str, Any]]) -> str:
-    before, after = (sum(row[f"bytes_{when}"] for row in rows) for when in ("before", "after"))
-    return f"made {before / 1e6:.1f} MB of {len(rows)} matrices {after / 1e6:.1f} MB of integers"
+    made = [row for row in rows if not row["spared"]]
+    before, after = (sum(row[f"bytes_{when}"] for row in made) for when in ("before", "after"))
+    spared = f"; {len(rows) - len(made)} that suffer most stay in float" if len(made) < len(rows) else ""
+    return f"made {before / 1e6:.1f} MB of {len(made)} matrices {after / 1e6:.1f} MB of integers{spared}"
 
 
 _SAID = {
@@ -83,4 +106,6 @@ _SAID = {
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return cells.NONE
     return f"{value:.4g}" if isinstance(value, float) else str(value)

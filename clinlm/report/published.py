@@ -20,6 +20,7 @@ _OURS: Mapping[str, tuple[str, Callable[[Row, Row | None], float | None]]] = {
     "macro_recall": ("recall\n%", lambda row, first: _percent(row, "macro_recall")),
     "macro_auroc": ("AUROC\n%", lambda row, first: _percent(row, "macro_auroc")),
     "macro_f1": ("macro F1\n%", lambda row, first: _percent(row, "macro_f1")),
+    "size_mb": ("size\nMB", lambda row, first: row.bytes / 1e6),
     "latency_ms": ("latency\nms", lambda row, first: row.latency.p50_ms if row.latency else None),
     "parameters_m": ("param.\nM", lambda row, first: row.parameters / 1e6),
     "compression": ("compr.\n×", lambda row, first: row.compression_parameters),
@@ -155,7 +156,9 @@ def _numbers(row: Row, first: Row | None, published: Published) -> list[str]:
 
 def _costs(published: Published) -> Mapping[str, Callable[[Row], float | None]]:
     """What a comparison of compressed models has to tell, and the paper's table does not."""
-    found: dict[str, Callable[[Row], float | None]] = {"size\nMB": lambda row: row.bytes / 1e6}
+    found: dict[str, Callable[[Row], float | None]] = {}
+    if "size_mb" not in published.columns:
+        found["size\nMB"] = lambda row: row.bytes / 1e6
     if "latency_ms" not in published.columns:
         found["p50\nms"] = lambda row: row.latency.p50_ms if row.latency else None
     return found
@@ -166,7 +169,7 @@ def _deviation(share: float | None) -> str:
 
 
 def _shown(column: str, number: float | None) -> str:
-    printed_with_two = column not in ("parameters_m", "compression", "speedup")
+    printed_with_two = column not in ("size_mb", "parameters_m", "compression", "speedup")
     return cells.two(number) if printed_with_two else cells.three(number)
 
 

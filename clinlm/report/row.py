@@ -1,7 +1,7 @@
 """One line of a comparison: what a stage or a baseline cost and what it is worth."""
 
 from dataclasses import dataclass, field
-from typing import Literal, final
+from typing import Any, Literal, final
 
 from clinlm.measure.intervals import Difference, Interval
 from clinlm.measure.latency import Latency
@@ -22,6 +22,7 @@ class Row:
         seconds: of training.
         cached: whether the stage was found in the store and `seconds` are those of the run that trained it.
         role: of the stage; "" for a baseline.
+        engine: what runs it.
         quality: metric -> value in [0, 1]; NaN where undefined, empty until it is measured.
         intervals: metric -> 95 % bootstrap interval.
         differences: metric -> this row minus the reference row, paired; empty for the reference itself.
@@ -29,6 +30,8 @@ class Row:
         deviations: metric -> standard deviation over seeds, where the row is a mean over several; else empty.
         latency: per document, None if it was not measured.
         peak_mib: peak resident memory of a process that loads and runs it, in MiB; None if it was not measured.
+        deployment: of a row that is an artifact on an engine: `of` (the artifact's row), `folder` and what is in its
+            `deployment.json`; else empty.
         compression_parameters: parameters of the reference / of this row; NaN where this has none.
         compression_bytes: bytes of the reference / of this row; NaN where this has none.
     """
@@ -42,6 +45,7 @@ class Row:
     seconds: float
     cached: bool
     role: Literal["teacher", "student", ""] = ""
+    engine: str = "torch"
     quality: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, Interval] = field(default_factory=dict)
     differences: dict[str, Difference] = field(default_factory=dict)
@@ -49,5 +53,6 @@ class Row:
     deviations: dict[str, float] = field(default_factory=dict)
     latency: Latency | None = None
     peak_mib: float | None = None
+    deployment: dict[str, Any] = field(default_factory=dict)
     compression_parameters: float = 1.0
     compression_bytes: float = 1.0

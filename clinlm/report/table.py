@@ -33,12 +33,12 @@ _LATENCY = {each.name: pl.Int64 if each.name == "documents" else pl.Float64 for 
 def frame(rows: Sequence[Row]) -> pl.DataFrame:
     """One line per row, all numbers at full precision, nothing nested.
 
-    Columns: name, kind, key, role; for every metric its value and `_low`, `_high`, `_delta`, `_delta_low`,
+    Columns: name, kind, key, role, engine; for every metric its value and `_low`, `_high`, `_delta`, `_delta_low`,
     `_delta_high`, `_delta_p`; parameters, nonzero, bytes, compression_parameters, compression_bytes, peak_mib, seconds,
     cached; `latency_` + each field of Latency. Null where a row lacks the number, NaN where it is undefined.
     """
     metrics = dict.fromkeys(name for row in rows for name in row.quality)
-    schema: dict[str, type[pl.DataType]] = dict.fromkeys(("name", "kind", "key", "role"), pl.String)
+    schema: dict[str, type[pl.DataType]] = dict.fromkeys(("name", "kind", "key", "role", "engine"), pl.String)
     for metric in metrics:
         schema |= {metric: pl.Float64} | {f"{metric}_{end}": pl.Float64 for end in ("low", "high", "delta")}
         schema |= {f"{metric}_delta_{end}": pl.Float64 for end in ("low", "high", "p")}
@@ -149,7 +149,7 @@ def write(
 
 
 def _flat(row: Row) -> dict[str, object]:
-    flat: dict[str, object] = {name: getattr(row, name) for name in ("name", "kind", "key", "role", *_PLAIN)}
+    flat: dict[str, object] = {name: getattr(row, name) for name in ("name", "kind", "key", "role", "engine", *_PLAIN)}
     flat |= row.quality
     for metric, interval in row.intervals.items():
         flat |= {f"{metric}_low": interval.low, f"{metric}_high": interval.high}

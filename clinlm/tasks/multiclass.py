@@ -19,6 +19,8 @@ class MultiClass(Labelled):
     The most probable label is the answer, so there are no thresholds to fit. Arguments as `Labelled`.
     """
 
+    kind = "multiclass"
+
     def serves(self, targets: Bool[np.ndarray, "documents labels"]) -> tuple[Bool[np.ndarray, " documents"], str]:
         """See `Labelled.serves`: those with exactly one of the labels."""
         return np.asarray(targets.sum(1) == 1), f"not exactly one of the {targets.shape[1]} labels"
@@ -31,11 +33,6 @@ class MultiClass(Labelled):
         """See `Task.prior`. One imaginary document of every label keeps it finite."""
         train = torch.from_numpy(self.examples.targets[self.examples.members("train")]).float()
         return ((train.sum(0) + 1) / (len(train) + train.shape[1])).log()
-
-    def probabilities(self, logits: Float[np.ndarray, "documents outputs"]) -> Float[np.ndarray, "documents outputs"]:
-        """Return the softmax over the labels."""
-        probabilities: Float[np.ndarray, "documents outputs"] = torch.from_numpy(logits).double().softmax(1).numpy()
-        return probabilities
 
     def fit_thresholds(self, probabilities: Float[np.ndarray, "documents outputs"]) -> Thresholds:
         """See `Task.fit_thresholds`: none, as the most probable label is the answer."""

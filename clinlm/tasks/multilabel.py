@@ -30,6 +30,8 @@ class MultiLabel(Labelled):
         ValueError: as `Labelled`; or `documents` with `unlabelled=keep`, as labels cannot be evened out without any.
     """
 
+    kind = "multilabel"
+
     def __init__(
         self,
         corpus: Callable[..., Corpus],
@@ -67,11 +69,6 @@ class MultiLabel(Labelled):
         """See `Task.prior`. One imaginary document with and one without every label keep it finite."""
         train = torch.from_numpy(self.examples.targets[self.examples.members("train")]).float()
         return torch.logit((train.sum(0) + 1) / (len(train) + 2))
-
-    def probabilities(self, logits: Float[np.ndarray, "documents outputs"]) -> Float[np.ndarray, "documents outputs"]:
-        """Return the sigmoid of every logit."""
-        probabilities: Float[np.ndarray, "documents outputs"] = torch.from_numpy(logits).double().sigmoid().numpy()
-        return probabilities
 
     def fit_thresholds(self, probabilities: Float[np.ndarray, "documents outputs"]) -> Thresholds:
         """See `Task.fit_thresholds`: one for all labels or one for each, as `thresholds` says."""

@@ -18,12 +18,13 @@ from callbacks.prune.random import Random
 from callbacks.prune.smart_griffin import SmartGriffin
 from callbacks.quantize.dynamic import Dynamic
 from clinlm.adapters.full import Full
-from clinlm.edits import quantize_linears
-from clinlm.int8 import Int8Linear
 from clinlm.measure.size import parameters
 from clinlm.model import Model
 from clinlm.modules.base import predict
 from clinlm.modules.teacher import Teacher
+from clinlm.quantized.edits import quantize_linears
+from clinlm.quantized.int8_embedding import Int8Embedding
+from clinlm.quantized.int8_linear import Int8Linear
 from clinlm.starts.from_teacher import FromTeacher
 from clinlm.tasks.multilabel import MultiLabel
 
@@ -34,24 +35,31 @@ def int8(model: Model) -> dict[str, Int8Linear]:
     return {name: m for name, m in model.network.named_modules() if isinstance(m, Int8Linear)}
 
 
-def floats(model: Model) -> dict[str, nn.Linear]:
-    return {name: m for name, m in model.network.named_modules() if isinstance(m, nn.Linear)}
+def tables(model: Model) -> dict[str, Int8Embedding]:
+    return {name: m for name, m in model.network.named_modules() if isinstance(m, Int8Embedding)}
 
 
-def test_every_linear_layer_becomes_int8(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
+def floats(model: Model) -> dict[str, nn.Linear | nn.Embedding]:
+    return {name: m for name, m in model.network.named_modules() if isinstance(m, nn.Linear | nn.Embedding)}
+
+
+def test_every_linear_layer_and_table_becomes_int8(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
     start = kept(tiny_model, tmp_path / "start")
     made = built(tmp_path / "made", task, start, {"quantize": Dynamic()})
-    before, after = floats(start.load()), int8(made.load())
+    before, after = floats(start.load()), int8(made.load()) | tables(made.load())
     assert before.keys() == after.keys() and not floats(made.load()) and "head" in after
-    told = {row["linear"]: row for row in made.report["methods"]["quantize"]}
+    assert "body.embeddings.word_embeddings" in after
+    told = {row["layer"]: row for row in made.report["methods"]["quantize"]}
     assert told.keys() == after.keys()
     for name, layer in after.items():
         weight, row = before[name].weight.detach(), told[name]
         assert ((layer.dequantized() - weight).abs() <= layer.scale[:, None] * 0.5001).all()
         off = float((layer.dequantized() - weight).norm() / weight.norm())
         assert row["relative_error"] == pytest.approx(off, rel=1e-3) and 0 < off < 0.04
-        assert row["bytes_before"] == 4 * (weight.numel() + len(weight))
-        assert row["bytes_after"] == weight.numel() + 8 * len(weight)
+        biases = len(weight) if isinstance(layer, Int8Linear) else 0
+        assert row["bytes_before"] == 4 * (weight.numel() + biases)
+        assert row["bytes_after"] == weight.numel() + 4 * (len(weight) + biases)
+        assert not row["spared"] and row["sensitivity"] is None
     assert made.report["parameters"] == parameters(start.load().network)
     saved = sum(row["bytes_before"] - row["bytes_after"] for row in told.values())
     sizes = [(one.folder / "model.safetensors").stat().st_size for one in (start, made)]
@@ -92,12 +100,13 @@ def test_zeros_and_widths_and_ranks_are_kept(tmp_path: Path, task: MultiLabel, t
 
 
 def test_what_is_skipped_stays_float(task: MultiLabel, tiny_model: Model) -> None:
-    method = Dynamic(skip=["head", "output.dense", "self.query"])
+    method = Dynamic(skip=["head", "output.dense", "self.query", "word_embeddings"])
     method.finalize(Teacher(tiny_model, task, Full(), FAST))
     left = {name.removeprefix("body.encoder.layer.") for name in floats(tiny_model)}
     ends = ("attention.self.query", "attention.output.dense", "output.dense")
-    assert left == {"head", *(f"{n}.{end}" for n in range(4) for end in ends)}
-    assert len(method.report()) == len(int8(tiny_model)) == 4 * 3
+    words = "body.embeddings.word_embeddings"
+    assert left == {"head", words, *(f"{n}.{end}" for n in range(4) for end in ends)}
+    assert len(method.report()) == len(int8(tiny_model)) + len(tables(tiny_model)) == 4 * 3 + 2
 
 
 AFTER = [
@@ -131,13 +140,14 @@ def test_weights_that_are_no_numbers_are_refused(task: MultiLabel, tiny_model: M
 
 
 def test_skipping_everything_raises(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
-    every = ["head", "dense", "query", "key", "value"]
-    with pytest.raises(RuntimeError, match=r"left every tensor as it was \(no linear layer is left beside skip="):
+    embeddings = [f"{kind}_embeddings" for kind in ("word", "position", "token_type")]
+    every = ["head", "dense", "query", "key", "value", *embeddings]
+    with pytest.raises(RuntimeError, match=r"left every tensor as it was \(no layer is left beside skip="):
         built(tmp_path / "made", task, kept(tiny_model, tmp_path / "start"), {"quantize": Dynamic(every)})
 
 
 def test_wrong_settings_are_refused(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
-    with pytest.raises(ValueError, match="quantize.skip is a list of names of linear layers; got 'head'"):
+    with pytest.raises(ValueError, match="quantize.skip is a list of names of layers; got 'head'"):
         Dynamic(skip="head")
     with pytest.raises(ValueError, match=r"none ends in \['heads'\]; there are endings \['dense', 'head', 'key'"):
         built(tmp_path / "made", task, kept(tiny_model, tmp_path / "start"), {"quantize": Dynamic(["heads"])})

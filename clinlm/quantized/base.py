@@ -1,30 +1,21 @@
-"""A linear layer with INT8 weights, computed in integers on the CPU."""
+"""What linear layers with INT8 weights share: their weights, and the form in which the processor multiplies them."""
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Self, final
+from typing import Any, Self
 
 import torch
-from jaxtyping import Float, Int8
+from jaxtyping import Float
 from torch import Tensor, nn
 
-_LARGEST = 63
-"""Of a row's integers. Kernels for processors without VNNI add two products of 8 bits into 16: with inputs up to 255,
-weights above 64 could overflow there, silently, and answers would depend on the machine. Torch takes the bit from the
-inputs instead (`reduce_range`), which lose more by it: pooled vectors of MiniLM then have a cosine of 0.976 with those
-in float32, and of 0.994 here, as with all bits of both."""
 _DEPRECATED = "torch.quantize_per_tensor, torch.quantize_per_channel and other quantized tensor creation functions"
 
 
-@final
-class Int8Linear(nn.Module):
-    """A linear layer with INT8 weights, one scale a row, whose inputs are quantised as they come.
+class IntegerLinear(nn.Module, ABC):
+    """A linear layer with INT8 weights, one scale a row: entry (i, j) stands for `weight[i, j] * scale[i]`.
 
-    Entry (i, j) stands for `weight[i, j] * scale[i]`: symmetric, so that a zero stays a zero. Every call finds the
-    smallest and the largest of all its inputs (and 0), rounds them to 256 levels between, multiplies in integers and
-    scales back to float32.
-
-    Only on a CPU, and never in training: integers have no gradient.
+    Symmetric, so that a zero stays a zero. Only on a CPU, and never in training: integers have no gradient.
 
     Args:
         in_features, out_features: as those of `nn.Linear`.
@@ -48,21 +39,14 @@ class Int8Linear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_features), requires_grad=False) if bias else None
         self._packed: Any = None
 
-    @classmethod
-    @torch.no_grad()
-    def of(cls, linear: nn.Linear) -> Self:
-        """Return `linear` with its weights rounded to the nearest of 127 levels a row."""
-        made = cls(linear.in_features, linear.out_features, linear.bias is not None)
-        weight, scale = quantized_rows(linear.weight)
-        made.weight.copy_(weight)
-        made.scale.copy_(scale)
-        if made.bias is not None:
-            made.bias.copy_(linear.bias)
-        return made
+    @abstractmethod
+    def multiply(self, inputs: Float[Tensor, "*rows inputs"], packed: Any) -> Float[Tensor, "*rows outputs"]:
+        """Quantise the inputs (float32), multiply in integers, scale back and add the bias.
 
-    def dequantized(self) -> Float[Tensor, "outputs inputs"]:
-        """Return the weight that the integers stand for."""
-        return self.weight * self.scale[:, None]
+        Args:
+            inputs: of any number of rows.
+            packed: the weights, scales and bias.
+        """
 
     def forward(self, inputs: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
         """Return the product in float32, whatever precision came; there is at least one dimension of rows.
@@ -76,8 +60,7 @@ class Int8Linear(nn.Module):
             )
         if self._packed is None:
             self._packed = self._pack()
-        outputs: Tensor = torch.ops.quantized.linear_dynamic(inputs.float(), self._packed, reduce_range=False)
-        return outputs
+        return self.multiply(inputs.float(), self._packed)
 
     def extra_repr(self) -> str:
         """Torch's hook."""
@@ -106,13 +89,3 @@ class Int8Linear(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_packed": None}
-
-
-@torch.no_grad()
-def quantized_rows(
-    weight: Float[Tensor, "outputs inputs"],
-) -> tuple[Int8[Tensor, "outputs inputs"], Float[Tensor, " outputs"]]:
-    """Return the integers and scales of a weight: the largest of every row becomes 63; a row of zeros has scale 1."""
-    scale = weight.detach().abs().amax(1) / _LARGEST
-    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-    return (weight.detach() / scale[:, None]).round().clamp(-_LARGEST, _LARGEST).to(torch.int8), scale

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from clinlm import artifact
-from clinlm.int8 import Int8Linear, quantized_rows
 from clinlm.measure.size import nonzero, parameters
 from clinlm.model import Edit, Model
+from clinlm.quantized.int8_linear import Int8Linear
+from clinlm.quantized.rounding import quantized_rows
 
 INT8 = "clinlm.edits.quantize_linears"
 
@@ -87,7 +88,7 @@ def test_it_answers_like_the_float_layer(shift: float) -> None:
 
 LARGEST = """
 import torch
-from clinlm.int8 import Int8Linear
+from clinlm.quantized.int8_linear import Int8Linear
 for sign in (1.0, -1.0):
     whole = torch.nn.Linear(64, 3, bias=False)
     torch.nn.init.constant_(whole.weight, sign)
@@ -99,7 +100,7 @@ OLDER = {"FBGEMM_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX512_COR
 @pytest.mark.parametrize("processor", [{}, OLDER], ids=["this", "without_vnni"])
 def test_the_largest_sum_does_not_overflow(processor: dict[str, str]) -> None:
     """All inputs and weights at their largest: with weights up to 127, kernels without VNNI make 32 of this 64."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", LARGEST], check=True, cwd=root, env=os.environ | processor)
 
 

@@ -1,0 +1,15 @@
+"""Networks that transformers does not have, registered with it: `AutoConfig` and `AutoModel` build them by model type.
+
+Whoever builds networks from configurations imports this package. All matrix products are `nn.Linear` and all tables
+`nn.Embedding`, so that quantisers and engines need not know the architectures.
+"""
+
+from transformers import AutoConfig, AutoModel
+
+from clinlm.architectures.text_cnn import TextCnn, TextCnnConfig
+from clinlm.architectures.token_vectors import TokenVectors, TokenVectorsConfig
+
+AutoConfig.register(TextCnnConfig.model_type, TextCnnConfig)
+AutoConfig.register(TokenVectorsConfig.model_type, TokenVectorsConfig)
+AutoModel.register(TextCnnConfig, TextCnn)
+AutoModel.register(TokenVectorsConfig, TokenVectors)

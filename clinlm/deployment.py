@@ -1,0 +1,229 @@
+"""An artifact as files of an engine: exported, compared with the artifact's answers, and held to what it claims."""
+
+import json
+import logging
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from clinlm import artifact as artifacts
+from clinlm import store
+from clinlm.artifact import Artifact
+from clinlm.batches import Batch
+from clinlm.claim import Claim
+from clinlm.engines.base import Answer, Engine, named
+from clinlm.engines.torch import Torch
+from clinlm.long_notes import LongNotes
+from clinlm.measure.size import folder_bytes
+from clinlm.model import Model
+from clinlm.serving import Serving
+from clinlm.task import Task
+
+log = logging.getLogger(__name__)
+
+FACTS = "deployment.json"
+_PREDICTIONS = "predictions.safetensors"
+NOT_DEPLOYED = (_PREDICTIONS, FACTS, store.RECORD)
+"""What lies in the folder but is not needed to run the model, and so does not count as its size."""
+
+
+@final
+@dataclass(frozen=True)
+class Deployment:
+    """A model as an engine runs it, on disk: its files, `config.json`, tokenizer and `serving.json`.
+
+    Attributes:
+        folder: may be copied to wherever the engine is; `clinlm-predict` reads it, and so do the engine's own tools.
+    """
+
+    folder: Path
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What was measured: `engine`, `bytes`, `largest_difference` (of a probability), `agreement` (share of
+        decisions), `integer_products`, `peak_mib` (rise) and `process_mib` (whole process)."""
+        content: dict[str, Any] = json.loads((self.folder / FACTS).read_text(encoding="utf-8"))
+        return content
+
+    def predictions(self, split: str) -> Float[np.ndarray, "documents outputs"]:
+        """Return the engine's own logits of `validation` or `test`, in the order of `Examples.members`."""
+        with safe_open(self.folder / _PREDICTIONS, "numpy") as file:
+            logits: Float[np.ndarray, "documents outputs"] = file.get_tensor(split)
+        return logits
+
+
+@final
+@dataclass(frozen=True)
+class Opened:
+    """A model in use.
+
+    Attributes:
+        answer: from rows of token ids to their logits.
+        tokenizer: that belongs to it.
+        serving: what turns logits into decisions.
+        engine: name of what runs it.
+    """
+
+    answer: Answer
+    tokenizer: PreTrainedTokenizerBase
+    serving: Serving
+    engine: str
+
+
+def opened(folder: Path, threads: int | None = None) -> Opened:
+    """Return the model of an artifact (run by eager torch) or of a deployment (run by its engine).
+
+    Args:
+        folder: of either.
+        threads: to compute with; None for the engine's own choice.
+
+    Raises:
+        FileNotFoundError: `folder` holds neither.
+        store.Damaged: its files are not those that were written.
+    """
+    serving = Serving.load(folder)
+    if store.sealed(folder):  # a copy may have left the record behind
+        store.verify(folder)
+    if not (folder / FACTS).is_file():
+        tokenizer = AutoTokenizer.from_pretrained(folder / artifacts.TOKENIZER)
+        return Opened(Torch().open(folder, threads), tokenizer, serving, Torch.name)
+    engine = named(json.loads((folder / FACTS).read_text(encoding="utf-8"))["engine"])
+    if engine.missing():
+        raise ImportError(f"{folder} is for the engine {engine.name}; it needs {engine.missing()}; install it")
+    return Opened(engine.open(folder, threads), AutoTokenizer.from_pretrained(folder), serving, engine.name)
+
+
+def deploy(artifact: Artifact, engine: Engine, task: Task, root: Path) -> Deployment:
+    """Return `artifact` as `engine` runs it; taken from the store `root` where it is there already.
+
+    The engine answers every validation and test document of `task`, and its answers are compared with the artifact's.
+
+    Raises:
+        RuntimeError: an answer differs by more than the engine's `tolerance`, decisions agree less than its
+            `agreement`, or the files do not hold what the artifact claims (see `clinlm.claim.Claim.check`).
+    """
+    settings = {"_target_": f"{type(engine).__module__}.{type(engine).__qualname__}", "engine": engine.name}
+    limits = {"tolerance": engine.tolerance, "agreement": engine.agreement, "version": engine.version()}
+    key = store.digest([artifact.key, settings, limits, store.sources([settings, {"_target_": _OWN}])])
+    folder = root / f"{artifact.stage}-{engine.name}-{key}"
+    with store.claim(folder) as whole:
+        if not whole:
+            log.info("exporting %s to %s [%s]", artifact.stage, engine.name, key)
+            facts = _build(artifact, engine, task, folder)
+            store.write_json(folder / FACTS, facts)
+            store.seal(folder, {"key": key, "artifact": artifact.key, "engine": engine.name})
+    return Deployment(folder)
+
+
+_OWN = f"{__name__}.Deployment"
+
+
+def _build(artifact: Artifact, engine: Engine, task: Task, folder: Path) -> dict[str, Any]:
+    model = artifact.load()
+    expected = {split: artifact.predictions(split) for split in ("validation", "test")}
+    serving = task.serving(expected["validation"], model.max_tokens)
+    engine.export(model, folder)
+    serving.save(folder)
+    _describe(model, serving, folder)
+    encoded = task.encode(model.tokenizer, serving.max_tokens)
+    answer = engine.open(folder)
+    found = {
+        split: np.concatenate(
+            [answered(answer, encoded.collate([one]), task.long_notes) for one in task.examples.members(split).tolist()]
+        )
+        for split in expected
+    }
+    parity = _compare(serving, expected, found)
+    if parity["largest_difference"] > engine.tolerance or parity["agreement"] < engine.agreement:
+        raise RuntimeError(
+            f"an export answers as its artifact does; {engine.name} differs by {parity['largest_difference']:.4f} in a "
+            f"probability (at most {engine.tolerance}) and agrees in {parity['agreement']:.4%} of decisions (at least "
+            f"{engine.agreement:.2%}); choose another engine, or set engine.tolerance and engine.agreement"
+        )
+    Claim.of(model.network).check(engine, folder)
+    save_file({split: np.ascontiguousarray(values) for split, values in found.items()}, folder / _PREDICTIONS)
+    rise, process = memory(folder, serving.max_tokens, engine)
+    return {
+        "engine": engine.name,
+        "version": engine.version(),
+        "bytes": folder_bytes(folder, NOT_DEPLOYED),
+        "integer_products": engine.integer_products(folder),
+        "peak_mib": rise,
+        "process_mib": process,
+        **parity,
+    }
+
+
+def answered(answer: Answer, batch: Batch, long_notes: LongNotes) -> Float[np.ndarray, "documents outputs"]:
+    """Return the logits of every document of a batch."""
+    rows = answer(batch["input_ids"], batch["attention_mask"])
+    return long_notes.pool(rows, batch["document"], len(batch["index"])).float().numpy()
+
+
+def _compare(serving: Serving, expected: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    theirs, ours = (np.concatenate(list(each.values())) for each in (expected, found))
+    a, b = serving.probabilities(theirs), serving.probabilities(ours)
+    if not np.isfinite(b).all():
+        raise RuntimeError("an engine answers with finite numbers; this export does not; choose another engine")
+    return {
+        "largest_difference": float(np.abs(a - b).max()),
+        "largest_logit_difference": float(np.abs(theirs - ours).max()),
+        "agreement": float((serving.decide(a) == serving.decide(b)).mean()),
+        "documents": len(a),
+    }
+
+
+def _describe(model: Model, serving: Serving, folder: Path) -> None:
+    """Write `config.json` and the tokenizer as transformers and optimum expect them beside a model."""
+    names = {number: label for number, label in enumerate(serving.labels)}
+    kind = {"multilabel": "multi_label_classification", "multiclass": "single_label_classification"}[serving.kind]
+    body: Any = model.network.body
+    config = body.config.to_dict()
+    told = {
+        "architectures": [f"{type(body).__name__.removesuffix('Model')}ForSequenceClassification"],
+        "id2label": names,
+        "label2id": {label: number for number, label in names.items()},
+        "problem_type": kind,
+    }
+    (folder / "config.json").write_text(
+        json.dumps({**{key: value for key, value in config.items() if value is not None}, **told}, indent=1) + "\n",
+        encoding="utf-8",
+    )
+    tokenizer = model.tokenizer
+    limit, tokenizer.model_max_length = tokenizer.model_max_length, serving.max_tokens
+    tokenizer.save_pretrained(folder)
+    tokenizer.model_max_length = limit
+
+
+def memory(folder: Path, tokens: int, engine: Engine) -> tuple[float, float]:
+    """Return by how many MiB a fresh process grows as it opens a model and reads a row of `tokens`, and how many it has
+    in all."""
+    command = [sys.executable, "-m", "clinlm.deployment", str(folder), str(tokens), engine.name]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rise, process = done.stdout.split()[-2:]
+    return float(rise), float(process)
+
+
+def _main() -> None:
+    """Open the model of the folder named on the command line, read one row, print the rise and the whole, in MiB."""
+    from clinlm.measure.memory import peak_mib
+
+    folder, tokens, engine = Path(sys.argv[1]), int(sys.argv[2]), named(sys.argv[3])
+    before = peak_mib()
+    row = torch.ones(1, tokens, dtype=torch.long)
+    engine.open(folder)(row, row)
+    print(peak_mib() - before, peak_mib())
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,125 @@
+"""What every engine promises: to write a model as files of its own, to answer from them, to show what they hold."""
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, final
+
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clinlm import engines
+from clinlm.model import Model
+
+Rows = Int[Tensor, "rows tokens"]
+Answer = Callable[[Rows, Rows], Float[Tensor, "rows outputs"]]
+"""From token ids and their mask (1 where there is a token) to logits, on the CPU."""
+
+
+@final
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix of weights, as an engine's files hold it.
+
+    Attributes:
+        shape: its two sides, the smaller first: engines keep it either way round.
+        bits: a weight.
+        nonzero: weights that are not 0.
+    """
+
+    shape: tuple[int, int]
+    bits: int
+    nonzero: int
+
+    @classmethod
+    def of(cls, values: np.ndarray, bits: int | None = None) -> "Matrix":
+        """Return what there is to know of a rank-2 array; `bits` where the array's own type is wider."""
+        low, high = sorted(values.shape)
+        return cls((low, high), bits or values.itemsize * 8, int(np.count_nonzero(values)))
+
+
+class Choice(Protocol):
+    """Which engines are to be tried: an engine stands for itself, `engine=auto` for all that are installed."""
+
+    def candidates(self) -> Sequence["Engine"]:
+        """Return them; the fastest of several that keep to the artifact's answers is chosen."""
+        ...
+
+
+class Engine(ABC):
+    """Runs a model on the CPU. Subclasses are final.
+
+    Args:
+        tolerance: largest difference of a probability from the artifact's own that an export may show.
+        agreement: least share of decisions (documents x labels) that an export shares with the artifact.
+
+    Raises:
+        ValueError: one of them is no share.
+    """
+
+    name: ClassVar[str]
+    """As in `engine=name`."""
+
+    def __init__(self, tolerance: float = 0.05, agreement: float = 0.995) -> None:
+        if not 0 <= tolerance <= 1 or not 0 <= agreement <= 1:
+            raise ValueError(f"engine.tolerance and engine.agreement lie in [0, 1]; got {tolerance} and {agreement}")
+        self.tolerance, self.agreement = tolerance, agreement
+
+    @final
+    def candidates(self) -> Sequence["Engine"]:
+        """See `Choice.candidates`."""
+        return [self]
+
+    @abstractmethod
+    def missing(self) -> str:
+        """Return what has to be installed before this engine can be used; "" if nothing."""
+
+    @abstractmethod
+    def version(self) -> str:
+        """Return the version of what runs the model: another one makes another deployment."""
+
+    @abstractmethod
+    def export(self, model: Model, folder: Path) -> None:
+        """Write the files of the engine into `folder`."""
+
+    @abstractmethod
+    def open(self, folder: Path, threads: int | None = None) -> Answer:
+        """Return what answers from the files in `folder`.
+
+        Args:
+            folder: what `export` wrote.
+            threads: to compute with; None for the engine's own choice, usually every core.
+        """
+
+    @abstractmethod
+    def matrices(self, folder: Path) -> list[Matrix]:
+        """Return every matrix of weights in the files."""
+
+    @abstractmethod
+    def integer_products(self, folder: Path) -> int:
+        """Return how many matrix products the engine will compute in integers, as it says itself."""
+
+
+def named(name: str, **settings: Any) -> Engine:
+    """Return the engine called `name`.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name not in names():
+        raise ValueError(f"an engine is one of {', '.join(names())}; got {name!r}")
+    module = importlib.import_module(f"clinlm.engines.{name}")
+    found: type[Engine] = next(
+        kind for kind in vars(module).values() if isinstance(kind, type) and getattr(kind, "name", "") == name
+    )
+    return found(**settings)
+
+
+def names() -> list[str]:
+    """Return the names of all engines, installed or not."""
+    found = (one.name for one in pkgutil.iter_modules(engines.__path__))
+    return sorted(name for name in found if name not in ("base", "auto", "onnx_graph"))

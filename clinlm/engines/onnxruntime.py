@@ -1,0 +1,87 @@
+"""ONNX Runtime."""
+
+import importlib.util
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from clinlm.engines import onnx_graph
+from clinlm.engines.base import Answer, Engine, Matrix, Rows
+from clinlm.extras import imported
+from clinlm.model import Model
+
+FILE = "model.onnx"
+_INTEGER = ("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul", "QGemm")
+_WITHOUT = ["MatMulAddFusion"]
+"""An optimiser that makes a Gemm of a product with a bias before its integers are seen, and so leaves it in float."""
+
+
+@final
+class Onnxruntime(Engine):
+    """ONNX Runtime on the CPU: one file `model.onnx`, as `optimum` and every other user of ONNX knows it."""
+
+    name = "onnxruntime"
+
+    def missing(self) -> str:
+        """See `Engine.missing`."""
+        needed = ("onnx", "onnxscript", "onnxruntime")
+        return ", ".join(one for one in needed if importlib.util.find_spec(one) is None)
+
+    def version(self) -> str:
+        """See `Engine.version`."""
+        return str(imported("onnxruntime", "onnxruntime").__version__)
+
+    def export(self, model: Model, folder: Path) -> None:
+        """See `Engine.export`."""
+        imported("onnx", "onnxruntime")
+        onnx_graph.write(model, folder / FILE)
+
+    def open(self, folder: Path, threads: int | None = None) -> Answer:
+        """See `Engine.open`."""
+        session = _session(folder, threads)
+
+        def answer(input_ids: Rows, attention_mask: Rows) -> torch.Tensor:
+            inputs = {"input_ids": input_ids.numpy(), "attention_mask": attention_mask.numpy()}
+            return torch.from_numpy(session.run([onnx_graph.OUTPUT], inputs)[0])
+
+        return answer
+
+    def matrices(self, folder: Path) -> list[Matrix]:
+        """See `Engine.matrices`."""
+        return list(_matrices(imported("onnx", "onnxruntime"), folder / FILE))
+
+    def integer_products(self, folder: Path) -> int:
+        """See `Engine.integer_products`: counted in the graph as ONNX Runtime has optimised it for this processor."""
+        onnx = imported("onnx", "onnxruntime")
+        with tempfile.TemporaryDirectory() as place:
+            optimised = Path(place) / FILE
+            _session(folder, 1, optimised)
+            graph = onnx.load(optimised).graph
+        return sum(node.op_type in _INTEGER for node in graph.node)
+
+
+def _session(folder: Path, threads: int | None, optimised: Path | None = None) -> Any:
+    ort = imported("onnxruntime", "onnxruntime")
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if optimised is not None:
+        options.optimized_model_filepath = str(optimised)
+    return ort.InferenceSession(
+        str(folder / FILE), options, providers=["CPUExecutionProvider"], disabled_optimizers=_WITHOUT
+    )
+
+
+def _matrices(onnx: Any, path: Path) -> Iterator[Matrix]:
+    graph = onnx.load(path).graph
+    looked_up = {node.input[0] for node in graph.node if node.op_type == "Gather"}
+    for tensor in graph.initializer:
+        if len(tensor.dims) == 2 and tensor.name not in looked_up:
+            four = tensor.data_type == onnx.TensorProto.INT4
+            values = np.asarray(onnx.numpy_helper.to_array(tensor))
+            yield Matrix.of(values.astype(np.int8) if four else values, 4 if four else None)

@@ -1,0 +1,231 @@
+"""One run of `clinlm-predict`: windows of notes are read, answered, written and committed, one after another."""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from itertools import compress
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from clinlm import machine, store
+from clinlm.predict import formats
+from clinlm.predict.answers import Answers, Judged
+from clinlm.predict.bar import Bar
+from clinlm.predict.formats import STANDARD
+from clinlm.predict.journal import ENDING, Journal, Progress
+from clinlm.predict.record import Record
+from clinlm.predict.runner import Pending, Runner
+from clinlm.predict.settings import Settings
+from clinlm.predict.shadow import Shadow
+from clinlm.predict.sink import Appended
+from clinlm.predict.source import Source, fingerprint
+from clinlm.serving import Serving
+
+log = logging.getLogger(__name__)
+
+WINDOW_CHARACTERS = 2**23
+"""A window ends where its texts reach this, however few they are: memory stays what it is."""
+
+OWN, SHADOW = "", "shadow_"
+"""What stands before `labels` and `probabilities` of either model."""
+
+
+class Window(NamedTuple):
+    """Records read together, and the answers to those that are notes, which may still be computed."""
+
+    records: list[Record]
+    pending: dict[str, Pending]
+
+
+def predict(settings: Settings) -> Progress:
+    """Answer every note of the input that is not answered yet; return what was done over all attempts.
+
+    Raises:
+        FileNotFoundError, ValueError: a file is missing or is not what it must be; the models have different labels.
+    """
+    for path in (settings.output, settings.rejects):
+        if path != STANDARD and not path.parent.is_dir():
+            raise FileNotFoundError(f"files are written into a folder; there is none at {path.parent}; make it first")
+    source = formats.source(settings.input, settings.text, settings.id)
+    with ExitStack() as stack:
+        if settings.resumable:
+            stack.enter_context(_alone(settings.output))
+        else:
+            log.info("standard input and output cannot be read again: if this run is stopped, it has to begin anew")
+        journal = _journal(settings)
+        if journal.progress.complete:
+            _refuse_lost(settings)
+            log.info("already complete: every record of the input is answered or rejected; nothing to do")
+            return journal.progress
+        if journal.progress.place != Progress().place:
+            log.info("going on after line %s of the input", f"{journal.progress.place.line:,}")
+        pool = ThreadPoolExecutor(settings.threads)
+        stack.callback(pool.shutdown, cancel_futures=True)
+        return _Run(settings, journal, _runners(settings, pool)).over(source)
+
+
+@final
+class _Run:
+    """Everything that a window passes through."""
+
+    def __init__(self, settings: Settings, journal: Journal, runners: dict[str, Runner]) -> None:
+        self.settings, self.journal, self.runners = settings, journal, runners
+        begun = journal.progress
+        self.labels = runners[OWN].serving.labels
+        self.output = formats.sink(settings.output, begun.output, self.labels, list(runners))
+        self.rejects = Appended(settings.rejects, begun.rejects_bytes)
+        self.shadow = Shadow(self.labels, begun.shadow) if SHADOW in runners else None
+        self.before, self.watch = begun.seconds, machine.Stopwatch()
+
+    def over(self, source: Source) -> Progress:
+        """Answer what `source` still has."""
+        waiting: deque[Window] = deque()
+        with Bar(source.total, self.journal.progress.documents) as bar:
+            # The next window is read and tokenised while the threads still compute the one before.
+            for records in windows(source.records(self.journal.progress.place), self.settings.window):
+                waiting.append(self._begun(records))
+                if len(waiting) > 1:
+                    bar.show(self._commit(waiting.popleft()))
+            while waiting:
+                bar.show(self._commit(waiting.popleft()))
+        self.output.finish()
+        if not self.journal.progress.rejects:
+            self.settings.rejects.unlink()
+        if self.shadow is not None and self.settings.output != STANDARD:
+            store.write_json(self.settings.beside(".shadow.json"), self.shadow.summary())
+        self.journal.complete()
+        self.output.clear()
+        return self.journal.progress
+
+    def _begun(self, records: list[Record]) -> Window:
+        checked = [self._refused(one) for one in records]
+        texts = [one.text for one in checked if one.text is not None]
+        # Texts are not needed again: the window keeps only where its records stood.
+        kept = [replace(one, text="") if one.text is not None else one for one in checked]
+        return Window(kept, {prefix: runner.begin(texts) for prefix, runner in self.runners.items()})
+
+    def _refused(self, record: Record) -> Record:
+        text = record.text or ""
+        reason = next((why for runner in self.runners.values() if (why := runner.refuses(text))), "")
+        return Record.rejected(record.line, reason, record.after, record.id) if reason else record
+
+    def _commit(self, window: Window) -> Progress:
+        judged = {prefix: pending.wait() for prefix, pending in window.pending.items()}
+        sound = np.all([np.isfinite(one.probabilities).all(axis=1) for one in judged.values()], axis=0)
+        flags = iter(sound.tolist())
+        answered = [one.text is not None and next(flags) for one in window.records]
+        kept = list(compress(window.records, answered))
+        rejects = [one for one, whole in zip(window.records, answered, strict=True) if not whole]
+        models = {prefix: Judged(one.probabilities[sound], one.decided[sound]) for prefix, one in judged.items()}
+        answers = Answers([str(one.id) for one in kept], [one.line for one in kept], self.labels, models)
+        self.output.append(answers)
+        self.rejects.write(b"".join(map(_told, rejects)))
+        if self.shadow is not None:
+            self.shadow.add(models[OWN], models[SHADOW])
+        counts = models[OWN].decided.sum(axis=0).tolist()
+        done = self.journal.progress
+        progress = Progress(
+            window.records[-1].after,
+            self.output.position,
+            self.rejects.position,
+            done.documents + len(kept),
+            done.rejects + len(rejects),
+            {one: done.predicted.get(one, 0) + count for one, count in zip(self.labels, counts, strict=True)},
+            self.before + self.watch.seconds(),
+            None if self.shadow is None else self.shadow.counts(),
+        )
+        self.journal.commit(progress)
+        return progress
+
+
+def windows(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
+    """Yield records in lists of `size`; fewer where their texts reach `WINDOW_CHARACTERS` before."""
+    window, characters = list[Record](), 0
+    for record in records:
+        window.append(record)
+        characters += len(record.text or "")
+        if len(window) == size or characters >= WINDOW_CHARACTERS:
+            yield window
+            window, characters = [], 0
+    if window:
+        yield window
+
+
+def _told(record: Record) -> bytes:
+    reason = record.reason or "the model has no answer: no token that it knows, or no finite number"
+    told = {"line": record.line, "id": record.id, "reason": reason}
+    return (json.dumps(told, ensure_ascii=False) + "\n").encode()
+
+
+def _runners(settings: Settings, pool: ThreadPoolExecutor) -> dict[str, Runner]:
+    folders = {OWN: settings.artifact} | ({} if settings.shadow is None else {SHADOW: settings.shadow})
+    found = {
+        prefix: Runner(folder, settings.threads, settings.batch_tokens, pool) for prefix, folder in folders.items()
+    }
+    own, other = found[OWN].serving, found[list(found)[-1]].serving
+    if (own.kind, own.labels) != (other.kind, other.labels):
+        raise ValueError(
+            f"a model and its shadow answer the same question: the same labels in the same order; artifact is "
+            f"{own.kind} with {len(own.labels)} labels, shadow is {other.kind} with {len(other.labels)}, and "
+            f"{len(set(own.labels) & set(other.labels))} of them are in both; set shadow to the original of artifact"
+        )
+    return found
+
+
+def _journal(settings: Settings) -> Journal:
+    models = {"artifact": settings.artifact, "shadow": settings.shadow}
+    promises: dict[str, Any] = {name: None if folder is None else _identity(folder) for name, folder in models.items()}
+    promises |= {name: getattr(settings, name) for name in ("text", "id", "window", "batch_tokens")}
+    promises |= {"rejects": str(settings.rejects.resolve())}
+    if settings.resumable:
+        promises["input"] = fingerprint(settings.input)
+    outputs = [settings.output, settings.beside(".parts"), settings.beside(".shadow.json")]
+    written = [settings.rejects, *(outputs if settings.output != STANDARD else [])]
+    return Journal.opened(settings.beside(ENDING) if settings.resumable else None, promises, written)
+
+
+def _identity(folder: Path) -> str:
+    """Return a digest of all files of a model, from its record where it has one."""
+    Serving.load(folder)  # says what is wrong with a folder that holds no model
+    if store.sealed(folder):
+        return str(store.read_record(folder)["digest"])
+    files = {}
+    for path in sorted(one for one in folder.rglob("*") if one.is_file()):
+        with path.open("rb") as file:
+            files[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+    return store.digest(files)
+
+
+def _refuse_lost(settings: Settings) -> None:
+    """Raise if the output of a complete run is gone; remove what a kill at the very end left behind."""
+    if not settings.output.is_file():
+        raise ValueError(
+            f"the run is complete, but its output is gone: there is no {settings.output}; delete "
+            f"{settings.beside(ENDING)} to run again"
+        )
+    if settings.beside(".parts").is_dir():
+        shutil.rmtree(settings.beside(".parts"))
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Hold the output against other processes."""
+    lock = FileLock(output.with_name(f".{output.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"one process writes an output; another is writing {output}; set another output") from None
+    try:
+        yield
+        Path(lock.lock_file).unlink(missing_ok=True)
+    finally:
+        lock.release()

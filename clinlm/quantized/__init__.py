@@ -1,0 +1,1 @@
+"""Layers whose weights are integers: one final class per file. An artifact holds them, an engine translates them."""

@@ -1,0 +1,203 @@
+"""A validation as Markdown: what decides first, and no more than a screen or two."""
+
+import math
+from itertools import islice
+
+from clinlm.measure.disagreements import SYSTEMATIC, Pattern
+from clinlm.measure.estimate import Estimate
+from clinlm.measure.fairness import TINY, Fairness, Subgroup
+from clinlm.report import cells
+from clinlm.report.validated import Drop, Validation
+
+_PATTERNS = 20
+"""Systematic patterns listed at most, and small subgroups of an attribute: the others are in validation.json."""
+_SMALL = 4
+
+
+def markdown(validation: Validation) -> str:
+    """Return the whole text. The first lines are the summary."""
+    parts = [
+        f"# {validation.compressed} against {validation.original}",
+        "\n".join(f"- {line}" for line in summary(validation)),
+        "## Quality",
+        _quality(validation),
+        "## Calibration",
+        _calibration(validation),
+        "## Subgroups",
+        _fairness(validation),
+        "## Disagreements",
+        _disagreements(validation),
+    ]
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def summary(validation: Validation) -> list[str]:
+    """Return what a reader needs first, a line each: documents, quality, agreement, subgroups, patterns."""
+    drawn = "documents" if validation.units == validation.documents else f"their {validation.units:,} groups"
+    told = [
+        f"{validation.documents:,} test documents, the same for both; intervals are 95 %, by bootstrap over {drawn}"
+    ]
+    told.append("; ".join(f"{name} {_change(validation.drops[name])}" for name in ("macro_f1", "macro_auroc")))
+    found = validation.agreement
+    told.append(
+        f"decisions alike in {_share(found.cells)} of documents x labels and in {_share(found.documents)} of documents;"
+        f" Cohen's kappa {_plain(found.kappa)}"
+    )
+    gaps = {name: each for name, each in validation.fairness.items() if not math.isnan(each.difference.value)}
+    if gaps:
+        name, worst = max(gaps.items(), key=lambda each: each[1].difference.value)
+        change = worst.difference
+        told.append(
+            f"gap between subgroups that changes most: {name}, {cells.points(change.value)} points "
+            f"({cells.points_range(change.low, change.high)}), ratio {cells.times(worst.ratio.value)}"
+        )
+    count = sum(each.systematic for each in validation.patterns)
+    told.append(f"{count} systematic patterns of disagreement among {len(validation.patterns)} features tested")
+    return told
+
+
+def _quality(validation: Validation) -> str:
+    header = (
+        *("metric", f"{validation.original} %", f"{validation.compressed} %", "change, points", "95 %", "p"),
+        *("change, % of original", "95 %"),
+    )
+    rows = [
+        [
+            name, cells.percent(each.original), cells.percent(each.compressed), cells.points(each.change.value),
+            cells.points_range(each.change.low, each.change.high), _p(each.change.p),
+            cells.points(each.percent.value / 100), cells.points_range(each.percent.low / 100, each.percent.high / 100),
+        ]
+        for name, each in validation.drops.items()
+    ]  # fmt: skip
+    return cells.grid(header, rows)
+
+
+def _calibration(validation: Validation) -> str:
+    rows = []
+    for name, each in validation.calibration.items():
+        temperature = validation.temperatures.get(name)
+        ece, brier = each.ece, each.brier
+        rows.append(
+            [
+                name, cells.percent(ece.value), cells.percent_range(ece.low, ece.high), f"{brier.value:.4f}",
+                f"{brier.low:.4f}–{brier.high:.4f}", cells.two(temperature),
+            ]
+        )  # fmt: skip
+    change = validation.calibration_change["ece"]
+    bins = len(next(iter(validation.calibration.values())).curve)
+    return (
+        cells.grid(("model", "ECE %", "95 %", "Brier", "95 %", "temperature"), rows)
+        + f"\nECE of {bins} equal bins changes by {cells.points(change.value)} points "
+        f"({cells.points_range(change.low, change.high)}). Temperatures were fitted on validation; `tempered` applies "
+        f"that of {validation.compressed}. Curves: reliability.svg."
+    )
+
+
+def _fairness(validation: Validation) -> str:
+    if not validation.fairness:
+        return "The corpus has no attributes to compare subgroups by." + _notices(validation)
+    rows = [_gap(name, each) for name, each in validation.fairness.items()]
+    header = (
+        "attribute",
+        "subgroups",
+        "labels",
+        "gap before",
+        "95 %",
+        "gap after",
+        "95 %",
+        "change",
+        "95 %",
+        "ratio",
+        "95 %",
+    )
+    detail = [row for name, each in validation.fairness.items() for row in _subgroups(name, each)]
+    metric = next(iter(validation.fairness.values())).metric
+    columns = ("subgroup", "documents", f"{validation.original} %", "95 %", f"{validation.compressed} %", "95 %")
+    return (
+        f"Gaps of {metric} in points, best minus worst subgroup. A ratio counts gaps below {100 * TINY:g} points as "
+        "that; noise widens gaps and draws ratios towards 1. Macro means are over labels that all subgroups counted "
+        f"have.{_notices(validation)}\n\n{cells.grid(header, rows)}\n<details><summary>Every subgroup; small and "
+        f"unknown ones are in no gap</summary>\n\n{cells.grid(columns, detail)}\n</details>"
+    )
+
+
+def _gap(name: str, each: Fairness) -> list[str]:
+    counted = sum(one.standing == "counted" for one in each.subgroups)
+    change, ratio = each.difference, each.ratio
+    return [
+        *(name, str(counted), str(len(each.labels)), *_points(each.before), *_points(each.after)),
+        *(cells.points(change.value), cells.points_range(change.low, change.high)),
+        *(cells.times(ratio.value), cells.three_range(ratio.low, ratio.high)),
+    ]
+
+
+def _subgroups(name: str, each: Fairness) -> list[list[str]]:
+    shown = [one for one in each.subgroups if one.standing != "small"]
+    small = [one for one in each.subgroups if one.standing == "small"]
+    rows = [_subgroup(name, one) for one in [*shown, *islice(small, _SMALL)]]
+    if len(small) > _SMALL:
+        rest = small[_SMALL:]
+        rows.append([f"{name}: {len(rest)} more (small)", f"{sum(one.documents for one in rest):,}", *[cells.NONE] * 4])
+    return rows
+
+
+def _subgroup(name: str, one: Subgroup) -> list[str]:
+    mark = " (small)" if one.standing == "small" else ""
+    values = [cell for each in (one.original, one.compressed) for cell in _points(each)]
+    return [f"{name}: {one.name}{mark}", f"{one.documents:,}", *values]
+
+
+def _disagreements(validation: Validation) -> str:
+    table = validation.disagreements
+    right = int((table["truth"] == table["original"]).sum())
+    documents = table["document"].n_unique()
+    told = (
+        f"{len(table):,} decisions differ, in {documents:,} documents: the original is right in {right:,}, "
+        f"{validation.compressed} in {len(table) - right:,}. disagreements.csv lists them by the document's number "
+        "in the test split; ids and texts are never listed."
+    )
+    systematic = [each for each in validation.patterns if each.systematic]
+    shown = systematic[:_PATTERNS] or validation.patterns[:3]
+    verdict = f"Systematic (adjusted p < {SYSTEMATIC:g}): {len(systematic)}" + (
+        f", of which {_PATTERNS} are shown" if len(systematic) > _PATTERNS else ""
+    )
+    verdict += "." if systematic else "; the nearest to it:"
+    header = ("feature", "documents", "differ inside %", "outside %", "risk ratio", "p", "adjusted p")
+    return f"{told}\n\n{verdict}\n\n{cells.grid(header, [_pattern(each) for each in shown])}"
+
+
+def _pattern(each: Pattern) -> list[str]:
+    return [
+        f"{each.feature}: {each.value}", f"{each.documents:,}", cells.percent(each.inside), cells.percent(each.outside),
+        cells.times(each.ratio), _p(each.p), _p(each.adjusted_p),
+    ]  # fmt: skip
+
+
+def _notices(validation: Validation) -> str:
+    return "".join(f"\n\n{notice}." for notice in validation.notices)
+
+
+def _change(drop: Drop) -> str:
+    change = drop.change
+    return (
+        f"{cells.percent(drop.original)} → {cells.percent(drop.compressed)} %, {cells.points(change.value)} points "
+        f"({cells.points_range(change.low, change.high)}, p {_p(change.p)})"
+    )
+
+
+def _points(each: Estimate) -> list[str]:
+    return [cells.percent(each.value), cells.percent_range(each.low, each.high)]
+
+
+def _share(each: Estimate) -> str:
+    value, spread = _points(each)
+    return f"{value} % ({spread})"
+
+
+def _plain(each: Estimate) -> str:
+    return f"{cells.three(each.value)} ({cells.three_range(each.low, each.high)})"
+
+
+def _p(p: float) -> str:
+    """Three decimals, and what is less is said to be less."""
+    return cells.NONE if math.isnan(p) else "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")

@@ -1,0 +1,88 @@
+"""What students of another architecture take from their teacher: its tokenizer without unseen tokens, and their vectors."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from clinlm import anatomy, vocabulary
+from clinlm.model import Model
+from clinlm.task import Task
+
+
+@dataclass(frozen=True)
+class TeacherTokens:
+    """The tokens that a student has.
+
+    Attributes:
+        tokenizer: the teacher's, with these tokens only.
+        numbers: what the teacher calls them, ascending.
+        share: of the tokens of the training texts; every token as if it occurred once more than it does. Sums to 1.
+    """
+
+    tokenizer: PreTrainedTokenizerFast
+    numbers: list[int]
+    share: Float[Tensor, " tokens"]
+
+    def vectors(self, teacher: Model) -> Float[Tensor, "tokens size"]:
+        """Return the teacher's word embeddings of the tokens."""
+        return anatomy.word_embeddings(teacher.network.body).weight.detach()[self.numbers]
+
+
+def teacher_tokens(task: Task, teacher: Model | None, min_count: int) -> tuple[Model, TeacherTokens]:
+    """Return the teacher, which is there, and its tokens that the training texts need.
+
+    Args:
+        task: opened; its training texts are counted.
+        teacher: of the stage.
+        min_count: see `clinlm.vocabulary.needed`.
+
+    Raises:
+        ValueError: no teacher, or one with integer weights.
+    """
+    if teacher is None:
+        raise ValueError("a student begins with its teacher's tokens; this stage has no teacher; set its `teachers`")
+    anatomy.check_trainable(teacher.network)
+    counts = vocabulary.occurrences(teacher.tokenizer, task.texts("train"))
+    numbers = vocabulary.needed(teacher.tokenizer, counts, min_count)
+    often = torch.from_numpy(counts[numbers]).double() + 1
+    return teacher, TeacherTokens(
+        vocabulary.trimmed(teacher.tokenizer, numbers), numbers, (often / often.sum()).float()
+    )
+
+
+@dataclass(frozen=True)
+class Principal:
+    """The directions in which vectors vary most, as a projection: (vectors - mean) @ directions.
+
+    Attributes:
+        mean: what is taken off.
+        directions: orthonormal columns, largest variance first.
+    """
+
+    mean: Float[Tensor, " size"]
+    directions: Float[Tensor, "size kept"]
+
+    def project(self, vectors: Float[Tensor, "tokens size"]) -> Float[Tensor, "tokens kept"]:
+        """Return the vectors in fewer dimensions."""
+        return (vectors - self.mean) @ self.directions
+
+
+def principal(vectors: Float[Tensor, "tokens size"], share: Float[Tensor, " tokens"], kept: int) -> Principal:
+    """Return the projection to `kept` dimensions that loses least of the vectors' variance, each counted by its share.
+
+    Every direction points to where its largest number is positive, so that other machines find the same.
+
+    Raises:
+        ValueError: more dimensions than there are.
+    """
+    if not 1 <= kept <= vectors.shape[1]:
+        raise ValueError(f"vectors keep 1 to {vectors.shape[1]} dimensions, those of the teacher's; got {kept}")
+    weight = share.double()[:, None]
+    mean = (weight * vectors.double()).sum(0)
+    centred = vectors.double() - mean
+    directions = torch.linalg.eigh(centred.T @ (weight * centred)).eigenvectors.flip(1)[:, :kept]
+    largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
+    return Principal(mean.float(), (directions * largest.sign()).float())

@@ -1,0 +1,78 @@
+"""A convolutional student that begins with its teacher's token vectors."""
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from transformers import AutoModel
+
+from clinlm.architectures.text_cnn import TextCnnConfig
+from clinlm.model import Model, ModelSpec, PoolingName
+from clinlm.starts.base import HeadBias, Start, check_rates, plain, with_head
+from clinlm.starts.teacher_tokens import principal, teacher_tokens
+from clinlm.task import Task
+
+
+@final
+class TextCnn(Start):
+    """Kim's classifier over the teacher's word embeddings, of which the principal components stay.
+
+    Source: Kim 2014, "Convolutional neural networks for sentence classification", arXiv:1408.5882, with static vectors
+    that go on learning (CNN-non-static).
+    Departs: there word2vec, here the teacher's own embeddings of the tokens in the training texts, their principal
+    components scaled to a variance of 1; token pieces instead of words; a smaller dropout, as the teacher's logits
+    regularise too.
+
+    Args:
+        embedding_size: width of a token's vector, at most the teacher's.
+        widths: tokens that a filter reads, one number a group of filters.
+        filters: of every width.
+        min_count: tokens that occur less often in the training texts have no vector; see `clinlm.vocabulary.needed`.
+        pooling, dropout, head_bias: see `clinlm.model.Pooling`, `ModelSpec` and `with_head`.
+
+    Raises:
+        ValueError: a setting out of its range; (on beginning) no teacher, or embeddings wider than its own.
+    """
+
+    needs_teacher = True
+
+    def __init__(
+        self,
+        embedding_size: int = 128,
+        widths: Sequence[int] = (2, 3, 4),
+        filters: int = 128,
+        min_count: int = 1,
+        pooling: PoolingName = "max",
+        dropout: float = 0.1,
+        head_bias: HeadBias = "prior",
+    ) -> None:
+        check_rates(dropout=dropout)
+        if not widths or min(widths) < 1 or filters < 1:
+            raise ValueError(
+                f"student.widths are numbers of tokens, student.filters a number, all at least 1; got {list(widths)} "
+                f"and {filters}"
+            )
+        self.embedding_size, self.widths, self.filters = embedding_size, list(widths), filters
+        self.min_count, self.pooling, self.dropout, self.head_bias = min_count, pooling, dropout, head_bias
+
+    def begin(self, task: Task, teacher: Model | None) -> Model:
+        """See `Start.begin`."""
+        model, tokens = teacher_tokens(task, teacher, self.min_count)
+        vectors = tokens.vectors(model)
+        found = principal(vectors, tokens.share, self.embedding_size).project(vectors)
+        config = TextCnnConfig(
+            vocab_size=len(tokens.numbers),
+            embedding_size=self.embedding_size,
+            widths=self.widths,
+            filters=[self.filters] * len(self.widths),
+            pad_token_id=tokens.tokenizer.pad_token_id,
+        )
+        body = AutoModel.from_config(config, dtype=torch.float32)
+        spread = (tokens.share @ found.square()).mean().sqrt()
+        body.embeddings.weight.data.copy_(found / spread)
+        network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
+        return Model(ModelSpec(plain(config), task.outputs, self.pooling, self.dropout), network, tokens.tokenizer)
+
+    def fingerprint(self) -> str:
+        """See `Start.fingerprint`: the teacher's key is in the stage's key already."""
+        return "teacher"

@@ -1,0 +1,78 @@
+"""From the text of a note to the rows of token ids that a model reads."""
+
+from collections.abc import Sequence
+from typing import final
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from clinlm.lexicons.base import MASK
+from clinlm.long_notes import LongNotes
+
+
+@final
+class RowCutter:
+    """Tokenises notes and cuts them into rows, special tokens included, the same in training and in use.
+
+    Args:
+        tokenizer: a fast one.
+        max_tokens: longest row, special tokens included.
+        long_notes: what becomes of a note that does not fit into a row.
+
+    Raises:
+        ValueError: a row would hold special tokens only.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int, long_notes: LongNotes) -> None:
+        self._whole, self._mask = uncut(tokenizer), tokenizer.mask_token
+        self._prefix, self._suffix = _frame(self._whole)
+        self._room = max_tokens - len(self._prefix) - len(self._suffix)
+        if self._room < 1:
+            raise ValueError(
+                f"a row holds at least one token beside the special ones; task.max_tokens={max_tokens} leaves none"
+            )
+        self._long_notes = long_notes
+
+    def __call__(self, texts: Sequence[str]) -> tuple[list[list[list[int]]], int]:
+        """Return the rows of every text, and how many of the texts have tokens that stand in no row."""
+        documents, cut = [], 0
+        for encoding in self._whole.encode_batch(_masked(texts, self._mask), add_special_tokens=False):
+            pieces = self._long_notes.cut(encoding.ids, self._room)
+            documents.append([[*self._prefix, *piece, *self._suffix] for piece in pieces])
+            cut += len(encoding.ids) > self._room and not self._reads_all(len(encoding.ids))
+        return documents, cut
+
+    def _reads_all(self, tokens: int) -> bool:
+        pieces = self._long_notes.cut(list(range(tokens)), self._room)
+        return len({place for piece in pieces for place in piece}) == tokens
+
+
+def uncut(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """Return a copy of the fast tokenizer that neither truncates nor pads.
+
+    Checkpoints may carry both in `tokenizer.json` (all-MiniLM-L6-v2: 128 tokens, padded to 128), and the padding would
+    be read as text.
+    """
+    copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
+
+
+def _masked(texts: Sequence[str], mask_token: str | None) -> list[str]:
+    """Return the texts with the tokenizer's mask token in place of our mark for a masked word."""
+    if mask_token is None and any(MASK in text for text in texts):
+        raise ValueError(
+            "masked words need a tokenizer with a mask token; this one has none; choose another model, or set "
+            "task.corpus.mask_triggers=false"
+        )
+    return [text.replace(MASK, mask_token or "") for text in texts]
+
+
+def _frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Return the special tokens before and after a row, as the tokenizer itself sets them."""
+    probe = tokenizer.encode("a", add_special_tokens=True)
+    special = [bool(flag) for flag in probe.special_tokens_mask]
+    inside = [place for place, flag in enumerate(special) if not flag] or [len(probe.ids) // 2]
+    before, after = inside[0], inside[-1] + (1 if False in special else 0)
+    return probe.ids[:before], probe.ids[after:]

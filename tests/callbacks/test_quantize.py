@@ -1,0 +1,179 @@
+"""Laws over every method of conf/quantize/: it acts, once, in integers, and loads as it was saved."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from pipelines import built, composed, kept
+from torch import nn
+
+from callbacks.quantize.base import Quantization, chosen
+from clinlm import anatomy
+from clinlm.artifact import Artifact
+from clinlm.measure.size import parameters
+from clinlm.model import Model
+from clinlm.modules.base import predict
+from clinlm.quantized.base import IntegerLinear
+from clinlm.quantized.int4_linear import Int4Linear
+from clinlm.quantized.int8_embedding import Int8Embedding
+from clinlm.settings import CONF
+from clinlm.tasks.multilabel import MultiLabel
+
+pytestmark = pytest.mark.usefixtures("quick")
+METHODS = sorted(path.stem for path in CONF.glob("quantize/*.yaml") if path.stem != "none")
+TRAINED = [name for name in METHODS if "epochs:" in (CONF / "quantize" / f"{name}.yaml").read_text(encoding="utf-8")]
+
+
+def make(name: str, **settings: Any) -> Any:
+    """Make the method of a yaml, with settings of our own."""
+    if name in TRAINED:
+        settings = {"epochs": 2, "learning_rate": 1e-3} | settings
+    slots = {"distill": OmegaConf.load(CONF / "distill" / "mixture.yaml")}
+    method = OmegaConf.merge(OmegaConf.load(CONF / "quantize" / f"{name}.yaml"), settings)
+    return instantiate(OmegaConf.create(slots | {"quantize": method}).quantize)
+
+
+@pytest.fixture
+def start(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> Artifact:
+    return kept(tiny_model, tmp_path / "start")
+
+
+def answers(model: Model, task: MultiLabel) -> Any:
+    task.bind(model.tokenizer, model.max_tokens)
+    return predict(model.network, task.loader(task.examples.members("test")), task.long_notes)[1]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_saved_model_answers_to_the_bit(tmp_path: Path, task: MultiLabel, start: Artifact, name: str) -> None:
+    made = built(tmp_path / "made", task, start, {"quantize": make(name)}, [start])
+    one, other = made.load(), made.load()
+    np.testing.assert_array_equal(answers(one, task), made.predictions("test"))
+    state = other.network.state_dict()
+    assert all(tensor.equal(state[key]) for key, tensor in one.network.state_dict().items())
+    assert not any(isinstance(m, nn.Linear | nn.Embedding) for m in one.network.modules())
+    assert parameters(one.network) == parameters(start.load().network)
+    rows = made.report["methods"]["quantize"]
+    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+    assert {row["layer"] for row in rows} == {
+        key for key, m in start.load().network.named_modules() if isinstance(m, nn.Linear | nn.Embedding)
+    }
+    assert all(row["bytes_after"] < row["bytes_before"] for row in rows if "token_type" not in row["layer"])
+    assert all(0 < row["relative_error"] < 0.2 for row in rows)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_it_stores_are_integers(tmp_path: Path, task: MultiLabel, start: Artifact, name: str) -> None:
+    """Fake quantisation does not count: every matrix of the file on disk is of 8 or 4 bits, and so small."""
+    made = built(tmp_path / "made", task, start, {"quantize": make(name)}, [start])
+    matrices = {key: tensor for key, tensor in made.load().network.named_parameters() if tensor.ndim > 1}
+    assert matrices and all(tensor.dtype in (torch.int8, torch.uint8) for tensor in matrices.values())
+    sizes = [(one.folder / "model.safetensors").stat().st_size for one in (start, made)]
+    assert sizes[1] < 0.5 * sizes[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_products_are_those_of_integers(tmp_path: Path, task: MultiLabel, start: Artifact, name: str) -> None:
+    """Inputs on whole levels and without an offset: the product in int32, scaled once, is what the layer says."""
+    model = built(tmp_path / "made", task, start, {"quantize": make(name)}, [start]).load()
+    generator = torch.Generator().manual_seed(0)
+    for layer in (m for m in model.network.modules() if isinstance(m, IntegerLinear | Int4Linear)):
+        if isinstance(layer, Int4Linear):
+            assert layer.integers().abs().max() <= 7
+            continue
+        scale = getattr(layer, "input_scale", torch.tensor(0.5))
+        point = int(getattr(layer, "input_zero_point", 100))
+        levels = torch.randint(0, 256, (6, layer.in_features), generator=generator, dtype=torch.int32)
+        levels[0, 0], levels[1, 0] = 0, 255  # so that the dynamic layer finds the same levels
+        sums = (levels - point).numpy() @ layer.weight.int().numpy().T
+        assert sums.dtype == np.int32
+        wanted = torch.from_numpy(sums) * (scale * layer.scale) + (0 if layer.bias is None else layer.bias)
+        smooth = getattr(layer, "smooth", None)
+        inputs = (levels - point) * scale / (1 if smooth is None else smooth)
+        torch.testing.assert_close(layer(inputs), wanted, rtol=1e-4, atol=1e-4 * float(wanted.detach().abs().max()))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_is_refused_twice(tmp_path: Path, task: MultiLabel, start: Artifact, name: str) -> None:
+    made = built(tmp_path / "made", task, start, {"quantize": make("int4" if name == "int4" else "dynamic")})
+    with pytest.raises(ValueError, match="after INT[48] nothing trains and no method changes a network"):
+        built(tmp_path / "twice", task, made, {"quantize": make(name)}, [start])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_is_skipped_or_spared_stays_float(tmp_path: Path, task: MultiLabel, start: Artifact, name: str) -> None:
+    method = make(name, skip=["word_embeddings", "query"], spare=2)
+    made = built(tmp_path / "made", task, start, {"quantize": method}, [start])
+    left = {key for key, m in made.load().network.named_modules() if isinstance(m, nn.Linear | nn.Embedding)}
+    rows = made.report["methods"]["quantize"]
+    skipped = {key for key in left if key.endswith(("word_embeddings", "query"))}
+    spared = {row["layer"] for row in rows if row["spared"]}
+    assert len(skipped) == 5 and len(spared) == 2 and left == skipped | spared
+    least = min(row["sensitivity"] for row in rows if row["spared"])
+    assert all(row["sensitivity"] <= least for row in rows if not row["spared"])
+    assert all(row["bytes_after"] == row["bytes_before"] for row in rows if row["spared"])
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in TRAINED])
+def test_the_layer_that_suffers_most_is_spared(tmp_path: Path, task: MultiLabel, tiny_model: Model, name: str) -> None:
+    """Two units of an FFN are always 1000 and cancel each other: in integers they leave the other units no levels."""
+    layer = anatomy.layers(tiny_model.network.body)[3]
+    with torch.no_grad():
+        layer.down.weight.mul_(20)  # so that the layer matters
+        layer.up.weight[:2], layer.up.bias[:2] = 0, 1000
+        layer.down.weight[:, 0], layer.down.weight[:, 1] = 100, -100
+    start = kept(tiny_model, tmp_path / "planted")
+    settings = {"group_size": 48} if name == "int4" else {}
+    made = built(tmp_path / "made", task, start, {"quantize": make(name, spare=1, **settings)})
+    (spared,) = [row for row in made.report["methods"]["quantize"] if row["spared"]]
+    assert spared["layer"] == "body.encoder.layer.3.output.dense" and spared["sensitivity"] > 0
+
+
+def test_sparing_nothing_measures_nothing(
+    tmp_path: Path, task: MultiLabel, start: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("callbacks.quantize.base.sensitivities", None)
+    made = built(tmp_path / "made", task, start, {"quantize": make("dynamic")})
+    assert {row["sensitivity"] for row in made.report["methods"]["quantize"]} == {None}
+
+
+def test_every_method_names_its_technique() -> None:
+    found = {name: make(name).technique for name in METHODS}
+    assert set(found.values()) == {"post_training_quantization", "quantization_aware_training", "int4"}
+    assert {name for name in METHODS if found[name] == "quantization_aware_training"} == set(TRAINED)
+    assert all(isinstance(make(name), Quantization) for name in METHODS)
+
+
+def test_nothing_can_be_chosen(notes_csv: Path, tmp_path: Path) -> None:
+    assert composed(notes_csv, tmp_path / "store", "quantize=none").quantize is None
+
+
+def test_a_column_of_weights_is_left(task: MultiLabel, tiny_model: Model) -> None:
+    """A scale for every row would be more than the row."""
+    method, network = make("dynamic"), nn.Module()
+    network.one, network.two = nn.Embedding(9, 1), nn.Embedding(9, 8)
+    assert list(chosen(network, method.skip)) == ["two"] and isinstance(Int8Embedding.of(network.two), Int8Embedding)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value", "message"),
+    [
+        ("dynamic", "spare", -1, "quantize.spare is a number of layers, at least 0; got -1"),
+        ("dynamic", "sensitivity_documents", 0, "quantize.sensitivity_documents is at least 1; got 0"),
+        ("static", "documents", 0, "quantize.documents is at least 1; got 0"),
+        ("static", "observer", "mean", "quantize.observer is one of"),
+        ("smoothquant", "alpha", 1.5, r"quantize.alpha is a share in \[0, 1\]; got 1.5"),
+        ("int4", "group_size", 0, "quantize.group_size is at least 1 input; got 0"),
+        ("qat", "epochs", 0, "quantize.epochs is at least 1; got 0; quantize=static trains nothing"),
+        ("qat", "freeze_at", 2, r"quantize.freeze_at is a share of the training, in \[0, 1\]; got 2"),
+    ],
+)
+def test_wrong_settings_are_refused(name: str, setting: str, value: Any, message: str) -> None:
+    with pytest.raises(InstantiationException, match=message) as raised:
+        make(name, **{setting: value})
+    assert isinstance(raised.value.__cause__, ValueError)
