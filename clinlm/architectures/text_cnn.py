@@ -39,7 +39,7 @@ class TextCnnConfig(PreTrainedConfig):
 
 
 @final
-class TextCnn(PreTrainedModel):  # type: ignore[no-untyped-call]
+class TextCnn(PreTrainedModel):
     """ReLU of convolutions around every token; `Pooling("max")` makes of them Kim's classifier.
 
     Source: Kim 2014, "Convolutional neural networks for sentence classification", arXiv:1408.5882, equations 2 and 3.
@@ -60,7 +60,7 @@ class TextCnn(PreTrainedModel):  # type: ignore[no-untyped-call]
         self.embeddings = nn.Embedding(config.vocab_size, config.embedding_size)
         shapes = zip(config.widths, config.filters, strict=True)
         self.filters = nn.ModuleList(nn.Linear(width * config.embedding_size, count) for width, count in shapes)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the table of token vectors."""

@@ -28,7 +28,7 @@ class TokenVectorsConfig(PreTrainedConfig):
 
 
 @final
-class TokenVectors(PreTrainedModel):  # type: ignore[no-untyped-call]
+class TokenVectors(PreTrainedModel):
     """Every token's vector times its weight; `Pooling("mean")` makes of them the vector of a text.
 
     Source: Tulkens & van Dongen 2024, "Model2Vec", github.com/MinishLab/model2vec: a table of token vectors, weighted
@@ -45,7 +45,7 @@ class TokenVectors(PreTrainedModel):  # type: ignore[no-untyped-call]
         super().__init__(config)
         self.embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
         self.weights = nn.Embedding(config.vocab_size, 1)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the table of token vectors."""

@@ -66,6 +66,7 @@ class Onnxruntime(Engine):
 
 def _session(folder: Path, threads: int | None, optimised: Path | None = None) -> Any:
     ort = imported("onnxruntime", "onnxruntime")
+    ort.disable_telemetry_events()  # on where Windows builds it: nothing leaves this machine unless the user says so
     options = ort.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:

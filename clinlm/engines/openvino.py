@@ -1,6 +1,7 @@
 """OpenVINO."""
 
 import importlib.util
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,15 +37,15 @@ class Openvino(Engine):
 
     def version(self) -> str:
         """See `Engine.version`."""
-        return str(imported("openvino", "openvino").__version__)
+        return str(_openvino().__version__)
 
     def export(self, model: Model, folder: Path) -> None:
         """See `Engine.export`."""
-        ov = imported("openvino", "openvino")
+        ov = _openvino()
         with tempfile.TemporaryDirectory() as place:
             path = Path(place) / "model.onnx"
             onnx_graph.write(model, path)
-            ov.save_model(ov.convert_model(path), folder / FILE, compress_to_fp16=False)
+            ov.save_model(ov.Core().read_model(path), folder / FILE, compress_to_fp16=False)
 
     def open(self, folder: Path, threads: int | None = None) -> Answer:
         """See `Engine.open`."""
@@ -58,7 +59,7 @@ class Openvino(Engine):
 
     def matrices(self, folder: Path) -> list[Matrix]:
         """See `Engine.matrices`."""
-        return list(_matrices(imported("openvino", "openvino").Core().read_model(folder / FILE)))
+        return list(_matrices(_openvino().Core().read_model(folder / FILE)))
 
     def integer_products(self, folder: Path) -> int:
         """See `Engine.integer_products`: those whose two inputs are of 8 bits, as compiled for this processor."""
@@ -70,11 +71,22 @@ class Openvino(Engine):
         )
 
 
+def _openvino() -> Any:
+    """Return the library, kept from telling its makers that it was imported and what it converts.
+
+    `import openvino` sends an event over the network through `openvino_telemetry`; without that package it uses a stub
+    of its own. Nothing leaves this machine unless the user says so.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return imported("openvino", "openvino")
+
+
 def _compiled(folder: Path, threads: int | None) -> Any:
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = str(threads)
-    core = imported("openvino", "openvino").Core()
+    core = _openvino().Core()
     return core.compile_model(core.read_model(folder / FILE), "CPU", settings)
 
 

@@ -1,5 +1,6 @@
 """The artifact in torch, compiled for this processor."""
 
+import logging
 import shutil
 from pathlib import Path
 from typing import final
@@ -37,6 +38,8 @@ class TorchCompiled(Engine):
         """See `Engine.open`. Threads are those of the whole process in torch: of two models, the last decides."""
         if threads is not None:
             torch.set_num_threads(threads)
+        # Layers of integers stay as they are, and the compiler says so of each of them.
+        logging.getLogger("torch._dynamo").setLevel(logging.ERROR)
         compiled = torch.compile(artifacts.load_network(folder), dynamic=True)
 
         def answer(input_ids: Rows, attention_mask: Rows) -> torch.Tensor:

@@ -17,6 +17,9 @@ Kind = Literal["multilabel", "multiclass"]
 Logits = Float[np.ndarray, "documents outputs"]
 
 BINS: Final = 15
+CONSISTENT: Final = 100
+"""Drawings of the truth from the probabilities, for `Calibration.chance`."""
+
 LARGEST: Final = 100.0
 """Temperatures are looked for in [1 / LARGEST, LARGEST]."""
 
@@ -48,11 +51,13 @@ class Calibration:
 
     Attributes:
         ece: expected calibration error, in [0, 1], lower is better; see `calibration`.
+        chance: the ECE that noise alone would give these documents, were every probability right.
         brier: Brier score, in [0, 1] (multilabel) or [0, 2] (multiclass), lower is better.
         curve: of reliability, one bin after the other from 0 to 1.
     """
 
     ece: Estimate
+    chance: float
     brier: Estimate
     curve: tuple[Bin, ...]
 
@@ -72,7 +77,9 @@ def calibration(
     |observed frequency - mean confidence|, weighted by their answers. Multilabel: of every label by itself, its
     probability against its truth, then the mean over labels. Multiclass: of the most probable label, whether it is
     right. Per label it is torchmetrics' `binary_calibration_error`, as a test shows; here it is one product over all
-    resamples. Noise pushes it up, the more the more bins: its interval is cautious (`Estimate.cautious`).
+    resamples. Noise pushes it up, the more the fewer documents a bin: its interval is cautious (`Estimate.cautious`),
+    and `chance` says what is left of it in a model without fault (consistency resampling, Broecker & Smith 2007: the
+    mean over CONSISTENT drawings of the truth from the probabilities, documents taken as independent).
 
     Brier score: the mean squared difference of probability and truth, over documents and labels (multilabel), or
     summed over the labels and averaged over documents (multiclass, as Brier 1950).
@@ -91,8 +98,12 @@ def calibration(
     """
     rows = weights(len(targets), resamples, seed, groups)
     ece, brier = _errors(targets, probabilities, kind, bins, rows)
+    truth, confidence = _answers(targets, probabilities, kind)
     return Calibration(
-        Estimate.cautious(ece), Estimate.percentile(brier), _curve(*_answers(targets, probabilities, kind), bins, rows)
+        Estimate.cautious(ece),
+        _chance(confidence, bins, seed),
+        Estimate.percentile(brier),
+        _curve(truth, confidence, bins, rows),
     )
 
 
@@ -108,11 +119,14 @@ def calibration_change(
 ) -> dict[str, Estimate]:
     """Return what `ece` and `brier` of b are above those of a, on the same documents and resamples.
 
-    Arguments and errors as in `calibration`.
+    Arguments, intervals and errors as in `calibration`.
     """
     rows = weights(len(targets), resamples, seed, groups)
     a, b = (_errors(targets, each, kind, bins, rows) for each in (a_probabilities, b_probabilities))
-    return {name: Estimate.percentile(b[place] - a[place]) for place, name in enumerate(("ece", "brier"))}
+    return {
+        "ece": Estimate.cautious(b[0] - a[0], least=-1.0),
+        "brier": Estimate.percentile(b[1] - a[1]),
+    }
 
 
 def fit_temperature(logits: Logits, targets: Targets, kind: Kind) -> float:
@@ -173,6 +187,18 @@ def _errors(
     squares = np.square(np.asarray(targets, dtype=np.float64) - probabilities)
     brier = rows @ (squares.mean(axis=1) if kind == "multilabel" else squares.sum(axis=1)) / total
     return gaps / (total * truth.shape[1]), brier
+
+
+def _chance(confidence: Float[np.ndarray, "documents answers"], bins: int, seed: int) -> float:
+    rng = np.random.default_rng(seed)
+    place = _bin(confidence, bins) + bins * np.arange(confidence.shape[1])
+    drawn = [
+        np.abs(
+            np.bincount(place.ravel(), (rng.random(confidence.shape) < confidence).ravel() - confidence.ravel())
+        ).sum()
+        for _ in range(CONSISTENT)
+    ]
+    return float(np.mean(drawn)) / confidence.size
 
 
 def _answers(

@@ -1,4 +1,10 @@
-"""Where a compressed model decides otherwise than its original: a listing, and patterns that are no chance."""
+"""Where a compressed model decides otherwise than its original: a listing, and patterns that are no chance.
+
+Documents of one group (patient) resemble each other, and a test that takes them for independent finds patterns in
+chance. Shares and ratios are of all documents; the tests see one document of every group, drawn at random. Where
+groups have several, they are drawn `DRAWS` times and p is twice the median over the draws, which holds its level
+however the draws depend on each other (Meinshausen, Meier & Buehlmann 2009, equation 2.2 with gamma = 1/2).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -83,16 +89,11 @@ def patterns(
     labels of a document are decided otherwise, each of its labels is as likely one of them, so that their number is
     Poisson binomial. (Fisher's test over cells would take the labels of one document for independent.)
 
-    Documents of one group (patient) resemble each other, and a test that takes them for independent finds patterns in
-    chance. Shares and ratios are of all documents; the tests see one document of every group, drawn at random. Where
-    groups have several, they are drawn `DRAWS` times and p is twice the median over the draws, which holds its level
-    however the draws depend on each other (Meinshausen, Meier & Buehlmann 2009, equation 2.2 with gamma = 1/2).
-
     Args:
         differs: whether the two models decide a label of a document otherwise.
         labels: names of the columns.
         features: to test; those with fewer documents than the minimum, inside or outside, are left out.
-        groups: of each document; None where documents are independent.
+        groups: of each document, see the module; None where documents are independent.
         minimum_documents: see `features`; it does not look at decisions, so it biases nothing.
         seed: of the draws.
 

@@ -1,5 +1,6 @@
 """A number with its 95 % bootstrap interval, from its values on the documents as they are and on all resamples."""
 
+import math
 from dataclasses import dataclass
 from typing import Self, final
 
@@ -36,20 +37,23 @@ class Estimate:
         return cls(float(values[0]), *_ends(values))
 
     @classmethod
-    def cautious(cls, values: Values) -> Self:
-        """Return an interval for a number that is never negative and that noise pushes up.
+    def cautious(cls, values: Values, least: float = 0.0) -> Self:
+        """Return an interval for a number that noise pushes up, or for a difference of two of them.
 
         Such as a gap between best and worst, or a sum of absolute differences. A resample adds its noise to that of the
         documents, so all resamples lie too high: where the truth is 0, the percentile interval never holds it. The
         basic interval, value - (resample - value) (Davison & Hinkley 1997, section 5.2), lies as much too low, which is
-        right near 0 and wrong far from it. The farther of both is taken at either end, and at least 0: wider than 95 %
-        asks for, in simulations of gaps of 2 to 4 subgroups never narrower.
+        right near 0 and wrong far from it. The farther of both is taken at either end: wider than 95 % asks for, in
+        simulations of gaps of 2 to 4 subgroups never narrower.
 
         Args:
             values: as in `percentile`.
+            least: lowest value that the number can have.
         """
         value, (low, high) = float(values[0]), _ends(values)
-        return cls(value, max(0.0, min(low, 2 * value - high)), max(high, 2 * value - low))
+        if math.isnan(low):
+            return cls(value, low, high)
+        return cls(value, max(least, min(low, 2 * value - high)), max(high, 2 * value - low))
 
 
 def weights(documents: int, resamples: int, seed: int, groups: Groups | None) -> Weights:

@@ -1,4 +1,17 @@
-"""Quality by subgroup before and after compression: the gap between best and worst, and what becomes of it."""
+"""Quality by subgroup before and after compression: the gap between best and worst, and what becomes of it.
+
+A macro mean counts a label without positives as 0, so a subgroup in which a rare label happens not to occur would
+look worse than the others. Macro metrics are therefore averaged, in every subgroup, over the labels that have a
+positive and a negative document in each of the subgroups counted (`Fairness.labels`); of these, a small subgroup or
+a resample counts those that have a positive in it.
+
+Best minus worst is never negative, and noise widens it: equal subgroups show a gap too, the wider the smaller they
+are. Their intervals are cautious (`Estimate.cautious`) and reach 0 where noise would explain the gap. In difference
+and ratio most of that noise is common to both models and cancels; they have percentile intervals. What is left draws
+the ratio towards 1, most where the gap before is itself within noise: judge by the difference there. Which subgroup is
+best and which worst is decided anew in every resample; resamples without any document of a subgroup counted are left
+out.
+"""
 
 from dataclasses import dataclass
 from typing import Final, Literal, final
@@ -54,7 +67,7 @@ class Fairness:
 
     Attributes:
         metric: key of METRICS.
-        labels: columns that the metric is averaged over; see `gaps`.
+        labels: columns that the metric is averaged over; see the module.
         subgroups: most documents first.
         before: gap of the original, best minus worst of the subgroups counted, in [0, 1].
         after: gap of the compressed model.
@@ -84,19 +97,7 @@ def gaps(
     seed: int = 0,
     groups: Groups | None = None,
 ) -> Fairness:
-    """Compare the quality of original and compressed model within the subgroups of one attribute, on one draw.
-
-    A macro mean counts a label without positives as 0, so a subgroup in which a rare label happens not to occur would
-    look worse than the others. Macro metrics are therefore averaged, in every subgroup, over the labels that have a
-    positive and a negative document in each of the subgroups counted (`Fairness.labels`); of these, a small subgroup or
-    a resample counts those that have a positive in it.
-
-    Best minus worst is never negative, and noise widens it: equal subgroups show a gap too, the wider the smaller they
-    are. Their intervals are cautious (`Estimate.cautious`) and reach 0 where noise would explain the gap. In difference
-    and ratio most of that noise is common to both models and cancels; they have percentile intervals. What is left
-    draws the ratio towards 1, most where the gap before is itself within noise: judge by the difference there. Which
-    subgroup is best and which worst is decided anew in every resample;
-    resamples without any document of a counted subgroup are left out.
+    """Compare the quality of original and compressed model within the subgroups of one attribute; see the module.
 
     Args:
         targets: as in `quality`.
@@ -107,9 +108,7 @@ def gaps(
         subgroups: of every document.
         metric: key of METRICS.
         minimum_documents: that a subgroup needs to be counted.
-        resamples: as in `clinlm.measure.intervals.intervals`.
-        seed: as there.
-        groups: as there; what is drawn (patients), not what is compared.
+        resamples, seed, groups: as in `clinlm.measure.intervals.intervals`; groups are drawn, not compared.
 
     Raises:
         ValueError: as in `quality` and `draw`; the metric is unknown, or not one subgroup a document came.
@@ -121,8 +120,7 @@ def gaps(
             f"every document needs one subgroup, and a subgroup at least 1 document; {subgroups.shape} subgroups came "
             f"for {len(targets)} documents, and minimum_documents={minimum_documents}"
         )
-    names, member = np.unique(subgroups.astype(str), return_inverse=True)
-    sizes = np.bincount(member)
+    names, member, sizes = np.unique(subgroups.astype(str), return_inverse=True, return_counts=True)
     standing = [_standing(name, size, minimum_documents) for name, size in zip(names, sizes.tolist(), strict=True)]
     counted = [place for place, each in enumerate(standing) if each == "counted"]
     columns = _columns(np.asarray(targets, dtype=bool), metric, [member == place for place in counted])

@@ -24,8 +24,8 @@ MISSING: Final = (
 )
 """Values, in lower case, that say that nobody knows."""
 
-FEW: Final = 20
-"""So many values are subgroups in any corpus; more of them only where there are 5 documents a value."""
+LARGE: Final = 0.05
+"""Values of this share of the documents must hold half of those known, or the attribute makes no subgroups."""
 
 _YEARS = r"^\s*(\d{1,3})(?:\.\d+)?\s*\+?\s*$"
 _FINER = re.compile(r"\s+-\s+|/|\s+OR\s+", re.IGNORECASE)
@@ -38,8 +38,9 @@ def subgroups(attributes: pl.Series) -> tuple[dict[str, Subgroups], list[str]]:
     - `ethnicity` is cut before its finer part: MIMIC-III's 41 values, such as "ASIAN - CHINESE", "BLACK/HAITIAN" or
       "HISPANIC OR LATINO", are told by their first words.
     - A missing value, or one of `MISSING`, is `UNKNOWN`.
-    - Left out: attributes missing everywhere, those with more than `FEW` values and fewer than 5 documents a value
-      (numbers of notes, lists of words: no groups of people, and they may identify), and the words of labels.
+    - Left out: attributes missing everywhere, the words of labels, and what looks like numbers or free text: fewer than
+      5 documents a value, or fewer than half of the known documents in values of `LARGE` or more. These are no groups
+      of people, and they may identify.
 
     Args:
         attributes: column `attributes` of `Examples.frame`, a struct of strings.
@@ -54,8 +55,11 @@ def subgroups(attributes: pl.Series) -> tuple[dict[str, Subgroups], list[str]]:
         if field == ATTRIBUTE or column.null_count() == len(column):
             continue
         name, values = _grouped(field, column)
-        count = values.n_unique()
-        if count > max(FEW, len(values) // 5):
+        sizes = values.filter(values != UNKNOWN).value_counts()["count"]
+        if not len(sizes):
+            continue
+        count, large = len(sizes), sizes.filter(sizes >= LARGE * len(values))
+        if count > max(2, len(values) // 5) or 2 * large.sum() < sizes.sum():
             notices.append(f"attribute {name} makes no subgroups: {count:,} values in {len(values):,} documents")
             continue
         found[name] = values.to_numpy().astype(str)

@@ -58,6 +58,10 @@ class CsvSink(Sink):
     def clear(self) -> None:
         """See `Sink.clear`: there is nothing else."""
 
+    def close(self) -> None:
+        """See `Sink.close`."""
+        self._file.close()
+
 
 def _bytes(rows: Iterable[Sequence[Any]]) -> bytes:
     text = io.StringIO()

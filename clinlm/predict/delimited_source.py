@@ -92,7 +92,7 @@ class DelimitedSource(Source):
     def _wrong(self, found: Found) -> str:
         if found.cells is None or len(found.cells) == self._width:
             return found.reason
-        return f"{len(found.cells)} fields, where the header has {self._width}"
+        return f"number of fields: {len(found.cells)}, of the header: {self._width}"
 
     def _rejected(self, found: Found, reason: str, suspect: bool) -> Record:
         return Record.rejected(found.line, reason, Place(found.last.end, found.last.number, suspect))

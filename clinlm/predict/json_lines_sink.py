@@ -42,3 +42,7 @@ class JsonLinesSink(Sink):
 
     def clear(self) -> None:
         """See `Sink.clear`: there is nothing else."""
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        self._file.close()

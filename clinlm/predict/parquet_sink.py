@@ -76,6 +76,9 @@ class ParquetSink(Sink):
         """See `Sink.clear`: the parts."""
         shutil.rmtree(self._parts)
 
+    def close(self) -> None:
+        """See `Sink.close`: no file stays open between windows."""
+
     def _part(self, number: int) -> Path:
         return self._parts / f"{number:06d}.parquet"
 

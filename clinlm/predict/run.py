@@ -70,7 +70,9 @@ def predict(settings: Settings) -> Progress:
             log.info("going on after line %s of the input", f"{journal.progress.place.line:,}")
         pool = ThreadPoolExecutor(settings.threads)
         stack.callback(pool.shutdown, cancel_futures=True)
-        return _Run(settings, journal, _runners(settings, pool)).over(source)
+        run = _Run(settings, journal, _runners(settings, pool))
+        stack.callback(run.close)
+        return run.over(source)
 
 
 @final
@@ -105,6 +107,11 @@ class _Run:
         self.journal.complete()
         self.output.clear()
         return self.journal.progress
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.output.close()
+        self.rejects.close()
 
     def _begun(self, records: list[Record]) -> Window:
         checked = [self._refused(one) for one in records]

@@ -29,6 +29,10 @@ class Sink(ABC):
     def clear(self) -> None:
         """Remove what was only needed until the output was declared complete."""
 
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the output, finished or not."""
+
 
 @final
 class Appended:
@@ -63,6 +67,11 @@ class Appended:
         if self.path is not None:
             os.fsync(self._file.fileno())
         self.position += len(data)
+
+    def close(self) -> None:
+        """Close the file; standard output stays open."""
+        if self.path is not None:
+            self._file.close()
 
 
 def write_whole(path: Path, data: bytes) -> None:

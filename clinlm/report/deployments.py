@@ -13,7 +13,6 @@ from clinlm.engines.base import Choice
 from clinlm.measure.latency import Latency
 from clinlm.report import cells
 from clinlm.report.entry import Entry
-from clinlm.report.row import Row
 from clinlm.task import Task
 
 log = logging.getLogger(__name__)

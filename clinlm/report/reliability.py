@@ -23,6 +23,7 @@ def plot(curves: Mapping[str, Calibration], answers: str) -> Any:
     Returns:
         a `matplotlib.figure.Figure`; no window is opened and no global state is touched.
     """
+    from matplotlib import ticker
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 6.4), layout="constrained")
@@ -32,8 +33,12 @@ def plot(curves: Mapping[str, Calibration], answers: str) -> Any:
         _line(panel, below, name, calibration, _COLOURS[place], place - (len(curves) - 1) / 2)
     panel.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="observed frequency")
     panel.legend(frameon=False, fontsize=8, loc="upper left")
-    below.set(xlabel="confidence", yscale="log", ylabel=f"{answers}\na bin")
+    most = max(each.count for one in curves.values() for each in one.curve)
+    below.set(xlabel="confidence", yscale="log", ylim=(0.7, 2 * most), ylabel=f"{answers}\na bin")
     below.yaxis.label.set_fontsize(8)
+    below.yaxis.set_major_locator(ticker.LogLocator(numticks=5))
+    below.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
+    below.yaxis.set_minor_locator(ticker.NullLocator())
     for one in (panel, below):
         one.grid(alpha=0.25, linewidth=0.6)
         one.spines[["top", "right"]].set_visible(False)

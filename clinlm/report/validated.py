@@ -15,7 +15,8 @@ from clinlm.measure.estimate import Estimate
 from clinlm.measure.fairness import Fairness
 from clinlm.measure.intervals import Difference
 
-Logits = Float[np.ndarray, "documents outputs"]
+ValidationLogits = Float[np.ndarray, "validation outputs"]
+TestLogits = Float[np.ndarray, "test outputs"]
 
 
 @final
@@ -30,8 +31,8 @@ class Answers:
     """
 
     name: str
-    validation: Logits
-    test: Logits
+    validation: ValidationLogits
+    test: TestLogits
 
 
 @final
@@ -95,6 +96,7 @@ class Validation:
         patterns: of disagreement, sorted by adjusted p.
         disagreements: one line a label of a document that is decided otherwise, as
             `clinlm.measure.disagreements.listing` tells.
+        settings: how it was made.
         notices: what was left out, and why.
     """
 
@@ -112,6 +114,7 @@ class Validation:
     fairness: Mapping[str, Fairness]
     patterns: tuple[Pattern, ...]
     disagreements: pl.DataFrame
+    settings: ValidationSettings
     notices: tuple[str, ...]
 
     @property

@@ -11,7 +11,7 @@ import polars as pl
 from jaxtyping import Int
 
 from clinlm import store
-from clinlm.measure.agreement import agreement
+from clinlm.measure.agreement import Decisions, agreement
 from clinlm.measure.calibration import calibration, calibration_change, fit_temperature
 from clinlm.measure.disagreements import Feature, length_bands, listing, patterns, present, values_of
 from clinlm.measure.estimate import Estimate
@@ -28,14 +28,17 @@ from clinlm.task import Task
 @final
 @dataclass(frozen=True)
 class _Judged:
-    """A model's probabilities on test, and the thresholds that validation gave it."""
+    """A model's probabilities on test, the thresholds that validation gave it, and what it decides with them."""
 
     probabilities: Probabilities
     thresholds: Thresholds
+    decisions: Decisions
 
     @classmethod
     def of(cls, task: Task, answers: Answers) -> Self:
-        return cls(task.probabilities(answers.test), task.fit_thresholds(task.probabilities(answers.validation)))
+        probabilities = task.probabilities(answers.test)
+        thresholds = task.fit_thresholds(task.probabilities(answers.validation))
+        return cls(probabilities, thresholds, decided(probabilities, thresholds))
 
 
 def validate(
@@ -60,41 +63,30 @@ def validate(
         ValueError: the two have one name, logits or lengths do not fit the documents of the task, or a setting is out
             of its range.
     """
-    members = task.examples.members("test")
     _check(task, original, compressed, lengths)
-    frame, targets, labels = task.examples.frame, task.examples.targets[members], task.examples.labels
+    members, labels = task.examples.members("test"), task.examples.labels
+    targets, frame = task.examples.targets[members], task.examples.frame
     groups = frame["group"].gather(members).to_numpy() if settings.by_group else None
     how: dict[str, Any] = {"resamples": settings.resamples, "seed": settings.seed, "groups": groups}
     a, b = (_Judged.of(task, one) for one in (original, compressed))
-    pair = (a.probabilities, a.thresholds, b.probabilities, b.thresholds)
-    first, second = (decided(one.probabilities, one.thresholds) for one in (a, b))
+    pair = (targets, a.probabilities, a.thresholds, b.probabilities, b.thresholds)
     attributes, notices = subgroups(frame["attributes"].gather(members))
     features = _features(task.texts("test"), lengths, attributes)
-    temperatures = {one.name: _temperature(task, one) for one in (original, compressed)}
-    tempered = task.probabilities(compressed.test / temperatures[compressed.name])
-    curves = {original.name: a.probabilities, compressed.name: b.probabilities}
-    curves[f"{compressed.name}, tempered"] = tempered
-    binned = how | {"kind": task.kind, "bins": settings.bins}
-    return Validation(
-        original=original.name,
-        compressed=compressed.name,
-        kind=task.kind,
-        labels=labels,
-        documents=len(members),
-        units=len(members) if groups is None else len(np.unique(groups)),
-        drops=_drops(targets, a, b, paired(targets, *pair, **how)),
-        agreement=agreement(first, second, task.kind, **how),
-        calibration={name: calibration(targets, one, **binned) for name, one in curves.items()},
-        calibration_change=calibration_change(targets, a.probabilities, b.probabilities, **binned),
-        temperatures=temperatures,
-        fairness={
-            name: gaps(targets, *pair, each, settings.metric, settings.minimum_documents, **how)
+    told = {
+        "drops": _drops(targets, a, b, paired(*pair, **how)),
+        "agreement": agreement(a.decisions, b.decisions, task.kind, **how),
+        **_calibrated(task, original, compressed, how | {"kind": task.kind, "bins": settings.bins}),
+        "fairness": {
+            name: gaps(*pair, each, settings.metric, settings.minimum_documents, **how)
             for name, each in attributes.items()
         },
-        patterns=tuple(patterns(first != second, labels, features, groups, seed=settings.seed)),
-        disagreements=listing(targets, first, second, labels),
-        notices=tuple(notices),
-    )
+        "patterns": tuple(patterns(a.decisions != b.decisions, labels, features, groups, seed=settings.seed)),
+        "disagreements": listing(targets, a.decisions, b.decisions, labels),
+        "settings": settings,
+        "notices": tuple(notices),
+    }
+    units = len(members) if groups is None else len(np.unique(groups))
+    return Validation(original.name, compressed.name, task.kind, labels, len(members), units, **told)
 
 
 def write(validation: Validation, folder: Path) -> list[Path]:
@@ -139,9 +131,21 @@ def _features(
     return found + [each for name, values in attributes.items() for each in values_of(name, values)]
 
 
-def _temperature(task: Task, answers: Answers) -> float:
-    targets = task.examples.targets[task.examples.members("validation")]
-    return fit_temperature(answers.validation, targets, task.kind)
+def _calibrated(task: Task, original: Answers, compressed: Answers, how: Mapping[str, Any]) -> dict[str, Any]:
+    """Calibration of both, of the compressed model with its temperature, and what changes between the two."""
+    checked, members = (task.examples.members(split) for split in ("validation", "test"))
+    targets = task.examples.targets
+    temperatures = {
+        one.name: fit_temperature(one.validation, targets[checked], task.kind) for one in (original, compressed)
+    }
+    a, b = (task.probabilities(one.test) for one in (original, compressed))
+    curves = {original.name: a, compressed.name: b}
+    curves[f"{compressed.name}, tempered"] = task.probabilities(compressed.test / temperatures[compressed.name])
+    return {
+        "calibration": {name: calibration(targets[members], one, **how) for name, one in curves.items()},
+        "calibration_change": calibration_change(targets[members], a, b, **how),
+        "temperatures": temperatures,
+    }
 
 
 def _drops(targets: Targets, a: _Judged, b: _Judged, changes: Mapping[str, Difference]) -> dict[str, Drop]:

@@ -79,14 +79,14 @@ def _calibration(validation: Validation) -> str:
         ece, brier = each.ece, each.brier
         rows.append(
             [
-                name, cells.percent(ece.value), cells.percent_range(ece.low, ece.high), f"{brier.value:.4f}",
+                name, *_points(ece), cells.percent(each.chance), f"{brier.value:.4f}",
                 f"{brier.low:.4f}–{brier.high:.4f}", cells.two(temperature),
             ]
         )  # fmt: skip
     change = validation.calibration_change["ece"]
     bins = len(next(iter(validation.calibration.values())).curve)
     return (
-        cells.grid(("model", "ECE %", "95 %", "Brier", "95 %", "temperature"), rows)
+        cells.grid(("model", "ECE %", "95 %", "by noise alone", "Brier", "95 %", "temperature"), rows)
         + f"\nECE of {bins} equal bins changes by {cells.points(change.value)} points "
         f"({cells.points_range(change.low, change.high)}). Temperatures were fitted on validation; `tempered` applies "
         f"that of {validation.compressed}. Curves: reliability.svg."
@@ -111,13 +111,13 @@ def _fairness(validation: Validation) -> str:
         "95 %",
     )
     detail = [row for name, each in validation.fairness.items() for row in _subgroups(name, each)]
-    metric = next(iter(validation.fairness.values())).metric
     columns = ("subgroup", "documents", f"{validation.original} %", "95 %", f"{validation.compressed} %", "95 %")
+    small = f"those unknown or of fewer than {validation.settings.minimum_documents} documents (small)"
     return (
-        f"Gaps of {metric} in points, best minus worst subgroup. A ratio counts gaps below {100 * TINY:g} points as "
-        "that; noise widens gaps and draws ratios towards 1. Macro means are over labels that all subgroups counted "
-        f"have.{_notices(validation)}\n\n{cells.grid(header, rows)}\n<details><summary>Every subgroup; small and "
-        f"unknown ones are in no gap</summary>\n\n{cells.grid(columns, detail)}\n</details>"
+        f"Gaps of {validation.settings.metric} in points, best minus worst subgroup. A ratio counts gaps below "
+        f"{100 * TINY:g} points as that; noise widens gaps and draws ratios towards 1. Macro means are over labels that "
+        f"all subgroups counted have.{_notices(validation)}\n\n{cells.grid(header, rows)}\n"
+        f"<details><summary>Every subgroup; {small} are in no gap</summary>\n\n{cells.grid(columns, detail)}\n</details>"
     )
 
 
@@ -169,7 +169,7 @@ def _disagreements(validation: Validation) -> str:
 def _pattern(each: Pattern) -> list[str]:
     return [
         f"{each.feature}: {each.value}", f"{each.documents:,}", cells.percent(each.inside), cells.percent(each.outside),
-        cells.times(each.ratio), _p(each.p), _p(each.adjusted_p),
+        "∞" if math.isinf(each.ratio) else cells.times(each.ratio), _p(each.p), _p(each.adjusted_p),
     ]  # fmt: skip
 
 

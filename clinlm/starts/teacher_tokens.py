@@ -1,10 +1,10 @@
-"""What students of another architecture take from their teacher: its tokenizer without unseen tokens, and their vectors."""
+"""What students of another architecture take from their teacher: tokens, and what it makes of every token alone."""
 
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from clinlm import anatomy, vocabulary
@@ -25,10 +25,6 @@ class TeacherTokens:
     tokenizer: PreTrainedTokenizerFast
     numbers: list[int]
     share: Float[Tensor, " tokens"]
-
-    def vectors(self, teacher: Model) -> Float[Tensor, "tokens size"]:
-        """Return the teacher's word embeddings of the tokens."""
-        return anatomy.word_embeddings(teacher.network.body).weight.detach()[self.numbers]
 
 
 def teacher_tokens(task: Task, teacher: Model | None, min_count: int) -> tuple[Model, TeacherTokens]:
@@ -86,3 +82,39 @@ def principal(vectors: Float[Tensor, "tokens size"], share: Float[Tensor, " toke
     directions = torch.linalg.eigh(centred.T @ (weight * centred)).eigenvectors.flip(1)[:, :kept]
     largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
     return Principal(mean.float(), (directions * largest.sign()).float())
+
+
+def spread(vectors: Float[Tensor, "tokens kept"], share: Float[Tensor, " tokens"]) -> float:
+    """Return the root mean square of the numbers in projected vectors, each vector counted by its share."""
+    return float((share @ vectors.square()).mean().sqrt())
+
+
+@torch.no_grad()
+def single_states(teacher: Model, numbers: list[int], rows: int = 512) -> Float[Tensor, "tokens hidden"]:
+    """Return the pooled hidden state of every token alone, between the special tokens that frame a row.
+
+    Source: Tulkens & van Dongen 2024, "Model2Vec", github.com/MinishLab/model2vec, without its principal components.
+
+    Args:
+        teacher: put into evaluation mode.
+        numbers: its tokens.
+        rows: read at a time.
+    """
+    network, tokenizer = teacher.network.eval(), teacher.tokenizer
+    states = []
+    for some in torch.split(torch.tensor(numbers), rows):
+        row = [tokenizer.cls_token_id, some, tokenizer.sep_token_id]
+        ids = torch.stack([torch.zeros_like(some) + one for one in row if one is not None], 1)
+        mask = torch.ones_like(ids)
+        states.append(network.pooling(network.body(input_ids=ids, attention_mask=mask).last_hidden_state, mask))
+    return torch.cat(states)
+
+
+def carried_head(teacher: Model, found: Principal) -> nn.Linear:
+    """Return the teacher's head for projected states: of the dimensions that are gone it reads the mean."""
+    theirs = teacher.network.head
+    head = nn.Linear(found.directions.shape[1], theirs.out_features)
+    with torch.no_grad():
+        head.weight.copy_(theirs.weight @ found.directions)
+        head.bias.copy_(theirs.bias + theirs.weight @ found.mean)
+    return head

@@ -1,4 +1,4 @@
-"""A convolutional student that begins with its teacher's token vectors."""
+"""A convolutional student over vectors of tokens from its teacher."""
 
 from collections.abc import Sequence
 from typing import final
@@ -9,29 +9,28 @@ from transformers import AutoModel
 from clinlm.architectures.text_cnn import TextCnnConfig
 from clinlm.model import Model, ModelSpec, PoolingName
 from clinlm.starts.base import HeadBias, Start, check_rates, plain, with_head
-from clinlm.starts.teacher_tokens import principal, teacher_tokens
+from clinlm.starts.teacher_tokens import principal, single_states, spread, teacher_tokens
 from clinlm.task import Task
 
 
 @final
 class TextCnn(Start):
-    """Kim's classifier over the teacher's word embeddings, of which the principal components stay.
+    """Kim's classifier over the principal components of what the teacher makes of every token alone.
 
-    Source: Kim 2014, "Convolutional neural networks for sentence classification", arXiv:1408.5882, with static vectors
-    that go on learning (CNN-non-static).
-    Departs: there word2vec, here the teacher's own embeddings of the tokens in the training texts, their principal
-    components scaled to a variance of 1; token pieces instead of words; a smaller dropout, as the teacher's logits
-    regularise too.
+    Source: Kim 2014, "Convolutional neural networks for sentence classification", arXiv:1408.5882, with vectors that go
+    on learning (CNN-non-static).
+    Departs: there vectors of words from word2vec, here of the tokens that the training texts need, from the teacher (see
+    `TokenVectors`), scaled to a variance of 1; a smaller dropout, as the teacher's logits regularise too.
 
     Args:
-        embedding_size: width of a token's vector, at most the teacher's.
+        embedding_size: width of a token's vector, at most the teacher's hidden size.
         widths: tokens that a filter reads, one number a group of filters.
         filters: of every width.
         min_count: tokens that occur less often in the training texts have no vector; see `clinlm.vocabulary.needed`.
         pooling, dropout, head_bias: see `clinlm.model.Pooling`, `ModelSpec` and `with_head`.
 
     Raises:
-        ValueError: a setting out of its range; (on beginning) no teacher, or embeddings wider than its own.
+        ValueError: a setting out of its range; (on beginning) no teacher, or vectors wider than its hidden state.
     """
 
     needs_teacher = True
@@ -58,8 +57,8 @@ class TextCnn(Start):
     def begin(self, task: Task, teacher: Model | None) -> Model:
         """See `Start.begin`."""
         model, tokens = teacher_tokens(task, teacher, self.min_count)
-        vectors = tokens.vectors(model)
-        found = principal(vectors, tokens.share, self.embedding_size).project(vectors)
+        states = single_states(model, tokens.numbers)
+        vectors = principal(states, tokens.share, self.embedding_size).project(states)
         config = TextCnnConfig(
             vocab_size=len(tokens.numbers),
             embedding_size=self.embedding_size,
@@ -68,8 +67,8 @@ class TextCnn(Start):
             pad_token_id=tokens.tokenizer.pad_token_id,
         )
         body = AutoModel.from_config(config, dtype=torch.float32)
-        spread = (tokens.share @ found.square()).mean().sqrt()
-        body.embeddings.weight.data.copy_(found / spread)
+        with torch.no_grad():
+            body.embeddings.weight.copy_(vectors / spread(vectors, tokens.share))
         network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
         return Model(ModelSpec(plain(config), task.outputs, self.pooling, self.dropout), network, tokens.tokenizer)
 

@@ -3,14 +3,12 @@
 from typing import final
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 from transformers import AutoModel
 
 from clinlm.architectures.token_vectors import TokenVectorsConfig
 from clinlm.model import Model, ModelSpec, Network, Pooling
 from clinlm.starts.base import Start, check_rates, plain
-from clinlm.starts.teacher_tokens import TeacherTokens, principal, teacher_tokens
+from clinlm.starts.teacher_tokens import carried_head, principal, single_states, teacher_tokens
 from clinlm.task import Task
 
 
@@ -53,41 +51,14 @@ class TokenVectors(Start):
         pad = tokens.tokenizer.pad_token_id
         config = TokenVectorsConfig(vocab_size=len(tokens.numbers), hidden_size=self.hidden_size, pad_token_id=pad)
         body = AutoModel.from_config(config, dtype=torch.float32)
-        head = torch.nn.Linear(self.hidden_size, task.outputs)
         weights = self.smoothing / (self.smoothing + tokens.share)
         weights = weights / (tokens.share @ weights)  # the mean over a text is a mean
         with torch.no_grad():
             body.embeddings.weight.copy_(found.project(states))
             body.weights.weight.copy_(weights[:, None])
-            theirs = model.network.head
-            head.weight.copy_(theirs.weight @ found.directions)
-            head.bias.copy_(theirs.bias + theirs.weight @ found.mean)
-        network = Network(body, Pooling("mean", self.hidden_size), head, self.dropout)
+        network = Network(body, Pooling("mean", self.hidden_size), carried_head(model, found), self.dropout)
         return Model(ModelSpec(plain(config), task.outputs, "mean", self.dropout), network, tokens.tokenizer)
 
     def fingerprint(self) -> str:
         """See `Start.fingerprint`: the teacher's key is in the stage's key already."""
         return "teacher"
-
-
-@torch.no_grad()
-def single_states(teacher: Model, numbers: list[int], rows: int = 512) -> Float[Tensor, "tokens hidden"]:
-    """Return the pooled hidden state of every token alone, between the special tokens that frame a row.
-
-    Args:
-        teacher: any network.
-        numbers: its tokens.
-        rows: read at a time.
-    """
-    network = teacher.network.eval()
-    frame = [teacher.tokenizer.cls_token_id, None, teacher.tokenizer.sep_token_id]
-    states = []
-    for some in torch.tensor(numbers).split(rows):
-        columns = [
-            some if n == 1 else torch.full_like(some, one) for n, one in enumerate(frame) if n == 1 or one is not None
-        ]
-        ids = torch.stack(columns, 1)
-        mask = torch.ones_like(ids)
-        hidden = network.body(input_ids=ids, attention_mask=mask).last_hidden_state
-        states.append(network.pooling(hidden, mask))
-    return torch.cat(states)

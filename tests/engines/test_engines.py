@@ -1,5 +1,8 @@
 """Every engine answers as the network does, whatever was done to it, and its files hold what the network claims."""
 
+import ast
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,7 +132,7 @@ def test_a_claim_that_the_files_do_not_hold_is_refused(name: str, tiny_model: Mo
     for claiming, law in (
         (pruned(), "widths"),
         (quantised(static), "bits"),
-        (quantised(int4), "bits"),
+        (quantised(int4), "bits|widths"),
         (masked, "zer"),
     ):
         with pytest.raises(RuntimeError, match=law):
@@ -165,3 +168,24 @@ def test_a_matrix_says_its_smaller_side_first() -> None:
 def test_an_unknown_engine_is_named() -> None:
     with pytest.raises(ValueError, match="an engine is one of"):
         named("tensorrt")
+
+
+@pytest.mark.parametrize("name", EXPORTING)
+def test_an_engine_tells_nobody_that_it_is_used(name: str) -> None:
+    """In a process of its own: whoever connects, or starts a thread that would, is stopped."""
+    code = (
+        "import socket, threading\n"
+        "def refuse(*a, **k): raise SystemExit('a connection was opened')\n"
+        "socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse\n"
+        "import urllib.request, urllib3.connectionpool as pool\n"
+        "urllib.request.urlopen = pool.HTTPConnectionPool.urlopen = refuse\n"
+        "import os; os.environ.pop('CI', None)\n"
+        "import multiprocessing, sys\n"
+        "multiprocessing.Process.start = refuse\n"
+        f"from clinlm.engines.base import named; named('{name}').version()\n"
+        "print([one for one in sys.modules if 'telemetry' in one and sys.modules[one] is not None])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    told = [one for one in ast.literal_eval(done.stdout.splitlines()[-1]) if one.startswith("openvino_telemetry")]
+    assert told == []

@@ -22,3 +22,25 @@ def test_every_row_is_in_the_report() -> None:
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 1 + 2 + 2
     assert lines[-1].split("|")[-2].strip() == "yes"
+
+
+QUANTIZED = {"bytes_before": 4_000_000, "bytes_after": 1_000_000, "relative_error": 0.011, "spared": False}
+
+
+def test_a_line_counts_what_became_integers_and_what_did_not() -> None:
+    rows = [QUANTIZED | {"layer": name, "sensitivity": None} for name in ("body.a", "body.b")]
+    assert methods.lines({"quantize": {"methods": {"quantize": rows}}}) == [
+        "quantize: quantize made 8.0 MB of 2 matrices 2.0 MB of integers"
+    ]
+    assert methods.sensitivities(rows) == "" and "–" in methods.markdown({"q": {"methods": {"quantize": rows}}})
+
+
+def test_sensitivities_are_a_table_the_worst_first() -> None:
+    rises = {"body.a": -0.00001, "body.b": 0.02, "head": 0.0003}
+    rows = [QUANTIZED | {"layer": name, "sensitivity": rise, "spared": rise > 0.01} for name, rise in rises.items()]
+    line, *table = methods.lines({"quantize": {"methods": {"quantize": rows}}})
+    assert line.endswith("8.0 MB of 2 matrices 2.0 MB of integers; 1 that suffer most stay in float")
+    cut = [[cell.strip() for cell in one.strip("|").split("|")] for one in table]
+    assert cut[0] == ["layer", "rise of validation loss", "relative error of weight", "kept in float"]
+    assert [one[0] for one in cut[2:]] == ["body.b", "head", "body.a"]
+    assert cut[2][1:] == ["+2.00e-02", "–", "yes"] and cut[4][1:] == ["-1.00e-05", "1.10e-02", "no"]
