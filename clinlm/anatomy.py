@@ -155,19 +155,26 @@ def embedding_projection(body: nn.Module) -> nn.Linear | None:
     return cast(nn.Linear | None, getattr(body, "embeddings_project", None))
 
 
-def word_embeddings(body: nn.Module) -> nn.Embedding:
-    """Return the table with one vector a token.
+def token_tables(body: nn.Module) -> list[nn.Embedding]:
+    """Return the tables with one row a token: the word embeddings, and the weights of tokens where there are some.
 
     Raises:
-        ValueError: the table is none of floats: it was quantised.
+        ValueError: a table is none of floats: it was quantised.
     """
-    table = cast(Any, body).get_input_embeddings()
-    if not isinstance(table, nn.Embedding):
-        raise ValueError(
-            f"a vocabulary is changed before its embeddings are quantised; here they are a {type(table).__name__}; "
-            "move quantisation to the end"
-        )
-    return table
+    tables = [cast(Any, body).get_input_embeddings()]
+    tables += [table for table in (getattr(body, "weights", None),) if isinstance(table, nn.Module)]
+    for table in tables:
+        if not isinstance(table, nn.Embedding):
+            raise ValueError(
+                f"a vocabulary is changed before its embeddings are quantised; here they are a {type(table).__name__}; "
+                "move quantisation to the end"
+            )
+    return tables
+
+
+def word_embeddings(body: nn.Module) -> nn.Embedding:
+    """Return the table with one vector a token. Raises as `token_tables`."""
+    return token_tables(body)[0]
 
 
 def filters(body: nn.Module) -> list[nn.Linear]:

@@ -7,7 +7,8 @@ from typing import Self, final
 
 from torch import nn
 
-from clinlm.engines.base import Engine, Matrix
+from clinlm.engines.base import Engine
+from clinlm.engines.matrix import Matrix
 from clinlm.engines.torch import integer_layers, network_matrices
 
 

@@ -203,6 +203,11 @@ def _describe(model: Model, serving: Serving, folder: Path) -> None:
     limit, tokenizer.model_max_length = tokenizer.model_max_length, serving.max_tokens
     tokenizer.save_pretrained(folder)
     tokenizer.model_max_length = limit
+    path = folder / "tokenizer_config.json"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    # `tokenizer.json` says all there is to say; this class reads it in transformers 4, which optimum needs, and in 5.
+    told["tokenizer_class"] = "PreTrainedTokenizerFast"
+    path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def memory(folder: Path, tokens: int, engine: Engine) -> tuple[float, float]:

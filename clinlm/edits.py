@@ -109,7 +109,7 @@ def keep_hidden(network: nn.Module, dimensions: Sequence[int]) -> None:
 
 
 def keep_tokens(network: nn.Module, tokens: Sequence[int]) -> None:
-    """Keep only `tokens` of the vocabulary, in ascending order: rows of the word embeddings, and the numbers in the
+    """Keep only `tokens` of the vocabulary, in ascending order: rows of the tables of tokens, and the numbers in the
     configuration. `clinlm.vocabulary` does the same to the tokenizer.
 
     Raises:
@@ -117,22 +117,24 @@ def keep_tokens(network: nn.Module, tokens: Sequence[int]) -> None:
             positions that are counted from the padding token where its number would change (RoBERTa).
     """
     body: nn.Module = network.body  # type: ignore[assignment]
-    table = anatomy.word_embeddings(body)
-    check_unmasked(table)
-    index = _index(tokens, table.num_embeddings, "token")
+    tables = anatomy.token_tables(body)
+    for table in tables:
+        check_unmasked(table)
+    index = _index(tokens, tables[0].num_embeddings, "token")
     new = {old: number for number, old in enumerate(tokens)}
     config: Any = body.config
     if config.pad_token_id is not None and config.pad_token_id not in new:
         raise ValueError(f"an edit keeps the padding token; {config.pad_token_id} is not among those that stay")
-    for other in (one for one in body.modules() if isinstance(one, nn.Embedding) and one is not table):
+    for other in (one for one in body.modules() if isinstance(one, nn.Embedding) and one not in tables):
         if other.padding_idx is not None and new[other.padding_idx] != other.padding_idx:
             raise ValueError(
                 f"{type(body).__name__} counts positions from the padding token, which keeps its number; it would move "
                 f"from {other.padding_idx} to {new[other.padding_idx]}; keep the tokens before it"
             )
-    table.weight = nn.Parameter(table.weight.detach()[index].clone())
-    table.num_embeddings = config.vocab_size = len(index)
-    table.padding_idx = None if table.padding_idx is None else new[table.padding_idx]
+    for table in tables:
+        table.weight = nn.Parameter(table.weight.detach()[index].clone())
+        table.num_embeddings = config.vocab_size = len(index)
+        table.padding_idx = None if table.padding_idx is None else new[table.padding_idx]
     for name, number in [*vars(config).items()]:
         if name.endswith("_token_id") and isinstance(number, int):
             setattr(config, name, new.get(number))

@@ -13,7 +13,8 @@ from callbacks.quantize.static import Static
 from clinlm import store
 from clinlm.artifact import Artifact
 from clinlm.deployment import Deployment, deploy, opened
-from clinlm.engines.base import Answer, Engine, Matrix, Rows, named
+from clinlm.engines.base import Answer, Engine, Rows, named
+from clinlm.engines.matrix import Matrix
 from clinlm.engines.torch import Torch
 from clinlm.measure.size import folder_bytes
 from clinlm.model import Model

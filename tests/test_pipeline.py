@@ -166,6 +166,8 @@ NOWHERE = [
     "stages.teacher.role=student",
     "student.layers=2",
     "distill.alpha=0.9",
+    "gate=low",
+    "device=laptop",
 ]
 OTHER = {
     "seed=1": [1, 1, 1],

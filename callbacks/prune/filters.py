@@ -17,8 +17,8 @@ from clinlm.modules.base import Module
 class Filters(Compression):
     """Remove the convolution filters whose weights have the smallest L1 norm, width by width.
 
-    Source    S4, "structured pruning: L1 norm of whole units"; Li et al. 2017, "Pruning filters for efficient ConvNets",
-              arXiv:1608.08710, section 3.1.
+    Source    S4, "L1 norm of whole units"; Li et al. 2017, "Pruning filters for efficient ConvNets", arXiv:1608.08710,
+              section 3.1.
     Changes   filters of every width: rows and bias of the convolution, columns of what reads them (pooling, head).
     Needs     a convolutional network (model@student=text_cnn).
     Cost      none.

@@ -16,8 +16,8 @@ class Vocabulary(Compression):
     Changes   rows of the word embeddings; the tokenizer, in which tokens get new numbers.
     Needs     the training texts; a WordPiece, BPE or Unigram tokenizer.
     Cost      one tokenisation of the training texts, and one of all texts.
-    Departs   there tokens of a language in Wikipedia, here those of the task's training texts; single characters and the
-              parts of BPE merges stay, so that no text becomes unknown. With min_count 1 training texts are cut as
+    Departs   there tokens of a language in Wikipedia, here those of the task's training texts; single characters and
+              the parts of BPE merges stay, so that no text becomes unknown. With min_count 1 training texts are cut as
               before, and the network says of them what it said.
     Clashes   after INT8 the embeddings are no table of floats.
 

@@ -85,5 +85,5 @@ def windows(vectors: Float[Tensor, "rows tokens size"], width: int) -> Float[Ten
     An even window has one token more after the token than before it.
     """
     before = (width - 1) // 2
-    shifted = [functional.pad(vectors, (0, 0, before - place, place - before)) for place in range(width)]
-    return torch.cat(shifted, -1)
+    framed = functional.pad(vectors, (0, 0, before, width - 1 - before))
+    return torch.cat([framed[:, place : place + vectors.shape[1]] for place in range(width)], -1)

@@ -4,42 +4,19 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, final
 
-import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from clinlm import engines
+from clinlm.engines.matrix import Matrix
 from clinlm.model import Model
 
 Rows = Int[Tensor, "rows tokens"]
 Answer = Callable[[Rows, Rows], Float[Tensor, "rows outputs"]]
 """From token ids and their mask (1 where there is a token) to logits, on the CPU."""
-
-
-@final
-@dataclass(frozen=True)
-class Matrix:
-    """A matrix of weights, as an engine's files hold it.
-
-    Attributes:
-        shape: its two sides, the smaller first: engines keep it either way round.
-        bits: a weight.
-        nonzero: weights that are not 0.
-    """
-
-    shape: tuple[int, int]
-    bits: int
-    nonzero: int
-
-    @classmethod
-    def of(cls, values: np.ndarray, bits: int | None = None) -> "Matrix":
-        """Return what there is to know of a rank-2 array; `bits` where the array's own type is wider."""
-        low, high = sorted(values.shape)
-        return cls((low, high), bits or values.itemsize * 8, int(np.count_nonzero(values)))
 
 
 class Choice(Protocol):
@@ -104,6 +81,10 @@ class Engine(ABC):
         """Return how many matrix products the engine will compute in integers, as it says itself."""
 
 
+_OTHERS = ("auto", "base", "matrix", "onnx_graph")
+"""Files beside the engines."""
+
+
 def named(name: str, **settings: Any) -> Engine:
     """Return the engine called `name`.
 
@@ -122,4 +103,4 @@ def named(name: str, **settings: Any) -> Engine:
 def names() -> list[str]:
     """Return the names of all engines, installed or not."""
     found = (one.name for one in pkgutil.iter_modules(engines.__path__))
-    return sorted(name for name in found if name not in ("base", "auto", "onnx_graph"))
+    return sorted(name for name in found if name not in _OTHERS)

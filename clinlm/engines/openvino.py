@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from clinlm.engines import onnx_graph
-from clinlm.engines.base import Answer, Engine, Matrix, Rows
+from clinlm.engines.base import Answer, Engine, Rows
+from clinlm.engines.matrix import Matrix
 from clinlm.extras import imported
 from clinlm.model import Model
 

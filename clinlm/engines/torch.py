@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from clinlm import artifact as artifacts
-from clinlm.engines.base import Answer, Engine, Matrix, Rows
+from clinlm.engines.base import Answer, Engine, Rows
+from clinlm.engines.matrix import Matrix
 from clinlm.model import Model
 from clinlm.quantized.base import IntegerLinear
 from clinlm.quantized.int4_linear import Int4Linear

@@ -63,9 +63,8 @@ def measure(
 
     All models are timed on a document before the next document comes, in an order drawn anew each time, so that a slow
     moment of the machine or a warm cache favours none of them. A document's time is the median over the passes; a pass
-    goes through all documents, so that a disturbance of seconds spoils one of its values and not the median. Every model
-    answers a document once before its answer is timed: the threads of the model before it, of another library perhaps,
-    still wait actively for work in that time, and would take the cores from it.
+    goes through all documents, so that a disturbance of seconds spoils one of its values and not the median. Before its
+    answer is timed every model gives it once: threads of the model before it still wait actively for work till then.
 
     Args:
         models: name -> what maps one input to an answer. It must return only when the answer is there (synchronise a

@@ -115,9 +115,10 @@ def _fairness(validation: Validation) -> str:
     small = f"those unknown or of fewer than {validation.settings.minimum_documents} documents (small)"
     return (
         f"Gaps of {validation.settings.metric} in points, best minus worst subgroup. A ratio counts gaps below "
-        f"{100 * TINY:g} points as that; noise widens gaps and draws ratios towards 1. Macro means are over labels that "
-        f"all subgroups counted have.{_notices(validation)}\n\n{cells.grid(header, rows)}\n"
-        f"<details><summary>Every subgroup; {small} are in no gap</summary>\n\n{cells.grid(columns, detail)}\n</details>"
+        f"{100 * TINY:g} points as that; noise widens gaps and draws ratios towards 1. Macro means are over labels "
+        f"that all subgroups counted have.{_notices(validation)}\n\n{cells.grid(header, rows)}\n"
+        f"<details><summary>Every subgroup; {small} are in no gap</summary>\n\n"
+        f"{cells.grid(columns, detail)}\n</details>"
     )
 
 

@@ -19,8 +19,8 @@ class TextCnn(Start):
 
     Source: Kim 2014, "Convolutional neural networks for sentence classification", arXiv:1408.5882, with vectors that go
     on learning (CNN-non-static).
-    Departs: there vectors of words from word2vec, here of the tokens that the training texts need, from the teacher (see
-    `TokenVectors`), scaled to a variance of 1; a smaller dropout, as the teacher's logits regularise too.
+    Departs: there vectors of words from word2vec, here of the tokens that the training texts need, from the teacher
+    (see `TokenVectors`), scaled to a variance of 1; a smaller dropout, as the teacher's logits regularise too.
 
     Args:
         embedding_size: width of a token's vector, at most the teacher's hidden size.

@@ -75,7 +75,7 @@ def test_chance_is_rarely_a_pattern() -> None:
 def test_chance_among_few_patients_is_no_pattern_either() -> None:
     """Patients with many notes, who differ in how often decisions change and share their features."""
     wrong = naive = 0
-    for seed in range(40):
+    for seed in range(25):
         rng = np.random.default_rng(seed)
         groups = rng.integers(40, size=400)
         rate = rng.random(40) ** 3 * 0.3
@@ -83,7 +83,7 @@ def test_chance_among_few_patients_is_no_pattern_either() -> None:
         some = [Feature("language", f"l{n}", (rng.random(40) < 0.4)[groups]) for n in range(20)]
         wrong += bool(named(patterns(differs, LABELS, some, groups, seed=seed)))
         naive += bool(named(patterns(differs, LABELS, some)))
-    assert wrong <= 5 and naive >= 25
+    assert wrong <= 4 and naive >= 15
 
 
 def test_models_that_decide_alike_have_no_pattern() -> None:

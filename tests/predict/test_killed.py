@@ -43,7 +43,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., d
 def rough(notes: Notes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Notes with what is none between them, as JSON Lines."""
     rng, lines = random.Random(1), []
-    for id, text in notes:
+    for id, text in [note for note in notes if len(note[1]) < 2_000]:
         lines += [rng.choice(["{", '{"id": "x"}', "[]", "\xff"])] * rng.choice([0, 0, 1, 3])
         lines.append(json.dumps({"id": id, "text": text}))
     path = tmp_path_factory.mktemp("rough") / "notes.jsonl"
@@ -60,6 +60,7 @@ def test_killed_and_resumed_is_as_if_never_killed(
     suffix: str,
     seed: int,
     run: Callable[..., Any],
+    killed: Callable[..., dict[str, float]],
 ) -> None:
     settings = {"input": rough, "artifact": model_folder, "shadow": shadow_folder, "window": 8, "threads": 2}
     whole, broken = tmp_path / f"whole{suffix}", tmp_path / f"broken{suffix}"

@@ -26,8 +26,10 @@ OBJECTS = st.lists(
 TEXTS = st.lists(st.text(max_size=20).filter(lambda text: text.strip()), max_size=5)
 same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
+BEGIN = Place()
 
-def read(path: Path, start: Place = Place(), **columns: Any) -> list[Record]:
+
+def read(path: Path, start: Place = BEGIN, **columns: Any) -> list[Record]:
     return list(source(path, columns.get("text", "text"), columns.get("id")).records(start))
 
 

@@ -1,0 +1,168 @@
+"""What clinlm-predict refuses, and what it says: the law, what came, what to do; never a word of a note."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from omegaconf import OmegaConf
+
+from clinlm.predict import __main__ as command
+from clinlm.predict.settings import YAML, Settings
+
+ROOT = Path(__file__).parents[2]
+SECRET = "Mrs. Zyxwvut of 12 Qwertz Lane"
+Run, Notes = Callable[..., Any], Sequence[tuple[str, str]]
+GIVEN = ("artifact=a", "input=notes.csv", "output=out.csv")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["inptu=notes.csv"], "nothing reads 'inptu'; did you mean input"),
+        (["notes.csv"], "an argument is KEY=VALUE; got 'notes.csv'"),
+        (["artifact=a", "output=out.csv"], "input was not; add input=VALUE"),
+        ([*GIVEN, "output=answers.txt"], r"\.jsonl, \.csv, \.parquet, or - .*got answers\.txt"),
+        ([*GIVEN, "window=0"], "window is at least 1; got 0"),
+        ([*GIVEN, "threads=two"], "threads is a whole number; got 'two'"),
+        ([*GIVEN, "output=notes.csv"], "input, output and rejects are different files"),
+        ([*GIVEN, "rejects=out.csv"], "input, output and rejects are different files"),
+        ([*GIVEN, "output=-"], "add rejects=FILE.jsonl"),
+        ([*GIVEN, "text=null"], "text has a value; got null"),
+    ],
+)
+def test_a_setting_that_breaks_its_law_says_so(arguments: list[str], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Settings.of(arguments)
+
+
+def test_a_value_is_taken_as_it_stands() -> None:
+    found = Settings.of(["artifact=x", "input=a (1), b=c.csv", "output=-", "rejects=r.jsonl", "id=007", "threads=null"])
+    assert (str(found.input), found.id) == ("a (1), b=c.csv", "007") and found.threads >= 1
+
+
+def test_the_help_names_every_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["clinlm-predict", "--help"])
+    command.main()
+    printed = capsys.readouterr().out
+    assert all(f"\n  {key}: " in printed for key in OmegaConf.load(YAML))
+
+
+@pytest.mark.parametrize("change", ["artifact", "shadow", "window", "batch_tokens", "text", "input"])
+def test_a_run_goes_on_only_with_what_it_was_begun_with(
+    tmp_path: Path, run: Run, notes: Notes, write_notes: Any, shadow_folder: Path, change: str
+) -> None:
+    path, output = write_notes(notes[-20:], tmp_path / "notes.jsonl"), tmp_path / "out.jsonl"
+    run(path, output)
+    before, when = output.read_bytes(), output.stat().st_mtime_ns
+    assert run(path, output).documents == 20, "already complete"
+    assert output.stat().st_mtime_ns == when
+    other = {"artifact": shadow_folder, "shadow": shadow_folder, "window": 3, "batch_tokens": 5, "text": "id"}
+    if change == "input":
+        path.write_text(path.read_text() + '{"text": "one more"}\n')
+    with pytest.raises(ValueError, match=f"tells of another {change}; .*delete the output"):
+        run(path, output, **({change: other[change]} if change in other else {}))
+    assert output.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.rejects.jsonl"])
+def test_no_file_is_overwritten(tmp_path: Path, run: Run, notes: Notes, write_notes: Any, name: str) -> None:
+    path = write_notes(notes[-3:], tmp_path / "notes.jsonl")
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"overwrites none; .*{name} is there already; delete it"):
+        run(path, tmp_path / "out.jsonl")
+    assert (tmp_path / name).read_text() == "mine" and len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_output_that_was_tampered_with_is_not_gone_on_with(
+    tmp_path: Path, run: Run, notes: Notes, write_notes: Any
+) -> None:
+    path, output = write_notes(notes[-20:], tmp_path / "notes.jsonl"), tmp_path / "out.jsonl"
+    run(path, output)
+    journal = tmp_path / "out.jsonl.progress.json"
+    unfinished = journal.read_text().replace('"complete": true', '"complete": false')
+    journal.write_text(unfinished)
+    assert run(path, output).documents == 20
+    output.write_bytes(output.read_bytes()[:-1])
+    journal.write_text(unfinished)
+    with pytest.raises(ValueError, match="bytes that were written; delete it"):
+        run(path, output)
+    journal.write_text(unfinished[:50])
+    with pytest.raises(ValueError, match="is damaged; delete the output"):
+        run(path, output)
+    journal.write_text(unfinished.replace('"complete": false', '"complete": true'))
+    output.unlink()
+    with pytest.raises(ValueError, match="its output is gone"):
+        run(path, output)
+
+
+def test_one_process_writes_an_output(tmp_path: Path, run: Run, notes: Notes, write_notes: Any) -> None:
+    path = write_notes(notes[-3:], tmp_path / "notes.jsonl")
+    with FileLock(tmp_path / ".out.jsonl.lock"), pytest.raises(ValueError, match="another is writing"):
+        run(path, tmp_path / "out.jsonl")
+
+
+def test_files_and_folders_that_are_not_there(tmp_path: Path, run: Run, notes: Notes, write_notes: Any) -> None:
+    path = write_notes(notes[-3:], tmp_path / "notes.jsonl")
+    with pytest.raises(FileNotFoundError, match="set input to the file"):
+        run(tmp_path / "other.csv", tmp_path / "out.csv")
+    with pytest.raises(FileNotFoundError, match="make it first"):
+        run(path, tmp_path / "nowhere/out.csv")
+    with pytest.raises(FileNotFoundError, match="name the folder of an artifact or of a deployment"):
+        run(path, tmp_path / "out.csv", artifact=tmp_path)
+    with pytest.raises(ValueError, match="the ending of input says what it is"):
+        run(path.rename(tmp_path / "notes.txt"), tmp_path / "out.csv")
+
+
+def test_a_shadow_knows_the_same_labels_in_the_same_order(
+    tmp_path: Path, run: Run, notes: Notes, write_notes: Any, save_artifact: Callable[..., Path], model_folder: Path
+) -> None:
+    path = write_notes(notes[-3:], tmp_path / "notes.jsonl")
+    other = save_artifact(3, labels=("gout", "flu", "asthma", "fracture"))
+    with pytest.raises(ValueError, match="same labels in the same order; .* 4 of them are in both"):
+        run(path, tmp_path / "out.csv", shadow=other)
+    joined = save_artifact(4, labels=("a;b", "c", "d", "e"))
+    with pytest.raises(ValueError, match="joined by ';'; the label 'a;b'"):
+        run(path, tmp_path / "other.csv", artifact=joined)
+
+
+def clinlm_predict(folder: Path, *arguments: str, input: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {"PYTHONPATH": str(ROOT), "CI": "true", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "clinlm.predict", *arguments],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"} | environment,
+        input=input,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_no_word_of_a_note_leaves(tmp_path: Path, model_folder: Path, shadow_folder: Path, answers: Any) -> None:
+    """Planted in notes and in everything that is none: read from standard input, answered to a file and to a pipe."""
+    lines = [json.dumps({"id": n, "text": f"{SECRET} has a fever"}) for n in range(4)]
+    lines += [json.dumps({"id": f"{SECRET}\n", "text": "a"}), json.dumps({"id": 9, "text": [SECRET]}), f'{{"{SECRET}"']
+    lines += [json.dumps(SECRET), f'{{"text": "\\x {SECRET}"}}', json.dumps({"id": {SECRET: 1}, "text": SECRET})]
+    given = "\n".join(lines)
+    (tmp_path / "run").mkdir()
+    settings = [f"artifact={model_folder}", f"shadow={shadow_folder}", "input=-", "window=3"]
+    piped = clinlm_predict(tmp_path / "run", *settings, "output=-", "rejects=rejects.jsonl", input=given)
+    assert piped.returncode == 0, piped.stderr
+    assert [json.loads(line)["id"] for line in piped.stdout.splitlines()] == list("0123"), "answers and nothing else"
+    assert "documents  4" in piped.stderr and "rejects    6" in piped.stderr
+    assert len(answers(tmp_path / "run/rejects.jsonl")) == 6
+    (tmp_path / "notes.csv").write_text(f'id,text\n1,"{SECRET}"\n2,{SECRET},x\n3,"{SECRET}" {SECRET}\n')
+    settings = [f"artifact={model_folder}", "input=../notes.csv", "output=out.parquet"]
+    filed = clinlm_predict(tmp_path / "run", *settings)
+    assert filed.returncode == 0 and "documents  1" in filed.stdout, filed.stderr
+    wrong = clinlm_predict(tmp_path / "run", *settings, "text=note", "output=other.csv")
+    assert wrong.returncode == 1 and "Traceback" not in wrong.stderr and "the column 'note'" in wrong.stderr
+    everything = "".join(one.stdout + one.stderr for one in (piped, filed, wrong))
+    everything += "".join(path.read_bytes().decode(errors="replace") for path in (tmp_path / "run").iterdir())
+    assert not [word for word in SECRET.split() if len(word) > 4 and word in everything]
