@@ -13,13 +13,16 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from clinlm import machine, pipeline, store
+from clinlm.loggers.base import RunLogger
 from clinlm.measure.quality import METRICS
-from clinlm.report import epochs, methods
+from clinlm.pipeline import Done, GateFailed
+from clinlm.report import epochs, gates, methods, safety
 from clinlm.report.comparison import Candidate, Settings, compare
 from clinlm.report.row import Row
 from clinlm.report.sweep import RUN
 from clinlm.report.table import frame, render, write
 from clinlm.settings import refuse_monitor, refuse_unread
+from clinlm.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +33,9 @@ def run(config: DictConfig) -> dict[str, float]:
     Returns:
         what a sweeper may optimise, of the last stage: `quality` (the monitored metric on validation: settings are
         never chosen by test documents), `bytes`, `parameters`, `nonzero` and `latency_ms` (p50).
+
+    Raises:
+        GateFailed: after everything that was built has been told.
     """
     quiet()
     machine.keep_memory()
@@ -42,7 +48,30 @@ def run(config: DictConfig) -> dict[str, float]:
     for notice in task.examples.notices:
         log.warning(notice)
     log.info("task: %s", ", ".join(f"{name} {value}" for name, value in task.examples.facts.items()))
-    done = pipeline.run(config, task, task_key, logger)
+    stopped: GateFailed | None = None
+    try:
+        done = pipeline.run(config, task, task_key, logger)
+    except GateFailed as failed:
+        done, stopped = failed.done, failed
+    row = _report(config, settings, task, task_key, done, logger, whole=stopped is None)
+    if stopped is not None:
+        raise stopped
+    return objectives(row, str(config.monitor))
+
+
+def _report(
+    config: DictConfig,
+    settings: Settings,
+    task: Task,
+    task_key: str,
+    done: Sequence[Done],
+    logger: RunLogger,
+    whole: bool,
+) -> Row:
+    """Compare the stages, print and write everything there is to tell; returns the row of the last stage.
+
+    Of a pipeline that its gate stopped (not `whole`) no `run.json` is left: a sweep's table has whole pipelines only.
+    """
     entries = [Candidate(one.name, one.role, one.artifact, one.cached) for one in done]
     rows, notices, per_label = compare(task, task_key, entries, settings, Path(config.store))
     folder = Path(HydraConfig.get().runtime.output_dir)
@@ -54,25 +83,42 @@ def run(config: DictConfig) -> dict[str, float]:
         epochs.frame(task, trained).write_csv(folder / "epochs.csv")
     (folder / "methods.md").write_text(methods.markdown(reports), encoding="utf-8")
     logger.table(name, frame(rows), _plain(config), folder)
-    facts = {
+    if whole:
+        store.write_json(folder / RUN, _facts(config, name, task, task_key, done))
+    console = machine.console()
+    console.print(render(rows, f"pipeline {name}: every stage on test, beside the teacher it began from"))
+    lines = [*methods.lines(reports), *(f"note: {notice}" for notice in notices)]
+    judged = gates.subjects(done)
+    if judged:
+        names = (next(one.name for one in done if one.artifact == judged[-1].original), judged[-1].name)
+        lines += safety.validated(task, judged[-1].original, judged[-1].artifact, names, settings, folder)
+    lines += safety.verdicts(task, judged, rows, config, folder)
+    lines += [f"deployed   {row.name}: {row.deployment['folder']}" for row in rows if row.deployment]
+    lines += [f"artifact   {done[-1].artifact.folder}", f"report     {folder / 'table.md'}"]
+    lines += [f"next       {suggestion(name, list(HydraConfig.get().overrides.task))}"]
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
+    return next(row for row in rows if row.name == done[-1].name)
+
+
+def _facts(config: DictConfig, name: str, task: Task, task_key: str, done: Sequence[Done]) -> dict[str, Any]:
+    """Return what a sweep has to know of this run."""
+    return {
         "pipeline": name,
         "seed": config.seed,
         "overrides": list(HydraConfig.get().overrides.task),
         "task": {"key": task_key, "facts": dict(task.examples.facts), "notices": list(task.examples.notices)},
         "stages": [
-            {"name": d.name, "role": d.role, "folder": str(d.artifact.folder.absolute()), "cached": d.cached}
-            for d in done
+            {
+                "name": one.name,
+                "role": one.role,
+                "folder": str(one.artifact.folder.absolute()),
+                "cached": one.cached,
+                "techniques": list(one.techniques),
+            }
+            for one in done
         ],
     }
-    store.write_json(folder / RUN, facts)
-    console = machine.console()
-    console.print(render(rows, f"pipeline {name}: every stage on test, beside the teacher it began from"))
-    for line in [*methods.lines(reports), *(f"note: {notice}" for notice in notices)]:
-        console.print(line)
-    console.print(f"artifact   {done[-1].artifact.folder}", soft_wrap=True)
-    console.print(f"report     {folder / 'table.md'}", soft_wrap=True)
-    console.print(f"next       {suggestion(name, facts['overrides'])}", soft_wrap=True)
-    return objectives(rows[-1], str(config.monitor))
 
 
 def objectives(row: Row, monitor: str) -> dict[str, float]:

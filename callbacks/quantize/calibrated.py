@@ -23,7 +23,9 @@ class Calibrated(PostTraining, ABC):
     Args:
         documents: training documents, drawn at random, at least 1. Padding does not count.
         observer: which range of the inputs their levels cover: `minmax` all of it; `percentile` without the most
-            extreme; `entropy` the one of which 256 levels tell most (`callbacks.quantize.observers`).
+            extreme; `entropy` the one of which 256 levels tell most (`callbacks.quantize.observers`). Encoders keep
+            what matters in few large inputs: pooled vectors of MiniLM have a cosine of 0.992 with those in float32 by
+            `minmax` and at percentile 99.999, of 0.92 at 99.99 and by `entropy`.
         percentile: of inputs that `percentile` covers, in (0, 100].
         skip, spare, sensitivity_documents, seed: see `Quantization`.
     """
@@ -31,8 +33,8 @@ class Calibrated(PostTraining, ABC):
     def __init__(
         self,
         documents: int = 128,
-        observer: Observer = "percentile",
-        percentile: float = 99.99,
+        observer: Observer = "minmax",
+        percentile: float = 99.999,
         skip: Sequence[str] = (),
         spare: int = 0,
         sensitivity_documents: int = 256,

@@ -177,9 +177,9 @@ def _by_subgroup(
             found[place, drawn] = weighted_quality(truth[chosen], probabilities[chosen], cut, counts)[metric]
         else:
             # Decisions as scores leave nothing to rank: ten times faster.
-            cut = None if thresholds is None else np.full(len(columns), 0.5)
+            decided = None if thresholds is None else np.full(len(columns), 0.5)
             scores = decisions[chosen].astype(np.float64)
-            found[place, drawn] = weighted_quality(truth[chosen], scores, cut, counts)[metric]
+            found[place, drawn] = weighted_quality(truth[chosen], scores, decided, counts)[metric]
     return found
 
 

@@ -18,14 +18,25 @@ class Student(Module):
     """A model that learns from labels and from its teachers' logits: they come with the batch, computed only once.
 
     Args:
-        distill: the loss; the rest as `Module`.
+        distill: the loss.
+        learning_rate: peak, of the body: a student that starts from little wants another than its teacher; None for
+            that of `optimizer`. The rest as `Module`.
     """
 
     needs_teacher = True
 
     def __init__(
-        self, model: Model, task: Task, adapter: Adapter, optimizer: AdamW, distill: Distillation, seed: int = 0
+        self,
+        model: Model,
+        task: Task,
+        adapter: Adapter,
+        optimizer: AdamW,
+        distill: Distillation,
+        learning_rate: float | None = None,
+        seed: int = 0,
     ) -> None:
+        if learning_rate is not None:
+            optimizer = optimizer.at(learning_rate, optimizer.head_learning_rate)
         super().__init__(model, task, adapter, optimizer, distilling(distill, task), seed)
 
 

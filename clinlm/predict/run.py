@@ -233,6 +233,6 @@ def _alone(output: Path) -> Iterator[None]:
         raise ValueError(f"one process writes an output; another is writing {output}; set another output") from None
     try:
         yield
-        Path(lock.lock_file).unlink(missing_ok=True)
     finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()

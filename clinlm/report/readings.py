@@ -17,7 +17,7 @@ from clinlm.report.published import Published, side_by_side
 from clinlm.report.row import Row
 from clinlm.task import Task
 
-KEPT, LAST = "ours", "ours, last epoch"
+KEPT, LAST, DEPLOYED = "ours", "ours, last epoch", "ours, deployed"
 _HOW = (
     "ours is the epoch that was best on validation; last epoch is that of a pipeline's last stage, which began from "
     "the best of the stage before; what does not train in epochs is read from the best of the stage before",
@@ -37,7 +37,9 @@ class Reading:
 def read(
     task: Task, rows: Sequence[Row], per_label: Mapping[str, Any], artifacts: Mapping[str, Artifact], folder: Path
 ) -> dict[str, Reading]:
-    """Return the models as of their last epoch, where they trained, then as they were kept; write `epochs.csv`.
+    """Return the models as of their last epoch, where they trained, as they were kept, and as engines run them.
+
+    Writes `epochs.csv` where something trained.
 
     The tables of labels are whole in both readings: what did not train in epochs is as it is.
 
@@ -47,17 +49,18 @@ def read(
         artifacts: name of a row -> its artifact; baselines have none.
         folder: of the sweep.
     """
-    kept = Reading({row.name: row for row in rows}, per_label)
+    kept = Reading({row.name: row for row in rows if not row.deployment}, per_label)
+    deployed = Reading({row.name: row for row in rows if row.deployment}, {})
     trained = {name: one for name, one in artifacts.items() if epochs.has_epochs(one)}
     if not trained:
-        return {KEPT: kept}
+        return {KEPT: kept, DEPLOYED: deployed}
     epochs.frame(task, trained).write_csv(folder / "epochs.csv")
     lasts = {row.name: epochs.last_epoch(task, row, trained[row.name]) for row in rows if row.name in trained}
     last = Reading(
         {name: row for name, (row, _) in lasts.items()},
         {row.name: lasts[row.name][1] if row.name in lasts else per_label[row.name] for row in rows},
     )
-    return {LAST: last, KEPT: kept}
+    return {LAST: last, KEPT: kept, DEPLOYED: deployed}
 
 
 def mean(rows: Sequence[Row]) -> Row:
@@ -97,7 +100,7 @@ def print_published(
         folder: of the sweep.
         console: to print on.
     """
-    shown = {reading: one for reading, one in readings.items() if reading == KEPT or published.last_epoch}
+    shown = {reading: one for reading, one in readings.items() if reading != LAST or published.last_epoch}
     beside: dict[str, dict[str, Row]] = defaultdict(dict)
     for reading, one in shown.items():
         for group, own in _grouped(one.rows, groups).items():
@@ -108,7 +111,11 @@ def print_published(
     console.print("\n".join(notices), markup=False)
     (folder / "published.md").write_text(markdown + ending, encoding="utf-8")
     if published.labels:
-        tables = [label_table(_grouped(one.labels, groups), published, reading) for reading, one in shown.items()]
+        tables = [
+            label_table(_grouped(one.labels, groups), published, reading)
+            for reading, one in shown.items()
+            if reading != DEPLOYED
+        ]
         console.print(tables[0][0])  # the other is in the file
         (folder / "published_labels.md").write_text("\n".join(text for _, text in tables) + ending, encoding="utf-8")
 

@@ -12,8 +12,10 @@ from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from clinlm.artifact import Artifact
 from clinlm.report import pareto
 from clinlm.report.candidates import Chosen, chosen
+from clinlm.report.gates import Subject
 from clinlm.report.pareto import Point
 from clinlm.report.published import Published
 from clinlm.report.readings import print_published, read
@@ -52,6 +54,7 @@ class SweepTable(Callback):
 def summarise(runs: Sequence[Mapping[str, Any]], config: DictConfig, folder: Path, name: str) -> list[Row]:
     """Print and write the table of `runs`, all on the task of `config`, and what the paper printed beside it."""
     from clinlm import machine, pipeline
+    from clinlm.report import safety
     from clinlm.report.comparison import Settings, compare
     from clinlm.report.table import render, write
 
@@ -64,9 +67,11 @@ def summarise(runs: Sequence[Mapping[str, Any]], config: DictConfig, folder: Pat
     write(rows, folder, name, per_label, [*task.examples.notices, *notices])
     console = machine.console()
     console.print(render(rows, f"the last stage of {len(runs)} pipelines, on test, beside their teacher"))
-    for line in [*(f"note: {notice}" for notice in notices), shared(runs), f"report     {folder / f'{name}.md'}"]:
-        console.print(line, soft_wrap=True)
+    lines = [*(f"note: {notice}" for notice in notices), *safety.verdicts(task, compressed(runs), rows, config, folder)]
+    for line in [*lines, shared(runs), f"report     {folder / f'{name}.md'}"]:
+        console.print(line, soft_wrap=True, markup=False)
     groups = {row.name: row.name for row in rows} | {model.name: model.group for model in models}
+    groups |= {row.name: groups[row.deployment["of"]] for row in rows if row.deployment}
     readings = read(task, rows, per_label, {one.name: one.artifact for one in candidates}, folder)
     if settings.published is not None:
         published = Published.read(CONF / "published" / f"{settings.published}.yaml")
@@ -83,6 +88,7 @@ def summarise(runs: Sequence[Mapping[str, Any]], config: DictConfig, folder: Pat
 def pareto_points(rows: Sequence[Row], models: Sequence[Chosen], metric: str) -> list[Point]:
     """Return every row that was timed as a point: chosen by validation, with test beside it."""
     overrides = {model.name: model.overrides for model in models}
+    overrides |= {row.name: overrides[row.deployment["of"]] for row in rows if row.deployment}
     return [
         Point(
             name=row.name,
@@ -96,6 +102,18 @@ def pareto_points(rows: Sequence[Row], models: Sequence[Chosen], metric: str) ->
         for row in rows
         if row.latency is not None
     ]
+
+
+def compressed(runs: Sequence[Mapping[str, Any]]) -> list[Subject]:
+    """Return the last stage of every run that compressed, once each, beside the first teacher of its run."""
+    found = {}
+    for model in chosen(runs):
+        for run in runs:
+            first, last = run["stages"][0], run["stages"][-1]
+            if model.folder == last["folder"] and last.get("techniques"):
+                original, own = (Artifact(Path(one["folder"])) for one in (first, last))
+                found[model.name] = Subject(model.name, original, own, tuple(last["techniques"]))
+    return list(found.values())
 
 
 def shared(runs: Sequence[Mapping[str, Any]]) -> str:

@@ -144,25 +144,38 @@ def clinlm_predict(folder: Path, *arguments: str, input: str = "") -> subprocess
     )
 
 
-def test_no_word_of_a_note_leaves(tmp_path: Path, model_folder: Path, shadow_folder: Path, answers: Any) -> None:
+def test_no_word_of_a_note_leaves(
+    tmp_path: Path,
+    model_folder: Path,
+    shadow_folder: Path,
+    answers: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Planted in notes and in everything that is none: read from standard input, answered to a file and to a pipe."""
     lines = [json.dumps({"id": n, "text": f"{SECRET} has a fever"}) for n in range(4)]
     lines += [json.dumps({"id": f"{SECRET}\n", "text": "a"}), json.dumps({"id": 9, "text": [SECRET]}), f'{{"{SECRET}"']
     lines += [json.dumps(SECRET), f'{{"text": "\\x {SECRET}"}}', json.dumps({"id": {SECRET: 1}, "text": SECRET})]
-    given = "\n".join(lines)
     (tmp_path / "run").mkdir()
     settings = [f"artifact={model_folder}", f"shadow={shadow_folder}", "input=-", "window=3"]
-    piped = clinlm_predict(tmp_path / "run", *settings, "output=-", "rejects=rejects.jsonl", input=given)
+    arguments = [*settings, "output=-", "rejects=rejects.jsonl"]
+    piped = clinlm_predict(tmp_path / "run", *arguments, input="\n".join(lines))
     assert piped.returncode == 0, piped.stderr
     assert [json.loads(line)["id"] for line in piped.stdout.splitlines()] == list("0123"), "answers and nothing else"
     assert "documents  4" in piped.stderr and "rejects    6" in piped.stderr
     assert len(answers(tmp_path / "run/rejects.jsonl")) == 6
+
     (tmp_path / "notes.csv").write_text(f'id,text\n1,"{SECRET}"\n2,{SECRET},x\n3,"{SECRET}" {SECRET}\n')
-    settings = [f"artifact={model_folder}", "input=../notes.csv", "output=out.parquet"]
-    filed = clinlm_predict(tmp_path / "run", *settings)
-    assert filed.returncode == 0 and "documents  1" in filed.stdout, filed.stderr
-    wrong = clinlm_predict(tmp_path / "run", *settings, "text=note", "output=other.csv")
-    assert wrong.returncode == 1 and "Traceback" not in wrong.stderr and "the column 'note'" in wrong.stderr
-    everything = "".join(one.stdout + one.stderr for one in (piped, filed, wrong))
+    monkeypatch.chdir(tmp_path / "run")
+    settings = ["clinlm-predict", f"artifact={model_folder}", "input=../notes.csv"]
+    monkeypatch.setattr(sys, "argv", [*settings, "output=out.parquet"])
+    command.main()
+    monkeypatch.setattr(sys, "argv", [*settings, "output=other.csv", "text=note"])
+    with pytest.raises(SystemExit, match="clinlm-predict: the table needs the column 'note'") as wrong:
+        command.main()
+    printed = "".join(capfd.readouterr())
+    assert "documents  1" in printed and "rejects    2" in printed
+    everything = piped.stdout + piped.stderr + printed + caplog.text + str(wrong.value)
     everything += "".join(path.read_bytes().decode(errors="replace") for path in (tmp_path / "run").iterdir())
     assert not [word for word in SECRET.split() if len(word) > 4 and word in everything]

@@ -1,4 +1,4 @@
-"""The comparison of two models: counted in windows as in one go, kept and taken up again, and drift that was planted."""
+"""The comparison of two models: by windows as in one go, kept and taken up again; and drift that was planted."""
 
 import json
 from typing import Any
