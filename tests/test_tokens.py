@@ -11,7 +11,8 @@ from clinlm.corpora.table import Table
 from clinlm.lexicons.base import MASK
 from clinlm.long_notes import Head
 from clinlm.model import Model
-from clinlm.task import Task, uncut
+from clinlm.task import Task
+from clinlm.tokens import uncut
 from clinlm.tasks.multilabel import MultiLabel
 
 

