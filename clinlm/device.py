@@ -39,8 +39,8 @@ class Device:
 
         Args:
             bytes: of what is deployed, on disk.
-            peak_mib: MiB of memory that loading and running it added, measured; None if nobody did. The engine's own
-                memory, and the system's, come on top.
+            peak_mib: most MiB of memory of a process that opened it and answered, libraries included, measured here;
+                None if nobody did. The system's own comes on top.
             engine: what ran it: `torch`, `torch_compiled`, `onnxruntime` or `openvino`.
         """
         return Fit(self, bytes, peak_mib, engine)
@@ -96,10 +96,7 @@ class Fit:
         if self.peak_mib is None or self.over_mib is None:
             return f"memory not measured (of {self.device.ram_mib:,.0f} MiB)"
         sign = "over" if self.over_mib > 0 else "to spare"
-        return (
-            f"{self.peak_mib:,.1f} of {self.device.ram_mib:,.0f} MiB of memory ({abs(self.over_mib):,.1f} {sign}; "
-            "the engine's own comes on top)"
-        )
+        return f"{self.peak_mib:,.1f} of {self.device.ram_mib:,.0f} MiB of memory ({abs(self.over_mib):,.1f} {sign})"
 
     def _engine(self) -> str:
         if self.engine in self.device.engines:

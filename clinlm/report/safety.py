@@ -34,8 +34,8 @@ def verdicts(task: Task, judged: Sequence[Subject], rows: Sequence[Row], config:
     found = gates.verdicts(task, judged, known)
     (folder / "gates.md").write_text(gates.markdown(found, known), encoding="utf-8")
     last, devices = rows[-1], gates.devices(config)
-    # A device has to hold the whole process; of artifacts only the growth of one was measured.
-    mib = last.deployment.get("process_mib", last.peak_mib)
+    # A device has to hold the whole process; of artifacts in eager torch only the growth of one was measured.
+    mib = last.deployment.get("process_mib")
     told = gates.device_markdown(devices, last.bytes, mib, last.engine)
     (folder / "devices.md").write_text(f"{last.name}\n\n{told}", encoding="utf-8")
     return [*gates.lines(found), *gates.device_lines(devices, last.bytes, mib, last.engine)]
