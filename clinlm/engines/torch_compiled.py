@@ -1,6 +1,5 @@
 """The artifact in torch, compiled for this processor."""
 
-import logging
 import shutil
 from pathlib import Path
 from typing import final
@@ -32,15 +31,22 @@ class TorchCompiled(Engine):
         return str(torch.__version__)
 
     def export(self, model: Model, folder: Path) -> None:
-        """See `Engine.export`."""
+        """See `Engine.export`.
+
+        Raises:
+            RuntimeError: layers of integers are no code that it could compile.
+        """
+        if integer_layers(model.network):
+            raise RuntimeError(
+                "torch.compile compiles layers of floats; this network has layers of integers, which it would call one "
+                "by one as eager torch does; choose engine=onnxruntime or openvino"
+            )
         artifacts.save_network(model, folder)
 
     def open(self, folder: Path, threads: int | None = None) -> Answer:
         """See `Engine.open`. Threads are those of the whole process in torch: of two models, the last decides."""
         if threads is not None:
             torch.set_num_threads(threads)
-        # Layers of integers stay as they are, and the compiler says so of each of them.
-        logging.getLogger("torch._dynamo").setLevel(logging.ERROR)
         compiled = torch.compile(artifacts.load_network(folder), dynamic=True)
 
         def answer(input_ids: Rows, attention_mask: Rows) -> torch.Tensor:

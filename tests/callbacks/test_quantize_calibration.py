@@ -107,15 +107,13 @@ def off(folder: Path, task: MultiLabel, start: Artifact, method: Any) -> float:
 
 
 def test_smoothing_helps_where_one_channel_is_large(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
-    """One dimension of the hidden state is 200 times the others, as in large language models (Xiao et al.)."""
-    layers = anatomy.layers(tiny_model.network.body)
+    """One input of every output projection and second FFN layer is 200 times the others, its weights less."""
     with torch.no_grad():
-        for layer in layers:
-            for role in anatomy.LINEARS:
-                getattr(layer, role).weight.mul_(10)  # so that the layers matter
-        for layer, after in zip(layers, layers[1:], strict=False):
-            layer.output_norm.weight[5] *= 200
-            for reader in (after.query, after.key, after.value, after.up):
+        for layer in anatomy.layers(tiny_model.network.body):
+            for writer, reader in ((layer.value, layer.attention_output), (layer.up, layer.down)):
+                writer.weight.mul_(10)  # so that the layers matter
+                reader.weight.mul_(10)
+                writer.weight[5] *= 200
                 reader.weight[:, 5] /= 200
     start = kept(tiny_model, tmp_path / "start")
     others = ["head", *(f"{kind}_embeddings" for kind in ("word", "position", "token_type"))]

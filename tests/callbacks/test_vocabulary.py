@@ -46,7 +46,7 @@ def test_training_texts_are_answered_as_before(
 
 
 def test_what_is_predicted_is_what_the_loaded_model_says(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
-    """The stage binds the task to the new tokenizer, for training and for its predictions, with the teacher's logits."""
+    """The stage binds the task to the new tokenizer, to train and to predict, with the teacher's logits."""
     start = kept(tiny_model, tmp_path / "start")
     both = {"prune": Vocabulary(min_count=30), "recover": Distill(Distillation(), epochs=2, learning_rate=1e-3)}
     pruned = built(tmp_path / "pruned", task, start, both, [start])

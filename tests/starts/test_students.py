@@ -196,7 +196,7 @@ def test_settings_are_checked(make: Any, told: str) -> None:
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("name", sorted(STARTS))
-def test_a_pipeline_distils_it(name: str, notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipeline_distils_it(name: str, notes_csv: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = {"factorized": ("student.embedding_size=8", "student.hidden_size=16", "student.heads=2")}
     own = size.get(name, ("student.embedding_size=8",) if name == "text_cnn" else ("student.hidden_size=8",))
     monkeypatch.setattr("pipelines.TINY", [one for one in TINY if not one.startswith("student.")])
