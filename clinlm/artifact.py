@@ -17,6 +17,7 @@ from transformers import AutoTokenizer
 
 from clinlm import store
 from clinlm.model import Edit, Model, ModelSpec, Network, rebuild
+from clinlm.tokens import save_tokenizer
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer"
@@ -79,15 +80,15 @@ class Artifact:
 def save(model: Model, folder: Path) -> None:
     """Write spec, edits, weights and tokenizer into `folder`. Declares nothing whole: see `store.seal`."""
     save_network(model, folder)
-    model.tokenizer.save_pretrained(folder / TOKENIZER)
+    save_tokenizer(model.tokenizer, folder / TOKENIZER)
 
 
 def save_network(model: Model, folder: Path) -> None:
     """Write spec, edits and weights into `folder`."""
     store.write_json(folder / "spec.json", model.spec.to_json())
-    store.write_json(
-        folder / "edits.json", [{"function": e.function, "arguments": dict(e.arguments)} for e in model.edits]
-    )
+    # On one line: a trimmed vocabulary is an edit with thousands of numbers.
+    edits = [{"function": edit.function, "arguments": dict(edit.arguments)} for edit in model.edits]
+    (folder / "edits.json").write_text(json.dumps(edits, separators=(",", ":")) + "\n", encoding="utf-8")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
     save_file(state, folder / WEIGHTS)
 

@@ -28,6 +28,7 @@ from clinlm.measure.size import folder_bytes
 from clinlm.model import Model
 from clinlm.serving import Serving
 from clinlm.task import Task
+from clinlm.tokens import save_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +202,7 @@ def _describe(model: Model, serving: Serving, folder: Path) -> None:
     )
     tokenizer = model.tokenizer
     limit, tokenizer.model_max_length = tokenizer.model_max_length, serving.max_tokens
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
     tokenizer.model_max_length = limit
     path = folder / "tokenizer_config.json"
     told = json.loads(path.read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 """How a model is used once it has left: labels, thresholds, temperature, and how notes become rows."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, final
 
@@ -48,10 +48,6 @@ class Serving:
     def decide(self, values: Float[np.ndarray, "documents outputs"]) -> Bool[np.ndarray, "documents outputs"]:
         """Return the labels predicted, from probabilities."""
         return decided(values, self.thresholds)
-
-    def tempered(self, temperature: float, thresholds: Thresholds) -> Self:
-        """Return the same with another temperature, and the thresholds that belong to it."""
-        return replace(self, temperature=temperature, thresholds=thresholds)
 
     def save(self, folder: Path) -> None:
         """Write `serving.json` into `folder`."""

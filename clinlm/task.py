@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import polars as pl
@@ -24,12 +24,14 @@ from clinlm import store
 from clinlm.batches import Batch, Collate, Documents, Encoded, LengthBatches
 from clinlm.corpora.base import Corpus
 from clinlm.long_notes import LongNotes
+from clinlm.measure.calibration import fit_temperature
 from clinlm.measure.quality import Thresholds
 from clinlm.serving import Kind, Serving, probabilities
 from clinlm.split import SPLITS
 from clinlm.tokens import RowCutter
 
 log = logging.getLogger(__name__)
+Calibrate = Literal["none", "temperature"]
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,25 @@ class Task(LightningDataModule, ABC):
         long_notes: what to do with notes longer than `max_tokens`.
         max_tokens: longest row given to a model, special tokens included.
         seed: of the choice and the split; not the training seed, so that seeds of a sweep share their test documents.
+        calibrate: `temperature` fits one on validation for every model; probabilities in use are then those of its
+            logits divided by it. Decisions and metrics of reports are those of the model as it is.
     """
 
     kind: ClassVar[Kind]
 
     def __init__(
-        self, corpus: Callable[..., Corpus], root: str, long_notes: LongNotes, max_tokens: int = 256, seed: int = 0
+        self,
+        corpus: Callable[..., Corpus],
+        root: str,
+        long_notes: LongNotes,
+        max_tokens: int = 256,
+        seed: int = 0,
+        calibrate: Calibrate = "none",
     ) -> None:
         super().__init__()
+        if calibrate not in ("none", "temperature"):
+            raise ValueError(f"task.calibrate is none or temperature; got {calibrate!r}")
+        self.calibrate = calibrate
         self.corpus = corpus(root=root)
         self.long_notes = long_notes
         self.max_tokens = max_tokens
@@ -117,8 +130,14 @@ class Task(LightningDataModule, ABC):
             logits: of the validation documents.
             limit: the model's longest row; the smaller of it and `max_tokens` counts.
         """
-        thresholds = self.fit_thresholds(self.probabilities(logits))
-        return Serving(self.kind, self.examples.labels, thresholds, min(limit, self.max_tokens), self.long_notes)
+        temperature = 1.0
+        if self.calibrate == "temperature":
+            targets = self.examples.targets[self.examples.members("validation")]
+            temperature = fit_temperature(logits.astype(np.float64), targets, self.kind)
+        thresholds = self.fit_thresholds(probabilities(logits / temperature, self.kind))
+        return Serving(
+            self.kind, self.examples.labels, thresholds, min(limit, self.max_tokens), self.long_notes, temperature
+        )
 
     @final
     def open(self, root: Path, key: str) -> None:

@@ -1,6 +1,7 @@
 """From the text of a note to the rows of token ids that a model reads."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import final
 
 from tokenizers import Tokenizer
@@ -45,6 +46,15 @@ class RowCutter:
     def _reads_all(self, tokens: int) -> bool:
         pieces = self._long_notes.cut(list(range(tokens)), self._room)
         return len({place for piece in pieces for place in piece}) == tokens
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a fast tokenizer as transformers does, but for `tokenizer.json` without a line for every entry.
+
+    Of a vocabulary of 14,000 entries these are 198 kB instead of 311, much beside a model of 1 MB.
+    """
+    tokenizer.save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
 
 
 def uncut(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:

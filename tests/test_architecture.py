@@ -74,7 +74,10 @@ JUNK = ("utils", "util", "helpers", "helper", "common", "misc", "core")
 
 GROUPS = (
     *(f"callbacks/{group}" for group in ("factorize", "prune", "quantize", "recover", "schedules")),
-    *(f"clinlm/{group}" for group in ("adapters", "engines", "lexicons", "loggers", "starts", "sweepers", "tasks")),
+    *(
+        f"clinlm/{group}"
+        for group in ("adapters", "engines", "lexicons", "loggers", "quantized", "starts", "sweepers", "tasks")
+    ),
 )
 """Folders with one final class per file; files without a final class hold what the others share."""
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from clinlm.corpora.base import Corpus
 from clinlm.long_notes import LongNotes
 from clinlm.split import SPLITS, draw_groups, even_subset, imbalance, split_groups
-from clinlm.task import Examples, Task, counted
+from clinlm.task import Calibrate, Examples, Task, counted
 
 
 class Labelled(Task):
@@ -22,7 +22,7 @@ class Labelled(Task):
     never straddle a split (`clinlm.split.split_groups`).
 
     Args:
-        corpus, root, long_notes, max_tokens, seed: see `Task`.
+        corpus, root, long_notes, max_tokens, seed, calibrate: see `Task`.
         labels: how many of the most frequent labels; ties go to the name that sorts first. None for all.
         documents: how many documents to choose; None for all, and all if there are fewer.
         shares: of training, validation and test; positive, summing to 1.
@@ -44,8 +44,9 @@ class Labelled(Task):
         shares: Sequence[float] = (0.7, 0.1, 0.2),
         training_documents: int | None = None,
         seed: int = 0,
+        calibrate: Calibrate = "none",
     ) -> None:
-        super().__init__(corpus, root, long_notes, max_tokens, seed)
+        super().__init__(corpus, root, long_notes, max_tokens, seed, calibrate)
         if labels is not None and labels < 1:
             raise ValueError(f"task.labels is at least 1, or null for all; got {labels}")
         if training_documents is not None and training_documents < 1:

@@ -13,6 +13,7 @@ from clinlm.corpora.base import Corpus
 from clinlm.long_notes import LongNotes
 from clinlm.measure.quality import Thresholds, quality
 from clinlm.measure.thresholds import fit_thresholds
+from clinlm.task import Calibrate
 from clinlm.tasks.labelled import Labelled
 
 
@@ -21,7 +22,8 @@ class MultiLabel(Labelled):
     """Any number of the k most frequent labels a document (S0).
 
     Args:
-        corpus, root, long_notes, labels, documents, max_tokens, shares, training_documents, seed: see `Labelled`.
+        corpus, root, long_notes, labels, documents, max_tokens, shares, training_documents, seed, calibrate: see
+            `Labelled`.
         thresholds: `global`, one for all labels, or `per_label`; fitted on validation, never on test.
         unlabelled: what becomes of documents with none of the k: `drop` (S0), or `keep`, where saying that nothing is
             there is part of the answer.
@@ -45,8 +47,11 @@ class MultiLabel(Labelled):
         thresholds: Literal["global", "per_label"] = "global",
         unlabelled: Literal["drop", "keep"] = "drop",
         seed: int = 0,
+        calibrate: Calibrate = "none",
     ) -> None:
-        super().__init__(corpus, root, long_notes, labels, documents, max_tokens, shares, training_documents, seed)
+        super().__init__(
+            corpus, root, long_notes, labels, documents, max_tokens, shares, training_documents, seed, calibrate
+        )
         if unlabelled not in ("drop", "keep"):
             raise ValueError(f"task.unlabelled is drop or keep; got {unlabelled!r}")
         if unlabelled == "keep" and documents is not None:
