@@ -12,8 +12,8 @@ from clinlm.lexicons.base import MASK
 from clinlm.long_notes import Head
 from clinlm.model import Model
 from clinlm.task import Task
-from clinlm.tokens import uncut
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.tokens import uncut
 
 
 def test_padding_and_truncation_of_a_checkpoint_are_not_read(task: Task, tiny_model: Model) -> None:
