@@ -3,9 +3,9 @@
 python benchmarks/predict.py [--documents 256] [--rounds 5] [--batch-tokens 1024]
 
 Both run MiniLM-L6 (22.7 M parameters; random weights: speed only) in FP32 with 40 labels on the first 256 tokens of
-every note, on all cores. The pipeline gets the notes as a list, and the best of three batch sizes; clinlm-predict reads
-JSON Lines, writes JSON Lines and commits every window to disk. Below it, the same model as other engines run it, and in
-INT8. Opening a model is not timed on either side. Rounds alternate, so that a busy moment hits all; medians are printed,
+every note, on all cores. The pipeline gets the notes as a list, and the best of three batch sizes; clinlm-predict
+reads and writes JSON Lines and commits every window to disk. Below it, the same model as other engines run it, and in
+INT8. Opening a model is not timed on either side. Rounds alternate, so that a busy moment hits all; medians are told,
 and the processor time of a note, which hardly depends on who else computes.
 """
 

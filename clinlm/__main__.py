@@ -51,7 +51,7 @@ def main() -> None:
     try:
         launch()
     except (HydraException, OmegaConfBaseException, ValueError, ImportError, OSError, RuntimeError) as error:
-        if traceback:
+        if traceback and not hasattr(error, "exit_status"):  # a gate that says no is no error to look for
             raise
         print(f"clinlm: {explained(error)}\n(HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
         sys.exit(getattr(error, "exit_status", 1))

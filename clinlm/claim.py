@@ -11,6 +11,8 @@ from clinlm.engines.base import Engine
 from clinlm.engines.matrix import Matrix
 from clinlm.engines.torch import integer_layers, network_matrices
 
+_MORE, _GRAPH = 1.25, 2**20
+
 
 @final
 @dataclass(frozen=True)
@@ -58,6 +60,21 @@ class Claim:
                 f"INT8 layers multiply in integers; {engine.name} does so in {integers} of {self.integer_products} "
                 "products; choose another engine, or another way to quantise (OpenVINO: quantize=static or qat)"
             )
+
+
+def check_bytes(engine: Engine, claimed: int, held: int) -> None:
+    """Hold the bytes of a deployment against those of its artifact: tables that became floats again show here.
+
+    A graph spells out what an artifact leaves to code: up to 1 MiB, and a quarter, may come on top.
+
+    Raises:
+        RuntimeError: there are more.
+    """
+    if held > claimed * _MORE + _GRAPH:
+        raise RuntimeError(
+            f"a deployment is about as small as its artifact; {engine.name} holds {held:,} bytes of files for "
+            f"{claimed:,}; choose another engine"
+        )
 
 
 def _check_bits(engine: Engine, shape: tuple[int, int], claims: list[Matrix], held: list[Matrix]) -> None:

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,13 +21,16 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from clinlm import artifact as artifacts
 from clinlm import store
 from clinlm.artifact import Artifact
-from clinlm.batches import Batch
-from clinlm.claim import Claim
+from clinlm.batches import Batch, Encoded
+from clinlm.claim import Claim, check_bytes
 from clinlm.engines.base import Answer, Engine, named
 from clinlm.engines.torch import Torch
 from clinlm.long_notes import LongNotes
 from clinlm.measure.size import folder_bytes
 from clinlm.model import Model
+from clinlm.quantized.base import IntegerLinear
+from clinlm.quantized.int4_linear import Int4Linear
+from clinlm.quantized.int8_linear import Int8Linear
 from clinlm.serving import Serving
 from clinlm.task import Task
 from clinlm.tokens import save_tokenizer
@@ -51,8 +56,11 @@ class Deployment:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What was measured: `engine`, `bytes`, `largest_difference` (of a probability), `agreement` (share of
-        decisions), `integer_products`, `peak_mib` (rise) and `process_mib` (whole process)."""
+        """What was measured: `engine`, `bytes`, `integer_products`, `peak_mib` (rise), `process_mib` (whole process).
+
+        And how answers compare with the artifact's: `largest_difference` and `mean_difference` of probabilities, and
+        `agreement`, the share of equal decisions.
+        """
         content: dict[str, Any] = json.loads((self.folder / FACTS).read_text(encoding="utf-8"))
         return content
 
@@ -92,10 +100,16 @@ def opened(folder: Path, threads: int | None = None) -> Opened:
         FileNotFoundError: `folder` holds neither.
         store.Damaged: its files are not those that were written.
     """
-    serving = Serving.load(folder)
     if store.sealed(folder):  # a copy may have left the record behind
         store.verify(folder)
+    serving = Serving.load(folder)
     if not (folder / FACTS).is_file():
+        if not (folder / artifacts.TOKENIZER).is_dir():  # transformers would take the path for a name on the Hub
+            raise FileNotFoundError(
+                f"a model in use is whole; {folder} has neither {artifacts.TOKENIZER}/, as an artifact has, nor "
+                f"{FACTS}, as a deployment has: its export was stopped or refused, or a copy left it behind; run its "
+                "pipeline again"
+            )
         tokenizer = AutoTokenizer.from_pretrained(folder / artifacts.TOKENIZER)
         return Opened(Torch().open(folder, threads), tokenizer, serving, Torch.name)
     engine = named(json.loads((folder / FACTS).read_text(encoding="utf-8"))["engine"])
@@ -108,19 +122,24 @@ def deploy(artifact: Artifact, engine: Engine, task: Task, root: Path) -> Deploy
     """Return `artifact` as `engine` runs it; taken from the store `root` where it is there already.
 
     The engine answers every validation and test document of `task`, and its answers are compared with the artifact's.
+    Of an export that is refused nothing stays.
 
     Raises:
         RuntimeError: an answer differs by more than the engine's `tolerance`, decisions agree less than its
-            `agreement`, or the files do not hold what the artifact claims (see `clinlm.claim.Claim.check`).
+            `agreement`, or the files do not hold what the artifact claims (see `clinlm.claim`).
     """
     settings = {"_target_": f"{type(engine).__module__}.{type(engine).__qualname__}", "engine": engine.name}
-    limits = {"tolerance": engine.tolerance, "agreement": engine.agreement, "version": engine.version()}
+    limits = engine.limits | {"version": engine.version()}
     key = store.digest([artifact.key, settings, limits, store.sources([settings, {"_target_": _OWN}])])
     folder = root / f"{artifact.stage}-{engine.name}-{key}"
     with store.claim(folder) as whole:
         if not whole:
             log.info("exporting %s to %s [%s]", artifact.stage, engine.name, key)
-            facts = _build(artifact, engine, task, folder)
+            try:
+                facts = _build(artifact, engine, task, folder)
+            except Exception:
+                shutil.rmtree(folder)
+                raise
             store.write_json(folder / FACTS, facts)
             store.seal(folder, {"key": key, "artifact": artifact.key, "engine": engine.name})
     return Deployment(folder)
@@ -131,38 +150,42 @@ _OWN = f"{__name__}.Deployment"
 
 def _build(artifact: Artifact, engine: Engine, task: Task, folder: Path) -> dict[str, Any]:
     model = artifact.load()
-    expected = {split: artifact.predictions(split) for split in ("validation", "test")}
-    serving = task.serving(expected["validation"], model.max_tokens)
+    stored = {split: artifact.predictions(split) for split in ("validation", "test")}
+    serving = task.serving(stored["validation"], model.max_tokens)
     engine.export(model, folder)
     serving.save(folder)
     _describe(model, serving, folder)
     encoded = task.encode(model.tokenizer, serving.max_tokens)
-    answer = engine.open(folder)
-    found = {
-        split: np.concatenate(
-            [answered(answer, encoded.collate([one]), task.long_notes) for one in task.examples.members(split).tolist()]
-        )
-        for split in expected
-    }
+
+    def alone(answer: Answer) -> dict[str, Float[np.ndarray, "documents outputs"]]:
+        return {split: _alone(answer, encoded, task, split) for split in stored}
+
+    found = alone(engine.open(folder))
+    # Where ranges are found at every call, those of a batch are others than those of a note.
+    dynamic = any(isinstance(one, Int8Linear) for one in model.network.modules())
+    expected = alone(Torch().open(artifact.folder)) if dynamic else stored
     parity = _compare(serving, expected, found)
-    if parity["largest_difference"] > engine.tolerance or parity["agreement"] < engine.agreement:
-        raise RuntimeError(
-            f"an export answers as its artifact does; {engine.name} differs by {parity['largest_difference']:.4f} in a "
-            f"probability (at most {engine.tolerance}) and agrees in {parity['agreement']:.4%} of decisions (at least "
-            f"{engine.agreement:.2%}); choose another engine, or set engine.tolerance and engine.agreement"
-        )
+    _check(parity, engine, model)
     Claim.of(model.network).check(engine, folder)
+    deployed = folder_bytes(folder, NOT_DEPLOYED)
+    check_bytes(engine, folder_bytes(artifact.folder, artifacts.NOT_DEPLOYED), deployed)
     save_file({split: np.ascontiguousarray(values) for split, values in found.items()}, folder / _PREDICTIONS)
     rise, process = memory(folder, serving.max_tokens, engine)
     return {
         "engine": engine.name,
         "version": engine.version(),
-        "bytes": folder_bytes(folder, NOT_DEPLOYED),
+        "bytes": deployed,
         "integer_products": engine.integer_products(folder),
         "peak_mib": rise,
         "process_mib": process,
         **parity,
     }
+
+
+def _alone(answer: Answer, encoded: Encoded, task: Task, split: str) -> Float[np.ndarray, "documents outputs"]:
+    """Return the logits of a split, asked for one document at a time, as a user does."""
+    members = task.examples.members(split).tolist()
+    return np.concatenate([answered(answer, encoded.collate([one]), task.long_notes) for one in members])
 
 
 def answered(answer: Answer, batch: Batch, long_notes: LongNotes) -> Float[np.ndarray, "documents outputs"]:
@@ -178,10 +201,35 @@ def _compare(serving: Serving, expected: dict[str, Any], found: dict[str, Any]) 
         raise RuntimeError("an engine answers with finite numbers; this export does not; choose another engine")
     return {
         "largest_difference": float(np.abs(a - b).max()),
+        "mean_difference": float(np.abs(a - b).mean()),
         "largest_logit_difference": float(np.abs(theirs - ours).max()),
         "agreement": float((serving.decide(a) == serving.decide(b)).mean()),
         "documents": len(a),
     }
+
+
+def _check(parity: Mapping[str, float], engine: Engine, model: Model) -> None:
+    whole = not any(isinstance(one, IntegerLinear | Int4Linear) for one in model.network.modules())
+    most = "tolerance" if whole else "integer_tolerance"
+    broken = [
+        f"{what.replace('_', ' ')} {parity[what]:.4f} ({limit} {engine.limits[name]}: engine.{name})"
+        for what, limit, name, keeps in (
+            ("largest_difference", "at most", most, parity["largest_difference"] <= engine.limits[most]),
+            (
+                "mean_difference",
+                "at most",
+                "mean_tolerance",
+                parity["mean_difference"] <= engine.limits["mean_tolerance"],
+            ),
+            ("agreement", "at least", "agreement", parity["agreement"] >= engine.limits["agreement"]),
+        )
+        if not keeps
+    ]
+    if broken:
+        raise RuntimeError(
+            f"an export answers as its artifact does; {engine.name} does not: {', '.join(broken)}; choose another "
+            "engine, or other limits"
+        )
 
 
 def _describe(model: Model, serving: Serving, folder: Path) -> None:

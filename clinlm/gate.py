@@ -12,15 +12,15 @@ from clinlm.measure.quality import METRICS
 from clinlm.task import Task
 
 TECHNIQUES: Mapping[str, str] = {
-    "quantization_aware_training": "quantize=qat",
+    "quantization_aware_training": "pipeline=quantization_qat",
     "iterative_pruning": "pipeline=pruning_iterative",
     "distillation": "pipeline=distillation",
-    "int4": "quantize=int4",
-    "post_training_quantization": "quantize=static",
+    "int4": "pipeline=quantization quantize=int4",
+    "post_training_quantization": "pipeline=quantization_static",
     "pruning": "pipeline=pruning",
     "factorization": "pipeline=low_rank_svd",
 }
-"""What a model may be compressed by -> what a user types for it."""
+"""What a model may be compressed by -> what a user types for it: a whole pipeline that does nothing else."""
 
 Judge = Literal["interval", "point"]
 

@@ -80,17 +80,24 @@ def plan(config: DictConfig) -> list[Planned]:
     """Return all stages, in order: a bad value, or a technique that the gate forbids, fails before anything is trained.
 
     Raises:
-        ValueError: as `clinlm.plan.planned`; or there is a gate, but no stage of role teacher to compare with.
+        ValueError: as `clinlm.plan.planned`; or there is a gate, but no stage of role teacher to compare with, or one
+            that is compressed itself.
         GateFailed: the gate does not allow a stage's technique.
     """
     stages, gate = planned(config), open_gate(config)
     if gate is not None:
-        if technique.original(stages) is None:
+        own, original = technique.techniques(stages), technique.original(stages)
+        if original is None:
             raise ValueError(
                 "a gate compares with the model before compression, the first stage of role teacher; there is none; "
                 "give the pipeline one (stages.NAME.role=teacher), or set gate=none"
             )
-        own = technique.techniques(stages)
+        if own[original]:
+            raise ValueError(
+                f"a gate compares with the model before compression, the first stage of role teacher; {original!r} is "
+                f"compressed itself ({' and '.join(map(spelt, own[original]))}); do that in a stage after it, or set "
+                "gate=none"
+            )
         refused = [Verdict(gate.name, one.name, gate.refused(own[one.name])) for one in stages]
         failed = [one for one in refused if not one.passed]
         if failed:
@@ -132,6 +139,8 @@ def run(config: DictConfig, task: Task, task_key: str, logger: RunLogger) -> lis
         log.info("stage %s is left out: %s=none", name, method)
     used = technique.inherited(stages)
     judged = technique.judged(stages) if gate is not None else set()
+    if gate is not None and not judged:
+        log.warning("gate %s judges nothing: no stage comes after the model before compression", gate.name)
     done: dict[str, Done] = {}
     for number, one in enumerate(stages, 1):
         log_as = f"stage {number} of {len(stages)}: {one.name}"

@@ -43,6 +43,8 @@ def run(config: DictConfig) -> dict[str, float]:
     refuse_monitor(str(config.monitor), METRICS)
     settings: Settings = instantiate(config.report)
     logger = instantiate(config.logger)
+    for name in (RUN, gates.FAILED):  # of an earlier run in this folder: a sweep would read them
+        (Path(HydraConfig.get().runtime.output_dir) / name).unlink(missing_ok=True)
     pipeline.plan(config)  # bad values fail now, not when their stage's turn comes
     task, task_key = pipeline.open_task(config)
     for notice in task.examples.notices:
@@ -129,8 +131,12 @@ def objectives(row: Row, monitor: str) -> dict[str, float]:
 
 
 def suggestion(pipeline: str, overrides: Sequence[str]) -> str:
-    """Return the next command to try: the same settings, other pipelines; what is unchanged is reused."""
-    kept = shlex.join(["clinlm", *(one for one in overrides if not one.startswith(("pipeline=", "seed=")))])
+    """Return the next command to try: the same settings, other pipelines; what is unchanged is reused.
+
+    Without the gate, which may forbid what they do: the report tells every gate of every model.
+    """
+    left = ("pipeline=", "seed=", "gate=", "gate.", "+gate.")
+    kept = shlex.join(["clinlm", *(one for one in overrides if not one.startswith(left))])
     if pipeline == "c":
         return f"{kept} -m pipeline=a,b,c"
     if pipeline in ("a", "b"):

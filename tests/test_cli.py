@@ -174,7 +174,8 @@ def test_the_configuration_can_be_read(tmp_path: Path) -> None:
 def test_the_next_command_keeps_the_settings_and_names_pipelines_that_are_there() -> None:
     known = {path.stem for path in (CONF / "pipeline").glob("*.yaml")}
     for pipeline in known:
-        words = shlex.split(suggestion(pipeline, ["task=symptoms", f"pipeline={pipeline}", "note=a b", "seed=3"]))
-        assert words[:3] == ["clinlm", "task=symptoms", "note=a b"] and "seed=3" not in words
+        typed = ["task=symptoms", f"pipeline={pipeline}", "note=a b", "seed=3", "gate=high", "gate.judge=point"]
+        words = shlex.split(suggestion(pipeline, typed))
+        assert words[:3] == ["clinlm", "task=symptoms", "note=a b"] and not {"seed=3", *typed[4:]} & {*words}
         (named,) = [word.partition("=")[2] for word in words if word.startswith("pipeline=")]
         assert set(named.split(",")) <= known

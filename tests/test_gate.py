@@ -75,7 +75,7 @@ def test_the_levels_are_those_of_the_source() -> None:
 def test_what_is_allowed_instead_can_be_typed(technique: str) -> None:
     machine.register()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        assert hydra.compose("config", [TECHNIQUES[technique]]).stages
+        assert hydra.compose("config", TECHNIQUES[technique].split()).stages
     assert TECHNIQUES[technique] in Gate("g", {}, techniques=[technique]).instead()
 
 

@@ -2,13 +2,15 @@
 
 import json
 import logging
+import sys
 from pathlib import Path
 
 import pytest
 from pipelines import composed, finished
 from test_cli import SMALL, clinlm
 
-from clinlm import pipeline
+from clinlm import __main__, pipeline
+from clinlm.gate import Gate
 from clinlm.pipeline import GateFailed
 from clinlm.report import gates
 
@@ -66,7 +68,8 @@ def test_the_report_tells_every_gate_of_every_compressed_stage(notes_csv: Path, 
     found = gates.verdicts(task, gates.subjects(done), known)
     assert [*found] == C[1:] and all([one.gate for one in own] == [g.name for g in known] for own in found.values())
     assert all(own[0].refused for own in found.values()), "critical allows no pruning"
-    assert len(gates.lines(found)) == 5 and "critical fails (pruning not allowed" in gates.lines(found)[0]
+    assert len(gates.lines(found)) == 6 and "critical fails (pruning not allowed" in gates.lines(found)[0]
+    assert gates.lines(found)[5].startswith("gates      fairness not judged: the corpus has no attributes"), "once"
     text = gates.markdown(found, known)
     assert text.startswith("| stage | critical | high | medium | low |") and text.count("\n- gate ") == 20
     assert gates.markdown({}, known) == ""
@@ -76,6 +79,15 @@ def test_the_chosen_gate_is_told_as_it_was_set(notes_csv: Path, root: Path) -> N
     chosen = pipeline.open_gate(composed(notes_csv, root, *OPEN))
     assert chosen is not None and gates.every_gate(chosen)[-1] is chosen
     assert pipeline.open_gate(composed(notes_csv, root)) is None
+    mine = Gate("mine", {"micro_f1": 0.1})
+    assert [one.name for one in gates.every_gate(mine)] == ["critical", "high", "medium", "low", "mine"]
+
+
+def test_a_gate_without_anything_to_judge_says_so(
+    notes_csv: Path, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (done,) = finished(composed(notes_csv, root, "pipeline=baseline", "epochs=1", "gate=critical"))
+    assert done.verdict is None and "gate critical judges nothing" in caplog.text
 
 
 def test_devices_are_told_one_line_each(notes_csv: Path, root: Path) -> None:
@@ -91,18 +103,35 @@ def test_devices_are_told_one_line_each(notes_csv: Path, root: Path) -> None:
 # The command itself.
 
 
+def test_a_failed_gate_is_exit_status_3_also_where_tracebacks_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> None:
+        raise GateFailed("the gate says no")
+
+    monkeypatch.setattr(__main__, "launch", refused)
+    monkeypatch.setattr(sys, "argv", ["clinlm"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(SystemExit) as stopped:
+        __main__.main()
+    assert stopped.value.code == 3
+
+
 def test_a_failed_gate_is_exit_status_3(notes_csv: Path, tmp_path: Path) -> None:
     """In a sweep the other jobs go on, and it has its table; what was built stays where a pipeline stops."""
     ours = [*SMALL, f"task.root={notes_csv}", "logger=none"]
     jobs = clinlm(tmp_path, *ours, "-m", "pipeline=quantization,baseline", "gate=critical")
     assert jobs.returncode == 3 and "Traceback" not in jobs.stderr
     told = jobs.stderr.partition("clinlm: job 0: ")[2]
-    assert "stage 'quantize' is post-training quantization; nothing was trained; allowed instead: quantize=qat" in told
+    assert "stage 'quantize' is post-training quantization; nothing was trained; allowed instead: " in told
+    assert "instead: pipeline=quantization_qat (quantization-aware training)" in told
     (left,) = tmp_path.glob(f"outputs/sweeps/*/0/{gates.FAILED}")
     assert json.loads(left.read_text())["verdicts"][0]["stage"] == "quantize"
     assert list(tmp_path.glob("outputs/sweeps/*/1/run.json")) and list(tmp_path.glob("outputs/sweeps/*/table.md"))
     assert not list(tmp_path.glob("outputs/store/quantize-*"))
-    lost = clinlm(tmp_path, *ours, "pipeline=quantization", *SHUT)
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "run.json").write_text("{}")
+    lost = clinlm(tmp_path, *ours, "pipeline=quantization", *SHUT, "hydra.run.dir=again")
     assert lost.returncode == 3 and "Traceback" not in lost.stderr
     assert "stage 'quantize' fails gate low by interval" in lost.stderr.partition("clinlm: ")[2]
+    assert (tmp_path / "again" / "gates.md").is_file()
+    assert not (tmp_path / "again" / "run.json").exists(), "of an earlier run, which passed"
     assert list(tmp_path.glob("outputs/store/quantize-*/record.json"))

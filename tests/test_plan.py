@@ -185,7 +185,9 @@ def test_what_is_recovered_is_judged_after_it(notes_csv: Path, tmp_path: Path) -
     [("critical", "quantization_static"), ("critical", "edge"), ("high", "pruning"), ("medium", "quantization")],
 )
 def test_what_a_gate_does_not_allow_is_refused(notes_csv: Path, tmp_path: Path, gate: str, name: str) -> None:
-    with pytest.raises(GateFailed, match=f"gate {gate} does not allow.*nothing was trained; .*quantize=qat") as raised:
+    with pytest.raises(
+        GateFailed, match=f"gate {gate} does not allow.*nothing was trained; .*=quantization_qat"
+    ) as raised:
         pipeline.plan(composed(notes_csv, tmp_path / "store", f"pipeline={name}", f"gate={gate}"))
     assert not raised.value.done and raised.value.verdicts and all(one.refused for one in raised.value.verdicts)
 
@@ -199,6 +201,21 @@ def test_what_a_gate_allows_is_planned(notes_csv: Path, tmp_path: Path, gate: st
 
 def test_the_edge_is_allowed_from_medium_on(notes_csv: Path, tmp_path: Path) -> None:
     assert pipeline.plan(composed(notes_csv, tmp_path / "store", "pipeline=edge", "gate=medium"))
+
+
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_what_a_gate_allows_instead_does_that_and_nothing_else(notes_csv: Path, tmp_path: Path, name: str) -> None:
+    used = technique.techniques(stages(notes_csv, tmp_path, *TECHNIQUES[name].split())).values()
+    assert {one for own in used for one in own} == {name}
+
+
+def test_an_original_is_not_compressed(notes_csv: Path, tmp_path: Path) -> None:
+    """Otherwise it would be judged by no gate, and the others against it."""
+    pruned = ("pipeline=pruning", "stages.teacher.callbacks={prune: '${prune}'}")
+    config = composed(notes_csv, tmp_path / "store", *pruned, "gate=low")
+    with pytest.raises(ValueError, match=r"'teacher' is compressed itself \(pruning\); do that in a stage after it"):
+        pipeline.plan(config)
+    assert pipeline.plan(composed(notes_csv, tmp_path / "store", *pruned))
 
 
 def test_a_gate_needs_an_original(notes_csv: Path, tmp_path: Path) -> None:

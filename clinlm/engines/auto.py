@@ -6,6 +6,7 @@ from typing import final
 
 from clinlm.engines.base import Engine, named, names
 from clinlm.engines.torch import Torch
+from clinlm.engines.torch_compiled import TorchCompiled
 
 log = logging.getLogger(__name__)
 
@@ -14,25 +15,30 @@ log = logging.getLogger(__name__)
 class Auto:
     """Every engine that is installed: the fastest on this processor is kept, the others' figures are told.
 
-    Eager torch, which runs the artifact itself, is timed beside them anyway.
+    Eager torch, which runs the artifact itself, is timed beside them anyway. `torch_compiled` is tried only if it is
+    named: it compiles anew in every process, which took a minute and more before the first answer.
 
     Args:
-        engines: names of those to try; None for all.
-        tolerance, agreement: see `Engine`.
+        engines: names of those to try; None for those above.
+        limits: those of `Engine`, for all of them.
 
     Raises:
         ValueError: one is not there.
+        ImportError: none of them is installed.
     """
 
-    def __init__(self, engines: Sequence[str] | None = None, tolerance: float = 0.05, agreement: float = 0.995) -> None:
-        chosen = [
-            named(name, tolerance=tolerance, agreement=agreement)
-            for name in engines or [name for name in names() if name != Torch.name]
-        ]
+    def __init__(self, engines: Sequence[str] | None = None, **limits: float) -> None:
+        exporting = [name for name in names() if name not in (Torch.name, TorchCompiled.name)]
+        chosen = [named(name, **limits) for name in engines or exporting]
         self._found = [one for one in chosen if not one.missing()]
         for one in chosen:
             if one.missing():
-                log.info("engine %s is left out: %s", one.name, one.missing())
+                log.info("engine %s is left out, as it needs %s", one.name, one.missing())
+        if not self._found:
+            raise ImportError(
+                f"engine=auto tries the engines that are installed; of {', '.join(one.name for one in chosen)} there "
+                "is none; run pip install 'clinlm[onnxruntime,openvino]', or set engine=none"
+            )
 
     def candidates(self) -> Sequence[Engine]:
         """See `Choice.candidates`."""

@@ -31,7 +31,11 @@ class Engine(ABC):
     """Runs a model on the CPU. Subclasses are final.
 
     Args:
-        tolerance: largest difference of a probability from the artifact's own that an export may show.
+        tolerance: largest difference of a probability from the artifact's own that an export of floats may show.
+        integer_tolerance: the same of a network with layers of integers. A value that one way to compute rounds up and
+            another down moves all that follows: of 1,600 probabilities of MiniLM in INT8, torch and the exact
+            arithmetic (float64) differed by .076 in one and by .0012 on average, other engines as much.
+        mean_tolerance: largest mean difference, which no such accident moves.
         agreement: least share of decisions (documents x labels) that an export shares with the artifact.
 
     Raises:
@@ -41,10 +45,23 @@ class Engine(ABC):
     name: ClassVar[str]
     """As in `engine=name`."""
 
-    def __init__(self, tolerance: float = 0.05, agreement: float = 0.995) -> None:
-        if not 0 <= tolerance <= 1 or not 0 <= agreement <= 1:
-            raise ValueError(f"engine.tolerance and engine.agreement lie in [0, 1]; got {tolerance} and {agreement}")
-        self.tolerance, self.agreement = tolerance, agreement
+    def __init__(
+        self,
+        tolerance: float = 0.001,
+        integer_tolerance: float = 0.25,
+        mean_tolerance: float = 0.005,
+        agreement: float = 0.995,
+    ) -> None:
+        limits = {
+            "tolerance": tolerance,
+            "integer_tolerance": integer_tolerance,
+            "mean_tolerance": mean_tolerance,
+            "agreement": agreement,
+        }
+        for name, share in limits.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"engine.{name} lies in [0, 1]; got {share}")
+        self.limits = limits
 
     @final
     def candidates(self) -> Sequence["Engine"]:

@@ -41,9 +41,10 @@ def agreement(
 ) -> Agreement:
     """Compare the decisions of two models, with 95 % bootstrap intervals.
 
-    Where no document is decided otherwise, every resample says 1 and the bootstrap knows no doubt. The low end of the
-    two rates is then 0.025 ** (1 / units), Clopper & Pearson's (1934) for as many units (groups, or documents without
-    groups) without a single disagreement: 12 documents alike are no proof of 99 %. Kappa keeps [1, 1] there.
+    Where no document is decided otherwise, every resample says 1 and the bootstrap knows no doubt; where one cell is,
+    hardly any. The low end of the two rates is therefore at most 0.025 ** (1 / units), Clopper & Pearson's (1934) for
+    as many units (groups, or documents without groups) without a single disagreement: 12 documents alike are no proof
+    of 99 %, and 12 that differ in one label no better one. Kappa keeps [1, 1] where all are alike.
 
     Kappa is Cohen's (1960): (observed - expected) / (1 - expected), in one product over all resamples; one by one it is
     scikit-learn's `cohen_kappa_score`, as a test shows.
@@ -67,7 +68,7 @@ def agreement(
     total = rows.sum(axis=1)
     kappa = _kappa(_classes(a, kind), _classes(b, kind), rows)
     rates = (rows @ same.mean(axis=1) / total, rows @ same.all(axis=1) / total)
-    cells, documents = (_rate(rate, bool(same.all()), units) for rate in rates)
+    cells, documents = (_rate(rate, units) for rate in rates)
     return Agreement(cells, documents, Estimate.percentile(kappa))
 
 
@@ -83,8 +84,9 @@ def _check(a: Decisions, b: Decisions, kind: str) -> None:
         raise ValueError("a multiclass document has exactly one label decided; others came: use kind='multilabel'")
 
 
-def _rate(values: Values, alike: bool, units: int) -> Estimate:
-    return Estimate(1.0, 0.025 ** (1 / units), 1.0) if alike else Estimate.percentile(values)
+def _rate(values: Values, units: int) -> Estimate:
+    found = Estimate.percentile(values)
+    return Estimate(found.value, min(found.low, 0.025 ** (1 / units)), found.high)
 
 
 def _classes(decisions: Decisions, kind: str) -> Classes:

@@ -39,6 +39,9 @@ class Settings:
         latency_passes: times every one of them is timed by every model.
         seed: of the draws.
         engine: every model is deployed on it (or on the fastest of several), and gets a second row; None for none.
+
+    Raises:
+        ImportError: the engine is not installed.
     """
 
     published: str | None = "smart_griffin"
@@ -48,6 +51,10 @@ class Settings:
     latency_passes: int = 3
     seed: int = 0
     engine: Choice | None = None
+
+    def __post_init__(self) -> None:
+        if self.engine is not None:
+            deployments.check_installed(self.engine)  # now, and not when everything is trained
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import final
 
 from clinlm.artifact import Artifact
 from clinlm.deployment import Deployment, answered, deploy, opened
-from clinlm.engines.base import Choice
+from clinlm.engines.base import Choice, Engine
 from clinlm.measure.latency import Latency
 from clinlm.report import cells
 from clinlm.report.entry import Entry
@@ -42,28 +42,44 @@ class Bid:
 
 
 def bids(artifacts: Mapping[str, Artifact], engine: Choice, task: Task, root: Path) -> list[Bid]:
-    """Return every model on every candidate of `engine`; of several candidates, one may refuse a model.
+    """Return every model on every candidate of `engine`; a candidate of an auction may refuse a model, or break on it.
 
     Raises:
-        RuntimeError: the only engine asked for refuses a model.
+        RuntimeError: the engine asked for by its name refuses a model.
         ImportError: it is not installed.
     """
+    check_installed(engine)
     candidates = engine.candidates()
     found = []
     for name, artifact in artifacts.items():
         for one in candidates:
-            if one.missing():
-                raise ImportError(
-                    f"engine={one.name} needs {one.missing()}; install it (pip install 'clinlm[{one.name}]')"
-                )
             try:
                 found.append(Bid(name, one.name, deploy(artifact, one, task, root)))
-            except RuntimeError as refusal:
-                if len(candidates) == 1:
-                    raise RuntimeError(f"{name}: {refusal}") from refusal
+            except Exception as refusal:  # of many kinds: errors of ONNX Runtime share no base with those of others
+                if isinstance(engine, Engine):
+                    if isinstance(refusal, RuntimeError):
+                        raise RuntimeError(f"{name}: {refusal}") from refusal
+                    raise
                 log.info("%s is not deployed on %s: %s", name, one.name, refusal)
-                found.append(Bid(name, one.name, None, str(refusal).partition(";")[0]))
+                found.append(Bid(name, one.name, None, _reason(refusal)))
     return found
+
+
+def check_installed(engine: Choice) -> None:
+    """Raise unless every candidate can be used.
+
+    Raises:
+        ImportError: one cannot; the message says what to install.
+    """
+    for one in engine.candidates():
+        if one.missing():
+            raise ImportError(f"engine={one.name} needs {one.missing()}; install it, or take another engine=")
+
+
+def _reason(refusal: Exception) -> str:
+    """Return one line for a table: the law and what came, or, of an error that is none of ours, its kind too."""
+    told = (str(refusal).splitlines() or [""])[0].partition(";")[0]
+    return told if type(refusal) is RuntimeError else f"{type(refusal).__name__}: {told}"
 
 
 def entry(task: Task, bid: Bid, model: Entry) -> Entry:
@@ -92,7 +108,7 @@ def entry(task: Task, bid: Bid, model: Entry) -> Entry:
         validation,
         test,
         lambda document: answered(use.answer, encoded.collate([document]), task.long_notes),
-        model.reference if model.reference != bid.model else bid.model,
+        model.reference,
         model.cut,
     )
 
@@ -117,6 +133,6 @@ def auction(offers: Sequence[Bid], times: Mapping[str, Latency]) -> tuple[set[st
         figures[:1] = [f"{first} (kept)" for first in figures[:1]]
         figures += [f"torch (eager) {cells.three(times[model].p50_ms)} ms"] if model in times else []
         figures += [f"{one.engine} refused: {one.refused}" for one in own if one.deployment is None]
-        if len(own) > 1:
+        if len(own) > 1 or not able:
             told.append(f"engines for {model}, p50: {', '.join(figures)}")
     return kept, told

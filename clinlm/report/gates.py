@@ -56,11 +56,12 @@ def subjects(done: Sequence[Done]) -> list[Subject]:
 
 
 def every_gate(chosen: Gate | None = None) -> list[Gate]:
-    """Return the gates of `conf/gate`, the strictest first; that of the pipeline as it was set."""
+    """Return the gates of `conf/gate`, the strictest first; that of the pipeline as it was set, last if it is new."""
     read = [OmegaConf.load(path) for path in sorted(CONF.glob("gate/*.yaml"))]
     gates: list[Gate] = [instantiate(one) for one in read if "_target_" in one]
     gates.sort(key=lambda gate: sum(gate.metrics.values()))
-    return [chosen if chosen is not None and chosen.name == gate.name else gate for gate in gates]
+    own = {gate.name: gate for gate in gates} | ({chosen.name: chosen} if chosen is not None else {})
+    return [*own.values()]
 
 
 def verdicts(
@@ -83,8 +84,13 @@ def verdicts(
 
 
 def lines(found: Mapping[str, Sequence[Verdict]]) -> list[str]:
-    """Return one line a model for the terminal: which gates it passes, and why it fails the others."""
-    return [f"gates      {name}: {', '.join(map(_short, own))}" for name, own in found.items()]
+    """Return one line a model for the terminal: which gates it passes, and why it fails the others.
+
+    Below them, once each, what no gate could judge: who passes has passed without it.
+    """
+    notices = dict.fromkeys(notice for own in found.values() for one in own for notice in one.notices)
+    told = [f"gates      {name}: {', '.join(map(_short, own))}" for name, own in found.items()]
+    return [*told, *(f"gates      {notice}" for notice in notices)]
 
 
 def markdown(found: Mapping[str, Sequence[Verdict]], gates: Sequence[Gate]) -> str:
@@ -95,7 +101,8 @@ def markdown(found: Mapping[str, Sequence[Verdict]], gates: Sequence[Gate]) -> s
     rows = [[name, *("passes" if one.passed else one.reasons() for one in own)] for name, own in found.items()]
     note = (
         "Against the first teacher on test, in points (hundredths), with paired 95 % intervals. By interval, a gate "
-        "passes where the end that speaks against the model keeps to the limit; by point, where the value does."
+        "passes where the end that speaks against the model keeps to the limit; by point, where the value does. "
+        "Gaps are of micro F1 between the best and the worst subgroup."
     )
     every = "".join(f"- {one.line()}\n" for own in found.values() for one in own)
     return f"{cells.grid(header, rows)}\n{note}\n\n{every}"

@@ -109,7 +109,8 @@ def compressed(runs: Sequence[Mapping[str, Any]]) -> list[Subject]:
     found = {}
     for model in chosen(runs):
         for run in runs:
-            first, last = run["stages"][0], run["stages"][-1]
+            last = run["stages"][-1]
+            first = next((one for one in run["stages"] if one["role"] == "teacher"), run["stages"][0])
             if model.folder == last["folder"] and last.get("techniques"):
                 original, own = (Artifact(Path(one["folder"])) for one in (first, last))
                 found[model.name] = Subject(model.name, original, own, tuple(last["techniques"]))

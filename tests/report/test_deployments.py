@@ -59,6 +59,38 @@ def test_an_engine_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
         bids({"m": HERE}, engine, None, Path())  # type: ignore[dict-item,arg-type]
 
 
+def test_an_engine_that_is_not_installed_is_named_before_anything_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Torch, "missing", lambda self: "a package")
+    with pytest.raises(ImportError, match="engine=torch needs a package"):
+        Settings(engine=Torch())
+    with pytest.raises(ImportError, match="of torch there is none"):
+        Auto(engines=["torch"])
+
+
+def test_names_of_engines_are_a_list() -> None:
+    with pytest.raises(ValueError, match=r"write engine\.engines=\[onnxruntime\]"):
+        Auto(engines="onnxruntime")
+
+
+def test_an_engine_that_breaks_loses_the_auction_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own(Exception):
+        """As ONNX Runtime's: no RuntimeError."""
+
+    def breaks(*rest: object) -> Deployment:
+        raise Own("no kernel\nwhere: there")
+
+    monkeypatch.setattr("clinlm.report.deployments.deploy", breaks)
+    models = {"m": HERE}
+    found = bids(models, Auto(engines=["torch"]), None, Path())  # type: ignore[arg-type]
+    assert found == [Bid("m", "torch", None, "Own: no kernel")]
+    assert auction(found, {"m": at(9)}) == (
+        set(),
+        ["engines for m, p50: torch (eager) 9.00 ms, torch refused: Own: no kernel"],
+    )
+    with pytest.raises(Own):
+        bids(models, Torch(), None, Path())  # type: ignore[arg-type]
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_deployed_row_stands_below_its_artifact(
     notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -100,6 +100,15 @@ def test_a_pipeline_of_a_teacher_alone_gives_it_its_name() -> None:
     ]
 
 
+def test_what_is_compressed_is_judged_against_the_first_teacher_of_its_run() -> None:
+    one = run("mine", "first", "second", "third")
+    one["stages"][0]["role"], one["stages"][1]["role"] = "student", "teacher"
+    one["stages"][-1]["techniques"] = ["int4"]
+    (found,) = sweep.compressed([one])
+    assert (found.original.folder.name, found.artifact.folder.name) == ("second", "third")
+    assert found.techniques == ("int4",) and not sweep.compressed(ABC)
+
+
 def test_what_is_shared_is_counted() -> None:
     assert shared(ABC) == "stages     8 asked for, 5 different, 5 built now, the rest shared or reused"
     again = [run("a", "t", "s", cached="ts")] * 2
