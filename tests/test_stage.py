@@ -27,6 +27,7 @@ from clinlm.modules.teacher import Teacher
 from clinlm.settings import CONF
 from clinlm.stage import Stage, peak_mib, teacher_logits
 from clinlm.starts.from_teacher import FromTeacher
+from clinlm.starts.text_cnn import TextCnn
 from clinlm.tasks.multilabel import MultiLabel
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -42,8 +43,13 @@ def start(tmp_path: Path, tiny_model: Model) -> Artifact:
 
 def found(model: Model, rows: list[dict[str, Any]]) -> bool:
     """Whether the network is what the report of a pruning method says: widths, heads, layers or zeros."""
-    layers = anatomy.layers(model.network.body)
+    body = model.network.body
+    layers = [] if "filters_after" in rows[0] else anatomy.layers(body)
     match rows[0]:
+        case {"filters_after": _}:
+            return [one.out_features for one in anatomy.filters(body)] == [row["filters_after"] for row in rows]
+        case {"tokens_after": tokens}:
+            return anatomy.word_embeddings(body).num_embeddings == tokens == len(model.tokenizer)
         case {"width_after": _}:
             return [layer.up.out_features for layer in layers] == [row["width_after"] for row in rows] == [36] * 4
         case {"heads_after": _}:
@@ -66,8 +72,10 @@ def pruning(name: str) -> Any:
 @pytest.mark.parametrize("recover", RECOVER)
 @pytest.mark.parametrize("prune", PRUNE)
 def test_every_method_keeps_its_promises(
-    tmp_path: Path, notes_csv: Path, task: MultiLabel, start: Artifact, prune: str, recover: str
+    tmp_path: Path, notes_csv: Path, task: MultiLabel, start: Artifact, tiny_model: Model, prune: str, recover: str
 ) -> None:
+    if prune == "filters":  # those of a convolutional student
+        start = kept(TextCnn(8, filters=8).begin(task, tiny_model), tmp_path / "convolution")
     config = composed(notes_csv, tmp_path / "store", f"recover={recover}", "recover.epochs=2")
     callbacks = {"prune": pruning(prune), "recover": instantiate(config.recover)}
     trained: list[nn.Module] = []

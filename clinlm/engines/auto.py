@@ -23,11 +23,13 @@ class Auto:
         limits: those of `Engine`, for all of them.
 
     Raises:
-        ValueError: one is not there.
+        ValueError: one is not there, or they are no list.
         ImportError: none of them is installed.
     """
 
     def __init__(self, engines: Sequence[str] | None = None, **limits: float) -> None:
+        if isinstance(engines, str):
+            raise ValueError(f"engine.engines is a list of names; got {engines!r}; write engine.engines=[{engines}]")
         exporting = [name for name in names() if name not in (Torch.name, TorchCompiled.name)]
         chosen = [named(name, **limits) for name in engines or exporting]
         self._found = [one for one in chosen if not one.missing()]

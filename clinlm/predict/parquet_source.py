@@ -37,7 +37,7 @@ class ParquetSource(Source):
         delimited.require(path, list(schema), [text], "set text to the column with the note")
         if id is not None:
             delimited.require(path, list(schema), [id], "set id to the column with the id")
-        if schema[text] not in (pl.String, pl.Categorical):
+        if schema[text] not in (pl.String, pl.Categorical, pl.Null):
             raise ValueError(
                 f"the text of a note is a string; column {text!r} of {path.name} is {schema[text]}; set text to another"
             )

@@ -128,6 +128,7 @@ def test_checkpoints_follow_every_epoch_and_go_with_the_last(
         "predictions.safetensors",
         "record.json",
         "report.json",
+        "serving.json",
         "spec.json",
         "tokenizer/tokenizer.json",
         "tokenizer/tokenizer_config.json",

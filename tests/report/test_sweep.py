@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from clinlm import store
 from clinlm.measure.latency import Latency
 from clinlm.report import sweep
 from clinlm.report.candidates import chosen
@@ -100,8 +101,12 @@ def test_a_pipeline_of_a_teacher_alone_gives_it_its_name() -> None:
     ]
 
 
-def test_what_is_compressed_is_judged_against_the_first_teacher_of_its_run() -> None:
+def test_what_is_compressed_is_judged_against_the_first_teacher_of_its_run(tmp_path: Path) -> None:
     one = run("mine", "first", "second", "third")
+    for stage in one["stages"]:
+        stage["folder"] = str(tmp_path / stage["name"])
+        (tmp_path / stage["name"]).mkdir()
+        store.seal(tmp_path / stage["name"], {"key": stage["name"]})
     one["stages"][0]["role"], one["stages"][1]["role"] = "student", "teacher"
     one["stages"][-1]["techniques"] = ["int4"]
     (found,) = sweep.compressed([one])
