@@ -211,7 +211,7 @@ def test_what_a_gate_allows_instead_does_that_and_nothing_else(notes_csv: Path, 
 
 def test_an_original_is_not_compressed(notes_csv: Path, tmp_path: Path) -> None:
     """Otherwise it would be judged by no gate, and the others against it."""
-    pruned = ("pipeline=pruning", "stages.teacher.callbacks={prune: '${prune}'}")
+    pruned = ("pipeline=baseline", "stages.teacher.callbacks={prune: '${prune}'}")
     config = composed(notes_csv, tmp_path / "store", *pruned, "gate=low")
     with pytest.raises(ValueError, match=r"'teacher' is compressed itself \(pruning\); do that in a stage after it"):
         pipeline.plan(config)

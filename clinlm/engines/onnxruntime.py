@@ -70,6 +70,8 @@ def _session(folder: Path, threads: int | None, optimised: Path | None = None) -
     ort.disable_telemetry_events()  # on where Windows builds it: nothing leaves this machine unless the user says so
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    # Threads that wait by spinning, for tens of milliseconds, take the cores from whatever else runs in the process.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
     if optimised is not None:
