@@ -94,7 +94,7 @@ def lines(found: Mapping[str, Sequence[Verdict]]) -> list[str]:
 
 
 def markdown(found: Mapping[str, Sequence[Verdict]], gates: Sequence[Gate]) -> str:
-    """Return the verdicts as a table with a line a model and a column a gate, and below it every number."""
+    """Return the verdicts as a table with a line a model and a column a gate."""
     if not found:
         return ""
     header = ["stage", *(gate.name for gate in gates)]
@@ -104,8 +104,12 @@ def markdown(found: Mapping[str, Sequence[Verdict]], gates: Sequence[Gate]) -> s
         "passes where the end that speaks against the model keeps to the limit; by point, where the value does. "
         "Gaps are of micro F1 between the best and the worst subgroup."
     )
-    every = "".join(f"- {one.line()}\n" for own in found.values() for one in own)
-    return f"{cells.grid(header, rows)}\n{note}\n\n{every}"
+    return f"{cells.grid(header, rows)}\n{note}\n"
+
+
+def numbers(found: Mapping[str, Sequence[Verdict]]) -> str:
+    """Return every number that the verdicts come from, one line a model and gate."""
+    return "".join(f"- {one.line()}\n" for own in found.values() for one in own)
 
 
 def devices(config: DictConfig) -> list[Device]:

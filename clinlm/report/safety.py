@@ -17,7 +17,7 @@ from clinlm.task import Task
 
 
 def verdicts(task: Task, judged: Sequence[Subject], rows: Sequence[Row], config: DictConfig, folder: Path) -> list[str]:
-    """Write gates.md and devices.md, and return lines for the terminal; nothing where nothing was compressed.
+    """Write gates.md, gates_numbers.md and devices.md, and return lines for the terminal; nothing where nothing was compressed.
 
     Gates tell of every compressed model, devices of the last row: the deployment of the last model, if it has one.
 
@@ -33,6 +33,7 @@ def verdicts(task: Task, judged: Sequence[Subject], rows: Sequence[Row], config:
     known = gates.every_gate(pipeline.open_gate(config))
     found = gates.verdicts(task, judged, known)
     (folder / "gates.md").write_text(gates.markdown(found, known), encoding="utf-8")
+    (folder / "gates_numbers.md").write_text(gates.numbers(found), encoding="utf-8")
     last, devices = rows[-1], gates.devices(config)
     # A device has to hold the whole process; of artifacts in eager torch only the growth of one was measured.
     mib = last.deployment.get("process_mib")
