@@ -20,18 +20,26 @@ class Auto:
 
     Args:
         engines: names of those to try; None for those above.
-        limits: those of `Engine`, for all of them.
+        tolerance, integer_tolerance, mean_tolerance, agreement: see `Engine`; the same for all.
 
     Raises:
         ValueError: one is not there, or they are no list.
         ImportError: none of them is installed.
     """
 
-    def __init__(self, engines: Sequence[str] | None = None, **limits: float) -> None:
+    def __init__(
+        self,
+        engines: Sequence[str] | None = None,
+        tolerance: float = 0.001,
+        integer_tolerance: float = 0.25,
+        mean_tolerance: float = 0.005,
+        agreement: float = 0.995,
+    ) -> None:
         if isinstance(engines, str):
             raise ValueError(f"engine.engines is a list of names; got {engines!r}; write engine.engines=[{engines}]")
         exporting = [name for name in names() if name not in (Torch.name, TorchCompiled.name)]
-        chosen = [named(name, **limits) for name in engines or exporting]
+        limits = (tolerance, integer_tolerance, mean_tolerance, agreement)
+        chosen = [named(name, *limits) for name in engines or exporting]
         self._found = [one for one in chosen if not one.missing()]
         for one in chosen:
             if one.missing():

@@ -5,7 +5,7 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, final
+from typing import ClassVar, Protocol, final
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -102,8 +102,8 @@ _OTHERS = ("auto", "base", "matrix", "onnx_graph")
 """Files beside the engines."""
 
 
-def named(name: str, **settings: Any) -> Engine:
-    """Return the engine called `name`.
+def named(name: str, *limits: float) -> Engine:
+    """Return the engine called `name`; `limits` as the arguments of `Engine`.
 
     Raises:
         ValueError: there is none of that name.
@@ -114,7 +114,7 @@ def named(name: str, **settings: Any) -> Engine:
     found: type[Engine] = next(
         kind for kind in vars(module).values() if isinstance(kind, type) and getattr(kind, "name", "") == name
     )
-    return found(**settings)
+    return found(*limits)
 
 
 def names() -> list[str]:

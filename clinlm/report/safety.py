@@ -17,9 +17,10 @@ from clinlm.task import Task
 
 
 def verdicts(task: Task, judged: Sequence[Subject], rows: Sequence[Row], config: DictConfig, folder: Path) -> list[str]:
-    """Write gates.md, gates_numbers.md and devices.md, and return lines for the terminal; nothing where nothing was compressed.
+    """Write gates.md, gates_numbers.md and devices.md, and return lines for the terminal.
 
-    Gates tell of every compressed model, devices of the last row: the deployment of the last model, if it has one.
+    Nothing is written where nothing was compressed. Gates tell of every compressed model, devices of the last row: the
+    deployment of the last model, if it has one.
 
     Args:
         task: opened.

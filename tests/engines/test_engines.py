@@ -16,7 +16,7 @@ from clinlm.claim import Claim
 from clinlm.edits import keep_ffn_units, keep_heads
 from clinlm.engines.base import Engine, named, names
 from clinlm.engines.matrix import Matrix
-from clinlm.model import Model, Network
+from clinlm.model import Model, ModelSpec, Network
 from clinlm.quantized.edits import quantize_embeddings, quantize_linears, quantize_linears_int4
 from clinlm.quantized.static_int8_linear import StaticInt8Linear
 
@@ -103,6 +103,23 @@ def test_an_engine_answers_as_the_network(
     np.testing.assert_allclose(answer(ids[2:, :1], mask[2:, :1]).numpy(), alone.numpy(), atol=limit * max(1, largest))
     if not (name == "openvino" and change is dynamic):
         Claim.of(made.network).check(engine, tmp_path)
+
+
+@pytest.mark.parametrize("name", EXPORTING)
+def test_integers_after_max_pooling_are_those_of_the_network(name: str, tiny_model: Model, tmp_path: Path) -> None:
+    """OpenVINO quantised within the reduction, wrongly, so that most logits of a convolutional network were off."""
+    shape = {"vocab_size": families.VOCABULARY, "embedding_size": 8, "widths": [3, 4], "filters": [5, 6]}
+    spec = ModelSpec({"model_type": "clinlm_text_cnn"} | shape, outputs=3, pooling="max")
+    network, generator = spec.build().eval(), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
+    static(network)
+    answer = named(name).open(exported(named(name), Model(spec, network, tiny_model.tokenizer), tmp_path), threads=1)
+    ids, mask = families.rows("bert")
+    with torch.no_grad():
+        expected = network(ids, mask)
+    np.testing.assert_allclose(answer(ids, mask).numpy(), expected.numpy(), atol=0.05)
 
 
 @pytest.mark.parametrize("name", EXPORTING)
