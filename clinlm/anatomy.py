@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from clinlm.low_rank_embedding import LowRankEmbedding
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -144,7 +146,10 @@ def set_heads(layer: Layer, heads: int) -> None:
 
 
 def embedding_parts(body: nn.Module) -> tuple[list[nn.Embedding], nn.LayerNorm]:
-    """Return the embedding tables (word, position, segment: those there are) and the norm after them."""
+    """Return the embedding tables (word, position, segment: those there are) and the norm after them.
+
+    A factorised table is none of them: see `low_rank_embedding`.
+    """
     embeddings = cast(nn.Module, body.embeddings)
     tables = [module for module in embeddings.children() if isinstance(module, nn.Embedding)]
     return tables, cast(nn.LayerNorm, embeddings.LayerNorm)
@@ -155,13 +160,29 @@ def embedding_projection(body: nn.Module) -> nn.Linear | None:
     return cast(nn.Linear | None, getattr(body, "embeddings_project", None))
 
 
+def word_embeddings_name(body: nn.Module) -> str:
+    """Return the dotted name in `body` of what looks up the vector of a token, factorised or not."""
+    wanted = cast(Any, body).get_input_embeddings()
+    name: str = next(name for name, module in body.named_modules() if module is wanted)
+    return name
+
+
+def low_rank_embedding(body: nn.Module) -> LowRankEmbedding | None:
+    """Return the word embeddings where they are factorised; else None."""
+    words = cast(Any, body).get_input_embeddings()
+    return words if isinstance(words, LowRankEmbedding) else None
+
+
 def token_tables(body: nn.Module) -> list[nn.Embedding]:
     """Return the tables with one row a token: the word embeddings, and the weights of tokens where there are some.
+
+    Of factorised word embeddings it is the narrow table.
 
     Raises:
         ValueError: a table is none of floats: it was quantised.
     """
-    tables = [cast(Any, body).get_input_embeddings()]
+    words = cast(Any, body).get_input_embeddings()
+    tables = [words.table if isinstance(words, LowRankEmbedding) else words]
     tables += [table for table in (getattr(body, "weights", None),) if isinstance(table, nn.Module)]
     for table in tables:
         if not isinstance(table, nn.Embedding):
@@ -208,8 +229,9 @@ def writers(body: nn.Module) -> list[Float[Tensor, "hidden inputs"]]:
     Raises:
         ValueError: the architecture is not BERT-like or DistilBERT.
     """
-    projection = embedding_projection(body)
+    projection, factors = embedding_projection(body), low_rank_embedding(body)
     first = [projection.weight] if projection is not None else [table.weight.T for table in embedding_parts(body)[0]]
+    first += [factors.up.weight] if projection is None and factors is not None else []
     return first + [linear.weight for layer in layers(body) for linear in (layer.attention_output, layer.down)]
 
 

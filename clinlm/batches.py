@@ -1,7 +1,7 @@
 """Tokenised notes in memory, and batches of notes of similar length."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -12,8 +12,9 @@ from torch.utils.data import Sampler
 
 Batch = dict[str, Tensor]
 """`input_ids`, `attention_mask` (rows, tokens); `document` (rows,): which document of the batch a row belongs to,
-ascending; `index` (documents,): its number in the task; `targets`; and `teacher_logits` (documents, outputs) where a
-teacher is at hand."""
+ascending; `index` (documents,): its number in the task; `targets`; `teacher_logits` (documents, outputs) where a
+teacher is at hand; and, where a transfer set is, `labelled` (documents,): which have labels. The targets of the others
+are zeros."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,18 @@ class Encoded:
             pad,
             cut,
         )
+
+    def followed_by(self, other: Self) -> Self:
+        """Return the documents of both, those of `other` with the numbers after ours; `cut` stays as it is."""
+        rows = np.concatenate([self.row_start[:-1], self.row_start[-1] + other.row_start])
+        documents = np.concatenate([self.document_start[:-1], self.document_start[-1] + other.document_start])
+        return replace(
+            self, tokens=np.concatenate([self.tokens, other.tokens]), row_start=rows, document_start=documents
+        )
+
+    def __len__(self) -> int:
+        """Number of documents."""
+        return len(self.document_start) - 1
 
     def lengths(self) -> Int[np.ndarray, " documents"]:
         """Return the tokens of each document, over all its rows."""
@@ -143,7 +156,13 @@ class Documents(torch.utils.data.Dataset[int]):
 
 @dataclass(frozen=True)
 class Collate:
-    """From document numbers to a `Batch` with everything that the loss needs."""
+    """From document numbers to a `Batch` with everything that the loss needs.
+
+    Attributes:
+        encoded: documents, and behind them the texts of a transfer set.
+        targets: row i for document i; the texts have none.
+        teacher_logits: row i for document or text i.
+    """
 
     encoded: Encoded
     targets: Tensor
@@ -151,7 +170,12 @@ class Collate:
 
     def __call__(self, documents: Sequence[int]) -> Batch:
         batch: dict[str, Any] = self.encoded.collate(documents)
-        batch["targets"] = self.targets[batch["index"]]
+        if len(self.encoded) > len(self.targets):
+            labelled = batch["labelled"] = batch["index"] < len(self.targets)
+            batch["targets"] = self.targets.new_zeros(len(labelled), *self.targets.shape[1:])
+            batch["targets"][labelled] = self.targets[batch["index"][labelled]]
+        else:
+            batch["targets"] = self.targets[batch["index"]]
         if self.teacher_logits is not None:
             batch["teacher_logits"] = self.teacher_logits[batch["index"]]
         return batch

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, final
 
-import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -88,12 +87,28 @@ class Distillation:
         return scale * terms.sum() / (len(terms) if self.reduction == "batchmean" else 1)
 
     def loss(
-        self, student: Logits, teacher: Logits, targets: Tensor, supervised: Callable[[Tensor, Tensor], Tensor]
+        self,
+        student: Logits,
+        teacher: Logits,
+        targets: Tensor,
+        supervised: Callable[[Tensor, Tensor], Tensor],
+        labelled: Bool[Tensor, " documents"] | None = None,
     ) -> Float[Tensor, ""]:
-        """Return the mixture. `supervised(logits, targets)` is the task's own loss; weights of zero cost nothing."""
-        total = torch.zeros((), device=student.device)
+        """Return the mixture; weights of zero cost nothing.
+
+        Args:
+            student: logits.
+            teacher: logits.
+            targets: where a document has no labels, of no consequence.
+            supervised: the task's own loss, of logits and targets, a mean over documents: over those with labels, so
+                that both parts keep their weight however few these are. It is 0 where there are none.
+            labelled: which documents have labels; None for all.
+        """
+        total = student[:0].sum()  # 0, with gradients also where neither part adds any
         if self.alpha > 0:
             total = total + self.alpha * self.soft(student, teacher)
-        if self.alpha < 1:
+        if labelled is not None:
+            student, targets = student[labelled], targets[labelled]
+        if self.alpha < 1 and len(student):
             total = total + (1 - self.alpha) * supervised(student, targets)
         return total

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from clinlm import anatomy
 from clinlm.low_rank import LowRankLinear
+from clinlm.low_rank_embedding import LowRankEmbedding
 from clinlm.quantized.edits import quantize_linears as quantize_linears  # older artifacts name it here
 from clinlm.replacing import check_unmasked, found, replace
 
@@ -31,7 +32,7 @@ def keep_ffn_units(network: nn.Module, units: Mapping[str, Sequence[int]]) -> No
     layers = anatomy.layers(network.body)  # type: ignore[arg-type]
     for name, kept in units.items():
         layer = layers[_checked(int(name), len(layers), "layer")]
-        _check_whole(layer.up, layer.down)
+        check_whole(layer.up, layer.down)
         index = _index(kept, layer.up.out_features, "FFN unit")
         _slice_rows(layer.up, index)
         _slice_columns(layer.down, index)
@@ -50,7 +51,7 @@ def keep_heads(network: nn.Module, heads: Mapping[str, Sequence[int]]) -> None:
     layers = anatomy.layers(network.body)  # type: ignore[arg-type]
     for name, kept in heads.items():
         layer = layers[_checked(int(name), len(layers), "layer")]
-        _check_whole(layer.query, layer.key, layer.value, layer.attention_output)
+        check_whole(layer.query, layer.key, layer.value, layer.attention_output)
         index = _index(kept, layer.heads, "attention head")
         rows = (index[:, None] * layer.head_size + torch.arange(layer.head_size)).flatten()
         for linear in (layer.query, layer.key, layer.value):
@@ -85,14 +86,19 @@ def keep_hidden(network: nn.Module, dimensions: Sequence[int]) -> None:
     """
     body: nn.Module = network.body  # type: ignore[assignment]
     anatomy.check_trainable(network)
-    _check_whole(*(getattr(layer, role) for layer in anatomy.layers(body) for role in anatomy.LINEARS))
-    index = _index(dimensions, anatomy.hidden_size(body), "hidden dimension")
+    check_whole(*(getattr(layer, role) for layer in anatomy.layers(body) for role in anatomy.LINEARS))
+    total = anatomy.hidden_size(body)
+    index = _index(dimensions, total, "hidden dimension")
     projection = anatomy.embedding_projection(body)
     if projection is None:
         tables, norm = anatomy.embedding_parts(body)
         for table in tables:
             table.weight = nn.Parameter(table.weight.detach()[:, index].clone())
             table.embedding_dim = len(index)
+        factors = anatomy.low_rank_embedding(body)
+        if factors is not None:
+            check_whole(factors.up)
+            _slice_rows(factors.up, index)
         _slice_norm(norm, index)
     else:
         _slice_rows(projection, index)
@@ -103,9 +109,7 @@ def keep_hidden(network: nn.Module, dimensions: Sequence[int]) -> None:
             _slice_rows(writer, index)
         _slice_norm(layer.attention_norm, index)
         _slice_norm(layer.output_norm, index)
-    for module in (network.pooling, network.head):
-        for linear in (m for m in module.modules() if isinstance(m, nn.Linear)):  # type: ignore[union-attr]
-            _slice_columns(linear, index)
+    _narrow_readers(network, index, total)
 
 
 def keep_tokens(network: nn.Module, tokens: Sequence[int]) -> None:
@@ -152,8 +156,7 @@ def keep_filters(network: nn.Module, filters: Mapping[str, Sequence[int]]) -> No
     """
     body: nn.Module = network.body  # type: ignore[assignment]
     groups = anatomy.filters(body)
-    readers = [m for part in (network.pooling, network.head) for m in part.modules() if isinstance(m, nn.Linear)]  # type: ignore[union-attr]
-    _check_whole(*groups, *readers)
+    check_whole(*groups, *_readers(network))
     stay = [torch.arange(linear.out_features) for linear in groups]
     for name, kept in filters.items():
         group = _checked(int(name), len(groups), "group of filters")
@@ -161,10 +164,12 @@ def keep_filters(network: nn.Module, filters: Mapping[str, Sequence[int]]) -> No
     ends = accumulate(linear.out_features for linear in groups)
     shifts = [end - linear.out_features for end, linear in zip(ends, groups, strict=True)]
     columns = torch.cat([index + shift for index, shift in zip(stay, shifts, strict=True)])
+    total: int = body.config.hidden_size  # type: ignore[union-attr, assignment]
+    if body.config.opening is not None:  # type: ignore[union-attr]
+        columns = torch.cat([columns, columns + total // 2])
     for linear, index in zip(groups, stay, strict=True):
         _slice_rows(linear, index)
-    for reader in readers:
-        _slice_columns(reader, columns)
+    _narrow_readers(network, columns, total)
     body.config.filters = [len(index) for index in stay]  # type: ignore[union-attr]
 
 
@@ -189,7 +194,33 @@ def factorize(network: nn.Module, ranks: Mapping[str, int]) -> None:
         replace(network, name, pair.train(linear.training))
 
 
-def _check_whole(*linears: nn.Module) -> None:
+def factorize_embeddings(network: nn.Module, rank: int) -> None:
+    """Replace the word embeddings by a product of this rank, whose values are yet to come: they are NaN.
+
+    One that is a product already gets another rank. A method writes the values, as for `factorize`.
+
+    Raises:
+        ValueError: embeddings that are no table of floats, or a rank that they cannot have.
+    """
+    body: nn.Module = network.body  # type: ignore[assignment]
+    name, table = anatomy.word_embeddings_name(body), anatomy.word_embeddings(body)
+    check_unmasked(table)
+    factors = anatomy.low_rank_embedding(body)
+    if factors is not None:
+        check_whole(factors.up)
+    width = table.embedding_dim if factors is None else factors.embedding_dim
+    made = LowRankEmbedding(table.num_embeddings, width, rank, table.padding_idx)
+    for parameter in made.parameters():
+        nn.init.constant_(parameter, torch.nan)
+    replace(body, name, made.train(table.training))
+
+
+def check_whole(*linears: nn.Module) -> None:
+    """Raise unless these are linear layers that can be sliced: neither masked, nor factorised, nor of integers.
+
+    Raises:
+        ValueError: one is not.
+    """
     for linear in linears:
         check_unmasked(linear)
         if not isinstance(linear, nn.Linear):
@@ -197,6 +228,17 @@ def _check_whole(*linears: nn.Module) -> None:
                 f"only whole linear layers are sliced; one is a {type(linear).__name__}; prune first, then factorise, "
                 "then quantise"
             )
+
+
+def _readers(network: nn.Module) -> list[nn.Linear]:
+    """Return what reads the hidden state beyond the body."""
+    return [m for part in (network.pooling, network.head) for m in part.modules() if isinstance(m, nn.Linear)]  # type: ignore[union-attr]
+
+
+def _narrow_readers(network: nn.Module, index: Int[Tensor, " kept"], total: int) -> None:
+    """Slice the columns of what reads the hidden state of `total` numbers; after `max_mean` the head reads it twice."""
+    for reader in _readers(network):
+        _slice_columns(reader, torch.cat([index + start for start in range(0, reader.in_features, total)]))
 
 
 def _slice_rows(linear: nn.Linear, index: Int[Tensor, " kept"]) -> None:

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase
 
 import clinlm.architectures  # noqa: F401  registers ours with AutoConfig and AutoModel
 
-PoolingName = Literal["cls", "mean", "max", "attention"]
+PoolingName = Literal["cls", "mean", "max", "max_mean", "attention"]
 _EDIT_PACKAGES = ("clinlm.", "callbacks.")
 
 
@@ -20,30 +20,41 @@ class Pooling(nn.Module):
     """One vector per row from the hidden states of its tokens.
 
     Args:
-        name: `cls` the first token; `mean` and `max` over the tokens; `attention` a learned weighting of the tokens.
+        name: `cls` the first token; `mean` and `max` over the tokens; `max_mean` both, end to end (Howard & Ruder 2018,
+            "Universal language model fine-tuning", arXiv:1801.06146, section 3.3, there with the last token besides);
+            `attention` a learned weighting of the tokens.
         hidden_size: width of the hidden states.
     """
 
     def __init__(self, name: PoolingName, hidden_size: int) -> None:
         super().__init__()
-        if name not in ("cls", "mean", "max", "attention"):
-            raise ValueError(f"pooling is cls, mean, max or attention; got {name!r}")
+        if name not in get_args(PoolingName):
+            raise ValueError(f"pooling is {', '.join(get_args(PoolingName))}; got {name!r}")
         self.name = name
+        self.parts = 2 if name == "max_mean" else 1
         self.score = nn.Linear(hidden_size, 1) if name == "attention" else None
 
     def forward(
         self, hidden: Float[Tensor, "rows tokens hidden"], mask: Int[Tensor, "rows tokens"]
-    ) -> Float[Tensor, "rows hidden"]:
+    ) -> Float[Tensor, "rows parts_x_hidden"]:
         """Return one vector per row; `mask` is 1 where there is a token and 0 on padding."""
         if self.name == "cls":
             return hidden[:, 0]
         keep = mask.unsqueeze(-1).to(hidden.dtype)
         if self.name == "mean":
-            return (hidden * keep).sum(1) / keep.sum(1)
+            return mean(hidden, keep)
         if self.score is None:
-            return hidden.masked_fill(keep == 0, torch.finfo(hidden.dtype).min).amax(1)
+            largest = hidden.masked_fill(keep == 0, torch.finfo(hidden.dtype).min).amax(1)
+            return largest if self.name == "max" else torch.cat([largest, mean(hidden, keep)], -1)
         weights: Tensor = self.score(hidden).masked_fill(keep == 0, torch.finfo(hidden.dtype).min).softmax(1)
         return (weights * hidden).sum(1)
+
+
+def mean(
+    hidden: Float[Tensor, "rows tokens hidden"], keep: Float[Tensor, "rows tokens 1"]
+) -> Float[Tensor, "rows hidden"]:
+    """Return the mean over the tokens; `keep` is 1 where there is one and 0 on padding."""
+    return (hidden * keep).sum(1) / keep.sum(1)
 
 
 class Network(nn.Module):
@@ -52,7 +63,7 @@ class Network(nn.Module):
     Attributes:
         body: a transformers encoder without pooler.
         pooling: `Pooling`.
-        head: Linear, hidden -> outputs.
+        head: Linear, hidden (twice after `max_mean`) -> outputs.
     """
 
     def __init__(self, body: nn.Module, pooling: Pooling, head: nn.Linear, dropout: float) -> None:
@@ -92,7 +103,8 @@ class ModelSpec:
         config = AutoConfig.for_model(**self.config)
         body = without_pooler(AutoModel.from_config(config, dtype=torch.float32))
         hidden = config.hidden_size
-        return Network(body, Pooling(self.pooling, hidden), nn.Linear(hidden, self.outputs), self.dropout)
+        pooling = Pooling(self.pooling, hidden)
+        return Network(body, pooling, nn.Linear(pooling.parts * hidden, self.outputs), self.dropout)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain data."""
@@ -136,10 +148,14 @@ class Model:
     @property
     def max_tokens(self) -> int:
         """The longest row, special tokens included, that the network can read."""
-        config = self.network.body.config
-        limit = int(getattr(config, "max_position_embeddings", 512))
-        # RoBERTa counts positions from padding_idx + 1 and so loses the first of them.
-        return limit - 2 if getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert") else limit
+        return positions(self.network.body.config)
+
+
+def positions(config: Any) -> int:
+    """Return how many tokens a row may have, by a transformers configuration."""
+    limit = int(getattr(config, "max_position_embeddings", 512))
+    # RoBERTa counts positions from padding_idx + 1 and so loses the first of them.
+    return limit - 2 if getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert") else limit
 
 
 def without_pooler(body: nn.Module) -> nn.Module:

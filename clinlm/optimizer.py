@@ -1,6 +1,7 @@
 """AdamW with a learning rate for the body, one for the head, warm-up and decay."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, final
 
@@ -19,7 +20,8 @@ class AdamW:
 
     Attributes:
         learning_rate: peak, of the body.
-        head_learning_rate: peak, of pooling and head, which start from nothing; None for the body's.
+        head_learning_rate: peak, of pooling and head, and of what learns beside the network: all start from nothing;
+            None for the body's.
         weight_decay: decoupled.
         warmup: share of all steps in which the rate rises linearly from zero, in [0, 1).
         decay: from the peak to zero by `linear` or `cosine` (with warm-up, the one-cycle shape), or `constant`.
@@ -54,12 +56,19 @@ class AdamW:
         done = min(1.0, (step - rising) / max(1, steps - rising))
         return {"linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done)), "constant": 1.0}[self.decay]
 
-    def build(self, network: Network, steps: int) -> tuple[Optimizer, LambdaLR]:
-        """Return optimiser and schedule over `steps` optimiser steps; only weights that need a gradient take part."""
+    def build(self, network: Network, steps: int, beside: Iterable[nn.Parameter] = ()) -> tuple[Optimizer, LambdaLR]:
+        """Return optimiser and schedule over `steps` optimiser steps; only weights that need a gradient take part.
+
+        Args:
+            network: what learns.
+            steps: of the optimiser.
+            beside: what learns with it and is no part of it.
+        """
         head_rate = self.learning_rate if self.head_learning_rate is None else self.head_learning_rate
-        head = {id(p) for part in (network.pooling, network.head) for p in part.parameters()}
+        beside = list(beside)
+        head = {id(p) for p in (*network.pooling.parameters(), *network.head.parameters(), *beside)}
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-        for parameter in (p for p in network.parameters() if p.requires_grad):
+        for parameter in (p for p in (*network.parameters(), *beside) if p.requires_grad):
             rate = head_rate if id(parameter) in head else self.learning_rate
             decay = self.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((rate, decay), []).append(parameter)

@@ -13,16 +13,21 @@ from clinlm import store, technique
 from clinlm.artifact import Artifact
 from clinlm.gate import Gate, Verdict, spelt
 from clinlm.loggers.base import RunLogger
+from clinlm.members.base import Member
+from clinlm.members.tfidf import TFIDF, Tfidf
+from clinlm.members.trained import Trained
 from clinlm.plan import Planned, left_out, plain, planned
 from clinlm.stage import Stage
 from clinlm.starts.base import Start
 from clinlm.task import Task
+from clinlm.transfers.stored import transfer_key, transfer_set
 
 log = logging.getLogger(__name__)
 
 # Where and how it runs, and what its folder is called, changes no result. Start and teachers count by their keys.
 _NO_RESULT = ("trainer", "role", "teachers")
-_NO_RESULT_TASK = ("root",)
+_PLACES = ("root", "lists_root")
+"""Settings of a task that say where files lie, at any depth: the bytes read there count, by the fingerprint."""
 _PLACEMENT = (
     *("_target_", "_partial_", "accelerator", "devices", "num_nodes", "strategy"),
     *("enable_progress_bar", "log_every_n_steps", "profiler", "plugins"),
@@ -39,6 +44,7 @@ class Done:
         role: teacher or student.
         artifact: on disk.
         cached: whether it was there already.
+        teachers: those whose logits it learned from; how several were combined is in the artifact's settings.
         techniques: by which it was compressed, here and in all that it comes from; keys of `clinlm.gate.TECHNIQUES`.
         verdict: of the gate; None where there is none, or none after this stage.
     """
@@ -47,6 +53,7 @@ class Done:
     role: str
     artifact: Artifact
     cached: bool
+    teachers: tuple[Member, ...] = ()
     techniques: tuple[str, ...] = ()
     verdict: Verdict | None = None
 
@@ -70,10 +77,15 @@ def open_task(config: DictConfig) -> tuple[Task, str]:
     """Return the task of `config`, opened on the store, and its key."""
     settings = plain(config.task)
     task: Task = instantiate(settings)
-    counted = {name: value for name, value in settings.items() if name not in _NO_RESULT_TASK}
-    key = store.digest([counted, task.corpus.fingerprint(), store.sources(settings)])
+    key = store.digest([_placeless(settings), task.corpus.fingerprint(), store.sources(settings)])
     task.open(Path(config.store), key)
     return task, key
+
+
+def _placeless(settings: Any) -> Any:
+    if not isinstance(settings, dict):
+        return settings
+    return {name: _placeless(value) for name, value in settings.items() if name not in _PLACES}
 
 
 def plan(config: DictConfig) -> list[Planned]:
@@ -151,7 +163,8 @@ def run(config: DictConfig, task: Task, task_key: str, logger: RunLogger) -> lis
             own = technique.techniques(stages)[one.name]
             verdict = gate.verdict(one.name, gate.changes(task, first, artifact), own)
             log.log(logging.INFO if verdict.passed else logging.ERROR, "%s", verdict.line())
-        done[one.name] = Done(one.name, one.stage.role, artifact, cached, used[one.name], verdict)
+        teachers = tuple(_teachers(one, done, Path(config.store), task_key)) if one.stage.wants_logits else ()
+        done[one.name] = Done(one.name, one.stage.role, artifact, cached, teachers, used[one.name], verdict)
         if gate is not None and verdict is not None and not verdict.passed:
             raise _failed(gate, verdict, list(done.values()))
     return list(done.values())
@@ -168,20 +181,27 @@ def _built(
 ) -> tuple[Artifact, bool]:
     """Return the artifact of a stage, and whether it was in the store already."""
     parent = done[one.parent].artifact if one.parent is not None else None
-    teachers = [done[name].artifact for name in one.teachers]
+    teachers = _teachers(one, done, Path(config.store), task_key)
     key = stage_key(one.settings, one.stage, task_key, parent, teachers)
-    folder = Path(config.store) / f"{one.name}-{key}"
+    name = one.group or one.name  # a member is what the stage alone would be, and lies where it would
+    folder = Path(config.store) / f"{name}-{key}"
     with store.claim(folder) as whole:
         what = "reused" if whole else "resumed" if (folder / "last.ckpt").exists() else "building"
         log.info("%s [%s] %s", log_as, key, what)
         if not whole:
             lightning_logger = logger.stage(one.name, key, folder, dict(one.settings))
-            report = one.stage.build(task, folder, parent, teachers, lightning_logger)
+            way = one.stage.transfer
+            texts = transfer_set(way, one.settings["transfer"], task, task_key) if way is not None else None
+            report = one.stage.build(task, folder, parent, teachers, lightning_logger, texts)
             logger.stage_done(report)
             parents = {"start": parent.key if parent else None, "teachers": [t.key for t in teachers]}
-            facts = {"key": key, "stage": one.name, "parents": parents, "settings": one.settings, "task": task_key}
+            facts = {"key": key, "stage": name, "parents": parents, "settings": one.settings, "task": task_key}
             store.seal(folder, facts)
     return Artifact(folder), whole
+
+
+def _teachers(one: Planned, done: Mapping[str, Done], root: Path, task_key: str) -> list[Member]:
+    return [Tfidf(root, task_key) if name == TFIDF else Trained(done[name].artifact, name) for name in one.teachers]
 
 
 def _failed(gate: Gate, verdict: Verdict, done: Sequence[Done]) -> GateFailed:
@@ -196,14 +216,21 @@ def _failed(gate: Gate, verdict: Verdict, done: Sequence[Done]) -> GateFailed:
 
 
 def stage_key(
-    settings: Mapping[str, Any], stage: Stage, task_key: str, parent: Artifact | None, teachers: Sequence[Artifact]
+    settings: Mapping[str, Any], stage: Stage, task_key: str, parent: Artifact | None, teachers: Sequence[Member]
 ) -> str:
-    """Return the hash of all that the stage's artifact depends on."""
+    """Return the hash of all that the stage's artifact depends on.
+
+    How several teachers are combined changes nothing where there are not several.
+    """
     counted = {name: value for name, value in settings.items() if name not in _NO_RESULT}
+    if len(teachers) < 2:
+        counted.pop("ensemble", None)
     trainer = {name: value for name, value in settings.get("trainer", {}).items() if name not in _PLACEMENT}
     if trainer:
         counted["trainer"] = trainer
     if parent is not None:
         counted["start"] = parent.key
+    if stage.transfer is not None:
+        counted["transfer"] = transfer_key(stage.transfer, settings["transfer"], task_key)
     fingerprint = stage.start.fingerprint() if isinstance(stage.start, Start) else None
     return store.digest([counted, fingerprint, task_key, [t.key for t in teachers], store.sources(counted)])

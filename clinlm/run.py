@@ -18,6 +18,7 @@ from clinlm.measure.quality import METRICS
 from clinlm.pipeline import Done, GateFailed
 from clinlm.report import epochs, gates, methods, safety
 from clinlm.report.comparison import Candidate, Settings, compare
+from clinlm.report.ensembles import assemblies
 from clinlm.report.row import Row
 from clinlm.report.sweep import RUN
 from clinlm.report.table import frame, render, write
@@ -75,9 +76,11 @@ def _report(
     Of a pipeline that its gate stopped (not `whole`) no `run.json` is left: a sweep's table has whole pipelines only.
     """
     entries = [Candidate(one.name, one.role, one.artifact, one.cached) for one in done]
-    rows, notices, per_label = compare(task, task_key, entries, settings, Path(config.store))
     folder = Path(HydraConfig.get().runtime.output_dir)
     name = str(HydraConfig.get().runtime.choices.get("pipeline", "pipeline"))
+    facts = _facts(config, name, task, task_key, done)
+    shown = assemblies(facts["stages"], Path(config.store), task_key)
+    rows, notices, per_label = compare(task, task_key, entries, settings, Path(config.store), shown)
     reports = {one.name: one.artifact.report for one in done}
     write(rows, folder, "table", per_label, [*task.examples.notices, *notices])
     trained = {one.name: one.artifact for one in done if epochs.has_epochs(one.artifact)}
@@ -86,7 +89,7 @@ def _report(
     (folder / "methods.md").write_text(methods.markdown(reports), encoding="utf-8")
     logger.table(name, frame(rows), _plain(config), folder)
     if whole:
-        store.write_json(folder / RUN, _facts(config, name, task, task_key, done))
+        store.write_json(folder / RUN, facts)
     console = machine.console()
     console.print(render(rows, f"pipeline {name}: every stage on test, beside the teacher it began from"))
     lines = [*methods.lines(reports), *(f"note: {notice}" for notice in notices)]
@@ -117,6 +120,7 @@ def _facts(config: DictConfig, name: str, task: Task, task_key: str, done: Seque
                 "folder": str(one.artifact.folder.absolute()),
                 "cached": one.cached,
                 "techniques": list(one.techniques),
+                "teachers": [teacher.name for teacher in one.teachers],
             }
             for one in done
         ],
@@ -135,7 +139,7 @@ def suggestion(pipeline: str, overrides: Sequence[str]) -> str:
 
     Without the gate, which may forbid what they do: the report tells every gate of every model.
     """
-    left = ("pipeline=", "seed=", "gate=", "gate.", "+gate.")
+    left = ("pipeline=", "members=", "seed=", "gate=", "gate.", "+gate.")
     kept = shlex.join(["clinlm", *(one for one in overrides if not one.startswith(left))])
     if pipeline == "c":
         return f"{kept} -m pipeline=a,b,c"

@@ -17,16 +17,20 @@ from jaxtyping import Float
 from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
-from torch import Tensor
 
 from clinlm import artifact as artifacts
 from clinlm import store
 from clinlm.artifact import Artifact
+from clinlm.ensembles.base import Ensemble
 from clinlm.measure.size import folder_bytes, nonzero, parameters
+from clinlm.members.base import Member
 from clinlm.model import Model
 from clinlm.modules.base import Module, predict
 from clinlm.starts.base import Start
 from clinlm.task import Task
+from clinlm.teaching import networks, teacher_logits
+from clinlm.transfers.base import Transfer
+from clinlm.transfers.transfer_set import TransferSet
 
 log = logging.getLogger(__name__)
 Role = Literal["teacher", "student"]
@@ -41,8 +45,11 @@ class Stage:
         start: where the first weights come from; the name of an earlier stage; or None, the latest stage of its role.
         module: makes the module from model, task and seed.
         trainer: makes the Trainer from what the stage decides.
-        teachers: names of earlier stages; None, where a teacher is needed, for the latest stage of role teacher (for a
-            stage of that role itself, the first one: the teacher before compression).
+        teachers: names of earlier stages, or `tfidf` for the TF-IDF baseline; None, where a teacher is needed, for the
+            latest stage of role teacher (for a stage of that role itself, the first one: the teacher before
+            compression), all of its members where it has several.
+        ensemble: how several teachers are combined; None for the mean of their logits.
+        transfer: makes texts without labels, from which it learns besides the training documents; None for none.
         callbacks: methods and training callbacks, called in this order.
         epochs: most epochs; 0 trains nothing. A recovery callback brings its own number.
         batch_size: documents a training step.
@@ -57,6 +64,8 @@ class Stage:
     trainer: Callable[..., Trainer]
     start: Start | str | None = None
     teachers: Sequence[str] | None = None
+    ensemble: Ensemble | None = None
+    transfer: Transfer | None = None
     callbacks: Mapping[str, Callback] | None = None
     epochs: int = 0
     batch_size: int = 16
@@ -70,6 +79,11 @@ class Stage:
             raise ValueError(f"a stage's role is teacher or student; got {self.role!r}")
         if self.epochs < 0:
             raise ValueError(f"a stage's epochs are at least 0; got {self.epochs}")
+        if self.transfer is not None and self.answers and not self.wants_logits:
+            raise ValueError(
+                "a transfer set has no labels, only a teacher's logits; this stage learns from labels alone; leave its "
+                "`transfer` out, or take a module or recovery that learns from a teacher"
+            )
         callbacks = (self.callbacks or {}).values()
         waiting = [type(one).__name__ for one in callbacks if getattr(one, "needs_training", False)]
         if waiting and not self.epochs and not any(getattr(one, "epochs", 0) for one in callbacks):
@@ -79,9 +93,24 @@ class Stage:
             )
 
     @property
+    def answers(self) -> bool:
+        """Whether the module learns to answer the task."""
+        return getattr(getattr(self.module, "func", self.module), "answers", True)
+
+    @property
     def needs_teacher(self) -> bool:
         """Whether module, start or a callback asks for a teacher."""
-        return self.wants_logits or getattr(self.start, "needs_teacher", False)
+        return self.wants_logits or self.wants_network or getattr(self.start, "needs_teacher", False)
+
+    @property
+    def wants_network(self) -> bool:
+        """Whether a teacher's network runs beside the student: the module has features to imitate."""
+        return getattr(self.module, "keywords", {}).get("features") is not None
+
+    @property
+    def only_logits(self) -> bool:
+        """Whether no teacher's network is asked for, so that any teacher will do."""
+        return not (self.wants_network or getattr(self.start, "needs_teacher", False))
 
     @property
     def wants_logits(self) -> bool:
@@ -94,21 +123,36 @@ class Stage:
         task: Task,
         folder: Path,
         parent: Artifact | None,
-        teachers: Sequence[Artifact],
+        teachers: Sequence[Member],
         logger: Logger | None,
+        transfer: TransferSet | None = None,
     ) -> dict[str, Any]:
         """Train, and write everything but the record into `folder`; goes on from `folder/last.ckpt` if there is one.
+
+        Args:
+            task: opened.
+            folder: of the artifact; it exists.
+            parent: the artifact that the stage goes on from, where it has no start of its own.
+            teachers: what it learns from.
+            logger: Lightning's.
+            transfer: the texts that `self.transfer` makes.
 
         Returns:
             the report.
         """
+        if (transfer is None) != (self.transfer is None):
+            raise RuntimeError("a stage gets the texts of its own transfer; one of the two is missing")
         began = time.monotonic()
         # Before seeding: computing them draws random numbers (the teacher's skeleton), reading them does not.
-        logits = teacher_logits(teachers, task, self.precision) if teachers and self.wants_logits else None
+        logits = None
+        if teachers and self.wants_logits:
+            logits = teacher_logits(teachers, self.ensemble, task, self.precision, transfer)
+        imitated = {"teacher": self._imitated(teachers)} if self.wants_network else {}
         seed_everything(self.seed, verbose=False)
         model = self._model(task, parent, teachers)
-        task.bind(model.tokenizer, model.max_tokens, self.batch_size, self.seed, logits)
-        module = self.module(model=model, task=task, seed=self.seed).train()  # checkpoints come in evaluation mode
+        task.bind(model.tokenizer, model.max_tokens, self.batch_size, self.seed, logits, transfer)
+        module = self.module(model=model, task=task, seed=self.seed, **imitated)
+        module.train()  # checkpoints come in evaluation mode
         trainer = self._trainer(folder, logger)
         checkpoint = folder / "last.ckpt"
         resumed = _resumable(checkpoint)
@@ -119,16 +163,27 @@ class Stage:
         report = self._finish(task, model, folder)
         report |= {"seconds": time.monotonic() - began, "epochs": trainer.current_epoch, "role": self.role}
         report["steps"] = trainer.global_step
+        if transfer is not None:
+            report["transfer"] = {"key": transfer.key, "texts": len(transfer.texts)}
         store.write_json(folder / "report.json", report)
         checkpoint.unlink(missing_ok=True)
         return report
 
-    def _model(self, task: Task, parent: Artifact | None, teachers: Sequence[Artifact]) -> Model:
+    def _model(self, task: Task, parent: Artifact | None, teachers: Sequence[Member]) -> Model:
         if isinstance(self.start, Start):
-            return self.start.begin(task, teachers[0].load() if teachers else None)
+            first = next(iter(networks(teachers)), None)
+            return self.start.begin(task, first.load() if first is not None else None)
         if parent is None:
             raise ValueError("a stage begins from a start or from an earlier stage; it has neither")
         return parent.load()
+
+    def _imitated(self, teachers: Sequence[Member]) -> Model:
+        for artifact in networks(teachers):
+            return artifact.load()
+        raise ValueError(
+            "features are those of a teacher's network; none of this stage's teachers is one; name a stage among its "
+            "`teachers`, or set features=none"
+        )
 
     def _trainer(self, folder: Path, logger: Logger | None) -> Trainer:
         callbacks = list((self.callbacks or {}).values())
@@ -166,35 +221,6 @@ class Stage:
 
 def _logits(model: Model, task: Task, split: str) -> Float[np.ndarray, "documents outputs"]:
     return predict(model.network, task.loader(task.examples.members(split)), task.long_notes)[1]
-
-
-def teacher_logits(teachers: Sequence[Artifact], task: Task, precision: str) -> Float[Tensor, "documents outputs"]:
-    """Return the mean of the teachers' logits for training documents (zeros elsewhere); each is computed only once."""
-    total = torch.zeros(len(task.examples.frame), task.outputs)
-    for teacher in teachers:
-        index, logits = _cached_logits(teacher, task, precision)
-        total[torch.from_numpy(index)] += torch.from_numpy(logits) / len(teachers)
-    return total
-
-
-def _cached_logits(teacher: Artifact, task: Task, precision: str) -> tuple[Any, Any]:
-    assert task.folder is not None
-    path = teacher.folder / "logits" / f"{task.folder.name}-{precision}.safetensors"
-    with store.locked(path):
-        if path.exists():
-            try:
-                return artifacts.load_logits(path)
-            except ValueError as damage:
-                log.warning("%s: computing them again", damage)
-        log.info(
-            "computing the logits of %s for %d documents, once", teacher.stage, len(task.examples.members("train"))
-        )
-        model = teacher.load()
-        task.bind(model.tokenizer, model.max_tokens)
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision.startswith("bf16")):
-            index, logits = predict(model.network, task.loader(task.examples.members("train")), task.long_notes)
-        artifacts.save_logits(path, index, logits)
-    return index, logits
 
 
 def _resumable(checkpoint: Path) -> Path | None:

@@ -3,7 +3,7 @@
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,9 +29,12 @@ from clinlm.measure.quality import Thresholds
 from clinlm.serving import Kind, Serving, probabilities
 from clinlm.split import SPLITS
 from clinlm.tokens import RowCutter
+from clinlm.transfers.transfer_set import TransferSet
 
 log = logging.getLogger(__name__)
 Calibrate = Literal["none", "temperature"]
+_SLICE = 256
+"""Documents tokenised at a time."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Task(LightningDataModule, ABC):
 
     Args:
         corpus: makes the corpus from `root`.
-        root: file or folder of the user's data; not part of the key, the bytes read there are.
+        root: file or folder of the user's data, if it needs any; not part of the key, the bytes read there are.
         long_notes: what to do with notes longer than `max_tokens`.
         max_tokens: longest row given to a model, special tokens included.
         seed: of the choice and the split; not the training seed, so that seeds of a sweep share their test documents.
@@ -77,7 +80,7 @@ class Task(LightningDataModule, ABC):
     def __init__(
         self,
         corpus: Callable[..., Corpus],
-        root: str,
+        root: str | None,
         long_notes: LongNotes,
         max_tokens: int = 256,
         seed: int = 0,
@@ -163,23 +166,38 @@ class Task(LightningDataModule, ABC):
         return len(self.examples.labels)
 
     @final
-    def encode(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:
-        """Return the tokens of every document, in rows of at most `max_tokens`; cached in the store by tokenizer."""
+    def encode(
+        self, tokenizer: PreTrainedTokenizerBase, max_tokens: int, transfer: TransferSet | None = None
+    ) -> Encoded:
+        """Return the tokens of every document, in rows of at most `max_tokens`; cached in the store by tokenizer.
+
+        Those of a transfer set come after those of the documents, and are cached beside its texts.
+        """
         assert self.folder is not None
-        tokenizer_json = tokenizer.backend_tokenizer.to_str()
-        name = store.digest([tokenizer_json, max_tokens, repr(self.long_notes)])
-        path = self.folder / "tokens" / f"{name}.safetensors"
+        slices = (some["text"].to_list() for some in self.examples.frame.select("text").iter_slices(_SLICE))
+        documents = self._cached(self.folder, slices, tokenizer, max_tokens)
+        if transfer is None:
+            return documents
+        slices = (list(transfer.texts[start : start + _SLICE]) for start in range(0, len(transfer.texts), _SLICE))
+        texts = self._cached(transfer.folder(self.folder.parent), slices, tokenizer, max_tokens)
+        return documents.followed_by(texts)
+
+    def _cached(
+        self, folder: Path, slices: Iterable[list[str]], tokenizer: PreTrainedTokenizerBase, max_tokens: int
+    ) -> Encoded:
+        name = store.digest([tokenizer.backend_tokenizer.to_str(), max_tokens, repr(self.long_notes)])
+        path = folder / "tokens" / f"{name}.safetensors"
         with store.locked(path):
             if not path.exists():
-                log.info("tokenising %d documents", len(self.examples.frame))
-                _save_encoded(path, self._encode(tokenizer, max_tokens))
+                log.info("tokenising the texts of %s", folder.name)
+                _save_encoded(path, self._encode(slices, tokenizer, max_tokens))
         return _load_encoded(path)
 
-    def _encode(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:
+    def _encode(self, slices: Iterable[list[str]], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:
         rows = RowCutter(tokenizer, max_tokens, self.long_notes)
         documents, cut = [], 0
-        for some in self.examples.frame.select("text").iter_slices(256):
-            cut_here, more = rows(some["text"].to_list())
+        for some in slices:
+            cut_here, more = rows(some)
             documents += cut_here
             cut += more
         return Encoded.of(documents, int(tokenizer.pad_token_id or 0), cut)
@@ -192,6 +210,7 @@ class Task(LightningDataModule, ABC):
         batch_size: int = 16,
         seed: int = 0,
         teacher_logits: Float[Tensor, "documents outputs"] | None = None,
+        transfer: TransferSet | None = None,
     ) -> None:
         """Make the loaders serve one model.
 
@@ -200,24 +219,31 @@ class Task(LightningDataModule, ABC):
             limit: the model's longest row; the smaller of it and `max_tokens` counts.
             batch_size: training documents a step.
             seed: of the order of training documents.
-            teacher_logits: row i for document i.
+            teacher_logits: row i for document i; after the documents, one for every text of the transfer set.
+            transfer: texts without labels, over which training runs as well.
         """
-        self.encoded = self.encode(tokenizer, min(limit, self.max_tokens))
-        self.batch_size, self.order_seed = batch_size, seed
+        self.encoded = self.encode(tokenizer, min(limit, self.max_tokens), transfer)
+        self.batch_size, self.order_seed, self.transfer = batch_size, seed, transfer
         self.collate = Collate(self.encoded, torch.from_numpy(self.examples.targets).float(), teacher_logits)
 
     @final
     def loader(self, documents: Int[np.ndarray, " chosen"], batch_size: int = 32) -> DataLoader[Any]:
-        """Return one fixed pass over `documents`, shortest first, without teacher logits."""
+        """Return one fixed pass over `documents`, shortest first, without teacher logits.
+
+        Args:
+            documents: their numbers; those of texts of the transfer set come after all documents.
+            batch_size: of them at a time.
+        """
         batches = LengthBatches(documents, self.encoded.lengths()[documents], batch_size, seed=None)
         collate = Collate(self.encoded, self.collate.targets)
-        return DataLoader(Documents(len(self.examples.frame)), batch_sampler=batches, collate_fn=collate)
+        return DataLoader(Documents(len(self.encoded)), batch_sampler=batches, collate_fn=collate)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Lightning's hook: training documents in batches of similar length."""
-        members = self.examples.members("train")
+        """Lightning's hook: training documents, and the texts of the transfer set, in batches of similar length."""
+        texts = np.arange(len(self.examples.frame), len(self.encoded))
+        members = np.concatenate([self.examples.members("train"), texts])
         batches = LengthBatches(members, self.encoded.lengths()[members], self.batch_size, self.order_seed)
-        return DataLoader(Documents(len(self.examples.frame)), batch_sampler=batches, collate_fn=self.collate)
+        return DataLoader(Documents(len(self.encoded)), batch_sampler=batches, collate_fn=self.collate)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Lightning's hook: validation documents, in a fixed order."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from clinlm.members.tfidf import TFIDF
 from clinlm.plan import Planned
 from clinlm.stage import Stage
 from clinlm.starts.base import Start
@@ -16,7 +17,8 @@ _PRUNING, _ITERATIVE = "pruning", "iterative_pruning"
 def techniques(stages: Sequence[Planned]) -> dict[str, tuple[str, ...]]:
     """Return what every stage itself does.
 
-    A method says which technique it is; learning from a teacher is distillation, whoever asks for it as its module.
+    A method says which technique it is; learning from a teacher, its answers or its features, is distillation, whoever
+    asks for it as its module.
     Recovery, LoRA and fine-tuning are none, for they make nothing smaller. Pruning is iterative where it is gradual, or
     where its line is pruned at least twice and trains after each time, before the next.
     """
@@ -33,7 +35,8 @@ def inherited(stages: Sequence[Planned]) -> dict[str, tuple[str, ...]]:
     own, found = techniques(stages), dict[str, tuple[str, ...]]()
     for one in stages:
         sources = [*one.teachers, *([one.parent] if one.parent else [])]
-        found[one.name] = tuple(dict.fromkeys([*(t for name in sources for t in found[name]), *own[one.name]]))
+        before = [t for name in sources if name != TFIDF for t in found[name]]
+        found[one.name] = tuple(dict.fromkeys([*before, *own[one.name]]))
     return found
 
 
@@ -46,12 +49,13 @@ def judged(stages: Sequence[Planned]) -> set[str]:
     """Return the names of the stages that a gate judges: all but
 
     - the original, and other teachers that are trained from a start and not compressed;
-    - a stage that the very next one recovers, which is judged when that is done. The last stage is always judged.
+    - a stage that the very next one recovers, which is judged when that is done. The last stage is always judged;
+    - a stage that does not learn to answer (general distillation).
     """
     own, found = techniques(stages), set()
     for one, following in zip(stages, [*stages[1:], None], strict=True):
         whole = one.stage.role == "teacher" and isinstance(one.stage.start, Start) and not own[one.name]
-        if whole or (following is not None and _recovers(following, one, own)):
+        if whole or not one.stage.answers or (following is not None and _recovers(following, one, own)):
             continue
         found.add(one.name)
     return found - {original(stages)}
@@ -71,7 +75,7 @@ def _callbacks(stage: Stage) -> list[Any]:
 
 
 def _said(stage: Stage) -> list[str]:
-    learns = getattr(getattr(stage.module, "func", stage.module), "needs_teacher", False)
+    learns = getattr(getattr(stage.module, "func", stage.module), "needs_teacher", False) or stage.wants_network
     methods = [getattr(one, "technique", None) for one in _callbacks(stage)]
     return [*(["distillation"] if learns else []), *(one for one in methods if one is not None)]
 

@@ -107,5 +107,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(index))
         return index, logits
 
-    monkeypatch.setattr("clinlm.stage.predict", counting)
+    for place in ("clinlm.stage", "clinlm.members.trained"):
+        monkeypatch.setattr(f"{place}.predict", counting)
     return sizes

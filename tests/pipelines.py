@@ -14,6 +14,7 @@ from omegaconf import DictConfig, open_dict
 from clinlm import machine, pipeline, store
 from clinlm.adapters.full import Full
 from clinlm.artifact import Artifact, save
+from clinlm.members.trained import Trained
 from clinlm.model import Model
 from clinlm.modules.base import Module
 from clinlm.modules.teacher import Teacher
@@ -102,6 +103,6 @@ def built(
     """Build one stage that goes on from `parent`, and return its artifact."""
     stage = Stage("student", module, CPU, None, callbacks=callbacks, **{"batch_size": 8} | settings)
     folder.mkdir(parents=True, exist_ok=True)
-    stage.build(task, folder, parent, teachers, None)
+    stage.build(task, folder, parent, [Trained(one) for one in teachers], None)
     store.seal(folder, {"key": folder.name, "stage": "built"})
     return Artifact(folder)

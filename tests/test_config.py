@@ -19,8 +19,8 @@ from clinlm.plan import planned
 from clinlm.settings import CONF
 
 FILES = sorted(CONF.glob("*/*.yaml"))
-RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_", "times"}
-"""What no signature has: Hydra's own words, and how often a stage is done, which `clinlm.plan` reads."""
+RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_", "times", "members"}
+"""What no signature has: Hydra's own words, and how many stages one stands for, which `clinlm.plan` reads."""
 ABSENT = "none"
 """The option of a slot that may stay empty: it sets the slot to null."""
 ADDED = ("experiment", "sweep")

@@ -1,7 +1,7 @@
 """Laws of the network: pooling is a loop over rows, padding is never seen, and plain data rebuilds it."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from clinlm.model import Edit, Model, ModelSpec, Pooling, PoolingName, rebuild
 
-POOLINGS: tuple[PoolingName, ...] = ("cls", "mean", "max", "attention")
+POOLINGS: tuple[PoolingName, ...] = get_args(PoolingName)
 families = pytest.mark.parametrize("family", sorted(CONFIGS))
 
 
@@ -20,10 +20,11 @@ def by_hand(pooling: Pooling, tokens: Tensor) -> Tensor:
     """Pool one row that has no padding."""
     if pooling.name == "cls":
         return tokens[0]
-    if pooling.name == "mean":
-        return torch.stack([*tokens]).mean(0)
-    if pooling.name == "max":
-        return torch.stack([torch.stack([token[d] for token in tokens]).max() for d in range(tokens.shape[1])])
+    average = torch.stack([*tokens]).mean(0)
+    largest = torch.stack([torch.stack([token[d] for token in tokens]).max() for d in range(tokens.shape[1])])
+    whole = {"mean": average, "max": largest, "max_mean": torch.cat([largest, average])}
+    if pooling.name in whole:
+        return whole[pooling.name]
     assert pooling.score is not None
     scores = torch.stack([token @ pooling.score.weight[0] + pooling.score.bias[0] for token in tokens]).exp()
     return (scores[:, None] / scores.sum() * tokens).sum(0)
@@ -53,7 +54,7 @@ def test_gradients_reach_tokens_and_no_padding(name: PoolingName) -> None:
 
 
 def test_an_unknown_pooling_is_refused() -> None:
-    with pytest.raises(ValueError, match="pooling is cls, mean, max or attention; got 'sum'"):
+    with pytest.raises(ValueError, match="pooling is cls, mean, max, max_mean, attention; got 'sum'"):
         Pooling("sum", 4)  # type: ignore[arg-type]
 
 

@@ -127,6 +127,18 @@ def test_the_last_epoch_of_a_resumed_stage_is_that_of_a_whole_one(
     assert weights(done) == weights(whole)
 
 
+def test_killed_while_features_are_imitated(notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Projections, the head that guesses tokens and the masks it guesses from: all go on as in an unbroken run."""
+    sizes = ("student.hidden_size=16", "student.heads=2", "student.intermediate_size=24")
+    settings = ("pipeline=general", "features=tinybert", "model@student=tinybert", *sizes, "general_epochs=3")
+    last = ("~training.keep_best", "~training.early_stopping", "~stages.general.callbacks.keep_best")
+    whole = finished(composed(notes_csv, tmp_path / "whole" / "store", *settings, *last))
+    config = composed(notes_csv, tmp_path / "killed" / "store", *settings, *last)
+    kills, done = killed_until_done(config, monkeypatch, 7)
+    assert kills >= 5
+    assert weights(done) == weights(whole) and told(done) == told(whole)
+
+
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path

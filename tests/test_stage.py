@@ -25,7 +25,7 @@ from clinlm.modules.base import predict
 from clinlm.modules.student import Student
 from clinlm.modules.teacher import Teacher
 from clinlm.settings import CONF
-from clinlm.stage import Stage, peak_mib, teacher_logits
+from clinlm.stage import Stage, peak_mib
 from clinlm.starts.from_teacher import FromTeacher
 from clinlm.starts.text_cnn import TextCnn
 from clinlm.tasks.multilabel import MultiLabel
@@ -157,50 +157,6 @@ def test_who_asks_for_a_teacher() -> None:
     assert Stage("student", IMITATE, trainer).wants_logits
     asks = type("Asks", (Callback,), {"needs_teacher": True})()
     assert Stage("student", module, trainer, callbacks={"some": asks}).wants_logits
-
-
-@pytest.fixture
-def teachers(tmp_path: Path, task: MultiLabel, start: Artifact) -> list[Artifact]:
-    made = [built(tmp_path / f"teacher{seed}", task, start, {}, epochs=1, seed=seed) for seed in (0, 1)]
-    assert made[0].predictions("test").tolist() != made[1].predictions("test").tolist()
-    return made
-
-
-def test_teachers_are_asked_once_and_averaged(task: MultiLabel, teachers: list[Artifact], asked: list[int]) -> None:
-    train = task.examples.members("train")
-    each = [teacher_logits([one], task, "32-true") for one in teachers]
-    both = teacher_logits(teachers, task, "32-true")
-    assert asked == [len(train)] * 2
-    torch.testing.assert_close(both, (each[0] + each[1]) / 2)
-    elsewhere = np.setdiff1d(np.arange(60), train)
-    assert not both[elsewhere].any()
-    for one, logits in zip(teachers, each, strict=True):
-        model = one.load()
-        task.bind(model.tokenizer, model.max_tokens)
-        _, direct = predict(model.network, task.loader(train), task.long_notes)
-        torch.testing.assert_close(logits[train], torch.from_numpy(direct))
-        (cache,) = (one.folder / "logits").glob("*.safetensors")
-        assert task.folder is not None and cache.name == f"{task.folder.name}-32-true.safetensors"
-
-
-@pytest.mark.parametrize("byte", [-1, 5, 60])
-def test_damaged_logits_are_computed_again(
-    task: MultiLabel, teachers: list[Artifact], asked: list[int], byte: int
-) -> None:
-    """In the numbers, in the header, in the length of the header."""
-    before = teacher_logits(teachers[:1], task, "32-true")
-    (cache,) = (teachers[0].folder / "logits").glob("*.safetensors")
-    content = bytearray(cache.read_bytes())
-    content[byte] ^= 1
-    cache.write_bytes(content)
-    torch.testing.assert_close(teacher_logits(teachers[:1], task, "32-true"), before)
-    assert len(asked) == 2 and cache.read_bytes() != content
-
-
-def test_other_precisions_are_other_logits(task: MultiLabel, teachers: list[Artifact]) -> None:
-    exact, rounded = (teacher_logits(teachers[:1], task, precision) for precision in ("32-true", "bf16-mixed"))
-    assert not torch.equal(exact, rounded)
-    torch.testing.assert_close(exact, rounded, rtol=0.1, atol=0.05)
 
 
 # What is refused.

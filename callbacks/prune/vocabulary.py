@@ -45,7 +45,7 @@ class Vocabulary(Compression):
         if len(tokens) < table.num_embeddings:
             model.apply(Edit("clinlm.edits.keep_tokens", {"tokens": tokens}))
             model.tokenizer = vocabulary.trimmed(before, tokens)
-            told = (task.batch_size, task.order_seed, task.collate.teacher_logits)
+            told = (task.batch_size, task.order_seed, task.collate.teacher_logits, task.transfer)
             task.bind(model.tokenizer, model.max_tokens, *told)
         self._row |= _longer(before, model.tokenizer, task.texts("validation"))
 

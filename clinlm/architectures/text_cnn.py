@@ -19,6 +19,7 @@ class TextCnnConfig(PreTrainedConfig):
         embedding_size: width of a token's vector.
         widths: tokens that a filter reads, one number a group of filters.
         filters: filters of every group, in the order of `widths`.
+        opening: how many first tokens are also pooled by themselves; None for none.
         pad_token_id: of the tokenizer; the network does not need it.
         max_position_embeddings: of no meaning, as there are no positions: rows may be as long as one likes.
     """
@@ -29,13 +30,14 @@ class TextCnnConfig(PreTrainedConfig):
     embedding_size: int = 128
     widths: list[int] | tuple[int, ...] = (3, 4, 5)
     filters: list[int] | tuple[int, ...] = (100, 100, 100)
+    opening: int | None = None
     pad_token_id: int | None = 0
     max_position_embeddings: int = 1_000_000
 
     @property
     def hidden_size(self) -> int:
-        """Filters of all widths: what pooling and the head read."""
-        return sum(self.filters)
+        """Filters of all widths, twice where an opening is pooled: what pooling and the head read."""
+        return sum(self.filters) * (1 if self.opening is None else 2)
 
 
 @final
@@ -45,7 +47,10 @@ class TextCnn(PreTrainedModel):
     Source: Kim 2014, "Convolutional neural networks for sentence classification", arXiv:1408.5882, equations 2 and 3.
     Departs: a window stands around every token and reads zeros beyond both ends of a row, where the source leaves such
     windows out. Padding is read as zeros too, so that it changes no answer. A convolution is written as a linear layer
-    over windows, the same numbers in another order: what quantises linear layers quantises this.
+    over windows, the same numbers in another order: what quantises linear layers quantises this. With `opening`, the
+    first tokens have filters' maps of their own, which are 0 after them: a note says at its beginning what kind it is,
+    and the largest number over a whole text forgets where it stood (as Kalchbrenner et al. 2014, arXiv:1404.2188, k-max
+    pooling keeps an order; here two places are enough).
 
     Attributes:
         embeddings: one vector a token.
@@ -69,11 +74,16 @@ class TextCnn(PreTrainedModel):
     def forward(
         self, input_ids: Int[Tensor, "rows tokens"], attention_mask: Int[Tensor, "rows tokens"]
     ) -> BaseModelOutput:
-        """Return, as `last_hidden_state` (rows, tokens, filters of all widths), what every filter sees at a token."""
+        """Return, as `last_hidden_state` (rows, tokens, hidden_size), what every filter sees at a token."""
         vectors = self.embeddings(input_ids)
         vectors = vectors * attention_mask.unsqueeze(-1).to(vectors.dtype)
         seen = [linear(windows(vectors, width)) for width, linear in zip(self.config.widths, self.filters, strict=True)]
-        return BaseModelOutput(last_hidden_state=torch.cat(seen, -1).relu())
+        maps = torch.cat(seen, -1).relu()
+        if self.config.opening is not None:
+            early = torch.arange(maps.shape[1], device=maps.device) < self.config.opening
+            # Maps are at least 0: in the largest over all tokens the later ones do not count.
+            maps = torch.cat([maps, maps * early[:, None].to(maps.dtype)], -1)
+        return BaseModelOutput(last_hidden_state=maps)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Leave torch's own: transformers' 0.02 is too small where no norm follows."""

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,10 +21,13 @@ class Records:
             nullable strings, one field per attribute; a struct without fields is not possible in polars, so a
             corpus without attributes has the single field `none`, all null).
         notices: counted warnings for the report, such as "12 of 2,377 notes dropped: empty text". Never text of a note.
+        splits: the split (of `clinlm.split.SPLITS`) of every group, where the source itself says; None where a task
+            has to draw one.
     """
 
     frame: pl.DataFrame = field(repr=False)  # a repr must not show notes
     notices: tuple[str, ...] = ()
+    splits: Mapping[str, str] | None = None
 
 
 class Corpus(ABC):

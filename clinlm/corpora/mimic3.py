@@ -11,13 +11,13 @@ from typing import Literal, final
 import polars as pl
 
 from clinlm.corpora import delimited
+from clinlm.corpora.ages import completed_years
 from clinlm.corpora.base import Corpus, Records, digest_files
 
 CODES = {"diagnoses": "DIAGNOSES_ICD"}
 """The table that each kind of codes stands in."""
 
 ATTRIBUTES = ("gender", "age", "ethnicity", "insurance", "language", "admission_type")
-OLDEST_YEARS = 90
 
 _BREAK = "\n\n"
 _DROPPED = {
@@ -261,10 +261,8 @@ def _aged(people: pl.DataFrame) -> pl.DataFrame:
             raise ValueError(f"{column} is written YYYY-MM-DD; {wrong:,} values are not; restore PhysioNet's format")
         people = people.with_columns(day.alias(column))
     born, admitted = pl.col("DOB"), pl.col("ADMITTIME")
-    birthday_to_come = admitted.dt.strftime("%m%d") < born.dt.strftime("%m%d")
-    years = admitted.dt.year() - born.dt.year() - birthday_to_come.cast(pl.Int32)
-    text = pl.when(years >= OLDEST_YEARS).then(pl.lit(f"{OLDEST_YEARS}+")).when(years >= 0).then(years.cast(pl.String))
-    return people.with_columns(text.alias("age"), (admitted < born).fill_null(False).alias("before_birth"))
+    age = completed_years(born, admitted).alias("age")
+    return people.with_columns(age, (admitted < born).fill_null(False).alias("before_birth"))
 
 
 def _numbered(frame: pl.DataFrame, column: str, table: str) -> pl.DataFrame:

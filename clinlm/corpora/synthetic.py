@@ -4,16 +4,21 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import final
+from typing import Literal, final, get_args
 
 from filelock import FileLock
 
 from clinlm.corpora.base import Corpus, Records, digest_files
 from clinlm.corpora.mimic3 import Mimic3
-from clinlm.corpora.synthetic_notes import Style
+from clinlm.corpora.synthetic_outcome_tables import SyntheticOutcomeTables
 from clinlm.corpora.synthetic_tables import SyntheticTables
 
-SOURCES = tuple(f"synthetic_{name}" for name in ("lexicon.json", "lexicon.py", "note.py", "notes.py", "tables.py"))
+Style = Literal["brief", "full", "admission"]
+STYLES: tuple[Style, ...] = get_args(Style)
+SOURCES = (
+    *(f"synthetic_{name}" for name in ("lexicon.json", "lexicon.py", "note.py", "notes.py", "tables.py")),
+    *(f"synthetic_outcome_{name}" for name in ("lexicon.json", "lexicon.py", "course.py", "notes.py", "tables.py")),
+)
 """The files, beside this one, that decide every byte of the tables."""
 
 
@@ -40,7 +45,9 @@ class Synthetic(Corpus):
         root: folder in which the folder of tables is made.
         patients: how many, > 0; admissions are 1.4 times as many (1,700 give about 2,400).
         seed: patient i depends on (seed, i) alone, so more patients only add rows.
-        style: `brief` for notes of about 105 word pieces (95 % have at most 128), `full` for about 450.
+        style: `brief` for notes of about 105 word pieces (95 % have at most 128), `full` for about 450; `admission` for
+            summaries with the sections known at admission and the outcomes that follow from them
+            (`SyntheticOutcomeTables`), which `Mimic3Outcomes` reads.
 
     Raises:
         ValueError: `patients` is not positive, or `style` is unknown.
@@ -51,9 +58,15 @@ class Synthetic(Corpus):
     def __init__(self, root: str | Path, patients: int = 1700, seed: int = 0, style: Style = "brief") -> None:
         if patients < 1:
             raise ValueError(f"a corpus needs patients; patients={patients} came; set patients to 1 or more")
+        if style not in STYLES:
+            raise ValueError(f"a style is one of {', '.join(STYLES)}; style={style!r} came; set one of them")
         self.root = Path(root)
         self.settings = {"patients": patients, "seed": seed, "style": style}
-        self._tables = SyntheticTables(patients, seed, style)
+        self._tables: SyntheticOutcomeTables | SyntheticTables
+        if style == "admission":
+            self._tables = SyntheticOutcomeTables(patients, seed)
+        else:
+            self._tables = SyntheticTables(patients, seed, style)
 
     @property
     def folder(self) -> Path:
@@ -63,12 +76,16 @@ class Synthetic(Corpus):
 
     def records(self) -> Records:
         """See `Corpus.records`; writes the tables first where they are not there yet."""
+        return Mimic3(self.tables()).records()
+
+    def tables(self) -> Path:
+        """Return the folder of the tables; writes them first where they are not there yet."""
         folder = self.folder
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not folder.is_dir():
                 self._write(folder)
-        return Mimic3(folder).records()
+        return folder
 
     def fingerprint(self) -> str:
         """Hex sha256 of the settings and of the generator's files; nothing is generated for it."""

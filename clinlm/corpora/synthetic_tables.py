@@ -1,7 +1,7 @@
 """Patients, admissions and their notes as the tables of MIMIC-III."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -92,17 +92,7 @@ class SyntheticTables:
 
     def write(self, folder: Path) -> None:
         """Write the four tables as `TABLE.csv` into `folder`, which must exist."""
-        with ExitStack() as stack:
-            files: dict[str, TextIO] = {}
-            for table, columns in COLUMNS.items():
-                file = stack.enter_context((folder / f"{table}.csv").open("w", encoding="utf-8", newline=""))
-                file.write(_line(tuple(columns.split())))
-                files[table] = file
-            counts = dict.fromkeys(COLUMNS, 0)
-            for number in range(self.patients):
-                for table, fields in self.rows(number):
-                    counts[table] += 1
-                    files[table].write(_line((counts[table], *fields)))
+        write_tables(folder, COLUMNS, (row for number in range(self.patients) for row in self.rows(number)))
 
     def rows(self, number: int) -> Iterator[Row]:
         """All rows of one patient as (table, fields without ROW_ID).
@@ -170,6 +160,26 @@ class SyntheticTables:
             time = stay.admitted + timedelta(minutes=rng.randrange(60, 1440))
             text = self.notes.remark(rng, "Radiology", stay.stay)
             yield _note_row(person, stay, time.date(), time, "Radiology", "CHEST (PORTABLE AP)", None, text)
+
+
+def write_tables(folder: Path, columns: Mapping[str, str], rows: Iterable[Row]) -> None:
+    """Write `TABLE.csv` for every table into `folder`, one row at a time.
+
+    Args:
+        folder: must exist.
+        columns: of every table, ROW_ID first.
+        rows: without ROW_ID, which counts the rows of a table from 1.
+    """
+    with ExitStack() as stack:
+        files: dict[str, TextIO] = {}
+        for table, names in columns.items():
+            file = stack.enter_context((folder / f"{table}.csv").open("w", encoding="utf-8", newline=""))
+            file.write(_line(tuple(names.split())))
+            files[table] = file
+        counts = dict.fromkeys(columns, 0)
+        for table, fields in rows:
+            counts[table] += 1
+            files[table].write(_line((counts[table], *fields)))
 
 
 def _patient_row(rng: random.Random, person: _Person, stays: list[_Admission]) -> Row:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clinlm.model import Model, Network, Pooling
+from clinlm.model import Model, Network, Pooling, mean
 from clinlm.quantized.base import IntegerLinear
 from clinlm.quantized.int4_linear import Int4Linear
 from clinlm.quantized.int8_embedding import Int8Embedding
@@ -92,23 +92,29 @@ def _translated(module: nn.Module) -> nn.Module | None:
         return _Dynamic(module)
     if isinstance(module, Int4Linear):
         return _Blocked(module)
-    if isinstance(module, Pooling) and module.name == "max":
-        return _Largest()
+    if isinstance(module, Pooling) and module.name in ("max", "max_mean"):
+        return _Largest(module.name == "max_mean")
     return _Table(module) if isinstance(module, Int8Embedding) else None
 
 
 class _Largest(nn.Module):
-    """Max pooling, its result a reshape away from the reduction.
+    """Max pooling, alone or with the mean behind it: its result a reshape away from the reduction.
 
     OpenVINO computes the quantisation of the head's inputs within a reduction that stands right before it, wrongly:
     logits up to 4.2 were off by 1.2, and with a reshape between the two by 5e-7 (2026.4, a Xeon with AVX512-VNNI).
     """
 
+    def __init__(self, with_mean: bool) -> None:
+        super().__init__()
+        self.with_mean = with_mean
+
     def forward(
         self, hidden: Float[Tensor, "rows tokens hidden"], mask: Int[Tensor, "rows tokens"]
-    ) -> Float[Tensor, "rows hidden"]:
+    ) -> Float[Tensor, "rows parts_x_hidden"]:
+        keep = mask.unsqueeze(-1).to(hidden.dtype)
         lowest = torch.finfo(hidden.dtype).min
-        return hidden.masked_fill(mask.unsqueeze(-1) == 0, lowest).amax(1, keepdim=True).squeeze(1)
+        largest = hidden.masked_fill(keep == 0, lowest).amax(1, keepdim=True).squeeze(1)
+        return torch.cat([largest, mean(hidden, keep)], -1) if self.with_mean else largest
 
 
 class _Integers(nn.Module):

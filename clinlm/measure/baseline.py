@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, final
 
 import numpy as np
-from jaxtyping import Bool, Float32, Integer
+from jaxtyping import Bool, Float32, Float64, Integer
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
@@ -95,26 +95,31 @@ class TfidfBaseline:
         """
         _fits(texts, targets)
         _fits(validation_texts, validation_targets)
-        vectorizer = _vectorizer(None)
-        try:
-            rows = vectorizer.fit_transform(texts)
-        except ValueError:
-            # Its own message is dropped with its cause: it may quote the vocabulary, and so the notes.
-            raise ValueError(
-                f"TF-IDF needs terms that occur in at least 2 training documents; {len(texts)} documents came and "
-                "share none: give it more documents"
-            ) from None
-        terms, idf = vectorizer.get_feature_names_out().tolist(), vectorizer.idf_.astype(np.float32)
+        terms, idf, rows = _terms(texts)
         candidates = [cls(terms, idf, *_regressions(rows, targets, strength), strength) for strength in STRENGTHS]
         scores = [_ranking(each.probabilities(validation_texts), validation_targets) for each in candidates]
         return candidates[int(np.argmax(scores))]
 
+    @classmethod
+    def fit_at(cls, texts: Sequence[str], targets: Targets, strength: float) -> "TfidfBaseline":
+        """Fit on training documents with a given C. The rest as `fit`."""
+        _fits(texts, targets)
+        terms, idf, rows = _terms(texts)
+        return cls(terms, idf, *_regressions(rows, targets, strength), strength)
+
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
         """Probability of every label for every text, in [0, 1], documents x labels."""
+        return np.asarray(expit(self.logits(texts)), dtype=np.float64)
+
+    def logits(self, texts: Sequence[str]) -> Float64[np.ndarray, "documents labels"]:
+        """Logit of every label for every text, documents x labels: `probabilities` are their sigmoid."""
         if not len(texts):
             return np.empty((0, len(self.bias)))
-        logits = self._vectorizer.transform(texts) @ self.weights.T + self.bias
-        return np.asarray(expit(logits.astype(np.float64)), dtype=np.float64)
+        return np.asarray(self.vectors(texts) @ self.weights.T + self.bias, dtype=np.float64)
+
+    def vectors(self, texts: Sequence[str]) -> spmatrix:
+        """Weighted terms of every text, a row of length 1 (or 0 for one without a known term), documents x terms."""
+        return self._vectorizer.transform(texts)
 
     @property
     def parameters(self) -> int:
@@ -175,6 +180,20 @@ def _vectorizer(vocabulary: dict[str, int] | None) -> TfidfVectorizer:
         min_df=2,
         max_features=FEATURES,
     )
+
+
+def _terms(texts: Sequence[str]) -> tuple[list[str], Float32[np.ndarray, " terms"], spmatrix]:
+    """Return the vocabulary of training documents, the idf of its terms, and the documents weighted by it."""
+    vectorizer = _vectorizer(None)
+    try:
+        rows = vectorizer.fit_transform(texts)
+    except ValueError:
+        # Its own message is dropped with its cause: it may quote the vocabulary, and so the notes.
+        raise ValueError(
+            f"TF-IDF needs terms that occur in at least 2 training documents; {len(texts)} documents came and "
+            "share none: give it more documents"
+        ) from None
+    return vectorizer.get_feature_names_out().tolist(), vectorizer.idf_.astype(np.float32), rows
 
 
 def _regressions(

@@ -1,6 +1,7 @@
 """Quality of multi-label predictions: threshold metrics and ranking metrics, overall and per label."""
 
 from collections.abc import Sequence
+from itertools import permutations
 
 import numpy as np
 import polars as pl
@@ -29,17 +30,27 @@ METRICS = (
 )
 """Keys of `quality()`, in the order of reports. All lie in [0, 1]; higher is better."""
 
+ONE_VS_ONE = "macro_auroc_ovo"
+"""A further key, last, where a document has exactly one label: AUROC of one label against one other (S3)."""
+
 _SCORES = {"precision": multilabel_precision, "recall": multilabel_recall, "f1": multilabel_f1_score}
 
 
 def quality(targets: Targets, probabilities: Probabilities, thresholds: Thresholds) -> dict[str, float]:
-    """All of `METRICS` on one set of documents, computed by torchmetrics.
+    """All of `METRICS` on one set of documents, computed by torchmetrics; and `ONE_VS_ONE` without thresholds.
 
     `accuracy` is label-wise (the share of right cells of the table documents x labels; the only reading of S0 that fits
     its F1), `subset_accuracy` is the share of documents with every label right; where a document has exactly one label
     (`thresholds` None), both are the share of documents classified right. A label without positives has
     precision, recall and F1 of 0 and counts in the macro mean, as in scikit-learn. AUROC and AUPRC (average precision)
     are averaged over the labels that have both a positive and a negative document; `undefined_labels` gives the others.
+
+    Where a document has exactly one label, `macro_auroc` sets each label against all the others (one-vs-rest), and
+    `macro_auroc_ovo` each against one other at a time: for every ordered pair (i, j) of labels that occur, the AUROC of
+    the scores for i among the documents of i and j, and the mean of them (Hand & Till 2001, Machine Learning 45,
+    equation 7; scikit-learn's `roc_auc_score(multi_class="ovo", average="macro")`, which S3 reports and which wants
+    scores that sum to 1, as this does not). How frequent the labels are does not move it. Of two labels whose scores
+    sum to 1, both are the plain AUROC.
 
     Args:
         targets: 0/1 or bool, documents x labels.
@@ -48,7 +59,7 @@ def quality(targets: Targets, probabilities: Probabilities, thresholds: Threshol
             probable label alone is predicted.
 
     Returns:
-        One value in [0, 1] per metric; NaN for a ranking metric that is defined for no label at all.
+        One value in [0, 1] per metric; NaN for a ranking metric that is defined for no label (or pair) at all.
 
     Raises:
         ValueError: shapes differ, there is no document, or a value is out of its range.
@@ -65,7 +76,8 @@ def quality(targets: Targets, probabilities: Probabilities, thresholds: Threshol
         for metric, score in _SCORES.items():
             values[f"{average}_{metric}"] = score(decided, truth, labels, average=average, validate_args=False)
     numbers = {name: float(value) for name, value in values.items()} | _ranking(targets, probabilities)
-    return {name: numbers[name] for name in METRICS}
+    further = {ONE_VS_ONE: _one_vs_one(_bool(targets), probabilities)} if thresholds is None else {}
+    return {name: numbers[name] for name in METRICS} | further
 
 
 def per_label(
@@ -194,3 +206,17 @@ def _label_ranking(
         auroc[label] = binary_auroc(scores, truth, validate_args=False)
         auprc[label] = binary_average_precision(scores, truth, validate_args=False)
     return auroc, auprc
+
+
+def _one_vs_one(truth: Bool[np.ndarray, "documents labels"], probabilities: Probabilities) -> float:
+    """Mean over the ordered pairs of labels that occur: how often a document of one scores above one of the other."""
+    pairs = permutations(np.flatnonzero(truth.any(axis=0)).tolist(), 2)
+    areas = [_above(probabilities[truth[:, one], one], probabilities[truth[:, other], one]) for one, other in pairs]
+    return float(np.mean(areas)) if areas else float("nan")
+
+
+def _above(positives: Float[np.ndarray, " positives"], negatives: Float[np.ndarray, " negatives"]) -> float:
+    """AUROC: the share of pairs in which the positive scores higher; a tie is half a win."""
+    ordered = np.sort(negatives)
+    beaten = np.searchsorted(ordered, positives, "left") + np.searchsorted(ordered, positives, "right")
+    return float(beaten.mean() / (2 * len(ordered)))

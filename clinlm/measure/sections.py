@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -45,6 +46,15 @@ SECTIONS: Final = {
 _NAMES = {written: name for name, ways in SECTIONS.items() for written in ways}
 _WAYS = "|".join(re.escape(written) for written in sorted(_NAMES, key=len, reverse=True))
 _HEADER = re.compile(rf"^[ \t]*({_WAYS})[ \t]*:", re.IGNORECASE | re.MULTILINE)
+
+
+def parts(text: str) -> list[str]:
+    """Return the note cut before every header of `SECTIONS`: its sections, and first what stands before them, if any.
+
+    Put together they are the note.
+    """
+    starts = [0, *(header.start() for header in _HEADER.finditer(text)), len(text)]
+    return [text[start:end] for start, end in pairwise(starts) if start < end]
 
 
 def sections(texts: Sequence[str]) -> dict[str, Bool[np.ndarray, " documents"]]:

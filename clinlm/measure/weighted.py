@@ -6,12 +6,13 @@ torchmetrics per resample (about a hundred times slower).
 """
 
 from collections.abc import Iterator
+from itertools import permutations
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 from scipy.sparse import csr_array
 
-from clinlm.measure.quality import METRICS, Probabilities, Targets, Thresholds, decide
+from clinlm.measure.quality import METRICS, ONE_VS_ONE, Probabilities, Targets, Thresholds, decide
 
 Weights = Float[np.ndarray, "resamples documents"]
 Values = Float[np.ndarray, " resamples"]
@@ -23,7 +24,7 @@ CELLS = 4_000_000
 def weighted_quality(
     targets: Targets, probabilities: Probabilities, thresholds: Thresholds, weights: Weights
 ) -> dict[str, Values]:
-    """All of `METRICS` for every row of weights; the same as `quality()` on the physically repeated documents.
+    """All that `quality()` gives for every row of weights; the same as `quality()` on documents physically repeated.
 
     Args:
         targets: as in `quality`.
@@ -46,7 +47,8 @@ def weighted_quality(
     values = _decisions(truth, predicted, weights) | _rankings(truth, probabilities, weights)
     if thresholds is None:
         values["accuracy"] = values["subset_accuracy"]
-    return {name: values[name] for name in METRICS}
+    further = {ONE_VS_ONE: _one_vs_one(truth, probabilities, weights)} if thresholds is None else {}
+    return {name: values[name] for name in METRICS} | further
 
 
 def _decisions(
@@ -84,6 +86,16 @@ def _rankings(
     for name, each in (("macro_auroc", auroc), ("macro_auprc", auprc)):
         values[name] = _ratio(np.where(defined, each, 0.0).sum(axis=1), labels, np.nan)
     return values
+
+
+def _one_vs_one(truth: Bool[np.ndarray, "documents labels"], probabilities: Probabilities, weights: Weights) -> Values:
+    """Mean over the ordered pairs of labels that a resample holds both of; NaN where it holds one label alone."""
+    total, pairs = np.zeros(len(weights)), np.zeros(len(weights))
+    for one, other in permutations(np.flatnonzero(truth.any(axis=0)).tolist(), 2):
+        own = truth[:, one] | truth[:, other]
+        auroc, _ = _ranking(truth[own, one], probabilities[own, one], np.arange(own.sum()), weights[:, own])
+        total, pairs = total + np.nan_to_num(auroc), pairs + ~np.isnan(auroc)
+    return _ratio(total, pairs, np.nan)
 
 
 def _ranking(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from clinlm import anatomy
@@ -26,7 +26,7 @@ Objective = Callable[[Tensor, Batch], Tensor]
 
 
 class Module(LightningModule):
-    """A model on a task. Subclasses are final and set only the objective. What learns is the adapter's affair.
+    """A model on a task. Subclasses say what the loss is. What learns is the adapter's affair.
 
     Args:
         model: what to train; changed in place.
@@ -38,6 +38,8 @@ class Module(LightningModule):
     """
 
     needs_teacher: ClassVar[bool] = False
+    answers: ClassVar[bool] = True
+    """Whether it learns to answer the task; if not, nobody judges it by its answers."""
 
     def __init__(
         self, model: Model, task: Task, adapter: Adapter, optimizer: AdamW, objective: Objective, seed: int = 0
@@ -59,7 +61,20 @@ class Module(LightningModule):
         """
         if stage == "fit":
             anatomy.check_trainable(self.network)
+            body = self.network.body
             self.adapter.attach(self.network)
+            self.prepare(body)
+
+    def prepare(self, body: nn.Module) -> None:
+        """Set up what learns beside the network: its shapes are final, and its adapter is in place.
+
+        Args:
+            body: the encoder itself, also where an adapter wrapped it.
+        """
+
+    def training_loss(self, batch: Batch) -> Tensor:
+        """Return what a training step minimises."""
+        return self.objective(self(batch), batch)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Lightning's hook: one seed an epoch, set at its first batch.
@@ -72,7 +87,7 @@ class Module(LightningModule):
 
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
         """Lightning's hook."""
-        loss = self.objective(self(batch), batch)
+        loss = self.training_loss(batch)
         self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch["index"]))
         return loss
 
@@ -98,7 +113,9 @@ class Module(LightningModule):
     def configure_optimizers(self) -> Any:
         """Lightning's hook."""
         steps = self.trainer.estimated_stepping_batches
-        optimizer, schedule = self.optimizer.build(self.network, max(1, int(steps)))
+        own = {id(parameter) for parameter in self.network.parameters()}
+        beside = [parameter for parameter in self.parameters() if id(parameter) not in own]
+        optimizer, schedule = self.optimizer.build(self.network, max(1, int(steps)), beside)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     @final

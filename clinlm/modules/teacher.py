@@ -21,5 +21,14 @@ class Teacher(Module):
 
 
 def supervised(task: Task, logits: Tensor, batch: Batch) -> Tensor:
-    """Return the task's own loss."""
+    """Return the task's own loss.
+
+    Raises:
+        ValueError: there is a transfer set, which has no labels.
+    """
+    if "labelled" in batch:
+        raise ValueError(
+            "a transfer set has no labels, only a teacher's logits; this stage learns from labels alone; leave its "
+            "`transfer` out"
+        )
     return task.loss(logits, batch["targets"])

@@ -1,44 +1,33 @@
 """The trivial baselines of every comparison: TF-IDF, and the bare keyword matcher where labels come from words."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from clinlm import machine, store
-from clinlm.measure.baseline import TfidfBaseline
+from clinlm import store
 from clinlm.measure.keywords import ATTRIBUTE, matched
+from clinlm.members.tfidf import Tfidf
 from clinlm.report.entry import Entry
 from clinlm.report.row import Row
 from clinlm.task import Task
 
-log = logging.getLogger(__name__)
 BASELINE = "TF-IDF"
 KEYWORDS = "keywords"
 
 
 def tfidf(task: Task, task_key: str, root: Path, reference: str) -> Entry:
     """Return TF-IDF + logistic regression, fitted once a task and kept in the store `root`."""
-    code = store.sources({"_target_": f"{TfidfBaseline.__module__}.TfidfBaseline"})
-    folder = root / f"tfidf-{store.digest([task_key, code])}"
-    with store.claim(folder) as whole:
-        if not whole:
-            log.info("fitting the TF-IDF baseline")
-            texts, targets = zip(*(_split(task, split) for split in ("train", "validation")), strict=True)
-            clock = machine.Stopwatch()
-            TfidfBaseline.fit(texts[0], targets[0], texts[1], targets[1]).save(folder)
-            store.seal(folder, {"key": folder.name, "seconds": clock.seconds()})
-    model = TfidfBaseline.load(folder)
+    member = Tfidf(root, task_key)
+    model, whole = member.fitted(task)
     row = Row(
         name=BASELINE,
         kind="baseline",
-        key=folder.name,
+        key=member.folder.name,
         parameters=model.parameters,
         nonzero=model.nonzero,
         bytes=model.bytes,
-        seconds=store.read_record(folder)["seconds"],
+        seconds=store.read_record(member.folder)["seconds"],
         cached=whole,
     )
     column = task.examples.frame["text"]
@@ -79,7 +68,3 @@ def beaten(rows: Sequence[Row]) -> list[str]:
     beats = [f"a higher macro F1 than {', '.join(lower)}"] if lower else []
     beats += [f"the macro F1 of {', '.join(equal)}"] if equal else []
     return [f"{does}, and has {' and '.join(beats)}: the labels come from these words"]
-
-
-def _split(task: Task, split: str) -> tuple[list[str], Any]:
-    return task.texts(split), task.examples.targets[task.examples.members(split)]

@@ -1,12 +1,13 @@
 """Which models of a sweep are compared, and what they are called."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
 from clinlm.artifact import Artifact
 from clinlm.report.comparison import Candidate
+from clinlm.report.ensembles import Assembly, assemblies
 
 Run = Mapping[str, Any]
 """What a pipeline left in its folder: see `clinlm.run`."""
@@ -75,6 +76,30 @@ def chosen(runs: Sequence[Run]) -> list[Chosen]:
         overrides = tuple(run.get("overrides", ()))
         lasts.append(Chosen(name, group, last["role"], last["folder"], last["cached"], reference, overrides))
     return [*teachers.values(), *lasts]
+
+
+def taught(runs: Sequence[Run], models: Sequence[Chosen], root: Path) -> list[Assembly]:
+    """Return the ensembles that stages of the runs learned from, each once, to be compared with the runs' last stages.
+
+    Args:
+        runs: of one task.
+        models: of `chosen`.
+        root: the store.
+    """
+    by_folder = {model.folder: model for model in models}
+    found: dict[tuple[str, str], Assembly] = {}
+    taken = {model.name for model in models}
+    for run in runs:
+        first, last = (by_folder[run["stages"][place]["folder"]] for place in (0, -1))
+        for one in assemblies(run["stages"], root, run["task"]["key"]):
+            same = (one.key, first.name)
+            if same not in found:
+                name, group = _distinct(f"ensemble of {last.name}", taken), f"ensemble of {last.group}"
+                own = tuple(run.get("overrides", ()))
+                found[same] = replace(one, name=name, group=group, students=(), reference=first.name, overrides=own)
+            students = tuple(dict.fromkeys([*found[same].students, last.name]))
+            found[same] = replace(found[same], students=students)
+    return list(found.values())
 
 
 def _varied(runs: Sequence[Run]) -> list[str]:

@@ -19,9 +19,10 @@ from clinlm.measure.latency import Latency
 from clinlm.measure.quality import per_label, quality
 from clinlm.model import Network
 from clinlm.modules.base import document_logits
-from clinlm.report import deployments
+from clinlm.report import deployments, ensembles
 from clinlm.report.baselines import beaten, has_keywords, keywords, tfidf
 from clinlm.report.deployments import Bid, auction, bids
+from clinlm.report.ensembles import Assembly
 from clinlm.report.entry import Entry
 from clinlm.report.row import Row
 from clinlm.task import Task
@@ -78,7 +79,12 @@ class Candidate:
 
 
 def compare(
-    task: Task, task_key: str, models: Sequence[Candidate], settings: Settings, root: Path
+    task: Task,
+    task_key: str,
+    models: Sequence[Candidate],
+    settings: Settings,
+    root: Path,
+    assemblies: Sequence[Assembly] = (),
 ) -> tuple[list[Row], list[str], dict[str, Any]]:
     """Measure every model, the TF-IDF baseline and, where labels come from words, the keyword matcher.
 
@@ -94,6 +100,8 @@ def compare(
         models: in the order of the rows.
         settings: how.
         root: the store, where the baseline is kept.
+        assemblies: ensembles of teachers: each gets a row above the first of its students, which are compared with it
+            in the notices. Its latency is that of one document through all members, one after another.
 
     Returns:
         the rows, baselines first; notices; and per-label tables by row name.
@@ -107,9 +115,9 @@ def compare(
             f"a comparison needs a teacher; the stages {[one.name for one in models]} have none of role teacher; give "
             "the pipeline one (stages.NAME.role=teacher)"
         )
-    entries = [tfidf(task, task_key, root, first)]
-    entries += [keywords(task, first)] if has_keywords(task) else []
-    entries += [_entry(task, one, first) for one in models]
+    baselines = [tfidf(task, task_key, root, first), *([keywords(task, first)] if has_keywords(task) else [])]
+    own = [*baselines, *(_entry(task, one, first) for one in models)]
+    entries, weights = ensembles.beside(task, own, assemblies, first)
     by_name = {entry.row.name: entry for entry in entries}
     offers: list[Bid] = []
     if settings.engine is not None:
@@ -121,7 +129,8 @@ def compare(
     rows = [_measured(task, e, by_name[e.reference], settings, times.get(e.row.name)) for e in entries]
     warning = latency.notice(times)
     tables = {entry.row.name: _per_label(task, entry) for entry in entries}
-    return rows, [*_cut(entries), *engines, *([warning] if warning else []), *beaten(rows)], tables
+    taught = ensembles.notices(task, assemblies, entries, rows, _resampling(task, settings))
+    return rows, [*_cut(entries), *engines, *([warning] if warning else []), *beaten(rows), *weights, *taught], tables
 
 
 def _beside(entries: Sequence[Entry], deployed: Sequence[Entry]) -> list[Entry]:
@@ -195,8 +204,7 @@ def _latencies(task: Task, entries: Sequence[Entry], reference: str, settings: S
 def _measured(task: Task, entry: Entry, reference: Entry, settings: Settings, time: Latency | None) -> Row:
     members, checked = task.examples.members("test"), task.examples.members("validation")
     targets = task.examples.targets[members]
-    groups = task.examples.frame["group"].gather(members).to_numpy() if settings.by_group else None
-    how: dict[str, Any] = {"resamples": settings.resamples, "seed": settings.seed, "groups": groups}
+    how = _resampling(task, settings)
     thresholds = task.fit_thresholds(entry.validation)
     differences = {}
     if entry is not reference:
@@ -212,6 +220,12 @@ def _measured(task: Task, entry: Entry, reference: Entry, settings: Settings, ti
         compression_parameters=_ratio(reference.row.parameters, entry.row.parameters),
         compression_bytes=_ratio(reference.row.bytes, entry.row.bytes),
     )
+
+
+def _resampling(task: Task, settings: Settings) -> dict[str, Any]:
+    members = task.examples.members("test")
+    groups = task.examples.frame["group"].gather(members).to_numpy() if settings.by_group else None
+    return {"resamples": settings.resamples, "seed": settings.seed, "groups": groups}
 
 
 def _ratio(reference: int, own: int) -> float:

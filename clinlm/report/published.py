@@ -1,5 +1,6 @@
 """Published tables, kept as data in conf/published/, beside the numbers measured here."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from clinlm.report import cells
 from clinlm.report.row import Row
+from clinlm.settings import CONF
 
 _OURS: Mapping[str, tuple[str, Callable[[Row, Row | None], float | None]]] = {
     "accuracy": ("acc.\n%", lambda row, first: _percent(row, "accuracy")),
@@ -19,11 +21,13 @@ _OURS: Mapping[str, tuple[str, Callable[[Row, Row | None], float | None]]] = {
     "macro_precision": ("precision\n%", lambda row, first: _percent(row, "macro_precision")),
     "macro_recall": ("recall\n%", lambda row, first: _percent(row, "macro_recall")),
     "macro_auroc": ("AUROC\n%", lambda row, first: _percent(row, "macro_auroc")),
+    "macro_auroc_ovo": ("AUROC\n1v1 %", lambda row, first: _percent(row, "macro_auroc_ovo")),
     "macro_f1": ("macro F1\n%", lambda row, first: _percent(row, "macro_f1")),
     "size_mb": ("size\nMB", lambda row, first: row.bytes / 1e6),
     "latency_ms": ("latency\nms", lambda row, first: row.latency.p50_ms if row.latency else None),
     "parameters_m": ("param.\nM", lambda row, first: row.parameters / 1e6),
     "compression": ("compr.\n×", lambda row, first: row.compression_parameters),
+    "compression_bytes": ("bytes\n×", lambda row, first: row.compression_bytes),
     "speedup": ("speed-up\n×", lambda row, first: _faster(row, first)),
 }
 """Column of a published table -> its header here, and the same number of a row of ours (and of our first pipeline)."""
@@ -38,7 +42,8 @@ class Published:
         source: the paper.
         table: which of its tables.
         columns: names, keys of the columns known here.
-        rows: pipeline -> its numbers, in the order of `columns`; speed-ups refer to the first row.
+        rows: pipeline -> its numbers, in the order of `columns`, NaN where it has none; speed-ups refer to the
+            first row.
         notes: what has to be known to compare with it: contradictions, and the reading taken.
         last_epoch: whether the paper reports its last epoch, whichever was best.
         labels_table: which of its tables has the numbers per label.
@@ -55,23 +60,37 @@ class Published:
     labels: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path) -> "Published":
+    def named(cls, name: str) -> "Published":
+        """Read `name` as report.published gives it: of a file, or FILE:TASK of one that has a table for each task."""
+        file, _, task = name.partition(":")
+        return cls.read(CONF / "published" / f"{file}.yaml", task)
+
+    @classmethod
+    def read(cls, path: Path, task: str = "") -> "Published":
         """Read conf/published/<name>.yaml.
+
+        Args:
+            path: of the file.
+            task: whose table, where the file has `tasks`: under each of them the fields that differ.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: a field is missing, a column is unknown, or a row is shorter or longer than the columns.
+            ValueError: a field is missing, a column is unknown, a row is shorter or longer than the columns, or `task`
+                is none of the file's.
         """
         if not path.is_file():
             raise FileNotFoundError(f"a published table is a yaml file; {path} is missing")
-        data: Any = OmegaConf.to_container(OmegaConf.load(path))
+        data: Any = _of_task(OmegaConf.to_container(OmegaConf.load(path)), task, path)
         missing = [name for name in ("source", "table", "columns", "rows") if name not in data]
         if missing:
             raise ValueError(f"a published table needs source, table, columns and rows; {path} lacks {missing}")
         unknown = [name for name in data["columns"] if name not in _OURS]
         if unknown:
             raise ValueError(f"the columns of a published table are {', '.join(_OURS)}; {path} has {unknown}")
-        rows = {str(name): tuple(float(number) for number in numbers) for name, numbers in data["rows"].items()}
+        rows = {
+            str(name): tuple(math.nan if number is None else float(number) for number in numbers)
+            for name, numbers in data["rows"].items()
+        }
         uneven = [name for name, numbers in rows.items() if len(numbers) != len(data["columns"])]
         if uneven:
             raise ValueError(f"every row has one number per column; in {path} rows {uneven} have not")
@@ -87,6 +106,15 @@ class Published:
     def has(self, pipelines: Iterable[str]) -> bool:
         """Whether one of `pipelines` is among the paper's, in capitals or not."""
         return bool({name.casefold() for name in self.rows} & {name.casefold() for name in pipelines})
+
+
+def _of_task(data: Any, task: str, path: Path) -> Any:
+    """The fields of one task's table."""
+    tasks = data.get("tasks", {})
+    if task not in (tasks or ("",)):
+        known = ", ".join(f"{path.stem}:{name}" for name in tasks) or path.stem
+        raise ValueError(f"a run has one task; {path} has no table of {task!r}; set report.published to {known}")
+    return data | tasks[task] if tasks else data
 
 
 Readings = Mapping[str, Mapping[str, Row]]
@@ -169,7 +197,7 @@ def _deviation(share: float | None) -> str:
 
 
 def _shown(column: str, number: float | None) -> str:
-    printed_with_two = column not in ("size_mb", "parameters_m", "compression", "speedup")
+    printed_with_two = column not in ("size_mb", "parameters_m", "compression", "compression_bytes", "speedup")
     return cells.two(number) if printed_with_two else cells.three(number)
 
 

@@ -14,14 +14,14 @@ class Row:
 
     Attributes:
         name: of the stage or of the baseline.
-        kind: whether it is a stage of the pipeline or stands beside it.
+        kind: whether it is a stage of the pipeline, stands beside it, or is several of its teachers as one.
         key: of its artifact, "" for a baseline that has none.
         parameters: numbers in the model.
         nonzero: of them, those that are not 0.
         bytes: of what is deployed, on disk.
         seconds: of training.
         cached: whether the stage was found in the store and `seconds` are those of the run that trained it.
-        role: of the stage; "" for a baseline.
+        role: of the stage; "teacher" for an ensemble, "" for a baseline.
         engine: what runs it.
         quality: metric -> value in [0, 1]; NaN where undefined, empty until it is measured.
         intervals: metric -> 95 % bootstrap interval.
@@ -37,7 +37,7 @@ class Row:
     """
 
     name: str
-    kind: Literal["baseline", "stage"]
+    kind: Literal["baseline", "stage", "ensemble"]
     key: str
     parameters: int
     nonzero: int

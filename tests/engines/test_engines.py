@@ -16,7 +16,7 @@ from clinlm.claim import Claim
 from clinlm.edits import keep_ffn_units, keep_heads
 from clinlm.engines.base import Engine, named, names
 from clinlm.engines.matrix import Matrix
-from clinlm.model import Model, ModelSpec, Network
+from clinlm.model import Model, ModelSpec, PoolingName, Network
 from clinlm.quantized.edits import quantize_embeddings, quantize_linears, quantize_linears_int4
 from clinlm.quantized.static_int8_linear import StaticInt8Linear
 
@@ -105,11 +105,15 @@ def test_an_engine_answers_as_the_network(
         Claim.of(made.network).check(engine, tmp_path)
 
 
+@pytest.mark.parametrize("pooling", ["max", "max_mean"])
 @pytest.mark.parametrize("name", EXPORTING)
-def test_integers_after_max_pooling_are_those_of_the_network(name: str, tiny_model: Model, tmp_path: Path) -> None:
+def test_integers_after_max_pooling_are_those_of_the_network(
+    name: str, pooling: PoolingName, tiny_model: Model, tmp_path: Path
+) -> None:
     """OpenVINO quantised within the reduction, wrongly, so that most logits of a convolutional network were off."""
     shape = {"vocab_size": families.VOCABULARY, "embedding_size": 8, "widths": [3, 4], "filters": [5, 6]}
-    spec = ModelSpec({"model_type": "clinlm_text_cnn"} | shape, outputs=3, pooling="max")
+    opening = {"opening": 3 if pooling == "max_mean" else None}
+    spec = ModelSpec({"model_type": "clinlm_text_cnn"} | shape | opening, outputs=3, pooling=pooling)
     network, generator = spec.build().eval(), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in network.parameters():

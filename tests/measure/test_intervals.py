@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
 from clinlm.measure import weighted
 from clinlm.measure.intervals import draw, intervals, paired
-from clinlm.measure.quality import METRICS, quality
+from clinlm.measure.quality import METRICS, ONE_VS_ONE, quality
 from clinlm.measure.weighted import weighted_quality
 
 
@@ -45,6 +46,44 @@ def test_weights_are_repetitions(table: tuple[Any, Any, Any, Any]) -> None:
     for place, count in enumerate(counts):
         rows = np.repeat(np.arange(len(targets)), count)
         same(found, place, quality(targets[rows], probabilities[rows], thresholds))
+
+
+classes = st.tuples(st.integers(1, 9), st.integers(2, 4)).flatmap(
+    lambda shape: st.tuples(
+        arrays(np.int64, shape[0], elements=st.integers(0, shape[1] - 1)),
+        arrays(np.float64, shape, elements=cells),
+        arrays(np.int64, (3, shape[0]), elements=st.integers(0, 3)),
+    )
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(classes)
+def test_weights_are_repetitions_where_a_document_has_one_label(table: tuple[Any, Any, Any]) -> None:
+    """One-vs-one included: labels may be missing from a resample, or from all of them."""
+    labels, probabilities, counts = table
+    targets = np.eye(probabilities.shape[1], dtype=bool)[labels]
+    counts[0], counts[1:, 0] = 1, counts[1:, 0] + 1
+    found = weighted_quality(targets, probabilities, None, counts.astype(float))
+    assert tuple(found) == (*METRICS, ONE_VS_ONE)
+    for place, count in enumerate(counts):
+        rows = np.repeat(np.arange(len(targets)), count)
+        same(found, place, quality(targets[rows], probabilities[rows], None))
+
+
+def test_one_vs_one_of_resamples_is_scikit_learns_on_repeated_documents() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([np.arange(4), rng.choice(4, 116, p=[0.5, 0.3, 0.15, 0.05])])
+    probabilities = 0.3 * np.eye(4)[labels] + 0.7 * rng.dirichlet(np.ones(4), 120)
+    weights = draw(120, 20, seed=1)
+    found = weighted_quality(np.eye(4, dtype=bool)[labels], probabilities, None, weights)[ONE_VS_ONE]
+    for value, count in zip(found, weights.astype(int), strict=True):
+        rows = np.repeat(np.arange(120), count)
+        assert value == pytest.approx(
+            roc_auc_score(labels[rows], probabilities[rows], multi_class="ovo", labels=range(4))
+        )
+    interval = intervals(np.eye(4, dtype=bool)[labels], probabilities, None, resamples=20, seed=1)[ONE_VS_ONE]
+    assert (interval.low, interval.high) == pytest.approx(tuple(np.percentile(found, (2.5, 97.5))))
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

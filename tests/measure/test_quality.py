@@ -11,7 +11,16 @@ from sklearn.metrics import (  # type: ignore[import-untyped]
     roc_auc_score,
 )
 
-from clinlm.measure.quality import METRICS, Probabilities, Targets, Thresholds, per_label, quality, undefined_labels
+from clinlm.measure.quality import (
+    METRICS,
+    ONE_VS_ONE,
+    Probabilities,
+    Targets,
+    Thresholds,
+    per_label,
+    quality,
+    undefined_labels,
+)
 from clinlm.measure.weighted import weighted_quality
 
 
@@ -142,3 +151,44 @@ def test_of_equally_probable_labels_the_first_is_predicted() -> None:
     found = per_label(np.array([[1, 0], [0, 1]]), np.full((2, 2), 0.5), None, ["first", "second"])
     assert found["recall"].to_list() == [1.0, 0.0] and found["threshold"].to_list() == [None, None]
     assert found["accuracy"].to_list() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_vs_one_equals_scikit_learn_beside_one_vs_rest(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    classes = np.concatenate([np.arange(4), rng.choice(4, 56, p=[0.6, 0.2, 0.15, 0.05])])
+    probabilities = np.round(0.15 * np.eye(4)[classes] + 0.85 * rng.dirichlet(np.ones(4), 60), 1) + 0.1
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    found = quality(np.eye(4, dtype=int)[classes], probabilities, None)
+    assert tuple(found) == (*METRICS, ONE_VS_ONE)
+    for name, way in ((ONE_VS_ONE, "ovo"), ("macro_auroc", "ovr")):
+        expected = roc_auc_score(classes, probabilities, multi_class=way, average="macro")
+        assert found[name] == pytest.approx(expected, abs=1e-6)
+    assert found[ONE_VS_ONE] != pytest.approx(found["macro_auroc"], abs=1e-4)
+
+
+def test_one_vs_one_by_hand() -> None:
+    """Three labels, five documents; the third and the fourth tie for the second label."""
+    targets = np.eye(3, dtype=int)[[0, 0, 1, 2, 2]]
+    scores = np.array([[0.9, 0.2, 0.1], [0.5, 0.6, 0.1], [0.4, 0.3, 0.3], [0.7, 0.3, 0.4], [0.3, 0.1, 0.5]])
+    pairs = [1, 3 / 4, 1 / 2, 3 / 4, 1, 1]
+    assert quality(targets, scores, None)[ONE_VS_ONE] == pytest.approx(np.mean(pairs))
+
+
+def test_of_two_labels_one_vs_one_is_the_plain_auroc() -> None:
+    rng = np.random.default_rng(5)
+    sick = rng.random(50) < 0.3
+    scores = np.round(0.3 * sick + 0.7 * rng.random(50), 1)
+    found = quality(np.stack([~sick, sick], 1), np.stack([1 - scores, scores], 1), None)
+    assert found[ONE_VS_ONE] == pytest.approx(roc_auc_score(sick, scores), abs=1e-6)
+    assert found[ONE_VS_ONE] == pytest.approx(found["macro_auroc"], abs=1e-6)
+
+
+def test_one_vs_one_leaves_out_labels_without_documents_and_is_absent_where_labels_are_independent() -> None:
+    rng = np.random.default_rng(6)
+    targets, probabilities = np.eye(3, dtype=int)[rng.integers(3, size=40)], rng.dirichlet(np.ones(4), 40)
+    none = np.zeros((40, 1), int)
+    expected = quality(targets, probabilities[:, :3], None)[ONE_VS_ONE]
+    assert quality(np.hstack([targets, none]), probabilities, None)[ONE_VS_ONE] == pytest.approx(expected)
+    assert np.isnan(quality(np.eye(3, dtype=int)[[1, 1]], probabilities[:2, :3], None)[ONE_VS_ONE])
+    assert ONE_VS_ONE not in quality(targets, probabilities[:, :3], halves(3))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from clinlm.measure.latency import Latency
@@ -16,6 +17,15 @@ from clinlm.report.published import Published, side_by_side
 from clinlm.report.row import Row
 
 CONF = Path(__file__).parents[2] / "conf/published"
+
+
+def names() -> list[str]:
+    """Every published table as report.published names it."""
+    found = []
+    for path in sorted(CONF.glob("*.yaml")):
+        tasks = OmegaConf.load(path).get("tasks", {})
+        found += [f"{path.stem}:{task}" for task in tasks] or [path.stem]
+    return found
 
 
 def row(name: str, p50_ms: float | None, speedup: float = 1.0) -> Row:
@@ -46,9 +56,9 @@ def cells(markdown: str) -> dict[tuple[str, str], list[str]]:
     return {(line[0].strip(), line[1].strip()): [cell.strip() for cell in line[2:]] for line in lines[2:]}
 
 
-@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_published_table_reads(path: Path) -> None:
-    published = Published.read(path)
+@pytest.mark.parametrize("name", names())
+def test_every_published_table_reads(name: str) -> None:
+    published = Published.named(name)
     assert published.rows and published.notes
     console = Console(width=80, record=True, file=io.StringIO())
     table, markdown = side_by_side({}, published)
@@ -107,6 +117,37 @@ def test_five_strategies_is_table_one_and_two() -> None:
         means = np.mean([own[name] for own in published.labels.values()], axis=0)
         contradicts = name == "low_rank"
         assert (list(numbers[1:]) == pytest.approx(means.tolist(), abs=0.011)) is not contradicts, name
+
+
+def test_optimclm_has_a_table_for_every_task_and_its_contradictions_are_in_the_numbers() -> None:
+    expected = {"diagnoses_3digit": 85.93, "procedures_3digit": 88.67, "mortality": 84.11, "length_of_stay": 73.82}
+    for task, auroc in expected.items():
+        published = Published.named(f"optimclm:{task}")
+        rows = {name: dict(zip(published.columns, own, strict=True)) for name, own in published.rows.items()}
+        metric = "macro_auroc_ovo" if task == "length_of_stay" else "macro_auroc"
+        ensemble, smallest = rows["ensemble"], rows["optimclm"]
+        assert next(iter(rows)) == "ensemble" and ensemble[metric] == auroc == max(own[metric] for own in rows.values())
+        assert ensemble["size_mb"] / smallest["size_mb"] == pytest.approx(22.88, abs=0.005)
+        assert ensemble["latency_ms"] / smallest["latency_ms"] == pytest.approx(smallest["speedup"], abs=0.08)
+        assert 0.919 < smallest[metric] / auroc < 0.9325 and 0.967 < rows["pkd_optimclm"][metric] / auroc < 0.9795
+        best = max(rows[name][metric] for name in ("bert", "clinicalbert", "dischargebert", "biobert", "corebert"))
+        assert best - smallest[metric] < 5 < auroc - smallest[metric] and best - rows["pkd_optimclm"][metric] < 0.8
+        assert math.isnan(rows["pkd"]["size_mb"]) and (smallest["speedup"] == 28.7) is (task == "mortality")
+
+
+def test_what_the_paper_has_not_is_a_dash_and_bytes_are_compared() -> None:
+    ours = {
+        "optimclm": {"ours": replace(row("optimclm", 5.0), quality={"macro_auroc_ovo": 0.75}, compression_bytes=30.0)}
+    }
+    table = cells(side_by_side(ours, Published.named("optimclm:length_of_stay"))[1])
+    assert table["pkd", "paper"][:3] == ["70.23", "–", "–"] and table["optimclm", "paper"][4] == "22.9"
+    assert (table["optimclm", "ours"][0], table["optimclm", "ours"][4]) == ("75.00", "30.0")
+
+
+@pytest.mark.parametrize("name", ["optimclm", "optimclm:weather", "smart_griffin:mortality"])
+def test_a_table_of_several_tasks_is_named_with_its_task(name: str) -> None:
+    with pytest.raises(ValueError, match="optimclm:mortality|to smart_griffin"):
+        Published.named(name)
 
 
 def labels(**f1: float | None) -> pl.DataFrame:

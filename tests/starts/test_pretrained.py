@@ -1,13 +1,16 @@
 """Laws of a start from a checkpoint: its weights to the bit, and without one an error that says what to pass."""
 
+import copy
 import shutil
 from pathlib import Path
 
+import families
 import pytest
 import torch
 
-from clinlm.model import Model, rebuild
-from clinlm.starts.pretrained import Pretrained
+from clinlm.model import Model, ModelSpec, positions, rebuild
+from clinlm.starts.base import plain
+from clinlm.starts.pretrained import Pretrained, keep_positions
 from clinlm.tasks.multilabel import MultiLabel
 
 
@@ -49,6 +52,24 @@ def test_dropout_inside_the_encoder_is_the_settings_or_the_checkpoints(task: Mul
             with torch.no_grad():
                 one, other = (network.train()(batch["input_ids"], batch["attention_mask"]) for _ in "ab")
             assert one.equal(other) != random
+
+
+@pytest.mark.parametrize("family", sorted(families.CONFIGS))
+def test_fewer_positions_change_no_answer_to_a_row_that_fits(family: str) -> None:
+    whole = families.network(family)
+    short = copy.deepcopy(whole)
+    keep_positions(short.body, 9)
+    ids, mask = torch.randint(2, 40, (2, 9)), torch.ones(2, 9, dtype=torch.long)
+    assert short(ids, mask).equal(whole(ids, mask))
+    rebuilt = ModelSpec(plain(short.body.config), 3, "mean").build().eval()  # type: ignore[arg-type]
+    rebuilt.load_state_dict(short.state_dict(), strict=True)
+    assert rebuilt(ids, mask).equal(whole(ids, mask)) and positions(rebuilt.body.config) == 9
+
+
+@pytest.mark.parametrize("tokens", [0, 65])
+def test_positions_that_are_not_there_are_refused(task: MultiLabel, folder: Path, tokens: int) -> None:
+    with pytest.raises(ValueError, match=f"max_tokens is 1 to 64, the positions of the checkpoint; got {tokens}"):
+        Pretrained(str(folder), max_tokens=tokens).begin(task, None)
 
 
 @pytest.mark.parametrize("name", ["dropout", "hidden_dropout", "attention_dropout"])

@@ -1,0 +1,87 @@
+"""From widths to a network that has them: which parts stay, what cuts the others, factors of the embeddings."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from callbacks.prune.costs import Architecture
+from callbacks.prune.importance import Importance
+from callbacks.prune.search import dimensions, top
+from clinlm import anatomy
+from clinlm.low_rank_embedding import directions
+from clinlm.model import Edit, Model
+
+
+@dataclass(frozen=True)
+class Stay:
+    """What stays of a network, everything numbered as it was.
+
+    Attributes:
+        layers: ascending.
+        heads, units: of every layer that stays.
+        hidden: dimensions of the hidden state.
+        rank: of factorised embeddings; None where they are left as they are.
+    """
+
+    layers: list[int]
+    heads: dict[int, list[int]]
+    units: dict[int, list[int]]
+    hidden: list[int]
+    rank: int | None
+
+
+def stay(importance: Importance, now: Architecture, architecture: Architecture) -> Stay:
+    """Return the most important parts, as many as an architecture has."""
+    widths = {number: layer for number, layer in enumerate(architecture.layers) if layer is not None}
+    return Stay(
+        list(widths),
+        {number: top(importance.heads[number], heads) for number, (heads, _) in widths.items()},
+        {number: top(importance.units[number], units) for number, (_, units) in widths.items()},
+        dimensions(importance, architecture.hidden),
+        None if architecture.rank == now.rank else architecture.rank,
+    )
+
+
+def edits(stays: Stay, now: Architecture) -> list[Edit]:
+    """Return what cuts everything else, in order; nothing where all of a kind stay."""
+    found = []
+    whole = [layer or (0, 0) for layer in now.layers]
+    heads = {str(n): kept for n, kept in stays.heads.items() if len(kept) < whole[n][0]}
+    units = {str(n): kept for n, kept in stays.units.items() if len(kept) < whole[n][1]}
+    if heads:
+        found.append(Edit("clinlm.edits.keep_heads", {"heads": heads}))
+    if units:
+        found.append(Edit("clinlm.edits.keep_ffn_units", {"units": units}))
+    if len(stays.layers) < len(now.layers):
+        found.append(Edit("clinlm.edits.keep_layers", {"numbers": stays.layers}))
+    if len(stays.hidden) < now.hidden:
+        found.append(Edit("clinlm.edits.keep_hidden", {"dimensions": stays.hidden}))
+    if stays.rank is not None:
+        found.append(Edit("clinlm.edits.factorize_embeddings", {"rank": stays.rank}))
+    return found
+
+
+@torch.no_grad()
+def cut(model: Model, stays: Stay, often: Float[Tensor, " tokens"]) -> None:
+    """Cut everything else off the network, and set the factors of its embeddings, where they are to be factorised.
+
+    Args:
+        model: changed in place.
+        stays: what is left.
+        often: how much the error of every token's row counts.
+    """
+    for edit in edits(stays, Architecture.read(model.network)):
+        table = _table(model)
+        model.apply(edit)
+    factors = anatomy.low_rank_embedding(model.network.body)
+    if stays.rank is not None and factors is not None:
+        basis = directions(table, often)[0][:, : stays.rank]
+        factors.table.weight.copy_(table @ basis)
+        factors.up.weight.copy_(basis)
+
+
+def _table(model: Model) -> Float[Tensor, "tokens width"]:
+    factors = anatomy.low_rank_embedding(model.network.body)
+    return anatomy.word_embeddings(model.network.body).weight.detach() if factors is None else factors.dense()

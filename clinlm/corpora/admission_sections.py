@@ -1,0 +1,105 @@
+r"""The sections of a discharge summary that are known at admission, and the admission note made of them.
+
+Source: the clinical outcome tasks of van Aken et al., 2021, EACL (https://aclanthology.org/2021.eacl-main.75), by the
+rules of their public code, which S3 uses. `published` follows them to the letter, `strict` closes what leaks.
+
+published, for each section by itself: the text after the first occurrence of its header, wherever in a line and in
+whichever case, up to the first blank line (truly empty: no spaces) that is followed by a line with a colon and, before
+it, no round bracket, backslash, bar, full stop or digit. At least one character lies between, so an empty section
+swallows the next one, and one that is followed by no such line is missing, even with text in it. Sections may overlap.
+A backslash and n in a note count as the end of a line.
+
+strict: a header stands at the start of a line, alone or after other words ("Past medical history:"), none of which is
+about the discharge. A section ends at the next header of this kind, at any line that names a part of the stay or the
+discharge ("Brief Hospital Course:", "Discharge Physical Exam:"), and at any other line with a colon within its first
+80 characters that follows a blank line; a blank line may hold spaces. It may be empty, and the last one runs to the
+end. Of several sections of one name the first counts.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+Definition = Literal["published", "strict"]
+
+HEADERS = {
+    "CHIEF COMPLAINT": "chief complaint",
+    "PRESENT ILLNESS": "present illness",
+    "MEDICAL HISTORY": "medical history",
+    "MEDICATION ON ADMISSION": "medications on admission",
+    "ALLERGIES": "allergies",
+    "PHYSICAL EXAM": "physical exam",
+    "FAMILY HISTORY": "family history",
+    "SOCIAL HISTORY": "social history",
+}
+"""What a section is called in an admission note, in its order, and in a discharge summary."""
+
+MAIN = ("CHIEF COMPLAINT", "PRESENT ILLNESS", "MEDICAL HISTORY")
+"""An admission note has at least one of these."""
+
+_START = {name: re.compile(f"{header}:", re.IGNORECASE) for name, header in HEADERS.items()}
+_END = re.compile(r"\\n\\n[^(\\|\d|\.)]+?:", re.IGNORECASE)
+_BREAK = "\\n"
+
+_LINE = re.compile(r"[^\S\n]*([^\W\d_][^:\n]{0,79}):(?!\d)")
+_KNOWN = {name: re.compile(rf"(?:.*\W)?{header}\s*", re.IGNORECASE) for name, header in HEADERS.items()}
+_LATER = re.compile(
+    r"\b(?:discharge|course|pertinent results|disposition|condition|follow-?\s?up|addendum|"
+    r"procedures?|imaging|microbiology|facility)\b",
+    re.IGNORECASE,
+)
+
+
+def admission_note(text: str, definition: Definition) -> str | None:
+    """Rebuild a discharge summary as an admission note, or None if it has none of the `MAIN` sections."""
+    found = sections(text, definition)
+    if not any(found[name] for name in MAIN):
+        return None
+    return "\n\n".join(f"{name}: {content}" for name, content in found.items())
+
+
+def sections(text: str, definition: Definition) -> dict[str, str]:
+    """The text of every section of `HEADERS`, each on one line, empty where there is none; see the module."""
+    return _WAYS[definition](text)
+
+
+def _published(text: str) -> dict[str, str]:
+    flat = text.replace("\n", _BREAK)
+    return {name: _between(flat, start) for name, start in _START.items()}
+
+
+def _between(flat: str, header: re.Pattern[str]) -> str:
+    """What lies between header and end, in linear time.
+
+    One lazy pattern would try every later header where the first has no end: in vain, as they have none either.
+    """
+    start = header.search(flat)
+    end = _END.search(flat, start.end() + 1) if start else None
+    return flat[start.end() : end.start()].replace(_BREAK, " ").strip() if start and end else ""
+
+
+def _strict(text: str) -> dict[str, str]:
+    found: dict[str, list[str]] = {}
+    inside: list[str] | None = None
+    blank = True
+    for line in text.splitlines():
+        header = _LINE.match(line)
+        name = _known(header.group(1)) if header else None
+        if header and name:
+            inside = [] if name in found else found.setdefault(name, [])
+            line = line[header.end() :]
+        elif header and (blank or _LATER.search(header.group(1))):
+            inside = None
+        blank = not line.strip() and not (header and name)
+        if inside is not None:
+            inside.append(line)
+    return {name: " ".join(found.get(name, ())).strip() for name in HEADERS}
+
+
+def _known(words: str) -> str | None:
+    if _LATER.search(words):
+        return None
+    return next((name for name, pattern in _KNOWN.items() if pattern.fullmatch(words)), None)
+
+
+_WAYS: Mapping[Definition, Callable[[str], dict[str, str]]] = {"published": _published, "strict": _strict}

@@ -1,0 +1,83 @@
+"""What `pandas.read_csv` makes of a cell: missing, a number, or text. Published definitions rest on it."""
+
+import re
+from collections.abc import Iterator
+
+import polars as pl
+
+MISSING = (
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"),
+    *("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+)
+"""Cells that pandas (from 2.0 on) takes for missing, quoted or not: these characters and no others around them."""
+
+_SPACE = "[ \t\n\v\f\r]*"
+_INTEGER = re.compile(rf"{_SPACE}[+-]?[0-9]{{1,18}}{_SPACE}")
+_NUMBER = re.compile(rf"{_SPACE}[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?{_SPACE}")
+_CELLS = 2**20
+"""pandas infers a column's type block by block, so many cells at a time: the power of two below, in rows."""
+
+
+def present(column: str) -> pl.Expr:
+    """The column of strings, null where pandas would read nothing."""
+    return pl.when(~pl.col(column).is_in(MISSING)).then(pl.col(column))
+
+
+def whole(column: str) -> pl.Expr:
+    """The column as whole numbers ("7", " 7", "7.0"), null where it is missing or something else."""
+    stripped = present(column).str.strip_chars(" \t\n\v\f\r")
+    number = stripped.cast(pl.Float64, strict=False)
+    integer = pl.when(number == number.round()).then(number).cast(pl.Int64, strict=False)
+    return stripped.cast(pl.Int64, strict=False).fill_null(integer)
+
+
+def require_whole(frame: pl.DataFrame, column: str, table: str) -> None:
+    """Raise a ValueError if a cell of `column` is there and no whole number; `frame` holds it as strings."""
+    wrong = frame.filter(present(column).is_not_null() & whole(column).is_null()).height
+    if wrong:
+        raise ValueError(f"{column} is a whole number; {table} has {wrong:,} rows with something else; repair them")
+
+
+def inferred(cells: pl.Series, width: int) -> pl.Series:
+    """The text that pandas makes of a column of codes once it has inferred its type.
+
+    A block of whole numbers loses its leading zeros ("0389" is 389); with a missing cell among them they turn into
+    fractions ("66" is 66.0). A block with any other text keeps its cells as they stand. Numbers of all blocks take one
+    type if all blocks are numbers, else each block keeps its own.
+
+    Args:
+        cells: as they stand in the file.
+        width: how many columns the file has: 5 make blocks of 131,072 rows.
+
+    Returns:
+        text, null where the cell is missing.
+    """
+    blocks = [_Block(cells.slice(start, rows)) for rows in [_rows(width)] for start in range(0, len(cells), rows)]
+    fractions = all(block.numbers for block in blocks) and not all(block.integers for block in blocks)
+    texts = [text for block in blocks for text in block.texts(fractions)]
+    return pl.Series(cells.name, texts, dtype=pl.String)
+
+
+class _Block:
+    """Some cells of a column, and what all of them are."""
+
+    def __init__(self, cells: pl.Series) -> None:
+        self.cells: list[str | None] = [None if cell in MISSING else cell for cell in cells]
+        there = [cell for cell in self.cells if cell is not None]
+        self.numbers = all(_NUMBER.fullmatch(cell) for cell in there)
+        self.integers = len(there) == len(self.cells) and all(_INTEGER.fullmatch(cell) for cell in there)
+
+    def texts(self, fractions: bool) -> Iterator[str | None]:
+        for cell in self.cells:
+            if cell is None or not self.numbers:
+                yield cell
+            else:
+                yield str(int(cell)) if self.integers and not fractions else str(float(cell) + 0.0)  # -0 is 0
+
+
+def _rows(width: int) -> int:
+    """The largest power of two below the cells of a block over `width`, as pandas counts it."""
+    rows = 1
+    while rows * 2 < _CELLS // width:
+        rows *= 2
+    return rows

@@ -1,0 +1,169 @@
+"""The TF-IDF baseline as a teacher: it is wrong where networks are right, and costs a student nothing."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, final
+
+import numpy as np
+from jaxtyping import Float, Int
+from safetensors.numpy import load_file, save_file
+from scipy.special import log_expit
+
+from clinlm import machine, store
+from clinlm.measure.baseline import TfidfBaseline
+from clinlm.members.base import Measured, Member
+from clinlm.members.costs import Costs
+from clinlm.serving import Kind
+from clinlm.split import split_groups
+from clinlm.task import Task
+from clinlm.transfers.transfer_set import TransferSet
+
+log = logging.getLogger(__name__)
+TFIDF: Final = "tfidf"
+"""Its name among the teachers of a stage."""
+
+FOLDS: Final = 5
+_SLICE = 256
+
+
+@final
+@dataclass(frozen=True)
+class Tfidf(Member):
+    """The baseline of every report, fitted once a task and kept in the store.
+
+    It is nearly certain of documents that it was fitted on, and a student would learn nothing but labels from it. So
+    training documents are answered by cross-fitting: their groups are dealt into `FOLDS` folds, and every fold is
+    answered by a baseline, of the strength chosen for the whole, that saw the other folds only. Texts of a transfer set
+    are mostly made of training documents: each is answered by the baseline that has not seen the training document
+    nearest to it (cosine of TF-IDF vectors). Validation and test are answered by the whole baseline.
+
+    Where documents have exactly one label, its regressions answer one against the rest; their probabilities over their
+    sum are shares.
+
+    Attributes:
+        root: the store.
+        task_key: of the task.
+    """
+
+    root: Path
+    task_key: str
+
+    @property
+    def name(self) -> str:
+        """See `Member.name`."""
+        return TFIDF
+
+    @property
+    def key(self) -> str:
+        """See `Member.key`."""
+        return store.digest([self.task_key, store.sources({"_target_": f"{__name__}.Tfidf"})])
+
+    @property
+    def artifact(self) -> None:
+        """See `Member.artifact`: it is no network."""
+        return None
+
+    @property
+    def folder(self) -> Path:
+        """Where the baseline lies, once it is fitted."""
+        code = store.sources({"_target_": f"{TfidfBaseline.__module__}.TfidfBaseline"})
+        return self.root / f"tfidf-{store.digest([self.task_key, code])}"
+
+    def fitted(self, task: Task) -> tuple[TfidfBaseline, bool]:
+        """Return the baseline, and whether it was in the store already."""
+        with store.claim(self.folder) as whole:
+            if not whole:
+                log.info("fitting the TF-IDF baseline")
+                texts, targets = zip(*(_split(task, split) for split in ("train", "validation")), strict=True)
+                clock = machine.Stopwatch()
+                TfidfBaseline.fit(texts[0], targets[0], texts[1], targets[1]).save(self.folder)
+                store.seal(self.folder, {"key": self.folder.name, "seconds": clock.seconds()})
+        return TfidfBaseline.load(self.folder), whole
+
+    def training(self, task: Task, precision: str) -> Float[np.ndarray, "train outputs"]:
+        """See `Member.training`; there is one precision."""
+
+        def crossed(baseline: TfidfBaseline) -> Float[np.ndarray, "train outputs"]:
+            texts, targets = _split(task, "train")
+            found = np.zeros(targets.shape, np.float32)
+            for held, model in _folds(task, baseline.strength):
+                found[held] = model.logits([texts[number] for number in held])
+            return found
+
+        return self._cached(f"train-{self.key}", task, crossed)
+
+    def transferred(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "texts outputs"]:
+        """See `Member.transferred`; there is one precision."""
+
+        def crossed(baseline: TfidfBaseline) -> Float[np.ndarray, "texts outputs"]:
+            near = nearest(baseline, list(transfer.texts), task.texts("train"))
+            found = np.zeros((len(near), task.outputs), np.float32)
+            for held, model in _folds(task, baseline.strength):
+                (own,) = np.nonzero(np.isin(near, held))
+                found[own] = model.logits([transfer.texts[number] for number in own.tolist()])
+            return found
+
+        return self._cached(f"{transfer.key}-{self.key}", task, crossed)
+
+    def measured(self, task: Task, split: Measured) -> Float[np.ndarray, "documents outputs"]:
+        """See `Member.measured`."""
+        return self._cached(f"{split}-{self.key}", task, lambda baseline: baseline.logits(task.texts(split)))
+
+    def costs(self) -> Costs:
+        """See `Member.costs`."""
+        model = TfidfBaseline.load(self.folder)
+        return Costs(model.parameters, model.nonzero, model.bytes, store.read_record(self.folder)["seconds"])
+
+    def answers(self, task: Task) -> Callable[[int], Float[np.ndarray, "1 outputs"]]:
+        """See `Member.answers`: from the text, as weighting words is its model."""
+        model, column, kind = self.fitted(task)[0], task.examples.frame["text"], task.kind
+        return lambda document: _linked(model.logits([column[document]]), kind)
+
+    def _cached(
+        self, name: str, task: Task, answers: Callable[[TfidfBaseline], Float[np.ndarray, "asked outputs"]]
+    ) -> Float[np.ndarray, "asked outputs"]:
+        path = self.folder / "logits" / f"{name}.safetensors"
+        if not path.exists():
+            baseline, _ = self.fitted(task)
+            log.info("computing the logits of %s for %s, once", self.name, name.partition("-")[0])
+            with store.locked(path):
+                draft = path.with_suffix(".draft")
+                save_file({"logits": _linked(answers(baseline), task.kind).astype(np.float32)}, draft)
+                draft.replace(path)
+        return load_file(path)["logits"]
+
+
+def nearest(baseline: TfidfBaseline, texts: list[str], among: list[str]) -> Int[np.ndarray, " texts"]:
+    """Return for every text the number of the document `among` that its TF-IDF vector is nearest to."""
+    documents = baseline.vectors(among).T
+    slices = [baseline.vectors(texts[start : start + _SLICE]) @ documents for start in range(0, len(texts), _SLICE)]
+    return np.concatenate([np.asarray(one.argmax(axis=1)).ravel() for one in slices])
+
+
+def _folds(task: Task, strength: float) -> Iterator[tuple[Int[np.ndarray, " held"], TfidfBaseline]]:
+    """Yield the training documents of every fold, by their place among them, and a baseline that saw none of a group
+    of theirs."""
+    texts, targets = _split(task, "train")
+    groups = task.examples.frame["group"].gather(task.examples.members("train")).to_list()
+    folds = min(FOLDS, len(set(groups)))
+    if folds < 2:
+        raise ValueError(
+            "TF-IDF as a teacher answers every group of training documents by the others; all are of one group; read "
+            f"more documents, or take {TFIDF} out of the `teachers`"
+        )
+    fold = split_groups(groups, targets, [1 / folds] * folds, seed=0)
+    for number in range(folds):
+        seen, (held,) = np.flatnonzero(fold != number), np.nonzero(fold == number)
+        log.info("fitting TF-IDF on fold %d of %d", number + 1, folds)
+        yield held, TfidfBaseline.fit_at([texts[one] for one in seen], targets[seen], strength)
+
+
+def _linked(logits: Float[np.ndarray, "documents outputs"], kind: Kind) -> Float[np.ndarray, "documents outputs"]:
+    """Return logits whose sigmoid, or softmax, are the probabilities of the regressions."""
+    return np.asarray(log_expit(logits)) if kind == "multiclass" else logits
+
+
+def _split(task: Task, split: str) -> tuple[list[str], np.ndarray]:
+    return task.texts(split), task.examples.targets[task.examples.members(split)]

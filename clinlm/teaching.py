@@ -1,0 +1,77 @@
+"""What a stage learns from: the logits of its teachers, combined into those of one."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clinlm.artifact import Artifact
+from clinlm.ensembles.base import Ensemble
+from clinlm.ensembles.combination import Combination, Logits
+from clinlm.ensembles.mean_logits import MeanLogits
+from clinlm.members.base import Measured, Member
+from clinlm.task import Task
+from clinlm.transfers.transfer_set import TransferSet
+
+
+def teacher_logits(
+    members: Sequence[Member],
+    ensemble: Ensemble | None,
+    task: Task,
+    precision: str,
+    transfer: TransferSet | None = None,
+) -> Float[Tensor, "documents_and_texts outputs"]:
+    """Return what the teachers, as one, say of every training document, and of every text of a transfer set below.
+
+    Every member is asked once, and its answers kept; the combination is a sum over arrays. So eight teachers cost a
+    student in training nothing more than one.
+
+    Args:
+        members: at least one.
+        ensemble: how several are combined; None for the mean of their logits.
+        task: opened.
+        precision: that members compute in, in Lightning's words.
+        transfer: texts without labels.
+
+    Returns:
+        row i for document i of the task, zeros for those of validation and test; then row by row the texts.
+    """
+    texts = len(transfer.texts) if transfer is not None else 0
+    documents = len(task.examples.frame)
+    found = torch.zeros(documents + texts, task.outputs)
+    rule = combination(members, ensemble, task)
+    trained = rule.combine(np.stack([one.training(task, precision) for one in members]))
+    found[torch.from_numpy(task.examples.members("train"))] = torch.from_numpy(trained).float()
+    if transfer is not None:
+        each = np.stack([one.transferred(task, precision, transfer) for one in members])
+        found[documents:] = torch.from_numpy(rule.combine(each)).float()
+    return found
+
+
+def combination(members: Sequence[Member], ensemble: Ensemble | None, task: Task) -> Combination:
+    """Return the rule that makes one teacher of `members`, fitted on validation; a member alone is itself, to the bit.
+
+    Arguments as `teacher_logits`.
+
+    Raises:
+        ValueError: there is no member.
+    """
+    if not members:
+        raise ValueError("an ensemble has a member; none came; name a teacher")
+    if len(members) == 1:
+        return Combination(lambda logits: logits[0], np.ones((1, task.outputs)))
+    validation = np.stack([one.measured(task, "validation") for one in members])
+    targets = task.examples.targets[task.examples.members("validation")]
+    return (ensemble or MeanLogits()).fit(validation, targets, task.kind)
+
+
+def measured(members: Sequence[Member], rule: Combination, task: Task, split: Measured) -> Logits:
+    """Return the logits of an ensemble for the documents of `validation` or `test`."""
+    return rule.combine(np.stack([one.measured(task, split) for one in members]))
+
+
+def networks(members: Sequence[Member]) -> list[Artifact]:
+    """Return the members that are networks, in their order: to begin from, or to learn from the inside of."""
+    return [one.artifact for one in members if one.artifact is not None]

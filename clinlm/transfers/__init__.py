@@ -1,0 +1,1 @@
+"""Transfer sets: texts without labels that a student learns from, besides the training documents."""

@@ -1,0 +1,39 @@
+"""Training notes with their sections in another order."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from clinlm.measure.sections import parts
+from clinlm.task import Task
+from clinlm.transfers.base import Transfer, check_times
+
+
+@final
+@dataclass(frozen=True)
+class ShuffleSections(Transfer):
+    """Every training note with its sections in random order.
+
+    A model that reads the first tokens of a note only sees other sections so. Notes of one section have no other order.
+
+    Source    issue 5 (section shuffles); sections as `clinlm.measure.sections` finds them.
+    Cost      seconds.
+
+    Attributes:
+        times: texts a training document, at most: orders that came before are left out.
+    """
+
+    times: int = 4
+
+    def __post_init__(self) -> None:
+        check_times(self.times)
+
+    def drafts(self, task: Task, seed: int) -> Iterator[str]:
+        """See `Transfer.drafts`."""
+        rng = np.random.default_rng(seed)
+        notes = [[part.strip() for part in parts(text)] for text in task.texts("train")]
+        for _ in range(self.times):
+            for note in notes:
+                yield "\n\n".join(note[place] for place in rng.permutation(len(note)))

@@ -1,0 +1,100 @@
+"""What comes after pruning to a target: integers, engines, more of it; and what it must not become."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from pipelines import built, kept
+from torch import nn
+
+from callbacks.prune.costs import Architecture
+from callbacks.prune.structured import Structured
+from callbacks.recover.finetune import Finetune
+from clinlm import anatomy
+from clinlm.artifact import Artifact
+from clinlm.engines.base import named
+from clinlm.measure.size import parameters
+from clinlm.model import Model
+from clinlm.settings import CONF
+from clinlm.tasks.multilabel import MultiLabel
+
+pytestmark = pytest.mark.usefixtures("quick")
+QUANTIZE = sorted(path.stem for path in CONF.glob("quantize/*.yaml") if path.stem != "none")
+
+
+@pytest.fixture(scope="module")
+def made(
+    tmp_path_factory: pytest.TempPathFactory, task: MultiLabel, _tiny_model: Model, quick: None
+) -> dict[str, Artifact]:
+    """A start, and what is left of it: little."""
+    root = tmp_path_factory.mktemp("made")
+    start = kept(copy.deepcopy(_tiny_model), root / "start")
+    return {
+        "start": start,
+        "little": built(root / "little", task, start, {"prune": Structured("parameters:9000", documents=16)}),
+    }
+
+
+@pytest.mark.parametrize("name", QUANTIZE)
+def test_it_is_quantised(tmp_path: Path, task: MultiLabel, made: dict[str, Artifact], name: str) -> None:
+    plain: Any = OmegaConf.load(CONF / "quantize" / f"{name}.yaml")
+    slots = {"distill": OmegaConf.load(CONF / "distill" / "mixture.yaml"), "quantize": plain}
+    callback = instantiate(OmegaConf.create(slots).quantize)
+    done = built(tmp_path / "made", task, made["little"], {"quantize": callback}, [made["start"]])
+    network = done.load().network
+    assert not any(isinstance(m, nn.Linear | nn.Embedding) for m in network.modules())
+    assert parameters(network) == made["little"].report["parameters"]
+    assert np.isfinite(done.predictions("test")).all()
+    assert anatomy_of(made["little"]).rank is not None
+    assert {"body.embeddings.word_embeddings.table", "body.embeddings.word_embeddings.up"} <= {
+        one["layer"] for one in done.report["methods"]["quantize"]
+    }
+
+
+def anatomy_of(artifact: Artifact) -> Architecture:
+    return Architecture.read(artifact.load().network)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_engines_run_it(tmp_path: Path, task: MultiLabel, made: dict[str, Artifact], engine: str) -> None:
+    if named(engine).missing():
+        pytest.skip(f"{engine} is not installed")
+    model = made["little"].load()
+    named(engine).export(model, tmp_path)
+    task.bind(model.tokenizer, model.max_tokens)
+    batch = task.collate([0])
+    with torch.no_grad():
+        wanted = model.network(batch["input_ids"], batch["attention_mask"]).numpy()
+    answer = named(engine).open(tmp_path, 1)(batch["input_ids"], batch["attention_mask"]).numpy()
+    np.testing.assert_allclose(answer, wanted, atol=1e-4)
+
+
+def test_it_goes_on_from_what_it_made(tmp_path: Path, task: MultiLabel, made: dict[str, Artifact]) -> None:
+    again = built(tmp_path / "again", task, made["little"], {"prune": Structured("parameters:60%", documents=8)})
+    assert again.report["parameters"] <= 0.6 * made["little"].report["parameters"]
+    recovered = built(tmp_path / "recovered", task, again, {"recover": Finetune(epochs=1)})
+    assert anatomy_of(recovered) == anatomy_of(again)
+
+
+def test_steps_end_where_one_does(tmp_path: Path, task: MultiLabel, made: dict[str, Artifact]) -> None:
+    parent, costs = made["start"], []
+    for remaining in (2, 1):
+        method = Structured("parameters:9000", documents=8, remaining=remaining)
+        parent = built(tmp_path / f"step{remaining}", task, parent, {"prune": method})
+        costs.append(parent.report["parameters"])
+    assert 9000 >= costs[1] > 0.9 * 9000
+    assert costs[0] == pytest.approx((9000 * parameters(made["start"].load().network)) ** 0.5, rel=0.05)
+
+
+def test_widths_that_come_back_raise(tmp_path: Path, task: MultiLabel, made: dict[str, Artifact]) -> None:
+    class Grows(Structured):  # type: ignore[misc]
+        def step(self, module: Any, progress: float) -> None:
+            anatomy.layers(module.network.body)[0].up.out_features = 99
+
+    with pytest.raises(RuntimeError, match=r"promised Architecture\(.*; after training it is"):
+        built(tmp_path / "built", task, made["start"], {"prune": Grows(documents=2)}, epochs=1)

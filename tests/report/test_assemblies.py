@@ -1,0 +1,113 @@
+"""Laws of ensembles in reports: the row is of the combined answers and of all members, beside the students."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pipelines import composed, finished
+
+from clinlm import pipeline
+from clinlm.artifact import Artifact
+from clinlm.measure.quality import METRICS, quality
+from clinlm.members.tfidf import Tfidf
+from clinlm.report.baselines import BASELINE
+from clinlm.report.candidates import chosen, taught
+from clinlm.report.comparison import Candidate, Settings, compare
+from clinlm.report.ensembles import assemblies, called
+from clinlm.report.row import Row
+from clinlm.run import _facts
+from clinlm.serving import probabilities
+
+pytestmark = pytest.mark.usefixtures("quick")
+NAME = "ensemble (teacher_1, teacher_2, tfidf)"
+
+
+class Compared:
+    """A finished ensemble of two networks and TF-IDF, its student, and their comparison."""
+
+    def __init__(self, notes: Path, root: Path) -> None:
+        overrides = ("pipeline=ensemble", "ensemble=mean_probabilities", "epochs=1", "members=[{},{seed:5}]")
+        config = composed(notes, root, *overrides, "stages.student.teachers=[teacher,tfidf]")
+        self.root, self.done = root, finished(config)
+        self.task, self.key = pipeline.open_task(config)
+        self.run: dict[str, Any] = _facts(config, "ensemble", self.task, self.key, self.done)
+        self.shown = assemblies(self.run["stages"], root, self.key)
+        models = [Candidate(one.name, one.role, one.artifact, one.cached) for one in self.done]
+        settings = Settings(resamples=50, latency_documents=3, latency_passes=1)
+        self.rows, self.notices, self.tables = compare(self.task, self.key, models, settings, root, self.shown)
+
+    def row(self, name: str) -> Row:
+        return next(one for one in self.rows if one.name == name)
+
+    def artifact(self, name: str) -> Artifact:
+        return next(one.artifact for one in self.done if one.name == name)
+
+
+@pytest.fixture(scope="module")
+def compared(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: None) -> Compared:
+    return Compared(notes_csv, tmp_path_factory.mktemp("assembled") / "store")
+
+
+def test_the_ensemble_stands_above_its_student(compared: Compared) -> None:
+    assert [row.name for row in compared.rows] == [BASELINE, "teacher_1", "teacher_2", NAME, "student"]
+    row = compared.row(NAME)
+    assert (row.kind, row.role, row.cached) == ("ensemble", "teacher", False) and row.key
+    assert set(compared.tables) == {one.name for one in compared.rows}
+
+
+def test_its_quality_is_that_of_the_combined_answers(compared: Compared) -> None:
+    task, row = compared.task, compared.row(NAME)
+    answers = {}
+    for split in ("validation", "test"):
+        each = [compared.artifact(f"teacher_{n}").predictions(split) for n in (1, 2)]
+        member = Tfidf(compared.root, compared.key)
+        each.append(member.fitted(task)[0].logits(task.texts(split)))
+        answers[split] = np.mean([probabilities(one, task.kind) for one in each], axis=0)
+    targets = task.examples.targets[task.examples.members("test")]
+    expected = quality(targets, answers["test"], task.fit_thresholds(answers["validation"]))
+    assert row.quality == pytest.approx(expected, abs=1e-5, nan_ok=True)
+    teacher = compared.row("teacher_1")
+    assert set(row.differences) == set(METRICS) == set(row.intervals)
+    gained = row.quality["micro_f1"] - teacher.quality["micro_f1"]
+    assert row.differences["micro_f1"].value == pytest.approx(gained, abs=1e-6)
+
+
+def test_its_costs_are_those_of_all_members(compared: Compared) -> None:
+    row, each = compared.row(NAME), [compared.row(name) for name in ("teacher_1", "teacher_2", BASELINE)]
+    for name in ("parameters", "nonzero", "bytes"):
+        assert getattr(row, name) == sum(getattr(one, name) for one in each)
+    assert row.seconds == pytest.approx(sum(one.seconds for one in each))
+    assert row.compression_bytes == pytest.approx(each[0].bytes / row.bytes) and row.latency is not None
+    assert row.latency.documents == 3 and compared.row("teacher_1").latency.speedup == 1.0  # type: ignore[union-attr]
+
+
+def test_its_student_is_compared_with_it(compared: Compared) -> None:
+    (told,) = [one for one in compared.notices if one.startswith(f"student beside {NAME}")]
+    student, row = compared.row("student"), compared.row(NAME)
+    kept = 100 * student.quality["macro_auroc"] / row.quality["macro_auroc"]
+    assert f"{kept:.2f} % kept" in told and "micro F1" in told and "lower p50 latency" in told
+    assert not any("members count for" in one for one in compared.notices), "all count the same"
+
+
+def test_no_row_where_there_is_one_teacher(compared: Compared) -> None:
+    alone = [one | {"teachers": one["teachers"][:1]} for one in compared.run["stages"]]
+    assert assemblies(alone, compared.root, compared.key) == []
+    assert [one.students for one in compared.shown] == [("student",)]
+
+
+def test_names_are_short() -> None:
+    assert called(["a", "tfidf"]) == "ensemble (a, tfidf)" and called([*"abcdefgh"]) == "ensemble of 8"
+
+
+def test_a_sweep_shows_an_ensemble_once(compared: Compared) -> None:
+    runs = [compared.run | {"overrides": ["pipeline=ensemble", f"distill.alpha={a}"]} for a in (0.3, 0.7)]
+    runs[1] = runs[1] | {"stages": [*compared.run["stages"][:-1], compared.run["stages"][1] | {"name": "student"}]}
+    runs[1]["stages"][-1] = runs[1]["stages"][-1] | {"teachers": ["teacher_1", "teacher_2", "tfidf"], "role": "student"}
+    models = chosen(runs)
+    found = taught(runs, models, compared.root)
+    assert [one.name for one in models] == ["teacher", "ensemble alpha=0.3", "ensemble alpha=0.7"]
+    (one,) = found
+    assert one.name == one.group == "ensemble of ensemble alpha=0.3" and one.reference == "teacher"
+    assert one.students == ("ensemble alpha=0.3", "ensemble alpha=0.7")
+    assert one.overrides == ("pipeline=ensemble", "distill.alpha=0.3")
