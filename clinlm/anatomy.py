@@ -155,6 +155,16 @@ def embedding_parts(body: nn.Module) -> tuple[list[nn.Embedding], nn.LayerNorm]:
     return tables, cast(nn.LayerNorm, embeddings.LayerNorm)
 
 
+def position_embeddings(body: nn.Module) -> nn.Embedding:
+    """Return the table with one vector a position. RoBERTa's first ones, up to its padding token's number, are idle."""
+    return cast(nn.Embedding, cast(Any, body).embeddings.position_embeddings)
+
+
+def segment_embeddings(body: nn.Module) -> nn.Embedding | None:
+    """Return the table of segments (of which clinlm uses the first), where there is one: DistilBERT has none."""
+    return cast(nn.Embedding | None, getattr(body.embeddings, "token_type_embeddings", None))
+
+
 def embedding_projection(body: nn.Module) -> nn.Linear | None:
     """Return what widens embeddings to the hidden state, where they have a width of their own (ELECTRA); else None."""
     return cast(nn.Linear | None, getattr(body, "embeddings_project", None))

@@ -55,11 +55,12 @@ def opened(notes: Path, root: Path, key: str = "key", **settings: Any) -> MultiL
 
 def made(way: str, notes: Path, root: Path, language_model: Path, *overrides: str) -> Transfer:
     """Return the transfer of a yaml; what it needs beside is at hand: a language model, and `notes` as a corpus."""
+    table = ("id=id", "group=group", "labels=null", "delimiter=null")
     needed = {
-        "masked_substitution": (f"transfer.name={language_model}",),
-        "unlabelled_notes": ("corpus@transfer.corpus=table", "transfer.corpus.id=id", "transfer.corpus.group=group",
-                             "transfer.corpus.delimiter=;", f"transfer.root={notes}"),
-    }  # fmt: skip
-    config = composed(notes, root, f"transfer={way}", *needed.get(way, ()), *overrides)
+        "masked_substitution": [f"transfer.name={language_model}"],
+        "unlabelled_notes": ["corpus@transfer.corpus=table", *(f"transfer.corpus.{one}" for one in table)],
+    }
+    place = [f"transfer.root={notes}"] if way == "unlabelled_notes" else []
+    config = composed(notes, root, f"transfer={way}", *needed.get(way, []), *place, *overrides)
     transfer: Transfer = instantiate(plain(config.transfer))
     return transfer

@@ -22,7 +22,7 @@ class Stay:
         layers: ascending.
         heads, units: of every layer that stays.
         hidden: dimensions of the hidden state.
-        rank: of factorised embeddings; None where they are left as they are.
+        rank: that the embeddings get; None where they are left as they are.
     """
 
     layers: list[int]
@@ -58,30 +58,43 @@ def edits(stays: Stay, now: Architecture) -> list[Edit]:
         found.append(Edit("clinlm.edits.keep_layers", {"numbers": stays.layers}))
     if len(stays.hidden) < now.hidden:
         found.append(Edit("clinlm.edits.keep_hidden", {"dimensions": stays.hidden}))
-    if stays.rank is not None:
-        found.append(Edit("clinlm.edits.factorize_embeddings", {"rank": stays.rank}))
     return found
 
 
-@torch.no_grad()
 def cut(model: Model, stays: Stay, often: Float[Tensor, " tokens"]) -> None:
-    """Cut everything else off the network, and set the factors of its embeddings, where they are to be factorised.
+    """Factorise the embeddings, where they are to be, and cut everything off that does not stay.
 
     Args:
         model: changed in place.
         stays: what is left.
+        often: see `factorise`.
+    """
+    if stays.rank is not None:
+        factorise(model, stays.rank, often)
+    narrow(model, stays)
+
+
+@torch.no_grad()
+def factorise(model: Model, rank: int, often: Float[Tensor, " tokens"]) -> None:
+    """Replace the word embeddings by the nearest product of a rank.
+
+    Args:
+        model: changed in place.
+        rank: of the product.
         often: how much the error of every token's row counts.
     """
+    body = model.network.body
+    factors = anatomy.low_rank_embedding(body)
+    table = anatomy.word_embeddings(body).weight.detach() if factors is None else factors.dense()
+    model.apply(Edit("clinlm.edits.factorize_embeddings", {"rank": rank}))
+    made = anatomy.low_rank_embedding(body)
+    assert made is not None
+    basis = directions(table, often)[0][:, :rank]
+    made.table.weight.copy_(table @ basis)
+    made.up.weight.copy_(basis)
+
+
+def narrow(model: Model, stays: Stay) -> None:
+    """Cut heads, units, layers and hidden dimensions off that do not stay."""
     for edit in edits(stays, Architecture.read(model.network)):
-        table = _table(model)
         model.apply(edit)
-    factors = anatomy.low_rank_embedding(model.network.body)
-    if stays.rank is not None and factors is not None:
-        basis = directions(table, often)[0][:, : stays.rank]
-        factors.table.weight.copy_(table @ basis)
-        factors.up.weight.copy_(basis)
-
-
-def _table(model: Model) -> Float[Tensor, "tokens width"]:
-    factors = anatomy.low_rank_embedding(model.network.body)
-    return anatomy.word_embeddings(model.network.body).weight.detach() if factors is None else factors.dense()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from callbacks.base import Compression
 from callbacks.prune.costs import Architecture
-from callbacks.prune.cutting import Stay, cut, stay
+from callbacks.prune.cutting import Stay, cut, factorise, narrow, stay
 from callbacks.prune.importance import Importance, calibration, importances, token_counts
 from callbacks.prune.meters import CountedParameters, MeasuredLatency, Meter, SavedBytes
 from callbacks.prune.reconstruction import reconstruct
@@ -97,8 +97,11 @@ class Structured(Compression):
         often = token_counts(module.task, anatomy.word_embeddings(module.network.body).num_embeddings)
         chosen, before, after = self._settled(module.model, meter, importance, now, often)
         stays = stay(importance, now, chosen.architecture)
+        if stays.rank is not None:
+            factorise(module.model, stays.rank, often)
+        # After the embeddings: weights that make up for a cut do so for inputs as they will be.
         reconstruct(module.network, stays, calibration(module, self.documents), module.task.long_notes)
-        cut(module.model, stays, often)
+        narrow(module.model, stays)
         self._promised = Architecture.read(module.network)
         self._rows = [self._cost(now, chosen, before, after), *_layers(now, stays, importance)]
 

@@ -94,7 +94,7 @@ def taught(runs: Sequence[Run], models: Sequence[Chosen], root: Path) -> list[As
         for one in assemblies(run["stages"], root, run["task"]["key"]):
             same = (one.key, first.name)
             if same not in found:
-                name, group = _distinct(f"ensemble of {last.name}", taken), f"ensemble of {last.group}"
+                name, group = _distinct(f"teachers of {last.name}", taken), f"teachers of {last.group}"
                 own = tuple(run.get("overrides", ()))
                 found[same] = replace(one, name=name, group=group, students=(), reference=first.name, overrides=own)
             students = tuple(dict.fromkeys([*found[same].students, last.name]))

@@ -109,12 +109,7 @@ def compare(
     Raises:
         ValueError: there is no teacher to compare with.
     """
-    first = next((one.name for one in models if one.role == "teacher"), None)
-    if first is None:
-        raise ValueError(
-            f"a comparison needs a teacher; the stages {[one.name for one in models]} have none of role teacher; give "
-            "the pipeline one (stages.NAME.role=teacher)"
-        )
+    first = _first(models)
     baselines = [tfidf(task, task_key, root, first), *([keywords(task, first)] if has_keywords(task) else [])]
     own = [*baselines, *(_entry(task, one, first) for one in models)]
     entries, weights = ensembles.beside(task, own, assemblies, first)
@@ -131,6 +126,16 @@ def compare(
     tables = {entry.row.name: _per_label(task, entry) for entry in entries}
     taught = ensembles.notices(task, assemblies, entries, rows, _resampling(task, settings))
     return rows, [*_cut(entries), *engines, *([warning] if warning else []), *beaten(rows), *weights, *taught], tables
+
+
+def _first(models: Sequence[Candidate]) -> str:
+    for one in models:
+        if one.role == "teacher":
+            return one.name
+    raise ValueError(
+        f"a comparison needs a teacher; the stages {[one.name for one in models]} have none of role teacher; give "
+        "the pipeline one (stages.NAME.role=teacher)"
+    )
 
 
 def _beside(entries: Sequence[Entry], deployed: Sequence[Entry]) -> list[Entry]:

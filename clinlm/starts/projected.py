@@ -1,8 +1,10 @@
 """A small transformer of any shape over its teacher's tokens, whose embeddings it has in fewer dimensions."""
 
-from typing import Any, final
+from typing import Any, cast, final
 
 import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
 from clinlm import anatomy
@@ -23,7 +25,7 @@ class Projected(Start):
     the training texts), so that before its norm a token's embedding is the teacher's in fewer dimensions.
 
     Args:
-        hidden_size: width of the hidden state, a multiple of `heads`; at most the teacher's embeddings'.
+        hidden_size: width of the hidden state, a multiple of `heads`; at most the teacher's.
         layers, heads, intermediate_size: number of layers, and of attention heads and FFN units of each.
         min_count: tokens that occur less often in the training texts go, as in `clinlm.vocabulary.needed`; None keeps
             the teacher's vocabulary whole, as the sources do.
@@ -32,7 +34,7 @@ class Projected(Start):
 
     Raises:
         ValueError: a setting out of its range; (on beginning) no teacher, one without encoder layers or with integer
-            weights, or embeddings wider than the teacher's.
+            weights, or a hidden state wider than the teacher's.
     """
 
     needs_teacher = True
@@ -92,14 +94,20 @@ def _project(body: Any, model: Model, tokens: TeacherTokens) -> None:
     theirs: Any = model.network.body
     anatomy.layers(theirs)  # or raises
     words = theirs.get_input_embeddings()(torch.tensor(tokens.numbers))
-    tables, _ = anatomy.embedding_parts(theirs)
-    positions, *segments = tables if anatomy.low_rank_embedding(theirs) is not None else tables[1:]
-    found = principal(words, tokens.share, body.config.hidden_size)
-    ours, _ = anatomy.embedding_parts(body)
+    places = anatomy.position_embeddings(body)
     # RoBERTa's positions begin after its padding token's number: the last rows are those in use.
-    rows = positions.weight[-model.max_tokens :][: ours[1].num_embeddings]
-    segment = segments[0].weight[:1] if segments else torch.zeros_like(rows[:1])
-    ours[0].weight.copy_(found.project(words))
-    ours[1].weight.copy_(rows @ found.directions)
+    rows = anatomy.position_embeddings(theirs).weight[-model.max_tokens :][: places.num_embeddings]
+    segments = anatomy.segment_embeddings(theirs)
+    segment = torch.zeros_like(rows[:1]) if segments is None else segments.weight[:1]
+    words, rows, segment = (_widened(theirs, one) for one in (words, rows, segment))
+    found = principal(words, tokens.share, body.config.hidden_size)
+    body.get_input_embeddings().weight.copy_(found.project(words))
+    places.weight.copy_(rows @ found.directions)
     # The mean is taken off every token; the part of it in these directions comes back here.
-    ours[2].weight.copy_((segment + found.mean) @ found.directions)
+    cast(nn.Embedding, anatomy.segment_embeddings(body)).weight.copy_((segment + found.mean) @ found.directions)
+
+
+def _widened(body: nn.Module, vectors: Float[Tensor, "rows narrow"]) -> Float[Tensor, "rows wide"]:
+    """Return what the encoder makes of embeddings that have a width of their own (ELECTRA)."""
+    projection = anatomy.embedding_projection(body)
+    return vectors if projection is None else vectors @ projection.weight.T

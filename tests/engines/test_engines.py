@@ -16,7 +16,7 @@ from clinlm.claim import Claim
 from clinlm.edits import keep_ffn_units, keep_heads
 from clinlm.engines.base import Engine, named, names
 from clinlm.engines.matrix import Matrix
-from clinlm.model import Model, ModelSpec, PoolingName, Network
+from clinlm.model import Model, ModelSpec, Network, PoolingName
 from clinlm.quantized.edits import quantize_embeddings, quantize_linears, quantize_linears_int4
 from clinlm.quantized.static_int8_linear import StaticInt8Linear
 

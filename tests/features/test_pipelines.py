@@ -82,7 +82,6 @@ def test_logits_alone_are_no_network(notes_csv: Path, tmp_path: Path) -> None:
                 "pipeline=a",
                 "features=minilm",
                 *NARROW,
-                "+x=1",
                 "stages.student.teachers=[tfidf]",
             )
         )

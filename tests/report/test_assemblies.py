@@ -108,6 +108,6 @@ def test_a_sweep_shows_an_ensemble_once(compared: Compared) -> None:
     found = taught(runs, models, compared.root)
     assert [one.name for one in models] == ["teacher", "ensemble alpha=0.3", "ensemble alpha=0.7"]
     (one,) = found
-    assert one.name == one.group == "ensemble of ensemble alpha=0.3" and one.reference == "teacher"
+    assert one.name == one.group == "teachers of ensemble alpha=0.3" and one.reference == "teacher"
     assert one.students == ("ensemble alpha=0.3", "ensemble alpha=0.7")
     assert one.overrides == ("pipeline=ensemble", "distill.alpha=0.3")
