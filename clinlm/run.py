@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from clinlm import machine, pipeline, store
 from clinlm.loggers.base import RunLogger
-from clinlm.measure.quality import METRICS
+from clinlm.measure.quality import METRICS, ONE_VS_ONE
 from clinlm.pipeline import Done, GateFailed
 from clinlm.report import epochs, gates, methods, safety
 from clinlm.report.comparison import Candidate, Settings, compare
@@ -41,7 +41,7 @@ def run(config: DictConfig) -> dict[str, float]:
     quiet()
     machine.keep_memory()
     refuse_unread(config)
-    refuse_monitor(str(config.monitor), METRICS)
+    refuse_monitor(str(config.monitor), (*METRICS, ONE_VS_ONE))
     settings: Settings = instantiate(config.report)
     logger = instantiate(config.logger)
     for name in (RUN, gates.FAILED):  # of an earlier run in this folder: a sweep would read them

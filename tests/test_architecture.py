@@ -25,7 +25,9 @@ FLOORS = {
     "clinlm.lexicons": 0,
     "clinlm.long_notes": 0,
     "clinlm.low_rank": 0,
+    "clinlm.low_rank_embedding": 0,
     "clinlm.machine": 0,
+    "clinlm.membership": 0,
     "clinlm.mentions": 0,
     "clinlm.model": 0,
     "clinlm.normalization": 0,
@@ -42,24 +44,30 @@ FLOORS = {
     "clinlm.device": 1,
     "clinlm.distill": 1,
     "clinlm.engines": 1,
+    "clinlm.ensembles": 1,
+    "clinlm.features": 1,
     "clinlm.measure": 1,
     "clinlm.optimizer": 1,
     "clinlm.serving": 1,
     "clinlm.starts": 1,
     "clinlm.task": 1,
     "clinlm.tasks": 1,
+    "clinlm.transfers": 1,
     "clinlm.tokens": 0,
     "clinlm.changes": 2,
     "clinlm.claim": 2,
     "clinlm.gate": 2,
+    "clinlm.members": 2,
     "clinlm.modules": 2,
     "clinlm.technique": 4,
     "clinlm.deployment": 3,
     "clinlm.loggers": 3,
     "clinlm.plan": 3,
     "clinlm.stage": 3,
+    "clinlm.teaching": 3,
     "clinlm.pipeline": 4,
     "clinlm.__main__": 5,
+    "clinlm.documents": 5,
     "clinlm.predict": 5,
     "clinlm.report": 5,
     "clinlm.run": 5,
@@ -76,7 +84,10 @@ GROUPS = (
     *(f"callbacks/{group}" for group in ("factorize", "prune", "quantize", "recover", "schedules")),
     *(
         f"clinlm/{group}"
-        for group in ("adapters", "engines", "lexicons", "loggers", "quantized", "starts", "sweepers", "tasks")
+        for group in (
+            *("adapters", "engines", "ensembles", "features", "lexicons", "loggers", "members", "quantized"),
+            *("starts", "sweepers", "tasks", "transfers"),
+        )
     ),
 )
 """Folders with one final class per file; files without a final class hold what the others share."""

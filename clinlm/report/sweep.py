@@ -21,7 +21,6 @@ from clinlm.report.pareto import Point
 from clinlm.report.published import Published
 from clinlm.report.readings import print_published, read
 from clinlm.report.row import Row
-from clinlm.settings import CONF
 from clinlm.sweepers.study import STUDY
 
 log = logging.getLogger(__name__)
@@ -77,7 +76,7 @@ def summarise(runs: Sequence[Mapping[str, Any]], config: DictConfig, folder: Pat
     groups |= {row.name: groups[row.deployment["of"]] for row in rows if row.deployment}
     readings = read(task, rows, per_label, {one.name: one.artifact for one in candidates}, folder)
     if settings.published is not None:
-        published = Published.read(CONF / "published" / f"{settings.published}.yaml")
+        published = Published.named(settings.published)
         if published.has(groups.values()):
             told = [*task.examples.notices, *notices]
             print_published(published, readings, groups, told, folder, console)
