@@ -36,7 +36,6 @@ TINY = (
     "epochs=2",
     "batch_size=8",
     "precision=32-true",
-    "prune.ratio=0.25",
     "trainer=cpu",
     "trainer.enable_progress_bar=false",
     "logger=none",
@@ -44,6 +43,7 @@ TINY = (
     "report.latency_passes=1",
     "report.resamples=50",
 )
+RATIO = 0.25
 CPU = partial(Trainer, accelerator="cpu", devices=1, enable_progress_bar=False)
 FAST = AdamW(1e-3, 1e-2, warmup=0.0)
 LABELS = partial(Teacher, adapter=Full(), optimizer=FAST)
@@ -58,6 +58,8 @@ def composed(notes: Path, root: Path, *overrides: str) -> DictConfig:
     places = (f"task.root={notes}", f"store={root}", f"hydra.run.dir={root.parent / 'run'}")
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", [*TINY, *places, *overrides], return_hydra_config=True)
+    if "ratio" in config.prune and not any(one.startswith("prune.ratio=") for one in overrides):
+        config.prune.ratio = RATIO  # of what is pruned by one, and not to a target
     with open_dict(config.hydra):
         config.hydra.runtime.output_dir = str(root.parent / "run")
     HydraConfig.instance().set_config(config)

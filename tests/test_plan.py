@@ -66,8 +66,41 @@ def test_a_number_of_steps_is_a_number_from_one_on(times: Any) -> None:
         expanded("prune", {"times": times, "callbacks": {"prune": MAGNITUDE}})
 
 
+@pytest.mark.parametrize(
+    ("target", "remaining"), [("bytes:4e6", [3, 2, 1]), ("latency_ms:2.0", [3, 2, 1]), ("parameters:50%", [3, 3, 3])]
+)
+def test_steps_share_out_a_target(target: str, remaining: list[int]) -> None:
+    """A share is of what a step finds; a number is the same for all, and fewer steps remain to it."""
+    structured = {"_target_": "callbacks.prune.structured.Structured", "target": target}
+    found = expanded("prune", {"start": None, "times": 3, "callbacks": {"prune": structured}}).values()
+    assert [one["callbacks"]["prune"] for one in found] == [structured | {"remaining": left} for left in remaining]
+
+
+def test_iterative_pruning_reaches_its_target(notes_csv: Path, tmp_path: Path) -> None:
+    settings = ("pipeline=pruning_iterative", "prune=structured", "prune.documents=8", "steps=2", "epochs=1")
+    made = artifacts(finished(composed(notes_csv, tmp_path / "store", *settings)))
+    first, middle, last = (made[name].report["parameters"] for name in ("teacher", "prune_1", "prune_2"))
+    assert 0.45 * first < last <= 0.5 * first < middle <= 0.5**0.5 * first
+
+
+def test_a_student_is_pruned_while_it_learns(notes_csv: Path, tmp_path: Path) -> None:
+    stages = "+stage@stages.prune_student=prune_distill"
+    settings = (
+        "pipeline=a",
+        stages,
+        "prune=structured",
+        "prune.documents=8",
+        "prune.target=parameters:60%",
+        "epochs=1",
+    )
+    made = artifacts(finished(composed(notes_csv, tmp_path / "store", *settings)))
+    assert made["prune_student"].report["parameters"] <= 0.6 * made["student"].report["parameters"]
+    parents = made["prune_student"].record["parents"]
+    assert made["student"].key in str(parents) and made["teacher"].key in str(parents)
+
+
 def test_steps_need_a_ratio(notes_csv: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="steps share out a ratio; stages.prune"):
+    with pytest.raises(ValueError, match="steps share out a ratio or a target; stages.prune"):
         expanded("prune", {"times": 2, "callbacks": {"prune": {"_target_": MAGNITUDE["_target_"]}}})
 
 

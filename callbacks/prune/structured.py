@@ -34,9 +34,10 @@ _NEAR = 0.97
 class Structured(Compression):
     """Choose the widths of all layers, the hidden size and the rank of the embeddings so that a cost target holds.
 
-    Source    Kurtic et al. 2023, "ZipLM", arXiv:2302.04089: measured tables, a knapsack over all blocks, least-squares
-              updates; Michel et al. 2019, arXiv:1905.10650, and Molchanov et al. 2019, arXiv:1906.10771: importance to
-              first order; Lan et al. 2020 (ALBERT), arXiv:1909.11942, section 3.1: factorised embeddings.
+    Source    Kurtic et al. 2023, "ZipLM", arXiv:2302.04089: measured tables, a choice over all blocks, least-squares
+              updates; Kwon et al. 2022, arXiv:2204.09656, section 4.1, and Molchanov et al. 2019, arXiv:1906.10771,
+              equation 8: importance, the squared first-order term; Lan et al. 2020 (ALBERT), arXiv:1909.11942, section
+              3.1: factorised embeddings.
     Names     our `target` is their speed-up or sparsity, of one network.
     Changes   attention heads and FFN units layer by layer, layers, hidden dimensions; word embeddings become a narrow
               table and a matrix; what reads a cut part is refitted, norms too.
@@ -45,9 +46,11 @@ class Structured(Compression):
     Cost      two passes over the documents and, for a latency, some 25 small networks timed: a minute or two of a
               MiniLM; while weights are refitted, 4 bytes for every pair of FFN units of a layer.
     Departs   importance decides what goes and the inverse Hessian does not; hidden size and embedding rank are searched
-              too, out of a few; attention and FFN of a layer go together or not at all. The table is of whole small
-              networks, so that it serves every engine, and what comes out is measured: where it misses, the search is
-              repeated with what was learnt.
+              too, out of a few; a layer goes whole, or attention and FFN both stay, if with one head and four units.
+              The table is of whole small networks, so that it serves every engine, and what comes out is measured:
+              where it misses, the search is repeated with what was learnt. Squares, and not absolute values: of a
+              MiniLM cut to 30 % of its bytes (MTSamples, 20 specialties, nothing recovered) macro AUROC was 0.950, and
+              0.856 with those.
     Clashes   after INT8 nothing has a gradient; after `factorize` there is no whole weight to slice; masks in the same
               stage. A latency is this machine's own: another one, or another engine, chooses other widths.
 

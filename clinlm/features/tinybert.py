@@ -26,7 +26,7 @@ class Tinybert(Features):
               where the source counts it as equal.
 
     Args:
-        weight: see `Features`.
+        weight: see `Features`. It grows with the layers: some 30 at the start for a student of random layers.
 
     Raises:
         ValueError: (on attaching) more layers than the teacher.

@@ -19,10 +19,10 @@ TEXT = "CHIEF COMPLAINT: {}\n\nPRESENT ILLNESS: \n\nMEDICAL HISTORY: \n\nMEDICAT
 TEXT += "ALLERGIES: \n\nPHYSICAL EXAM: \n\nFAMILY HISTORY: \n\nSOCIAL HISTORY: "
 
 
-@pytest.mark.parametrize("start", range(0, 200, 25))
+@pytest.mark.parametrize("start", range(0, 120, 15))
 def test_random_tables_come_out_as_by_a_slower_way(tmp_path: Path, start: int) -> None:
     found = 0
-    for seed in range(start, start + 25):
+    for seed in range(start, start + 15):
         root = write(tmp_path / str(seed), tables(seed))
         outcome = OUTCOMES[seed % 4]
         right = expected(root, outcome)
@@ -32,7 +32,7 @@ def test_random_tables_come_out_as_by_a_slower_way(tmp_path: Path, start: int) -
         else:
             with pytest.raises(ValueError, match="a corpus needs a note"):
                 rows(root, outcome)
-    assert found > 25
+    assert found > 15
 
 
 def rows(root: Path, outcome: Outcome, **settings: Any) -> list[tuple[str, str, str, tuple[str, ...]]]:

