@@ -137,6 +137,7 @@ class Structured(Compression):
         that was there cost in the same run, and what it costs."""
         budget = self.target.goal(meter.now, self.remaining) * meter.costs.total(now) / meter.now
         best: tuple[Chosen, float, float] | None = None
+        nearest = 0.0  # share of the target that the best comes to, each measured beside the network that was there
         seen: list[Architecture] = []
         measured = math.inf
         for _ in range(_ATTEMPTS):
@@ -152,9 +153,9 @@ class Structured(Compression):
             log.info(
                 "%s: predicted %.6g, measured %.6g, to reach %.6g", self.target.metric, chosen.cost, measured, goal
             )
-            if measured <= goal and (best is None or measured > best[2]):
-                best = chosen, before, measured
-            if _NEAR * goal <= measured <= goal:
+            if nearest < measured / goal <= 1:
+                best, nearest = (chosen, before, measured), measured / goal
+            if nearest >= _NEAR:
                 break
             budget = chosen.cost * goal / measured * (1.0 if measured <= goal else 0.99)
         if best is None:

@@ -11,7 +11,6 @@ from rich.progress import Progress
 from clinlm import machine
 from clinlm.split import SPLITS
 from clinlm.task import Task
-from clinlm.transfers.transfer_set import TransferSet as TransferSet
 
 log = logging.getLogger(__name__)
 

@@ -83,11 +83,10 @@ def test_every_layer_that_is_compared_counts(name: str, place: int) -> None:
         assert loss(one, student, teacher, rows("bert")).item() > before + 1e-4
 
 
-@pytest.mark.parametrize("teacher", FAMILIES)
-@pytest.mark.parametrize("student", FAMILIES)
+@pytest.mark.parametrize(("student", "teacher"), [*zip(FAMILIES, [*FAMILIES[1:], FAMILIES[0]], strict=True)])
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_reach_the_student_and_stay_out_of_the_teacher(name: str, student: str, teacher: str) -> None:
-    """Of any two families; the gradient is finite, and going along it is better."""
+    """Whatever the families; the gradient is finite, and going along it is better."""
     ours, theirs = network(student), network(teacher, seed=1)
     read = rows(student)
     one = features(name)
@@ -122,7 +121,7 @@ def smaller(what: str, family: str) -> Network:
     return student
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
 @pytest.mark.parametrize("what", ["layers", "hidden", "heads", "units", "factors"])
 @pytest.mark.parametrize("name", NAMES)
 def test_smaller_students(name: str, what: str, family: str) -> None:

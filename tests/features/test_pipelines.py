@@ -5,12 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import TINY
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from pipelines import TINY, artifacts, composed, finished
+from pipelines import artifacts, composed, finished
 
 from clinlm import artifact
+from clinlm.model import Model, ModelSpec
 from clinlm.plan import planned
 from clinlm.settings import CONF
+from clinlm.starts.base import Start
+from clinlm.tasks.multilabel import MultiLabel
 from clinlm.technique import judged, techniques
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -26,21 +31,18 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("shared") / "store"
 
 
-@pytest.mark.parametrize("pipeline", ["a", "general"])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_pipeline_imitates(
-    name: str, pipeline: str, notes_csv: Path, shared: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_pipeline_imitates(name: str, notes_csv: Path, shared: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     sizes = SIZES.get(name, NARROW)
-    settings = (f"pipeline={pipeline}", f"features={name}", "epochs=1", "general_epochs=1")
+    settings = ("pipeline=general", f"features={name}", "epochs=1", "general_epochs=1")
     done = artifacts(finished(composed(notes_csv, shared, *settings, *sizes)))
-    assert list(done) == (["teacher", "general", "student"] if pipeline == "general" else ["teacher", "student"])
-    for one in ("general", "student")[pipeline == "a" :]:
+    assert list(done) == ["teacher", "general", "student"]
+    for one in ("general", "student"):
         assert done[one].report["steps"] > 0
         loaded = artifact.load_network(done[one].folder)
         assert not [key for key in loaded.state_dict() if "features" in key or "guess" in key]
-    assert caplog.text.count("imitates, layer <- teacher's layer: ") == (2 if pipeline == "general" else 1)
+    assert caplog.text.count("imitates, layer <- teacher's layer: ") == 2
 
 
 def test_the_student_goes_on_from_general_distillation(notes_csv: Path, shared: Path) -> None:
@@ -54,19 +56,11 @@ def test_the_student_goes_on_from_general_distillation(notes_csv: Path, shared: 
 
 
 def test_a_transfer_set_is_read_too(notes_csv: Path, shared: Path) -> None:
-    """General distillation needs no labels: its epochs are longer by the texts of the transfer set."""
-    settings = ("pipeline=general", "features=minilm", *NARROW, "epochs=1", "general_epochs=1")
-    alone, more = (
-        artifacts(finished(composed(notes_csv, shared, *settings, f"transfer={transfer}")))
-        for transfer in ("none", "mixing")
-    )
-    assert more["general"].report["steps"] > alone["general"].report["steps"]
-    assert more["general"].report["transfer"]["texts"] > 0
-
-
-def test_bf16(notes_csv: Path, shared: Path) -> None:
-    settings = ("pipeline=general", "features=tinybert", *NARROW, "precision=bf16-mixed", "epochs=1")
-    assert len(finished(composed(notes_csv, shared, *settings, "general_epochs=1"))) == 3
+    """General distillation needs no labels: its epochs are longer by the texts of the transfer set. In bf16, too."""
+    settings = ("pipeline=general", "features=tinybert", *NARROW, "epochs=1", "general_epochs=1")
+    done = artifacts(finished(composed(notes_csv, shared, *settings, "transfer=mixing", "precision=bf16-mixed")))
+    report, batches = done["general"].report, done["teacher"].report["steps"]
+    assert report["transfer"]["texts"] > 0 and report["steps"] > batches
 
 
 def test_none_is_in_no_key(notes_csv: Path, tmp_path: Path) -> None:
@@ -98,19 +92,16 @@ def test_logits_alone_are_no_network(notes_csv: Path, tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("name", ["pkd", "tinybert", "minilm_student"])
-def test_students_as_yaml(name: str, notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The shapes of the papers, on a teacher large enough for them."""
-    monkeypatch.setattr("pipelines.TINY", [one for one in TINY if not one.startswith("student.")])
-    wide = (
-        "teacher.config.hidden_size=384",
-        "teacher.config.num_hidden_layers=7",
-        "teacher.config.num_attention_heads=12",
-    )
-    config = composed(notes_csv, tmp_path / "store", "pipeline=a", f"model@student={name}", *wide, "epochs=0")
-    student = artifacts(finished(config))["student"].load()
-    told = student.network.body.config
-    found = (told.num_hidden_layers, told.hidden_size, told.num_attention_heads, told.intermediate_size)  # type: ignore[union-attr]
-    assert (
-        found == {"pkd": (6, 384, 12, 64), "tinybert": (4, 312, 12, 1200), "minilm_student": (6, 384, 12, 1536)}[name]
-    )
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("pkd", (6, 384, 12, 64)), ("tinybert", (4, 312, 12, 1200)), ("minilm_student", (6, 384, 12, 1536))],
+)
+def test_students_as_yaml(name: str, shape: tuple[int, ...], task: MultiLabel, tiny_model: Model) -> None:
+    """The shapes of the papers, of a teacher large enough for them."""
+    wide = {"hidden_size": 384, "num_hidden_layers": 7, "num_attention_heads": 12, "intermediate_size": 64}
+    described = ModelSpec(TINY | wide | {"vocab_size": 150}, task.outputs)
+    start: Start = instantiate(OmegaConf.load(CONF / "model" / f"{name}.yaml"))
+    student = start.begin(task, Model(described, described.build(), tiny_model.tokenizer))
+    told: Any = student.network.body.config
+    assert (told.num_hidden_layers, told.hidden_size, told.num_attention_heads, told.intermediate_size) == shape
+    assert student.tokenizer is tiny_model.tokenizer
