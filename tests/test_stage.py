@@ -46,6 +46,11 @@ def found(model: Model, rows: list[dict[str, Any]]) -> bool:
     body = model.network.body
     layers = [] if "filters_after" in rows[0] else anatomy.layers(body)
     match rows[0]:
+        case {"layers_after": count, "hidden_after": hidden}:
+            kept = [row for row in rows[1:] if row["heads_after"]]
+            there = [(layer.heads, layer.up.out_features) for layer in layers]
+            said = [(row["heads_after"], row["units_after"]) for row in kept]
+            return len(layers) == count and anatomy.hidden_size(body) == hidden and there == said
         case {"filters_after": _}:
             return [one.out_features for one in anatomy.filters(body)] == [row["filters_after"] for row in rows]
         case {"tokens_after": tokens}:

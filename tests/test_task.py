@@ -197,9 +197,9 @@ def test_tokens_are_computed_once_for_a_tokenizer_and_a_length(
     task, calls = opened(), list[int]()
     encode = tasks.Task._encode
 
-    def counting(self: tasks.Task, tokenizer: Any, max_tokens: int) -> Any:
+    def counting(self: tasks.Task, slices: Any, tokenizer: Any, max_tokens: int) -> Any:
         calls.append(max_tokens)
-        return encode(self, tokenizer, max_tokens)
+        return encode(self, slices, tokenizer, max_tokens)
 
     monkeypatch.setattr(tasks.Task, "_encode", counting)
     first, again, shorter = (task.encode(tiny_model.tokenizer, length) for length in (32, 32, 16))

@@ -9,17 +9,23 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from pipelines import built, kept
+from pipelines import FAST, built, kept
 from torch import nn
 
 from callbacks.prune.costs import Architecture
+from callbacks.prune.cutting import narrow, stay
+from callbacks.prune.importance import calibration, importances
+from callbacks.prune.reconstruction import reconstruct
 from callbacks.prune.structured import Structured
 from callbacks.recover.finetune import Finetune
 from clinlm import anatomy
+from clinlm.adapters.full import Full
 from clinlm.artifact import Artifact
 from clinlm.engines.base import named
 from clinlm.measure.size import parameters
 from clinlm.model import Model
+from clinlm.modules.base import predict
+from clinlm.modules.teacher import Teacher
 from clinlm.settings import CONF
 from clinlm.tasks.multilabel import MultiLabel
 
@@ -38,6 +44,32 @@ def made(
         "start": start,
         "little": built(root / "little", task, start, {"prune": Structured("parameters:9000", documents=16)}),
     }
+
+
+@pytest.mark.parametrize(
+    ("hidden", "layer"), [(32, (1, 48)), (32, (2, 16)), (20, (2, 48))], ids=["heads", "units", "hidden dimensions"]
+)
+def test_what_is_left_comes_nearer_to_the_whole(
+    task: MultiLabel, tiny_model: Model, hidden: int, layer: tuple[int, int]
+) -> None:
+    with torch.no_grad():
+        for parameter in tiny_model.network.parameters():  # so that what is cut had something to say
+            parameter.mul_(3.0 if parameter.ndim == 2 else 1.0)
+    task.bind(tiny_model.tokenizer, 32)
+    module = Teacher(tiny_model, task, Full(), FAST)
+    batches = calibration(module, 36)
+    stays = stay(
+        importances(module, 16), Architecture.read(tiny_model.network), Architecture(hidden, None, [layer] * 4)
+    )
+    loader = task.loader(task.examples.members("test"))
+    whole, errors = predict(tiny_model.network, loader, task.long_notes)[1], []
+    for refit in (False, True):
+        cut_off = copy.deepcopy(tiny_model)
+        if refit:
+            reconstruct(cut_off.network, stays, batches, task.long_notes)
+        narrow(cut_off, stays)
+        errors.append(np.square(predict(cut_off.network, loader, task.long_notes)[1] - whole).mean())
+    assert errors[1] < 0.7 * errors[0]
 
 
 @pytest.mark.parametrize("name", QUANTIZE)
