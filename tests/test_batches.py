@@ -20,6 +20,13 @@ def test_encoding_keeps_every_row(documents: list[list[list[int]]]) -> None:
     assert encoded.lengths().tolist() == [sum(map(len, rows)) for rows in documents]
 
 
+@given(DOCUMENTS, DOCUMENTS)
+def test_documents_follow_others(first: list[list[list[int]]], second: list[list[list[int]]]) -> None:
+    both = Encoded.of(first, pad=7, cut=1).followed_by(Encoded.of(second, pad=7))
+    assert [[row.tolist() for row in both.rows(n)] for n in range(len(both))] == first + second
+    assert (both.pad, both.cut) == (7, 1)
+
+
 @given(DOCUMENTS, st.data())
 def test_collation_pads_and_masks(documents: list[list[list[int]]], data: st.DataObject) -> None:
     chosen = data.draw(st.lists(st.sampled_from(range(len(documents))), min_size=1, unique=True))

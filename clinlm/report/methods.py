@@ -92,7 +92,21 @@ def _integers(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"made {before / 1e6:.1f} MB of {len(made)} matrices {after / 1e6:.1f} MB of integers{spared}"
 
 
+def _aimed(rows: Sequence[Mapping[str, Any]]) -> str:
+    whole, layers = rows[0], [row for row in rows[1:] if row["heads_after"]]
+    heads = ", ".join(str(row["heads_after"]) for row in layers)
+    units = ", ".join(str(row["units_after"]) for row in layers)
+    rank = whole["embedding_rank"]
+    return (
+        f"cut {whole['cost_before']:,.6g} {whole['target']} to {whole['cost_after']:,.6g} "
+        f"(asked {whole['cost_goal']:,.6g}, predicted {whole['cost_predicted']:,.6g}): {whole['layers_after']} of {whole['layers_before']} layers with "
+        f"{heads} heads and {units} FFN units, hidden size {whole['hidden_before']} to {whole['hidden_after']}, "
+        f"{'whole embeddings' if rank is None else f'embeddings of rank {rank}'}"
+    )
+
+
 _SAID = {
+    "target": _aimed,
     "width_before": _widths,
     "zeros": _zeros,
     "heads_before": _heads,

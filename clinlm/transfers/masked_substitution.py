@@ -1,5 +1,6 @@
 """Words replaced by those that a masked-language model would put in their place."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, final
@@ -16,8 +17,8 @@ from clinlm.tokens import uncut
 from clinlm.transfers.neighbours import counted, mean_embeddings, neighbours
 from clinlm.transfers.substitution import Substitution, Words, negates
 
-_PASSES = 7
-"""Every token is masked in one of so many passes: 14 % at a time, about as many as in BERT's training."""
+_MASKED = 0.15
+"""Share of a row's tokens that is masked at a time, as in BERT's training."""
 _ROW = 512
 """Most tokens read at a time."""
 _FIRST = ("Ġ", "▁")
@@ -32,9 +33,10 @@ class MaskedSubstitution(Substitution):
 
     Source    Jiao et al. 2020 (TinyBERT), arXiv:1909.10351, algorithm 1: words of one piece by the model, others by
               neighbours among word vectors.
-    Departs   a seventh of a note's words is masked at a time, not one by one; the vectors are the means of the model's
-              own embeddings of their pieces, not GloVe's; and as `Substitution`.
-    Cost      7 passes of the model over every training document, however many texts are made of it. Then 1 ms a text.
+    Departs   15 % of a row's tokens are masked at a time, not one; the vectors are the means of the model's own
+              embeddings of their pieces, not GloVe's; and as `Substitution`.
+    Cost      2 or 3 passes of the model over every training document, however many texts are made of it: 0.4 s for 500
+              words and a model of 6 layers x 384, one thread. Then 1 ms a text.
 
     Args:
         name: a folder, or a hub name, of a model with a masked-language head.
@@ -91,7 +93,7 @@ class MaskedSubstitution(Substitution):
                 f"{self.name!r} cannot be loaded as one ({type(error).__name__}); set transfer.name, or choose "
                 "transfer=neighbour_substitution"
             ) from error
-        if told["missing_keys"]:
+        if told["missing_keys"] or model.get_output_embeddings() is None:
             raise ValueError(
                 f"masked words are filled in by a model with a masked-language head; {self.name!r} has none; set "
                 "transfer.name, or choose transfer=neighbour_substitution"
@@ -109,6 +111,9 @@ class _Reader:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, model: Any, settings: Substitution) -> None:
         self._model, self._mask, self._number = model, tokenizer.mask_token_id, settings.candidates
+        self._at = torch.tensor([], dtype=torch.long)
+        # A score for every token of the vocabulary, only where it is asked for: half of a small model's time.
+        model.get_output_embeddings().register_forward_pre_hook(lambda _, given: (given[0][:, self._at],))
         self._tokenizer = uncut(tokenizer)
         frame = self._tokenizer.encode("").ids
         self._before, self._after = frame[: len(frame) // 2], frame[len(frame) // 2 :]
@@ -127,17 +132,18 @@ class _Reader:
             row = torch.tensor([*self._before, *encoding.ids[start : start + self._room], *self._after])
             shift = len(self._before) - start
             here = [(number, token + shift) for number, token in places if start <= token < start + self._room]
-            for first in range(min(_PASSES, len(here))):
-                found |= self._read(row, here[first::_PASSES])
+            passes = min(len(here), math.ceil(len(here) / (_MASKED * len(row))))
+            for first in range(passes):
+                found |= self._read(row, here[first::passes])
         return found
 
     @torch.inference_mode()
     def _read(self, row: Int[Tensor, " tokens"], hidden: Sequence[Place]) -> dict[int, list[str]]:
         """Return the likeliest words at places of a row, all of which are hidden at once."""
-        at = torch.tensor([token for _, token in hidden])
+        self._at = torch.tensor([token for _, token in hidden])
         masked = row.clone()
-        masked[at] = self._mask
-        logits = self._model(input_ids=masked[None]).logits[0, at].masked_fill(self._banned, -torch.inf)
+        masked[self._at] = self._mask
+        logits = self._model(input_ids=masked[None]).logits[0].masked_fill(self._banned, -torch.inf)
         # Two more: a word may be written with and without a capital, and the word itself is no candidate.
         best = logits.topk(min(self._number + 2, logits.shape[1]), dim=1)
         found = {}

@@ -1,6 +1,9 @@
 """Sections are found by their headers at the starts of lines, and by nothing else."""
 
-from clinlm.measure.sections import SECTIONS, sections
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clinlm.measure.sections import SECTIONS, parts, sections
 
 
 def test_every_way_of_writing_a_header_is_found() -> None:
@@ -24,3 +27,20 @@ def test_documents_are_told_apart() -> None:
     found = sections(["PLAN: rest", "HPI: cough\nPLAN: rest", "cough"])
     assert found["plan"].tolist() == [True, True, False]
     assert found["history of present illness"].tolist() == [False, True, False]
+
+
+@given(st.text(st.sampled_from("xX:\n \tPLAN"), max_size=60))
+def test_parts_are_the_note(text: str) -> None:
+    found = parts(text)
+    assert "".join(found) == text and all(found)
+
+
+def test_every_part_but_the_first_begins_with_a_header() -> None:
+    note = "Seen today.\nPLAN: rest; exam: later\n  Findings : none\nCC:\nEXAM: well\n"
+    assert parts(note) == [
+        "Seen today.\n",
+        "PLAN: rest; exam: later\n",
+        "  Findings : none\n",
+        "CC:\n",
+        "EXAM: well\n",
+    ]

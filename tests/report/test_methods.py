@@ -16,6 +16,15 @@ def test_a_line_counts_units_and_skipped_layers() -> None:
     assert "0.0001" in line
 
 
+def test_a_line_tells_the_chosen_architecture() -> None:
+    whole = {"target": "bytes", "cost_before": 9e6, "cost_goal": 3e6, "cost_predicted": 2.9e6, "cost_after": 2.95e6}
+    whole |= {"hidden_before": 384, "hidden_after": 192, "embedding_rank": 64, "layers_before": 3, "layers_after": 2}
+    layers = [{"layer": n, "heads_after": heads, "units_after": 8 * heads} for n, heads in enumerate((3, 0, 1))]
+    (line,) = methods.lines({"prune": {"methods": {"prune": [whole, *layers]}}})
+    assert "9e+06 bytes to 2.95e+06" in line and "2 of 3 layers with 3, 1 heads and 24, 8 FFN units" in line
+    assert "384 to 192, embeddings of rank 64" in line
+
+
 def test_every_row_is_in_the_report() -> None:
     text = methods.markdown(REPORTS)
     assert "### prune: prune" in text and "### teacher: keep_best" in text and "other" not in text

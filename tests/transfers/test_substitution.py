@@ -173,6 +173,25 @@ def test_the_language_model_is_asked(task: MultiLabel, language_model: Path, tmp
     assert replaced > 50
 
 
+def test_candidates_are_those_of_their_place(task: MultiLabel, language_model: Path) -> None:
+    """In a row this short every word is masked alone: asked one by one, the model says the same."""
+    transfer = MaskedSubstitution(str(language_model), candidates=3)
+    text = "wheeze and cast, fall"
+    ((*found,),) = transfer.propose([text], [transfer.words(text)], task, 0)
+    model = AutoModelForMaskedLM.from_pretrained(language_model).eval()
+    tokenizer = AutoTokenizer.from_pretrained(language_model)
+    row = tokenizer(text, return_tensors="pt")["input_ids"]
+    may = {token: i for token, i in tokenizer.get_vocab().items() if token.isalpha() and transfer.free(token)}
+    words = ["wheeze", "cast", "fall"]
+    assert [*transfer.words(text)] == words
+    for word, own in zip(words, found, strict=True):
+        masked = torch.where(row == may[word], tokenizer.mask_token_id, row)
+        with torch.no_grad():
+            scores = model(input_ids=masked).logits[0, (row[0] == may[word]).nonzero().item()]
+        ranked = sorted((w for w in may if w != word and not negates(w, may)), key=lambda w: -float(scores[may[w]]))
+        assert own == ranked[:3]
+
+
 def test_a_favourite_that_negates_is_not_taken(task: MultiLabel, language_model: Path, tmp_path: Path) -> None:
     for word in ("no", "denies"):
         place = favouring(language_model, tmp_path / word, word)
