@@ -100,7 +100,8 @@ def _aimed(rows: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"cut {whole['cost_before']:,.6g} {whole['target']} to {whole['cost_after']:,.6g} "
         f"(asked {whole['cost_goal']:,.6g}, predicted {whole['cost_predicted']:,.6g}): "
-        f"{whole['layers_after']} of {whole['layers_before']} layers with {heads} heads and {units} FFN units, hidden size {whole['hidden_before']} to {whole['hidden_after']}, "
+        f"{whole['layers_after']} of {whole['layers_before']} layers with {heads} heads "
+        f"and {units} FFN units, hidden size {whole['hidden_before']} to {whole['hidden_after']}, "
         f"{'whole embeddings' if rank is None else f'embeddings of rank {rank}'}"
     )
 
