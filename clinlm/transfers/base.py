@@ -3,9 +3,10 @@
 import logging
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import final
 
+import numpy as np
 from rich.progress import Progress
 
 from clinlm import machine
@@ -84,6 +85,21 @@ def new(drafts: Iterable[str], task: Task, left_out: Counter[str]) -> Iterator[s
 def normalised(text: str) -> str:
     """Return `text` in lower case, with single spaces: texts that differ in these only are the same."""
     return " ".join(text.lower().split())
+
+
+def shuffled(notes: Sequence[Sequence[str]], times: int, seed: int, between: str) -> Iterator[str]:
+    """Yield every note `times` times, its pieces in random order.
+
+    Args:
+        notes: the pieces of every note.
+        times: orders of each; the same may come again.
+        seed: of the orders.
+        between: what stands between two pieces.
+    """
+    rng = np.random.default_rng(seed)
+    for _ in range(times):
+        for note in notes:
+            yield between.join(note[place] for place in rng.permutation(len(note)))
 
 
 def check_times(times: int) -> None:

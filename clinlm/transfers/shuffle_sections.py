@@ -4,11 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
-
 from clinlm.measure.sections import parts
 from clinlm.task import Task
-from clinlm.transfers.base import Transfer, check_times
+from clinlm.transfers.base import Transfer, check_times, shuffled
 
 
 @final
@@ -32,8 +30,5 @@ class ShuffleSections(Transfer):
 
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
         """See `Transfer.drafts`."""
-        rng = np.random.default_rng(seed)
         notes = [[part.strip() for part in parts(text)] for text in task.texts("train")]
-        for _ in range(self.times):
-            for note in notes:
-                yield "\n\n".join(note[place] for place in rng.permutation(len(note)))
+        return shuffled(notes, self.times, seed, "\n\n")

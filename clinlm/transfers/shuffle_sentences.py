@@ -4,11 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
-
 from clinlm.sentences import sentences
 from clinlm.task import Task
-from clinlm.transfers.base import Transfer, check_times
+from clinlm.transfers.base import Transfer, check_times, shuffled
 
 
 @final
@@ -31,8 +29,5 @@ class ShuffleSentences(Transfer):
 
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
         """See `Transfer.drafts`."""
-        rng = np.random.default_rng(seed)
         notes = [[sentence.text for sentence in note] for note in sentences(task.texts("train"))]
-        for _ in range(self.times):
-            for note in notes:
-                yield "\n".join(note[place] for place in rng.permutation(len(note)))
+        return shuffled(notes, self.times, seed, "\n")
