@@ -70,10 +70,10 @@ class Artifact:
         """Return the model, ready to answer."""
         return load(self.folder)
 
-    def predictions(self, split: str) -> Float[np.ndarray, "documents outputs"]:
-        """Return the logits of the documents of `validation` or `test`, in the order of `Examples.members`."""
+    def predictions(self, split: str) -> Float[np.ndarray, "units outputs"]:
+        """Return the logits of `validation` or `test`, in the order of `Examples.units`."""
         with safe_open(self.folder / "predictions.safetensors", "numpy") as file:
-            logits: Float[np.ndarray, "documents outputs"] = file.get_tensor(split)
+            logits: Float[np.ndarray, "units outputs"] = file.get_tensor(split)
         return logits
 
 
@@ -124,16 +124,14 @@ def read_spec(folder: Path) -> ModelSpec:
     return ModelSpec(**_read(folder / "spec.json"))
 
 
-def save_predictions(folder: Path, logits: Mapping[str, Float[np.ndarray, "documents outputs"]]) -> None:
+def save_predictions(folder: Path, logits: Mapping[str, Float[np.ndarray, "units outputs"]]) -> None:
     """Write the logits of every split named."""
     save_arrays(
         {split: np.ascontiguousarray(values) for split, values in logits.items()}, folder / "predictions.safetensors"
     )
 
 
-def save_logits(
-    path: Path, index: Int[np.ndarray, " documents"], logits: Float[np.ndarray, "documents outputs"]
-) -> None:
+def save_logits(path: Path, index: Int[np.ndarray, " units"], logits: Float[np.ndarray, "units outputs"]) -> None:
     """Write teacher logits, whole or not at all, with a digest of them."""
     path.parent.mkdir(exist_ok=True)
     draft = path.with_suffix(".draft")
@@ -142,7 +140,7 @@ def save_logits(
     draft.replace(path)
 
 
-def load_logits(path: Path) -> tuple[Int[np.ndarray, " documents"], Float[np.ndarray, "documents outputs"]]:
+def load_logits(path: Path) -> tuple[Int[np.ndarray, " units"], Float[np.ndarray, "units outputs"]]:
     """Return document numbers and teacher logits.
 
     Raises:

@@ -10,11 +10,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from clinlm.examples import units_of
+
 Batch = dict[str, Tensor]
 """`input_ids`, `attention_mask` (rows, tokens); `document` (rows,): which document of the batch a row belongs to,
-ascending; `index` (documents,): its number in the task; `targets`; `teacher_logits` (documents, outputs) where a
-teacher is at hand; and, where a transfer set is, `labelled` (documents,): which have labels. The targets of the others
-are zeros."""
+ascending; `index` (units,): the number in the task of every unit, that is of a document or of a word; where units are
+words, `place` (units,): the token that answers for it, of all of `input_ids` end to end, or -1 where the word is not
+read; `targets`; `teacher_logits` (units, outputs) where a teacher is at hand; and, where a transfer set is, `labelled`
+(units,): which have labels. The targets of the others are zeros."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,9 @@ class Encoded:
         document_start: where the rows of each document begin, and their end as the last entry.
         pad: id of the padding token.
         cut: how many documents have tokens that stand in no row.
+        place: of every word, where units are words, the token in `tokens` that answers for it, or -1 where it stands in
+            no row; None where documents are the units.
+        unit_start: where the words of each document begin in `place`, and their end as the last entry.
     """
 
     tokens: Int[np.ndarray, " tokens"]
@@ -34,30 +40,68 @@ class Encoded:
     document_start: Int[np.ndarray, " documents_and_end"]
     pad: int
     cut: int = 0
+    place: Int[np.ndarray, " words"] | None = None
+    unit_start: Int[np.ndarray, " documents_and_end"] | None = None
 
     @classmethod
-    def of(cls, documents: Sequence[Sequence[Sequence[int]]], pad: int, cut: int = 0) -> Self:
-        """From documents, each a list of rows, each a list of token ids."""
+    def of(
+        cls,
+        documents: Sequence[Sequence[Sequence[int]]],
+        pad: int,
+        cut: int = 0,
+        places: Sequence[Int[np.ndarray, " words"]] | None = None,
+    ) -> Self:
+        """From documents, each a list of rows, each a list of token ids.
+
+        Args:
+            documents: the rows.
+            pad, cut: see there.
+            places: where units are words: for every document, of every word the token of its rows, end to end, that
+                answers for it, or -1.
+        """
         rows = [row for document in documents for row in document]
-        return cls(
+        whole = cls(
             np.fromiter((token for row in rows for token in row), dtype=np.int32),
             np.cumsum([0, *map(len, rows)], dtype=np.int64),
             np.cumsum([0, *map(len, documents)], dtype=np.int64),
             pad,
             cut,
         )
+        if places is None:
+            return whole
+        first = whole.row_start[whole.document_start[:-1]]
+        moved = [np.where(own < 0, -1, own + start) for own, start in zip(places, first.tolist(), strict=True)]
+        return replace(
+            whole,
+            place=np.concatenate([*moved, np.zeros(0, np.int64)]).astype(np.int64),
+            unit_start=np.cumsum([0, *map(len, places)], dtype=np.int64),
+        )
 
     def followed_by(self, other: Self) -> Self:
         """Return the documents of both, those of `other` with the numbers after ours; `cut` stays as it is."""
-        rows = np.concatenate([self.row_start[:-1], self.row_start[-1] + other.row_start])
-        documents = np.concatenate([self.document_start[:-1], self.document_start[-1] + other.document_start])
+        both = replace(
+            self,
+            tokens=np.concatenate([self.tokens, other.tokens]),
+            row_start=_continued(self.row_start, other.row_start),
+            document_start=_continued(self.document_start, other.document_start),
+        )
+        if self.place is None or self.unit_start is None or other.place is None or other.unit_start is None:
+            return both
+        moved = np.where(other.place < 0, -1, other.place + len(self.tokens))
         return replace(
-            self, tokens=np.concatenate([self.tokens, other.tokens]), row_start=rows, document_start=documents
+            both,
+            place=np.concatenate([self.place, moved]),
+            unit_start=_continued(self.unit_start, other.unit_start),
         )
 
     def __len__(self) -> int:
         """Number of documents."""
         return len(self.document_start) - 1
+
+    @property
+    def units(self) -> int:
+        """Number of rows of logits: documents, or words."""
+        return len(self) if self.place is None else len(self.place)
 
     def lengths(self) -> Int[np.ndarray, " documents"]:
         """Return the tokens of each document, over all its rows."""
@@ -79,12 +123,33 @@ class Encoded:
         for line, (_, row) in enumerate(rows):
             input_ids[line, : len(row)] = torch.from_numpy(row.astype(np.int64))
             attention_mask[line, : len(row)] = 1
-        return {
+        chosen = np.asarray(documents, dtype=np.int64)
+        batch = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "document": torch.tensor([place for place, _ in rows]),
-            "index": torch.tensor(list(documents)),
+            "index": torch.from_numpy(units_of(self.unit_start, chosen)),
         }
+        if self.place is not None:
+            batch["place"] = torch.from_numpy(self._in_batch(self.place[batch["index"].numpy()], chosen, longest))
+        return batch
+
+    def _in_batch(
+        self, places: Int[np.ndarray, " words"], documents: Int[np.ndarray, " chosen"], longest: int
+    ) -> Int[np.ndarray, " words"]:
+        """Return where the tokens of words stand in the padded rows of `documents`, end to end."""
+        row = np.searchsorted(self.row_start, places, side="right") - 1
+        counts = np.diff(self.document_start)[documents]
+        lines = units_of(self.document_start, documents)  # the numbers of their rows, line by line of the batch
+        order = np.argsort(lines, kind="stable")
+        line = order[np.searchsorted(lines, row, sorter=order).clip(max=int(counts.sum()) - 1)]
+        return np.where(places < 0, -1, line * longest + places - self.row_start[row])
+
+
+def _continued(
+    starts: Int[np.ndarray, " ours_and_end"], others: Int[np.ndarray, " theirs_and_end"]
+) -> Int[np.ndarray, " both_and_end"]:
+    return np.concatenate([starts[:-1], starts[-1] + others])
 
 
 class LengthBatches(Sampler[list[int]]):
@@ -160,17 +225,17 @@ class Collate:
 
     Attributes:
         encoded: documents, and behind them the texts of a transfer set.
-        targets: row i for document i; the texts have none.
-        teacher_logits: row i for document or text i.
+        targets: row i for unit i; the texts have none.
+        teacher_logits: row i for unit i, those of the texts behind those of the documents.
     """
 
     encoded: Encoded
     targets: Tensor
-    teacher_logits: Float[Tensor, "documents outputs"] | None = None
+    teacher_logits: Float[Tensor, "units outputs"] | None = None
 
     def __call__(self, documents: Sequence[int]) -> Batch:
         batch: dict[str, Any] = self.encoded.collate(documents)
-        if len(self.encoded) > len(self.targets):
+        if self.encoded.units > len(self.targets):
             labelled = batch["labelled"] = batch["index"] < len(self.targets)
             batch["targets"] = self.targets.new_zeros(len(labelled), *self.targets.shape[1:])
             batch["targets"][labelled] = self.targets[batch["index"][labelled]]

@@ -6,11 +6,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from clinlm.artifact import Artifact
-from clinlm.measure.agreement import agreement
 from clinlm.measure.estimate import Estimate
-from clinlm.measure.fairness import gaps
-from clinlm.measure.intervals import paired
-from clinlm.measure.quality import decided
 from clinlm.measure.subgroups import subgroups
 from clinlm.task import Task
 
@@ -22,7 +18,8 @@ class Changes:
 
     Attributes:
         losses: metric of `clinlm.measure.quality` -> original minus compressed; above 0 where quality was lost.
-        agreement: share of decisions (documents x labels; documents, where each has exactly one label) that are equal.
+        agreement: share of decisions that are equal (documents x labels; documents, where each has exactly one label;
+            words, where entities are found).
         gaps: attribute -> growth of the gap between its best and its worst subgroup; above 0 where it widened.
         notices: attributes that could not be judged, and why.
     """
@@ -58,28 +55,28 @@ def measure(
         smallest_subgroup: documents that a subgroup needs to be compared.
         seed: of the draw.
     """
-    members = task.examples.members(split)
-    frame, targets = task.examples.frame[members], task.examples.targets[members]
+    frame = task.examples.frame[task.examples.members(split)]
     groups = frame["group"].to_numpy() if by_group else None
     how: dict[str, Any] = {"resamples": resamples, "seed": seed, "groups": groups}
     fitted = [task.fit_thresholds(task.probabilities(one.predictions("validation"))) for one in (original, artifact)]
-    a, b = (task.probabilities(one.predictions(split)) for one in (original, artifact))
-    compared = (targets, a, fitted[0], b, fitted[1])
-    differences = paired(*compared, **how)
-    alike = agreement(decided(a, fitted[0]), decided(b, fitted[1]), task.kind, **how)
+    a, b = (
+        task.judged(split, task.probabilities(one.predictions(split)), own)
+        for one, own in zip((original, artifact), fitted, strict=True)
+    )
+    differences = b.difference(a, **how)
     found: dict[str, Estimate] = {}
     attributes, notices = subgroups(frame["attributes"])
     if not attributes:
         notices.append("fairness not judged: the corpus has no attributes that make subgroups")
     for name, column in attributes.items():
-        growth = gaps(*compared, column, metric="micro_f1", minimum_documents=smallest_subgroup, **how).difference
+        growth = b.gap(a, column, smallest_subgroup, **how)
         if math.isnan(growth.value):
             notices.append(f"fairness by {name} not judged: fewer than two subgroups of {smallest_subgroup} documents")
         else:
             found[name] = growth
     return Changes(
         {name: Estimate(0.0 - one.value, 0.0 - one.high, 0.0 - one.low) for name, one in differences.items()},
-        alike.documents if task.kind == "multiclass" else alike.cells,
+        b.alike(b.agreement(a, **how)),
         found,
         tuple(notices),
     )

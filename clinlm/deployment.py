@@ -25,7 +25,7 @@ from clinlm.batches import Batch, Encoded
 from clinlm.claim import Claim, check_bytes
 from clinlm.engines.base import Answer, Engine, named
 from clinlm.engines.torch import Torch
-from clinlm.long_notes import LongNotes
+from clinlm.long_notes import LongNotes, unit_logits
 from clinlm.measure.size import folder_bytes
 from clinlm.model import Model
 from clinlm.quantized.base import IntegerLinear
@@ -65,7 +65,7 @@ class Deployment:
         return content
 
     def predictions(self, split: str) -> Float[np.ndarray, "documents outputs"]:
-        """Return the engine's own logits of `validation` or `test`, in the order of `Examples.members`."""
+        """Return the engine's own logits of `validation` or `test`, in the order of `Examples.units`."""
         with safe_open(self.folder / _PREDICTIONS, "numpy") as file:
             logits: Float[np.ndarray, "documents outputs"] = file.get_tensor(split)
         return logits
@@ -188,10 +188,9 @@ def _alone(answer: Answer, encoded: Encoded, task: Task, split: str) -> Float[np
     return np.concatenate([answered(answer, encoded.collate([one]), task.long_notes) for one in members])
 
 
-def answered(answer: Answer, batch: Batch, long_notes: LongNotes) -> Float[np.ndarray, "documents outputs"]:
-    """Return the logits of every document of a batch."""
-    rows = answer(batch["input_ids"], batch["attention_mask"])
-    return long_notes.pool(rows, batch["document"], len(batch["index"])).float().numpy()
+def answered(answer: Answer, batch: Batch, long_notes: LongNotes) -> Float[np.ndarray, "units outputs"]:
+    """Return the logits of every unit of a batch: of every document, or of every word."""
+    return unit_logits(answer(batch["input_ids"], batch["attention_mask"]), batch, long_notes).float().numpy()
 
 
 def _compare(serving: Serving, expected: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
@@ -235,17 +234,18 @@ def _check(parity: Mapping[str, float], engine: Engine, model: Model) -> None:
 def _describe(model: Model, serving: Serving, folder: Path) -> None:
     """Write `config.json` and the tokenizer as transformers and optimum expect them beside a model."""
     names = {number: label for number, label in enumerate(serving.labels)}
-    kind = {"multilabel": "multi_label_classification", "multiclass": "single_label_classification"}[serving.kind]
+    head = "TokenClassification" if serving.kind == "entities" else "SequenceClassification"
+    problems = {"multilabel": "multi_label_classification", "multiclass": "single_label_classification"}
     body: Any = model.network.body
     config = body.config.to_dict()
     told = {
-        "architectures": [f"{type(body).__name__.removesuffix('Model')}ForSequenceClassification"],
+        "architectures": [f"{type(body).__name__.removesuffix('Model')}For{head}"],
         "id2label": names,
         "label2id": {label: number for number, label in names.items()},
-        "problem_type": kind,
+        "problem_type": problems.get(serving.kind),
     }
     (folder / "config.json").write_text(
-        json.dumps({**{key: value for key, value in config.items() if value is not None}, **told}, indent=1) + "\n",
+        json.dumps({key: value for key, value in {**config, **told}.items() if value is not None}, indent=1) + "\n",
         encoding="utf-8",
     )
     tokenizer = model.tokenizer

@@ -1,7 +1,7 @@
 """How a note longer than the model's limit becomes rows of tokens, and how the rows' logits become the note's."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -107,3 +107,27 @@ class Windows(LongNotes):
         empty = logits.new_zeros(documents, logits.shape[1])
         how = {"max": "amax", "mean": "mean"}[self.pooling]
         return torch.scatter_reduce(empty, 0, index, logits, how, include_self=False)
+
+
+UNREAD = 10.0
+"""Logit of the first output, that of no entity, for a word that stands in no row; the others are 0."""
+
+
+def unit_logits(rows: Tensor, batch: Mapping[str, Tensor], way: LongNotes) -> Float[Tensor, "units outputs"]:
+    """Return one row of logits per unit of a batch: of every document, its rows pooled; or of every word.
+
+    A word is answered for by its first token, in the row where that has most around it: windows that overlap answer for
+    no word twice.
+
+    Args:
+        rows: logits (rows, outputs); or (rows, tokens, outputs), where units are words.
+        batch: see `clinlm.batches.Batch`.
+        way: how notes were cut.
+    """
+    if "place" not in batch:
+        return way.pool(rows, batch["document"], len(batch["index"]))
+    place = batch["place"]
+    found = rows.flatten(0, 1)[place.clamp(min=0)]
+    silent = torch.zeros(rows.shape[-1], dtype=rows.dtype, device=rows.device)
+    silent[0] = UNREAD
+    return torch.where((place < 0).unsqueeze(-1), silent, found)

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase
 
 import clinlm.architectures  # noqa: F401  registers ours with AutoConfig and AutoModel
 
-PoolingName = Literal["cls", "mean", "max", "max_mean", "attention"]
+PoolingName = Literal["cls", "mean", "max", "max_mean", "attention", "none"]
 _EDIT_PACKAGES = ("clinlm.", "callbacks.")
 
 
@@ -22,7 +22,7 @@ class Pooling(nn.Module):
     Args:
         name: `cls` the first token; `mean` and `max` over the tokens; `max_mean` both, end to end (Howard & Ruder 2018,
             "Universal language model fine-tuning", arXiv:1801.06146, section 3.3, there with the last token besides);
-            `attention` a learned weighting of the tokens.
+            `attention` a learned weighting of the tokens; `none` leaves every token its own, as a tagger needs it.
         hidden_size: width of the hidden states.
     """
 
@@ -36,8 +36,10 @@ class Pooling(nn.Module):
 
     def forward(
         self, hidden: Float[Tensor, "rows tokens hidden"], mask: Int[Tensor, "rows tokens"]
-    ) -> Float[Tensor, "rows parts_x_hidden"]:
-        """Return one vector per row; `mask` is 1 where there is a token and 0 on padding."""
+    ) -> Float[Tensor, "rows *tokens parts_x_hidden"]:
+        """Return one vector per row, or per token; `mask` is 1 where there is a token and 0 on padding."""
+        if self.name == "none":
+            return hidden
         if self.name == "cls":
             return hidden[:, 0]
         keep = mask.unsqueeze(-1).to(hidden.dtype)
@@ -75,8 +77,8 @@ class Network(nn.Module):
 
     def forward(
         self, input_ids: Int[Tensor, "rows tokens"], attention_mask: Int[Tensor, "rows tokens"]
-    ) -> Float[Tensor, "rows outputs"]:
-        """Return the logits of every row, in float32."""
+    ) -> Float[Tensor, "rows *tokens outputs"]:
+        """Return the logits of every row, or of every token where nothing is pooled, in float32."""
         hidden = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         logits: Tensor = self.head(self.dropout(self.pooling(hidden, attention_mask)))
         return logits.float()

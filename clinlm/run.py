@@ -94,7 +94,7 @@ def _report(
     console.print(render(rows, f"pipeline {name}: every stage on test, beside the teacher it began from"))
     lines = [*methods.lines(reports), *(f"note: {notice}" for notice in notices)]
     judged = gates.subjects(done)
-    if judged:
+    if judged and not task.by_word:  # what is told there document by document, gates tell of entities
         names = (next(one.name for one in done if one.artifact == judged[-1].original), judged[-1].name)
         lines += safety.validated(task, judged[-1].original, judged[-1].artifact, names, settings, folder)
     lines += safety.verdicts(task, judged, rows, config, folder)

@@ -14,8 +14,8 @@ from clinlm import store
 from clinlm.long_notes import LongNotes
 from clinlm.measure.quality import Thresholds, decided
 
-Kind = Literal["multilabel", "multiclass"]
-"""Any number of labels a document, each by itself; or exactly one."""
+Kind = Literal["multilabel", "multiclass", "entities"]
+"""Any number of labels a document, each by itself; exactly one; or exactly one tag a word, of which come spans."""
 
 SERVING = "serving.json"
 
@@ -27,7 +27,7 @@ class Serving:
 
     Attributes:
         kind: of the task.
-        labels: names of the outputs.
+        labels: names of the outputs: labels, or tags.
         thresholds: one a label, chosen on validation; None where the most probable label is the answer.
         max_tokens: longest row, special tokens included.
         long_notes: what becomes of notes that do not fit into a row.
@@ -41,11 +41,11 @@ class Serving:
     long_notes: LongNotes
     temperature: float = 1.0
 
-    def probabilities(self, logits: Float[np.ndarray, "documents outputs"]) -> Float[np.ndarray, "documents outputs"]:
+    def probabilities(self, logits: Float[np.ndarray, "units outputs"]) -> Float[np.ndarray, "units outputs"]:
         """Return probabilities from logits."""
         return probabilities(logits / self.temperature, self.kind)
 
-    def decide(self, values: Float[np.ndarray, "documents outputs"]) -> Bool[np.ndarray, "documents outputs"]:
+    def decide(self, values: Float[np.ndarray, "units outputs"]) -> Bool[np.ndarray, "units outputs"]:
         """Return the labels predicted, from probabilities."""
         return decided(values, self.thresholds)
 
@@ -89,10 +89,15 @@ class Serving:
         )
 
 
-def probabilities(logits: Float[np.ndarray, "documents outputs"], kind: Kind) -> Float[np.ndarray, "documents outputs"]:
+def one_of(kind: Kind) -> Literal["multilabel", "multiclass"]:
+    """Return whether exactly one of the outputs of a unit holds, or any number of them."""
+    return "multilabel" if kind == "multilabel" else "multiclass"
+
+
+def probabilities(logits: Float[np.ndarray, "units outputs"], kind: Kind) -> Float[np.ndarray, "units outputs"]:
     """Return the sigmoid of every logit, or the softmax over the labels, in float64."""
     values = torch.from_numpy(np.ascontiguousarray(logits)).double()
-    answer: Float[np.ndarray, "documents outputs"] = (
+    answer: Float[np.ndarray, "units outputs"] = (
         values.sigmoid() if kind == "multilabel" else values.softmax(1)
     ).numpy()
     return answer

@@ -1,18 +1,15 @@
 """What to predict from a corpus: the records chosen, their split, their tokens, the loss, the metrics."""
 
-import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
 import numpy as np
-import polars as pl
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from lightning import LightningDataModule
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -23,11 +20,12 @@ from transformers import PreTrainedTokenizerBase
 from clinlm import store
 from clinlm.batches import Batch, Collate, Documents, Encoded, LengthBatches
 from clinlm.corpora.base import Corpus
+from clinlm.examples import Examples
 from clinlm.long_notes import LongNotes
 from clinlm.measure.calibration import fit_temperature
-from clinlm.measure.quality import Thresholds
-from clinlm.serving import Kind, Serving, probabilities
-from clinlm.split import SPLITS
+from clinlm.measure.judged import Judged
+from clinlm.measure.quality import METRICS, Thresholds
+from clinlm.serving import Kind, Serving, one_of, probabilities
 from clinlm.tokens import RowCutter
 from clinlm.transfers.transfer_set import TransferSet
 
@@ -35,29 +33,6 @@ log = logging.getLogger(__name__)
 Calibrate = Literal["none", "temperature"]
 _SLICE = 256
 """Documents tokenised at a time."""
-
-
-@dataclass(frozen=True)
-class Examples:
-    """The documents of a task, chosen and split.
-
-    Attributes:
-        frame: one row a document: `id`, `group`, `text`, `split` (one of SPLITS) and the `attributes` of the corpus.
-        targets: what is to be predicted.
-        labels: names of the columns of `targets`.
-        notices: counted warnings, for the report.
-        facts: numbers that describe the choice, for the report.
-    """
-
-    frame: pl.DataFrame = field(repr=False)  # a repr must not show notes
-    targets: Bool[np.ndarray, "documents labels"]
-    labels: tuple[str, ...]
-    notices: tuple[str, ...]
-    facts: Mapping[str, Any]
-
-    def members(self, split: str) -> Int[np.ndarray, " members"]:
-        """Return the numbers of the documents of one split, ascending."""
-        return np.flatnonzero((self.frame["split"] == split).to_numpy())
 
 
 class Task(LightningDataModule, ABC):
@@ -103,25 +78,54 @@ class Task(LightningDataModule, ABC):
         """Read the corpus, choose documents and labels, and split them."""
 
     @abstractmethod
-    def loss(self, logits: Float[Tensor, "documents outputs"], targets: Tensor) -> Float[Tensor, ""]:
-        """Return the supervised loss, a mean over documents."""
+    def loss(self, logits: Float[Tensor, "units outputs"], targets: Tensor) -> Float[Tensor, ""]:
+        """Return the supervised loss, a mean over units."""
 
     @abstractmethod
     def prior(self) -> Float[Tensor, " outputs"]:
         """Return the logits of the label frequencies in training: the best answer of a head that has read nothing."""
 
     @abstractmethod
-    def fit_thresholds(self, probabilities: Float[np.ndarray, "documents outputs"]) -> Thresholds:
+    def fit_thresholds(self, probabilities: Float[np.ndarray, "units outputs"]) -> Thresholds:
         """Return the decision thresholds that the probabilities of the validation documents ask for, or None."""
 
     @abstractmethod
-    def validation_metrics(self, logits: Float[np.ndarray, "documents outputs"]) -> dict[str, float]:
-        """Return the metrics of one epoch from the logits of the validation documents, in their order."""
+    def judged(self, split: str, probabilities: Float[np.ndarray, "units outputs"], thresholds: Thresholds) -> Judged:
+        """Return a model's answers for the documents of a split beside the truth.
+
+        Args:
+            split: one of SPLITS.
+            probabilities: of its units, in their order.
+            thresholds: that validation gave the model.
+        """
+
+    # What a kind of task may decide.
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of what `Judged.quality` tells."""
+        return METRICS
+
+    @property
+    def by_word(self) -> bool:
+        """Whether words are the units, and not documents."""
+        return self.kind == "entities"
+
+    def passages(self, documents: Int[np.ndarray, " chosen"]) -> list[str]:
+        """Return what a model of bare words reads of every unit of `documents`: their texts."""
+        texts: list[str] = self.examples.frame["text"].gather(documents).to_list()
+        return texts
 
     # What every task does.
 
     @final
-    def probabilities(self, logits: Float[np.ndarray, "documents outputs"]) -> Float[np.ndarray, "documents outputs"]:
+    def validation_metrics(self, logits: Float[np.ndarray, "units outputs"]) -> dict[str, float]:
+        """Return the metrics of one epoch from the logits of the validation documents, in their order."""
+        values = self.probabilities(logits)
+        return self.judged("validation", values, self.fit_thresholds(values)).quality()
+
+    @final
+    def probabilities(self, logits: Float[np.ndarray, "units outputs"]) -> Float[np.ndarray, "units outputs"]:
         """Return probabilities from logits: each label's own, or shares of one whole, as `kind` says."""
         return probabilities(logits, self.kind)
 
@@ -135,8 +139,8 @@ class Task(LightningDataModule, ABC):
         """
         temperature = 1.0
         if self.calibrate == "temperature":
-            targets = self.examples.targets[self.examples.members("validation")]
-            temperature = fit_temperature(logits.astype(np.float64), targets, self.kind)
+            targets = self.examples.targets[self.examples.units("validation")]
+            temperature = fit_temperature(logits.astype(np.float64), targets, one_of(self.kind))
         thresholds = self.fit_thresholds(probabilities(logits / temperature, self.kind))
         return Serving(
             self.kind, self.examples.labels, thresholds, min(limit, self.max_tokens), self.long_notes, temperature
@@ -150,7 +154,7 @@ class Task(LightningDataModule, ABC):
         with store.claim(self.folder) as whole:
             if not whole:
                 log.info("reading the corpus")
-                _save_examples(self.folder, self.choose())
+                self.choose().save(self.folder)
                 store.seal(self.folder, {"key": key})
 
     @cached_property
@@ -158,11 +162,11 @@ class Task(LightningDataModule, ABC):
         """The documents of the task; `open` comes first."""
         if self.folder is None:
             raise RuntimeError("a task is opened on a store before it is used; call open(store, key)")
-        return _load_examples(self.folder)
+        return Examples.load(self.folder)
 
     @property
     def outputs(self) -> int:
-        """Number of logits a document."""
+        """Number of logits a unit."""
         return len(self.examples.labels)
 
     @final
@@ -174,33 +178,31 @@ class Task(LightningDataModule, ABC):
         Those of a transfer set come after those of the documents, and are cached beside its texts.
         """
         assert self.folder is not None
-        slices = (some["text"].to_list() for some in self.examples.frame.select("text").iter_slices(_SLICE))
-        documents = self._cached(self.folder, slices, tokenizer, max_tokens)
+        documents = self._cached(self.folder, self.examples.frame["text"].to_list(), tokenizer, max_tokens)
         if transfer is None:
             return documents
-        slices = (list(transfer.texts[start : start + _SLICE]) for start in range(0, len(transfer.texts), _SLICE))
-        texts = self._cached(transfer.folder(self.folder.parent), slices, tokenizer, max_tokens)
-        return documents.followed_by(texts)
+        folder = transfer.folder(self.folder.parent)
+        return documents.followed_by(self._cached(folder, transfer.texts, tokenizer, max_tokens))
 
     def _cached(
-        self, folder: Path, slices: Iterable[list[str]], tokenizer: PreTrainedTokenizerBase, max_tokens: int
+        self, folder: Path, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int
     ) -> Encoded:
-        name = store.digest([tokenizer.backend_tokenizer.to_str(), max_tokens, repr(self.long_notes)])
-        path = folder / "tokens" / f"{name}.safetensors"
+        told = [tokenizer.backend_tokenizer.to_str(), max_tokens, repr(self.long_notes)]
+        path = folder / "tokens" / f"{store.digest([*told, 'words'] if self.by_word else told)}.safetensors"
         with store.locked(path):
             if not path.exists():
                 log.info("tokenising the texts of %s", folder.name)
-                _save_encoded(path, self._encode(slices, tokenizer, max_tokens))
+                _save_encoded(path, self.encoded_texts(texts, tokenizer, max_tokens))
         return _load_encoded(path)
 
-    def _encode(self, slices: Iterable[list[str]], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:
-        rows = RowCutter(tokenizer, max_tokens, self.long_notes)
-        documents, cut = [], 0
-        for some in slices:
-            cut_here, more = rows(some)
-            documents += cut_here
-            cut += more
-        return Encoded.of(documents, int(tokenizer.pad_token_id or 0), cut)
+    @final
+    def encoded_texts(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:
+        """Return the tokens of texts that need not be the task's, cut as the task cuts its own."""
+        cutter = RowCutter(tokenizer, max_tokens, self.long_notes, self.by_word)
+        slices = [cutter(texts[start : start + _SLICE]) for start in range(0, len(texts), _SLICE)]
+        places = [own for one in slices for own in one.places or ()] if self.by_word else None
+        documents = [own for one in slices for own in one.documents]
+        return Encoded.of(documents, int(tokenizer.pad_token_id or 0), sum(one.cut for one in slices), places)
 
     @final
     def bind(
@@ -209,7 +211,7 @@ class Task(LightningDataModule, ABC):
         limit: int,
         batch_size: int = 16,
         seed: int = 0,
-        teacher_logits: Float[Tensor, "documents outputs"] | None = None,
+        teacher_logits: Float[Tensor, "units outputs"] | None = None,
         transfer: TransferSet | None = None,
     ) -> None:
         """Make the loaders serve one model.
@@ -219,7 +221,7 @@ class Task(LightningDataModule, ABC):
             limit: the model's longest row; the smaller of it and `max_tokens` counts.
             batch_size: training documents a step.
             seed: of the order of training documents.
-            teacher_logits: row i for document i; after the documents, one for every text of the transfer set.
+            teacher_logits: row i for unit i; after those of the documents, those of the texts of the transfer set.
             transfer: texts without labels, over which training runs as well.
         """
         self.encoded = self.encode(tokenizer, min(limit, self.max_tokens), transfer)
@@ -263,27 +265,10 @@ class Task(LightningDataModule, ABC):
         return chosen
 
 
-def _save_examples(folder: Path, examples: Examples) -> None:
-    for split in SPLITS:
-        if not len(examples.members(split)):
-            raise ValueError(f"every split holds a document; {split} is empty; read more documents or set task.shares")
-    examples.frame.write_parquet(folder / "documents.parquet")
-    save_file({"targets": examples.targets}, folder / "targets.safetensors")
-    told = {"labels": examples.labels, "notices": examples.notices, "facts": examples.facts}
-    store.write_json(folder / "examples.json", told)
-
-
-def _load_examples(folder: Path) -> Examples:
-    told = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
-    with safe_open(folder / "targets.safetensors", "numpy") as file:
-        targets = file.get_tensor("targets")
-    frame = pl.read_parquet(folder / "documents.parquet")
-    return Examples(frame, targets, tuple(told["labels"]), tuple(told["notices"]), told["facts"])
-
-
 def _save_encoded(path: Path, encoded: Encoded) -> None:
     draft = path.with_suffix(".draft")
-    arrays = {"tokens": encoded.tokens, "row_start": encoded.row_start, "document_start": encoded.document_start}
+    names = ("tokens", "row_start", "document_start", "place", "unit_start")
+    arrays = {name: value for name in names if (value := getattr(encoded, name)) is not None}
     save_file(arrays, draft, {"pad": str(encoded.pad), "cut": str(encoded.cut)})
     draft.replace(path)
 

@@ -22,7 +22,7 @@ def teacher_logits(
     task: Task,
     precision: str,
     transfer: TransferSet | None = None,
-) -> Float[Tensor, "documents_and_texts outputs"]:
+) -> Float[Tensor, "units_and_texts outputs"]:
     """Return what the teachers, as one, say of every training document, and of every text of a transfer set below.
 
     Every member is asked once, and its answers kept; the combination is a sum over arrays. So eight teachers cost a
@@ -36,18 +36,16 @@ def teacher_logits(
         transfer: texts without labels.
 
     Returns:
-        row i for document i of the task, zeros for those of validation and test; then row by row the texts.
+        row i for unit i of the task, zeros for those of validation and test; then row by row those of the texts.
     """
-    texts = len(transfer.texts) if transfer is not None else 0
-    documents = len(task.examples.frame)
-    found = torch.zeros(documents + texts, task.outputs)
+    found = torch.zeros(len(task.examples.targets), task.outputs)
     rule = combination(members, ensemble, task)
     trained = rule.combine(np.stack([one.training(task, precision) for one in members]))
-    found[torch.from_numpy(task.examples.members("train"))] = torch.from_numpy(trained).float()
-    if transfer is not None:
-        each = np.stack([one.transferred(task, precision, transfer) for one in members])
-        found[documents:] = torch.from_numpy(rule.combine(each)).float()
-    return found
+    found[torch.from_numpy(task.examples.units("train"))] = torch.from_numpy(trained).float()
+    if transfer is None:
+        return found
+    each = np.stack([one.transferred(task, precision, transfer) for one in members])
+    return torch.cat([found, torch.from_numpy(rule.combine(each)).float()])
 
 
 def combination(members: Sequence[Member], ensemble: Ensemble | None, task: Task) -> Combination:
@@ -63,7 +61,7 @@ def combination(members: Sequence[Member], ensemble: Ensemble | None, task: Task
     if len(members) == 1:
         return Combination(lambda logits: logits[0], np.ones((1, task.outputs)))
     validation = np.stack([one.measured(task, "validation") for one in members])
-    targets = task.examples.targets[task.examples.members("validation")]
+    targets = task.examples.targets[task.examples.units("validation")]
     return (ensemble or MeanLogits()).fit(validation, targets, task.kind)
 
 

@@ -2,13 +2,31 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import final
+from typing import NamedTuple, final
 
-from tokenizers import Tokenizer
+import numpy as np
+from jaxtyping import Int
+from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from clinlm.lexicons.base import MASK
 from clinlm.long_notes import LongNotes
+from clinlm.words import first_tokens, words
+
+
+class Rows(NamedTuple):
+    """Texts cut into rows.
+
+    Attributes:
+        documents: the rows of every text, each a list of token ids.
+        cut: how many of the texts have tokens that stand in no row.
+        places: for every text, of every word the token of its rows, end to end, that answers for it, or -1 where it
+            stands in no row; None where words were not asked for.
+    """
+
+    documents: list[list[list[int]]]
+    cut: int
+    places: list[Int[np.ndarray, " words"]] | None = None
 
 
 @final
@@ -19,12 +37,15 @@ class RowCutter:
         tokenizer: a fast one.
         max_tokens: longest row, special tokens included.
         long_notes: what becomes of a note that does not fit into a row.
+        by_word: whether words are to be found in the rows.
 
     Raises:
         ValueError: a row would hold special tokens only.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int, long_notes: LongNotes) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, max_tokens: int, long_notes: LongNotes, by_word: bool = False
+    ) -> None:
         self._whole, self._mask = uncut(tokenizer), tokenizer.mask_token
         self._prefix, self._suffix = _frame(self._whole)
         self._room = max_tokens - len(self._prefix) - len(self._suffix)
@@ -32,16 +53,39 @@ class RowCutter:
             raise ValueError(
                 f"a row holds at least one token beside the special ones; task.max_tokens={max_tokens} leaves none"
             )
-        self._long_notes = long_notes
+        self._long_notes, self._by_word = long_notes, by_word
 
-    def __call__(self, texts: Sequence[str]) -> tuple[list[list[list[int]]], int]:
-        """Return the rows of every text, and how many of the texts have tokens that stand in no row."""
-        documents, cut = [], 0
-        for encoding in self._whole.encode_batch(_masked(texts, self._mask), add_special_tokens=False):
+    def __call__(self, texts: Sequence[str]) -> Rows:
+        """Return the rows of every text."""
+        documents, cut, places = [], 0, []
+        encodings = self._whole.encode_batch(_masked(texts, self._mask), add_special_tokens=False)
+        for text, encoding in zip(texts, encodings, strict=True):
             pieces = self._long_notes.cut(encoding.ids, self._room)
             documents.append([[*self._prefix, *piece, *self._suffix] for piece in pieces])
             cut += len(encoding.ids) > self._room and not self._reads_all(len(encoding.ids))
-        return documents, cut
+            if self._by_word:
+                places.append(self._places(text, encoding))
+        return Rows(documents, cut, places if self._by_word else None)
+
+    def _places(self, text: str, encoding: Encoding) -> Int[np.ndarray, " words"]:
+        """Return the place of every word: of a token that stands in several rows, where it has most around it."""
+        total = len(encoding.ids)
+        first = first_tokens(words(text), np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2))
+        place, room = np.full(total + 1, -1), np.full(total + 1, -1)
+        start = 0
+        for piece in self._long_notes.cut(range(total), self._room):
+            own = np.asarray(piece, dtype=np.int64)
+            column = np.arange(len(own))
+            # Beyond the ends of the text there is nothing to be seen: an end of a row there cuts nothing off.
+            before = np.where(own == column, total, column)
+            after = np.where(total - own == len(own) - column, total, len(own) - 1 - column)
+            around = np.minimum(before, after)
+            better = around > room[own]
+            place[own[better]] = start + len(self._prefix) + column[better]
+            room[own[better]] = around[better]
+            start += len(self._prefix) + len(own) + len(self._suffix)
+        found: Int[np.ndarray, " words"] = place[first]  # the last entry, -1, is for words without a token
+        return found
 
     def _reads_all(self, tokens: int) -> bool:
         pieces = self._long_notes.cut(list(range(tokens)), self._room)

@@ -29,8 +29,8 @@ def occurrences(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Int
     counts = np.zeros(max(tokenizer.get_vocab().values()) + 1, dtype=np.int64)
     rows = RowCutter(tokenizer, sys.maxsize, Head())
     for start in range(0, len(texts), 256):
-        documents, _ = rows(texts[start : start + 256])
-        tokens = [token for document in documents for row in document for token in row]
+        cut = rows(texts[start : start + 256])
+        tokens = [token for document in cut.documents for row in document for token in row]
         counts += np.bincount(tokens, minlength=len(counts))
     return counts
 

@@ -195,13 +195,13 @@ def test_tokens_are_computed_once_for_a_tokenizer_and_a_length(
     opened: Callable[..., MultiLabel], tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task, calls = opened(), list[int]()
-    encode = tasks.Task._encode
+    encode = tasks.Task.encoded_texts
 
     def counting(self: tasks.Task, slices: Any, tokenizer: Any, max_tokens: int) -> Any:
         calls.append(max_tokens)
         return encode(self, slices, tokenizer, max_tokens)
 
-    monkeypatch.setattr(tasks.Task, "_encode", counting)
+    monkeypatch.setattr(tasks.Task, "encoded_texts", counting)
     first, again, shorter = (task.encode(tiny_model.tokenizer, length) for length in (32, 32, 16))
     assert calls == [32, 16]
     assert first.pad == again.pad == tiny_model.tokenizer.pad_token_id

@@ -171,7 +171,7 @@ def test_occurrences_are_those_of_whole_texts() -> None:
     whole = tokenizer("word_piece")
     texts = ["fever " * 50, "cough"] * 200
     counts = vocabulary.occurrences(whole, texts)
-    rows, _ = RowCutter(whole, 10_000, Head())(texts)
+    rows = RowCutter(whole, 10_000, Head())(texts).documents
     slow = np.zeros(len(whole), dtype=int)
     for token in (token for document in rows for row in document for token in row):
         slow[token] += 1

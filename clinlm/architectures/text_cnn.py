@@ -21,7 +21,7 @@ class TextCnnConfig(PreTrainedConfig):
         filters: filters of every group, in the order of `widths`.
         opening: how many first tokens are also pooled by themselves; None for none.
         pad_token_id: of the tokenizer; the network does not need it.
-        max_position_embeddings: of no meaning, as there are no positions: rows may be as long as one likes.
+        max_position_embeddings: longest row; there are no positions, so rows may be as long as one likes.
     """
 
     model_type = "clinlm_text_cnn"

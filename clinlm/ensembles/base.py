@@ -44,7 +44,7 @@ def pooled(log_weights: Float[np.ndarray, "..."], logits: MemberLogits, kind: Ki
         kind: of the task.
     """
     values = logits.astype(np.float64)
-    if kind == "multiclass":
+    if kind != "multilabel":
         return np.asarray(logsumexp(log_softmax(values, axis=2) + log_weights, axis=0))
     positive, negative = (logsumexp(log_sigmoid(each) + log_weights, axis=0) for each in (values, -values))
     return np.asarray(positive - negative)

@@ -58,7 +58,7 @@ def log_weights(logits: MemberLogits, kind: Kind, temperature: float) -> Float[n
 
 def entropy(logits: Float[np.ndarray, "..."], kind: Kind) -> Float[np.ndarray, "..."]:
     """Return the entropy of every distribution over its largest possible value."""
-    if kind == "multiclass":
+    if kind != "multilabel":
         logs = log_softmax(logits, axis=2)
         return np.asarray(-(np.exp(logs) * logs).sum(2, keepdims=True) / np.log(max(2, logits.shape[2])))
     positive, negative = log_sigmoid(logits), log_sigmoid(-logits)

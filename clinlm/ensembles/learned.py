@@ -55,7 +55,7 @@ class Learned(Ensemble):
         values, (members, _, outputs) = centred(validation, kind), validation.shape
         columns = outputs if self.scope == "per_label" else 1
         # A document counts once, not once a label: labels of one document are no independent evidence.
-        scale = 1.0 if kind == "multiclass" or self.scope == "per_label" else 1 / outputs
+        scale = 1.0 if kind != "multilabel" or self.scope == "per_label" else 1 / outputs
         truth = targets.astype(np.float64)
 
         def objective(free: Float[np.ndarray, " free"]) -> tuple[float, Float[np.ndarray, " free"]]:
@@ -84,7 +84,7 @@ def centred(logits: MemberLogits, kind: Kind) -> MemberLogits:
     A softmax does not see what is added to all logits of a document, but weights that differ between labels would.
     """
     values = logits.astype(np.float64)
-    return np.asarray(log_softmax(values, axis=2)) if kind == "multiclass" else values
+    return np.asarray(log_softmax(values, axis=2)) if kind != "multilabel" else values
 
 
 def weighted(weights: Weights, values: MemberLogits) -> Logits:
@@ -94,7 +94,7 @@ def weighted(weights: Weights, values: MemberLogits) -> Logits:
 
 def log_loss(logits: Logits, truth: Float[np.ndarray, "documents outputs"], kind: Kind) -> tuple[float, Logits]:
     """Return the negative log likelihood, summed over documents and independent labels, and its derivative."""
-    if kind == "multiclass":
+    if kind != "multilabel":
         loss = float((logsumexp(logits, axis=1) - (truth * logits).sum(1)).sum())
         return loss, np.asarray(softmax(logits, axis=1) - truth)
     loss = -float((truth * log_sigmoid(logits) + (1 - truth) * log_sigmoid(-logits)).sum())

@@ -1,5 +1,6 @@
 """Confidence intervals and paired differences by bootstrap over documents or over whole groups (patients)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,8 @@ from clinlm.measure.quality import Probabilities, Targets, Thresholds
 from clinlm.measure.weighted import Values, Weights, weighted_quality
 
 Groups = Shaped[np.ndarray, " documents"]
+Weigh = Callable[[Weights], dict[str, Values]]
+"""From how often each resample holds each document to every metric of every resample."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,20 @@ def intervals(
     Raises:
         ValueError: as in `quality`; or `resamples` or `groups` do not fit.
     """
-    weights = draw(len(targets), resamples, seed, groups)
-    values = weighted_quality(targets, probabilities, thresholds, weights)
+    return spreads(
+        lambda weights: weighted_quality(targets, probabilities, thresholds, weights),
+        len(targets),
+        resamples,
+        seed,
+        groups,
+    )
+
+
+def spreads(
+    weigh: Weigh, documents: int, resamples: int = 1000, seed: int = 0, groups: Groups | None = None
+) -> dict[str, Interval]:
+    """A 95 % interval for every metric of `weigh`; the rest as `intervals`."""
+    values = weigh(draw(documents, resamples, seed, groups))
     return {name: Interval(*_ends(each)) for name, each in values.items()}
 
 
@@ -111,11 +126,24 @@ def paired(
     Raises:
         ValueError: as in `intervals`.
     """
+    return differences(
+        lambda weights: weighted_quality(targets, a_probabilities, a_thresholds, weights),
+        lambda weights: weighted_quality(targets, b_probabilities, b_thresholds, weights),
+        len(targets),
+        resamples,
+        seed,
+        groups,
+    )
+
+
+def differences(
+    a: Weigh, b: Weigh, documents: int, resamples: int = 1000, seed: int = 0, groups: Groups | None = None
+) -> dict[str, Difference]:
+    """The difference b - a of every metric that both tell, on the same resamples; the rest as `paired`."""
     # The first row is the documents as they are.
-    weights = np.vstack([np.ones(len(targets)), draw(len(targets), resamples, seed, groups)])
-    a = weighted_quality(targets, a_probabilities, a_thresholds, weights)
-    b = weighted_quality(targets, b_probabilities, b_thresholds, weights)
-    return {name: _difference(b[name] - a[name]) for name in a}
+    weights = np.vstack([np.ones(documents), draw(documents, resamples, seed, groups)])
+    theirs, ours = a(weights), b(weights)
+    return {name: _difference(ours[name] - theirs[name]) for name in theirs}
 
 
 def draw(documents: int, resamples: int, seed: int, groups: Groups | None = None) -> Weights:

@@ -37,8 +37,8 @@ class Member(ABC):
         """Its network on disk, for those who go on from it or learn from its inside; None if it is no network."""
 
     @abstractmethod
-    def training(self, task: Task, precision: str) -> Float[np.ndarray, "train outputs"]:
-        """Return the logits of the training documents, in the order of `Examples.members`; computed only once.
+    def training(self, task: Task, precision: str) -> Float[np.ndarray, "units outputs"]:
+        """Return the logits of the training documents, in the order of `Examples.units`; computed only once.
 
         Args:
             task: opened.
@@ -46,7 +46,7 @@ class Member(ABC):
         """
 
     @abstractmethod
-    def transferred(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "texts outputs"]:
+    def transferred(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "units outputs"]:
         """Return the logits of the texts of a transfer set, in its order; computed only once.
 
         Args:
@@ -56,7 +56,7 @@ class Member(ABC):
         """
 
     @abstractmethod
-    def measured(self, task: Task, split: Measured) -> Float[np.ndarray, "documents outputs"]:
+    def measured(self, task: Task, split: Measured) -> Float[np.ndarray, "units outputs"]:
         """Return the logits of the documents of a split that nothing was fitted on, as quality is measured."""
 
     @abstractmethod
@@ -64,5 +64,5 @@ class Member(ABC):
         """Return what it takes."""
 
     @abstractmethod
-    def answers(self, task: Task) -> Callable[[int], Float[np.ndarray, "1 outputs"]]:
+    def answers(self, task: Task) -> Callable[[int], Float[np.ndarray, "units outputs"]]:
         """Return what maps the number of a document to its logits, to be timed: everything whose time counts."""

@@ -162,7 +162,7 @@ def _folds(task: Task, strength: float) -> Iterator[tuple[Int[np.ndarray, " held
 
 def _linked(logits: Float[np.ndarray, "documents outputs"], kind: Kind) -> Float[np.ndarray, "documents outputs"]:
     """Return logits whose sigmoid, or softmax, are the probabilities of the regressions."""
-    return np.asarray(log_expit(logits)) if kind == "multiclass" else logits
+    return np.asarray(log_expit(logits)) if kind != "multilabel" else logits
 
 
 def _split(task: Task, split: str) -> tuple[list[str], np.ndarray]:

@@ -1,7 +1,7 @@
 """An artifact of an earlier stage as a teacher."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -19,11 +19,10 @@ from clinlm.members.costs import Costs
 from clinlm.model import Model
 from clinlm.modules.base import document_logits, predict
 from clinlm.task import Task
-from clinlm.tokens import RowCutter
 from clinlm.transfers.transfer_set import TransferSet
 
 log = logging.getLogger(__name__)
-_BATCH, _SLICE = 32, 256
+_BATCH = 32
 Answered = Float[np.ndarray, "asked outputs"]
 
 
@@ -55,7 +54,7 @@ class Trained(Member):
         """See `Member.artifact`."""
         return self.source
 
-    def training(self, task: Task, precision: str) -> Float[np.ndarray, "train outputs"]:
+    def training(self, task: Task, precision: str) -> Float[np.ndarray, "units outputs"]:
         """See `Member.training`."""
         members = task.examples.members("train")
 
@@ -64,16 +63,16 @@ class Trained(Member):
 
         return self._cached(f"{_task(task)}-{precision}", task, precision, members, encoded)
 
-    def transferred(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "texts outputs"]:
+    def transferred(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "units outputs"]:
         """See `Member.transferred`."""
 
         def encoded(model: Model) -> Encoded:
-            return _cut(transfer.texts, model, task)
+            return task.encoded_texts(transfer.texts, model.tokenizer, min(model.max_tokens, task.max_tokens))
 
         every = np.arange(len(transfer.texts))
         return self._cached(f"{_task(task)}-{precision}-{transfer.key}", task, precision, every, encoded)
 
-    def measured(self, task: Task, split: Measured) -> Float[np.ndarray, "documents outputs"]:
+    def measured(self, task: Task, split: Measured) -> Float[np.ndarray, "units outputs"]:
         """See `Member.measured`: what the stage itself wrote, in float32."""
         return self.source.predictions(split)
 
@@ -82,13 +81,13 @@ class Trained(Member):
         report = self.source.report
         return Costs(report["parameters"], report["nonzero"], report["bytes"], report["seconds"])
 
-    def answers(self, task: Task) -> Callable[[int], Float[np.ndarray, "1 outputs"]]:
+    def answers(self, task: Task) -> Callable[[int], Float[np.ndarray, "units outputs"]]:
         """See `Member.answers`: from token ids, in eager float32; tokenising is left out."""
         model = self.source.load()
         encoded = task.encode(model.tokenizer, min(model.max_tokens, task.max_tokens))
 
         @torch.inference_mode()
-        def answer(document: int) -> Float[np.ndarray, "1 outputs"]:
+        def answer(document: int) -> Float[np.ndarray, "units outputs"]:
             return document_logits(model.network, encoded.collate([document]), task.long_notes).float().numpy()
 
         return answer
@@ -127,9 +126,3 @@ def _loader(encoded: Encoded, documents: Int[np.ndarray, " asked"]) -> DataLoade
     batches = LengthBatches(documents, encoded.lengths()[documents], _BATCH, seed=None)
     total = len(encoded.document_start) - 1
     return DataLoader(Documents(total), batch_sampler=batches, collate_fn=encoded.collate)
-
-
-def _cut(texts: Sequence[str], model: Model, task: Task) -> Encoded:
-    cutter = RowCutter(model.tokenizer, min(model.max_tokens, task.max_tokens), task.long_notes)
-    documents = [one for start in range(0, len(texts), _SLICE) for one in cutter(texts[start : start + _SLICE])[0]]
-    return Encoded.of(documents, int(model.tokenizer.pad_token_id or 0))

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from clinlm import anatomy
 from clinlm.adapters.base import Adapter
 from clinlm.batches import Batch
-from clinlm.long_notes import LongNotes
+from clinlm.long_notes import LongNotes, unit_logits
 from clinlm.model import Model, Network
 from clinlm.optimizer import AdamW
 from clinlm.task import Task
@@ -22,7 +22,7 @@ from clinlm.task import Task
 log = logging.getLogger(__name__)
 _SHOWN = ("micro_f1", "macro_f1", "macro_auroc")
 Objective = Callable[[Tensor, Batch], Tensor]
-"""From logits (documents, outputs) and their batch to the loss."""
+"""From logits (units, outputs) and their batch to the loss."""
 
 
 class Module(LightningModule):
@@ -49,8 +49,8 @@ class Module(LightningModule):
         self.task, self.adapter, self.optimizer, self.objective, self.seed = task, adapter, optimizer, objective, seed
         self._validated: list[tuple[Tensor, Tensor]] = []
 
-    def forward(self, batch: Batch) -> Float[Tensor, "documents outputs"]:
-        """Return the logits of every document of the batch."""
+    def forward(self, batch: Batch) -> Float[Tensor, "units outputs"]:
+        """Return the logits of every unit of the batch."""
         return document_logits(self.network, batch, self.task.long_notes)
 
     def setup(self, stage: str) -> None:
@@ -102,8 +102,8 @@ class Module(LightningModule):
         """Lightning's hook: all metrics of the task, over all validation documents."""
         index, logits = (torch.cat(parts) for parts in zip(*self._validated, strict=True))
         self._validated.clear()
-        members = self.task.examples.members("validation")
-        if len(index) == len(members):  # a run on a few batches (fast_dev_run) measures nothing
+        units = self.task.examples.units("validation")
+        if len(index) == len(units):  # a run on a few batches (fast_dev_run) measures nothing
             metrics = self.task.validation_metrics(logits[index.argsort()].numpy())
             self.log_dict({f"val/{name}": value for name, value in metrics.items() if np.isfinite(value)})
             if self.trainer.progress_bar_callback is None:  # nobody watches a bar: leave a line an epoch
@@ -124,17 +124,16 @@ class Module(LightningModule):
         self.adapter.merge(self.network)
 
 
-def document_logits(network: Network, batch: Batch, long_notes: LongNotes) -> Float[Tensor, "documents outputs"]:
-    """Return the logits of every document of the batch: those of its rows, pooled."""
-    rows = network(batch["input_ids"], batch["attention_mask"])
-    return long_notes.pool(rows, batch["document"], len(batch["index"]))
+def document_logits(network: Network, batch: Batch, long_notes: LongNotes) -> Float[Tensor, "units outputs"]:
+    """Return the logits of every unit of the batch: of every document, or of every word."""
+    return unit_logits(network(batch["input_ids"], batch["attention_mask"]), batch, long_notes)
 
 
 @torch.no_grad()
 def predict(
     network: Network, loader: DataLoader[Any], long_notes: LongNotes, advance: Callable[[int], None] | None = None
-) -> tuple[Int[np.ndarray, " documents"], Float[np.ndarray, "documents outputs"]]:
-    """Return document numbers, ascending, and their logits, without dropout.
+) -> tuple[Int[np.ndarray, " units"], Float[np.ndarray, "units outputs"]]:
+    """Return the numbers of units, ascending, and their logits, without dropout.
 
     Args:
         network: put into evaluation mode, and back into the mode it was in.
@@ -150,7 +149,7 @@ def predict(
         index.append(batch["index"].numpy())
         logits.append(document_logits(network, moved, long_notes).float().cpu().numpy())
         if advance is not None:
-            advance(len(batch["index"]))
+            advance(int(batch["document"][-1]) + 1)
     network.train(training)
     numbers = np.concatenate(index)
     order = np.argsort(numbers)

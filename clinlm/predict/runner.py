@@ -65,7 +65,7 @@ class Runner:
         rows: list[Row] = []
         document: list[int] = []
         for part in _parts(texts):
-            for pieces in self._cut(part)[0]:
+            for pieces in self._cut(part).documents:
                 number = document[-1] + 1 if document else 0
                 rows += [np.array(piece, dtype=np.int32) for piece in pieces]
                 document += [number] * len(pieces)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,9 +14,8 @@ from clinlm.artifact import Artifact
 from clinlm.batches import Batch
 from clinlm.engines.base import Choice
 from clinlm.measure import latency
-from clinlm.measure.intervals import intervals, paired
+from clinlm.measure.judged import Judged
 from clinlm.measure.latency import Latency
-from clinlm.measure.quality import per_label, quality
 from clinlm.model import Network
 from clinlm.modules.base import document_logits
 from clinlm.report import deployments, ensembles
@@ -207,20 +206,14 @@ def _latencies(task: Task, entries: Sequence[Entry], reference: str, settings: S
 
 
 def _measured(task: Task, entry: Entry, reference: Entry, settings: Settings, time: Latency | None) -> Row:
-    members, checked = task.examples.members("test"), task.examples.members("validation")
-    targets = task.examples.targets[members]
     how = _resampling(task, settings)
-    thresholds = task.fit_thresholds(entry.validation)
-    differences = {}
-    if entry is not reference:
-        theirs = task.fit_thresholds(reference.validation)
-        differences = paired(targets, reference.test, theirs, entry.test, thresholds, **how)
+    judged = _judged(task, entry)
     return replace(
         entry.row,
-        quality=quality(targets, entry.test, thresholds),
-        intervals=intervals(targets, entry.test, thresholds, **how),
-        differences=differences,
-        validation=quality(task.examples.targets[checked], entry.validation, thresholds),
+        quality=judged.quality(),
+        intervals=judged.intervals(**how),
+        differences={} if entry is reference else judged.difference(_judged(task, reference), **how),
+        validation=_judged(task, entry, "validation").quality(),
         latency=time,
         compression_parameters=_ratio(reference.row.parameters, entry.row.parameters),
         compression_bytes=_ratio(reference.row.bytes, entry.row.bytes),
@@ -238,5 +231,8 @@ def _ratio(reference: int, own: int) -> float:
 
 
 def _per_label(task: Task, entry: Entry) -> Any:
-    targets = task.examples.targets[task.examples.members("test")]
-    return per_label(targets, entry.test, task.fit_thresholds(entry.validation), task.examples.labels)
+    return _judged(task, entry).per_label()
+
+
+def _judged(task: Task, entry: Entry, split: Literal["validation", "test"] = "test") -> Judged:
+    return task.judged(split, getattr(entry, split), task.fit_thresholds(entry.validation))

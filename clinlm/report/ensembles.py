@@ -13,7 +13,6 @@ from clinlm import store
 from clinlm.artifact import Artifact
 from clinlm.ensembles.base import Ensemble
 from clinlm.ensembles.combination import Combination
-from clinlm.measure.intervals import paired
 from clinlm.members.base import Member
 from clinlm.members.tfidf import TFIDF, Tfidf
 from clinlm.members.trained import Trained
@@ -192,9 +191,8 @@ def notices(
 
 def _compared(task: Task, ensemble: Row, row: Row, entries: Mapping[str, Entry], how: Mapping[str, Any]) -> str:
     ours, theirs = entries[row.name], entries[ensemble.name]
-    targets = task.examples.targets[task.examples.members("test")]
-    thresholds = [task.fit_thresholds(each.validation) for each in (theirs, ours)]
-    found = paired(targets, theirs.test, thresholds[0], ours.test, thresholds[1], **how)
+    before, after = (task.judged("test", one.test, task.fit_thresholds(one.validation)) for one in (theirs, ours))
+    found = after.difference(before, **how)
     quality = [
         f"{told} {cells.points(found[name].value)} ({cells.points_range(found[name].low, found[name].high)}), "
         f"{cells.percent(_kept(row, ensemble, name))} % kept"

@@ -10,7 +10,6 @@ from jaxtyping import Float
 from safetensors import safe_open
 
 from clinlm.artifact import EPOCHS, Artifact
-from clinlm.measure.quality import per_label, quality
 from clinlm.report.row import Row
 from clinlm.task import Task
 
@@ -55,10 +54,10 @@ def frame(task: Task, stages: Mapping[str, Artifact]) -> pl.DataFrame:
         for number, said in enumerate(every, 1):
             thresholds = task.fit_thresholds(said["validation"])
             for split in SPLITS:
-                targets = task.examples.targets[task.examples.members(split)]
-                whole = quality(targets, said[split], thresholds)
+                judged = task.judged(split, said[split], thresholds)
+                whole = judged.quality()
                 mean = {"label": ALL, "accuracy": whole["accuracy"]} | {m: whole[f"macro_{m}"] for m in _METRICS}
-                labels = per_label(targets, said[split], thresholds, task.examples.labels)
+                labels = judged.per_label()
                 lines = pl.concat([pl.DataFrame([mean]), labels.select(mean.keys())], how="vertical_relaxed")
                 told = {"stage": name, "epoch": number, "kept": number == kept, "split": split}
                 tables.append(lines.select(*(pl.lit(v).alias(k) for k, v in told.items()), pl.all()))
@@ -69,8 +68,5 @@ def last_epoch(task: Task, row: Row, artifact: Artifact) -> tuple[Row, Any]:
     """Return `row` and its per-label table as they would be had the last epoch been kept; costs stay as they are."""
     said = probabilities(artifact, task)[-1]
     thresholds = task.fit_thresholds(said["validation"])
-    targets = task.examples.targets[task.examples.members("test")]
-    return (
-        replace(row, quality=quality(targets, said["test"], thresholds), intervals={}, differences={}),
-        per_label(targets, said["test"], thresholds, task.examples.labels),
-    )
+    judged = task.judged("test", said["test"], thresholds)
+    return replace(row, quality=judged.quality(), intervals={}, differences={}), judged.per_label()

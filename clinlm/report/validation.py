@@ -22,6 +22,7 @@ from clinlm.measure.sections import sections
 from clinlm.measure.subgroups import subgroups
 from clinlm.report import reliability, validation_text
 from clinlm.report.validated import Answers, Drop, Validation, ValidationSettings
+from clinlm.serving import one_of
 from clinlm.task import Task
 
 
@@ -74,8 +75,8 @@ def validate(
     features = _features(task.texts("test"), lengths, attributes)
     told = {
         "drops": _drops(targets, a, b, paired(*pair, **how)),
-        "agreement": agreement(a.decisions, b.decisions, task.kind, **how),
-        **_calibrated(task, original, compressed, how | {"kind": task.kind, "bins": settings.bins}),
+        "agreement": agreement(a.decisions, b.decisions, one_of(task.kind), **how),
+        **_calibrated(task, original, compressed, how | {"kind": one_of(task.kind), "bins": settings.bins}),
         "fairness": {
             name: gaps(*pair, each, settings.metric, settings.minimum_documents, **how)
             for name, each in attributes.items()
@@ -86,7 +87,7 @@ def validate(
         "notices": tuple(notices),
     }
     units = len(members) if groups is None else len(np.unique(groups))
-    return Validation(original.name, compressed.name, task.kind, labels, len(members), units, **told)
+    return Validation(original.name, compressed.name, one_of(task.kind), labels, len(members), units, **told)
 
 
 def write(validation: Validation, folder: Path) -> list[Path]:
@@ -136,7 +137,7 @@ def _calibrated(task: Task, original: Answers, compressed: Answers, how: Mapping
     checked, members = (task.examples.members(split) for split in ("validation", "test"))
     targets = task.examples.targets
     temperatures = {
-        one.name: fit_temperature(one.validation, targets[checked], task.kind) for one in (original, compressed)
+        one.name: fit_temperature(one.validation, targets[checked], one_of(task.kind)) for one in (original, compressed)
     }
     a, b = (task.probabilities(one.test) for one in (original, compressed))
     curves = {original.name: a, compressed.name: b}

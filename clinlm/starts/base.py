@@ -41,18 +41,24 @@ def with_head(body: nn.Module, task: Task, pooling: PoolingName, dropout: float,
     """Return `body` with pooling and a fresh head.
 
     Args:
+        pooling: of a task on documents; one on words has none.
         head_bias: `prior` begins at the label frequencies of the training split, which saves the first steps from
             learning that most labels are absent; `zero` as transformers does.
     """
     if head_bias not in ("prior", "zero"):
         raise ValueError(f"head_bias is prior or zero; got {head_bias!r}")
     config: Any = body.config
-    pooled = Pooling(pooling, config.hidden_size)
+    pooled = pooling_of(task, pooling, config.hidden_size)
     head = nn.Linear(pooled.parts * config.hidden_size, task.outputs)
     nn.init.normal_(head.weight, std=0.02)
     with torch.no_grad():
         head.bias.copy_(task.prior() if head_bias == "prior" else torch.zeros(task.outputs))
     return Network(body, pooled, head, dropout)
+
+
+def pooling_of(task: Task, name: PoolingName, hidden_size: int) -> Pooling:
+    """Return the pooling that a task needs: `name`; none at all where every word is answered for."""
+    return Pooling("none" if task.kind == "entities" else name, hidden_size)
 
 
 def with_dropout(config: PretrainedConfig, hidden: float | None, attention: float | None) -> PretrainedConfig:

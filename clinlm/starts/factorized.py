@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
 from clinlm import anatomy
-from clinlm.model import Model, ModelSpec, Network, Pooling, PoolingName, without_pooler
-from clinlm.starts.base import Start, check_rates, plain
+from clinlm.model import Model, ModelSpec, Network, PoolingName, without_pooler
+from clinlm.starts.base import Start, check_rates, plain, pooling_of
 from clinlm.starts.teacher_tokens import carried_head, principal, single_states, spread, teacher_tokens
 from clinlm.task import Task
 
@@ -96,8 +96,10 @@ class Factorized(Start):
         # projected ones back to 1.
         scale = spread(vectors, tokens.share) * (config.embedding_size / config.hidden_size) ** 0.5
         head = widened(carried_head(model, found), projection.weight * scale)
-        network = Network(body, Pooling(self.pooling, config.hidden_size), head, self.dropout)
-        return Model(ModelSpec(plain(config), task.outputs, self.pooling, self.dropout), network, tokens.tokenizer)
+        network = Network(body, pooling_of(task, self.pooling, config.hidden_size), head, self.dropout)
+        return Model(
+            ModelSpec(plain(config), task.outputs, network.pooling.name, self.dropout), network, tokens.tokenizer
+        )
 
     def fingerprint(self) -> str:
         """See `Start.fingerprint`: the teacher's key is in the stage's key already."""

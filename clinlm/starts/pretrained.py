@@ -73,7 +73,9 @@ class Pretrained(Start):
             keep_positions(body, self.max_tokens)
         network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
         return Model(
-            ModelSpec(plain(cast(Any, body).config), task.outputs, self.pooling, self.dropout), network, tokenizer
+            ModelSpec(plain(cast(Any, body).config), task.outputs, network.pooling.name, self.dropout),
+            network,
+            tokenizer,
         )
 
     def fingerprint(self) -> str:

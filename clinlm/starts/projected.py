@@ -81,7 +81,9 @@ class Projected(Start):
         body = without_pooler(AutoModel.from_config(config, dtype=torch.float32))
         _project(body, model, tokens)
         network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
-        return Model(ModelSpec(plain(config), task.outputs, self.pooling, self.dropout), network, tokens.tokenizer)
+        return Model(
+            ModelSpec(plain(config), task.outputs, network.pooling.name, self.dropout), network, tokens.tokenizer
+        )
 
     def fingerprint(self) -> str:
         """See `Start.fingerprint`: the teacher's key is in the stage's key already."""

@@ -52,7 +52,7 @@ class Scratch(Start):
         config = AutoConfig.for_model(**self.config | known)
         body = without_pooler(AutoModel.from_config(config, dtype=torch.float32))
         network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
-        return Model(ModelSpec(plain(config), task.outputs, self.pooling, self.dropout), network, tokenizer)
+        return Model(ModelSpec(plain(config), task.outputs, network.pooling.name, self.dropout), network, tokenizer)
 
     def fingerprint(self) -> str:
         """See `Start.fingerprint`: everything follows from the settings, the task and the seed."""

@@ -94,6 +94,8 @@ def spread(vectors: Float[Tensor, "tokens kept"], share: Float[Tensor, " tokens"
 def single_states(teacher: Model, numbers: list[int], rows: int = 512) -> Float[Tensor, "tokens hidden"]:
     """Return the pooled hidden state of every token alone, between the special tokens that frame a row.
 
+    Of a tagger, which pools nothing, it is the hidden state of the token itself.
+
     Source: Tulkens & van Dongen 2024, "Model2Vec", github.com/MinishLab/model2vec, without its principal components.
 
     Args:
@@ -107,7 +109,9 @@ def single_states(teacher: Model, numbers: list[int], rows: int = 512) -> Float[
         row = [tokenizer.cls_token_id, some, tokenizer.sep_token_id]
         ids = torch.stack([torch.zeros_like(some) + one for one in row if one is not None], 1)
         mask = torch.ones_like(ids)
-        states.append(network.pooling(network.body(input_ids=ids, attention_mask=mask).last_hidden_state, mask))
+        hidden = network.body(input_ids=ids, attention_mask=mask).last_hidden_state
+        alone = network.pooling.name == "none"
+        states.append(hidden[:, int(tokenizer.cls_token_id is not None)] if alone else network.pooling(hidden, mask))
     return torch.cat(states)
 
 

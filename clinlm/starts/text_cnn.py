@@ -27,6 +27,7 @@ class TextCnn(Start):
         widths: tokens that a filter reads, one number a group of filters.
         filters: of every width.
         opening: how many first tokens are also pooled by themselves; None for none. See `TextCnn` there.
+        max_tokens: longest row that it reads, special tokens included; None for the task's.
         min_count: tokens that occur less often in the training texts have no vector; see `clinlm.vocabulary.needed`.
         pooling, dropout, head_bias: see `clinlm.model.Pooling`, `ModelSpec` and `with_head`.
 
@@ -42,6 +43,7 @@ class TextCnn(Start):
         widths: Sequence[int] = (2, 3, 4),
         filters: int = 128,
         opening: int | None = None,
+        max_tokens: int | None = None,
         min_count: int = 1,
         pooling: PoolingName = "max",
         dropout: float = 0.1,
@@ -55,8 +57,11 @@ class TextCnn(Start):
             )
         if opening is not None and opening < 1:
             raise ValueError(f"student.opening is a number of tokens from 1 on, or null for none; got {opening}")
+        if max_tokens is not None and max_tokens < 3:
+            raise ValueError(f"student.max_tokens is at least 3, or null for the task's; got {max_tokens}")
         self.embedding_size, self.widths, self.filters, self.opening = embedding_size, list(widths), filters, opening
-        self.min_count, self.pooling, self.dropout, self.head_bias = min_count, pooling, dropout, head_bias
+        self.max_tokens, self.min_count, self.pooling = max_tokens, min_count, pooling
+        self.dropout, self.head_bias = dropout, head_bias
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
         """See `Start.begin`."""
@@ -71,11 +76,15 @@ class TextCnn(Start):
             opening=self.opening,
             pad_token_id=tokens.tokenizer.pad_token_id,
         )
+        if self.max_tokens is not None:
+            config.max_position_embeddings = self.max_tokens
         body = AutoModel.from_config(config, dtype=torch.float32)
         with torch.no_grad():
             body.embeddings.weight.copy_(vectors / spread(vectors, tokens.share))
         network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
-        return Model(ModelSpec(plain(config), task.outputs, self.pooling, self.dropout), network, tokens.tokenizer)
+        return Model(
+            ModelSpec(plain(config), task.outputs, network.pooling.name, self.dropout), network, tokens.tokenizer
+        )
 
     def fingerprint(self) -> str:
         """See `Start.fingerprint`: the teacher's key is in the stage's key already."""

@@ -6,8 +6,8 @@ import torch
 from transformers import AutoModel
 
 from clinlm.architectures.token_vectors import TokenVectorsConfig
-from clinlm.model import Model, ModelSpec, Network, Pooling
-from clinlm.starts.base import Start, check_rates, plain
+from clinlm.model import Model, ModelSpec, Network
+from clinlm.starts.base import Start, check_rates, plain, pooling_of
 from clinlm.starts.teacher_tokens import carried_head, principal, single_states, teacher_tokens
 from clinlm.task import Task
 
@@ -56,8 +56,9 @@ class TokenVectors(Start):
         with torch.no_grad():
             body.embeddings.weight.copy_(found.project(states))
             body.weights.weight.copy_(weights[:, None])
-        network = Network(body, Pooling("mean", self.hidden_size), carried_head(model, found), self.dropout)
-        return Model(ModelSpec(plain(config), task.outputs, "mean", self.dropout), network, tokens.tokenizer)
+        pooling = pooling_of(task, "mean", self.hidden_size)
+        network = Network(body, pooling, carried_head(model, found), self.dropout)
+        return Model(ModelSpec(plain(config), task.outputs, pooling.name, self.dropout), network, tokens.tokenizer)
 
     def fingerprint(self) -> str:
         """See `Start.fingerprint`: the teacher's key is in the stage's key already."""

@@ -10,9 +10,12 @@ import polars as pl
 from jaxtyping import Bool, Int
 
 from clinlm.corpora.base import Corpus, Records
+from clinlm.examples import Examples
 from clinlm.long_notes import LongNotes
+from clinlm.measure.judged import JudgedLabels
+from clinlm.measure.quality import Probabilities, Thresholds
 from clinlm.split import SPLITS, draw_groups, even_subset, imbalance, split_groups
-from clinlm.task import Calibrate, Examples, Task, counted
+from clinlm.task import Calibrate, Task, counted
 
 _SHOWN = 20
 """Labels that a notice names: all codes of MIMIC-III are more than a thousand."""
@@ -60,6 +63,13 @@ class Labelled(Task):
     @abstractmethod
     def serves(self, targets: Bool[np.ndarray, "documents labels"]) -> tuple[Bool[np.ndarray, " documents"], str]:
         """Return which documents serve, and the words for why the others do not ("none of the 20 labels kept")."""
+
+    @final
+    def judged(self, split: str, probabilities: Probabilities, thresholds: Thresholds) -> JudgedLabels:
+        """See `Task.judged`."""
+        targets = self.examples.targets[self.examples.members(split)]
+        kind: Any = self.kind
+        return JudgedLabels(targets, probabilities, thresholds, self.examples.labels, kind)
 
     @final
     def choose(self) -> Examples:

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from clinlm.measure.quality import Thresholds, quality
+from clinlm.measure.quality import Thresholds
 from clinlm.tasks.labelled import Labelled
 
 
@@ -25,7 +25,7 @@ class MultiClass(Labelled):
         """See `Labelled.serves`: those with exactly one of the labels."""
         return np.asarray(targets.sum(1) == 1), f"not exactly one of the {targets.shape[1]} labels"
 
-    def loss(self, logits: Float[Tensor, "documents outputs"], targets: Tensor) -> Float[Tensor, ""]:
+    def loss(self, logits: Float[Tensor, "units outputs"], targets: Tensor) -> Float[Tensor, ""]:
         """Return the cross-entropy, a mean over documents."""
         return functional.cross_entropy(logits, targets)
 
@@ -34,10 +34,6 @@ class MultiClass(Labelled):
         train = torch.from_numpy(self.examples.targets[self.examples.members("train")]).float()
         return ((train.sum(0) + 1) / (len(train) + train.shape[1])).log()
 
-    def fit_thresholds(self, probabilities: Float[np.ndarray, "documents outputs"]) -> Thresholds:
+    def fit_thresholds(self, probabilities: Float[np.ndarray, "units outputs"]) -> Thresholds:
         """See `Task.fit_thresholds`: none, as the most probable label is the answer."""
         return None
-
-    def validation_metrics(self, logits: Float[np.ndarray, "documents outputs"]) -> dict[str, float]:
-        """See `Task.validation_metrics`."""
-        return quality(self.examples.targets[self.examples.members("validation")], self.probabilities(logits), None)

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from clinlm.corpora.base import Corpus
 from clinlm.long_notes import LongNotes
-from clinlm.measure.quality import Thresholds, quality
+from clinlm.measure.quality import Thresholds
 from clinlm.measure.thresholds import fit_thresholds
 from clinlm.task import Calibrate
 from clinlm.tasks.labelled import Labelled
@@ -66,7 +66,7 @@ class MultiLabel(Labelled):
         kept = targets.any(1) if self.unlabelled == "drop" else np.ones(len(targets), dtype=bool)
         return np.asarray(kept), f"none of the {targets.shape[1]} labels kept"
 
-    def loss(self, logits: Float[Tensor, "documents outputs"], targets: Tensor) -> Float[Tensor, ""]:
+    def loss(self, logits: Float[Tensor, "units outputs"], targets: Tensor) -> Float[Tensor, ""]:
         """Return the binary cross-entropy, a mean over documents and labels."""
         return functional.binary_cross_entropy_with_logits(logits, targets)
 
@@ -75,13 +75,7 @@ class MultiLabel(Labelled):
         train = torch.from_numpy(self.examples.targets[self.examples.members("train")]).float()
         return torch.logit((train.sum(0) + 1) / (len(train) + 2))
 
-    def fit_thresholds(self, probabilities: Float[np.ndarray, "documents outputs"]) -> Thresholds:
+    def fit_thresholds(self, probabilities: Float[np.ndarray, "units outputs"]) -> Thresholds:
         """See `Task.fit_thresholds`: one for all labels or one for each, as `thresholds` says."""
         targets = self.examples.targets[self.examples.members("validation")]
         return fit_thresholds(targets, probabilities, self.thresholds)
-
-    def validation_metrics(self, logits: Float[np.ndarray, "documents outputs"]) -> dict[str, float]:
-        """See `Task.validation_metrics`. Thresholds come from the same documents: to choose an epoch, no estimate."""
-        probabilities = self.probabilities(logits)
-        targets = self.examples.targets[self.examples.members("validation")]
-        return quality(targets, probabilities, self.fit_thresholds(probabilities))

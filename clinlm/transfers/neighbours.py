@@ -11,7 +11,7 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
 from clinlm.batches import Encoded
-from clinlm.model import Model
+from clinlm.model import Model, mean
 from clinlm.tokens import uncut
 
 _BLOCK = 512
@@ -68,7 +68,7 @@ def mean_embeddings(
 def word_states(words: Sequence[str], model: Model) -> Float[Tensor, "words hidden"]:
     """Return the pooled hidden state of every word alone, between the special tokens that frame a row.
 
-    As `clinlm.starts.teacher_tokens.single_states`, of whole words.
+    As `clinlm.starts.teacher_tokens.single_states`, of whole words; of a tagger the mean over their tokens.
 
     Args:
         words: in any order.
@@ -82,7 +82,9 @@ def word_states(words: Sequence[str], model: Model) -> Float[Tensor, "words hidd
     for start in range(0, len(order), _BLOCK):
         batch = encoded.collate(order[start : start + _BLOCK].tolist())
         ids, mask = batch["input_ids"], batch["attention_mask"]
-        states.append(network.pooling(network.body(input_ids=ids, attention_mask=mask).last_hidden_state, mask))
+        hidden = network.body(input_ids=ids, attention_mask=mask).last_hidden_state
+        alone = network.pooling.name == "none"
+        states.append(mean(hidden, mask.unsqueeze(-1).float()) if alone else network.pooling(hidden, mask))
     return torch.cat(states)[torch.from_numpy(np.argsort(order))]
 
 

@@ -130,7 +130,7 @@ def one_by_one() -> Callable[[Path, Sequence[str]], np.ndarray]:
         found = []
         with torch.inference_mode():
             for text in texts:
-                ((rows,), _) = cut([text])
+                (rows,) = cut([text]).documents
                 each = [model.network(torch.tensor([row]), torch.ones(1, len(row), dtype=torch.long)) for row in rows]
                 logits = serving.long_notes.pool(torch.cat(each), torch.zeros(len(rows), dtype=torch.long), 1)
                 found.append(serving.probabilities(logits.numpy())[0])
