@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import polars as pl
@@ -40,7 +40,9 @@ class Examples:
     unit_start: Int[np.ndarray, " documents_and_end"] | None = None
 
     def members(self, split: str) -> Int[np.ndarray, " members"]:
-        """Return the numbers of the documents of one split, ascending."""
+        """Return the numbers of the documents of one split, ascending; of all of them for `EVERY`."""
+        if split == EVERY:
+            return np.arange(len(self.frame))
         return np.flatnonzero((self.frame["split"] == split).to_numpy())
 
     def units(self, split: str) -> Int[np.ndarray, " units"]:
@@ -73,6 +75,9 @@ class Examples:
         frame, told_last = pl.read_parquet(folder / "documents.parquet"), arrays.get("unit_start")
         return cls(frame, arrays["targets"], tuple(told["labels"]), tuple(told["notices"]), told["facts"], told_last)
 
+
+EVERY: Final = "every"
+"""Stands for all splits, where a corpus is there to test on and nothing is learned from it."""
 
 _TARGETS = "targets.safetensors"
 

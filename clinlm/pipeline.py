@@ -75,10 +75,14 @@ class GateFailed(RuntimeError):
 
 def open_task(config: DictConfig) -> tuple[Task, str]:
     """Return the task of `config`, opened on the store, and its key."""
-    settings = plain(config.task)
+    return opened_task(plain(config.task), Path(config.store))
+
+
+def opened_task(settings: dict[str, Any], root: Path) -> tuple[Task, str]:
+    """Return the task that `settings` describe, opened on the store `root`, and its key."""
     task: Task = instantiate(settings)
-    key = store.digest([_placeless(settings), task.corpus.fingerprint(), store.sources(settings)])
-    task.open(Path(config.store), key)
+    key = store.digest([_placeless(settings), task.fingerprint(), store.sources(settings)])
+    task.open(root, key)
     return task, key
 
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from clinlm import machine, pipeline, store
 from clinlm.loggers.base import RunLogger
+from clinlm.measure import judged_entities
 from clinlm.measure.quality import METRICS, ONE_VS_ONE
 from clinlm.pipeline import Done, GateFailed
 from clinlm.report import epochs, gates, methods, safety
@@ -41,7 +42,7 @@ def run(config: DictConfig) -> dict[str, float]:
     quiet()
     machine.keep_memory()
     refuse_unread(config)
-    refuse_monitor(str(config.monitor), (*METRICS, ONE_VS_ONE))
+    refuse_monitor(str(config.monitor), dict.fromkeys([*METRICS, ONE_VS_ONE, *judged_entities.METRICS]))
     settings: Settings = instantiate(config.report)
     logger = instantiate(config.logger)
     for name in (RUN, gates.FAILED):  # of an earlier run in this folder: a sweep would read them

@@ -94,12 +94,16 @@ class Task(LightningDataModule, ABC):
         """Return a model's answers for the documents of a split beside the truth.
 
         Args:
-            split: one of SPLITS.
+            split: one of SPLITS, or EVERY.
             probabilities: of its units, in their order.
             thresholds: that validation gave the model.
         """
 
     # What a kind of task may decide.
+
+    def fingerprint(self) -> str:
+        """Return what identifies the files behind the examples, beyond the settings."""
+        return self.corpus.fingerprint()
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -110,6 +114,10 @@ class Task(LightningDataModule, ABC):
     def by_word(self) -> bool:
         """Whether words are the units, and not documents."""
         return self.kind == "entities"
+
+    def labelled_probabilities(self, split: str) -> Float[np.ndarray, "units outputs"] | None:
+        """Return what a labeler that is not people says of a split, as if it were sure; None where there is none."""
+        return None
 
     def passages(self, documents: Int[np.ndarray, " chosen"]) -> list[str]:
         """Return what a model of bare words reads of every unit of `documents`: their texts."""

@@ -98,6 +98,11 @@ class Tfidf(Member):
         """See `Member.transferred`; there is one precision."""
 
         def crossed(baseline: TfidfBaseline) -> Float[np.ndarray, "texts outputs"]:
+            if task.by_word:
+                raise ValueError(
+                    "a word of a transfer set has no nearest training note, so that TF-IDF cannot answer it without "
+                    f"having seen it; take {TFIDF} out of the `teachers`, or set transfer=none"
+                )
             near = nearest(baseline, list(transfer.texts), task.texts("train"))
             found = np.zeros((len(near), task.outputs), np.float32)
             for held, model in _folds(task, baseline.strength):
@@ -109,7 +114,7 @@ class Tfidf(Member):
 
     def measured(self, task: Task, split: Measured) -> Float[np.ndarray, "documents outputs"]:
         """See `Member.measured`."""
-        return self._cached(f"{split}-{self.key}", task, lambda baseline: baseline.logits(task.texts(split)))
+        return self._cached(f"{split}-{self.key}", task, lambda baseline: baseline.logits(_split(task, split)[0]))
 
     def costs(self) -> Costs:
         """See `Member.costs`."""
@@ -118,8 +123,8 @@ class Tfidf(Member):
 
     def answers(self, task: Task) -> Callable[[int], Float[np.ndarray, "1 outputs"]]:
         """See `Member.answers`: from the text, as weighting words is its model."""
-        model, column, kind = self.fitted(task)[0], task.examples.frame["text"], task.kind
-        return lambda document: _linked(model.logits([column[document]]), kind)
+        model, kind = self.fitted(task)[0], task.kind
+        return lambda document: _linked(model.logits(task.passages(np.array([document]))), kind)
 
     def _cached(
         self, name: str, task: Task, answers: Callable[[TfidfBaseline], Float[np.ndarray, "asked outputs"]]
@@ -146,7 +151,8 @@ def _folds(task: Task, strength: float) -> Iterator[tuple[Int[np.ndarray, " held
     """Yield the training documents of every fold, by their place among them, and a baseline that saw none of a group
     of theirs."""
     texts, targets = _split(task, "train")
-    groups = task.examples.frame["group"].gather(task.examples.members("train")).to_list()
+    members = task.examples.members("train")
+    groups = np.repeat(task.examples.frame["group"].gather(members).to_numpy(), _units(task, members)).tolist()
     folds = min(FOLDS, len(set(groups)))
     if folds < 2:
         raise ValueError(
@@ -166,4 +172,10 @@ def _linked(logits: Float[np.ndarray, "documents outputs"], kind: Kind) -> Float
 
 
 def _split(task: Task, split: str) -> tuple[list[str], np.ndarray]:
-    return task.texts(split), task.examples.targets[task.examples.members(split)]
+    return task.passages(task.examples.members(split)), task.examples.targets[task.examples.units(split)]
+
+
+def _units(task: Task, documents: Int[np.ndarray, " chosen"]) -> Int[np.ndarray, " chosen"]:
+    """Return how many units every document has."""
+    start = task.examples.unit_start
+    return np.ones(len(documents), np.int64) if start is None else np.diff(start)[documents]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from clinlm import store
@@ -14,6 +15,7 @@ from clinlm.task import Task
 
 BASELINE = "TF-IDF"
 KEYWORDS = "keywords"
+LABELER = "labeler"
 
 
 def tfidf(task: Task, task_key: str, root: Path, reference: str) -> Entry:
@@ -30,9 +32,24 @@ def tfidf(task: Task, task_key: str, root: Path, reference: str) -> Entry:
         seconds=store.read_record(member.folder)["seconds"],
         cached=whole,
     )
-    column = task.examples.frame["text"]
-    validation, test = (model.probabilities(task.texts(split)) for split in ("validation", "test"))
-    return Entry(row, validation, test, lambda document: model.probabilities([column[document]]), reference)
+    members = task.examples.members
+    validation, test = (model.probabilities(task.passages(members(split))) for split in ("validation", "test"))
+    return Entry(
+        row, validation, test, lambda document: model.probabilities(task.passages(np.array([document]))), reference
+    )
+
+
+def labeler(task: Task, reference: str) -> Entry | None:
+    """Return what models learned from, where that is not what people said; None where it is.
+
+    It is told beside people on test. On validation it agrees with itself.
+    """
+    validation, test = (task.labelled_probabilities(split) for split in ("validation", "test"))
+    if validation is None or test is None:
+        return None
+    facts = task.examples.facts
+    row = Row(LABELER, "baseline", "", parameters=0, nonzero=0, bytes=0, seconds=facts["labeler_seconds"], cached=False)
+    return Entry(row, validation, test, None, reference)
 
 
 def has_keywords(task: Task) -> bool:

@@ -19,7 +19,7 @@ from clinlm.measure.latency import Latency
 from clinlm.model import Network
 from clinlm.modules.base import document_logits
 from clinlm.report import deployments, ensembles
-from clinlm.report.baselines import beaten, has_keywords, keywords, tfidf
+from clinlm.report.baselines import beaten, has_keywords, keywords, labeler, tfidf
 from clinlm.report.deployments import Bid, auction, bids
 from clinlm.report.ensembles import Assembly
 from clinlm.report.entry import Entry
@@ -85,7 +85,7 @@ def compare(
     root: Path,
     assemblies: Sequence[Assembly] = (),
 ) -> tuple[list[Row], list[str], dict[str, Any]]:
-    """Measure every model, the TF-IDF baseline and, where labels come from words, the keyword matcher.
+    """Measure every model, the TF-IDF baseline, where labels come from words the keyword matcher, and the labeler.
 
     Differences and compression refer to a model's own reference; speed-ups to the first model of role teacher.
     Decision thresholds are fitted on validation, for every model by itself. Latency is that of one document at batch
@@ -110,7 +110,8 @@ def compare(
     """
     first = _first(models)
     baselines = [tfidf(task, task_key, root, first), *([keywords(task, first)] if has_keywords(task) else [])]
-    own = [*baselines, *(_entry(task, one, first) for one in models)]
+    said = labeler(task, first)
+    own = [*baselines, *([] if said is None else [said]), *(_entry(task, one, first) for one in models)]
     entries, weights = ensembles.beside(task, own, assemblies, first)
     by_name = {entry.row.name: entry for entry in entries}
     offers: list[Bid] = []

@@ -52,22 +52,32 @@ def test_the_reference_can_be_named(clock: Clock) -> None:
     assert found["a"].speedup == pytest.approx(4) and found["b"].speedup == 1
 
 
-def test_models_take_turns_on_every_document(clock: Clock) -> None:
+def test_models_take_turns(clock: Clock) -> None:
     models = {name: clock.model(name, 1.0) for name in "abc"}
     ticks: list[None] = []
-    measure(models, list(range(1, 41)), warmup=0, passes=2, advance=lambda: ticks.append(None))
-    assert clock.calls[0::2] == clock.calls[1::2]  # an answer that is not timed, then one that is
-    timed = clock.calls[1::2]
-    rounds = [timed[start : start + 3] for start in range(0, len(timed), 3)]
-    assert [turn[0][1] for turn in rounds] == [*range(1, 41), *range(1, 41)]
-    assert all({name for name, _ in turn} == set("abc") and len({doc for _, doc in turn}) == 1 for turn in rounds)
-    assert min(Counter(turn[0][0] for turn in rounds).values()) > 10
-    assert len(ticks) == 80
+    measure(models, list(range(1, 161)), warmup=0, passes=2, advance=lambda: ticks.append(None))
+    size = latency.TURN + 2  # two answers that are not timed, then those that are
+    turns = [clock.calls[start : start + size] for start in range(0, len(clock.calls), size)]
+    assert len(turns) == 3 * 2 * 160 / latency.TURN and all(len({name for name, _ in turn}) == 1 for turn in turns)
+    rounds = [turns[start : start + 3] for start in range(0, len(turns), 3)]
+    for number, each in enumerate(rounds):
+        begun = latency.TURN * number % 160
+        assert {turn[0][0] for turn in each} == set("abc")
+        for turn in each:
+            assert [document for _, document in turn[2:]] == [*range(begun + 1, begun + latency.TURN + 1)]
+            assert [document for _, document in turn[:2]] == [begun + latency.TURN, begun + 1]
+    assert min(Counter(each[0][0][0] for each in rounds).values()) > 2
+    assert len(ticks) == 320
+
+
+def test_a_last_turn_may_be_short(clock: Clock) -> None:
+    found = measure({"a": clock.model("a", 1.0)}, list(range(1, latency.TURN + 4)), warmup=0, passes=1)
+    assert found["a"].documents == latency.TURN + 3 and found["a"].mean_ms == pytest.approx((latency.TURN + 4) / 2)
 
 
 def test_warm_up_is_not_timed(clock: Clock) -> None:
     found = measure({"a": clock.model("a", 1.0)}, [3], warmup=4, passes=1)
-    assert clock.calls == [("a", 3)] * 6 and found["a"].documents == 1
+    assert clock.calls == [("a", 3)] * 7 and found["a"].documents == 1
 
 
 def test_one_disturbed_pass_does_not_show(clock: Clock) -> None:
@@ -75,7 +85,7 @@ def test_one_disturbed_pass_does_not_show(clock: Clock) -> None:
 
     def disturbed(tokens: int) -> None:
         steady(tokens)
-        clock.now += 10**9 if len(clock.calls) <= 9 else 0
+        clock.now += 10**9 if len(clock.calls) <= 11 else 0
 
     found = measure({"a": disturbed}, list(range(1, 10)), warmup=0)
     assert found["a"].p99_ms < 10

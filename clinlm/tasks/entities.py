@@ -1,0 +1,277 @@
+"""Entities: which spans of a note name a medication, a disease, a symptom."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, final
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from clinlm.corpora.base import Corpus, Records
+from clinlm.examples import Examples
+from clinlm.labelers.base import Labeler, Labelling, Note
+from clinlm.labelling import labelled
+from clinlm.long_notes import LongNotes
+from clinlm.measure.contexts import contexts
+from clinlm.measure.judged_entities import METRICS, JudgedEntities
+from clinlm.measure.quality import Thresholds
+from clinlm.spans import Span, flat
+from clinlm.split import SPLITS, draw_groups, split_groups
+from clinlm.tags import Tags
+from clinlm.task import Calibrate, Task, counted
+from clinlm.words import Words, words
+
+PEOPLE: Final = "people"
+"""The column of `Examples.frame` with what people said."""
+
+LABELLED: Final = "labelled"
+"""The column with what the labeler said; there is none where that is people."""
+
+_SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "label": pl.String}))
+
+
+@final
+class Entities(Task):
+    """Which spans of a note name an entity, and of which label (S2): one tag a word, BIO.
+
+    Words are ours, no tokenizer's (`clinlm.words`); a word's logits are those of its first sub-word token. So teachers
+    and students with different tokenizers answer for the same words, and any of them can learn from any other.
+
+    Models learn from the spans of a labeler, on training and validation documents; test documents are judged by what
+    people said. Entities do not overlap: of those that share a character the longest stays (`clinlm.spans.flat`), in
+    what people said as well. In training an edge inside a word moves to the edge of the word; nothing is moved in what
+    people said of test documents. All of it is counted.
+
+    Args:
+        corpus, root, long_notes, max_tokens, seed, calibrate: see `Task`; the corpus has spans.
+        labeler: whose spans are learned.
+        labels: of entities; None for all that people used. Others are left out, and counted.
+        documents: how many documents to choose, whole groups drawn at random, at least this many; None for all.
+        shares: of training, validation and test; positive, summing to 1. A split of the corpus itself comes first.
+        training_documents: how many training documents to keep, as `documents`.
+
+    Raises:
+        ValueError: (on opening) the corpus has no spans, or none of `labels`.
+    """
+
+    kind = "entities"
+
+    def __init__(
+        self,
+        corpus: Callable[..., Corpus],
+        root: str | None,
+        long_notes: LongNotes,
+        labeler: Labeler,
+        labels: Sequence[str] | None = None,
+        documents: int | None = None,
+        max_tokens: int = 256,
+        shares: Sequence[float] = (0.7, 0.1, 0.2),
+        training_documents: int | None = None,
+        seed: int = 0,
+        calibrate: Calibrate = "none",
+    ) -> None:
+        super().__init__(corpus, root, long_notes, max_tokens, seed, calibrate)
+        for name, value in (("documents", documents), ("training_documents", training_documents)):
+            if value is not None and value < 1:
+                raise ValueError(f"task.{name} is at least 1, or null for all; got {value}")
+        if isinstance(labels, str) or (labels is not None and not labels):
+            raise ValueError(f"task.labels is a list of labels, or null for all; got {labels!r}")
+        self.labeler, self.labels, self.documents = labeler, labels, documents
+        self.shares, self.training_documents = tuple(shares), training_documents
+        self._words: dict[str, list[Words]] = {}
+
+    # What was chosen.
+
+    @property
+    def tags(self) -> Tags:
+        """The tags of the task's labels."""
+        return Tags.of(tuple(name[2:] for name in self.examples.labels[1::2]))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """See `Task.metrics`."""
+        return METRICS
+
+    def choose(self) -> Examples:
+        """See `Task.choose`."""
+        records = self.corpus.records()
+        if "spans" not in records.frame.columns:
+            raise ValueError(
+                f"a task of entities needs a corpus with spans; {type(self.corpus).__name__} has none; take "
+                "corpus@task.corpus=brat, conll, pubtator or span_table"
+            )
+        frame, notices = records.frame, list(records.notices)
+        every = _spans(frame["spans"])
+        labels = self._known(every)
+        people, dropped = _flattened(every, labels)
+        notices += _told(dropped, "what people said")
+        frame, people, split = self._split(frame, people, records, labels)
+        notes = [Note(text, tuple(own)) for text, own in zip(frame["text"].to_list(), people, strict=True)]
+        assert self.folder is not None
+        said = labelled(self.labeler, notes, self.folder.parent, self.corpus)
+        learned, dropped = _flattened([one.spans for one in said], labels)
+        by_people = self.labeler.needs_people and not self.labeler.parts
+        if not by_people:
+            notices += _told(dropped, "what the labeler said")
+        failed = np.array([bool(one.failed) for one in said]) & (split != SPLITS.index("test"))
+        notices += counted(int(failed.sum()), len(said), "the labeler has no answer")
+        kept = np.flatnonzero(~failed)
+        frame, split = frame[kept], split[kept]
+        people, learned = [people[number] for number in kept], [learned[number] for number in kept]
+        test = (split == SPLITS.index("test")).tolist()
+        truth = [own if tested else other for own, other, tested in zip(people, learned, test, strict=True)]
+        columns = {"split": pl.Series(np.array(SPLITS)[split]), PEOPLE: _series(people)}
+        columns |= {} if by_people else {LABELLED: _series(learned)}
+        facts = {**_facts(truth, split, labels), **({} if by_people else _costs(said))}
+        frame = frame.drop("labels", "spans").with_columns(**columns)
+        return self._tagged(frame, truth, Tags.of(labels), notices, facts)
+
+    def _known(self, spans: Sequence[Sequence[Span]]) -> tuple[str, ...]:
+        there = {span.label for own in spans for span in own}
+        wanted = set(self.labels) if self.labels is not None else there
+        if not wanted or not wanted <= there:
+            raise ValueError(
+                f"a task of entities finds labels that people used; task.labels has {sorted(wanted)}, the corpus "
+                f"{sorted(there)}; check task.corpus.map and task.labels"
+            )
+        return tuple(sorted(wanted))
+
+    def _split(
+        self, frame: pl.DataFrame, people: list[list[Span]], records: Records, labels: Sequence[str]
+    ) -> tuple[pl.DataFrame, list[list[Span]], Int[np.ndarray, " documents"]]:
+        groups = frame["group"].to_list()
+        if self.documents is not None and self.documents < len(frame):
+            kept = np.flatnonzero(draw_groups(groups, np.ones(len(groups), dtype=bool), self.documents, self.seed))
+            frame, people = frame[kept], [people[number] for number in kept]
+            groups = frame["group"].to_list()
+        if records.splits is None:
+            there = np.array([[any(one.label == label for one in own) for label in labels] for own in people])
+            split = split_groups(groups, there, self.shares, self.seed)
+        else:
+            split = np.array([SPLITS.index(records.splits[group]) for group in groups])
+        if self.training_documents is not None:
+            drawn = draw_groups(groups, split == 0, self.training_documents, self.seed)
+            kept = np.flatnonzero((split != 0) | drawn)
+            frame, people, split = frame[kept], [people[number] for number in kept], split[kept]
+        return frame, people, split
+
+    def _tagged(
+        self,
+        frame: pl.DataFrame,
+        truth: Sequence[Sequence[Span]],
+        tags: Tags,
+        notices: list[str],
+        facts: Mapping[str, Any],
+    ) -> Examples:
+        pieces, moved, lost = [], 0, 0
+        for text, own in zip(frame["text"].to_list(), truth, strict=True):
+            around = words(text)
+            pieces.append(tags.encode(own, around))
+            widened = set(tags.widened(own, around))
+            moved, lost = moved + len(set(own) - widened), lost + len(own) - len(widened)
+        if moved:
+            notices.append(
+                f"{moved:,} spans have an edge inside a word, which tags cannot say: training reads them wider"
+                + (f", {lost:,} of them not at all" if lost else "")
+            )
+        tagged = np.concatenate(pieces)
+        targets = np.eye(len(tags.names), dtype=bool)[tagged]
+        unit_start = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
+        return Examples(frame, targets, tags.names, tuple(notices), {**facts, "words": len(tagged)}, unit_start)
+
+    def fingerprint(self) -> str:
+        """See `Task.fingerprint`: a labeler has files of its own."""
+        return f"{self.corpus.fingerprint()} {self.labeler.fingerprint()}"
+
+    # Learning and judging.
+
+    def loss(self, logits: Float[Tensor, "units outputs"], targets: Tensor) -> Float[Tensor, ""]:
+        """Return the cross-entropy of the tags, a mean over words."""
+        return functional.cross_entropy(logits, targets)
+
+    def prior(self) -> Float[Tensor, " outputs"]:
+        """See `Task.prior`. One imaginary word of every tag keeps it finite."""
+        train = torch.from_numpy(self.examples.targets[self.examples.units("train")]).float()
+        return ((train.sum(0) + 1) / (len(train) + train.shape[1])).log()
+
+    def fit_thresholds(self, probabilities: Float[np.ndarray, "units outputs"]) -> Thresholds:
+        """See `Task.fit_thresholds`: none, as the most probable tag is the answer."""
+        return None
+
+    def judged(
+        self, split: str, probabilities: Float[np.ndarray, "units outputs"], thresholds: Thresholds
+    ) -> JudgedEntities:
+        """See `Task.judged`."""
+        members = self.examples.members(split)
+        learned = split in ("train", "validation") and LABELLED in self.examples.frame.columns
+        truth = _spans(self.examples.frame[LABELLED if learned else PEOPLE].gather(members))
+        return JudgedEntities(self.tags, self.words_of(split), truth, probabilities)
+
+    def words_of(self, split: str) -> list[Words]:
+        """Return the words of the documents of one split, in the order of `Examples.members`."""
+        if split not in self._words:
+            self._words[split] = [words(text) for text in self.texts(split)]
+        return self._words[split]
+
+    def passages(self, documents: Int[np.ndarray, " chosen"]) -> list[str]:
+        """See `Task.passages`: every word with its neighbours."""
+        texts = self.examples.frame["text"].gather(documents).to_list()
+        return [one for text in texts for one in contexts(text, words(text))]
+
+    def labelled_probabilities(self, split: str) -> Float[np.ndarray, "units outputs"] | None:
+        """See `Task.labelled_probabilities`."""
+        if LABELLED not in self.examples.frame.columns:
+            return None
+        own = _spans(self.examples.frame[LABELLED].gather(self.examples.members(split)))
+        tags = self.tags
+        said = [tags.encode(spans, around) for spans, around in zip(own, self.words_of(split), strict=True)]
+        found: Float[np.ndarray, "units outputs"] = np.eye(len(tags.names))[np.concatenate(said)]
+        return found
+
+
+def _spans(column: pl.Series) -> list[list[Span]]:
+    return [[Span(**one) for one in own] for own in column.to_list()]
+
+
+def _series(spans: Iterable[Sequence[Span]]) -> pl.Series:
+    return pl.Series([[one._asdict() for one in own] for own in spans], dtype=_SPANS)
+
+
+def _flattened(spans: Sequence[Sequence[Span]], labels: Sequence[str]) -> tuple[list[list[Span]], Counter[str]]:
+    """Return flat spans of the labels, and how many were dropped for which reason."""
+    kept, dropped = [], Counter[str]()
+    for own in spans:
+        known = [one for one in set(own) if one.label in labels]
+        kept.append(flat(known))
+        dropped["their labels are none of the task's"] += len(set(own)) - len(known)
+        dropped["they overlap a longer one"] += len(known) - len(kept[-1])
+    return kept, dropped
+
+
+def _told(dropped: Mapping[str, int], whose: str) -> list[str]:
+    return [f"{count:,} spans dropped from {whose}: {why}" for why, count in dropped.items() if count]
+
+
+def _facts(
+    truth: Sequence[Sequence[Span]], split: Int[np.ndarray, " documents"], labels: Sequence[str]
+) -> dict[str, Any]:
+    facts: dict[str, Any] = {"documents": len(truth)}
+    facts |= {name: int((split == number).sum()) for number, name in enumerate(SPLITS)}
+    counts = Counter(one.label for own in truth for one in own)
+    return facts | {f"entities_{label.lower()}": counts[label] for label in labels}
+
+
+def _costs(said: Sequence[Labelling]) -> dict[str, Any]:
+    """Return what the labeler took for all documents."""
+    return {
+        "labeler_notes": len(said),
+        "labeler_seconds": float(sum(one.seconds for one in said)),
+        "labeler_prompt_tokens": sum(one.prompt_tokens for one in said),
+        "labeler_completion_tokens": sum(one.completion_tokens for one in said),
+        "labeler_failed": sum(bool(one.failed) for one in said),
+        "labeler_invented": sum(one.invented for one in said),
+    }
