@@ -6,10 +6,13 @@ Whoever builds networks from configurations imports this package. All matrix pro
 
 from transformers import AutoConfig, AutoModel
 
+from clinlm.architectures.dilated_cnn import DilatedCnn, DilatedCnnConfig
 from clinlm.architectures.text_cnn import TextCnn, TextCnnConfig
 from clinlm.architectures.token_vectors import TokenVectors, TokenVectorsConfig
 
+AutoConfig.register(DilatedCnnConfig.model_type, DilatedCnnConfig)
 AutoConfig.register(TextCnnConfig.model_type, TextCnnConfig)
 AutoConfig.register(TokenVectorsConfig.model_type, TokenVectorsConfig)
+AutoModel.register(DilatedCnnConfig, DilatedCnn)
 AutoModel.register(TextCnnConfig, TextCnn)
 AutoModel.register(TokenVectorsConfig, TokenVectors)

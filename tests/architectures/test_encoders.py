@@ -38,6 +38,13 @@ SHAPES: dict[str, dict[str, Any]] = {
         "filters": [3, 4],
         "opening": 4,
     },
+    "dilated_cnn": {
+        "model_type": "clinlm_dilated_cnn",
+        "vocab_size": TOKENS,
+        "embedding_size": 5,
+        "hidden_size": 6,
+        "dilations": [1, 3],
+    },
     "token_vectors": {"model_type": "clinlm_token_vectors", "vocab_size": TOKENS, "hidden_size": 7},
     "electra": {
         "model_type": "electra",
@@ -54,10 +61,11 @@ SHAPES: dict[str, dict[str, Any]] = {
 POOLING: dict[str, PoolingName] = {
     "text_cnn": "max",
     "text_cnn_opening": "max",
+    "dilated_cnn": "max",
     "token_vectors": "mean",
     "electra": "mean",
 }
-OURS = ("text_cnn", "text_cnn_opening", "token_vectors")
+OURS = ("text_cnn", "text_cnn_opening", "dilated_cnn", "token_vectors")
 
 
 def spec(name: str) -> ModelSpec:
@@ -117,6 +125,21 @@ def test_an_opening_is_pooled_by_itself() -> None:
         maps = body(ids, mask).last_hidden_state[0, :, :7]
         pooled = torch.cat([maps.amax(0), maps[:4].amax(0)])
         torch.testing.assert_close(net(ids, mask)[0], net.head(pooled))
+
+
+def test_a_linear_layer_over_dilated_windows_is_a_dilated_convolution() -> None:
+    """With torch's own layers, one after another, each added to what it reads."""
+    net = network("dilated_cnn")
+    body: Any = net.body
+    for length in (1, 4, 9):
+        ids, mask = rows([length])
+        hidden = body.entry(body.embeddings(ids))
+        for dilation, linear, norm in zip((1, 3), body.convolutions, body.norms, strict=True):
+            kernel = linear.weight.view(6, 3, 6).transpose(1, 2)
+            padding = {"padding": dilation, "dilation": dilation}
+            maps = functional.conv1d(hidden.transpose(1, 2), kernel, linear.bias, **padding).transpose(1, 2)
+            hidden = norm(hidden + maps.relu())
+        torch.testing.assert_close(body(ids, mask).last_hidden_state, hidden)
 
 
 def test_token_vectors_are_a_weighted_mean() -> None:

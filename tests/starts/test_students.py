@@ -13,6 +13,7 @@ from pipelines import TINY, artifacts, composed, finished
 from clinlm import anatomy, artifact
 from clinlm.edits import quantize_linears
 from clinlm.model import Model, ModelSpec, rebuild
+from clinlm.starts.dilated_cnn import DilatedCnn
 from clinlm.starts.factorized import Factorized
 from clinlm.starts.teacher_tokens import Principal, principal, single_states, teacher_tokens
 from clinlm.starts.text_cnn import TextCnn
@@ -23,6 +24,7 @@ from clinlm.tokens import uncut
 STARTS: dict[str, Any] = {
     "factorized": partial(Factorized, 8, 16, layers=2, heads=2, intermediate_size=24),
     "text_cnn": partial(TextCnn, 8, (2, 3), 5),
+    "dilated_cnn": partial(DilatedCnn, 8, 6),
     "token_vectors": partial(TokenVectors, 8),
 }
 
@@ -167,8 +169,8 @@ def test_projection_by_hand() -> None:
 def test_what_cannot_be_is_refused(name: str, task: MultiLabel, tiny_model: Model) -> None:
     with pytest.raises(ValueError, match="this stage has no teacher; set its `teachers`"):
         begin(name, task, None)
-    width = {"factorized": {"embedding_size": 33, "hidden_size": 36}, "text_cnn": {"embedding_size": 33}}
-    settings = width.get(name, {"hidden_size": 33})
+    width = {"factorized": {"embedding_size": 33, "hidden_size": 36}, "token_vectors": {"hidden_size": 33}}
+    settings = width.get(name, {"embedding_size": 33})
     wide = type(STARTS[name]())(**settings)
     with pytest.raises(ValueError, match="keep 1 to 32 dimensions, those of the teacher's; got 33"):
         wide.begin(task, tiny_model)
@@ -185,6 +187,9 @@ def test_what_cannot_be_is_refused(name: str, task: MultiLabel, tiny_model: Mode
         (partial(Factorized, layers=0), "at least 1"),
         (partial(TextCnn, widths=()), r"student.widths are numbers of tokens.*got \[\]"),
         (partial(TextCnn, filters=0), "all at least 1.*0"),
+        (partial(TextCnn, max_tokens=2), "student.max_tokens is at least 3.*got 2"),
+        (partial(DilatedCnn, dilations=(1, 0)), r"student.dilations are numbers of tokens.*got \[1, 0\]"),
+        (partial(DilatedCnn, max_tokens=2), "student.max_tokens is at least 3.*got 2"),
         (partial(TokenVectors, smoothing=0.0), "student.smoothing is positive; got 0.0"),
         (partial(TokenVectors, dropout=1.0), "dropout is a share"),
     ],
@@ -198,7 +203,7 @@ def test_settings_are_checked(make: Any, told: str) -> None:
 @pytest.mark.parametrize("name", sorted(STARTS))
 def test_a_pipeline_distils_it(name: str, notes_csv: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = {"factorized": ("student.embedding_size=8", "student.hidden_size=16", "student.heads=2")}
-    own = size.get(name, ("student.embedding_size=8",) if name == "text_cnn" else ("student.hidden_size=8",))
+    own = size.get(name, ("student.hidden_size=8",) if name == "token_vectors" else ("student.embedding_size=8",))
     monkeypatch.setattr("pipelines.TINY", [one for one in TINY if not one.startswith("student.")])
     config = composed(notes_csv, shared / "store", "pipeline=distillation", f"model@student={name}", *own)
     done = artifacts(finished(config))
