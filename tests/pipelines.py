@@ -103,7 +103,7 @@ def built(
     **settings: Any,
 ) -> Artifact:
     """Build one stage that goes on from `parent`, and return its artifact."""
-    stage = Stage("student", module, CPU, None, callbacks=callbacks, **{"batch_size": 8} | settings)
+    stage = Stage("student", module, CPU, callbacks=callbacks, **{"batch_size": 8} | settings)
     folder.mkdir(parents=True, exist_ok=True)
     stage.build(task, folder, parent, [Trained(one) for one in teachers], None)
     store.seal(folder, {"key": folder.name, "stage": "built"})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import hydra
 import pytest
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
 from clinlm import machine
@@ -108,14 +108,10 @@ def test_no_note_is_printed_or_written_outside_the_store(sweep: tuple[Path, str]
     assert not [note for note in notes if note in printed + written]
 
 
-@pytest.mark.parametrize(
-    ("mistyped", "meant"),
-    [("prune.ration=0.3", "prune.ratio"), ("prun=random", "prune"), ("pipeline=baselin", "baseline")],
-)
-def test_a_mistyped_key_group_or_option_ends_at_once(tmp_path: Path, mistyped: str, meant: str) -> None:
-    done = clinlm(tmp_path, mistyped)
+def test_what_is_mistyped_ends_at_once(tmp_path: Path) -> None:
+    done = clinlm(tmp_path, "prune.ration=0.3")
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert meant in done.stderr.partition("did you mean")[2]
+    assert "prune.ratio" in done.stderr.partition("did you mean")[2]
     assert not (tmp_path / "outputs/store").exists(), "nothing was begun"
 
 
@@ -123,6 +119,8 @@ def test_a_mistyped_key_group_or_option_ends_at_once(tmp_path: Path, mistyped: s
     ("mistyped", "meant"),
     [
         ("epoch=3", "epochs"),
+        ("prun=random", "prune"),
+        ("pipeline=baselin", "baseline"),
         ("task.corpus.patient=3", "task.corpus.patients"),
         ("stages.recover_studnet.epochs=2", "recover_student"),
         ("prune=smart_grifin", "smart_griffin"),
@@ -157,10 +155,14 @@ def test_a_root_that_is_not_set_is_named() -> None:
     assert "task.root" in explained(caught.value)
 
 
-def test_a_missing_file_is_an_error_that_says_what_to_set(tmp_path: Path) -> None:
-    done = clinlm(tmp_path, "task=mtsamples", "task.root=nowhere")
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    said = done.stderr.partition("clinlm: ")[2]
+def test_a_missing_file_is_an_error_that_says_what_to_set() -> None:
+    """That its error is one paragraph, `test_launchers` sees: of a worker, which is the longer way."""
+    machine.register()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", ["task=mtsamples", "task.root=nowhere"])
+    with pytest.raises(InstantiationException) as caught:
+        open_task(config)
+    said = explained(caught.value)
     assert "nowhere" in said and "root" in said
 
 

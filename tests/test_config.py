@@ -4,6 +4,7 @@ import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,28 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in CONF.glob(f"{group}/*.yaml"))
 
 
-def choices() -> list[str]:
-    """An override for every option of every slot and added group."""
-    found = []
-    for group, slot in slots():
-        place = group if group == slot else f"{group}@{slot}"
-        found += [f"{place}={option}" for option in options(group)]
-    return found + [f"+{group}={option}" for group in ADDED for option in options(group)]
+def rows() -> list[tuple[str, ...]]:
+    """Choices to compose together: row n has the n-th option of every slot, or starts over where there are fewer.
+
+    What chooses for other slots (pipelines, experiments, sweeps) stands alone.
+    """
+    slotted = {group if group == slot else f"{group}@{slot}": options(group) for group, slot in slots()}
+    alone = {"pipeline": slotted.pop("pipeline"), **{f"+{group}": options(group) for group in ADDED}}
+    together = [
+        tuple(f"{place}={found[number % len(found)]}" for place, found in slotted.items())
+        for number in range(max(map(len, slotted.values())))
+    ]
+    return together + [(f"{place}={option}",) for place, found in alone.items() for option in found]
+
+
+def slot_choices() -> dict[str, tuple[str, ...]]:
+    """The first row of every option of a slot."""
+    found: dict[str, tuple[str, ...]] = {}
+    for row in rows():
+        for choice in row:
+            if not choice.startswith("+"):
+                found.setdefault(choice, row)
+    return found
 
 
 @cache
@@ -101,9 +117,16 @@ def test_every_folder_is_a_slot_or_known() -> None:
     assert {path.name for path in CONF.iterdir() if path.is_dir()} == known
 
 
-@pytest.mark.parametrize("choice", choices())
-def test_every_option_composes_resolves_and_binds(choice: str) -> None:
-    plain = OmegaConf.to_container(composed(choice))
+def test_every_option_stands_in_a_row() -> None:
+    found = {choice for row in rows() for choice in row}
+    places = [(group if group == slot else f"{group}@{slot}", group) for group, slot in slots()]
+    places += [(f"+{group}", group) for group in ADDED]
+    assert found == {f"{place}={option}" for place, group in places for option in options(group)}
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
+def test_every_option_composes_resolves_and_binds(row: tuple[str, ...]) -> None:
+    plain = OmegaConf.to_container(composed(*row))
     found = list(targets(plain))
     assert [f"{place}: {wrong}" for place, node in found for wrong in unbound(node)] == []
     assert json.dumps(plain, allow_nan=False), "settings are JSON: they are hashed and logged"
@@ -125,11 +148,11 @@ def test_what_does_not_bind_is_found() -> None:
     assert unbound({"_target_": "clinlm.starts.pretrained.Pretrained", "_partial_": True}) == []
 
 
-@pytest.mark.parametrize("choice", [one for one in choices() if not one.startswith("+")])
+@pytest.mark.parametrize("choice", slot_choices())
 def test_every_option_can_be_built(choice: str) -> None:
     """What the yaml says is within the ranges that the class allows. Nothing is read, fetched or trained."""
     slot = choice.partition("=")[0].rpartition("@")[2]
-    config = composed(choice)
+    config = composed(*slot_choices()[choice])
     if slot == "pipeline":
         assert planned(config)
     elif choice == f"{slot}={ABSENT}" and "_target_" not in OmegaConf.load(CONF / slot / f"{ABSENT}.yaml"):
@@ -138,11 +161,27 @@ def test_every_option_can_be_built(choice: str) -> None:
         assert instantiate(config[slot]) is not None
 
 
-@pytest.mark.parametrize("pipeline", options("pipeline"))
-@pytest.mark.parametrize("experiment", options("experiment"))
+def pairs() -> list[tuple[str, str]]:
+    """A third of all experiments with pipelines: every experiment meets a third of the pipelines, and the reverse."""
+    every = product(enumerate(options("experiment")), enumerate(options("pipeline")))
+    return [(experiment, pipeline) for (row, experiment), (column, pipeline) in every if (row + column) % 3 == 0]
+
+
+@pytest.mark.parametrize(("experiment", "pipeline"), pairs())
 def test_every_experiment_runs_every_pipeline(experiment: str, pipeline: str) -> None:
     config = composed(f"+experiment={experiment}", f"pipeline={pipeline}")
     assert list(config.stages) == list(composed(f"pipeline={pipeline}").stages)
+
+
+@pytest.mark.parametrize("place", [f"pipeline={one}" for one in options("pipeline")])
+def test_what_a_pipeline_says_holds(place: str) -> None:
+    """Nothing that is merged after it says otherwise."""
+    said = OmegaConf.load(CONF / f"{place.replace('=', '/')}.yaml")
+    del said["defaults"]
+    config = composed(place)
+    for key in said:
+        if key != "stages":
+            assert OmegaConf.merge(config[key], said[key]) == config[key], key
 
 
 @pytest.mark.parametrize("sweep", options("sweep"))

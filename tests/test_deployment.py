@@ -21,6 +21,7 @@ from clinlm.model import Model
 from clinlm.serving import Serving
 from clinlm.tasks.multilabel import MultiLabel
 
+pytestmark = pytest.mark.usefixtures("graphs")
 ENGINES = [name for name in ("torch", "onnxruntime", "openvino") if not named(name).missing()]
 
 

@@ -84,20 +84,36 @@ def teachers(folder: Path) -> int:
     return sum(path.is_dir() for path in folder.glob("outputs/store/teacher-*"))
 
 
-def test_joblib_shares_the_store_and_one_failed_job_ends_no_other(notes_csv: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def joined(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A folder in which two jobs of joblib ran side by side, and two that had no notes; and how that ended."""
     installed("joblib")
+    folder = tmp_path_factory.mktemp("joblib")
     jobs = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"task.root={notes_csv},nowhere.csv"]
-    done = clinlm(tmp_path, *jobs, "report.resamples=20,21")
+    return folder, clinlm(folder, *jobs, "report.resamples=20,21")
+
+
+def test_joblib_shares_the_store_and_one_failed_job_ends_no_other(
+    joined: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, done = joined
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "nowhere.csv" in done.stderr.partition("clinlm: ")[2], "the error of a worker reaches the user"
-    assert cached(tmp_path) == [False, True] and teachers(tmp_path) == 1, "built once, though two jobs asked for it"
+    said = done.stderr.partition("clinlm: ")[2]
+    assert "nowhere.csv" in said and "root" in said, "the error of a worker reaches the user"
+    assert cached(folder) == [False, True] and teachers(folder) == 1, "built once, though two jobs asked for it"
 
 
-def test_submitit_runs_jobs_on_one_store(notes_csv: Path, tmp_path: Path) -> None:
+def test_submitit_runs_jobs_on_one_store(
+    joined: tuple[Path, subprocess.CompletedProcess[str]], notes_csv: Path
+) -> None:
+    """On that of joblib's jobs."""
     installed("submitit")
-    done = clinlm(tmp_path, "hydra/launcher=submitit_local", f"task.root={notes_csv}", "report.resamples=20,21")
+    folder, _ = joined
+    sweeps = ["hydra/launcher=submitit_local", "hydra.sweep.dir=outputs/sweeps/submitit", "report.resamples=22"]
+    done = clinlm(folder, *sweeps, f"task.root={notes_csv}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert cached(tmp_path) == [False, True] and teachers(tmp_path) == 1
+    assert len(list(folder.glob("outputs/sweeps/submitit/*/run.json"))) == 1
+    assert cached(folder).count(False) == 1 and teachers(folder) == 1
 
 
 @pytest.mark.parametrize(

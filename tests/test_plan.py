@@ -1,6 +1,7 @@
 """Laws of a plan: steps reach the ratio, stages without a method are left out, techniques are what was done."""
 
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ MAGNITUDE = {"_target_": "callbacks.prune.magnitude.Magnitude", "ratio": 0.3}
 UNSTRUCTURED = {"_target_": "callbacks.prune.unstructured.Unstructured", "ratio": 0.3}
 
 
-def stages(notes: Path, root: Path, *overrides: str) -> list[Planned]:
-    return planned(composed(notes, root / "store", *overrides))
+@cache
+def stages(notes: Path, *overrides: str) -> list[Planned]:
+    """Return the plan; nothing is written."""
+    return planned(composed(notes, notes.parent / "run" / "store", *overrides))
 
 
 def names(planned_stages: list[Planned]) -> list[str]:
@@ -99,7 +102,7 @@ def test_a_student_is_pruned_while_it_learns(notes_csv: Path, tmp_path: Path) ->
     assert made["student"].key in str(parents) and made["teacher"].key in str(parents)
 
 
-def test_steps_need_a_ratio(notes_csv: Path, tmp_path: Path) -> None:
+def test_steps_need_a_ratio(notes_csv: Path) -> None:
     with pytest.raises(ValueError, match="steps share out a ratio or a target; stages.prune"):
         expanded("prune", {"times": 2, "callbacks": {"prune": {"_target_": MAGNITUDE["_target_"]}}})
 
@@ -123,8 +126,8 @@ def test_iterative_pruning_reaches_its_ratio(notes_csv: Path, tmp_path: Path, pr
     assert [(one.name, one.cached) for one in longer] == [("teacher", True), ("prune_1", False)]
 
 
-def test_the_name_of_several_stages_is_that_of_the_last(notes_csv: Path, tmp_path: Path) -> None:
-    found = stages(notes_csv, tmp_path, "pipeline=edge", "stages.student.teachers=[prune_teacher]")
+def test_the_name_of_several_stages_is_that_of_the_last(notes_csv: Path) -> None:
+    found = stages(notes_csv, "pipeline=edge", "stages.student.teachers=[prune_teacher]")
     assert names(found) == ["teacher", "prune_teacher_1", "prune_teacher_2", "prune_teacher_3", "student", "quantize"]
     assert found[4].teachers == ("prune_teacher_3",) and found[1].parent == "teacher"
     assert [one.stage.role for one in found] == ["teacher"] * 4 + ["student"] * 2
@@ -151,22 +154,22 @@ def test_another_callback_that_is_null_is_merely_none(notes_csv: Path, tmp_path:
     config = composed(notes_csv, tmp_path / "store", "pipeline=baseline", "training.early_stopping=null")
     (teacher,) = planned(config)
     assert not left_out(config) and "early_stopping" not in (teacher.stage.callbacks or {})
-    steps = stages(notes_csv, tmp_path, "pipeline=pruning_iterative", "stages.prune.callbacks.recover=null")
+    steps = stages(notes_csv, "pipeline=pruning_iterative", "stages.prune.callbacks.recover=null")
     assert names(steps)[1:] == ["prune_1", "prune_2", "prune_3"]
 
 
-def test_who_goes_on_from_what_is_left_out_is_told(notes_csv: Path, tmp_path: Path) -> None:
+def test_who_goes_on_from_what_is_left_out_is_told(notes_csv: Path) -> None:
     left = ("stages.prune.callbacks.prune=null", "stages.recover.start=prune")
     with pytest.raises(ValueError, match=r"'recover' wants start 'prune', which is left out \(prune=none\); take"):
-        stages(notes_csv, tmp_path, "pipeline=pruning", *left)
+        stages(notes_csv, "pipeline=pruning", *left)
 
 
 # Techniques.
 
 
-def test_every_pipeline_has_techniques_that_a_gate_knows(notes_csv: Path, tmp_path: Path) -> None:
+def test_every_pipeline_has_techniques_that_a_gate_knows(notes_csv: Path) -> None:
     for name in PIPELINES:
-        found = stages(notes_csv, tmp_path, f"pipeline={name}")
+        found = stages(notes_csv, f"pipeline={name}")
         used = technique.techniques(found)
         assert {one for own in used.values() for one in own} <= set(TECHNIQUES), name
         first = technique.original(found)
@@ -175,8 +178,8 @@ def test_every_pipeline_has_techniques_that_a_gate_knows(notes_csv: Path, tmp_pa
         assert first not in judged and (len(found) == 1 or found[-1].name in judged), name
 
 
-def test_techniques_of_the_edge(notes_csv: Path, tmp_path: Path) -> None:
-    found = stages(notes_csv, tmp_path, "pipeline=edge", "steps=2")
+def test_techniques_of_the_edge(notes_csv: Path) -> None:
+    found = stages(notes_csv, "pipeline=edge", "steps=2")
     pruned = ("iterative_pruning",)
     own = {"prune_teacher_1": pruned, "prune_teacher_2": pruned, "student": ("distillation",)}
     assert technique.techniques(found) == {"teacher": (), **own, "quantize": ("quantization_aware_training",)}
@@ -199,19 +202,19 @@ def test_techniques_of_the_edge(notes_csv: Path, tmp_path: Path) -> None:
     ids=lambda one: " ".join(one) if isinstance(one, list) else one,
 )
 def test_pruning_is_iterative_where_its_line_recovers_in_between(
-    notes_csv: Path, tmp_path: Path, overrides: list[str], expected: str
+    notes_csv: Path, overrides: list[str], expected: str
 ) -> None:
-    used = technique.techniques(stages(notes_csv, tmp_path, *overrides))
+    used = technique.techniques(stages(notes_csv, *overrides))
     assert {own for name, found in used.items() for own in found if "prun" in own} == {expected}
 
 
-def test_what_is_recovered_is_judged_after_it(notes_csv: Path, tmp_path: Path) -> None:
-    found = stages(notes_csv, tmp_path, "pipeline=c")
+def test_what_is_recovered_is_judged_after_it(notes_csv: Path) -> None:
+    found = stages(notes_csv, "pipeline=c")
     assert technique.judged(found) == {"recover_teacher", "student", "recover_student"}
-    cut = stages(notes_csv, tmp_path, "pipeline=c", "~stages.recover_student")
+    cut = stages(notes_csv, "pipeline=c", "~stages.recover_student")
     assert technique.judged(cut) == {"recover_teacher", "student", "prune_student"}, "the last is always judged"
-    assert technique.judged(stages(notes_csv, tmp_path, "pipeline=low_rank")) == {"low_rank"}
-    assert technique.techniques(stages(notes_csv, tmp_path, "pipeline=low_rank"))["low_rank"] == ()
+    assert technique.judged(stages(notes_csv, "pipeline=low_rank")) == {"low_rank"}
+    assert technique.techniques(stages(notes_csv, "pipeline=low_rank"))["low_rank"] == ()
 
 
 @pytest.mark.parametrize(
@@ -238,8 +241,8 @@ def test_the_edge_is_allowed_from_medium_on(notes_csv: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", TECHNIQUES)
-def test_what_a_gate_allows_instead_does_that_and_nothing_else(notes_csv: Path, tmp_path: Path, name: str) -> None:
-    used = technique.techniques(stages(notes_csv, tmp_path, *TECHNIQUES[name].split())).values()
+def test_what_a_gate_allows_instead_does_that_and_nothing_else(notes_csv: Path, name: str) -> None:
+    used = technique.techniques(stages(notes_csv, *TECHNIQUES[name].split())).values()
     assert {one for own in used for one in own} == {name}
 
 

@@ -1,6 +1,7 @@
 """A stage that is killed, at whatever moment, goes on to the same bytes as one that is not."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -158,9 +159,17 @@ finished(composed(Path(sys.argv[1]), Path(sys.argv[2]), "pipeline=baseline", "ep
 """
 
 
-def test_another_process_is_killed_and_this_one_goes_on(notes_csv: Path, tmp_path: Path) -> None:
+BASELINE = ("pipeline=baseline", "epochs=3")
+
+
+@pytest.fixture(scope="module")
+def teacher(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: None) -> list[Done]:
+    """A teacher alone, that nothing interrupted."""
+    return finished(composed(notes_csv, tmp_path_factory.mktemp("teacher") / "store", *BASELINE))
+
+
+def test_another_process_is_killed_and_this_one_goes_on(teacher: list[Done], notes_csv: Path, tmp_path: Path) -> None:
     """The key is the same in both processes, whatever the seeds of their hash tables."""
-    whole = finished(composed(notes_csv, tmp_path / "whole" / "store", "pipeline=baseline", "epochs=3"))
     root = tmp_path / "killed" / "store"
     dead = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(notes_csv), str(root)],
@@ -170,21 +179,17 @@ def test_another_process_is_killed_and_this_one_goes_on(notes_csv: Path, tmp_pat
         text=True,
     )
     assert dead.returncode == -signal.SIGKILL, dead.stderr
-    folder = root / whole[0].artifact.folder.name
+    folder = root / teacher[0].artifact.folder.name
     assert (folder / "last.ckpt").exists() and not store.sealed(folder)
-    done = finished(composed(notes_csv, root, "pipeline=baseline", "epochs=3"))
+    done = finished(composed(notes_csv, root, *BASELINE))
     assert artifacts(done)["teacher"].folder == folder and not (folder / "last.ckpt").exists()
-    assert weights(done) == weights(whole) and told(done) == told(whole)
+    assert weights(done) == weights(teacher) and told(done) == told(teacher)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"x" * 100 + b[100:]])
-def test_a_damaged_checkpoint_is_no_dead_end(
-    notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The stage begins anew, and ends as one that nothing disturbed."""
-    settings = ("pipeline=baseline", "epochs=3")
-    whole = finished(composed(notes_csv, tmp_path / "whole" / "store", *settings))
-    config = composed(notes_csv, tmp_path / "killed" / "store", *settings)
+@pytest.fixture(scope="module")
+def broken(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: None) -> Path:
+    """A store in which a teacher was killed in its second epoch."""
+    root = tmp_path_factory.mktemp("broken") / "store"
     with pytest.MonkeyPatch.context() as patch:
         steps = iter(range(9))
         step = Module.training_step
@@ -196,8 +201,23 @@ def test_a_damaged_checkpoint_is_no_dead_end(
 
         patch.setattr(Module, "training_step", dying)
         with pytest.raises(Killed):
-            finished(config)
-    (checkpoint,) = (tmp_path / "killed" / "store").glob("*/last.ckpt")
+            finished(composed(notes_csv, root, *BASELINE))
+    return root
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"x" * 100 + b[100:]])
+def test_a_damaged_checkpoint_is_no_dead_end(
+    teacher: list[Done],
+    broken: Path,
+    notes_csv: Path,
+    tmp_path: Path,
+    damage: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The stage begins anew, and ends as one that nothing disturbed."""
+    root = tmp_path / "store"
+    shutil.copytree(broken, root)
+    (checkpoint,) = root.glob("*/last.ckpt")
     checkpoint.write_bytes(damage(checkpoint.read_bytes()))
-    assert weights(finished(config)) == weights(whole)
+    assert weights(finished(composed(notes_csv, root, *BASELINE))) == weights(teacher)
     assert "last.ckpt is damaged" in caplog.text

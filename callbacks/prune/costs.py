@@ -108,7 +108,8 @@ def _column(network: Network, words: nn.Embedding) -> int:
     """Return how many numbers beside word embeddings and layers one hidden dimension has."""
     projection = anatomy.embedding_projection(network.body)
     readers = [m for part in (network.pooling, network.head) for m in part.modules() if isinstance(m, nn.Linear)]
-    count = sum(reader.out_features for reader in readers)
+    # A head on maximum and mean reads every dimension twice.
+    count = sum(reader.out_features * (reader.in_features // anatomy.hidden_size(network.body)) for reader in readers)
     if projection is not None:
         return count + projection.in_features + _biases(projection)
     tables = [table for table in anatomy.embedding_parts(network.body)[0] if table is not words]

@@ -100,7 +100,7 @@ def importances(module: Module, documents: int) -> list[Float[Tensor, " _"]]:
         read.clear()
         with torch.enable_grad():
             logits = document_logits(module.network, batch, module.task.long_notes)
-            # The loss is a mean: times their number, it is a sum in which every document counts as if alone.
+            # A mean over units: times their number, it is a sum in which every document counts as if alone.
             loss = module.task.loss(logits, batch["targets"]) * len(batch["index"])
             gradients = torch.autograd.grad(loss, read)
         for total, output, gradient in zip(totals, read, gradients, strict=True):

@@ -62,12 +62,12 @@ def importances(module: Module, documents: int) -> Importance:
         read.clear()
         with torch.enable_grad():
             logits = document_logits(network, batch, module.task.long_notes)
-            # The loss is a mean: times their number, it is a sum in which every document counts as if alone.
+            # A mean over units: times their number, it is a sum in which every document counts as if alone.
             loss = module.objective(logits, batch) * len(batch["index"])
             gradients = torch.autograd.grad(loss, read)
         parts = [output.detach() * gradient for output, gradient in zip(read, gradients, strict=True)]
         parts[0] = (read[0].detach() @ basis) * (gradients[0] @ basis)
-        found = [per_document(part, batch["document"], len(batch["index"])) for part in parts]
+        found = [per_document(part, batch["document"], _documents(batch)) for part in parts]
         for layer, place in zip(layers, range(2, len(found), 4), strict=True):
             found[place] = found[place].view(-1, layer.heads, layer.head_size).sum(2)
         sums = [one.square().sum(0) for one in found]
@@ -75,7 +75,7 @@ def importances(module: Module, documents: int) -> Importance:
     for handle in handles:
         handle.remove()
     network.train()
-    words, embedded, *rest = [total / sum(len(batch["index"]) for batch in batches) for total in totals]
+    words, embedded, *rest = [total / sum(map(_documents, batches)) for total in totals]
     hidden = torch.stack([embedded, *(rest[place] for place in range(len(rest)) if place % 2)])
     return Importance(rest[::4], rest[2::4], hidden, words, basis)
 
@@ -90,7 +90,11 @@ def per_document(
 def calibration(module: Module, documents: int) -> list[Batch]:
     """Return the batches of `Task.calibration` with all that the module's objective needs, teacher logits included."""
     task = module.task
-    return [task.collate(batch["index"].tolist()) for batch in task.calibration(documents, module.seed)]
+    return [task.collate(batch) for batch in task.drawn(documents, module.seed)]
+
+
+def _documents(batch: Batch) -> int:
+    return int(batch["document"][-1]) + 1
 
 
 def token_counts(task: Task, tokens: int) -> Float[Tensor, " tokens"]:

@@ -49,11 +49,12 @@ class Moments:
         products = self.products.double() / self.count
         for reader in self.readers:
             centred = products - torch.outer(mean, mean) if reader.bias is not None else products
-            old = reader.weight.double()
-            new = regressed(old, centred, self.stays)
-            reader.weight[:, self.stays] = new.to(reader.weight.dtype)
-            if reader.bias is not None:
-                reader.bias.add_((old @ mean - new @ mean[self.stays]).to(reader.bias.dtype))
+            for first in range(0, reader.in_features, len(mean)):  # a head on maximum and mean reads two, end to end
+                old = reader.weight[:, first : first + len(mean)].double()
+                new = regressed(old, centred, self.stays)
+                reader.weight[:, [first + one for one in self.stays]] = new.to(reader.weight.dtype)
+                if reader.bias is not None:
+                    reader.bias.add_((old @ mean - new @ mean[self.stays]).to(reader.bias.dtype))
 
 
 def regressed(
@@ -168,7 +169,7 @@ def _readers(network: Network, stays: Stay) -> list[tuple[nn.Module, bool, Momen
 def _hidden_readers(network: Network) -> list[tuple[nn.Module, list[nn.Linear]]]:
     """Return every module that leaves a hidden state, and the linear layers that read it.
 
-    Pooling by mean, first token or weights is linear, so the head is taken to read tokens.
+    Pooling by mean, first token or weights is linear, so the head is taken to read tokens (of a maximum, too).
     """
     layers = anatomy.layers(network.body)
     last = [m for part in (network.pooling, network.head) for m in part.modules() if isinstance(m, nn.Linear)]

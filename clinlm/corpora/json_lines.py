@@ -12,7 +12,7 @@ from clinlm.corpora import delimited
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def read(path: Path, columns: Sequence[str], lists: Sequence[str] = ()) -> pl.DataFrame:
+def read(path: Path, columns: Sequence[str], lists: Sequence[str] = (), nested: Sequence[str] = ()) -> pl.DataFrame:
     """Some keys of the objects of a JSON Lines file as columns of strings.
 
     A key that a line lacks, `null`, and the NaN that pandas writes are null. Numbers stay as the file writes them,
@@ -22,6 +22,7 @@ def read(path: Path, columns: Sequence[str], lists: Sequence[str] = ()) -> pl.Da
         path: the file; gzip is recognised by its first bytes.
         columns: the keys to read; one that no line has is an error.
         lists: those of `columns` whose values are lists of scalars, read as lists of strings.
+        nested: those whose values are lists of anything, read as JSON with its numbers as strings; strings stay.
 
     Raises:
         FileNotFoundError: the file is missing.
@@ -36,7 +37,9 @@ def read(path: Path, columns: Sequence[str], lists: Sequence[str] = ()) -> pl.Da
         seen.update(dict.fromkeys(item))
         for column in columns:
             value = item.get(column)
-            if column in lists and value is not None:
+            if column in nested and isinstance(value, list):
+                values[column].append(json.dumps(value))
+            elif column in lists and value is not None:
                 values[column].append(_list(value, f"{path.name} line {line:,}, key {column!r}"))
             else:
                 values[column].append(_scalar(value, f"{path.name} line {line:,}, key {column!r}"))

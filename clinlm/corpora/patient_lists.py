@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 
@@ -47,12 +48,16 @@ def split_of_groups(patients: Sequence[int], groups: Sequence[str], lists: Mappi
     return split
 
 
-def united(patients: Sequence[int], texts: pl.Series) -> list[str]:
-    """Name a group per document: patients that share a text word for word are one, named by the lowest number."""
-    first: dict[str, int] = {}
+Name = TypeVar("Name", int, str)
+"""What a patient, or whatever else must not straddle a split, is called."""
+
+
+def united(patients: Sequence[Name], texts: pl.Series) -> list[str]:
+    """Name a group per document: patients that share a text word for word are one, named by the lowest name."""
+    first: dict[str, Name] = {}
     parent = {patient: patient for patient in patients}
 
-    def root(patient: int) -> int:
+    def root(patient: Name) -> Name:
         while parent[patient] != patient:
             parent[patient] = patient = parent[parent[patient]]
         return patient

@@ -6,16 +6,10 @@ from typing import final
 
 import polars as pl
 
-from clinlm.corpora import delimited, json_lines
+from clinlm.corpora import table_rows
 from clinlm.corpora.base import Corpus, Records, digest_files
 
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
-"""The file endings of delimited text, and what separates their cells."""
-
 _TRUE, _FALSE = ("1", "true", "1.0"), ("0", "false", "0.0")
-_SHOWN = 5
-_ROW = "\x00row"
-"""The column with the numbers of the data rows, from 1; no user's column has that name."""
 
 
 @final
@@ -83,22 +77,15 @@ class Table(Corpus):
             ValueError: also when a 0/1 column has another value, an id or group is empty, or an id stands on different
                 rows.
         """
-        rows = self._read().with_row_index(_ROW, offset=1)
-        kept = rows.filter(pl.col(self.text).str.contains(r"\S"))
-        if not kept.height:
-            raise ValueError(f"a corpus needs a note; none of the {rows.height:,} rows of {self.root.name} has text")
-        for column in (self.id, self.group):
-            if column is not None:
-                self._check(kept, pl.col(column).str.contains(r"\S").fill_null(False), column, "a value on every row")
+        rows = table_rows.read(self.root, self._columns(), self._lists())
+        kept = table_rows.written(self.root, rows, self.text)
         frame = kept.select(
-            self._id().alias("id"),
-            (self._id() if self.group is None else pl.col(self.group)).alias("group"),
+            *table_rows.named(self.root, kept, self.id, self.group),
             pl.col(self.text).alias("text"),
             self._labels(kept).alias("labels"),
-            pl.struct(self._attributes()).alias("attributes"),
+            table_rows.carried(self.attributes),
         )
-        distinct = frame.unique(maintain_order=True)
-        self._check_ids(distinct)
+        distinct = table_rows.distinct(self.root, frame)
         counts = [
             (rows.height - kept.height, f"of {rows.height:,} rows dropped: empty text"),
             (frame.height - distinct.height, f"of {rows.height:,} rows dropped: they repeat another"),
@@ -116,24 +103,8 @@ class Table(Corpus):
         named = [self.text, *labels, *(c for c in (self.id, self.group) if c is not None), *self.attributes]
         return list(dict.fromkeys(named))
 
-    def _read(self) -> pl.DataFrame:
-        """The columns used, all as strings, and as lists of strings what holds lists of labels."""
-        kind = Path(self.root.name.removesuffix(".gz")).suffix
-        lists = [self.labels] if isinstance(self.labels, str) and self.delimiter is None else []
-        if kind in SEPARATORS:
-            if lists:
-                raise ValueError(
-                    f"{self.root.name} cannot hold lists; labels is one column; set delimiter, such as ';'"
-                )
-            return delimited.scan(self.root, self._columns(), SEPARATORS[kind]).collect(engine="streaming")
-        if kind == ".jsonl":
-            return json_lines.read(self.root, self._columns(), lists)
-        if kind == ".parquet" and self.root.suffix == kind:
-            return _parquet(self.root, self._columns(), lists)
-        raise ValueError(f"a table ends in .csv, .tsv, .jsonl (or these with .gz) or .parquet; {self.root.name} came")
-
-    def _id(self) -> pl.Expr:
-        return pl.col(_ROW).cast(pl.String) if self.id is None else pl.col(self.id)
+    def _lists(self) -> list[str]:
+        return [self.labels] if isinstance(self.labels, str) and self.delimiter is None else []
 
     def _labels(self, rows: pl.DataFrame) -> pl.Expr:
         if not self.labels:
@@ -148,30 +119,10 @@ class Table(Corpus):
 
     def _flagged(self, rows: pl.DataFrame) -> pl.Expr:
         for column in self.labels:
-            self._check(rows, _flag(column).is_in([*_TRUE, *_FALSE]).fill_null(False), column, "0, 1, true or false")
+            law = _flag(column).is_in([*_TRUE, *_FALSE]).fill_null(False)
+            table_rows.require(self.root, rows, law, column, "0, 1, true or false")
         marks = [pl.when(_flag(column).is_in(_TRUE)).then(pl.lit(column)) for column in self.labels]
         return pl.concat_list(marks).list.drop_nulls()
-
-    def _attributes(self) -> list[pl.Expr]:
-        if not self.attributes:
-            return [pl.lit(None, dtype=pl.String).alias("none")]
-        return [pl.when(pl.col(c).str.contains(r"\S")).then(pl.col(c)).alias(c) for c in self.attributes]
-
-    def _check(self, rows: pl.DataFrame, law: pl.Expr, column: str, needed: str) -> None:
-        wrong = rows.filter(~law)[_ROW].to_list()
-        if wrong:
-            raise ValueError(
-                f"the column {column!r} needs {needed}; {self.root.name} has {len(wrong):,} rows with something else "
-                f"(first data rows: {', '.join(map(str, wrong[:_SHOWN]))}); repair them or set another column"
-            )
-
-    def _check_ids(self, rows: pl.DataFrame) -> None:
-        twice = rows.filter(pl.col("id").is_duplicated())["id"].unique(maintain_order=True).to_list()
-        if twice:
-            raise ValueError(
-                f"an id names one document; {len(twice):,} ids of {self.root.name} stand on rows that differ in text, "
-                f"labels, group or attributes (first: {', '.join(twice[:_SHOWN])}); merge these rows, or set id to null"
-            )
 
 
 def _flag(column: str) -> pl.Expr:
@@ -180,23 +131,3 @@ def _flag(column: str) -> pl.Expr:
 
 def _straddling(rows: pl.DataFrame) -> int:
     return rows.group_by("text").agg(pl.col("group").n_unique()).filter(pl.col("group") > 1).height
-
-
-def _parquet(path: Path, columns: list[str], lists: list[str]) -> pl.DataFrame:
-    if not path.is_file():
-        raise FileNotFoundError(f"a corpus reads a file; there is none at {path}; set root to the file")
-    try:
-        schema = pl.read_parquet_schema(path)
-        delimited.require(path, list(schema), columns)
-        frame = pl.read_parquet(path, columns=columns)
-    except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{path} cannot be read as Parquet ({type(error).__name__}); write it again") from None
-    for column in columns:
-        found = schema[column]
-        inner = found.inner if isinstance(found, pl.List) else found
-        if isinstance(found, pl.List) != (column in lists) or inner.is_nested() or inner in (pl.Binary, pl.Object):
-            wanted = "a list of labels" if column in lists else "one value a row"
-            raise ValueError(
-                f"the column {column!r} needs {wanted}; {path.name} has {found}; set another, or delimiter for labels"
-            )
-    return frame.select(pl.col(c).cast(pl.List(pl.String) if c in lists else pl.String) for c in columns)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from clinlm.measure.estimate import Estimate, weights
 from clinlm.measure.intervals import Groups
@@ -12,6 +12,7 @@ from clinlm.measure.weighted import Values, Weights
 
 Decisions = Bool[np.ndarray, "documents labels"]
 Classes = Bool[np.ndarray, "documents cells classes"]
+Said = Float[np.ndarray, "documents classes"]
 
 
 @final
@@ -20,10 +21,12 @@ class Agreement:
     """Shares in [0, 1] of decisions alike; whether they are right plays no part.
 
     Attributes:
-        cells: of the cells documents x labels. Of a multiclass document that is decided otherwise two cells differ.
-        documents: of the documents, alike in all their labels.
+        cells: of the cells documents x labels. Of a multiclass document that is decided otherwise two cells differ. Of
+            entities: of the words.
+        documents: of the documents, alike in all their labels, or in the tags of all their words.
         kappa: Cohen's kappa, agreement beyond that of chance, at most 1: of yes and no over all cells (multilabel), of
-            the class decided (multiclass). NaN where both models always say the same one thing.
+            the class decided (multiclass), of the tags of words (entities). NaN where both models always say the same
+            one thing.
     """
 
     cells: Estimate
@@ -66,10 +69,11 @@ def agreement(
     units = len(a) if groups is None else len(np.unique(groups))
     same = a == b
     total = rows.sum(axis=1)
-    kappa = _kappa(_classes(a, kind), _classes(b, kind), rows)
-    rates = (rows @ same.mean(axis=1) / total, rows @ same.all(axis=1) / total)
-    cells, documents = (_rate(rate, units) for rate in rates)
-    return Agreement(cells, documents, Estimate.percentile(kappa))
+    one, other = _classes(a, kind), _classes(b, kind)
+    alike = (one & other).sum(axis=(1, 2)).astype(np.float64)
+    beyond = kappa(alike, one.sum(axis=1).astype(np.float64), other.sum(axis=1).astype(np.float64), rows)
+    cells, documents = (rows @ each / total for each in (same.mean(axis=1), same.all(axis=1)))
+    return Agreement(rate(cells, units), rate(documents, units), Estimate.percentile(beyond))
 
 
 def _check(a: Decisions, b: Decisions, kind: str) -> None:
@@ -84,7 +88,8 @@ def _check(a: Decisions, b: Decisions, kind: str) -> None:
         raise ValueError("a multiclass document has exactly one label decided; others came: use kind='multilabel'")
 
 
-def _rate(values: Values, units: int) -> Estimate:
+def rate(values: Values, units: int) -> Estimate:
+    """Return a share of decisions alike with its interval, whose low end `agreement` explains."""
     found = Estimate.percentile(values)
     return Estimate(found.value, min(found.low, 0.025 ** (1 / units)), found.high)
 
@@ -94,11 +99,12 @@ def _classes(decisions: Decisions, kind: str) -> Classes:
     return decisions[:, None, :] if kind == "multiclass" else np.stack([decisions, ~decisions], axis=2)
 
 
-def _kappa(a: Classes, b: Classes, rows: Weights) -> Values:
-    """Cohen's kappa of every row of weights."""
-    cells = rows.sum(axis=1) * a.shape[1]
-    observed = rows @ (a & b).sum(axis=(1, 2)) / cells
-    expected = ((rows @ a.sum(axis=1)) * (rows @ b.sum(axis=1))).sum(axis=1) / cells**2
-    beyond, room = observed - expected, 1 - expected
-    # Rounding aside, expected is 1 only where nothing but one class is ever said.
-    return np.asarray(np.divide(beyond, room, out=np.full(len(rows), np.nan), where=room > 1e-12))
+def kappa(alike: Float[np.ndarray, " documents"], a: Said, b: Said, rows: Weights) -> Values:
+    """Cohen's kappa of every row of weights, from how many cells of a document are alike, and how often each class was
+    said of one."""
+    cells = rows @ a.sum(axis=1)
+    observed, expected = rows @ alike, ((rows @ a) * (rows @ b)).sum(axis=1)
+    nothing = np.full(len(rows), np.nan)
+    beyond, room = observed * cells - expected, cells**2 - expected
+    # Rounding aside, there is no room only where nothing but one class is ever said.
+    return np.asarray(np.divide(beyond, room, out=nothing, where=room > 1e-12 * cells**2))

@@ -146,6 +146,29 @@ def differences(
     return {name: _difference(ours[name] - theirs[name]) for name in theirs}
 
 
+def unpaired(
+    a: Weigh,
+    b: Weigh,
+    documents: tuple[int, int],
+    resamples: int = 1000,
+    seed: int = 0,
+    groups: tuple[Groups | None, Shaped[np.ndarray, " others"] | None] = (None, None),
+) -> dict[str, Difference]:
+    """The difference b - a of every metric that both tell, where `b` is of other documents than `a`: drawn apart.
+
+    Args:
+        a, b: see `differences`; each of its own documents.
+        documents: how many of `a`, and of `b`.
+        resamples: as in `paired`.
+        seed: of the draw for `a`; `b` has the next one.
+        groups: as in `paired`, of each.
+    """
+    pairs = zip(documents, (seed, seed + 1), groups, strict=True)
+    drawn = [np.vstack([np.ones(count), draw(count, resamples, own, each)]) for count, own, each in pairs]
+    theirs, ours = a(drawn[0]), b(drawn[1])
+    return {name: _difference(ours[name] - theirs[name]) for name in theirs}
+
+
 def draw(documents: int, resamples: int, seed: int, groups: Groups | None = None) -> Weights:
     """How often each resample holds each document: as many draws with replacement as there are documents (or groups).
 

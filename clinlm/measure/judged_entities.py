@@ -22,7 +22,6 @@ from clinlm.measure.word_ranking import METRICS as RANKED
 from clinlm.measure.word_ranking import word_ranking
 from clinlm.spans import Span
 from clinlm.tags import Tags
-from clinlm.words import Words
 
 METRICS = ("accuracy", *FOUND, *RANKED)
 """Keys of `JudgedEntities.quality()`, in the order of reports. All lie in [0, 1]; higher is better."""
@@ -39,13 +38,13 @@ class JudgedEntities(Judged):
 
     Attributes:
         tags: of the task.
-        words: of every document.
+        words: of every document, see `clinlm.words`.
         truth: spans of every document, flat.
         probabilities: of the tags of all words, document after document.
     """
 
     tags: Tags
-    words: Sequence[Words]
+    words: Sequence[Int[np.ndarray, "_ 2"]]
     truth: Sequence[Sequence[Span]]
     probabilities: Float[np.ndarray, "words tags"]
 

@@ -64,12 +64,11 @@ def measure(
 ) -> dict[str, Latency]:
     """Time every model on every input, one input at a time.
 
-    Models take turns of `TURN` documents, in an order drawn anew each time, so that a slow moment of the machine favours
-    none of them, and yet each answers one document after another, as it does in use: after every single document of
-    another model a small one would find its weights pushed out of the caches (measured: 1.2 times slower; one of 1.5 MB
-    beside MiniLM). A document's time is the median over the passes; a pass goes through all documents, so that a
-    disturbance of seconds spoils one of its values and not the median. Before its turn a model gives two answers that
-    are not timed: threads of the model before it still wait actively for work till then.
+    Models take turns of `TURN` documents, in an order drawn anew each time: a slow moment of the machine favours none
+    of them, and yet each answers one document after another, as in use. (After every document of another, a small
+    model finds its weights pushed out of the caches.) A document's time is the median over the passes; a pass goes
+    through all documents, so that a disturbance of seconds spoils one value. Before its turn a model gives two
+    answers that are not timed: threads of the one before still wait actively till then.
 
     Args:
         models: name -> what maps one input to an answer. It must return only when the answer is there (synchronise a
@@ -80,9 +79,6 @@ def measure(
         reference: the model that the speed-ups refer to; None takes the first.
         seed: of the orders and of the bootstrap.
         advance: called once per document and pass, for a progress bar; its time is not counted.
-
-    Returns:
-        A Latency per model, in the order of `models`.
 
     Raises:
         ValueError: there is no model or input, `passes` < 1, `warmup` < 0, or `reference` is not among the models.

@@ -17,8 +17,8 @@ from clinlm.measure.quality import METRICS, ONE_VS_ONE, Probabilities, Targets, 
 Weights = Float[np.ndarray, "resamples documents"]
 Values = Float[np.ndarray, " resamples"]
 
-CELLS = 4_000_000
-"""Resamples are taken in blocks whose arrays have at most this many cells: 32 MB an array."""
+CELLS = 500_000
+"""Resamples are taken in blocks whose arrays have at most this many cells: 4 MB an array, which caches still hold."""
 
 
 def weighted_quality(
@@ -44,7 +44,7 @@ def weighted_quality(
             f"weights are a table resamples x {len(truth)} documents, every row with a positive sum; "
             f"{weights.shape} came"
         )
-    values = _decisions(truth, predicted, weights) | _rankings(truth, probabilities, weights)
+    values = _decisions(truth, predicted, weights) | rankings(truth, probabilities, np.arange(len(truth)), weights)
     if thresholds is None:
         values["accuracy"] = values["subset_accuracy"]
     further = {ONE_VS_ONE: _one_vs_one(truth, probabilities, weights)} if thresholds is None else {}
@@ -57,11 +57,29 @@ def _decisions(
     hit, extra, missed = (
         weights @ cells.astype(np.float64) for cells in (truth & predicted, ~truth & predicted, truth & ~predicted)
     )
-    documents, support = weights.sum(axis=1), hit + missed
+    documents = weights.sum(axis=1)
     values = {
         "accuracy": 1 - (extra + missed).sum(axis=1) / (documents * truth.shape[1]),
         "subset_accuracy": weights @ np.all(truth == predicted, axis=1) / documents,
     }
+    return values | scores(hit, extra, missed)
+
+
+def scores(
+    hit: Float[np.ndarray, "resamples labels"],
+    extra: Float[np.ndarray, "resamples labels"],
+    missed: Float[np.ndarray, "resamples labels"],
+) -> dict[str, Values]:
+    """Precision, recall and F1 from counts: micro, macro and weighted by the number of true ones.
+
+    What is 0 / 0 is 0; so a label without positives has a recall and F1 of 0 and counts in the macro mean.
+
+    Args:
+        hit: how many true ones were found.
+        extra: how many were found that are not true.
+        missed: how many true ones were not found.
+    """
+    values, support = {}, hit + missed
     counts = {"precision": (hit, hit + extra), "recall": (hit, support), "f1": (2 * hit, 2 * hit + extra + missed)}
     for metric, (part, whole) in counts.items():
         each = _ratio(part, whole)
@@ -71,10 +89,23 @@ def _decisions(
     return values
 
 
-def _rankings(
-    truth: Bool[np.ndarray, "documents labels"], probabilities: Probabilities, weights: Weights
+def rankings(
+    truth: Bool[np.ndarray, "rows labels"],
+    probabilities: Float[np.ndarray, "rows labels"],
+    documents: Integer[np.ndarray, " rows"],
+    weights: Weights,
 ) -> dict[str, Values]:
-    documents = np.arange(len(truth))
+    """AUROC and AUPRC (average precision) over rows, micro and macro over the labels for which they are defined.
+
+    Args:
+        truth: of every row: a document, or a word of one.
+        probabilities: what ranks the rows, label by label.
+        documents: number of the document that each row belongs to.
+        weights: as in `weighted_quality`.
+
+    Returns:
+        `micro_auroc`, `micro_auprc`, `macro_auroc` and `macro_auprc`; NaN where defined for no label of a resample.
+    """
     columns = [
         _ranking(truth[:, label], probabilities[:, label], documents, weights) for label in range(truth.shape[1])
     ]

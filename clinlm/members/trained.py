@@ -14,6 +14,7 @@ from clinlm import artifact as artifacts
 from clinlm import store
 from clinlm.artifact import Artifact
 from clinlm.batches import Documents, Encoded, LengthBatches
+from clinlm.examples import EVERY
 from clinlm.members.base import Measured, Member
 from clinlm.members.costs import Costs
 from clinlm.model import Model
@@ -23,7 +24,7 @@ from clinlm.transfers.transfer_set import TransferSet
 
 log = logging.getLogger(__name__)
 _BATCH = 32
-Answered = Float[np.ndarray, "asked outputs"]
+Answered = Float[np.ndarray, "units outputs"]
 
 
 @final
@@ -75,6 +76,19 @@ class Trained(Member):
     def measured(self, task: Task, split: Measured) -> Float[np.ndarray, "units outputs"]:
         """See `Member.measured`: what the stage itself wrote, in float32."""
         return self.source.predictions(split)
+
+    def elsewhere(self, task: Task) -> Float[np.ndarray, "units outputs"]:
+        """Return the logits of all documents of a task that it was not built on, in float32; computed only once.
+
+        Args:
+            task: opened, with the same outputs.
+        """
+
+        def encoded(model: Model) -> Encoded:
+            return task.encode(model.tokenizer, min(model.max_tokens, task.max_tokens))
+
+        name = f"{EVERY}-{_task(task)}"
+        return self._cached(name, task, "32-true", task.examples.members(EVERY), encoded)
 
     def costs(self) -> Costs:
         """See `Member.costs`."""

@@ -13,7 +13,8 @@ _HELP = """clinlm-predict: answer a file of notes with an artifact or a deployme
   clinlm-predict artifact=... input=notes.csv output=answers.csv shadow=outputs/store/teacher-4d5e6f
   zcat notes.jsonl.gz | clinlm-predict artifact=... input=- output=- rejects=rejects.jsonl
 
-One answer a note, in the order of the input: id, line, labels (decided at the saved thresholds), probabilities. Never a
+One answer a note, in the order of the input: id, line, and labels (decided at the saved thresholds) with probabilities;
+of a tagger spans: start and end (exclusive; characters, from 0), label, probability (of the least sure word). Never a
 word of a note. What cannot be read goes to the rejects with its line and the reason, and stops nothing. A run that was
 stopped or killed goes on with the same command, and no line is lost or written twice. With a shadow both models answer,
 and OUTPUT.shadow.json compares them: agreement, differences, drift.

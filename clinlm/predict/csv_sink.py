@@ -2,41 +2,35 @@
 
 import csv
 import io
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from clinlm.predict.answers import Answers
+from clinlm.predict.answers import Written
+from clinlm.predict.question import Question
 from clinlm.predict.sink import Appended, Sink
-
-BETWEEN = ";"
-"""What stands between the labels of a note."""
 
 
 @final
 class CsvSink(Sink):
-    """One row a note: id, line, labels (joined by `;`), a column `p_<label>` a label; those with `shadow_` before.
+    """One row a note: id, line, the columns of the question, and those of a shadow with `shadow_` before their names.
 
     Args:
         path: of the file.
         position: bytes to keep of what is there.
-        labels: names of the labels.
-        prefixes: of the models, see `Answers.models`.
+        question: that is answered.
+        prefixes: of the models: "" the model, "shadow_" its shadow.
 
     Raises:
-        ValueError: a label has a semicolon in its name.
+        ValueError: see `Question.headings`.
     """
 
-    def __init__(self, path: Path, position: int, labels: Sequence[str], prefixes: Sequence[str]) -> None:
-        wrong = [label for label in labels if BETWEEN in label]
-        if wrong:
-            raise ValueError(
-                f"labels in CSV are joined by {BETWEEN!r}; the label {wrong[0]!r} has one in its name; write to a "
-                ".jsonl or .parquet file"
-            )
+    def __init__(self, path: Path, position: int, question: Question[Any], prefixes: Sequence[str]) -> None:
+        columns = [f"{prefix}{name}" for prefix in prefixes for name in question.headings()]
+        self._question, self._prefixes = question, prefixes
         self._file = Appended(path, position)
         if not position:
-            columns = [f"{prefix}{name}" for prefix in prefixes for name in ("labels", *(f"p_{one}" for one in labels))]
             self._file.write(_bytes([["id", "line", *columns]]))
 
     @property
@@ -44,13 +38,9 @@ class CsvSink(Sink):
         """See `Sink.position`: bytes."""
         return self._file.position
 
-    def append(self, answers: Answers) -> None:
+    def append(self, rows: Sequence[Written]) -> None:
         """See `Sink.append`."""
-        rows: list[list[Any]] = [[id, line] for id, line in zip(answers.ids, answers.lines, strict=True)]
-        for prefix in answers.models:
-            for row, labels, values in zip(rows, answers.predicted(prefix), answers.rounded(prefix), strict=True):
-                row += [BETWEEN.join(labels), *values]
-        self._file.write(_bytes(rows))
+        self._file.write(_bytes(map(self._cells, rows)))
 
     def finish(self) -> None:
         """See `Sink.finish`: every window is in its final form."""
@@ -61,6 +51,10 @@ class CsvSink(Sink):
     def close(self) -> None:
         """See `Sink.close`."""
         self._file.close()
+
+    def _cells(self, row: Written) -> list[Any]:
+        cells = (self._question.cells(row, prefix) for prefix in self._prefixes)
+        return [row["id"], row["line"], *itertools.chain.from_iterable(cells)]
 
 
 def _bytes(rows: Iterable[Sequence[Any]]) -> bytes:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from clinlm.predict.csv_sink import CsvSink
 from clinlm.predict.delimited_source import DelimitedSource
@@ -10,6 +11,7 @@ from clinlm.predict.json_lines_sink import JsonLinesSink
 from clinlm.predict.json_lines_source import JsonLinesSource
 from clinlm.predict.parquet_sink import ParquetSink
 from clinlm.predict.parquet_source import ParquetSource
+from clinlm.predict.question import Question
 from clinlm.predict.sink import Sink
 from clinlm.predict.source import Source
 
@@ -31,7 +33,7 @@ def source(path: Path, text: str, id: str | None) -> Source:
     if path == STANDARD:
         return JsonLinesSource(path, text, id, sys.stdin.buffer)
     if not path.is_file():
-        raise FileNotFoundError(f"clinlm-predict reads a file; there is none at {path}; set input to the file, or to -")
+        raise FileNotFoundError(f"notes are read from a file; there is none at {path}; set input to the file, or to -")
     suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
     if suffix in JSON_LINES:
         return JsonLinesSource(path, text, id)
@@ -45,10 +47,10 @@ def source(path: Path, text: str, id: str | None) -> Source:
     )
 
 
-def sink(path: Path, position: int, labels: Sequence[str], prefixes: Sequence[str]) -> Sink:
+def sink(path: Path, position: int, question: Question[Any], prefixes: Sequence[str]) -> Sink:
     """Return what writes `path` from `position` on; `path` ends in one of `OUTPUTS` or is `STANDARD`."""
     if path == STANDARD:
         return JsonLinesSink(None, position)
     if path.suffix == ".jsonl":
         return JsonLinesSink(path, position)
-    return {".csv": CsvSink, ".parquet": ParquetSink}[path.suffix](path, position, labels, prefixes)
+    return {".csv": CsvSink, ".parquet": ParquetSink}[path.suffix](path, position, question, prefixes)

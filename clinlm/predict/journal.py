@@ -23,9 +23,10 @@ class Progress:
         rejects_bytes: of the file of rejects.
         documents: notes answered.
         rejects: records rejected.
-        predicted: for every label, by how many notes it is predicted.
+        predicted: for every label, by how many notes it is predicted, or how many spans have it.
         seconds: that reading and answering took, over all attempts.
         shadow: what the comparison of two models has counted; None without a shadow.
+        totals: what else was counted, by name.
         complete: whether the input is read to its end and the output is in its final form.
     """
 
@@ -37,6 +38,7 @@ class Progress:
     predicted: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     shadow: dict[str, Any] | None = None
+    totals: dict[str, float] = field(default_factory=dict)
     complete: bool = False
 
 

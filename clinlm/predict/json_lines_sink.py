@@ -1,16 +1,17 @@
 """Answers in JSON Lines."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
-from clinlm.predict.answers import Answers
+from clinlm.predict.answers import Written
 from clinlm.predict.sink import Appended, Sink
 
 
 @final
 class JsonLinesSink(Sink):
-    """One object a note: `id`, `line`, `labels` (list), `probabilities` (by label), and both with `shadow_` before.
+    """One object a note: `id`, `line`, what the model says, and what its shadow says with `shadow_` before the names.
 
     Args:
         path: of the file; None writes to standard output.
@@ -25,16 +26,8 @@ class JsonLinesSink(Sink):
         """See `Sink.position`: bytes."""
         return self._file.position
 
-    def append(self, answers: Answers) -> None:
+    def append(self, rows: Sequence[Written]) -> None:
         """See `Sink.append`."""
-        rows: list[dict[str, Any]] = [
-            {"id": id, "line": line} for id, line in zip(answers.ids, answers.lines, strict=True)
-        ]
-        for prefix in answers.models:
-            both = zip(rows, answers.predicted(prefix), answers.rounded(prefix), strict=True)
-            for row, labels, values in both:
-                row[f"{prefix}labels"] = labels
-                row[f"{prefix}probabilities"] = dict(zip(answers.labels, values, strict=True))
         self._file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
 
     def finish(self) -> None:

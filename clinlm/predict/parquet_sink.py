@@ -8,13 +8,14 @@ from typing import Any, final
 
 import polars as pl
 
-from clinlm.predict.answers import Answers
+from clinlm.predict.answers import Written
+from clinlm.predict.question import Question
 from clinlm.predict.sink import Sink, rename, write_whole
 
 
 @final
 class ParquetSink(Sink):
-    """One row a note: id, line, labels (list), probabilities (struct, a field a label); those with `shadow_` before.
+    """One row a note: id, line, what the model says, and what its shadow says with `shadow_` before the names.
 
     A Parquet file cannot be appended to. Every window becomes a file in `<output>.parts`, and the end of the run makes
     one file of them all, as a stream.
@@ -22,19 +23,18 @@ class ParquetSink(Sink):
     Args:
         path: of the file.
         position: parts to keep of those that are there.
-        labels: names of the labels.
-        prefixes: of the models, see `Answers.models`.
+        question: that is answered.
+        prefixes: of the models: "" the model, "shadow_" its shadow.
 
     Raises:
         ValueError: a part is missing.
     """
 
-    def __init__(self, path: Path, position: int, labels: Sequence[str], prefixes: Sequence[str]) -> None:
+    def __init__(self, path: Path, position: int, question: Question[Any], prefixes: Sequence[str]) -> None:
         self._path, self._parts, self._position = path, path.with_name(f"{path.name}.parts"), position
         self._schema: dict[str, Any] = {"id": pl.String(), "line": pl.Int64()}
         for prefix in prefixes:
-            self._schema[f"{prefix}labels"] = pl.List(pl.String())
-            self._schema[f"{prefix}probabilities"] = pl.Struct({label: pl.Float64() for label in labels})
+            self._schema |= {f"{prefix}{name}": kind for name, kind in question.schema().items()}
         self._parts.mkdir(parents=True, exist_ok=True)
         there = set(self._parts.iterdir())
         missing = sorted(set(self._kept()) - there)
@@ -51,15 +51,10 @@ class ParquetSink(Sink):
         """See `Sink.position`: parts."""
         return self._position
 
-    def append(self, answers: Answers) -> None:
+    def append(self, rows: Sequence[Written]) -> None:
         """See `Sink.append`."""
-        columns: dict[str, Any] = {"id": answers.ids, "line": answers.lines}
-        for prefix in answers.models:
-            columns[f"{prefix}labels"] = answers.predicted(prefix)
-            columns[f"{prefix}probabilities"] = [
-                dict(zip(answers.labels, values, strict=True)) for values in answers.rounded(prefix)
-            ]
         part = io.BytesIO()
+        columns = {name: [row[name] for row in rows] for name in self._schema}
         pl.DataFrame(columns, schema=self._schema).write_parquet(part)
         write_whole(self._part(self._position), part.getvalue())
         self._position += 1

@@ -1,5 +1,6 @@
 """What a reader finds: a note, or the reason why there is none, and where the reader stands after it."""
 
+import json
 import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self, final
@@ -74,6 +75,11 @@ class Record:
         name = str(line) if id is None or id == "" else str(id)
         wrong = _wrong_text(text)
         return cls.rejected(line, wrong, after, name) if wrong else cls(line, name, text, None, after)
+
+    def told(self) -> bytes:
+        """Return the line of the rejects that tells of it."""
+        told = {"line": self.line, "id": self.id, "reason": self.reason}
+        return (json.dumps(told, ensure_ascii=False) + "\n").encode()
 
 
 def _wrong_id(id: Any, needed: bool) -> str:

@@ -1,42 +1,39 @@
 """One run of `clinlm-predict`: windows of notes are read, answered, written and committed, one after another."""
 
 import hashlib
-import json
 import logging
 import shutil
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, TypeVar, final
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from clinlm import machine, store
 from clinlm.predict import formats
-from clinlm.predict.answers import Answers, Judged
+from clinlm.predict.answers import Said, Written
 from clinlm.predict.bar import Bar
 from clinlm.predict.formats import STANDARD
 from clinlm.predict.journal import ENDING, Journal, Progress
 from clinlm.predict.record import Record
 from clinlm.predict.runner import Pending, Runner
 from clinlm.predict.settings import Settings
-from clinlm.predict.shadow import Shadow
 from clinlm.predict.sink import Appended
 from clinlm.predict.source import Source, fingerprint
+from clinlm.predict.windows import alone, windows
 from clinlm.serving import Serving
 
 log = logging.getLogger(__name__)
 
-WINDOW_CHARACTERS = 2**23
-"""A window ends where its texts reach this, however few they are: memory stays what it is."""
+N = TypeVar("N", int, float)
 
 OWN, SHADOW = "", "shadow_"
-"""What stands before `labels` and `probabilities` of either model."""
+"""What stands before the names of what either model says."""
 
 
 class Window(NamedTuple):
@@ -58,7 +55,7 @@ def predict(settings: Settings) -> Progress:
     source = formats.source(settings.input, settings.text, settings.id)
     with ExitStack() as stack:
         if settings.resumable:
-            stack.enter_context(_alone(settings.output))
+            stack.enter_context(alone(settings.output))
         else:
             log.info("standard input and output cannot be read again: if this run is stopped, it has to begin anew")
         journal = _journal(settings)
@@ -82,10 +79,10 @@ class _Run:
     def __init__(self, settings: Settings, journal: Journal, runners: dict[str, Runner]) -> None:
         self.settings, self.journal, self.runners = settings, journal, runners
         begun = journal.progress
-        self.labels = runners[OWN].serving.labels
-        self.output = formats.sink(settings.output, begun.output, self.labels, list(runners))
+        self.question = runners[OWN].question
+        self.output = formats.sink(settings.output, begun.output, self.question, list(runners))
         self.rejects = Appended(settings.rejects, begun.rejects_bytes)
-        self.shadow = Shadow(self.labels, begun.shadow) if SHADOW in runners else None
+        self.shadow = self.question.comparison(begun.shadow) if SHADOW in runners else None
         self.before, self.watch = begun.seconds, machine.Stopwatch()
 
     def over(self, source: Source) -> Progress:
@@ -126,19 +123,17 @@ class _Run:
         return Record.rejected(record.line, reason, record.after, record.id) if reason else record
 
     def _commit(self, window: Window) -> Progress:
-        judged = {prefix: pending.wait() for prefix, pending in window.pending.items()}
-        sound = np.all([np.isfinite(one.probabilities).all(axis=1) for one in judged.values()], axis=0)
+        said = {prefix: pending.wait() for prefix, pending in window.pending.items()}
+        sound = np.all([one.sound for one in said.values()], axis=0)
         flags = iter(sound.tolist())
         answered = [one.text is not None and next(flags) for one in window.records]
         kept = list(compress(window.records, answered))
-        rejects = [one for one, whole in zip(window.records, answered, strict=True) if not whole]
-        models = {prefix: Judged(one.probabilities[sound], one.decided[sound]) for prefix, one in judged.items()}
-        answers = Answers([str(one.id) for one in kept], [one.line for one in kept], self.labels, models)
-        self.output.append(answers)
-        self.rejects.write(b"".join(map(_told, rejects)))
+        rejects = [_rejected(one) for one, whole in zip(window.records, answered, strict=True) if not whole]
+        models = {prefix: one.only(sound) for prefix, one in said.items()}
+        self.output.append(self._rows(kept, models))
+        self.rejects.write(b"".join(one.told() for one in rejects))
         if self.shadow is not None:
             self.shadow.add(models[OWN], models[SHADOW])
-        counts = models[OWN].decided.sum(axis=0).tolist()
         done = self.journal.progress
         progress = Progress(
             window.records[-1].after,
@@ -146,31 +141,29 @@ class _Run:
             self.rejects.position,
             done.documents + len(kept),
             done.rejects + len(rejects),
-            {one: done.predicted.get(one, 0) + count for one, count in zip(self.labels, counts, strict=True)},
+            _sum(done.predicted, self.question.predicted(models[OWN])),
             self.before + self.watch.seconds(),
             None if self.shadow is None else self.shadow.counts(),
+            _sum(done.totals, self.question.totals(models[OWN])),
         )
         self.journal.commit(progress)
         return progress
 
-
-def windows(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
-    """Yield records in lists of `size`; fewer where their texts reach `WINDOW_CHARACTERS` before."""
-    window, characters = list[Record](), 0
-    for record in records:
-        window.append(record)
-        characters += len(record.text or "")
-        if len(window) == size or characters >= WINDOW_CHARACTERS:
-            yield window
-            window, characters = [], 0
-    if window:
-        yield window
+    def _rows(self, kept: list[Record], models: dict[str, Said]) -> list[Written]:
+        rows: list[Written] = [{"id": str(one.id), "line": one.line} for one in kept]
+        for prefix, said in models.items():
+            for row, own in zip(rows, self.question.rows(said), strict=True):
+                row |= {f"{prefix}{name}": value for name, value in own.items()}
+        return rows
 
 
-def _told(record: Record) -> bytes:
+def _sum(before: Mapping[str, N], now: Mapping[str, N]) -> dict[str, N]:
+    return {name: before[name] + count if name in before else count for name, count in now.items()}
+
+
+def _rejected(record: Record) -> Record:
     reason = record.reason or "the model has no answer: no token that it knows, or no finite number"
-    told = {"line": record.line, "id": record.id, "reason": reason}
-    return (json.dumps(told, ensure_ascii=False) + "\n").encode()
+    return Record.rejected(record.line, reason, record.after, record.id)
 
 
 def _runners(settings: Settings, pool: ThreadPoolExecutor) -> dict[str, Runner]:
@@ -178,7 +171,7 @@ def _runners(settings: Settings, pool: ThreadPoolExecutor) -> dict[str, Runner]:
     found = {
         prefix: Runner(folder, settings.threads, settings.batch_tokens, pool) for prefix, folder in folders.items()
     }
-    own, other = found[OWN].serving, found[list(found)[-1]].serving
+    own, other = (found[prefix].question.serving for prefix in (OWN, list(found)[-1]))
     if (own.kind, own.labels) != (other.kind, other.labels):
         raise ValueError(
             f"a model and its shadow answer the same question: the same labels in the same order; artifact is "
@@ -221,18 +214,3 @@ def _refuse_lost(settings: Settings) -> None:
         )
     if settings.beside(".parts").is_dir():
         shutil.rmtree(settings.beside(".parts"))
-
-
-@contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    """Hold the output against other processes."""
-    lock = FileLock(output.with_name(f".{output.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ValueError(f"one process writes an output; another is writing {output}; set another output") from None
-    try:
-        yield
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()

@@ -5,18 +5,19 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
-from jaxtyping import Float
 
 from clinlm.deployment import opened
 from clinlm.engines.base import Answer, named
 from clinlm.lexicons.base import MASK
-from clinlm.predict.answers import Judged
-from clinlm.serving import Serving
+from clinlm.predict.answers import Said
+from clinlm.predict.question import Question, Reading
+from clinlm.predict.questions import question
 from clinlm.tokens import RowCutter
+from clinlm.words import words
 
 _CHARACTERS = 2**18
 """Tokenised at once: the tokenizer keeps some hundred bytes a token until the rows are made."""
@@ -39,11 +40,13 @@ class Runner:
 
     def __init__(self, folder: Path, threads: int, batch_tokens: int, pool: Executor) -> None:
         first = opened(folder, threads=1)
-        self.serving: Serving = first.serving
+        self.question: Question[Any] = question(first.serving)
         self.engine = first.engine
         self.batch_tokens, self._pool = batch_tokens, pool
-        self._cut = RowCutter(first.tokenizer, first.serving.max_tokens, first.serving.long_notes)
-        self._masks = first.tokenizer.mask_token is not None
+        serving, by_word = first.serving, self.question.by_word
+        self._cut = RowCutter(first.tokenizer, serving.max_tokens, serving.long_notes, by_word)
+        # Where words are asked for, our mark for a masked one is a character like any other.
+        self._refused = MASK if first.tokenizer.mask_token is None and not by_word else ""
         self._pad = int(first.tokenizer.pad_token_id or 0)
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._answers.put(first.answer)
@@ -52,7 +55,7 @@ class Runner:
 
     def refuses(self, text: str) -> str:
         """Return why the model cannot read a text at all, or "" if it can."""
-        if MASK in text and not self._masks:
+        if self._refused and self._refused in text:
             return f"the text has the character U+{ord(MASK):04X}, which stands for a masked word; the model has none"
         return ""
 
@@ -63,17 +66,22 @@ class Runner:
             texts: none of which `refuses`.
         """
         rows: list[Row] = []
-        document: list[int] = []
+        reading = Reading(len(texts), [], [], [], [])
         for part in _parts(texts):
-            for pieces in self._cut(part).documents:
-                number = document[-1] + 1 if document else 0
+            cut = self._cut(part)
+            for pieces in cut.documents:
+                number = reading.document[-1] + 1 if reading.document else 0
                 rows += [np.array(piece, dtype=np.int32) for piece in pieces]
-                document += [number] * len(pieces)
+                reading.document += [number] * len(pieces)
+            if cut.places is not None:
+                reading.places += cut.places
+                reading.words += map(words, part)
+        reading.lengths += map(len, rows)
         futures = [
             self._pool.submit(self._answer, [rows[place] for place in batch], batch)
-            for batch in batches([len(row) for row in rows], self.batch_tokens)
+            for batch in batches(reading.lengths, self.batch_tokens)
         ]
-        return Pending(self.serving, futures, document, len(texts))
+        return Pending(self.question, futures, reading)
 
     def _answer(self, rows: list[Row], places: list[int]) -> tuple[list[int], torch.Tensor]:
         longest = max(map(len, rows))
@@ -94,23 +102,19 @@ class Runner:
 class Pending:
     """A window of notes on its way through the model."""
 
-    serving: Serving
+    question: Question[Any]
     futures: list["Future[tuple[list[int], torch.Tensor]]"]
-    document: list[int]
-    documents: int
+    reading: Reading
 
-    def wait(self) -> Judged:
-        """Return the answers to the notes, in their order; NaN where the model cannot answer."""
-        outputs = len(self.serving.labels)
-        logits: Float[torch.Tensor, "rows outputs"] = torch.full((len(self.document), outputs), torch.nan)
+    def wait(self) -> Said:
+        """Return the answers to the notes, in their order."""
+        logits: list[torch.Tensor | None] = [None] * len(self.reading.lengths)
         for future in self.futures:
             places, found = future.result()
-            logits[places] = found.float()
-        if not self.documents:
-            return Judged(np.zeros((0, outputs)), np.zeros((0, outputs), dtype=bool))
-        pooled = self.serving.long_notes.pool(logits, torch.tensor(self.document), self.documents)
-        probabilities = self.serving.probabilities(pooled.numpy())
-        return Judged(probabilities, self.serving.decide(probabilities))
+            for place, own in zip(places, found, strict=True):
+                logits[place] = own
+        said: Said = self.question.said(logits, self.reading)
+        return said
 
 
 def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:

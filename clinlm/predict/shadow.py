@@ -1,29 +1,30 @@
-"""Two models on the same notes: where they agree, and whether what either says drifts, from counts alone."""
+"""Two models that label the same notes: where they agree, and whether what either says drifts, from counts alone."""
 
+from collections.abc import Mapping
 from typing import Any, final
 
 import numpy as np
 
 from clinlm.predict.answers import Judged
-from clinlm.predict.drift import SHIFT, SIGNIFICANT, histogram, holm, mcnemar_p, stability, stability_p
-
-PERIODS = 32
-"""Rates over time are kept for at most so many periods; where there would be more, neighbours become one."""
-
-_MODELS = ("artifact", "shadow")
+from clinlm.predict.comparison import Comparison
+from clinlm.predict.course import Course
+from clinlm.predict.drift import histogram, holm, mcnemar_p
 
 
 @final
-class Shadow:
-    """Counts of what two models said, in constant memory.
+class Shadow(Comparison[Judged]):
+    """Counts of the labels that two models gave notes.
 
     Args:
         labels: their names.
         counts: what another `Shadow` counted, to go on from; None to begin.
     """
 
+    headings = ("rate", "of shadow", "agree", "differ by", "p (McNemar, Holm)")
+
     def __init__(self, labels: tuple[str, ...], counts: dict[str, Any] | None) -> None:
         self.labels = labels
+        self._course = Course(labels, counts)
         if counts is None:
             zeros = [0] * len(labels)
             counts = {
@@ -34,19 +35,15 @@ class Shadow:
                 "only_shadow": zeros,
                 "distance": [0.0] * len(labels),
                 "largest": [0.0] * len(labels),
-                "first": None,
-                "later": None,
-                "width": 1,
-                "periods": [],
             }
         self._counts = counts
 
     def counts(self) -> dict[str, Any]:
-        """Return everything counted so far, as JSON."""
-        return dict(self._counts)
+        """See `Comparison.counts`."""
+        return {**self._counts, **self._course.counts()}
 
     def add(self, artifact: Judged, shadow: Judged) -> None:
-        """Count one window. A window without notes changes nothing."""
+        """See `Comparison.add`."""
         documents = len(artifact.decided)
         if not documents:
             return
@@ -61,16 +58,11 @@ class Shadow:
             "only_shadow": (np.array(had["only_shadow"]) + (b & ~a).sum(axis=0)).tolist(),
             "distance": (np.array(had["distance"]) + apart.sum(axis=0)).tolist(),
             "largest": np.maximum(had["largest"], apart.max(axis=0)).tolist(),
-            "first": had["first"] or bins.tolist(),
-            "later": (np.array(had["later"] or 0) + bins).tolist() if had["first"] else None,
-            **_periods(had["width"], had["periods"], [documents, a.sum(axis=0).tolist(), b.sum(axis=0).tolist()]),
         }
+        self._course.add(documents, bins, np.stack([a.sum(axis=0), b.sum(axis=0)]))
 
     def summary(self) -> dict[str, Any]:
-        """Return the agreement and the drift, as JSON.
-
-        `drift` is None where there was a single window of notes: nothing came later.
-        """
+        """See `Comparison.summary`."""
         counts, documents = self._counts, max(1, self._counts["documents"])
         differ = np.array(counts["only_artifact"]) + np.array(counts["only_shadow"])
         labels = {label: self._label(place, documents) for place, label in enumerate(self.labels)}
@@ -85,12 +77,22 @@ class Shadow:
                 "largest_difference": max(counts["largest"], default=0.0),
             },
             "labels": labels,
-            "drift": self._drift(),
-            "periods": [
-                {"documents": many, "artifact": _rates(self.labels, a, many), "shadow": _rates(self.labels, b, many)}
-                for _, many, a, b in counts["periods"]
-            ],
+            "drift": self._course.drift(),
+            "periods": self._course.periods(),
         }
+
+    def headline(self, agreement: Mapping[str, float]) -> str:
+        """See `Comparison.headline`."""
+        return (
+            f"{agreement['documents']:.2%} of documents in all labels, {agreement['decisions']:.2%} of decisions; "
+            f"probabilities differ by {agreement['mean_absolute_difference']:.4f} on average, by "
+            f"{agreement['largest_difference']:.4f} at most"
+        )
+
+    def cells(self, label: Mapping[str, float]) -> list[str]:
+        """See `Comparison.cells`."""
+        shares = [f"{label[name]:.2%}" for name in ("rate", "shadow_rate", "agreement")]
+        return [*shares, f"{label['mean_absolute_difference']:.4f}", f"{label['mcnemar_p_corrected']:.3g}"]
 
     def _label(self, place: int, documents: int) -> dict[str, float]:
         counts = self._counts
@@ -105,44 +107,5 @@ class Shadow:
             "mean_absolute_difference": counts["distance"][place] / documents,
             "largest_difference": counts["largest"][place],
         }
-        if counts["first"]:
-            every = np.array(counts["first"]) + np.array(counts["later"] or 0)
-            told["stability_between_models"] = stability(*every[:, place])
-        return told
-
-    def _drift(self) -> dict[str, Any] | None:
-        counts = self._counts
-        if not counts["later"]:
-            return None
-        told: dict[str, Any] = {"shifted_if": f"stability above {SHIFT} with a corrected p below {SIGNIFICANT}"}
-        for model, first, later in zip(_MODELS, np.array(counts["first"]), np.array(counts["later"]), strict=True):
-            values = [stability(a, b) for a, b in zip(first, later, strict=True)]
-            corrected = holm([stability_p(a, b) for a, b in zip(first, later, strict=True)])
-            labels = {
-                label: {"stability": value, "p_corrected": p}
-                for label, value, p in zip(self.labels, values, corrected, strict=True)
-            }
-            shifted = [one for one, at in labels.items() if at["stability"] > SHIFT and at["p_corrected"] < SIGNIFICANT]
-            told[model] = {"shifted": shifted, "labels": labels}
-        return told
-
-
-def _periods(width: int, periods: list[list[Any]], window: list[Any]) -> dict[str, Any]:
-    """Return the periods with one window more; each is [windows, documents, decided by artifact, by shadow]."""
-    grown = [list(one) for one in periods]
-    if grown and grown[-1][0] < width:
-        grown[-1] = _joined(grown[-1], [1, *window])
-    else:
-        grown.append([1, *window])
-    if len(grown) > PERIODS:
-        pairs = [grown[place : place + 2] for place in range(0, len(grown), 2)]
-        grown, width = [_joined(*pair) if len(pair) == 2 else pair[0] for pair in pairs], width * 2
-    return {"width": width, "periods": grown}
-
-
-def _joined(a: list[Any], b: list[Any]) -> list[Any]:
-    return [a[0] + b[0], a[1] + b[1], *(np.add(x, y).tolist() for x, y in zip(a[2:], b[2:], strict=True))]
-
-
-def _rates(labels: tuple[str, ...], decided: list[int], documents: int) -> dict[str, float]:
-    return {label: many / documents for label, many in zip(labels, decided, strict=True)}
+        between = self._course.between(place)
+        return told if between is None else {**told, "stability_between_models": between}

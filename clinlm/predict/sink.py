@@ -3,10 +3,11 @@
 import os
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, final
 
-from clinlm.predict.answers import Answers
+from clinlm.predict.answers import Written
 
 
 class Sink(ABC):
@@ -18,8 +19,8 @@ class Sink(ABC):
         """How far the output is written: what to open it with in order to go on from here."""
 
     @abstractmethod
-    def append(self, answers: Answers) -> None:
-        """Write the answers of one window; when this returns, they are on disk."""
+    def append(self, rows: Sequence[Written]) -> None:
+        """Write the answers of one window, in the order of the input; when this returns, they are on disk."""
 
     @abstractmethod
     def finish(self) -> None:

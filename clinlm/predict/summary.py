@@ -7,10 +7,12 @@ from rich.console import Console
 from rich.table import Table
 
 from clinlm import machine
+from clinlm.predict.comparison import Comparison
 from clinlm.predict.formats import STANDARD
 from clinlm.predict.journal import Progress
+from clinlm.predict.questions import question
 from clinlm.predict.settings import Settings
-from clinlm.predict.shadow import Shadow
+from clinlm.serving import Serving
 
 SHOWN = 20
 """Labels in the table of a shadow, those that agree least; the file has them all."""
@@ -29,30 +31,25 @@ def show(settings: Settings, done: Progress) -> None:
     console.print(
         f"predicted  {', '.join(f'{label} {count:,}' for label, count in most)}", soft_wrap=True, markup=False
     )
+    asked = question(Serving.load(settings.artifact))
+    for line in asked.told(done.totals):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
     if done.shadow is not None:
-        _compared(console, Shadow(tuple(done.predicted), done.shadow).summary())
+        _compared(console, asked.comparison(done.shadow))
         if settings.output != STANDARD:
             console.print(f"shadow     {settings.beside('.shadow.json')}", soft_wrap=True)
     if settings.output != STANDARD:
         console.print(f"output     {settings.output}", soft_wrap=True)
 
 
-def _compared(console: Console, summary: dict[str, Any]) -> None:
-    agreement, drift = summary["agreement"], summary["drift"]
-    console.print(
-        f"agreement  {agreement['documents']:.2%} of documents in all labels, {agreement['decisions']:.2%} of "
-        f"decisions; probabilities differ by {agreement['mean_absolute_difference']:.4f} on average, by "
-        f"{agreement['largest_difference']:.4f} at most",
-        soft_wrap=True,
-    )
-    headings = ("label", "rate", "of shadow", "agree", "differ by", "p (McNemar, Holm)", "drift", "of shadow")
-    table = Table(*headings, box=box.SIMPLE)
+def _compared(console: Console, models: Comparison[Any]) -> None:
+    summary = models.summary()
+    drift = summary["drift"]
+    console.print(f"agreement  {models.headline(summary['agreement'])}", soft_wrap=True)
+    table = Table("label", *models.headings, "drift", "of shadow", box=box.SIMPLE)
     for label, at in sorted(summary["labels"].items(), key=lambda one: one[1]["agreement"])[:SHOWN]:
         moved = ["-", "-"] if drift is None else [_moved(drift[model], label) for model in ("artifact", "shadow")]
-        numbers = [f"{at[name]:.2%}" for name in ("rate", "shadow_rate", "agreement")]
-        table.add_row(
-            label, *numbers, f"{at['mean_absolute_difference']:.4f}", f"{at['mcnemar_p_corrected']:.3g}", *moved
-        )
+        table.add_row(label, *models.cells(at), *moved)
     console.print(table)
     if drift is None:
         console.print("drift      not tested: all notes came in one window")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 import torch
 from rich.progress import Progress
 
@@ -14,7 +15,10 @@ from clinlm.artifact import Artifact
 from clinlm.batches import Batch
 from clinlm.engines.base import Choice
 from clinlm.measure import latency
+from clinlm.measure.economics import Machine
+from clinlm.measure.entity_intervals import label_intervals
 from clinlm.measure.judged import Judged
+from clinlm.measure.judged_entities import JudgedEntities
 from clinlm.measure.latency import Latency
 from clinlm.model import Network
 from clinlm.modules.base import document_logits
@@ -39,6 +43,7 @@ class Settings:
         latency_passes: times every one of them is timed by every model.
         seed: of the draws.
         engine: every model is deployed on it (or on the fastest of several), and gets a second row; None for none.
+        machine: what the machine costs that everything is timed on.
 
     Raises:
         ImportError: the engine is not installed.
@@ -51,6 +56,7 @@ class Settings:
     latency_passes: int = 3
     seed: int = 0
     engine: Choice | None = None
+    machine: Machine = Machine()
 
     def __post_init__(self) -> None:
         if self.engine is not None:
@@ -123,8 +129,8 @@ def compare(
     entries = _beside(entries, [one for one in deployed if one.row.name in kept])
     rows = [_measured(task, e, by_name[e.reference], settings, times.get(e.row.name)) for e in entries]
     warning = latency.notice(times)
-    tables = {entry.row.name: _per_label(task, entry) for entry in entries}
-    taught = ensembles.notices(task, assemblies, entries, rows, _resampling(task, settings))
+    tables = {entry.row.name: _per_label(task, entry, settings) for entry in entries}
+    taught = ensembles.notices(task, assemblies, entries, rows, resampling(task, settings))
     return rows, [*_cut(entries), *engines, *([warning] if warning else []), *beaten(rows), *weights, *taught], tables
 
 
@@ -207,7 +213,7 @@ def _latencies(task: Task, entries: Sequence[Entry], reference: str, settings: S
 
 
 def _measured(task: Task, entry: Entry, reference: Entry, settings: Settings, time: Latency | None) -> Row:
-    how = _resampling(task, settings)
+    how = resampling(task, settings)
     judged = _judged(task, entry)
     return replace(
         entry.row,
@@ -221,7 +227,8 @@ def _measured(task: Task, entry: Entry, reference: Entry, settings: Settings, ti
     )
 
 
-def _resampling(task: Task, settings: Settings) -> dict[str, Any]:
+def resampling(task: Task, settings: Settings) -> dict[str, Any]:
+    """Return resamples, seed and groups of test documents, as every interval of the comparison takes them."""
     members = task.examples.members("test")
     groups = task.examples.frame["group"].gather(members).to_numpy() if settings.by_group else None
     return {"resamples": settings.resamples, "seed": settings.seed, "groups": groups}
@@ -231,8 +238,11 @@ def _ratio(reference: int, own: int) -> float:
     return reference / own if own else float("nan")
 
 
-def _per_label(task: Task, entry: Entry) -> Any:
-    return _judged(task, entry).per_label()
+def _per_label(task: Task, entry: Entry, settings: Settings) -> pl.DataFrame:
+    judged = _judged(task, entry)
+    if isinstance(judged, JudgedEntities):
+        return label_intervals(judged, **resampling(task, settings))
+    return judged.per_label()
 
 
 def _judged(task: Task, entry: Entry, split: Literal["validation", "test"] = "test") -> Judged:

@@ -45,7 +45,8 @@ def frame(task: Task, stages: Mapping[str, Artifact]) -> pl.DataFrame:
     """Return quality per stage, epoch, split and label, and its macro mean, as one long table.
 
     Columns: stage, epoch (from 1), kept (whether the artifact holds this epoch), split, label (`ALL` for the mean),
-    accuracy, precision, recall, f1, auroc, auprc. Thresholds come from validation, epoch by epoch.
+    accuracy, precision, recall, f1, auroc, auprc (null where a task does not tell it of a label). Thresholds come from
+    validation, epoch by epoch.
     """
     tables = []
     for name, artifact in stages.items():
@@ -58,9 +59,10 @@ def frame(task: Task, stages: Mapping[str, Artifact]) -> pl.DataFrame:
                 whole = judged.quality()
                 mean = {"label": ALL, "accuracy": whole["accuracy"]} | {m: whole[f"macro_{m}"] for m in _METRICS}
                 labels = judged.per_label()
-                lines = pl.concat([pl.DataFrame([mean]), labels.select(mean.keys())], how="vertical_relaxed")
-                told = {"stage": name, "epoch": number, "kept": number == kept, "split": split}
-                tables.append(lines.select(*(pl.lit(v).alias(k) for k, v in told.items()), pl.all()))
+                told = [one if one in labels.columns else pl.lit(None).alias(one) for one in mean]
+                lines = pl.concat([pl.DataFrame([mean]), labels.select(told)], how="vertical_relaxed")
+                place = {"stage": name, "epoch": number, "kept": number == kept, "split": split}
+                tables.append(lines.select(*(pl.lit(v).alias(k) for k, v in place.items()), pl.all()))
     return pl.concat(tables)
 
 

@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from clinlm.measure.economics import times_cheaper, times_faster
 from clinlm.report import cells
 from clinlm.report.row import Row
 from clinlm.settings import CONF
@@ -29,8 +30,19 @@ _OURS: Mapping[str, tuple[str, Callable[[Row, Row | None], float | None]]] = {
     "compression": ("compr.\n×", lambda row, first: row.compression_parameters),
     "compression_bytes": ("bytes\n×", lambda row, first: row.compression_bytes),
     "speedup": ("speed-up\n×", lambda row, first: _faster(row, first)),
+    "medication_f1": ("medic.\nF1 %", lambda row, first: _percent(row, "medication_f1")),
+    "disease_f1": ("disease\nF1 %", lambda row, first: _percent(row, "disease_f1")),
+    "symptom_f1": ("symptom\nF1 %", lambda row, first: _percent(row, "symptom_f1")),
+    "times_faster": ("faster\n×", lambda row, first: _sooner(row)),
+    "times_cheaper": ("cheaper\n×", lambda row, first: _cheaper(row)),
 }
 """Column of a published table -> its header here, and the same number of a row of ours (and of our first pipeline)."""
+
+
+_THREE_DIGITS = (
+    *("size_mb", "parameters_m", "compression", "compression_bytes", "speedup"),
+    *("times_faster", "times_cheaper"),
+)
 
 
 @final
@@ -186,7 +198,7 @@ def _costs(published: Published) -> Mapping[str, Callable[[Row], float | None]]:
     """What a comparison of compressed models has to tell, and the paper's table does not."""
     found: dict[str, Callable[[Row], float | None]] = {}
     if "size_mb" not in published.columns:
-        found["size\nMB"] = lambda row: row.bytes / 1e6
+        found["size\nMB"] = lambda row: row.bytes / 1e6 if row.bytes else None  # a labeler has none
     if "latency_ms" not in published.columns:
         found["p50\nms"] = lambda row: row.latency.p50_ms if row.latency else None
     return found
@@ -197,12 +209,24 @@ def _deviation(share: float | None) -> str:
 
 
 def _shown(column: str, number: float | None) -> str:
-    printed_with_two = column not in ("size_mb", "parameters_m", "compression", "compression_bytes", "speedup")
+    printed_with_two = column not in _THREE_DIGITS
     return cells.two(number) if printed_with_two else cells.three(number)
 
 
 def _percent(row: Row, metric: str) -> float | None:
     return 100 * row.quality[metric] if metric in row.quality else None
+
+
+def _sooner(row: Row) -> float | None:
+    return None if row.takes is None or row.labeler_takes is None else times_faster(row.takes, row.labeler_takes)
+
+
+def _cheaper(row: Row) -> float | None:
+    """None where one of the two has no price."""
+    own, labeler = row.takes, row.labeler_takes
+    if own is None or labeler is None or not (own.currency and labeler.currency):
+        return None
+    return times_cheaper(own, labeler)
 
 
 def _faster(row: Row, first: Row | None) -> float | None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
+from clinlm.measure.economics import Economics
 from clinlm.measure.intervals import Difference, Interval
 from clinlm.measure.latency import Latency
 
@@ -32,6 +33,8 @@ class Row:
         peak_mib: peak resident memory of a process that loads and runs it, in MiB; None if it was not measured.
         deployment: of a row that is an artifact on an engine: `of` (the artifact's row), `folder` and what is in its
             `deployment.json`; else empty.
+        takes, labeler_takes: what 1,000 notes take, by this row and by the labeler that it learned from, where that is
+            told.
         compression_parameters: parameters of the reference / of this row; NaN where this has none.
         compression_bytes: bytes of the reference / of this row; NaN where this has none.
     """
@@ -54,5 +57,7 @@ class Row:
     latency: Latency | None = None
     peak_mib: float | None = None
     deployment: dict[str, Any] = field(default_factory=dict)
+    takes: Economics | None = None
+    labeler_takes: Economics | None = None
     compression_parameters: float = 1.0
     compression_bytes: float = 1.0

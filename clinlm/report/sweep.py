@@ -34,11 +34,7 @@ class SweepTable(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Compare the last stage of every job with its teacher. Jobs that failed left no `run.json`; they are named."""
         folder = Path(config.hydra.sweep.dir)
-        jobs = _finished(folder)
-        started = [path.parent.parent for path in folder.glob("*/.hydra/overrides.yaml")]
-        failed = sorted({job.name for job in started} - {job.name for job in jobs})
-        if failed:
-            log.warning("%d jobs of the sweep did not finish: %s", len(failed), ", ".join(failed))
+        jobs = finished(folder)
         runs = [json.loads((job / RUN).read_text(encoding="utf-8")) for job in jobs]
         by_task: dict[str, list[int]] = defaultdict(list)
         for number, one in enumerate(runs):
@@ -48,14 +44,17 @@ class SweepTable(Callback):
             place.mkdir(exist_ok=True)
             job_config = OmegaConf.load(jobs[numbers[0]] / ".hydra" / "config.yaml")
             assert isinstance(job_config, DictConfig)
+            if len(by_task) > 1:
+                log.info("%s: %s", place.name, " ".join(_shared(runs, numbers)) or "as the others")
             summarise([runs[n] for n in numbers], job_config, place, "table")
 
 
 def summarise(runs: Sequence[Mapping[str, Any]], config: DictConfig, folder: Path, name: str) -> list[Row]:
     """Print and write the table of `runs`, all on the task of `config`, and what the paper printed beside it."""
     from clinlm import machine, pipeline
-    from clinlm.report import safety
+    from clinlm.report import external_table, safety
     from clinlm.report.comparison import Settings, compare
+    from clinlm.report.external import opened_external
     from clinlm.report.table import render, write
 
     machine.register()
@@ -69,6 +68,9 @@ def summarise(runs: Sequence[Mapping[str, Any]], config: DictConfig, folder: Pat
     console = machine.console()
     console.print(render(rows, f"the last stage of {len(runs)} pipelines, on test, beside their teacher"))
     lines = [*(f"note: {notice}" for notice in notices), *safety.verdicts(task, compressed(runs), rows, config, folder)]
+    if task.by_word:
+        other, places = opened_external(config, task, task_key), (Path(config.store), folder)
+        lines += external_table.told(task, other, rows, per_label, notices, candidates, settings, places)
     for line in [*lines, shared(runs), f"report     {folder / f'{name}.md'}"]:
         console.print(line, soft_wrap=True, markup=False)
     named: list[Chosen | Assembly] = [*models, *shown]
@@ -127,6 +129,23 @@ def shared(runs: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"stages     {len(asked)} asked for, {different} different, {len(built)} built now, the rest shared or reused"
     )
+
+
+def _shared(runs: Sequence[Mapping[str, Any]], numbers: Sequence[int]) -> list[str]:
+    """Return the overrides that all runs of one task have, and not all runs of the sweep."""
+    told = [set(one.get("overrides", ())) for one in runs]
+    kept = set.intersection(*(told[number] for number in numbers)) - set.intersection(*told)
+    return [one for one in runs[numbers[0]].get("overrides", ()) if one in kept]
+
+
+def finished(folder: Path) -> list[Path]:
+    """Return the folders of the jobs that finished, in order; those that did not are named in a warning."""
+    jobs = _finished(folder)
+    started = [path.parent.parent for path in folder.glob("*/.hydra/overrides.yaml")]
+    failed = sorted({job.name for job in started} - {job.name for job in jobs})
+    if failed:
+        log.warning("%d jobs of the sweep did not finish: %s", len(failed), ", ".join(failed))
+    return jobs
 
 
 def _finished(folder: Path) -> list[Path]:

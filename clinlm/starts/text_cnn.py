@@ -32,7 +32,8 @@ class TextCnn(Start):
         pooling, dropout, head_bias: see `clinlm.model.Pooling`, `ModelSpec` and `with_head`.
 
     Raises:
-        ValueError: a setting out of its range; (on beginning) no teacher, or vectors wider than its hidden state.
+        ValueError: a setting out of its range; (on beginning) no teacher, vectors wider than its hidden state, or an
+            opening where words are answered for.
     """
 
     needs_teacher = True
@@ -65,6 +66,11 @@ class TextCnn(Start):
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
         """See `Start.begin`."""
+        if task.by_word and self.opening is not None:
+            raise ValueError(
+                "the opening is pooled by itself, and where words are answered for nothing is pooled; student.opening="
+                f"{self.opening} came; set student.opening=null"
+            )
         model, tokens = teacher_tokens(task, teacher, self.min_count)
         states = single_states(model, tokens.numbers)
         vectors = principal(states, tokens.share, self.embedding_size).project(states)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from pipelines import FAST, built, kept
@@ -23,13 +24,15 @@ from clinlm.adapters.full import Full
 from clinlm.artifact import Artifact
 from clinlm.engines.base import named
 from clinlm.measure.size import parameters
-from clinlm.model import Model
+from clinlm.model import Model, PoolingName
 from clinlm.modules.base import predict
 from clinlm.modules.teacher import Teacher
 from clinlm.settings import CONF
+from clinlm.starts.scratch import Scratch
+from clinlm.tasks.entities import Entities
 from clinlm.tasks.multilabel import MultiLabel
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("quick", "graphs")
 QUANTIZE = sorted(path.stem for path in CONF.glob("quantize/*.yaml") if path.stem != "none")
 
 
@@ -70,6 +73,31 @@ def test_what_is_left_comes_nearer_to_the_whole(
         narrow(cut_off, stays)
         errors.append(np.square(predict(cut_off.network, loader, task.long_notes)[1] - whole).mean())
     assert errors[1] < 0.7 * errors[0]
+
+
+@pytest.mark.parametrize("pooling", ["max_mean", "attention"])
+def test_whatever_reads_the_hidden_state_is_cut_with_it(task: MultiLabel, pooling: PoolingName) -> None:
+    """After `max_mean` the head reads every dimension twice."""
+    torch.manual_seed(0)
+    model = Scratch(TINY, vocabulary=150, pooling=pooling).begin(task, None)
+    task.bind(model.tokenizer, 16)
+    method = Structured("parameters:6000", documents=4)
+    method.prepare(Teacher(model, task, Full(), FAST))
+    told = method.report()[0]
+    assert told["hidden_after"] < told["hidden_before"]
+    assert told["cost_predicted"] == told["cost_after"] == parameters(model.network)
+    assert np.isfinite(predict(model.network, task.loader(task.examples.members("test")), task.long_notes)[1]).all()
+
+
+def test_words_are_units_of_a_tagger(entities: Entities, _tiny_tagger: Model) -> None:
+    """Batches for calibration hold documents, not as many documents as they have words."""
+    model = copy.deepcopy(_tiny_tagger)
+    entities.bind(model.tokenizer, 24, teacher_logits=torch.zeros(len(entities.examples.targets), entities.outputs))
+    module = Teacher(model, entities, Full(), FAST)
+    batches = calibration(module, 9)
+    assert sum(int(one["document"][-1]) + 1 for one in batches) == 9 < sum(len(one["index"]) for one in batches)
+    assert all(one["teacher_logits"].shape == (len(one["index"]), entities.outputs) for one in batches)
+    assert all(float(own.sum()) > 0 for own in importances(module, 9).heads)
 
 
 @pytest.mark.parametrize("name", QUANTIZE)

@@ -20,6 +20,7 @@ from clinlm.model import Model, ModelSpec, Network, PoolingName
 from clinlm.quantized.edits import quantize_embeddings, quantize_linears, quantize_linears_int4
 from clinlm.quantized.static_int8_linear import StaticInt8Linear
 
+pytestmark = pytest.mark.usefixtures("graphs")
 INSTALLED = [name for name in names() if not named(name).missing()]
 EXPORTING = [name for name in INSTALLED if not name.startswith("torch")]
 

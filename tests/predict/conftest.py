@@ -23,6 +23,7 @@ from clinlm.model import Model
 from clinlm.predict.run import predict
 from clinlm.predict.settings import Settings
 from clinlm.serving import Serving
+from clinlm.tasks.entities import Entities
 from clinlm.tokens import RowCutter
 
 LABELS = tuple(sorted(SIGNS))
@@ -68,6 +69,38 @@ def model_folder(save_artifact: Callable[..., Path]) -> Path:
 def shadow_folder(save_artifact: Callable[..., Path]) -> Path:
     """Return the folder of another one for the same labels."""
     return save_artifact(2)
+
+
+@pytest.fixture(scope="session")
+def save_tagger(_tiny_tagger: Model, entities: Entities, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return what saves a tiny tagger, random in its own way, as an artifact with serving.json."""
+
+    def save(seed: int, most: int = 50) -> Path:
+        model = copy.deepcopy(_tiny_tagger)
+        torch.manual_seed(0)
+        torch.nn.init.normal_(model.network.head.weight, std=0.5)
+        torch.manual_seed(seed)
+        model.network.head.bias.data = 0.2 * torch.randn(entities.outputs)
+        folder = tmp_path_factory.mktemp("artifact") / f"tagger-{seed}"
+        kept(model, folder)
+        (folder / store.RECORD).unlink()
+        Serving("entities", entities.examples.labels, None, 24, Windows(overlap=0.25, most=most), 1.5).save(folder)
+        store.seal(folder, {"key": f"{folder.name}-{most}", "stage": "student"})
+        return folder
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def tagger_folder(save_tagger: Callable[..., Path]) -> Path:
+    """Return the folder of a tagger that reads long notes in windows."""
+    return save_tagger(1)
+
+
+@pytest.fixture(scope="session")
+def shadow_tagger(save_tagger: Callable[..., Path]) -> Path:
+    """Return the folder of another one for the same tags."""
+    return save_tagger(2)
 
 
 @pytest.fixture(scope="session")

@@ -1,42 +1,23 @@
 """A run that is killed at any moment and started again ends as one that was not: byte for byte; and memory stays."""
 
 import json
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from killed import killing
 
-ROOT = Path(__file__).parents[2]
 Notes = Sequence[tuple[str, str]]
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., dict[str, float]]]:
     """Return what runs the command until it is not killed (seed 0: at once); it tells how many were, and its memory."""
-    memory = tmp_path_factory.mktemp("memory") / "mib"
-    with subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("killed.py")), str(memory)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin and process.stdout
-        pipe, answers = process.stdin, process.stdout
-
-        def until_done(seed: int, **settings: Any) -> dict[str, float]:
-            pipe.write(json.dumps([seed, [f"{key}={value}" for key, value in settings.items()]]) + "\n")
-            pipe.flush()
-            told: dict[str, float] = json.loads(answers.readline())
-            return told
-
-        yield until_done
+    with killing("predict", tmp_path_factory.mktemp("memory")) as until_done:
+        yield lambda seed, **settings: until_done(seed, [f"{key}={value}" for key, value in settings.items()])
 
 
 @pytest.fixture(scope="module")
@@ -51,18 +32,25 @@ def rough(notes: Notes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("suffix", "seed"), [(".jsonl", 1), (".csv", 2), (".parquet", 3)])
+@pytest.mark.parametrize(
+    ("suffix", "seed", "models"),
+    [
+        *((".jsonl", 1, ("model_folder", "shadow_folder")), (".csv", 2, ("model_folder", "shadow_folder"))),
+        *((".parquet", 3, ("model_folder", "shadow_folder")), (".jsonl", 4, ("tagger_folder", "shadow_tagger"))),
+    ],
+)
 def test_killed_and_resumed_is_as_if_never_killed(
     tmp_path: Path,
     rough: Path,
-    model_folder: Path,
-    shadow_folder: Path,
     suffix: str,
     seed: int,
+    models: tuple[str, str],
     run: Callable[..., Any],
     killed: Callable[..., dict[str, float]],
+    request: pytest.FixtureRequest,
 ) -> None:
-    settings = {"input": rough, "artifact": model_folder, "shadow": shadow_folder, "window": 8, "threads": 2}
+    artifact, shadow = (request.getfixturevalue(name) for name in models)
+    settings = {"input": rough, "artifact": artifact, "shadow": shadow, "window": 8, "threads": 2}
     whole, broken = tmp_path / f"whole{suffix}", tmp_path / f"broken{suffix}"
     plain = run(**{**settings, "output": whole, "batch_tokens": 1024})
     told = killed(seed, output=broken, **settings)
@@ -74,7 +62,7 @@ def test_killed_and_resumed_is_as_if_never_killed(
     for ending in (".rejects.jsonl", ".shadow.json"):
         assert whole.with_name(whole.name + ending).read_bytes() == broken.with_name(broken.name + ending).read_bytes()
     progress = json.loads(broken.with_name(broken.name + ".progress.json").read_text())
-    assert progress["complete"] and progress["predicted"] == plain.predicted
+    assert progress["complete"] and progress["predicted"] == plain.predicted and progress["totals"] == plain.totals
     assert {path.name.removeprefix(".") for path in tmp_path.glob(".*")} <= {f"{broken.name}.lock"}
     assert not [path for path in tmp_path.glob("*.parts")]
 

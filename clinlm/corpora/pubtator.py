@@ -1,0 +1,117 @@
+"""PubTator: titles and abstracts with the entities they name, as BC5CDR and NCBI Disease were published."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+from clinlm.corpora import plain_text
+from clinlm.corpora.base import Corpus, Records, digest_files
+from clinlm.corpora.span_records import SpanDocument, span_records
+from clinlm.corpora.split_files import split_files
+from clinlm.corpora.standoff import Told, notices, place
+from clinlm.spans import Span
+
+_PASSAGE = re.compile(r"([^|\t]+)\|([a-z])\|(.*)")
+_OFFSET = re.compile(r"[0-9]{1,15}")
+_RELATION = re.compile(r"[A-Za-z]\w*")
+
+
+@dataclass(slots=True)
+class _Document:
+    name: str
+    passages: dict[str, str] = field(default_factory=dict, repr=False)
+    entities: list[Told] = field(default_factory=list, repr=False)
+
+
+@final
+class Pubtator(Corpus):
+    """One record per document: PMID|t|title, PMID|a|abstract, then PMID, start, end, words and label with tabs between.
+
+    The text is the title, a line end and the abstract (and further passages, where there are): offsets count one
+    character between them. They are checked against the words, as in `clinlm.corpora.brat`; an entity that does not
+    hold its words is dropped, and counted by name. What follows the label (identifiers, the parts of a composite
+    mention, which stays one span) is not read. Relations (PMID, CID, two identifiers) are counted and left out.
+
+    id = group = PMID; no attributes. The rest is `clinlm.corpora.span_records`: a PMID that is in several files belongs
+    to the last of train, validation and test.
+
+    Args:
+        root: the file, plain or gzip; or the folder that `files` lie in.
+        map: label of the file to label wanted, others are dropped; None keeps all as they are.
+        files: split (train, validation, test) to the name of its file in `root`; None where root is the file.
+    """
+
+    def __init__(
+        self, root: str | Path, map: Mapping[str, str] | None = None, files: Mapping[str, str] | None = None
+    ) -> None:
+        self.root = Path(root)
+        self.map = map
+        self.files = files
+
+    def records(self) -> Records:
+        """See `Corpus.records`.
+
+        Raises:
+            ValueError: also when a line is none of PubTator's, or stands under another document.
+        """
+        counts: Counter[str] = Counter()
+        documents, checked = [], []
+        for path, split in self._paths():
+            for one in _documents(path, counts):
+                placed = place("\n".join(one.passages.values()), one.entities)
+                checked.append((one.name, one.entities, placed))
+                both = zip(one.entities, placed.fragments, strict=True)
+                spans = [Span(*part, entity.label) for entity, found in both for part in found or ()]
+                documents.append(SpanDocument(one.name, one.name, placed.text, spans, split))
+        told = [
+            (counts["relations"], "lines not read: relations are no entities"),
+            (counts["composite"], "entities name several things at once, and are one span"),
+        ]
+        found = [f"{count:,} {what}" for count, what in told if count]
+        return span_records(documents, self.map, [*found, *notices(checked)])
+
+    def fingerprint(self) -> str:
+        """See `Corpus.fingerprint`."""
+        return digest_files([path for path, _ in self._paths()])
+
+    def _paths(self) -> list[tuple[Path, str | None]]:
+        found = split_files(self.root, self.files)
+        if found[0][0].is_dir():
+            raise ValueError(f"PubTator's format is a file; {found[0][0]} is a folder; set files, or root to a file")
+        return found
+
+
+def _documents(path: Path, counts: Counter[str]) -> list[_Document]:
+    found: list[_Document] = []
+    for number, line in enumerate(plain_text.lines(path), start=1):
+        if not line.strip():
+            continue
+        passage = _PASSAGE.fullmatch(line)
+        name = passage[1] if passage else line.partition("\t")[0]
+        if passage and (not found or found[-1].name != name or passage[2] in found[-1].passages):
+            found.append(_Document(name))
+        if not found or found[-1].name != name:
+            raise _error(path, number, "stands under no title of its PMID")
+        if passage:
+            found[-1].passages[passage[2]] = passage[3]
+            continue
+        cells = line.split("\t")
+        if len(cells) >= 5 and _OFFSET.fullmatch(cells[1]) and _OFFSET.fullmatch(cells[2]) and cells[4].strip():
+            fragments = ((int(cells[1]), int(cells[2])),)
+            found[-1].entities.append(Told(f"line {number:,}", cells[4].strip(), fragments, cells[3]))
+            counts["composite"] += len(cells) > 6 and "|" in cells[6]
+        elif len(cells) >= 3 and _RELATION.fullmatch(cells[1]):
+            counts["relations"] += 1
+        else:
+            raise _error(path, number, "is no passage, no entity and no relation")
+    return found
+
+
+def _error(path: Path, number: int, what: str) -> ValueError:
+    return ValueError(
+        "a document of PubTator is PMID|t|title, PMID|a|abstract, and lines of PMID, start, end, words and label with "
+        f"tabs between them; {path.name} line {number:,} {what}; repair it"
+    )

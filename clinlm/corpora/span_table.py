@@ -1,0 +1,142 @@
+"""Any table of documents with a column of spans: CSV, TSV, JSON Lines or Parquet."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import final
+
+import polars as pl
+
+from clinlm.corpora import table_rows
+from clinlm.corpora.base import Corpus, Records, digest_files
+from clinlm.corpora.span_records import SpanDocument, span_records
+from clinlm.spans import Span, checked
+
+_WHOLE = re.compile(r"[0-9]{1,15}")
+
+
+@final
+class SpanTable(Corpus):
+    """One record per row of a file, of which one column lists the spans of the text. Records keep the file's order.
+
+    The ending of the file's name says what it is: .csv, .tsv, .jsonl (these also with .gz) or .parquet. A cell of spans
+    is a list of objects {"start": 0, "end": 4, "label": "X"} or of lists [0, 4, "X"], characters of the text, end
+    exclusive; in .csv and .tsv as JSON, in .jsonl as JSON or a string of it, in .parquet as a list of structs or a
+    string of JSON. A text without entities has [], since an empty cell may as well be a text that nobody read.
+
+    Rows with empty text are dropped, and so are those that repeat another in every column used, both counted. Any other
+    second row with the same id is an error, and so is a span that leaves its text. Empty ids and groups are errors,
+    empty attributes are null. The rest is `clinlm.corpora.span_records`.
+
+    Args:
+        root: the file.
+        text: the column with the text.
+        spans: the column with its spans.
+        map: label of the file to label wanted, others are dropped; None keeps all as they are.
+        id: the column that names a document; None numbers the data rows from 1.
+        group: the column with what must not straddle a split, such as the patient; None takes the id.
+        keys: how the file calls start, end and label.
+        attributes: columns to carry along for reports by subgroup.
+
+    Raises:
+        ValueError: a setting of the wrong kind.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        text: str = "text",
+        spans: str = "spans",
+        map: Mapping[str, str] | None = None,
+        id: str | None = None,
+        group: str | None = None,
+        keys: Sequence[str] = ("start", "end", "label"),
+        attributes: Sequence[str] = (),
+    ) -> None:
+        if isinstance(attributes, str) or len(set(attributes)) < len(attributes):
+            raise ValueError(f"attributes is a list of different columns; {attributes!r} came; set [{attributes}]")
+        if isinstance(keys, str) or len(set(keys)) != 3 or len(keys) != 3:
+            raise ValueError(f"keys are three: of start, end and label; {keys!r} came; set [start, end, label]")
+        if spans in (text, id, group, *attributes):
+            raise ValueError(f"the spans have a column of their own; {spans!r} is set for something else too")
+        self.root = Path(root)
+        self.text = text
+        self.spans = spans
+        self.map = map
+        self.id = id
+        self.group = group
+        self.keys = tuple(keys)
+        self.attributes = tuple(attributes)
+
+    def records(self) -> Records:
+        """See `Corpus.records`.
+
+        Raises:
+            FileNotFoundError: the file is missing.
+            ValueError: also when a cell of spans is none, a span leaves its text, an id or group is empty, or an id
+                stands on different rows.
+        """
+        used = [self.text, self.spans, *(c for c in (self.id, self.group) if c is not None), *self.attributes]
+        rows = table_rows.read(self.root, list(dict.fromkeys(used)), nested=[self.spans])
+        kept = table_rows.written(self.root, rows, self.text)
+        frame = kept.select(
+            table_rows.ROW,
+            *table_rows.named(self.root, kept, self.id, self.group),
+            pl.col(self.text).alias("text"),
+            table_rows.carried(self.attributes),
+            pl.col(self.spans).alias("spans"),
+        )
+        distinct = table_rows.distinct(self.root, frame)
+        counts = [
+            (rows.height - kept.height, f"of {rows.height:,} rows dropped: empty text"),
+            (frame.height - distinct.height, f"of {rows.height:,} rows dropped: they repeat another"),
+        ]
+        return span_records(
+            self._documents(distinct), self.map, [f"{count:,} {what}" for count, what in counts if count]
+        )
+
+    def fingerprint(self) -> str:
+        """See `Corpus.fingerprint`."""
+        return digest_files([self.root])
+
+    def _documents(self, rows: pl.DataFrame) -> list[SpanDocument]:
+        found, wrong, outside = [], [], []
+        for row, id, group, text, attributes, cell in rows.iter_rows():
+            spans = self._parsed(cell)
+            if spans is None:
+                wrong.append(row)
+                continue
+            try:
+                checked(spans, len(text))
+            except ValueError:
+                outside.append(row)
+            found.append(SpanDocument(id, group, text, spans, attributes=attributes))
+        names = ", ".join(self.keys)
+        needed = f"a list of spans, each with {names}, or [] where there is none"
+        table_rows.broken(self.root, wrong, self.spans, needed)
+        table_rows.broken(self.root, outside, self.spans, "spans of at least one character inside their text")
+        return found
+
+    def _parsed(self, cell: str | None) -> list[Span] | None:
+        """The spans of a cell; None where it holds something else."""
+        try:
+            values = json.loads(cell or "")
+        except ValueError:
+            return None
+        if not isinstance(values, list):
+            return None
+        parts = [[one.get(key) for key in self.keys] if isinstance(one, dict) else one for one in values]
+        spans = [_span(*part) if isinstance(part, list) and len(part) == 3 else None for part in parts]
+        found = [span for span in spans if span is not None]
+        return found if len(found) == len(spans) else None
+
+
+def _span(start: object, end: object, label: object) -> Span | None:
+    """A span of what stands in a cell; numbers may be strings, as .jsonl is read, and so a label may be a number."""
+    if any(isinstance(one, bool) or not isinstance(one, int | str) for one in (start, end, label)):
+        return None
+    name = str(label).strip()
+    if not (_WHOLE.fullmatch(str(start)) and _WHOLE.fullmatch(str(end)) and name and name.isprintable()):
+        return None
+    return Span(int(str(start)), int(str(end)), name)

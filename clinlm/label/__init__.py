@@ -1,0 +1,1 @@
+"""The command `clinlm-label`: any labeler over a file or a corpus of notes."""

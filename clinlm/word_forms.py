@@ -1,0 +1,81 @@
+"""Which written words are one word: the rule by which texts and vocabularies are compared."""
+
+import re
+import unicodedata
+
+_JOINED = "".join(
+    re.escape(character)
+    for character in map(chr, range(0x10000))
+    if unicodedata.category(character) in ("Mn", "Mc", "Me", "Cf") and character != "\u200b"
+)
+"""Combining and format characters: part of the word that they stand in. A zero width space parts words."""
+
+_LETTERS = rf"[^\W_][^\W_{_JOINED}]*(?:[{_JOINED}]+[^\W_]*)*"
+_OWNER = r"\s?['\u2019\u02bc]\s?[sS](?![^\W_])"
+
+WORD = re.compile(rf"({_LETTERS}(?:{_OWNER})?)")
+"""A word: a run of letters and digits, and the 's of a possessive with it, whatever apostrophe and white space."""
+
+_POSSESSIVE = re.compile(rf"{_OWNER}\Z")
+_IGNORED = re.compile(rf"[{_JOINED}]")
+_BREAK = re.compile(r"\n\s*(?:\n|[-\u2010-\u2013\u2212])")
+_BLANK = re.compile(r"[\s\u200b\-\u2010-\u2013\u2212'\u2019\u02bc]")
+_BRITISH = re.compile(r"(?<=.)[ao]e(?=..)|^oe(?=d)")
+_GREEK = {"α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "κ": "kappa", "λ": "lambda", "μ": "mu", "ω": "omega"}
+
+
+def without_possessive(word: str) -> str:
+    """Return a word as `WORD` finds it without the 's of a possessive, if it has one."""
+    return _POSSESSIVE.sub("", word) if word[-1:] in "sS" else word
+
+
+def folded(word: str) -> str:
+    """Return what all forms of a word have in common; words are the same if this is.
+
+    In this order: the 's of a possessive goes; case, accents, ligatures and soft hyphens go; a Greek letter by itself
+    is its name; then endings, from words of letters only:
+
+    - ies and ie become y, if three letters stay before it (biopsies, biopsy);
+    - es, is and e go if four letters stay (rashes, rash; metastasis, metastases; headaches, headache), else s goes
+      if three letters stay (tics, tic);
+    - ss and us stay (abscess, virus), so that abscesses and viruses are theirs.
+
+    At last British spelling goes from words that still have six letters: ae and oe within a word are e (anaemia), oed
+    at its beginning is ed (oedema), our at its end is or (tumour).
+
+    Source: the S-stemmer of Harman 1991 ("How effective is suffixing?", JASIS 42(1)), changed so that -es, -is and
+    -sis meet. It is applied to both sides, so a plural in the vocabulary finds the singular in the text too.
+    """
+    bare = without_possessive(word).casefold()
+    if not bare.isascii():
+        plain = unicodedata.normalize("NFKD", _GREEK.get(bare, bare))
+        bare = _IGNORED.sub("", plain).casefold()
+    return _american(_stem(bare)) if len(bare) > 3 and bare.isalpha() else bare
+
+
+def folded_gap(gap: str) -> str:
+    """Return what stands between two words as it is compared: a space, or the marks that part them.
+
+    White space, hyphens and apostrophes are all a space; beside other marks they do not count. A blank line, or a line
+    that begins with a hyphen, parts what stands around it: a line feed, which no term holds.
+    """
+    if _BREAK.search(gap):
+        return "\n"
+    return _IGNORED.sub("", _BLANK.sub("", gap)) or " "
+
+
+def _stem(word: str) -> str:
+    letters = len(word)
+    if word.endswith(("ss", "us")):
+        return word
+    for ending, put, least in (("ies", "y", 3), ("ie", "y", 3), ("es", "", 4), ("is", "", 4), ("e", "", 4)):
+        if word.endswith(ending) and letters - len(ending) >= least:
+            return word[: -len(ending)] + put
+    return word[:-1] if word.endswith("s") else word
+
+
+def _american(word: str) -> str:
+    if len(word) < 6:
+        return word
+    plain = _BRITISH.sub("e", word)
+    return plain[:-3] + "or" if plain.endswith("our") else plain

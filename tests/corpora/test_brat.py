@@ -1,0 +1,202 @@
+"""Laws of the brat reader, on made-up pairs and on MACCROBAT where it is."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from clinlm.corpora.base import COLUMNS, Records
+from clinlm.corpora.brat import Brat
+from clinlm.corpora.standoff import Told, place
+from clinlm.settings import CONF
+
+DATA = Path(__file__).parents[3] / "shared" / "data" / "maccrobat2020"
+TEXTS = st.text(st.sampled_from("ab é\u0301ßµ😀中\u00a0\u2028\x0c\x85-'\n\r"), min_size=1, max_size=30)
+
+
+def write(root: Path, name: str, text: str, *lines: str) -> None:
+    path = root / f"{name}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode())
+    path.with_suffix(".ann").write_bytes("".join(f"{line}\n" for line in lines).encode())
+
+
+def entity(number: int, label: str, fragments: Sequence[tuple[int, int]], text: str) -> str:
+    """The line of an entity, as brat writes it."""
+    words = " ".join(text[start:end] for start, end in fragments)
+    for end in "\n\r\x85\u2028\x0c":
+        words = words.replace(end, " ")
+    return f"T{number}\t{label} {';'.join(f'{start} {end}' for start, end in fragments)}\t{words}"
+
+
+def told(records: Records, id: str | None = None) -> list[tuple[str, str]]:
+    """The words and labels of a document's spans, or of all."""
+    frame = records.frame if id is None else records.frame.filter(id=id)
+    rows = zip(frame["text"], frame["spans"].to_list(), strict=True)
+    return [(text[one["start"] : one["end"]], one["label"]) for text, spans in rows for one in spans]
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """Any text, any spans, nested and repeated ones too."""
+    root = tmp_path_factory.mktemp("brat")
+    text = data.draw(TEXTS.filter(lambda text: text.strip()))
+    edges = st.tuples(st.integers(0, len(text)), st.integers(0, len(text)), st.sampled_from("XY"))
+    spans = [(*sorted(pair), label) for *pair, label in data.draw(st.lists(edges, min_size=1, max_size=6))]
+    solid = {(s, e, label) for s, e, label in spans if text[s:e] and not (text[s].isspace() or text[e - 1].isspace())}
+    write(root, "n", text, *(entity(n, label, [(s, e)], text) for n, (s, e, label) in enumerate(sorted(solid), 1)))
+    if not solid:
+        with pytest.raises(ValueError, match="no span at all"):
+            Brat(root).records()
+        return
+    records = Brat(root).records()
+    assert records.frame["text"].item() == text
+    assert [tuple(one.values()) for one in records.frame["spans"].item()] == sorted(solid)
+    assert not any("dropped" in notice for notice in records.notices)
+
+
+def test_records_have_the_shape_of_a_corpus(tmp_path: Path) -> None:
+    write(
+        tmp_path, "b", "fever, cough", "T1\tS 7 12\tcough", "T2\tS 0 5\tfever", "E1\tS:T1", "#1\tAnnotatorNotes T1\tx"
+    )
+    write(tmp_path, "ward/a", "well")
+    records = Brat(tmp_path).records()
+    assert records.frame.columns == [*COLUMNS, "spans"]
+    assert records.frame.drop("attributes").rows() == [
+        (
+            "b",
+            "b",
+            "fever, cough",
+            ["S"],
+            [{"start": 0, "end": 5, "label": "S"}, {"start": 7, "end": 12, "label": "S"}],
+        ),
+        ("ward/a", "ward/a", "well", [], []),
+    ]
+    assert records.notices == (
+        "2 lines not read: events, relations, attributes and notes are no entities",
+        "1 of 2 documents have no span",
+    )
+    assert Brat(tmp_path, group="folder").records().frame["group"].to_list() == [".", "ward"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "found"),
+    [("hull", ["pain in ankle, legs"]), ("first", ["pain"]), ("longest", ["ankle"]), ("drop", [])],
+)
+def test_discontinuous_entities_become_what_the_rule_says(tmp_path: Path, rule: str, found: list[str]) -> None:
+    write(
+        tmp_path,
+        "a",
+        "pain in ankle, legs\nhurt",
+        "T1\tS 0 4;8 13;15 19\tpain ankle legs",
+        "T2\tS 15 19;20 24\tlegs hurt",
+    )
+    records = Brat(tmp_path, discontinuous=rule).records()  # type: ignore[arg-type]
+    assert [words for words, _ in told(records)] == [*found, "legs\nhurt"], "only a line end parts the second"
+    assert records.notices[0] == f"1 entities are discontinuous, read by: {rule}"
+
+
+def test_labels_are_mapped_and_others_counted(tmp_path: Path) -> None:
+    write(tmp_path, "a", "a b c", "T1\tX 0 1\ta", "T2\tY 2 3\tb", "T3\tZ 4 5\tc", "T4\tZ 4 5\tc", "T5\tX 0 3\ta b")
+    records = Brat(tmp_path, {"X": "DISEASE", "Y": "DISEASE", "W": "DRUG"}).records()
+    assert told(records) == [("a", "DISEASE"), ("a b", "DISEASE"), ("b", "DISEASE")]
+    assert records.notices == (
+        "2 of 5 spans dropped: their labels are not in map (Z)",
+        "1 labels of map name no span: W",
+        "3 of 3 spans nest in another or overlap it",
+    )
+    with pytest.raises(ValueError, match="the files have the labels X, Y, Z; set map"):
+        Brat(tmp_path, {"x": "DISEASE"}).records()
+
+
+def test_words_that_do_not_stand_at_their_offsets_are_dropped_and_named(tmp_path: Path) -> None:
+    write(tmp_path, "a", "a secret", "T1\tX 0 1\ta", "T2\tX 0 1\tsecret", "T3\tX 2 90\tsecret", "T4\tX 2 8")
+    records = Brat(tmp_path).records()
+    assert told(records) == [("a", "X"), ("secret", "X")]
+    assert records.notices == (
+        "1 of 4 entities have no words to check their offsets by",
+        "2 of 4 entities dropped: not the words at their offsets (first: a T2, a T3)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("raw", "count", "way"),
+    [
+        ("x\r\ny fever", str, ""),
+        ("x\r\ny fever", lambda text: text.replace("\r\n", "\n"), "line ends of one character"),
+        ("\ufeffx fever", lambda text: text[1:], ""),
+        ("\ufeffx fever", str, "a text with the byte order mark"),
+        ("😀 fever", lambda text: text.replace("😀", "##"), "units of UTF-16"),
+    ],
+)
+def test_offsets_are_read_as_the_file_counts_them(raw: str, count: object, way: str) -> None:
+    counted = count(raw)  # type: ignore[operator]
+    start = counted.index("fever")
+    placed = place(raw, [Told("T1", "S", ((start, start + 5),), "fever")])
+    assert placed.counted == way
+    ((found,),) = [one for one in placed.fragments if one]
+    assert placed.text[slice(*found)] == "fever" and not placed.text.startswith("\ufeff")
+
+
+def test_splits_are_folders_and_a_text_is_in_one_of_them(tmp_path: Path) -> None:
+    write(tmp_path, "train/1", "A fever", "T1\tS 2 7\tfever")
+    write(tmp_path, "train/2", "b", "T1\tS 0 1\tb")
+    write(tmp_path, "test/1", "a  fever", "T1\tS 3 8\tfever")
+    records = Brat(tmp_path, files={"train": "train", "test": "test"}).records()
+    assert records.frame["id"].to_list() == ["train/2", "test/1"]
+    assert records.splits is not None
+    assert [records.splits[group] for group in records.frame["group"]] == ["train", "test"]
+    assert "1 of 3 documents dropped: their group stands in a later split too" in records.notices
+    together = Brat(tmp_path).records()
+    assert together.splits is None and together.frame["group"].n_unique() == 2
+
+
+def test_bad_input_is_an_error_without_text(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there are none at"):
+        Brat(tmp_path / "nowhere").records()
+    with pytest.raises(FileNotFoundError, match="lacks any"):
+        Brat(tmp_path).records()
+    write(tmp_path, "a", "secret", "T1\tX 0 6\tsecret")
+    (tmp_path / "README.txt").write_text("secret")
+    with pytest.raises(FileNotFoundError, match=r"lacks README.ann \(1 in all\)"):
+        Brat(tmp_path).records()
+    (tmp_path / "._a.txt").write_text("what a Macintosh leaves behind")
+    before = Brat(tmp_path, ignore=["README*"]).fingerprint()
+    for line, law in (
+        ("T1\tX 0 secret\tsecret", "a.ann line 1 is not"),
+        ("secret", "a.ann line 1 is not"),
+        ("T1\tX 0 1;\ts", "a.ann line 1 is not"),
+        ("T1\tX 0 1\tsecret", "none is left"),
+    ):
+        (tmp_path / "a.ann").write_text(line)
+        with pytest.raises(ValueError, match=law) as caught:
+            Brat(tmp_path, ignore=["README*"]).records()
+        assert "secret" not in str(caught.value)
+    assert Brat(tmp_path, ignore=["README*"]).fingerprint() != before
+    (tmp_path / "a.txt").write_bytes(b"\xff")
+    with pytest.raises(ValueError, match=r"a.txt line 1 has the byte 0xff"):
+        Brat(tmp_path, ignore=["README*"]).records()
+
+
+def test_settings_out_of_range_are_errors(tmp_path: Path) -> None:
+    for chosen in ({"discontinuous": "last"}, {"group": "patient"}, {"ignore": "README.txt"}):
+        with pytest.raises(ValueError, match=f"{next(iter(chosen))} is"):
+            Brat(tmp_path, **chosen)  # type: ignore[arg-type]
+
+
+def test_maccrobat_is_read_whole() -> None:
+    if not DATA.is_dir():
+        pytest.skip(f"MACCROBAT is not at {DATA}")
+    lines = [line.split("\t") for path in DATA.glob("*.ann") for line in path.read_text(encoding="utf-8").split("\n")]
+    wanted = Counter(line[1].split(" ")[0] for line in lines if line[0].startswith("T"))
+    chosen = OmegaConf.to_container(OmegaConf.load(CONF / "corpus" / "maccrobat.yaml"))
+    assert isinstance(chosen, dict)
+    records = Brat(DATA, chosen["map"], ignore=chosen["ignore"]).records()
+    found = Counter(label for _, label in told(records))
+    assert found == {ours: wanted[theirs] for theirs, ours in chosen["map"].items()}
+    assert records.frame.height == 200 and not any("their offsets" in notice for notice in records.notices)

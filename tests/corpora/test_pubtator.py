@@ -1,0 +1,110 @@
+"""Laws of the PubTator reader."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clinlm.corpora.base import COLUMNS, Records
+from clinlm.corpora.pubtator import Pubtator
+
+PASSAGES = st.text(st.sampled_from("ab é\u0301µ😀中\u00a0\u2028-|'"), max_size=20)
+DOCUMENT = """1|t|Fever after aspirin
+1|a|It | and gout | or both.
+1	0	5	Fever	Disease	D005334
+1	12	19	aspirin	Chemical	D001241
+1	29	43	gout | or both	CompositeMention	-1	D1|D2	gout|both
+1	CID	D001241	D005334
+"""
+
+
+def told(records: Records) -> list[tuple[str, str]]:
+    rows = zip(records.frame["text"], records.frame["spans"].to_list(), strict=True)
+    return [(text[one["start"] : one["end"]], one["label"]) for text, spans in rows for one in spans]
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    path = tmp_path_factory.mktemp("pubtator") / "corpus.txt"
+    lines, texts, spans = [], [], []
+    for name in range(data.draw(st.integers(1, 3))):
+        title, abstract = data.draw(PASSAGES), data.draw(PASSAGES) + "fever"
+        text = f"{title}\n{abstract}"
+        edges = st.tuples(st.integers(0, len(text)), st.integers(0, len(text)))
+        own = {tuple(sorted(pair)) for pair in [*data.draw(st.lists(edges, max_size=4)), (len(text) - 5, len(text))]}
+        solid = sorted((s, e) for s, e in own if text[s:e] and not text[s].isspace() and not text[e - 1].isspace())
+        lines += [f"{name}|t|{title}", f"{name}|a|{abstract}"]
+        lines += ["\t".join([str(name), str(s), str(e), text[s:e].replace("\n", " "), "X", "D1"]) for s, e in solid]
+        lines.append("")
+        texts.append(text)
+        spans.append([{"start": s, "end": e, "label": "X"} for s, e in solid])
+    path.write_bytes(("\r\n".join(lines)).encode("utf-8-sig"))
+    records = Pubtator(path).records()
+    assert records.frame["text"].to_list() == texts
+    assert records.frame["spans"].to_list() == spans
+    assert not any("their offsets" in notice for notice in records.notices)
+
+
+def test_titles_abstracts_entities_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.txt.gz"
+    path.write_bytes(gzip.compress(f"{DOCUMENT}2|t|\n2|a|Well\n".encode()))
+    records = Pubtator(path).records()
+    assert records.frame.columns == [*COLUMNS, "spans"]
+    assert records.frame.select("id", "group", "text").rows() == [
+        ("1", "1", "Fever after aspirin\nIt | and gout | or both."),
+        ("2", "2", "\nWell"),
+    ]
+    assert told(records) == [("Fever", "Disease"), ("aspirin", "Chemical"), ("gout | or both", "CompositeMention")]
+    assert records.notices == (
+        "1 lines not read: relations are no entities",
+        "1 entities name several things at once, and are one span",
+        "1 of 2 documents have no span",
+    )
+    mapped = Pubtator(path, {"Disease": "DISEASE"}).records()
+    assert told(mapped) == [("Fever", "DISEASE")]
+
+
+def test_splits_are_files_and_a_document_is_in_the_later_one(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(DOCUMENT)
+    (tmp_path / "b.txt").write_text(DOCUMENT.replace("1|", "2|").replace("1\t", "2\t").replace("Fever", "Chill"))
+    (tmp_path / "c.txt").write_text(DOCUMENT)
+    files = {"train": "a.txt", "validation": "b.txt", "test": "c.txt"}
+    corpus = Pubtator(tmp_path, files=files)
+    records = corpus.records()
+    assert records.splits == {"1": "test", "2": "validation"} and records.frame["id"].to_list() == ["2", "1"]
+    assert "1 of 3 documents dropped: their group stands in a later split too" in records.notices
+    before = corpus.fingerprint()
+    (tmp_path / "c.txt").write_text(DOCUMENT + "\n")
+    assert corpus.fingerprint() != before
+
+
+def test_words_that_do_not_stand_at_their_offsets_are_dropped_and_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("1|t|A secret\n1\t0\t1\tA\tX\n1\t0\t1\tsecret\tX\n1\t2\t99\tsecret\tX\n")
+    records = Pubtator(path).records()
+    assert told(records) == [("A", "X")]
+    assert records.notices == ("2 of 3 entities dropped: not the words at their offsets (first: 1 line 3, 1 line 4)",)
+
+
+def test_bad_input_is_an_error_without_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for text, law in (
+        ("secret\n", "line 1 stands under no title"),
+        ("1|t|a\n2\t0\t1\ta\tX\n", "line 2 stands under no title"),
+        ("1|t|secret\n1\t0\tsecret\n", "line 2 is no passage"),
+        ("1|t|secret\n1\t0\t1\ts\t\n", "line 2 is no passage"),
+        ("1|t|secret\n1|t|secret\n1\t0\t1\ts\tX", "1 name several"),
+        ("1|t|secret\n", "no span at all"),
+        ("1|t| \n", "none of the 1 documents has text"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=law) as caught:
+            Pubtator(path).records()
+        assert "secret" not in str(caught.value)
+    with pytest.raises(ValueError, match="is a folder; set files"):
+        Pubtator(tmp_path).records()
+    with pytest.raises(FileNotFoundError, match="there are none at"):
+        Pubtator(tmp_path / "b.txt").records()

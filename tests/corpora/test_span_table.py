@@ -1,0 +1,138 @@
+"""Laws of tables with a column of spans: one content in every format reads the same, and bad cells are named."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clinlm.corpora.base import COLUMNS
+from clinlm.corpora.span_table import SpanTable
+
+TEXTS = ["fever,\n😀 no gout", "a 'quoted' note", " "]
+SPANS = [[(9, 13, "X"), (0, 5, "Y")], [], [(0, 1, "X")]]
+KINDS = [".csv", ".csv.gz", ".tsv", ".jsonl", ".jsonl.gz", ".parquet"]
+
+
+def write(root: Path, kind: str, form: str, texts: list[str], spans: list[list[tuple[int, int, str]]]) -> Path:
+    path = root / f"notes{kind}"
+    objects = [[{"start": s, "end": e, "label": label} for s, e, label in own] for own in spans]
+    cells: list[Any] = [[list(one) for one in own] for own in spans] if form == "lists" else objects
+    rows = {"key": [f"0{n}" for n in range(len(texts))], "ward": ["w"] * len(texts), "note": texts}
+    if kind == ".parquet" and form != "lists":
+        struct = pl.Struct({"start": pl.Int32, "end": pl.Int32, "label": pl.String})
+        pl.DataFrame(rows | {"said": objects}, schema_overrides={"said": pl.List(struct)}).write_parquet(path)
+    elif kind.startswith(".jsonl"):
+        flat = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
+        said = [{**row, "said": cell} for row, cell in zip(flat, cells, strict=True)]
+        data = "\n".join(json.dumps(row) for row in said).encode()
+        path.write_bytes(gzip.compress(data) if kind.endswith(".gz") else data)
+    else:
+        frame = pl.DataFrame(rows | {"said": [json.dumps(cell, ensure_ascii=False) for cell in cells]})
+        if kind == ".parquet":
+            frame.write_parquet(path)
+        else:
+            data = frame.write_csv(separator="\t" if kind.startswith(".tsv") else ",").encode()
+            path.write_bytes(gzip.compress(data) if kind.endswith(".gz") else data)
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", ["objects", "lists"])
+def test_every_format_and_form_reads_the_same(tmp_path: Path, kind: str, form: str) -> None:
+    path = write(tmp_path, kind, form, [*TEXTS, TEXTS[0]], [*SPANS, SPANS[0]])
+    records = SpanTable(path, "note", "said", {"X": "DISEASE"}, id="key", attributes=["ward"]).records()
+    assert records.frame.columns == [*COLUMNS, "spans"]
+    span = [{"start": 9, "end": 13, "label": "DISEASE"}]
+    assert records.frame.rows() == [
+        ("00", "00", TEXTS[0], ["DISEASE"], {"ward": "w"}, span),
+        ("01", "01", TEXTS[1], [], {"ward": "w"}, []),
+        ("03", "00", TEXTS[0], ["DISEASE"], {"ward": "w"}, span),
+    ]
+    assert records.notices == (
+        "1 of 4 rows dropped: empty text",
+        "2 of 4 spans dropped: their labels are not in map (Y)",
+        "1 of 3 documents repeat the text of another and share its group",
+        "1 of 3 documents have no span",
+    )
+    assert SpanTable(path).fingerprint() == SpanTable(str(path), "note").fingerprint()
+
+
+@settings(max_examples=20)
+@given(st.data())
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    text = data.draw(st.text(st.characters(exclude_categories=["Cs"]), max_size=20)) + "fever"
+    edges = st.tuples(st.integers(0, len(text)), st.integers(0, len(text)), st.sampled_from("XY"))
+    drawn = [(*sorted(one[:2]), one[2]) for one in data.draw(st.lists(edges, max_size=5))]
+    spans = [one for one in drawn if one[0] < one[1]] + [(len(text) - 5, len(text), "X")]
+    kind = data.draw(st.sampled_from([".jsonl", ".parquet"]))
+    path = write(tmp_path_factory.mktemp("table"), kind, "objects", [text], [spans])
+    found = SpanTable(path, "note", "said").records().frame["spans"].item().to_list()
+    trimmed = {(e - len(text[s:e].lstrip()), s + len(text[s:e].rstrip()), label) for s, e, label in spans}
+    assert [tuple(one.values()) for one in found] == sorted(one for one in trimmed if one[0] < one[1])
+
+
+def test_rows_that_repeat_another_are_dropped_and_keys_have_any_names(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    span = {"begin": 0, "stop": "5", "type": "X", "text": "fever"}
+    path.write_text("\n".join([json.dumps({"text": "fever ", "spans": [span, span]})] * 2))
+    records = SpanTable(path, keys=["begin", "stop", "type"]).records()
+    assert records.frame["spans"].to_list() == [[{"start": 0, "end": 5, "label": "X"}]] * 2
+    assert records.frame["id"].to_list() == ["1", "2"], "without an id column every row is a document"
+    assert SpanTable(path, id="text", keys=["begin", "stop", "type"]).records().notices == (
+        "1 of 2 rows dropped: they repeat another",
+        "1 of 2 spans dropped: they repeat another",
+    )
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        *(None, "", "secret", 7, {"start": 0}, [7], [[0, 1]], [[0, 1, True]], [[0, 1, " "]], [[0.5, 1, "X"]]),
+        *([[True, 1, "X"]], [[-1, 1, "X"]], [["9" * 20, 1, "X"]], [{"start": 0, "end": 1}], [[0, 1, "\ud800"]]),
+    ],
+)
+def test_cells_that_are_no_spans_are_named(tmp_path: Path, cell: object) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [{"text": "secret", "spans": [[0, 1, "X"]]}, {"text": "secret", "spans": cell}]
+    if isinstance(cell, dict):
+        rows[1]["spans"] = json.dumps(cell)
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    with pytest.raises(ValueError, match=r"'spans' needs a list .* 1 rows .*first data rows: 2\)") as caught:
+        SpanTable(path).records()
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("span", [[3, 3, "X"], [5, 4, "X"], [0, 7, "X"]])
+def test_spans_that_leave_their_text_are_named(tmp_path: Path, span: list[object]) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"text": "secret", "spans": [span]}))
+    with pytest.raises(ValueError, match=r"at least one character inside their text; a.jsonl has 1 rows"):
+        SpanTable(path).records()
+
+
+def test_bad_input_is_an_error_without_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for text, chosen, law in (
+        ("text,said\nsecret,[]\n", {}, "needs the column 'spans'; a.csv has text, said"),
+        ("text,spans\nsecret,[]\n", {}, "no span at all"),
+        ("text,spans\n ,[]\n", {}, "none of the 1 rows"),
+        ('id,text,spans\n1,secret,"[[0,1,""X""]]"\n1,secret,[]\n', {"id": "id"}, "1 ids of a.csv stand on rows that"),
+        ("id,text,spans\n,secret,[]\n", {"group": "id"}, "'id' needs a value on every row"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=law) as caught:
+            SpanTable(path, **chosen).records()  # type: ignore[arg-type]
+        assert "secret" not in str(caught.value)
+    pl.DataFrame({"text": ["secret"], "spans": [[b"secret"]]}).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="needs lists of numbers and text"):
+        SpanTable(tmp_path / "a.parquet").records()
+    with pytest.raises(FileNotFoundError, match="none at"):
+        SpanTable(tmp_path / "b.csv").records()
+    for wrong in ({"keys": "label"}, {"keys": ["a", "b"]}, {"attributes": "ward"}, {"spans": "text"}):
+        with pytest.raises(ValueError, match="came; set|set for something else"):
+            SpanTable(path, **wrong)  # type: ignore[arg-type]

@@ -1,0 +1,127 @@
+"""Laws of the table of entities: intervals of labels are those of repeated documents, and what is written is read."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from clinlm.measure.entity_intervals import label_intervals, weigh_entities
+from clinlm.measure.estimate import Estimate
+from clinlm.measure.intervals import Difference, Interval, draw, unpaired
+from clinlm.measure.judged_entities import JudgedEntities
+from clinlm.measure.latency import Latency
+from clinlm.report import entities, entity_scores
+from clinlm.report.entity_scores import SCORES
+from clinlm.report.row import Row
+from clinlm.tags import Tags
+from clinlm.words import words
+
+TAGS = Tags.of(("DISEASE", "MEDICATION"))
+
+
+def judged(documents: int, seed: int = 0) -> JudgedEntities:
+    """Random answers for documents of eight words."""
+    rng = np.random.default_rng(seed)
+    around = words("one two three four five six seven eight")
+    truth = [TAGS.decode(rng.integers(0, 5, len(around)), around) for _ in range(documents)]
+    return JudgedEntities(TAGS, [around] * documents, truth, rng.random((documents * len(around), 5)))
+
+
+def repeated(one: JudgedEntities, weights: np.ndarray) -> JudgedEntities:
+    """Every document as often as its weight says."""
+    chosen = np.repeat(np.arange(one.documents), weights.astype(int))
+    parts = np.split(one.probabilities, one.word_start[1:-1])
+    around, truth = [one.words[n] for n in chosen], [one.truth[n] for n in chosen]
+    return JudgedEntities(TAGS, around, truth, np.concatenate([parts[n] for n in chosen]))
+
+
+def test_intervals_of_labels_are_those_of_documents_repeated() -> None:
+    one, groups = judged(9), np.array(list("aabbcdefg"))
+    table = label_intervals(one, 30, 5, groups)
+    drawn = [repeated(one, weights).per_label() for weights in draw(9, 30, 5, groups)]
+    assert table.select(one.per_label().columns).equals(one.per_label())
+    for row, label in enumerate(TAGS.labels):
+        for name in ("precision", "recall", "f1", "relaxed_precision", "relaxed_recall", "relaxed_f1"):
+            low, high = np.percentile([each[name][row] for each in drawn], (2.5, 97.5))
+            assert table[f"{name}_low"][row] == pytest.approx(low), (label, name)
+            assert table[f"{name}_high"][row] == pytest.approx(high), (label, name)
+
+
+def test_corpora_are_drawn_apart() -> None:
+    a, b = judged(7), judged(12, seed=1)
+    found = unpaired(weigh_entities(a), weigh_entities(b), (7, 12), 40, 3)["micro_f1"]
+    assert found.value == pytest.approx(b.quality()["micro_f1"] - a.quality()["micro_f1"])
+    each = [
+        [repeated(one, weights).quality()["micro_f1"] for weights in draw(one.documents, 40, seed)]
+        for one, seed in ((a, 3), (b, 4))
+    ]
+    low, high = np.percentile(np.subtract(each[1], each[0]), (2.5, 97.5))
+    assert (found.low, found.high) == pytest.approx((low, high))
+
+
+def row(name: str, one: JudgedEntities, **fields: object) -> Row:
+    ends = {metric: Interval(value - 0.01, value + 0.01) for metric, value in one.quality().items()}
+    costs = {"parameters": 5, "nonzero": 5, "bytes": 7, "seconds": 1.0, "cached": False}
+    made = Row(name=name, kind="stage", key="", quality=one.quality(), intervals=ends, **costs)  # type: ignore[arg-type]
+    return replace(made, **fields)  # type: ignore[arg-type]
+
+
+def rows() -> tuple[list[Row], dict[str, pl.DataFrame]]:
+    a, b = judged(8), judged(8, seed=2)
+    change = Difference(-0.02, -0.03, -0.01, 0.01)
+    time = Latency(1.0, 2.0, 3.0, 1.5, 4, 1.0, math.nan, 1.0)
+    made = [row("teacher", a, latency=time), row("student @x", b, differences={"micro_f1": change})]
+    made[1] = replace(made[1], deployment={"of": "student", "folder": "/store/x"})
+    return made, {one.name: label_intervals(own, 20) for one, own in zip(made, (a, b), strict=True)}
+
+
+def test_scores_are_those_of_the_row_and_come_back_from_the_file(tmp_path: Path) -> None:
+    made, tables = rows()
+    found = entities.scores(made, tables)
+    assert [one.name for one in found] == ["teacher", "student @x"] and found[1].of == "student"
+    for one, each in zip(found, made, strict=True):
+        assert {name: one.scores[name].value for name in SCORES} == {name: each.quality[name] for name in SCORES}
+        assert [one.strict[label].value for label in TAGS.labels] == tables[each.name]["f1"].to_list()
+        assert [one.relaxed[label].low for label in TAGS.labels] == tables[each.name]["relaxed_f1_low"].to_list()
+    path = tmp_path / "entities.json"
+    entity_scores.write(found, ["a notice"], path)
+    again, notices = entity_scores.read(path)
+    assert notices == ["a notice"] and again[1] == found[1] and again[1].difference == made[1].differences["micro_f1"]
+    assert [tuple(one.scores) for one in again] == [SCORES, SCORES]
+    assert again[0].latency is not None and math.isnan(again[0].latency.speedup_low)
+
+
+def test_the_report_has_every_row_and_label_with_intervals(tmp_path: Path) -> None:
+    made, tables = rows()
+    lines = entities.report(made, tables, ["12 spans dropped"], tmp_path)
+    text = (tmp_path / "entities.md").read_text()
+    table = [line.split(" | ") for line in text.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in table}) == 1 and len(table) == 4
+    assert "DISEASE F1 %" in text and "MEDICATION relaxed %" in text and "12 spans dropped" in text
+    assert "-2.00* (-3.0…-1.0)" in text and "against own test" not in text
+    assert {path.name for path in tmp_path.iterdir()} == {f"entities.{end}" for end in ("md", "json", "svg", "png")}
+    assert any("student @x: strict F1" in line for line in lines)
+    json.loads((tmp_path / "entities.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_a_drop_has_its_column() -> None:
+    made, tables = rows()
+    first, last = entities.scores(made, tables)
+    dropped = replace(last, drop=Difference(-0.2, -0.3, -0.1, 0.01))
+    assert "against own test" in entities.grid([first, dropped]) and "-20.00* (-30.0…-10.0)" in entities.grid([dropped])
+
+
+def test_the_same_rows_make_the_same_file(tmp_path: Path) -> None:
+    made, tables = rows()
+    entities.report(made, tables, [], tmp_path)
+    before = (tmp_path / "entities.svg").read_bytes()
+    entities.report(made, tables, [], tmp_path)
+    assert (tmp_path / "entities.svg").read_bytes() == before
+
+
+def test_what_is_undefined_is_a_dash() -> None:
+    assert entities.share(Estimate(math.nan, math.nan, math.nan)) == "– (–)" and entities.change(None) == "–"

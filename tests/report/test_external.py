@@ -1,0 +1,167 @@
+"""Laws of external validation: other documents, the same labels, the answers of the models as they are."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from entity_jobs import HUMAN, MARKER, config
+from omegaconf import DictConfig
+from taggers import notes
+
+from clinlm import artifact, pipeline, store
+from clinlm.artifact import Artifact
+from clinlm.examples import EVERY
+from clinlm.members.trained import Trained
+from clinlm.report import entity_scores, external_table
+from clinlm.report.baselines import labeler as labeler_entry
+from clinlm.report.comparison import Candidate, Settings
+from clinlm.report.external import External, opened_external
+from clinlm.report.row import Row
+from clinlm.starts.scratch import Scratch
+from clinlm.tasks.entities import Entities
+
+TINY = {"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+TINY |= {"intermediate_size": 16, "max_position_embeddings": 64}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> DictConfig:
+    return config(tmp_path_factory.mktemp("external"), MARKER)
+
+
+@pytest.fixture(scope="module")
+def external(made: DictConfig) -> External:
+    task, key = pipeline.open_task(made)
+    found = opened_external(made, task, key)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def model(external: External, made: DictConfig) -> Artifact:
+    """A network that learned nothing, with what it says of validation and test."""
+    torch.manual_seed(0)
+    network = Scratch(TINY, vocabulary=150).begin(external.main, None)
+    folder = Path(made.store) / "teacher-0"
+    folder.mkdir(parents=True)
+    artifact.save(network, folder)
+    rng = np.random.default_rng(0)
+    units = {split: len(external.main.examples.units(split)) for split in ("validation", "test")}
+    said = {split: rng.normal(size=(count, 5)).astype(np.float32) for split, count in units.items()}
+    artifact.save_predictions(folder, said)
+    store.write_json(folder / "report.json", {})
+    store.seal(folder, {"key": "0", "stage": "teacher"})
+    return Artifact(folder)
+
+
+def test_no_external_corpus_is_none(made: DictConfig, external: External) -> None:
+    alone = made.copy()
+    alone.external = None
+    assert opened_external(alone, external.main, external.key) is None
+
+
+def test_labels_are_those_of_the_task_and_seen_texts_are_left_out(external: External) -> None:
+    other = external.task
+    assert other.tags == external.main.tags and type(other.labeler) is type(external.main.labeler)
+    seen = {text for split in ("train", "validation") for text in external.main.texts(split)}
+    texts = other.texts(EVERY)
+    assert [number for number, text in enumerate(texts) if text not in seen] == external.documents.tolist()
+    count = len(texts) - len(external.documents)
+    assert 0 < count <= 6 and external.notices[0].startswith(f"{count} of {len(texts)} documents left out")
+
+
+def test_answers_are_judged_document_by_document(external: External) -> None:
+    """All documents count, whatever split the other task drew, and what people said is right."""
+    units = len(external.task.examples.targets)
+    chosen = external.judged(np.random.default_rng(1).random((units, 5)))
+    assert chosen.documents == len(external.documents) == len(external.groups)
+    by_text = {one["text"]: one["spans"] for one in notes()}
+    right = external.task.examples.frame[external.documents]
+    for text, truth in zip(right["text"].to_list(), chosen.truth, strict=True):
+        assert text not in by_text or [one._asdict() for one in truth] == by_text[text]
+    assert sum(map(len, chosen.words)) == len(chosen.probabilities)
+
+
+def test_an_artifact_answers_another_task_once(external: External, model: Artifact, asked: list[int]) -> None:
+    first = Trained(model).elsewhere(external.task)
+    assert first.shape == (len(external.task.examples.targets), 5) and len(asked) == 1
+    assert np.array_equal(Trained(model).elsewhere(external.task), first) and len(asked) == 1
+    answer = Trained(model).answers(external.task)
+    each = np.concatenate([answer(number) for number in range(len(external.task.examples.frame))])
+    assert np.abs(each - first).max() < 1e-4
+    assert all(path.parent.name == "logits" for path in model.folder.rglob(f"{EVERY}-*"))
+
+
+def test_the_table_has_every_row_and_its_drop(
+    external: External, model: Artifact, made: DictConfig, tmp_path: Path
+) -> None:
+    task = external.main
+    entry = labeler_entry(task, "teacher")
+    assert entry is not None
+    how = {"parameters": 1, "nonzero": 1, "bytes": 1, "seconds": 1.0, "cached": False}
+    rows = [entry.row, Row(name="teacher", kind="stage", key="0", role="teacher", **how)]  # type: ignore[arg-type]
+    models = [Candidate("teacher", "teacher", model, False)]
+    settings = Settings(resamples=40)
+    lines = external_table.report(external, rows, models, settings, Path(made.store), tmp_path)
+    (said, own), notices = entity_scores.read(tmp_path / "external.json")
+    assert said.name == "labeler" and said.difference is not None and own.difference is None
+    there = external.judged(external.task.probabilities(Trained(model).elsewhere(external.task)))
+    here = task.judged("test", task.probabilities(model.predictions("test")), None)
+    assert own.scores["micro_f1"].value == pytest.approx(there.quality()["micro_f1"])
+    assert own.drop is not None
+    assert own.drop.value == pytest.approx(there.quality()["micro_f1"] - here.quality()["micro_f1"])
+    told = external.task.labelled_probabilities(EVERY)
+    assert told is not None and external.judged(told).quality()["micro_f1"] == said.scores["micro_f1"].value
+    text = (tmp_path / "external.md").read_text()
+    assert "against own test" in text and notices[0] in text and notices[0].startswith(f"{len(external.documents)} ")
+    assert lines and not any(one["text"] in text for one in notes())
+    json.loads((tmp_path / "external.json").read_text(), parse_constant=pytest.fail)
+
+
+def _same(made: DictConfig) -> None:
+    made.external.root = made.task.root
+
+
+def _own_labels(made: DictConfig) -> None:
+    made.external.labels = ["DISEASE"]
+
+
+def _other_labels(made: DictConfig) -> None:
+    made.external.corpus.map = {"DISEASE": "DISEASE"}
+
+
+def _other_kind(made: DictConfig) -> None:
+    made.external["_target_"] = "clinlm.tasks.multilabel.MultiLabel"
+
+
+@pytest.mark.parametrize(
+    ("change", "law"),
+    [
+        (_same, "another corpus; task and external both read notes.jsonl"),
+        (_own_labels, "external.labels has DISEASE"),
+        (_other_labels, "external: a task of entities .* set task.labels to those"),
+        (_other_kind, "external validation is of entities"),
+    ],
+)
+def test_misfits_are_refused(tmp_path: Path, change: Callable[[DictConfig], Any], law: str) -> None:
+    made = config(tmp_path, HUMAN)
+    task, key = pipeline.open_task(made)
+    change(made)
+    with pytest.raises(ValueError, match=law):
+        opened_external(made, task, key)
+
+
+def test_documents_that_are_all_seen_are_refused(tmp_path: Path) -> None:
+    made = config(tmp_path, HUMAN)
+    task, key = pipeline.open_task(made)
+    assert isinstance(task, Entities)
+    known = set(task.texts("train"))
+    seen = [one for one in notes() if one["text"] in known]
+    path = tmp_path / "other.jsonl"
+    path.write_text("".join(json.dumps(one | {"text": one["text"].upper()}) + "\n" for one in seen))
+    with pytest.raises(ValueError, match=f"all {len(seen)} of other.jsonl stand in training"):
+        opened_external(made, task, key)

@@ -1,0 +1,224 @@
+"""Every method, every start and every engine works on a tagger as on a model of documents: found by globbing conf/."""
+
+import copy
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import taggers
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pipelines import FAST, built, composed, kept
+
+from clinlm.adapters.full import Full
+from clinlm.adapters.lora import Lora
+from clinlm.artifact import Artifact
+from clinlm.batches import Batch
+from clinlm.deployment import deploy
+from clinlm.distill import Distillation
+from clinlm.engines.base import named
+from clinlm.model import Model
+from clinlm.modules.base import predict
+from clinlm.modules.general import General
+from clinlm.modules.student import Student
+from clinlm.modules.teacher import Teacher
+from clinlm.predict.run import predict as answer
+from clinlm.predict.settings import Settings
+from clinlm.settings import CONF
+from clinlm.spans import Span
+from clinlm.starts.from_teacher import FromTeacher
+from clinlm.tasks.entities import Entities
+
+pytestmark = pytest.mark.usefixtures("quick", "graphs")
+
+
+def options(*groups: str) -> list[tuple[str, str]]:
+    """Group and option, of those that do anything."""
+    found = [(group, path) for group in groups for path in sorted(CONF.glob(f"{group}/*.yaml")) if path.stem != "none"]
+    hub = "clinlm.starts.pretrained.Pretrained"
+    return [(g, p.stem) for g, p in found if p.stem == "folder" or OmegaConf.load(p).get("_target_") != hub]
+
+
+IDS = "{}".format
+METHODS, STARTS, FEATURES = options("prune", "factorize", "quantize", "recover"), options("model"), options("features")
+SMALL = {"documents": 9, "rank": 4, "epochs": 1, "layers": 1, "hidden_size": 16, "embedding_size": 8, "heads": 2}
+SMALL |= {"intermediate_size": 24, "filters": 5, "vocabulary": 150, "min_count": 1, "ratio": 0.25}
+OWN: dict[tuple[str, str], dict[str, Any]] = {
+    ("prune", "vocabulary"): {"min_count": 3},
+    ("model", "pkd"): {"layers": [0, 2]},
+    ("model", "bert_scratch"): {"config": {"model_type": "bert", "hidden_size": 16, "num_attention_heads": 2}},
+}
+IMITATE = partial(Student, adapter=Full(), optimizer=FAST, distill=Distillation(alpha=0.5))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, entities: Entities, _tiny_tagger: Model) -> DictConfig:
+    """Every option of these groups, as the command line composes it, under its group and name."""
+    every = [*METHODS, *STARTS, *FEATURES]
+    config = composed(
+        Path(entities.corpus.root),  # type: ignore[attr-defined]
+        tmp_path_factory.mktemp("composed") / "store",
+        *taggers.TINY,
+        *(f"+{group}@made.{group}.{name}={name}" for group, name in every),
+    )
+    folder = tmp_path_factory.mktemp("folder")
+    _tiny_tagger.network.body.save_pretrained(folder)  # type: ignore[operator]
+    _tiny_tagger.tokenizer.save_pretrained(folder)
+    for group, name in every:
+        node = config.made[group][name]
+        small = {} if group == "features" else SMALL | {"name": str(folder)}
+        node.update({key: value for key, value in small.items() if key in list(node)})
+        node.update(OWN.get((group, name), {}))
+    return config
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("made")
+
+
+@pytest.fixture(scope="module")
+def teacher(root: Path, entities: Entities, _tiny_tagger: Model, quick: None) -> Artifact:
+    """A trained tagger."""
+    start = kept(copy.deepcopy(_tiny_tagger), root / "start")
+    module = partial(Teacher, adapter=Full(), optimizer=FAST)
+    return built(root / "teacher", entities, start, {}, module=module, epochs=3)
+
+
+@pytest.fixture(scope="module")
+def convolution(root: Path, entities: Entities, teacher: Artifact, made: DictConfig) -> Artifact:
+    """A tagger with filters."""
+    return kept(instantiate(made.made.model.text_cnn).begin(entities, teacher.load()), root / "convolution")
+
+
+def check(artifact: Artifact, task: Entities) -> Model:
+    """A loaded artifact answers for every word what it was stored with, and its answers can be judged."""
+    model = artifact.load()
+    task.bind(model.tokenizer, model.max_tokens)
+    _, logits = predict(model.network, task.loader(task.examples.members("test")), task.long_notes)
+    assert logits.shape == (len(task.examples.units("test")), task.outputs) and np.isfinite(logits).all()
+    np.testing.assert_array_equal(logits, artifact.predictions("test"))
+    assert set(task.judged("test", task.probabilities(logits), None).quality()) == set(task.metrics)
+    return model
+
+
+@pytest.mark.parametrize(("group", "name"), METHODS, ids=IDS)
+def test_every_method_works_on_a_tagger(
+    group: str,
+    name: str,
+    made: DictConfig,
+    entities: Entities,
+    teacher: Artifact,
+    convolution: Artifact,
+    tmp_path: Path,
+) -> None:
+    method = instantiate(made.made[group][name])
+    parent = convolution if name == "filters" else teacher
+    needs = getattr(method, "needs_training", False)
+    result = built(tmp_path / name, entities, parent, {name: method}, [teacher], epochs=int(needs))
+    check(result, entities)
+    assert (result.folder / "model.safetensors").read_bytes() != (parent.folder / "model.safetensors").read_bytes()
+    assert result.report["methods"][name]
+
+
+@pytest.mark.parametrize(("group", "name"), STARTS, ids=IDS)
+def test_every_start_learns_from_a_tagger(
+    group: str, name: str, made: DictConfig, entities: Entities, teacher: Artifact, tmp_path: Path
+) -> None:
+    start = instantiate(made.made[group][name])
+    result = built(tmp_path / name, entities, teacher, {}, [teacher], IMITATE, start=start, epochs=1)
+    assert check(result, entities).network.pooling.name == "none"
+
+
+def test_an_opening_is_refused(made: DictConfig, entities: Entities, teacher: Artifact) -> None:
+    start = instantiate(made.made.model.text_cnn, opening=3)
+    with pytest.raises(ValueError, match="set student.opening=null"):
+        start.begin(entities, teacher.load())
+
+
+@pytest.mark.parametrize(("group", "name"), FEATURES, ids=IDS)
+def test_every_feature_of_a_tagger_is_imitated(
+    group: str, name: str, made: DictConfig, entities: Entities, teacher: Artifact, tmp_path: Path
+) -> None:
+    imitate = partial(IMITATE, features=instantiate(made.made[group][name]))
+    start = FromTeacher(layers=[0, 2])
+    check(built(tmp_path / name, entities, teacher, {}, [teacher], imitate, start=start, epochs=1), entities)
+
+
+def test_a_student_learns_to_read_first(entities: Entities, teacher: Artifact, tmp_path: Path) -> None:
+    general = partial(General, adapter=Full(), optimizer=FAST)
+    read = built(tmp_path / "general", entities, teacher, {}, [teacher], general, start=FromTeacher(layers=1), epochs=1)
+    lora = partial(Teacher, adapter=Lora(r=2, alpha=4, dropout=0.0), optimizer=FAST)
+    check(built(tmp_path / "lora", entities, read, {}, [], lora, epochs=1), entities)
+
+
+# In use.
+
+
+@pytest.fixture(autouse=True)
+def _little(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leave out the process of its own in which memory is measured; a run of ours sets torch's threads."""
+    monkeypatch.setattr("clinlm.deployment.memory", lambda folder, tokens, engine: (1.0, 2.0))
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def integers(root: Path, entities: Entities, teacher: Artifact, made: DictConfig) -> Artifact:
+    """A tagger of one layer in INT8, with a head that finds something."""
+    small = FromTeacher(layers=1).begin(entities, teacher.load())
+    torch.manual_seed(0)
+    torch.nn.init.normal_(small.network.head.weight, std=0.5)
+    torch.nn.init.zeros_(small.network.head.bias)
+    start = kept(small, root / "small")
+    return built(root / "integers", entities, start, {"quantize": instantiate(made.made.quantize.static)})
+
+
+@pytest.mark.parametrize("engine", [name for name in ("onnxruntime", "openvino") if not named(name).missing()])
+def test_an_engine_finds_the_spans_of_the_artifact(
+    engine: str, entities: Entities, integers: Artifact, tmp_path: Path
+) -> None:
+    result = deploy(integers, named(engine), entities, tmp_path)
+    test = entities.examples.members("test")
+    texts = entities.examples.frame[test].select("id", "text")
+    texts.write_ndjson(tmp_path / "notes.jsonl")
+    found = {}
+    for name, folder in (("artifact", integers.folder), ("engine", result.folder)):
+        paths = [f"artifact={folder}", f"input={tmp_path / 'notes.jsonl'}", f"output={tmp_path / name}.parquet"]
+        assert answer(Settings.of([*paths, "threads=1"])).documents == len(test)
+        found[name] = [[Span(*list(one.values())[:3]) for one in own] for own in _spans(tmp_path / f"{name}.parquet")]
+    judged = entities.judged("test", entities.probabilities(integers.predictions("test")), None)
+    exact = entities.judged("test", entities.probabilities(result.predictions("test")), None)
+    assert found["artifact"] == judged.found and sum(map(len, judged.found)) > 3
+    assert found["engine"] == exact.found
+
+
+def _spans(path: Path) -> list[list[dict[str, Any]]]:
+    import polars as pl
+
+    found: list[list[dict[str, Any]]] = pl.read_parquet(path)["spans"].to_list()
+    return found
+
+
+def test_a_batch_of_a_method_is_of_documents(entities: Entities, teacher: Artifact) -> None:
+    """Words have numbers as well: what draws documents must not take them for one another."""
+    model = teacher.load()
+    entities.bind(model.tokenizer, model.max_tokens)
+    drawn, batches = entities.drawn(9, seed=3), entities.calibration(9, seed=3)
+    train = set(entities.examples.members("train").tolist())
+    assert sum(map(len, drawn)) == 9 and {one for batch in drawn for one in batch} <= train
+    for numbers, batch in zip(drawn, batches, strict=True):
+        assert all(torch.equal(value, _first(entities.encoded.collate(numbers), name)) for name, value in _read(batch))
+
+
+def _read(batch: Batch) -> list[tuple[str, torch.Tensor]]:
+    return [(name, batch[name]) for name in ("input_ids", "attention_mask", "document", "index", "place")]
+
+
+def _first(batch: Batch, name: str) -> torch.Tensor:
+    return batch[name]
