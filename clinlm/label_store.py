@@ -8,7 +8,7 @@ from typing import final
 
 from clinlm import store
 from clinlm.label_journal import LabelJournal, text_digest
-from clinlm.labelers.base import Labeler, Labelling, Note, Stopped
+from clinlm.labelers.base import UNANSWERED, Labeler, Labelling, Note, Stopped
 from clinlm.labelers.combination import Combination
 
 _VERSION = 1
@@ -47,7 +47,8 @@ class LabelStore:
 
     Args:
         root: of the store.
-        again: whether a labeler is asked once more where it failed before; what that had cost is added to the cost.
+        again: whether a labeler is asked once more where it failed before; what that had cost is added to the cost. A
+            note that had no answer yet when a run was stopped is asked for in any case.
     """
 
     def __init__(self, root: Path, again: bool = False) -> None:
@@ -86,7 +87,9 @@ class LabelStore:
         return self._journals[id(labeler)][1]
 
     def _wanted(self, text: str, answer: Labelling | None) -> bool:
-        return answer is None or (self.again and bool(answer.failed) and text_digest(text) not in self._asked_again)
+        if answer is None or answer.failed == UNANSWERED:
+            return True
+        return self.again and bool(answer.failed) and text_digest(text) not in self._asked_again
 
     def _fill(self, found: dict[str, Labelling | None], journal: LabelJournal, labeler: Labeler, watch: Watch) -> None:
         """Ask for what is missing in `found` and was not answered by another process meanwhile."""

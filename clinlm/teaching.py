@@ -40,12 +40,11 @@ def teacher_logits(
     """
     found = torch.zeros(len(task.examples.targets), task.outputs)
     rule = combination(members, ensemble, task)
+    # Texts first: who answers them by cross-fitting answers the training documents in the same pass.
+    texts = None if transfer is None else np.stack([one.transferred(task, precision, transfer) for one in members])
     trained = rule.combine(np.stack([one.training(task, precision) for one in members]))
     found[torch.from_numpy(task.examples.units("train"))] = torch.from_numpy(trained).float()
-    if transfer is None:
-        return found
-    each = np.stack([one.transferred(task, precision, transfer) for one in members])
-    return torch.cat([found, torch.from_numpy(rule.combine(each)).float()])
+    return found if texts is None else torch.cat([found, torch.from_numpy(rule.combine(texts)).float()])
 
 
 def combination(members: Sequence[Member], ensemble: Ensemble | None, task: Task) -> Combination:

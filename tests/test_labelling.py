@@ -3,7 +3,7 @@
 import json
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from clinlm import labelling
 from clinlm.corpora.base import Corpus, Records
 from clinlm.label_journal import LabelJournal
 from clinlm.label_store import key
-from clinlm.labelers.base import Labeler, Labelling, Note, Stopped
+from clinlm.labelers.base import UNANSWERED, Labeler, Labelling, Note, Stopped
 from clinlm.labelers.human import Human
 from clinlm.labelers.intersection import Intersection
 from clinlm.labelers.union import Union
@@ -149,6 +149,22 @@ def test_a_budget_stops_and_the_next_run_goes_on(tmp_path: Path, marker: Callabl
     rich = marker("ague", stops="nothing stops")
     assert len(answers(Union({"a": rich}), tmp_path, notes)) == 4
     assert rich.questions() == ["ague", "no ague", "expensive ague", "an ague"]
+
+
+def test_a_note_under_way_when_a_run_was_stopped_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A language model yields such notes with what was paid for them, then stops."""
+
+    def stopped(self: Marker, notes: Sequence[Note]) -> Iterator[Labelling]:
+        yield Labelling(prompt_tokens=7, failed=UNANSWERED)
+        raise Stopped("no money left; give more")
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped, match="1 of the 2 notes"):
+        patch.setattr(Marker, "label", stopped)
+        answers(Marker(["ague"]), tmp_path, [Note("ague"), Note("no ague")])
+    found = answers(Marker(["ague"]), tmp_path, [Note("ague"), Note("no ague")])
+    assert [(one.failed, one.prompt_tokens) for one in found] == [("", 9), ("", 2)]
 
 
 def test_two_processes_share_what_they_find(tmp_path: Path, marker: Callable[..., Marker]) -> None:

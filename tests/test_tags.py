@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from odd_texts import texts
 
@@ -58,6 +58,7 @@ def conlleval(names: list[str], found: list[list[int]]) -> list[Span]:
     return spans
 
 
+@settings(max_examples=60)
 @given(on_words())
 def test_spans_on_words_come_back_as_they_were(case: tuple[str, list[Span]]) -> None:
     text, spans = case
@@ -65,6 +66,7 @@ def test_spans_on_words_come_back_as_they_were(case: tuple[str, list[Span]]) -> 
     assert TAGS.decode(TAGS.encode(spans, found), found) == spans == TAGS.widened(spans, found)
 
 
+@settings(max_examples=60)
 @given(labelled())
 def test_any_spans_come_back_widened(case: tuple[str, list[Span]]) -> None:
     text, spans = case
@@ -77,6 +79,7 @@ def test_any_spans_come_back_widened(case: tuple[str, list[Span]]) -> None:
     assert all(span.start in found[:, 0] and span.end in found[:, 1] for span in wide)
 
 
+@settings(max_examples=60)
 @given(labelled())
 def test_tags_are_those_of_a_slow_search(case: tuple[str, list[Span]]) -> None:
     text, spans = case
@@ -84,6 +87,7 @@ def test_tags_are_those_of_a_slow_search(case: tuple[str, list[Span]]) -> None:
     assert [TAGS.names[tag] for tag in TAGS.encode(spans, found)] == slow(spans, found.tolist())
 
 
+@settings(max_examples=60)
 @given(texts, st.data())
 def test_any_tags_are_read_as_conlleval_reads_them(text: str, data: st.DataObject) -> None:
     found = words(text)

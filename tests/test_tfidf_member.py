@@ -17,7 +17,7 @@ from clinlm.members.tfidf import FOLDS, Tfidf
 from clinlm.task import Task
 from clinlm.tasks.multiclass import MultiClass
 from clinlm.tasks.multilabel import MultiLabel
-from clinlm.teaching import networks
+from clinlm.teaching import networks, teacher_logits
 from clinlm.transfers.transfer_set import TransferSet
 
 
@@ -101,6 +101,17 @@ def test_texts_made_of_training_documents_are_answered_as_if_these_were_unseen(t
     np.testing.assert_allclose(
         member.transferred(task, "32-true", texts), member.training(task, "32-true")[order], atol=1e-5
     )
+
+
+def test_folds_are_fitted_once_for_documents_and_texts(
+    task: MultiLabel, member: Tfidf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched, texts = Watched(monkeypatch), TransferSet("k", task.texts("train")[3:9])
+    logits = teacher_logits([member], None, task, "32-true", texts)
+    assert len(watched.fits) == FOLDS
+    own = Tfidf(member.root / "other", "key").training(task, "32-true")
+    np.testing.assert_array_equal(logits[task.examples.members("train")], own)
+    np.testing.assert_allclose(logits[len(task.examples.frame) :], own[3:9], atol=1e-5)
 
 
 def test_validation_and_test_are_those_of_the_baseline(task: MultiLabel, member: Tfidf) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from odd_texts import texts
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer
@@ -47,11 +47,13 @@ def parted(text: str) -> list[str]:
     return [text[start:end] for start, end in words(text).tolist()]
 
 
+@settings(max_examples=60)
 @given(texts)
 def test_words_are_those_of_a_slow_reading(text: str) -> None:
     assert [tuple(word) for word in words(text).tolist()] == slow(text)
 
 
+@settings(max_examples=60)
 @given(texts)
 def test_every_character_but_white_space_belongs_to_exactly_one_word(text: str) -> None:
     found = words(text)
@@ -114,6 +116,7 @@ def tokenizer(request: Any) -> Tokenizer:
     return makers[request.param]()
 
 
+@settings(max_examples=60)
 @given(text=texts)
 def test_every_word_finds_the_token_that_a_slow_search_finds(tokenizer: Tokenizer, text: str) -> None:
     text = text.encode("utf-8", "ignore").decode()  # a tokenizer refuses halves of surrogate pairs

@@ -15,14 +15,12 @@ from clinlm.chat.patience import Patience
 from clinlm.chat.places import Places
 from clinlm.chat.prices import Usage
 from clinlm.chat.turns import Ended, Turns
-from clinlm.labelers.base import Labelling, Stopped
+from clinlm.labelers.base import UNANSWERED, Labelling, Stopped
 from clinlm.spans import Span, flat
 
 AHEAD = 4
 """Notes begun but not yet handed over, at most, as a multiple of the requests at once: one that is asked again and
 again holds up those behind it only so far, and a killed run loses no more answers than these."""
-
-UNANSWERED = "the run ended before its answer came"
 
 
 class Cut(NamedTuple):

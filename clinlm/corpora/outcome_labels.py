@@ -16,6 +16,7 @@ SURVIVAL = ("survived", "died")
 STAYS = ("at most 3 days", "over 3 to 7 days", "over 7 to 14 days", "over 14 days")
 """Names of the classes 0, 1, ... of the published files."""
 
+_FLAGLESS = "admissions dropped: no HOSPITAL_EXPIRE_FLAG"
 _DAYS = (3.0, 7.0, 14.0)
 _SECONDS_OF_A_DAY = 24 * 60 * 60
 
@@ -29,7 +30,7 @@ def mortality(admissions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     flagged = _flagged(admissions)
     labels = pl.concat_list(pl.col("flag").replace_strict({0: SURVIVAL[0], 1: SURVIVAL[1]}, return_dtype=pl.String))
     return flagged.select("HADM_ID", labels.alias("labels")), counted(
-        admissions.height - flagged.height, admissions.height, "admissions dropped: no HOSPITAL_EXPIRE_FLAG"
+        admissions.height - flagged.height, admissions.height, _FLAGLESS
     )
 
 
@@ -42,7 +43,8 @@ def length_of_stay(admissions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     Raises:
         ValueError: a time is not written as a date and a time, or a flag is neither 0 nor 1 nor missing.
     """
-    alive = _flagged(admissions).filter(pl.col("flag") == 0)
+    flagged = _flagged(admissions)
+    alive = flagged.filter(pl.col("flag") == 0)
     timed = alive.filter(present("ADMITTIME").is_not_null() & present("DISCHTIME").is_not_null())
     admitted, discharged = _moments(timed, "ADMITTIME"), _moments(timed, "DISCHTIME")
     seconds = [(end - start).total_seconds() for start, end in zip(admitted, discharged, strict=True)]
@@ -50,7 +52,8 @@ def length_of_stay(admissions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     labels = [[STAYS[place]] for place in np.searchsorted(_DAYS, days, side="left")]
     frame = timed.select("HADM_ID").with_columns(pl.Series("labels", labels, dtype=pl.List(pl.String)))
     return frame, [
-        *counted(admissions.height - alive.height, admissions.height, "admissions dropped: the patient died"),
+        *counted(admissions.height - flagged.height, admissions.height, _FLAGLESS),
+        *counted(flagged.height - alive.height, flagged.height, "admissions dropped: the patient died"),
         *counted(alive.height - timed.height, alive.height, "admissions dropped: no ADMITTIME or no DISCHTIME"),
     ]
 

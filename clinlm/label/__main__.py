@@ -13,8 +13,8 @@ from clinlm import machine
 from clinlm.label.run import label
 from clinlm.label.settings import YAML, Settings
 from clinlm.labelling import Tally
-from clinlm.predict.formats import STANDARD
 from clinlm.predict.journal import Progress
+from clinlm.predict.sources import STANDARD
 from clinlm.settings import explained
 
 _HELP = """clinlm-label: mark the entities of a file of notes, or of a corpus, with any labeler, a window at a time.

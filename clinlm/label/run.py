@@ -19,13 +19,13 @@ from clinlm.label_store import LabelStore, key
 from clinlm.labelers.base import Labeler, Labelling, Note
 from clinlm.labelers.remote import refuse_remote
 from clinlm.labelling import Tally
-from clinlm.predict import formats
+from clinlm.predict import sources
 from clinlm.predict.bar import Bar
-from clinlm.predict.formats import STANDARD
 from clinlm.predict.journal import ENDING, Journal, Progress
 from clinlm.predict.record import Record
 from clinlm.predict.sink import Appended
 from clinlm.predict.source import Source, fingerprint
+from clinlm.predict.sources import STANDARD
 from clinlm.predict.windows import alone, windows
 
 log = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ def _corpus(settings: Settings) -> Corpus:
 
 def _source(settings: Settings, corpus: Corpus) -> Source:
     if settings.input is not None:
-        return formats.source(settings.input, settings.text, settings.id)
+        return sources.source(settings.input, settings.text, settings.id)
     log.info("reading the corpus")
     records = corpus.records()
     for notice in records.notices:

@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from clinlm import machine
-from clinlm.predict.formats import STANDARD
+from clinlm.predict.sources import STANDARD
 from clinlm.settings import CONF, nearest
 
 YAML = CONF / "label.yaml"

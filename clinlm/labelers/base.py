@@ -7,6 +7,9 @@ from typing import NamedTuple, final
 
 from clinlm.spans import Span
 
+UNANSWERED = "the run ended before its answer came"
+"""Why a note failed that was begun when a run was stopped: what was paid for it counts, and the next run asks again."""
+
 
 class Note(NamedTuple):
     """A text to be labelled, and what people said of it; None where nobody did."""

@@ -1,7 +1,7 @@
 """The TF-IDF baseline as a teacher: it is wrong where networks are right, and costs a student nothing."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
@@ -84,18 +84,10 @@ class Tfidf(Member):
 
     def training(self, task: Task, precision: str) -> Float[np.ndarray, "train outputs"]:
         """See `Member.training`; there is one precision."""
-
-        def crossed(baseline: TfidfBaseline) -> Float[np.ndarray, "train outputs"]:
-            texts, targets = _split(task, "train")
-            found = np.zeros(targets.shape, np.float32)
-            for held, model in _folds(task, baseline.strength):
-                found[held] = model.logits([texts[number] for number in held])
-            return found
-
-        return self._cached(f"train-{self.key}", task, crossed)
+        return self._cached(f"train-{self.key}", task, lambda baseline: _crossed(task, baseline, [])[0])
 
     def transferred(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "texts outputs"]:
-        """See `Member.transferred`; there is one precision."""
+        """See `Member.transferred`; there is one precision. The training documents are answered in the same pass."""
 
         def crossed(baseline: TfidfBaseline) -> Float[np.ndarray, "texts outputs"]:
             if task.by_word:
@@ -103,11 +95,8 @@ class Tfidf(Member):
                     "a word of a transfer set has no nearest training note, so that TF-IDF cannot answer it without "
                     f"having seen it; take {TFIDF} out of the `teachers`, or set transfer=none"
                 )
-            near = nearest(baseline, list(transfer.texts), task.texts("train"))
-            found = np.zeros((len(near), task.outputs), np.float32)
-            for held, model in _folds(task, baseline.strength):
-                (own,) = np.nonzero(np.isin(near, held))
-                found[own] = model.logits([transfer.texts[number] for number in own.tolist()])
+            trained, found = _crossed(task, baseline, transfer.texts)
+            self._cached(f"train-{self.key}", task, lambda _: trained)
             return found
 
         return self._cached(f"{transfer.key}-{self.key}", task, crossed)
@@ -132,11 +121,12 @@ class Tfidf(Member):
         path = self.folder / "logits" / f"{name}.safetensors"
         if not path.exists():
             baseline, _ = self.fitted(task)
-            log.info("computing the logits of %s for %s, once", self.name, name.partition("-")[0])
             with store.locked(path):
-                draft = path.with_suffix(".draft")
-                save_file({"logits": _linked(answers(baseline), task.kind).astype(np.float32)}, draft)
-                draft.replace(path)
+                if not path.exists():  # another process may have been at it
+                    log.info("computing the logits of %s for %s, once", self.name, name.partition("-")[0])
+                    draft = path.with_suffix(".draft")
+                    save_file({"logits": _linked(answers(baseline), task.kind).astype(np.float32)}, draft)
+                    draft.replace(path)
         return load_file(path)["logits"]
 
 
@@ -145,6 +135,20 @@ def nearest(baseline: TfidfBaseline, texts: list[str], among: list[str]) -> Int[
     documents = baseline.vectors(among).T
     slices = [baseline.vectors(texts[start : start + _SLICE]) @ documents for start in range(0, len(texts), _SLICE)]
     return np.concatenate([np.asarray(one.argmax(axis=1)).ravel() for one in slices])
+
+
+def _crossed(
+    task: Task, baseline: TfidfBaseline, texts: Sequence[str]
+) -> tuple[Float[np.ndarray, "train outputs"], Float[np.ndarray, "texts outputs"]]:
+    """Return what baselines that did not see them say of the training documents, and of texts made of these."""
+    own, targets = _split(task, "train")
+    near = nearest(baseline, list(texts), task.texts("train")) if texts else np.zeros(0, np.int64)
+    found = np.zeros(targets.shape, np.float32), np.zeros((len(texts), task.outputs), np.float32)
+    for held, model in _folds(task, baseline.strength):
+        found[0][held] = model.logits([own[number] for number in held])
+        (mine,) = np.nonzero(np.isin(near, held))
+        found[1][mine] = model.logits([texts[number] for number in mine.tolist()])
+    return found
 
 
 def _folds(task: Task, strength: float) -> Iterator[tuple[Int[np.ndarray, " held"], TfidfBaseline]]:

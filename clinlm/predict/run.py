@@ -15,16 +15,16 @@ from typing import Any, NamedTuple, TypeVar, final
 import numpy as np
 
 from clinlm import machine, store
-from clinlm.predict import formats
+from clinlm.predict import formats, sources
 from clinlm.predict.answers import Said, Written
 from clinlm.predict.bar import Bar
-from clinlm.predict.formats import STANDARD
 from clinlm.predict.journal import ENDING, Journal, Progress
 from clinlm.predict.record import Record
 from clinlm.predict.runner import Pending, Runner
 from clinlm.predict.settings import Settings
 from clinlm.predict.sink import Appended
 from clinlm.predict.source import Source, fingerprint
+from clinlm.predict.sources import STANDARD
 from clinlm.predict.windows import alone, windows
 from clinlm.serving import Serving
 
@@ -52,7 +52,7 @@ def predict(settings: Settings) -> Progress:
     for path in (settings.output, settings.rejects):
         if path != STANDARD and not path.parent.is_dir():
             raise FileNotFoundError(f"files are written into a folder; there is none at {path.parent}; make it first")
-    source = formats.source(settings.input, settings.text, settings.id)
+    source = sources.source(settings.input, settings.text, settings.id)
     with ExitStack() as stack:
         if settings.resumable:
             stack.enter_context(alone(settings.output))

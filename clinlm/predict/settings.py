@@ -8,7 +8,8 @@ from typing import Any, Self, final
 
 from omegaconf import OmegaConf
 
-from clinlm.predict.formats import OUTPUTS, STANDARD
+from clinlm.predict.formats import OUTPUTS
+from clinlm.predict.sources import STANDARD
 from clinlm.settings import CONF, nearest
 
 YAML = CONF / "predict.yaml"

@@ -8,10 +8,10 @@ from rich.table import Table
 
 from clinlm import machine
 from clinlm.predict.comparison import Comparison
-from clinlm.predict.formats import STANDARD
 from clinlm.predict.journal import Progress
 from clinlm.predict.questions import question
 from clinlm.predict.settings import Settings
+from clinlm.predict.sources import STANDARD
 from clinlm.serving import Serving
 
 SHOWN = 20

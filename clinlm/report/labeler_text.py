@@ -20,10 +20,11 @@ from clinlm.report.labeler_jobs import Job
 from clinlm.report.labeler_lines import Line
 
 _TAKES = (
-    "Seconds and money of 1,000 notes, one after another. A labeler's are counted from reading the text on, as it was "
-    "labelled (requests to a server side by side share their time), with reading vocabularies; a model's are the mean of the notes timed in its "
-    "run, from token ids to logits (TF-IDF: from text). Money is that of tokens and of the machine's time where they "
-    "have a price: those of labeler.* and report.machine.*. Faster and cheaper refer to the labeler learned from."
+    "Seconds and money of 1,000 notes, one after another. A labeler's are counted from reading the text on, with "
+    "reading its vocabularies, as it was labelled (requests to a server side by side share their time); a model's are "
+    "the mean of the notes timed in its run, from token ids to logits (TF-IDF: from text). Money is that of tokens and "
+    "of the machine's time where they have a price: those of labeler.* and report.machine.*. Faster and cheaper refer "
+    "to the labeler learned from."
 )
 _AGAINST = (
     "Δ people: strict F1 minus that of the same model learned from people (of a labeler: of the teacher). Δ labeler: "

@@ -25,7 +25,8 @@ PROTECTED = frozenset(
 )
 """Words that say how much, whether, whose and when; and those that say nothing, which TinyBERT leaves alone too."""
 
-_NEGATES = re.compile(r"(?:non|un|in|im|ir|dis|ab|an|a)(\w{4,})|(\w{3,})less")
+_BEFORE = "non un in im ir dis ab an a".split()
+_NEGATES = [re.compile(pattern) for pattern in (*(rf"{one}(\w{{4,}})" for one in _BEFORE), r"(\w{3,})less")]
 _SHORTEST = 3
 _WORD = re.compile(r"(?<![\w'’-])[^\W\d_]+(?![\w'’-])")
 """Letters between spaces and marks: no number, no part of don't, B-12 or follow-up."""
@@ -126,8 +127,8 @@ class Substitution(Transfer):
 
 def negates(word: str, known: Container[str]) -> bool:
     """Return whether `word` is another word that there is, negated by what stands before or behind it."""
-    match = _NEGATES.fullmatch(word)
-    return match is not None and (match[1] or match[2]) in known
+    found = (pattern.fullmatch(word) for pattern in _NEGATES)
+    return any(match is not None and match[1] in known for match in found)
 
 
 def _written_as(old: str, new: str) -> str:

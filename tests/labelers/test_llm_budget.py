@@ -10,8 +10,7 @@ from labelers.server import USAGE, Asked, Sent, chat, found, in_turn, labelled, 
 
 from clinlm.chat.budget import Budget
 from clinlm.chat.prices import Prices, Usage
-from clinlm.chat.run import UNANSWERED
-from clinlm.labelers.base import Labelling, Note, Stopped
+from clinlm.labelers.base import UNANSWERED, Labelling, Note, Stopped
 
 PRICES = {"prompt_price": 2.0, "completion_price": 10.0, "priced_on": "2025-01-31"}
 SHORT: dict[str, Any] = {"prompt": "<note>\n{text}\n</note>", "answer_format": "text", "max_completion_tokens": 50}

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from odd_texts import texts
 
 from clinlm.measure import baseline
@@ -44,6 +44,7 @@ def test_a_word_is_told_by_itself_and_its_neighbours() -> None:
     assert told[4].split()[:5] == ["a_u2d", "b_6", "c_today", "d_", "e_"]
 
 
+@settings(max_examples=40)
 @given(texts)
 def test_every_word_has_the_same_number_of_terms_and_none_is_parted(text: str) -> None:
     found = words(text)
@@ -57,7 +58,7 @@ def test_every_word_has_the_same_number_of_terms_and_none_is_parted(text: str) -
 def test_a_baseline_fitted_on_words_finds_entities() -> None:
     tags = Tags.of(["MEDICATION"])
     sides = []
-    for seed, number in ((0, 60), (1, 20), (2, 20)):
+    for seed, number in ((0, 40), (1, 15), (2, 15)):
         own = notes(seed, number)
         around = [words(text) for text, _ in own]
         targets = np.concatenate([tags.encode(spans, each) for (_, spans), each in zip(own, around, strict=True)])

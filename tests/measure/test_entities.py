@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nervaluate import Evaluator
 from scipy.optimize import linear_sum_assignment
@@ -24,7 +24,7 @@ places = st.builds(
     st.integers(1, 9),
     st.sampled_from(LABELS),
 )
-documents = st.lists(st.lists(places, max_size=12).map(flat), min_size=4, max_size=4)
+documents = st.lists(st.lists(places, max_size=10).map(flat), min_size=2, max_size=2)
 
 
 def made(seed: int, number: int = 40) -> tuple[Documents, Documents]:
@@ -66,6 +66,7 @@ def test_a_document_by_hand() -> None:
     assert table["relaxed_precision"][0] == pytest.approx(2 / 3) and table["recall"][0] == pytest.approx(1 / 2)
 
 
+@settings(max_examples=60)
 @given(documents, documents)
 def test_relaxed_matches_as_many_as_an_assignment_does(gold: Documents, found: Documents) -> None:
     relaxed = counts(gold, found, LABELS, "relaxed")
@@ -77,6 +78,7 @@ def test_relaxed_matches_as_many_as_an_assignment_does(gold: Documents, found: D
             assert relaxed.hits[document, column] == overlap[linear_sum_assignment(-overlap)].sum()
 
 
+@settings(max_examples=60)
 @given(documents, documents)
 def test_counts_obey_their_laws(gold: Documents, found: Documents) -> None:
     strict, relaxed = (counts(gold, found, LABELS, match) for match in ("strict", "relaxed"))

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from clinlm.predict import delimited_source, physical_lines
 from clinlm.predict.delimited_source import DelimitedSource
-from clinlm.predict.formats import source
 from clinlm.predict.grammar import Grammar
 from clinlm.predict.json_lines_source import JsonLinesSource
 from clinlm.predict.record import Place, Record
+from clinlm.predict.sources import source
 
 ROUGH = st.lists(st.sampled_from([b'"', b'""', b",", b"\n", b"\r\n", b"\r", b"a", b"1,b\n", b'2,"c"\n', b"\xff", b" "]))
 OBJECTS = st.lists(

@@ -160,7 +160,7 @@ def test_documents_that_are_all_seen_are_refused(tmp_path: Path) -> None:
     task, key = pipeline.open_task(made)
     assert isinstance(task, Entities)
     known = set(task.texts("train"))
-    seen = [one for one in notes() if one["text"] in known]
+    seen = [one for one in notes() if one["text"] in known and one["text"].isascii()]  # others change in capitals
     path = tmp_path / "other.jsonl"
     path.write_text("".join(json.dumps(one | {"text": one["text"].upper()}) + "\n" for one in seen))
     with pytest.raises(ValueError, match=f"all {len(seen)} of other.jsonl stand in training"):

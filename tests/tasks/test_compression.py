@@ -156,6 +156,16 @@ def test_a_student_learns_to_read_first(entities: Entities, teacher: Artifact, t
     check(built(tmp_path / "lora", entities, read, {}, [], lora, epochs=1), entities)
 
 
+@pytest.mark.parametrize("name", [name for _, name in options("ensemble")])
+def test_every_ensemble_is_of_taggers(name: str, entities: Entities, teacher: Artifact) -> None:
+    own = teacher.predictions("validation")
+    targets = entities.examples.targets[entities.examples.units("validation")]
+    rule = instantiate(OmegaConf.load(CONF / f"ensemble/{name}.yaml")).fit(np.stack([own, own]), targets, entities.kind)
+    each = teacher.predictions("test")
+    together = entities.probabilities(rule.combine(np.stack([each, each])))
+    np.testing.assert_allclose(together, entities.probabilities(each), atol=1e-5)
+
+
 # In use.
 
 

@@ -104,9 +104,9 @@ def test_words_take_the_capitals_of_those_they_replace(tmp_path: Path) -> None:
 
 
 def test_what_negates() -> None:
-    known = {"tender", "febrile", "pain", "remarkable", "dominal"}
-    found = [w for w in ("nontender", "afebrile", "unremarkable", "painless", "tender", "abdomen") if negates(w, known)]
-    assert found == ["nontender", "afebrile", "unremarkable", "painless"]
+    known = {"tender", "febrile", "pain", "remarkable", "dominal", "bacterial"}
+    asked = ["nontender", "afebrile", "unremarkable", "painless", "abacterial", "tender", "abdomen"]
+    assert [word for word in asked if negates(word, known)] == asked[:5]
     assert not negates("nontender", set())
 
 
