@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.special import log_expit
 
 from clinlm import machine, store
+from clinlm.examples import units_of
 from clinlm.measure.baseline import TfidfBaseline
 from clinlm.members.base import Measured, Member
 from clinlm.members.costs import Costs
@@ -25,6 +26,9 @@ TFIDF: Final = "tfidf"
 """Its name among the teachers of a stage."""
 
 FOLDS: Final = 5
+WORDS: Final = 200_000
+"""Words that the baseline of a task of entities is fitted on at most: more would take minutes and change little."""
+
 _SLICE = 256
 
 
@@ -38,6 +42,9 @@ class Tfidf(Member):
     answered by a baseline, of the strength chosen for the whole, that saw the other folds only. Texts of a transfer set
     are mostly made of training documents: each is answered by the baseline that has not seen the training document
     nearest to it (cosine of TF-IDF vectors). Validation and test are answered by the whole baseline.
+
+    Where words are tagged, it reads every word with its neighbours (`clinlm.measure.contexts`), on whole training
+    documents of at most `WORDS` words; a transfer set it does not answer.
 
     Where documents have exactly one label, its regressions answer one against the rest; their probabilities over their
     sum are shares.
@@ -76,7 +83,8 @@ class Tfidf(Member):
         with store.claim(self.folder) as whole:
             if not whole:
                 log.info("fitting the TF-IDF baseline")
-                texts, targets = zip(*(_split(task, split) for split in ("train", "validation")), strict=True)
+                drawn = [_drawn(task, split) for split in ("train", "validation")]
+                texts, targets = zip(*(_read(task, members) for members in drawn), strict=True)
                 clock = machine.Stopwatch()
                 TfidfBaseline.fit(texts[0], targets[0], texts[1], targets[1]).save(self.folder)
                 store.seal(self.folder, {"key": self.folder.name, "seconds": clock.seconds()})
@@ -176,7 +184,21 @@ def _linked(logits: Float[np.ndarray, "documents outputs"], kind: Kind) -> Float
 
 
 def _split(task: Task, split: str) -> tuple[list[str], np.ndarray]:
-    return task.passages(task.examples.members(split)), task.examples.targets[task.examples.units(split)]
+    return _read(task, task.examples.members(split))
+
+
+def _read(task: Task, documents: Int[np.ndarray, " chosen"]) -> tuple[list[str], np.ndarray]:
+    return task.passages(documents), task.examples.targets[units_of(task.examples.unit_start, documents)]
+
+
+def _drawn(task: Task, split: str) -> Int[np.ndarray, " chosen"]:
+    """Return the documents of a split; of words, whole documents drawn at random, up to `WORDS` of them."""
+    members = task.examples.members(split)
+    if not task.by_word:
+        return members
+    order = np.random.default_rng(0).permutation(members)
+    kept = int(np.searchsorted(np.cumsum(_units(task, order)), WORDS, side="right"))
+    return np.sort(order[: max(1, kept)])
 
 
 def _units(task: Task, documents: Int[np.ndarray, " chosen"]) -> Int[np.ndarray, " chosen"]:
