@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from clinlm.model import Edit, Model, ModelSpec, Pooling, PoolingName, rebuild
 
-POOLINGS: tuple[PoolingName, ...] = get_args(PoolingName)
+POOLINGS: tuple[PoolingName, ...] = tuple(one for one in get_args(PoolingName) if one != "none")
 families = pytest.mark.parametrize("family", sorted(CONFIGS))
 
 
@@ -54,7 +54,7 @@ def test_gradients_reach_tokens_and_no_padding(name: PoolingName) -> None:
 
 
 def test_an_unknown_pooling_is_refused() -> None:
-    with pytest.raises(ValueError, match="pooling is cls, mean, max, max_mean, attention; got 'sum'"):
+    with pytest.raises(ValueError, match="pooling is cls, mean, max, max_mean, attention, none; got 'sum'"):
         Pooling("sum", 4)  # type: ignore[arg-type]
 
 
@@ -71,6 +71,20 @@ def test_padding_and_neighbours_change_no_logit(family: str, pooling: PoolingNam
         alone = torch.cat([model(row[m == 1][None], m[m == 1][None]) for row, m in zip(ids, mask, strict=True)])
     assert torch.allclose(together, alone, rtol=1e-4, atol=1e-5)
     assert torch.allclose(together, padded, rtol=1e-4, atol=1e-5)
+
+
+@families
+def test_without_pooling_every_token_has_logits_of_its_own(family: str) -> None:
+    model = network(family, "none")
+    ids, mask = rows(family)
+    wider = torch.full((3, 4), CONFIGS[family].get("pad_token_id", 0))
+    with torch.no_grad():
+        together = model(ids, mask)
+        padded = model(torch.cat([ids, wider], 1), torch.cat([mask, torch.zeros_like(wider)], 1))
+        hidden = model.body(input_ids=ids, attention_mask=mask).last_hidden_state
+    assert together.shape[:2] == ids.shape and torch.equal(together, model.head(hidden))
+    kept = mask.bool()
+    assert torch.allclose(together[kept], padded[:, : ids.shape[1]][kept], rtol=1e-4, atol=1e-5)
 
 
 @families
