@@ -20,7 +20,8 @@ run: $(VENV)/.run ## install, then run the default job: pipeline C on the synthe
 
 # Two halves side by side, a core each: networks this small gain nothing from a second thread. The second half is all
 # that the first is not, so that no new folder of tests is forgotten.
-FIRST := $(addprefix tests/,architectures callbacks corpora engines measure predict)
+FIRST := $(addprefix tests/,architectures callbacks corpora engines features label labelers measure modules predict starts \
+	tasks transfers vocabularies)
 
 test: $(VENV)/.test ## install, then run every test (ARGS="-k store" chooses)
 	@if [ -n "$(ARGS)" ]; then exec $(PYTHON) -m pytest $(ARGS); fi; \

@@ -155,7 +155,8 @@ def _crossed(
     for held, model in _folds(task, baseline.strength):
         found[0][held] = model.logits([own[number] for number in held])
         (mine,) = np.nonzero(np.isin(near, held))
-        found[1][mine] = model.logits([texts[number] for number in mine.tolist()])
+        if len(mine):
+            found[1][mine] = model.logits([texts[number] for number in mine.tolist()])
     return found
 
 
