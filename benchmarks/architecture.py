@@ -20,15 +20,15 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer
 
-from clinlm import artifact
+from clinlm.config.extras import imported
 from clinlm.corpora.mtsamples import MTSamples
-from clinlm.engines.base import named, names
-from clinlm.extras import imported
-from clinlm.measure import latency
-from clinlm.measure.size import folder_bytes
-from clinlm.model import Model, ModelSpec
-from clinlm.quantized.edits import quantize_embeddings
-from clinlm.quantized.static_int8_linear import StaticInt8Linear
+from clinlm.engines.base import NAMES, named
+from clinlm.metrics import latency
+from clinlm.models import artifact
+from clinlm.models.layers.edits import quantize_embeddings
+from clinlm.models.layers.static_int8_linear import StaticInt8Linear
+from clinlm.models.model import Model, ModelSpec
+from clinlm.models.size import folder_bytes
 
 NOTES = Path(__file__).parents[1] / "../shared/data/mtsamples.csv.gz"
 VOCABULARY, TRIMMED, LABELS = 28_895, 10_000, 20
@@ -93,7 +93,7 @@ def models(root: Path, export_large: bool) -> tuple[dict[str, Callable[[int], ob
         network = spec.build().eval()
         if integers:
             static(network)
-        for engine in (one for one in names() if one != "torch_compiled" and not named(one).missing()):
+        for engine in (one for one in NAMES if one != "torch_compiled" and not named(one).missing()):
             if engine == "torch" and integers:
                 continue  # eager integers are for checking, not for speed
             if engine != "torch" and shape is TEACHER and not export_large:

@@ -18,9 +18,9 @@ from typing import NamedTuple
 from negspacy.termsets import LANGUAGES
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-from clinlm.assertion import Assertion
-from clinlm.mentions import Finder, Mention
-from clinlm.sentences import Sentence
+from clinlm.terminology.mentions import Finder, Mention
+from clinlm.text.negation import Assertion
+from clinlm.text.sentences import Sentence
 
 SENTENCES = Path(__file__).parents[1] / "tests" / "data" / "assertions.csv"
 
@@ -83,7 +83,7 @@ def main() -> None:
     readings = {"keyword only": [True] * len(every)}
     for name, assertion in {
         "negspacy, its own en_clinical": Assertion({"negated": LANGUAGES["en_clinical"]}),
-        "clinlm.assertion": Assertion(),
+        "clinlm.text.negation": Assertion(),
     }.items():
         readings[name] = [read_by(assertion)(case) for case in every]
     if python:

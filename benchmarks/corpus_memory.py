@@ -10,11 +10,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from clinlm.corpora.synthetic import Synthetic
-from clinlm.long_notes import Head
-from clinlm.measure.memory import peak_mib
-from clinlm.starts.scratch import Scratch
+from clinlm.corpora.synthetic.synthetic import Synthetic
+from clinlm.models.initializers.scratch import Scratch
+from clinlm.models.memory import peak_mib
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.text.long_notes import Head
 
 CONFIG = {
     "model_type": "bert",

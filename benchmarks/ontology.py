@@ -4,7 +4,8 @@ python benchmarks/ontology.py [--terms 500000] [--megabytes 8] [--small 20000] [
 
 Made-up terms of one to five words (words as frequent as Zipf says, so that they share beginnings as real terms do) and
 made-up text of which one word in four belongs to a term; then the vocabularies of ../shared/data/ontology on MTSamples,
-where these lie there. The other ways (one regular expression of all terms, as `clinlm.mentions` writes it, and spaCy's
+where these lie there. The other ways (one regular expression of all terms, as `clinlm.terminology.mentions` writes it,
+and spaCy's
 PhraseMatcher) get `--small` of the terms: the first takes minutes to load all. They fold no endings, so they do less.
 """
 
@@ -20,12 +21,12 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from clinlm.config.validation import CONF
 from clinlm.labelers.base import Note
 from clinlm.labelers.ontology import Ontology
-from clinlm.matcher import Matcher
-from clinlm.mentions import Finder
-from clinlm.settings import CONF
-from clinlm.vocabularies.base import Term
+from clinlm.terminology.base import Term
+from clinlm.terminology.matcher import Matcher
+from clinlm.terminology.mentions import Finder
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 NOTE = 3000

@@ -26,17 +26,19 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, logging, pipeline
 
-from clinlm import artifact, deployment, store
+from clinlm.config.extras import imported
 from clinlm.corpora.mtsamples import MTSamples
+from clinlm.engines import export
 from clinlm.engines.base import named
-from clinlm.extras import imported
-from clinlm.long_notes import Head
-from clinlm.measure.latency import BUSY
-from clinlm.model import Model, ModelSpec
+from clinlm.metrics.latency import BUSY
+from clinlm.models import artifact
+from clinlm.models.layers.edits import quantize_embeddings, quantize_linears
+from clinlm.models.model import Model, ModelSpec
 from clinlm.predict import run
 from clinlm.predict.settings import Settings, cores
-from clinlm.quantized.edits import quantize_embeddings, quantize_linears
-from clinlm.serving import Serving
+from clinlm.store import store
+from clinlm.tasks.inference_config import Serving
+from clinlm.text.long_notes import Head
 
 NOTES = Path(__file__).parents[1] / "../shared/data/mtsamples.csv.gz"
 TOKENS, LABELS = 256, tuple(f"label {number}" for number in range(40))
@@ -78,7 +80,7 @@ def models(root: Path) -> dict[str, Path]:
         else:
             named(engine).export(model, folder)
             tokenizer.save_pretrained(folder)
-            store.write_json(folder / deployment.FACTS, {"engine": engine})
+            store.write_json(folder / export.FACTS, {"engine": engine})
         folders[f"clinlm-predict, {engine} {'INT8' if int8 else 'FP32'}"] = folder
     return folders
 

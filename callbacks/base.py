@@ -8,7 +8,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import nn
 
-from clinlm.modules.base import Module
+from clinlm.training.modules.base import Module
 
 # numpy has no bfloat16, so tensors are hashed as integers of the same width.
 _BYTES = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -25,7 +25,7 @@ class Compression(Callback, ABC):
     """
 
     technique: ClassVar[str]
-    """What a gate calls it: one of `clinlm.gate.TECHNIQUES`."""
+    """What a gate calls it: one of `clinlm.pipeline.gates.TECHNIQUES`."""
 
     counts_zeros: ClassVar[bool] = False
     """Whether its `ratio` is a share of all that is there, zeros included, and so grows from step to step when it is

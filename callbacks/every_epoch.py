@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from callbacks.base import as_module
-from clinlm.artifact import EPOCHS
-from clinlm.modules.base import predict
+from clinlm.models.artifact import EPOCHS
+from clinlm.training.modules.base import predict
 
 SPLITS = ("validation", "test")
 

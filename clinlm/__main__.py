@@ -11,8 +11,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from clinlm import machine
-from clinlm.settings import CONF, explained
+from clinlm.config import runtime
+from clinlm.config.validation import CONF, explained
 from clinlm.sweepers import optuna
 
 
@@ -23,12 +23,12 @@ def launch(config: DictConfig) -> dict[str, float]:
     A job of a sweep that fails its gate says so, leaves a file that `clinlm.report.gates.GateStatus` finds, and returns
     nothing to optimise (NaN): the others go on, and the sweep has its table.
     """
-    from clinlm.pipeline import GateFailed
+    from clinlm.cli.run import run
+    from clinlm.pipeline.execution import GateFailed
     from clinlm.report import gates
-    from clinlm.run import run
 
-    machine.register()
-    machine.share_cores()
+    runtime.register()
+    runtime.share_cores()
     try:
         return run(config)
     except GateFailed as failed:
@@ -42,7 +42,7 @@ def main() -> None:
 
     The exit status is 3 where a gate stopped a pipeline, and 1 after any other error.
     """
-    machine.register()
+    runtime.register()
     optuna.register()
     # Hydra's parser wants all overrides together; `clinlm +experiment=x -m pipeline=a,b` is what people type.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))

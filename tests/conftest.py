@@ -12,18 +12,18 @@ from typing import Any
 
 import huggingface_hub.constants
 import pytest
-import taggers
 import torch
 from hypothesis import HealthCheck, settings
+from support import taggers
 
 from clinlm.corpora.table import Table
 from clinlm.engines import onnx_graph
-from clinlm.long_notes import Head
-from clinlm.model import Model
-from clinlm.modules.base import predict
-from clinlm.starts.scratch import Scratch
+from clinlm.models.initializers.scratch import Scratch
+from clinlm.models.model import Model
 from clinlm.tasks.entities import Entities
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.text.long_notes import Head
+from clinlm.training.modules.base import predict
 
 # A busy machine is no error: laws say what comes out, not when.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -119,7 +119,7 @@ def tiny_model(_tiny_model: Model) -> Model:
 def quick() -> Iterator[None]:
     """Leave out the process of its own in which a stage's memory is measured: it loads torch, which takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clinlm.stage.peak_mib", lambda folder, tokens: 1.0)
+        patch.setattr("clinlm.pipeline.stage.peak_mib", lambda folder, tokens: 1.0)
         yield
 
 
@@ -162,6 +162,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(index))
         return index, logits
 
-    for place in ("clinlm.stage", "clinlm.members.trained"):
+    for place in ("clinlm.pipeline.stage", "clinlm.training.teachers.trained"):
         monkeypatch.setattr(f"{place}.predict", counting)
     return sizes

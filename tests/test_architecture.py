@@ -4,7 +4,7 @@ import ast
 import importlib
 import re
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,96 +14,22 @@ ROOT = Path(__file__).parents[1]
 OURS = sorted([*ROOT.glob("clinlm/**/*.py"), *ROOT.glob("callbacks/**/*.py")])
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in OURS}
 
-FLOORS = {
-    "clinlm.anatomy": 0,
-    "clinlm.architectures": 0,
-    "clinlm.assertion": 0,
-    "clinlm.batches": 0,
-    "clinlm.chat": 0,
-    "clinlm.corpora": 0,
-    "clinlm.edits": 0,
-    "clinlm.examples": 0,
-    "clinlm.extras": 0,
-    "clinlm.label_journal": 0,
-    "clinlm.label_store": 0,
-    "clinlm.labelers": 0,
-    "clinlm.labelling": 0,
-    "clinlm.lexicons": 0,
-    "clinlm.long_notes": 0,
-    "clinlm.low_rank": 0,
-    "clinlm.low_rank_embedding": 0,
-    "clinlm.machine": 0,
-    "clinlm.matcher": 0,
-    "clinlm.membership": 0,
-    "clinlm.mentions": 0,
-    "clinlm.model": 0,
-    "clinlm.normalization": 0,
-    "clinlm.quantized": 0,
-    "clinlm.replacing": 0,
-    "clinlm.sentences": 0,
-    "clinlm.settings": 0,
-    "clinlm.spans": 0,
-    "clinlm.split": 0,
-    "clinlm.stop_terms": 0,
-    "clinlm.store": 0,
-    "clinlm.subsets": 0,
-    "clinlm.tags": 0,
-    "clinlm.tokens": 0,
-    "clinlm.triggers": 0,
-    "clinlm.vocabularies": 0,
-    "clinlm.vocabulary": 0,
-    "clinlm.word_forms": 0,
-    "clinlm.words": 0,
-    "clinlm.adapters": 1,
-    "clinlm.artifact": 1,
-    "clinlm.device": 1,
-    "clinlm.distill": 1,
-    "clinlm.engines": 1,
-    "clinlm.ensembles": 1,
-    "clinlm.features": 1,
-    "clinlm.measure": 1,
-    "clinlm.optimizer": 1,
-    "clinlm.serving": 1,
-    "clinlm.starts": 1,
-    "clinlm.task": 1,
-    "clinlm.tasks": 1,
-    "clinlm.transfers": 1,
-    "clinlm.changes": 2,
-    "clinlm.claim": 2,
-    "clinlm.gate": 2,
-    "clinlm.members": 2,
-    "clinlm.modules": 2,
-    "clinlm.deployment": 3,
-    "clinlm.loggers": 3,
-    "clinlm.plan": 3,
-    "clinlm.stage": 3,
-    "clinlm.teaching": 3,
-    "clinlm.pipeline": 4,
-    "clinlm.technique": 4,
-    "clinlm.__main__": 5,
-    "clinlm.documents": 5,
-    "clinlm.label": 5,
-    "clinlm.predict": 5,
-    "clinlm.report": 5,
-    "clinlm.run": 5,
-    "clinlm.sweepers": 5,
-}
-"""A module imports from its own floor or from below."""
+ORDER = (
+    *("__main__", "cli", "report", "sweepers", "predict", "pipeline", "compression", "engines", "training", "models"),
+    *("tasks", "metrics", "labelers", "corpora", "text", "terminology", "files", "store", "tracking", "config"),
+)
+"""The packages of clinlm from the top down: a package imports only from itself and from packages after it."""
 
-WING = 2
-"""The highest floor that `callbacks` imports from."""
+CALLBACKS = ORDER.index("compression")
+"""`callbacks` imports from this package downward, and no package imports `callbacks`."""
 
 JUNK = ("utils", "util", "helpers", "helper", "common", "misc", "core")
 
 GROUPS = (
     *(f"callbacks/{group}" for group in ("factorize", "prune", "quantize", "recover", "schedules")),
-    *(
-        f"clinlm/{group}"
-        for group in (
-            *("adapters", "engines", "ensembles", "features", "lexicons", "loggers", "members", "quantized"),
-            *("starts", "sweepers", "tasks", "transfers"),
-        )
-    ),
+    *(f"clinlm/models/{group}" for group in ("adapters", "initializers", "layers")),
+    *(f"clinlm/training/{group}" for group in ("augmentation", "hidden_state_losses", "modules", "teachers")),
+    *(f"clinlm/{group}" for group in ("sweepers", "tracking")),
 )
 """Folders with one final class per file; files without a final class hold what the others share."""
 
@@ -131,20 +57,20 @@ def imported(tree: ast.Module) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def floor(module: str) -> int:
-    found = [place for place in FLOORS if f"{module}.".startswith(f"{place}.")]
-    assert found, f"{module} stands on no floor; give it one in the table above"
-    return FLOORS[max(found, key=len)]
+def rank(module: str) -> int:
+    """The place of a module's package in ORDER; names of the root, such as `clinlm.__version__`, are below all."""
+    _, package, *_ = [*module.split("."), ""]
+    return ORDER.index(package) if package in ORDER else len(ORDER)
 
 
-def violations(module: str, imports: Iterator[str]) -> list[str]:
-    """The imports of one module that the floors forbid."""
-    wing = module.partition(".")[0] == "callbacks"
-    own = WING if wing else floor(module)
+def violations(module: str, imports: Iterable[str]) -> list[str]:
+    """The imports of one module that the order forbids."""
+    outside = module.partition(".")[0] == "callbacks"
+    own = CALLBACKS if outside else rank(module)
     found = []
     for wanted in imports:
         package = wanted.partition(".")[0]
-        if (package == "callbacks" and not wing) or (package == "clinlm" and floor(wanted) > own):
+        if (package == "callbacks" and not outside) or (package == "clinlm" and rank(wanted) < own):
             found.append(f"{module} imports {wanted}")
     return found
 
@@ -165,21 +91,22 @@ def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]
     return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
-def test_floors() -> None:
+def test_packages_import_downward() -> None:
     modules = [(dotted(path), tree) for path, tree in TREES.items() if dotted(path) != "clinlm"]
     assert [wrong for module, tree in modules for wrong in violations(module, imported(tree))] == []
 
 
-def test_the_floors_of_packages_that_are_gone_are_gone() -> None:
-    there = {dotted(path) for path in OURS}
-    assert set(FLOORS) <= there
+def test_the_root_holds_packages_and_nothing_else() -> None:
+    files = {path.name for path in (ROOT / "clinlm").iterdir() if path.is_file()}
+    packages = {path.parent.name for path in (ROOT / "clinlm").glob("*/__init__.py")}
+    assert files == {"__init__.py", "__main__.py"} and packages == set(ORDER) - {"__main__"} and len(packages) <= 20
 
 
 def test_a_forbidden_import_is_found() -> None:
-    assert violations("clinlm.store", iter(["clinlm.task.Task"])) == ["clinlm.store imports clinlm.task.Task"]
-    assert violations("clinlm.stage", iter(["callbacks.base"])) == ["clinlm.stage imports callbacks.base"]
-    assert violations("callbacks.prune.x", iter(["clinlm.stage.Stage", "callbacks.base", "clinlm.modules.base"])) == [
-        "callbacks.prune.x imports clinlm.stage.Stage"
+    assert violations("clinlm.store.x", ["clinlm.tasks.base.Task"]) == ["clinlm.store.x imports clinlm.tasks.base.Task"]
+    assert violations("clinlm.pipeline.x", ["callbacks.base"]) == ["clinlm.pipeline.x imports callbacks.base"]
+    assert violations("callbacks.prune.x", ["clinlm.pipeline.stage", "callbacks.base", "clinlm.models.model"]) == [
+        "callbacks.prune.x imports clinlm.pipeline.stage"
     ]
 
 
@@ -193,9 +120,9 @@ def test_nothing_is_called_utils() -> None:
 
 def test_files_are_short() -> None:
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in [*OURS, *ROOT.glob("tests/**/*.py")]}
-    assert {name(path): count for path, count in lines.items() if count > 300} == {}
+    assert {name(path): count for path, count in lines.items() if count > 500} == {}
     written = [lines[path] for path in OURS if path.name != "__init__.py"]
-    assert statistics.median(written) <= 120
+    assert statistics.median(written) <= 130
 
 
 def test_functions_are_short() -> None:
@@ -209,7 +136,7 @@ def test_functions_are_short() -> None:
 
 
 def test_folders_are_not_deep() -> None:
-    assert [name(path) for path in OURS if len(path.relative_to(ROOT).parts) > 3] == []
+    assert [name(path) for path in OURS if len(path.relative_to(ROOT).parts) > 4] == []
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -225,7 +152,7 @@ def test_one_final_class_per_file_and_the_file_is_named_after_it(group: str) -> 
 
 def test_one_corpus_per_file_and_the_file_is_named_after_it() -> None:
     found = 0
-    for path in (path for path in OURS if path.parent == ROOT / "clinlm/corpora"):
+    for path in (path for path in OURS if ROOT / "clinlm/corpora" in path.parents):
         readers = [node for node in classes(path) if "Corpus" in [getattr(base, "id", "") for base in node.bases]]
         found += len(readers)
         assert [snake(node.name) for node in readers] in ([], [path.stem])

@@ -15,13 +15,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from clinlm import machine
-from clinlm.plan import planned
-from clinlm.settings import CONF
+from clinlm.config import runtime
+from clinlm.config.validation import CONF
+from clinlm.pipeline.plan import planned
 
 FILES = sorted(CONF.glob("*/*.yaml"))
 RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_", "times", "members"}
-"""What no signature has: Hydra's own words, and how many stages one stands for, which `clinlm.plan` reads."""
+"""What no signature has: Hydra's own words, and how many stages one stands for, which `clinlm.pipeline.plan` reads."""
 ABSENT = "none"
 """The option of a slot that may stay empty: it sets the slot to null."""
 ADDED = ("experiment", "sweep")
@@ -69,7 +69,7 @@ def slot_choices() -> dict[str, tuple[str, ...]]:
 @cache
 def composed(*overrides: str) -> DictConfig:
     """The configuration and Hydra's callbacks, every `???` filled in and every interpolation resolved."""
-    machine.register()
+    runtime.register()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", list(overrides), return_hydra_config=True)
     OmegaConf.set_readonly(config.hydra, False)
@@ -140,12 +140,12 @@ def test_every_yaml_binds_to_its_signature(path: Path) -> None:
 
 
 def test_what_does_not_bind_is_found() -> None:
-    node = {"_target_": "clinlm.adapters.lora.Lora", "rank": 8}
-    assert unbound(node) == ["clinlm.adapters.lora.Lora has no parameter 'rank'"]
-    assert unbound({"_target_": "clinlm.starts.pretrained.Pretrained"}) == [
-        "clinlm.starts.pretrained.Pretrained lacks 'name'"
+    node = {"_target_": "clinlm.models.adapters.lora.Lora", "rank": 8}
+    assert unbound(node) == ["clinlm.models.adapters.lora.Lora has no parameter 'rank'"]
+    assert unbound({"_target_": "clinlm.models.initializers.pretrained.Pretrained"}) == [
+        "clinlm.models.initializers.pretrained.Pretrained lacks 'name'"
     ]
-    assert unbound({"_target_": "clinlm.starts.pretrained.Pretrained", "_partial_": True}) == []
+    assert unbound({"_target_": "clinlm.models.initializers.pretrained.Pretrained", "_partial_": True}) == []
 
 
 @pytest.mark.parametrize("choice", slot_choices())

@@ -41,7 +41,8 @@ def test_it_runs_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
     elsewhere.mkdir()
     zipfile.ZipFile(wheel).extractall(place)  # as pip does with a wheel of Python files
     # PYTHONPATH stands before a checkout that is installed in editable mode.
-    code = "import runpy; from clinlm.settings import CONF; print(CONF); runpy.run_module('clinlm', None, '__main__')"
+    code = "import runpy; from clinlm.config.validation import CONF; print(CONF); "
+    code += "runpy.run_module('clinlm', None, '__main__')"
     done = subprocess.run(
         [sys.executable, "-c", code, "--cfg", "job", "pipeline=b"],
         cwd=elsewhere,

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from callbacks.base import Compression
-from clinlm import anatomy
-from clinlm.low_rank import LowRankLinear
-from clinlm.model import Edit
-from clinlm.modules.base import Module
+from clinlm.models import structure
+from clinlm.models.layers.low_rank_linear import LowRankLinear
+from clinlm.models.model import Edit
+from clinlm.training.modules.base import Module
 
 
 @final
@@ -29,17 +29,17 @@ class Svd(Compression):
 
     Args:
         rank: of every product, at least 1.
-        targets: parts of an encoder layer; see `clinlm.anatomy.Layer`.
+        targets: parts of an encoder layer; see `clinlm.models.structure.Layer`.
     """
 
     technique: ClassVar[str] = "factorization"
 
-    def __init__(self, rank: int = 64, targets: Sequence[str] = anatomy.LINEARS) -> None:
+    def __init__(self, rank: int = 64, targets: Sequence[str] = structure.LINEARS) -> None:
         if rank < 1:
             raise ValueError(f"factorize.rank is at least 1; got {rank}")
-        if isinstance(targets, str) or not targets or (unknown := {*targets} - {*anatomy.LINEARS}):
+        if isinstance(targets, str) or not targets or (unknown := {*targets} - {*structure.LINEARS}):
             wrong = targets if isinstance(targets, str) or not targets else sorted(unknown)
-            raise ValueError(f"factorize.targets is a list out of {list(anatomy.LINEARS)}; got {wrong!r}")
+            raise ValueError(f"factorize.targets is a list out of {list(structure.LINEARS)}; got {wrong!r}")
         self.rank, self.targets = rank, list(targets)
         self._rows: list[dict[str, Any]] = []
 
@@ -50,7 +50,7 @@ class Svd(Compression):
         pairs = {name: LowRankLinear.of(linear, self.rank) for name, linear in smaller.items()}
         self._rows = [_row(name, linear, pairs.get(name)) for name, linear in linears.items()]
         if pairs:
-            module.model.apply(Edit("clinlm.edits.factorize", {"ranks": dict.fromkeys(pairs, self.rank)}))
+            module.model.apply(Edit("clinlm.models.surgery.factorize", {"ranks": dict.fromkeys(pairs, self.rank)}))
         for name, pair in pairs.items():
             module.network.get_submodule(name).load_state_dict(pair.state_dict())
 
@@ -73,8 +73,8 @@ class Svd(Compression):
         return f" (rank={self.rank}: for none of {len(self._rows)} linear layers are two factors smaller than itself)"
 
     def _linears(self, module: Module) -> dict[str, nn.Linear]:
-        anatomy.check_trainable(module.network)
-        names = [f"body.{names[t]}" for names in anatomy.linear_names(module.network.body) for t in self.targets]
+        structure.check_trainable(module.network)
+        names = [f"body.{names[t]}" for names in structure.linear_names(module.network.body) for t in self.targets]
         found = {name: module.network.get_submodule(name) for name in names}
         done = [name for name, linear in found.items() if not isinstance(linear, nn.Linear)]
         if done:

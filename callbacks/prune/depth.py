@@ -9,9 +9,9 @@ from torch.nn import functional
 
 from callbacks.base import Compression
 from callbacks.prune.settings import check_documents, check_ratio
-from clinlm import anatomy
-from clinlm.model import Edit
-from clinlm.modules.base import Module, document_logits
+from clinlm.models import structure
+from clinlm.models.model import Edit
+from clinlm.training.modules.base import Module, document_logits
 
 
 @final
@@ -48,11 +48,11 @@ class Depth(Compression):
             for number, score in enumerate(scores.tolist())
         ]
         if len(stay) < len(scores):
-            module.model.apply(Edit("clinlm.edits.keep_layers", {"numbers": stay}))
+            module.model.apply(Edit("clinlm.models.surgery.keep_layers", {"numbers": stay}))
 
     def finalize(self, module: Module) -> None:
         """Check that the layers are still as many as promised."""
-        found, promised = len(anatomy.layers(module.network.body)), sum(row["kept"] for row in self._rows)
+        found, promised = len(structure.layers(module.network.body)), sum(row["kept"] for row in self._rows)
         if found != promised:
             raise RuntimeError(f"pruning promised {promised} layers; after training there are {found}")
 
@@ -75,7 +75,7 @@ def block_influences(module: Module, documents: int) -> Float[Tensor, " layers"]
     Raises:
         ValueError: the network has integer weights.
     """
-    layers = anatomy.layers(module.network.body)
+    layers = structure.layers(module.network.body)
     read: list[Tensor] = []
     written: list[Tensor] = []
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from callbacks.base import Compression
 from callbacks.prune.settings import check_ratio
-from clinlm import anatomy
-from clinlm.model import Edit
-from clinlm.modules.base import Module
+from clinlm.models import structure
+from clinlm.models.model import Edit
+from clinlm.training.modules.base import Module
 
 
 class FfnPruning(Compression):
@@ -56,12 +56,12 @@ class FfnPruning(Compression):
                 }
             )
         if units:
-            module.model.apply(Edit("clinlm.edits.keep_ffn_units", {"units": units}))
+            module.model.apply(Edit("clinlm.models.surgery.keep_ffn_units", {"units": units}))
 
     @final
     def finalize(self, module: Module) -> None:
         """Check that the widths are still what was promised."""
-        widths = [layer.up.out_features for layer in anatomy.layers(module.network.body)]
+        widths = [layer.up.out_features for layer in structure.layers(module.network.body)]
         promised = [row["width_after"] for row in self._rows]
         if widths != promised:
             raise RuntimeError(f"pruning promised the FFN widths {promised}; after training they are {widths}")

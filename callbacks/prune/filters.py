@@ -8,9 +8,9 @@ from torch import Tensor
 from callbacks.base import Compression
 from callbacks.prune.ffn import best
 from callbacks.prune.settings import check_ratio
-from clinlm import anatomy
-from clinlm.model import Edit
-from clinlm.modules.base import Module
+from clinlm.models import structure
+from clinlm.models.model import Edit
+from clinlm.training.modules.base import Module
 
 
 @final
@@ -38,7 +38,7 @@ class Filters(Compression):
 
     def prepare(self, module: Module) -> None:
         """See `Compression.prepare`."""
-        scores = [filter_norms(linear.weight) for linear in anatomy.filters(module.network.body)]
+        scores = [filter_norms(linear.weight) for linear in structure.filters(module.network.body)]
         config: Any = module.network.body.config
         stay = [best(ours, self.ratio) for ours in scores]
         self._rows = [
@@ -53,11 +53,11 @@ class Filters(Compression):
         ]
         cut = {str(n): kept for n, kept in enumerate(stay) if len(kept) < len(scores[n])}
         if cut:
-            module.model.apply(Edit("clinlm.edits.keep_filters", {"filters": cut}))
+            module.model.apply(Edit("clinlm.models.surgery.keep_filters", {"filters": cut}))
 
     def finalize(self, module: Module) -> None:
         """Check that the filters are still as many as promised."""
-        found = [linear.out_features for linear in anatomy.filters(module.network.body)]
+        found = [linear.out_features for linear in structure.filters(module.network.body)]
         promised = [row["filters_after"] for row in self._rows]
         if found != promised:
             raise RuntimeError(f"pruning promised {promised} filters; after training they are {found}")

@@ -9,9 +9,9 @@ from torch.utils.hooks import RemovableHandle
 
 from callbacks.base import Compression
 from callbacks.prune.settings import check_documents, check_ratio
-from clinlm import anatomy
-from clinlm.model import Edit
-from clinlm.modules.base import Module, document_logits
+from clinlm.models import structure
+from clinlm.models.model import Edit
+from clinlm.training.modules.base import Module, document_logits
 
 
 @final
@@ -57,11 +57,11 @@ class Heads(Compression):
         ]
         cut = {str(n): kept for n, kept in enumerate(stay) if len(kept) < len(scores[n])}
         if cut:
-            module.model.apply(Edit("clinlm.edits.keep_heads", {"heads": cut}))
+            module.model.apply(Edit("clinlm.models.surgery.keep_heads", {"heads": cut}))
 
     def finalize(self, module: Module) -> None:
         """Check that the heads are still as many as promised."""
-        heads = [layer.heads for layer in anatomy.layers(module.network.body)]
+        heads = [layer.heads for layer in structure.layers(module.network.body)]
         promised = [row["heads_after"] for row in self._rows]
         if heads != promised:
             raise RuntimeError(f"pruning promised {promised} attention heads; after training they are {heads}")
@@ -87,7 +87,7 @@ def importances(module: Module, documents: int) -> list[Float[Tensor, " _"]]:
     Raises:
         ValueError: the network has integer weights.
     """
-    layers = anatomy.layers(module.network.body)
+    layers = structure.layers(module.network.body)
     totals = [torch.zeros(layer.heads) for layer in layers]
     read: list[Tensor] = []
 

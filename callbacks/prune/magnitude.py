@@ -6,8 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from callbacks.prune.ffn import FfnPruning
-from clinlm import anatomy
-from clinlm.modules.base import Module
+from clinlm.models import structure
+from clinlm.training.modules.base import Module
 
 
 @final
@@ -27,4 +27,4 @@ class Magnitude(FfnPruning):
 
     def scores(self, module: Module) -> list[Float[Tensor, " units"]]:
         """See `FfnPruning.scores`."""
-        return [layer.up.weight.detach().abs().sum(1) for layer in anatomy.layers(module.network.body)]
+        return [layer.up.weight.detach().abs().sum(1) for layer in structure.layers(module.network.body)]

@@ -14,8 +14,8 @@ from torch.nn.utils import parametrize
 from callbacks.base import Compression
 from callbacks.prune.settings import check_ratio
 from callbacks.schedules.base import Schedule
-from clinlm import anatomy
-from clinlm.modules.base import Module
+from clinlm.models import structure
+from clinlm.training.modules.base import Module
 
 Scope = Literal["global", "layer", "row"] | int
 """Which weights compete: all; those of one linear; those of one of its rows (an output); that many neighbours in it."""
@@ -86,7 +86,7 @@ class MaskPruning(Compression):
     @final
     def prepare(self, module: Module) -> None:
         """See `Compression.prepare`."""
-        anatomy.check_trainable(module.network)
+        structure.check_trainable(module.network)
         modules = module.network.body.named_modules()
         self.linears = {name: linear for name, linear in modules if isinstance(linear, nn.Linear)}
         if not self.linears:

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from callbacks.prune.ffn import FfnPruning
-from clinlm import anatomy
-from clinlm.modules.base import Module
+from clinlm.models import structure
+from clinlm.training.modules.base import Module
 
 
 @final
@@ -31,5 +31,5 @@ class Random(FfnPruning):
     def scores(self, module: Module) -> list[Float[Tensor, " units"]]:
         """See `FfnPruning.scores`."""
         generator = torch.Generator().manual_seed(self.seed)
-        layers = anatomy.layers(module.network.body)
+        layers = structure.layers(module.network.body)
         return [torch.rand(layer.up.out_features, generator=generator) for layer in layers]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from callbacks.prune.masks import MaskPruning
 from callbacks.schedules.base import Schedule
-from clinlm.modules.base import Module
+from clinlm.training.modules.base import Module
 
 
 @final

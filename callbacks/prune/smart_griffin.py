@@ -10,8 +10,8 @@ from torch.utils.hooks import RemovableHandle
 
 from callbacks.prune.ffn import FfnPruning
 from callbacks.prune.settings import check_documents
-from clinlm import anatomy
-from clinlm.modules.base import Module, document_logits
+from clinlm.models import structure
+from clinlm.training.modules.base import Module, document_logits
 
 
 @final
@@ -49,7 +49,7 @@ class SmartGriffin(FfnPruning):
 
     def scores(self, module: Module) -> list[Float[Tensor, " units"]]:
         """See `FfnPruning.scores`."""
-        layers = anatomy.layers(module.network.body)
+        layers = structure.layers(module.network.body)
         if self.statistic == "weight":
             return [weight_norms(layer.up.weight) for layer in layers]
         return activation_norms(module, [layer.down for layer in layers], self.documents)

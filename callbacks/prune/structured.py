@@ -10,19 +10,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from callbacks.base import Compression
-from callbacks.prune.costs import Architecture
-from callbacks.prune.cutting import Stay, cut, factorise, narrow, stay
-from callbacks.prune.importance import Importance, calibration, importances, token_counts
-from callbacks.prune.meters import CountedParameters, MeasuredLatency, Meter, SavedBytes
-from callbacks.prune.reconstruction import reconstruct
-from callbacks.prune.search import Chosen, search, smallest
 from callbacks.prune.settings import check_documents
-from callbacks.prune.target import Target
-from clinlm import anatomy
-from clinlm.edits import check_whole
+from clinlm.compression.costs import Architecture
+from clinlm.compression.cutting import Stay, cut, factorise, narrow, stay
+from clinlm.compression.importance import Importance, calibration, importances, token_counts
+from clinlm.compression.meters import CountedParameters, MeasuredLatency, Meter, SavedBytes
+from clinlm.compression.reconstruction import reconstruct
+from clinlm.compression.search import Chosen, search, smallest
+from clinlm.compression.target import Target
 from clinlm.engines.base import named
-from clinlm.model import Model
-from clinlm.modules.base import Module
+from clinlm.models import structure
+from clinlm.models.model import Model
+from clinlm.models.surgery import check_whole
+from clinlm.training.modules.base import Module
 
 log = logging.getLogger(__name__)
 _ATTEMPTS = 6
@@ -59,7 +59,7 @@ class Structured(Compression):
             `parameters:50%`.
         documents: calibration documents.
         engine: what a latency is measured with: see `clinlm.engines.base.names`.
-        remaining: see `Target.goal`; `clinlm.plan` sets it where a stage is done several times.
+        remaining: see `Target.goal`; `clinlm.pipeline.plan` sets it where a stage is done several times.
     """
 
     technique: ClassVar[str] = "pruning"
@@ -85,9 +85,9 @@ class Structured(Compression):
             ValueError: the network costs no more than the target already, or no network that is left would reach it;
                 a layer that cannot be sliced.
         """
-        anatomy.check_trainable(module.network)
-        layers = anatomy.layers(module.network.body)
-        check_whole(*(getattr(layer, role) for layer in layers for role in anatomy.LINEARS))
+        structure.check_trainable(module.network)
+        layers = structure.layers(module.network.body)
+        check_whole(*(getattr(layer, role) for layer in layers for role in structure.LINEARS))
         # How many networks are tried hangs on what was measured; what training draws must not.
         with torch.random.fork_rng(devices=[]):
             self._prune(module)
@@ -97,7 +97,7 @@ class Structured(Compression):
         meter = self._meter(module)
         self._check_above(meter.now)
         importance = importances(module, self.documents)
-        often = token_counts(module.task, anatomy.word_embeddings(module.network.body).num_embeddings)
+        often = token_counts(module.task, structure.word_embeddings(module.network.body).num_embeddings)
         chosen, before, after = self._settled(module.model, meter, importance, now, often)
         stays = stay(importance, now, chosen.architecture)
         if stays.rank is not None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from callbacks.prune.masks import MaskPruning
 from callbacks.prune.settings import check_scope
 from callbacks.schedules.base import Schedule
-from clinlm.modules.base import Module
+from clinlm.training.modules.base import Module
 
 
 @final

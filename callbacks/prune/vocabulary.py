@@ -3,9 +3,9 @@
 from typing import Any, ClassVar, final
 
 from callbacks.base import Compression
-from clinlm import anatomy, vocabulary
-from clinlm.model import Edit
-from clinlm.modules.base import Module
+from clinlm.models import structure, token_pruning
+from clinlm.models.model import Edit
+from clinlm.training.modules.base import Module
 
 
 @final
@@ -35,23 +35,23 @@ class Vocabulary(Compression):
 
     def prepare(self, module: Module) -> None:
         """See `Compression.prepare`."""
-        anatomy.check_trainable(module.network)
+        structure.check_trainable(module.network)
         model, task = module.model, module.task
-        before, table = model.tokenizer, anatomy.word_embeddings(module.network.body)
-        counts = vocabulary.occurrences(before, task.texts("train"))
-        tokens = vocabulary.needed(before, counts, self.min_count)
+        before, table = model.tokenizer, structure.word_embeddings(module.network.body)
+        counts = token_pruning.occurrences(before, task.texts("train"))
+        tokens = token_pruning.needed(before, counts, self.min_count)
         self._row = {"tokens_before": table.num_embeddings, "tokens_after": len(tokens)}
         self._row["occurring"] = int((counts > 0).sum())
         if len(tokens) < table.num_embeddings:
-            model.apply(Edit("clinlm.edits.keep_tokens", {"tokens": tokens}))
-            model.tokenizer = vocabulary.trimmed(before, tokens)
+            model.apply(Edit("clinlm.models.surgery.keep_tokens", {"tokens": tokens}))
+            model.tokenizer = token_pruning.trimmed(before, tokens)
             told = (task.batch_size, task.order_seed, task.collate.teacher_logits, task.transfer)
             task.bind(model.tokenizer, model.max_tokens, *told)
         self._row |= _longer(before, model.tokenizer, task.texts("validation"))
 
     def finalize(self, module: Module) -> None:
         """Check that embeddings and tokenizer still have the tokens promised."""
-        rows, promised = anatomy.word_embeddings(module.network.body).num_embeddings, self._row["tokens_after"]
+        rows, promised = structure.word_embeddings(module.network.body).num_embeddings, self._row["tokens_after"]
         if {rows, len(module.model.tokenizer)} != {promised} and promised < self._row["tokens_before"]:
             raise RuntimeError(
                 f"pruning promised {promised} tokens; after training there are {rows} embeddings, and a tokenizer of "
@@ -68,5 +68,5 @@ class Vocabulary(Compression):
 
 
 def _longer(before: Any, after: Any, texts: list[str]) -> dict[str, int]:
-    pieces = [int(vocabulary.occurrences(tokenizer, texts).sum()) for tokenizer in (before, after)]
+    pieces = [int(token_pruning.occurrences(tokenizer, texts).sum()) for tokenizer in (before, after)]
     return {"validation_pieces_before": pieces[0], "validation_pieces_after": pieces[1]}

@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 from callbacks.prune.masks import MaskPruning
 from callbacks.prune.settings import check_documents
 from callbacks.schedules.base import Schedule
-from clinlm.modules.base import Module, document_logits
+from clinlm.training.modules.base import Module, document_logits
 
 
 @final

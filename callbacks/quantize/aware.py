@@ -8,14 +8,14 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from callbacks.quantize.base import EDITS, Floats, Quantization, chosen
-from callbacks.quantize.calibration import check_documents, levels, ranges, span
-from callbacks.quantize.simulation import attach, detach, inputs_of
-from clinlm import anatomy
-from clinlm.adapters.full import Full
-from clinlm.model import Edit
-from clinlm.modules.base import Module
-from clinlm.quantized.static_int8_linear import StaticInt8Linear
-from clinlm.replacing import check_unmasked
+from clinlm.compression.calibration import check_documents, levels, ranges, span
+from clinlm.compression.simulation import attach, detach, inputs_of
+from clinlm.models import structure
+from clinlm.models.adapters.full import Full
+from clinlm.models.layers.static_int8_linear import StaticInt8Linear
+from clinlm.models.model import Edit
+from clinlm.models.replace import check_unmasked
+from clinlm.training.modules.base import Module
 
 
 class QuantizationAware(Quantization, ABC):
@@ -71,7 +71,7 @@ class QuantizationAware(Quantization, ABC):
         Raises:
             ValueError: the network is quantised already, or something else is to learn than its own weights.
         """
-        anatomy.check_trainable(module.network)
+        structure.check_trainable(module.network)
         if not isinstance(module.adapter, Full):
             raise ValueError(
                 "quantisation-aware training rounds the weights that learn; the adapter "

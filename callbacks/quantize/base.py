@@ -9,18 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from callbacks.base import Compression
-from callbacks.quantize.sensitivity import sensitivities, worst
-from clinlm import anatomy
-from clinlm.model import Edit
-from clinlm.modules.base import Module
-from clinlm.quantized.int4_linear import Int4Linear
-from clinlm.quantized.int8_embedding import Int8Embedding
-from clinlm.quantized.int8_linear import Int8Linear
-from clinlm.quantized.static_int8_linear import StaticInt8Linear
+from clinlm.compression.sensitivity import sensitivities, worst
+from clinlm.models import structure
+from clinlm.models.layers.int4_linear import Int4Linear
+from clinlm.models.layers.int8_embedding import Int8Embedding
+from clinlm.models.layers.int8_linear import Int8Linear
+from clinlm.models.layers.static_int8_linear import StaticInt8Linear
+from clinlm.models.model import Edit
+from clinlm.training.modules.base import Module
 
 Floats = nn.Linear | nn.Embedding
 Integers = Int8Linear | StaticInt8Linear | Int4Linear | Int8Embedding
-EDITS = "clinlm.quantized.edits"
+EDITS = "clinlm.models.layers.edits"
 
 
 class Quantization(Compression, ABC):
@@ -124,7 +124,7 @@ class PostTraining(Quantization, ABC):
     @final
     def prepare(self, module: Module) -> None:
         """Refuse early what `finalize` could not do: a network that is quantised already, names that are not there."""
-        anatomy.check_trainable(module.network)
+        structure.check_trainable(module.network)
         chosen(module.network, self.skip)
 
     @final

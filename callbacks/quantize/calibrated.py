@@ -8,11 +8,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from callbacks.quantize.base import EDITS, PostTraining
-from callbacks.quantize.calibration import Range, check_documents, histograms, levels, ranges, span
-from callbacks.quantize.observers import Observer, check_observer, observed
-from clinlm.model import Edit
-from clinlm.modules.base import Module
-from clinlm.quantized.static_int8_linear import StaticInt8Linear
+from clinlm.compression.calibration import Range, check_documents, histograms, levels, ranges, span
+from clinlm.compression.observers import Observer, check_observer, observed
+from clinlm.models.layers.static_int8_linear import StaticInt8Linear
+from clinlm.models.model import Edit
+from clinlm.training.modules.base import Module
 
 Factors = dict[str, Float[Tensor, " inputs"]]
 
@@ -23,7 +23,7 @@ class Calibrated(PostTraining, ABC):
     Args:
         documents: training documents, drawn at random, at least 1. Padding does not count.
         observer: which range of the inputs their levels cover: `minmax` all of it; `percentile` without the most
-            extreme; `entropy` the one of which 256 levels tell most (`callbacks.quantize.observers`). Encoders keep
+            extreme; `entropy` the one of which 256 levels tell most (`clinlm.compression.observers`). Encoders keep
             what matters in few large inputs: pooled vectors of MiniLM have a cosine of 0.992 with those in float32 by
             `minmax` and at percentile 99.999, of 0.92 at 99.99 and by `entropy`.
         percentile: of inputs that `percentile` covers, in (0, 100].

@@ -5,8 +5,8 @@ from typing import final
 from torch import nn
 
 from callbacks.quantize.base import EDITS, PostTraining
-from clinlm.model import Edit
-from clinlm.quantized.int8_linear import Int8Linear
+from clinlm.models.layers.int8_linear import Int8Linear
+from clinlm.models.model import Edit
 
 
 @final
@@ -20,7 +20,7 @@ class Dynamic(PostTraining):
               model that comes out runs on CPUs only.
     Departs   embeddings too: in a small model they are most of the bytes (S1 leaves them). Weights use 127 of 255
               levels, so that inputs may use all of theirs on every processor; torch has it the other way round, which
-              errs more (`clinlm.quantized.rounding`).
+              errs more (`clinlm.models.layers.rounding`).
     Clashes   comes last: integers are neither trained nor pruned nor factorised.
 
     Args: see `Quantization`.

@@ -6,8 +6,8 @@ from typing import ClassVar, final
 from torch import nn
 
 from callbacks.quantize.base import EDITS, PostTraining
-from clinlm.model import Edit
-from clinlm.quantized.int4_linear import Int4Linear
+from clinlm.models.layers.int4_linear import Int4Linear
+from clinlm.models.model import Edit
 
 
 @final

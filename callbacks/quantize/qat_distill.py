@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import final
 
 from callbacks.quantize.aware import QuantizationAware
-from clinlm.distill import Distillation
-from clinlm.modules.base import Module
-from clinlm.modules.student import distilling
+from clinlm.training.distillation import Distillation
+from clinlm.training.modules.base import Module
+from clinlm.training.modules.student import distilling
 
 
 @final

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from callbacks.quantize.calibrated import Calibrated
-from callbacks.quantize.calibration import Range
-from callbacks.quantize.observers import Observer
+from clinlm.compression.calibration import Range
+from clinlm.compression.observers import Observer
 
 _SMALLEST = 1e-5  # of a channel's largest input and weight: a channel that is never used would divide by 0
 

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from callbacks.quantize.calibrated import Calibrated
-from callbacks.quantize.calibration import Range
+from clinlm.compression.calibration import Range
 
 
 @final
@@ -20,7 +20,7 @@ class Static(Calibrated):
     Cost      one pass over them, two with `percentile` or `entropy`; with `spare`, one pass over validation documents
               for every layer. The model that comes out runs on CPUs only.
     Departs   what lies between linear layers (norms, softmax, activations) stays in float. Weights use 127 of 255
-              levels (`clinlm.quantized.rounding`).
+              levels (`clinlm.models.layers.rounding`).
     Clashes   comes last: integers are neither trained nor pruned nor factorised.
 
     Args: see `Calibrated`.

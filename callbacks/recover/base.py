@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from callbacks.base import as_module
-from clinlm.modules.base import Module, predict
+from clinlm.compression.keep_zeros import KeepZeros
+from clinlm.training.modules.base import Module, predict
 
 
 class Recovery(Callback, ABC):
@@ -81,20 +82,6 @@ class Recovery(Callback, ABC):
     def report(self) -> list[dict[str, Any]]:
         """Return the quality on validation before and after."""
         return self._quality
-
-
-class KeepZeros(nn.Module):
-    """A parametrization that multiplies by a fixed mask: zeros stay zero through every optimiser step."""
-
-    mask: Tensor
-
-    def __init__(self, mask: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mask", mask, persistent=True)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """Return `weight` with the masked entries zero."""
-        return weight * self.mask
 
 
 def measured(module: Module) -> dict[str, float]:

@@ -3,9 +3,9 @@
 from typing import final
 
 from callbacks.recover.base import Recovery
-from clinlm.distill import Distillation
-from clinlm.modules.base import Module
-from clinlm.modules.student import distilling
+from clinlm.training.distillation import Distillation
+from clinlm.training.modules.base import Module
+from clinlm.training.modules.student import distilling
 
 
 @final

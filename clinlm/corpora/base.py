@@ -21,7 +21,8 @@ class Records:
             nullable strings, one field per attribute; a struct without fields is not possible in polars, so a
             corpus without attributes has the single field `none`, all null).
         notices: counted warnings for the report, such as "12 of 2,377 notes dropped: empty text". Never text of a note.
-        splits: the split (of `clinlm.split.SPLITS`) of every group, where the source itself says; None where a task
+        splits: the split (of `clinlm.corpora.split.SPLITS`) of every group, where the source itself says; None where a
+            task
             has to draw one.
     """
 

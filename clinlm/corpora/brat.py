@@ -9,13 +9,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, final, get_args
 
-from clinlm.corpora import plain_text
 from clinlm.corpora.base import Corpus, Records, digest_files
-from clinlm.corpora.delimited import shown
 from clinlm.corpora.span_records import SpanDocument, span_records
 from clinlm.corpora.split_files import split_files
 from clinlm.corpora.standoff import Fragment, Told, notices, place
-from clinlm.spans import Span
+from clinlm.files import plain_text
+from clinlm.files.delimited import shown
+from clinlm.terminology.spans import Span
 
 Discontinuous = Literal["hull", "first", "longest", "drop"]
 Group = Literal["document", "folder"]

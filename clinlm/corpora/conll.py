@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, final, get_args
 
-from clinlm.corpora import plain_text, tag_schemes
+from clinlm.corpora import tag_schemes
 from clinlm.corpora.base import Corpus, Records, digest_files
 from clinlm.corpora.span_records import SpanDocument, span_records
 from clinlm.corpora.split_files import split_files
 from clinlm.corpora.tag_schemes import Scheme, Tag
-from clinlm.spans import Span
+from clinlm.files import plain_text
+from clinlm.terminology.spans import Span
 
 Choice = Literal["auto", "io", "iob1", "iob2", "iobes", "bilou", "bmes"]
 

@@ -5,8 +5,8 @@ from typing import final
 
 import polars as pl
 
-from clinlm.corpora import delimited
 from clinlm.corpora.base import Corpus, Records, digest_files
+from clinlm.files import delimited
 
 _COLUMNS = ["sample_id", "medical_specialty", "transcription"]
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-from clinlm.corpora import plain_text
 from clinlm.corpora.base import Corpus, Records, digest_files
 from clinlm.corpora.span_records import SpanDocument, span_records
 from clinlm.corpora.split_files import split_files
 from clinlm.corpora.standoff import Told, notices, place
-from clinlm.spans import Span
+from clinlm.files import plain_text
+from clinlm.terminology.spans import Span
 
 _PASSAGE = re.compile(r"([^|\t]+)\|([a-z])\|(.*)")
 _OFFSET = re.compile(r"[0-9]{1,15}")

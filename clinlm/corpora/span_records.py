@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from clinlm.corpora.base import Records
-from clinlm.corpora.delimited import shown
-from clinlm.corpora.patient_lists import united
-from clinlm.spans import Span, checked
-from clinlm.split import SPLITS
+from clinlm.corpora.mimic.patient_lists import united
+from clinlm.corpora.split import SPLITS
+from clinlm.files.delimited import shown
+from clinlm.terminology.spans import Span, checked
 
 SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "label": pl.String}))
 """The type of the column `spans`."""
@@ -27,7 +27,7 @@ class SpanDocument:
         group: what must not straddle a split.
         text: may be empty: such documents are dropped.
         spans: inside the text, in any order, with the file's own labels.
-        split: of `clinlm.split.SPLITS`, where the source says so: for all documents, or for none.
+        split: of `clinlm.corpora.split.SPLITS`, where the source says so: for all documents, or for none.
         attributes: to carry along, the same keys for every document.
     """
 

@@ -8,10 +8,10 @@ from typing import final
 
 import polars as pl
 
-from clinlm.corpora import table_rows
 from clinlm.corpora.base import Corpus, Records, digest_files
 from clinlm.corpora.span_records import SpanDocument, span_records
-from clinlm.spans import Span, checked
+from clinlm.files import table_rows
+from clinlm.terminology.spans import Span, checked
 
 _WHOLE = re.compile(r"[0-9]{1,15}")
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from clinlm.split import SPLITS
+from clinlm.corpora.split import SPLITS
 
 
 def split_files(root: Path, files: Mapping[str, str] | None) -> list[tuple[Path, str | None]]:
@@ -11,7 +11,8 @@ def split_files(root: Path, files: Mapping[str, str] | None) -> list[tuple[Path,
 
     Args:
         root: the file itself, of no split; or the folder that `files` are in.
-        files: split (of `clinlm.split.SPLITS`) to the name of its file in `root`; None where root is all there is.
+        files: split (of `clinlm.corpora.split.SPLITS`) to the name of its file in `root`; None where root is all there
+            is.
 
     Raises:
         FileNotFoundError: something is missing.

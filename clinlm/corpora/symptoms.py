@@ -11,12 +11,12 @@ from typing import Literal, NamedTuple, final
 import numpy as np
 import polars as pl
 
-from clinlm.assertion import Assertion
 from clinlm.corpora.base import Corpus, Records
-from clinlm.lexicons.base import MASK, Lexicon
-from clinlm.mentions import Finder, Mention, masked
-from clinlm.sentences import Sentence, sentences
-from clinlm.split import draw_groups
+from clinlm.corpora.split import draw_groups
+from clinlm.terminology.lexicon import MASK, Lexicon
+from clinlm.terminology.mentions import Finder, Mention, masked
+from clinlm.text.negation import Assertion
+from clinlm.text.sentences import Sentence, sentences
 
 Step = Callable[[str], str]
 
@@ -43,10 +43,11 @@ class Symptoms(Corpus):
     Source: S1. A record's labels are the symptoms that it mentions (`mention`, as in S1) or asserts (`asserted`).
 
     1. `clean` changes the whole notes, before sentences are found.
-    2. Sentences are found (`clinlm.sentences`), in them the words of the lexicon (`clinlm.mentions`). The `symptoms`
+    2. Sentences are found (`clinlm.text.sentences`), in them the words of the lexicon (`clinlm.terminology.mentions`).
+    The `symptoms`
        most frequent ones, by the number of units that mention them, are kept; units that mention none are dropped.
     3. `asserted` keeps a label whose mentions are not all denied, someone else's, over or only possible
-       (`clinlm.assertion`). A unit that asserts none of its symptoms stays, without labels.
+       (`clinlm.text.negation`). A unit that asserts none of its symptoms stays, without labels.
     4. `normalize` changes the text of the units: only now, since sentences and assertion need marks, case and
        headers. The words of the kept symptoms are set aside meanwhile, so that no step takes them away with a header;
        each is normalised alone.
@@ -70,7 +71,7 @@ class Symptoms(Corpus):
             label.
         unasserted: the label of units that assert none of their symptoms, so that a multi-class task has a class for
             them; None leaves them without labels.
-        clean: name -> step, in order, for whole notes. `clinlm.normalization` has some.
+        clean: name -> step, in order, for whole notes. `clinlm.text.normalization` has some.
         normalize: name -> step, in order, for the text of units. No step may take away MASK.
         seed: of the draw.
 

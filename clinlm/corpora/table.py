@@ -6,8 +6,8 @@ from typing import final
 
 import polars as pl
 
-from clinlm.corpora import table_rows
 from clinlm.corpora.base import Corpus, Records, digest_files
+from clinlm.files import table_rows
 
 _TRUE, _FALSE = ("1", "true", "1.0"), ("0", "false", "0.0")
 

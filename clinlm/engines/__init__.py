@@ -1,1 +1,1 @@
-"""What runs a model where it is deployed: one final class per file, named as its option."""
+"""What runs a model outside of training: torch, ONNX Runtime, OpenVINO; export and its checks; devices."""

@@ -1,7 +1,6 @@
 """What every engine promises: to write a model as files of its own, to answer from them, to show what they hold."""
 
 import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,9 +9,8 @@ from typing import ClassVar, Protocol, final
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clinlm import engines
 from clinlm.engines.matrix import Matrix
-from clinlm.model import Model
+from clinlm.models.model import Model
 
 Rows = Int[Tensor, "rows tokens"]
 Answer = Callable[[Rows, Rows], Float[Tensor, "rows outputs"]]
@@ -98,8 +96,7 @@ class Engine(ABC):
         """Return how many matrix products the engine will compute in integers, as it says itself."""
 
 
-_OTHERS = ("auto", "base", "matrix", "onnx_graph")
-"""Files beside the engines."""
+NAMES = ("onnxruntime", "openvino", "torch", "torch_compiled")
 
 
 def named(name: str, *limits: float) -> Engine:
@@ -108,16 +105,10 @@ def named(name: str, *limits: float) -> Engine:
     Raises:
         ValueError: there is none of that name.
     """
-    if name not in names():
-        raise ValueError(f"an engine is one of {', '.join(names())}; got {name!r}")
+    if name not in NAMES:
+        raise ValueError(f"engine must be one of {', '.join(NAMES)}, got {name!r}")
     module = importlib.import_module(f"clinlm.engines.{name}")
     found: type[Engine] = next(
         kind for kind in vars(module).values() if isinstance(kind, type) and getattr(kind, "name", "") == name
     )
     return found(*limits)
-
-
-def names() -> list[str]:
-    """Return the names of all engines, installed or not."""
-    found = (one.name for one in pkgutil.iter_modules(engines.__path__))
-    return sorted(name for name in found if name not in _OTHERS)

@@ -14,11 +14,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clinlm.model import Model, Network, Pooling, mean
-from clinlm.quantized.base import IntegerLinear
-from clinlm.quantized.int4_linear import Int4Linear
-from clinlm.quantized.int8_embedding import Int8Embedding
-from clinlm.quantized.static_int8_linear import StaticInt8Linear
+from clinlm.models.layers.base import IntegerLinear
+from clinlm.models.layers.int4_linear import Int4Linear
+from clinlm.models.layers.int8_embedding import Int8Embedding
+from clinlm.models.layers.static_int8_linear import StaticInt8Linear
+from clinlm.models.model import Model, Network, Pooling, mean
 
 OPSET = 21
 """The first with blocked 4-bit weights."""

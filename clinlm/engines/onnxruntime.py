@@ -9,11 +9,11 @@ from typing import Any, final
 import numpy as np
 import torch
 
+from clinlm.config.extras import imported
 from clinlm.engines import onnx_graph
 from clinlm.engines.base import Answer, Engine, Rows
 from clinlm.engines.matrix import Matrix
-from clinlm.extras import imported
-from clinlm.model import Model
+from clinlm.models.model import Model
 
 FILE = "model.onnx"
 _INTEGER = ("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul", "QGemm")

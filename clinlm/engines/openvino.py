@@ -10,11 +10,11 @@ from typing import Any, final
 import numpy as np
 import torch
 
+from clinlm.config.extras import imported
 from clinlm.engines import onnx_graph
 from clinlm.engines.base import Answer, Engine, Rows
 from clinlm.engines.matrix import Matrix
-from clinlm.extras import imported
-from clinlm.model import Model
+from clinlm.models.model import Model
 
 FILE = "openvino_model.xml"
 _EIGHT = ("int8_t", "uint8_t", "i8", "u8")
@@ -26,7 +26,7 @@ class Openvino(Engine):
 
     Computes in float32 what is not quantised: on a processor without AMX its bfloat16 was 1.5 to 2 times slower.
     INT8 layers whose inputs are quantised as they come (`quantize=dynamic`) are read, but OpenVINO multiplies them in
-    float: such an export is refused (`clinlm.deployment`), as it would be INT8 in name only.
+    float: such an export is refused (`clinlm.engines.export`), as it would be INT8 in name only.
     """
 
     name = "openvino"

@@ -6,12 +6,12 @@ from typing import final
 import torch
 from torch import nn
 
-from clinlm import artifact as artifacts
 from clinlm.engines.base import Answer, Engine, Rows
 from clinlm.engines.matrix import Matrix
-from clinlm.model import Model
-from clinlm.quantized.base import IntegerLinear
-from clinlm.quantized.int4_linear import Int4Linear
+from clinlm.models import artifact as artifacts
+from clinlm.models.layers.base import IntegerLinear
+from clinlm.models.layers.int4_linear import Int4Linear
+from clinlm.models.model import Model
 
 
 @final

@@ -6,11 +6,11 @@ from typing import final
 
 import torch
 
-from clinlm import artifact as artifacts
 from clinlm.engines.base import Answer, Engine, Rows
 from clinlm.engines.matrix import Matrix
 from clinlm.engines.torch import integer_layers, network_matrices
-from clinlm.model import Model
+from clinlm.models import artifact as artifacts
+from clinlm.models.model import Model
 
 
 @final

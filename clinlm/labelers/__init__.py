@@ -1,1 +1,1 @@
-"""Who says where the entities of a note are: people, ontologies, language models, and combinations of them."""
+"""Who labels notes: people, ontologies, language models, and combinations of them."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, final
 
-from clinlm.spans import Span
+from clinlm.terminology.spans import Span
 
 UNANSWERED = "the run ended before its answer came"
 """Why a note failed that was begun when a run was stopped: what was paid for it counts, and the next run asks again."""

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from clinlm import store
+from clinlm.config.validation import nearest
 from clinlm.labelers.base import Labeler, Labelling, Note
-from clinlm.settings import nearest
-from clinlm.spans import Span
+from clinlm.store import store
+from clinlm.terminology.spans import Span
 
 
 @dataclass(frozen=True)

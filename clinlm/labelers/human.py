@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import final
 
 from clinlm.labelers.base import Labeler, Labelling, Note
-from clinlm.spans import checked, flat
+from clinlm.terminology.spans import checked, flat
 
 
 @final

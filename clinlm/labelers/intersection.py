@@ -6,7 +6,7 @@ from typing import final
 
 from clinlm.labelers.combination import Combination
 from clinlm.labelers.votes import Match, agreed, check_match
-from clinlm.spans import Span
+from clinlm.terminology.spans import Span
 
 
 @final
@@ -21,7 +21,7 @@ class Intersection(Combination):
     Attributes:
         match: strict: start, end and label are the same. relaxed: spans that share a label and a character agree; kept
             are those of any labeler that agree with one of every other, and of these that share characters the longest
-            (`clinlm.spans.flat`).
+            (`clinlm.terminology.spans.flat`).
     """
 
     match: Match = "strict"

@@ -7,20 +7,20 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
-from clinlm import store
-from clinlm.chat.address import Address, address
-from clinlm.chat.answer import Mentions
-from clinlm.chat.budget import Budget
-from clinlm.chat.chunks import chunks
-from clinlm.chat.endpoint import Endpoint
-from clinlm.chat.form import DEFINITIONS, PROMPT, AnswerFormat, Form
-from clinlm.chat.loop import drained
-from clinlm.chat.patience import Patience
-from clinlm.chat.prices import Prices, Usage
-from clinlm.chat.run import AHEAD, Cut, Run
-from clinlm.chat.turns import Turns
 from clinlm.labelers.base import Labeler, Labelling, Note
+from clinlm.labelers.llm_address import Address, address
+from clinlm.labelers.llm_answer import Mentions
+from clinlm.labelers.llm_budget import Budget
+from clinlm.labelers.llm_chunks import chunks
+from clinlm.labelers.llm_client import Endpoint
+from clinlm.labelers.llm_loop import drained
+from clinlm.labelers.llm_prices import Prices, Usage
+from clinlm.labelers.llm_prompt import DEFINITIONS, PROMPT, AnswerFormat, Form
+from clinlm.labelers.llm_retry import Patience
+from clinlm.labelers.llm_run import AHEAD, Cut, Run
+from clinlm.labelers.llm_scheduler import Turns
 from clinlm.labelers.remote import refuse_opt_in
+from clinlm.store import store
 
 
 @final
@@ -28,7 +28,8 @@ from clinlm.labelers.remote import refuse_opt_in
 class Llm(Labeler):
     """A language model that is asked for the entities of a note, and believed as far as the note bears it out.
 
-    What it names must stand in the note (`clinlm.chat.places` has the rule); offsets are those of the note. Malformed,
+    What it names must stand in the note (`clinlm.labelers.llm_grounding` has the rule); offsets are those of the note.
+    Malformed,
     empty and refused answers, time-outs, broken connections, overload (429) and errors of the server (5xx) are asked
     again; after `attempts` the note is failed, which its Labelling says. Long notes are sent in overlapping pieces, one
     after the other; where one fails the note fails.

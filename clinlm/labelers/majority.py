@@ -6,7 +6,7 @@ from typing import final
 
 from clinlm.labelers.combination import Combination
 from clinlm.labelers.votes import Match, agreed, check_match
-from clinlm.spans import Span
+from clinlm.terminology.spans import Span
 
 
 @final
@@ -23,7 +23,7 @@ class Majority(Combination):
     Attributes:
         match: strict: start, end and label are the same. relaxed: spans that share a label and a character agree; kept
             are those that agree with one of each of more than half of the labelers, their own counted, and of these
-            that share characters the longest (`clinlm.spans.flat`).
+            that share characters the longest (`clinlm.terminology.spans.flat`).
     """
 
     match: Match = "strict"

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import final
 
 from clinlm.labelers.base import Labeler, Labelling, Note
-from clinlm.matcher import Matcher
-from clinlm.stop_terms import STOP_TERMS
-from clinlm.vocabularies.base import Vocabulary
+from clinlm.terminology.base import Vocabulary
+from clinlm.terminology.matcher import Matcher
+from clinlm.terminology.stop_terms import STOP_TERMS
 
 
 @final
 class Ontology(Labeler):
-    """Spans are the terms of some vocabularies, wherever they stand: `clinlm.matcher` says how they are found.
+    """Spans are the terms of some vocabularies, wherever they stand: `clinlm.terminology.matcher` says how they are
+    found.
 
     It reads no context, so denied and other people's symptoms are spans too, as they are of the people who annotate
     corpora of entities. Files are read when the first note comes; that time counts for that note.
@@ -24,8 +25,8 @@ class Ontology(Labeler):
     Args:
         root: the folder that files of the sources are relative to.
         sources: vocabularies by name. Where two share a term, the source that comes first counts.
-        stop: terms that do not count, besides those of `clinlm.stop_terms`; in capitals for an acronym.
-        keep: terms of `clinlm.stop_terms` that count all the same.
+        stop: terms that do not count, besides those of `clinlm.terminology.stop_terms`; in capitals for an acronym.
+        keep: terms of `clinlm.terminology.stop_terms` that count all the same.
         acronym: a term of so many letters at most, all of them capitals, matches in the same case only.
         shortest: letters and digits of a term that is no acronym.
 
@@ -48,7 +49,8 @@ class Ontology(Labeler):
         unknown = sorted(set(keep) - set(STOP_TERMS))
         if unknown:
             raise ValueError(
-                f"keep takes terms off the list of clinlm.stop_terms; {', '.join(unknown)} is not on it; write it so"
+                f"keep takes terms off the list of clinlm.terminology.stop_terms; {', '.join(unknown)} is not on it; "
+                "write it so"
             )
         self.stop = sorted({*STOP_TERMS, *stop} - set(keep))
         self.acronym, self.shortest = acronym, shortest

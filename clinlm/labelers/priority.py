@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 from clinlm.labelers.combination import Combination
-from clinlm.spans import Span
+from clinlm.terminology.spans import Span
 
 
 @final

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import final
 
 from clinlm.labelers.combination import Combination
-from clinlm.spans import Span, flat
+from clinlm.terminology.spans import Span, flat
 
 
 @final
 @dataclass(frozen=True)
 class Union(Combination):
-    """All spans of all labelers, made flat: of those that share a character the longest stays (`clinlm.spans.flat`).
+    """All spans of all labelers, made flat: of those that share a character the longest stays
+    (`clinlm.terminology.spans.flat`).
 
     Laws: the order of the labelers does not matter, nor does naming one's equal; every span is one that a labeler gave,
     and every span that a labeler gave shares a character with one of these. It fails where any labeler failed.

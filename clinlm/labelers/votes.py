@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from clinlm.spans import Span, flat
+from clinlm.terminology.spans import Span, flat
 
 Match = Literal["strict", "relaxed"]
 """When two labelers give the same: start, end and label agree; or the label agrees and they share a character."""

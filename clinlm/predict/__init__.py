@@ -1,1 +1,1 @@
-"""`clinlm-predict`: a model's answers to a file of notes, as a stream that survives being killed."""
+"""One stream over files of notes: answer them, label them, compare two models on them."""

@@ -9,7 +9,7 @@ from typing import Any, Self, final
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from clinlm.spans import Span
+from clinlm.terminology.spans import Span
 
 DIGITS = 6
 """Significant digits of a probability as written; what is decided is decided before it is rounded."""

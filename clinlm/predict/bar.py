@@ -6,7 +6,7 @@ from typing import Self, final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from clinlm import machine
+from clinlm.config import runtime
 from clinlm.predict import journal
 
 
@@ -21,9 +21,9 @@ class Bar:
 
     def __init__(self, total: int | None, before: int) -> None:
         columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True), disable=not machine.interactive(), transient=True)
+        self._bar = Progress(*columns, console=Console(stderr=True), disable=not runtime.interactive(), transient=True)
         self._task = self._bar.add_task("reading", total=total)
-        self._watch, self._before = machine.Stopwatch(), before
+        self._watch, self._before = runtime.Stopwatch(), before
 
     def show(self, done: journal.Progress) -> None:
         """Show how far the run has come."""

@@ -27,7 +27,8 @@ class Comparison(ABC, Generic[S]):
     def summary(self) -> dict[str, Any]:
         """Return the agreement and the drift, as JSON.
 
-        `labels` tells of every label its `agreement` and more. `drift` is as `clinlm.predict.course.Course.drift`.
+        `labels` tells of every label its `agreement` and more. `drift` is as
+        `clinlm.predict.drift_monitor.Course.drift`.
         """
 
     @abstractmethod

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from clinlm.files.sources import STANDARD
 from clinlm.predict.csv_sink import CsvSink
 from clinlm.predict.json_lines_sink import JsonLinesSink
 from clinlm.predict.parquet_sink import ParquetSink
 from clinlm.predict.question import Question
 from clinlm.predict.sink import Sink
-from clinlm.predict.sources import STANDARD
 
 OUTPUTS = (".jsonl", ".csv", ".parquet")
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, final
 
-from clinlm.predict.record import Place
+from clinlm.files.record import Place
 from clinlm.predict.sink import write_whole
 
 ENDING = ".progress.json"

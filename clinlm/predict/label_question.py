@@ -10,7 +10,7 @@ import torch
 from clinlm.predict.answers import Judged, Written, rounded
 from clinlm.predict.question import Question, Reading
 from clinlm.predict.shadow import Shadow
-from clinlm.serving import Serving
+from clinlm.tasks.inference_config import Serving
 
 BETWEEN = ";"
 """What stands between the labels of a note in a table without lists."""

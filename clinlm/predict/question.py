@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clinlm.predict.answers import Said, Written
 from clinlm.predict.comparison import Comparison
-from clinlm.serving import Serving
+from clinlm.tasks.inference_config import Serving
 
 S = TypeVar("S", bound=Said)
 
@@ -25,8 +25,8 @@ class Reading:
         notes: how many.
         document: the note that each row is of, ascending.
         lengths: tokens of each row.
-        words: of every note, as `clinlm.words.Words`, where words are asked for.
-        places: of every note, as `clinlm.tokens.Rows.places`, where words are asked for.
+        words: of every note, as `clinlm.text.words.Words`, where words are asked for.
+        places: of every note, as `clinlm.text.tokens.Rows.places`, where words are asked for.
     """
 
     notes: int

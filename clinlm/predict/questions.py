@@ -6,7 +6,7 @@ from typing import Any
 from clinlm.predict.label_question import LabelQuestion
 from clinlm.predict.question import Question
 from clinlm.predict.span_question import SpanQuestion
-from clinlm.serving import Kind, Serving
+from clinlm.tasks.inference_config import Kind, Serving
 
 
 def question(serving: Serving) -> Question[Any]:

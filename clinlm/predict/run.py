@@ -14,19 +14,21 @@ from typing import Any, NamedTuple, TypeVar, final
 
 import numpy as np
 
-from clinlm import machine, store
-from clinlm.predict import formats, sources
+from clinlm.config import runtime
+from clinlm.files import sources
+from clinlm.files.record import Record
+from clinlm.files.source import Source, fingerprint
+from clinlm.files.sources import STANDARD
+from clinlm.predict import formats
 from clinlm.predict.answers import Said, Written
 from clinlm.predict.bar import Bar
 from clinlm.predict.journal import ENDING, Journal, Progress
-from clinlm.predict.record import Record
 from clinlm.predict.runner import Pending, Runner
 from clinlm.predict.settings import Settings
 from clinlm.predict.sink import Appended
-from clinlm.predict.source import Source, fingerprint
-from clinlm.predict.sources import STANDARD
 from clinlm.predict.windows import alone, windows
-from clinlm.serving import Serving
+from clinlm.store import store
+from clinlm.tasks.inference_config import Serving
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +85,7 @@ class _Run:
         self.output = formats.sink(settings.output, begun.output, self.question, list(runners))
         self.rejects = Appended(settings.rejects, begun.rejects_bytes)
         self.shadow = self.question.comparison(begun.shadow) if SHADOW in runners else None
-        self.before, self.watch = begun.seconds, machine.Stopwatch()
+        self.before, self.watch = begun.seconds, runtime.Stopwatch()
 
     def over(self, source: Source) -> Progress:
         """Answer what `source` still has."""

@@ -10,14 +10,14 @@ from typing import Any, final
 import numpy as np
 import torch
 
-from clinlm.deployment import opened
 from clinlm.engines.base import Answer, named
-from clinlm.lexicons.base import MASK
+from clinlm.engines.export import opened
 from clinlm.predict.answers import Said
 from clinlm.predict.question import Question, Reading
 from clinlm.predict.questions import question
-from clinlm.tokens import RowCutter
-from clinlm.words import words
+from clinlm.terminology.lexicon import MASK
+from clinlm.text.tokens import RowCutter
+from clinlm.text.words import words
 
 _CHARACTERS = 2**18
 """Tokenised at once: the tokenizer keeps some hundred bytes a token until the rows are made."""

@@ -8,9 +8,9 @@ from typing import Any, Self, final
 
 from omegaconf import OmegaConf
 
+from clinlm.config.validation import CONF, nearest
+from clinlm.files.sources import STANDARD
 from clinlm.predict.formats import OUTPUTS
-from clinlm.predict.sources import STANDARD
-from clinlm.settings import CONF, nearest
 
 YAML = CONF / "predict.yaml"
 _PATHS = ("artifact", "input", "output", "rejects", "shadow")

@@ -7,8 +7,8 @@ import numpy as np
 
 from clinlm.predict.answers import Judged
 from clinlm.predict.comparison import Comparison
-from clinlm.predict.course import Course
 from clinlm.predict.drift import histogram, holm, mcnemar_p
+from clinlm.predict.drift_monitor import Course
 
 
 @final

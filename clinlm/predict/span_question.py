@@ -10,14 +10,14 @@ import polars as pl
 import torch
 from jaxtyping import Float
 
-from clinlm.long_notes import unit_logits
 from clinlm.predict.answers import Found, Written, rounded
 from clinlm.predict.question import Question, Reading
 from clinlm.predict.span_shadow import SpanShadow
-from clinlm.serving import Serving
-from clinlm.spans import Span
-from clinlm.tags import Tags
-from clinlm.words import Words
+from clinlm.tasks.inference_config import Serving
+from clinlm.terminology.spans import Span
+from clinlm.text.long_notes import unit_logits
+from clinlm.text.tags import Tags
+from clinlm.text.words import Words
 
 _SPAN = {"start": pl.Int64(), "end": pl.Int64(), "label": pl.String(), "probability": pl.Float64()}
 
@@ -39,7 +39,7 @@ class SpanQuestion(Question[Found]):
         super().__init__(serving, self.tags.labels)
 
     def said(self, logits: Sequence[torch.Tensor | None], reading: Reading) -> Found:
-        """See `Question.said`: a word is answered for in one row, see `clinlm.long_notes.unit_logits`."""
+        """See `Question.said`: a word is answered for in one row, see `clinlm.text.long_notes.unit_logits`."""
         rows = [one[:many] for one, many in zip(logits, reading.lengths, strict=True) if one is not None]
         # The last row is for notes without a token: words that stand in no row point at some token all the same.
         tokens = torch.cat([*rows, torch.zeros(1, len(self.serving.labels))]).float()

@@ -9,9 +9,9 @@ from jaxtyping import Int
 
 from clinlm.predict.answers import Found
 from clinlm.predict.comparison import Comparison
-from clinlm.predict.course import Course
 from clinlm.predict.drift import holm, mcnemar_p
-from clinlm.spans import Span
+from clinlm.predict.drift_monitor import Course
+from clinlm.terminology.spans import Span
 
 EDGES = (1, 2, 3, 4, 6, 9, 14, 22)
 """Between the bins of how many spans of a label a note has."""

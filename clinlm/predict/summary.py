@@ -6,13 +6,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from clinlm import machine
+from clinlm.config import runtime
+from clinlm.files.sources import STANDARD
 from clinlm.predict.comparison import Comparison
 from clinlm.predict.journal import Progress
 from clinlm.predict.questions import question
 from clinlm.predict.settings import Settings
-from clinlm.predict.sources import STANDARD
-from clinlm.serving import Serving
+from clinlm.tasks.inference_config import Serving
 
 SHOWN = 20
 """Labels in the table of a shadow, those that agree least; the file has them all."""
@@ -20,7 +20,7 @@ SHOWN = 20
 
 def show(settings: Settings, done: Progress) -> None:
     """Print it; to standard error where the answers go to standard output."""
-    console = Console(stderr=True, width=120) if settings.output == STANDARD else machine.console()
+    console = Console(stderr=True, width=120) if settings.output == STANDARD else runtime.console()
     rate = done.documents / done.seconds if done.seconds else 0.0
     console.print(
         f"documents  {done.documents:,} in {done.seconds:,.1f} s, {rate:,.1f} a second, {settings.threads} threads"

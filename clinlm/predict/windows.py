@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from clinlm.predict.record import Record
+from clinlm.files.record import Record
 
 WINDOW_CHARACTERS = 2**23
 """A window ends where its texts reach this, however few they are: memory stays what it is."""

@@ -1,1 +1,1 @@
-"""What a run tells: rows and their tables, and the published tables beside them."""
+"""Evaluation of finished runs, and its renderers: terminal, Markdown, CSV, JSON."""

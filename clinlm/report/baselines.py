@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from clinlm import store
-from clinlm.measure.keywords import ATTRIBUTE, matched
-from clinlm.members.tfidf import Tfidf
+from clinlm.metrics.keywords import ATTRIBUTE, matched
 from clinlm.report.entry import Entry
 from clinlm.report.row import Row
-from clinlm.task import Task
+from clinlm.store import store
+from clinlm.tasks.base import Task
+from clinlm.training.teachers.tfidf import Tfidf
 
 BASELINE = "TF-IDF"
 KEYWORDS = "keywords"

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
-from clinlm.artifact import Artifact
+from clinlm.models.artifact import Artifact
 from clinlm.report.comparison import Candidate
 from clinlm.report.ensembles import Assembly, assemblies
 
 Run = Mapping[str, Any]
-"""What a pipeline left in its folder: see `clinlm.run`."""
+"""What a pipeline left in its folder: see `clinlm.cli.run`."""
 
 _NAMED = ("pipeline", "seed")
 

@@ -10,25 +10,25 @@ import polars as pl
 import torch
 from rich.progress import Progress
 
-from clinlm import machine
-from clinlm.artifact import Artifact
-from clinlm.batches import Batch
+from clinlm.config import runtime
 from clinlm.engines.base import Choice
-from clinlm.measure import latency
-from clinlm.measure.economics import Machine
-from clinlm.measure.entity_intervals import label_intervals
-from clinlm.measure.judged import Judged
-from clinlm.measure.judged_entities import JudgedEntities
-from clinlm.measure.latency import Latency
-from clinlm.model import Network
-from clinlm.modules.base import document_logits
+from clinlm.metrics import latency
+from clinlm.metrics.economics import Machine
+from clinlm.metrics.entity_evaluation import JudgedEntities
+from clinlm.metrics.entity_intervals import label_intervals
+from clinlm.metrics.evaluation import Judged
+from clinlm.metrics.latency import Latency
+from clinlm.models.artifact import Artifact
+from clinlm.models.model import Network
 from clinlm.report import deployments, ensembles
 from clinlm.report.baselines import beaten, has_keywords, keywords, labeler, tfidf
 from clinlm.report.deployments import Bid, auction, bids
 from clinlm.report.ensembles import Assembly
 from clinlm.report.entry import Entry
 from clinlm.report.row import Row
-from clinlm.task import Task
+from clinlm.tasks.base import Task
+from clinlm.tasks.batches import Batch
+from clinlm.training.modules.base import document_logits
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def _latencies(task: Task, entries: Sequence[Entry], reference: str, settings: S
     members = task.examples.members("test")
     chosen = np.random.default_rng(settings.seed).permutation(members)[: settings.latency_documents]
     models = {entry.row.name: entry.answer for entry in entries if entry.answer is not None}
-    with Progress(transient=True, disable=not machine.interactive()) as progress:
+    with Progress(transient=True, disable=not runtime.interactive()) as progress:
         bar = progress.add_task("timing all models", total=len(chosen) * settings.latency_passes)
         return latency.measure(
             models,

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from clinlm.artifact import Artifact
-from clinlm.deployment import Deployment, answered, deploy, opened
 from clinlm.engines.base import Choice, Engine
-from clinlm.measure.latency import Latency
+from clinlm.engines.export import Deployment, answered, deploy, opened
+from clinlm.metrics.latency import Latency
+from clinlm.models.artifact import Artifact
 from clinlm.report import cells
 from clinlm.report.entry import Entry
-from clinlm.task import Task
+from clinlm.tasks.base import Task
 
 log = logging.getLogger(__name__)
 

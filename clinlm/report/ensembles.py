@@ -9,18 +9,18 @@ from typing import Any, final
 import numpy as np
 from hydra.utils import instantiate
 
-from clinlm import store
-from clinlm.artifact import Artifact
-from clinlm.ensembles.base import Ensemble
-from clinlm.ensembles.combination import Combination
-from clinlm.members.base import Member
-from clinlm.members.tfidf import TFIDF, Tfidf
-from clinlm.members.trained import Trained
+from clinlm.models.artifact import Artifact
 from clinlm.report import cells
 from clinlm.report.entry import Entry
 from clinlm.report.row import Row
-from clinlm.task import Task
-from clinlm.teaching import combination, measured
+from clinlm.store import store
+from clinlm.tasks.base import Task
+from clinlm.training.teachers.base import Member
+from clinlm.training.teachers.cached_logits import combination, measured
+from clinlm.training.teachers.combination import Combination
+from clinlm.training.teachers.ensemble import Ensemble
+from clinlm.training.teachers.tfidf import TFIDF, Tfidf
+from clinlm.training.teachers.trained import Trained
 
 _TOLD = {"micro_f1": "micro F1", "macro_f1": "macro F1", "macro_auroc": "macro AUROC"}
 _FEW = 3

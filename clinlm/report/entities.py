@@ -5,8 +5,8 @@ from pathlib import Path
 
 import polars as pl
 
-from clinlm.measure.estimate import Estimate
-from clinlm.measure.intervals import Difference
+from clinlm.metrics.estimate import Estimate
+from clinlm.metrics.intervals import Difference
 from clinlm.report import cells, entity_plot, entity_scores
 from clinlm.report.entity_scores import SCORES, EntityScores
 from clinlm.report.row import Row

@@ -9,11 +9,11 @@ from typing import Any, Final, Self, final
 
 import polars as pl
 
-from clinlm import store
-from clinlm.measure.estimate import Estimate
-from clinlm.measure.intervals import Difference
-from clinlm.measure.latency import Latency
+from clinlm.metrics.estimate import Estimate
+from clinlm.metrics.intervals import Difference
+from clinlm.metrics.latency import Latency
 from clinlm.report.row import Row
+from clinlm.store import store
 
 SCORES: Final = ("micro_precision", "micro_recall", "micro_f1", "macro_f1", "relaxed_micro_f1")
 """What is told of all labels together; strict, but for what says relaxed."""
@@ -57,7 +57,7 @@ class EntityScores:
 
         Args:
             row: measured, with intervals.
-            per_label: as `clinlm.measure.entity_intervals.label_intervals` makes it.
+            per_label: as `clinlm.metrics.entity_intervals.label_intervals` makes it.
             drop: see the attribute.
         """
         scores = {one: Estimate(row.quality[one], row.intervals[one].low, row.intervals[one].high) for one in SCORES}

@@ -9,9 +9,9 @@ import polars as pl
 from jaxtyping import Float
 from safetensors import safe_open
 
-from clinlm.artifact import EPOCHS, Artifact
+from clinlm.models.artifact import EPOCHS, Artifact
 from clinlm.report.row import Row
-from clinlm.task import Task
+from clinlm.tasks.base import Task
 
 SPLITS = ("validation", "test")
 ALL = "macro"

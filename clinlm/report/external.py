@@ -10,13 +10,13 @@ from hydra.utils import get_class
 from jaxtyping import Float, Int
 from omegaconf import DictConfig
 
-from clinlm import pipeline
-from clinlm.examples import EVERY, units_of
-from clinlm.measure.intervals import Groups
-from clinlm.measure.judged_entities import JudgedEntities
-from clinlm.plan import plain
-from clinlm.task import Task
+from clinlm.metrics.entity_evaluation import JudgedEntities
+from clinlm.metrics.intervals import Groups
+from clinlm.pipeline import execution
+from clinlm.pipeline.plan import plain
+from clinlm.tasks.base import Task
 from clinlm.tasks.entities import Entities
+from clinlm.tasks.examples import EVERY, units_of
 
 Probabilities = Float[np.ndarray, "units outputs"]
 
@@ -89,7 +89,7 @@ def opened_external(config: DictConfig, task: Task, task_key: str) -> External |
             f"{', '.join(map(str, settings['labels']))}; leave external.labels null, or set task.labels"
         )
     try:
-        other, _ = pipeline.opened_task(settings | {"labels": list(labels)}, Path(config.store))
+        other, _ = execution.opened_task(settings | {"labels": list(labels)}, Path(config.store))
     except ValueError as error:
         raise ValueError(
             f"external: {error} (here it is external.*, and the labels are those of the task: set task.labels to those "

@@ -10,24 +10,24 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from clinlm import artifact as artifacts
-from clinlm import store
-from clinlm.artifact import Artifact
-from clinlm.deployment import Deployment, answered, opened
-from clinlm.examples import EVERY
-from clinlm.measure.entity_intervals import label_intervals, weigh_entities
-from clinlm.measure.intervals import Groups, differences, spreads, unpaired
-from clinlm.measure.judged_entities import JudgedEntities
-from clinlm.members.tfidf import Tfidf
-from clinlm.members.trained import Trained
+from clinlm.engines.export import Deployment, answered, opened
+from clinlm.metrics.entity_evaluation import JudgedEntities
+from clinlm.metrics.entity_intervals import label_intervals, weigh_entities
+from clinlm.metrics.intervals import Groups, differences, spreads, unpaired
+from clinlm.models import artifact as artifacts
+from clinlm.models.artifact import Artifact
 from clinlm.report import entities, entity_plot, entity_scores
 from clinlm.report.baselines import BASELINE, LABELER
 from clinlm.report.comparison import Candidate, Settings, resampling
 from clinlm.report.entity_scores import EntityScores
 from clinlm.report.external import External, Probabilities
 from clinlm.report.row import Row
-from clinlm.task import Task
+from clinlm.store import store
+from clinlm.tasks.base import Task
 from clinlm.tasks.entities import Entities
+from clinlm.tasks.examples import EVERY
+from clinlm.training.teachers.tfidf import Tfidf
+from clinlm.training.teachers.trained import Trained
 
 log = logging.getLogger(__name__)
 NAME = "external"

@@ -12,17 +12,17 @@ from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from clinlm import store
-from clinlm.artifact import Artifact
-from clinlm.changes import Changes
-from clinlm.device import Device
-from clinlm.gate import Gate, Verdict
-from clinlm.pipeline import Done, GateFailed
-from clinlm.plan import plain
+from clinlm.config.validation import CONF
+from clinlm.engines.devices import Device
+from clinlm.models.artifact import Artifact
+from clinlm.pipeline.degradation import Changes
+from clinlm.pipeline.execution import Done, GateFailed
+from clinlm.pipeline.gates import Gate, Verdict
+from clinlm.pipeline.plan import plain
 from clinlm.report import cells
-from clinlm.settings import CONF
+from clinlm.store import store
 from clinlm.sweepers.study import STUDY
-from clinlm.task import Task
+from clinlm.tasks.base import Task
 
 log = logging.getLogger(__name__)
 FAILED = "gate.json"
@@ -40,7 +40,7 @@ class Subject:
         name: of its row.
         original: the model before compression.
         artifact: itself.
-        techniques: keys of `clinlm.gate.TECHNIQUES`.
+        techniques: keys of `clinlm.pipeline.gates.TECHNIQUES`.
     """
 
     name: str

@@ -8,17 +8,18 @@ from typing import Any, final
 
 from omegaconf import DictConfig, OmegaConf
 
-from clinlm import pipeline, store
-from clinlm.artifact import Artifact
-from clinlm.deployment import Deployment
+from clinlm.engines.export import Deployment
 from clinlm.labelers.base import Labeler
 from clinlm.labelers.human import Human
-from clinlm.measure.judged_entities import JudgedEntities
-from clinlm.members.tfidf import Tfidf
+from clinlm.metrics.entity_evaluation import JudgedEntities
+from clinlm.models.artifact import Artifact
+from clinlm.pipeline import execution
 from clinlm.report import entities, entity_scores, external_table
 from clinlm.report.baselines import BASELINE, LABELER
 from clinlm.report.entity_scores import EntityScores
+from clinlm.store import store
 from clinlm.tasks.entities import PEOPLE, Entities
+from clinlm.training.teachers.tfidf import Tfidf
 
 RUN = "run.json"
 
@@ -30,7 +31,7 @@ class Job:
 
     Attributes:
         labeler: what the labeler is called.
-        run: what the pipeline left: see `clinlm.run`.
+        run: what the pipeline left: see `clinlm.cli.run`.
         config: of the job.
         task: opened.
         own: rows of the comparison, on the test documents.
@@ -115,7 +116,7 @@ def _opened(folder: Path) -> Job:
         )
     config = OmegaConf.load(folder / ".hydra" / "config.yaml")
     assert isinstance(config, DictConfig)
-    task, _ = pipeline.open_task(config)
+    task, _ = execution.open_task(config)
     assert isinstance(task, Entities)
     settings = OmegaConf.to_container(config.task.labeler, resolve=True)
     assert isinstance(settings, dict)

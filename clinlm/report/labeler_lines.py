@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from clinlm.chat.prices import Prices, Usage
 from clinlm.labelers.base import Labeler
-from clinlm.measure.economics import Economics, Machine, of_latency, of_totals, together
-from clinlm.measure.entity_intervals import weigh_entities
-from clinlm.measure.intervals import Difference, differences
+from clinlm.labelers.llm_prices import Prices, Usage
+from clinlm.metrics.economics import Economics, Machine, of_latency, of_totals, together
+from clinlm.metrics.entity_intervals import weigh_entities
+from clinlm.metrics.intervals import Difference, differences
 from clinlm.report.baselines import BASELINE, LABELER
 from clinlm.report.comparison import Settings, resampling
 from clinlm.report.entity_scores import EntityScores

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from clinlm.measure.economics import Economics
+from clinlm.metrics.economics import Economics
 from clinlm.report.baselines import BASELINE, LABELER
 from clinlm.report.entity_scores import EntityScores
 from clinlm.report.labeler_lines import Line

@@ -10,14 +10,14 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from clinlm import store
-from clinlm.measure.economics import Economics, times_cheaper, times_faster
-from clinlm.measure.estimate import Estimate
+from clinlm.metrics.economics import Economics, times_cheaper, times_faster
+from clinlm.metrics.estimate import Estimate
 from clinlm.report import cells, entities
 from clinlm.report.baselines import LABELER
 from clinlm.report.entity_scores import SCORES, EntityScores
 from clinlm.report.labeler_jobs import Job
 from clinlm.report.labeler_lines import Line
+from clinlm.store import store
 
 _TAKES = (
     "Seconds and money of 1,000 notes, one after another. A labeler's are counted from reading the text on, with "

@@ -22,7 +22,8 @@ def label_table(
     """Return the table for the terminal and as Markdown.
 
     Args:
-        tables: name of a row -> its per-label tables (`clinlm.measure.quality.per_label`), one a seed; several seeds
+        tables: name of a row -> its per-label tables (`clinlm.metrics.classification.per_label`), one a seed; several
+            seeds
             are printed as mean ± standard deviation (n - 1).
         published: the paper's numbers; None for none.
         reading: which epoch the tables are of, for the title.

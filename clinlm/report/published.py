@@ -11,10 +11,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from clinlm.measure.economics import times_cheaper, times_faster
+from clinlm.config.validation import CONF
+from clinlm.metrics.economics import times_cheaper, times_faster
 from clinlm.report import cells
 from clinlm.report.row import Row
-from clinlm.settings import CONF
 
 _OURS: Mapping[str, tuple[str, Callable[[Row, Row | None], float | None]]] = {
     "accuracy": ("acc.\n%", lambda row, first: _percent(row, "accuracy")),

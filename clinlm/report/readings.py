@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 from rich.console import Console
 
-from clinlm.artifact import Artifact
+from clinlm.models.artifact import Artifact
 from clinlm.report import epochs
 from clinlm.report.labels import label_table
 from clinlm.report.published import Published, side_by_side
 from clinlm.report.row import Row
-from clinlm.task import Task
+from clinlm.tasks.base import Task
 
 KEPT, LAST, DEPLOYED = "ours", "ours, last epoch", "ours, deployed"
 _HOW = (

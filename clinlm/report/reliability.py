@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from clinlm.measure.calibration import Calibration
+from clinlm.metrics.calibration import Calibration
 
 _COLOURS = ("#5f6368", "#0b5fa5", "#d9822b")
 

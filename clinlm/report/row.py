@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
-from clinlm.measure.economics import Economics
-from clinlm.measure.intervals import Difference, Interval
-from clinlm.measure.latency import Latency
+from clinlm.metrics.economics import Economics
+from clinlm.metrics.intervals import Difference, Interval
+from clinlm.metrics.latency import Latency
 
 
 @final

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from clinlm import pipeline
-from clinlm.artifact import Artifact
+from clinlm.models.artifact import Artifact
+from clinlm.pipeline import execution
 from clinlm.report import gates, validation, validation_text
 from clinlm.report.comparison import Settings
 from clinlm.report.gates import Subject
 from clinlm.report.row import Row
 from clinlm.report.validated import Answers, ValidationSettings
-from clinlm.task import Task
+from clinlm.tasks.base import Task
 
 
 def verdicts(task: Task, judged: Sequence[Subject], rows: Sequence[Row], config: DictConfig, folder: Path) -> list[str]:
@@ -31,7 +31,7 @@ def verdicts(task: Task, judged: Sequence[Subject], rows: Sequence[Row], config:
     """
     if not judged:
         return []
-    known = gates.every_gate(pipeline.open_gate(config))
+    known = gates.every_gate(execution.open_gate(config))
     found = gates.verdicts(task, judged, known)
     (folder / "gates.md").write_text(gates.markdown(found, known), encoding="utf-8")
     (folder / "gates_numbers.md").write_text(gates.numbers(found), encoding="utf-8")

@@ -12,7 +12,7 @@ from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from clinlm.artifact import Artifact
+from clinlm.models.artifact import Artifact
 from clinlm.report import pareto
 from clinlm.report.candidates import Chosen, chosen, taught
 from clinlm.report.ensembles import Assembly
@@ -51,21 +51,22 @@ class SweepTable(Callback):
 
 def summarise(runs: Sequence[Mapping[str, Any]], config: DictConfig, folder: Path, name: str) -> list[Row]:
     """Print and write the table of `runs`, all on the task of `config`, and what the paper printed beside it."""
-    from clinlm import machine, pipeline
+    from clinlm.config import runtime
+    from clinlm.pipeline import execution
     from clinlm.report import external_table, safety
     from clinlm.report.comparison import Settings, compare
     from clinlm.report.external import opened_external
     from clinlm.report.table import render, write
 
-    machine.register()
+    runtime.register()
     settings: Settings = instantiate(config.report)
-    task, task_key = pipeline.open_task(config)
+    task, task_key = execution.open_task(config)
     models = chosen(runs)
     candidates = [model.candidate() for model in models]
     shown = taught(runs, models, Path(config.store))
     rows, notices, per_label = compare(task, task_key, candidates, settings, Path(config.store), shown)
     write(rows, folder, name, per_label, [*task.examples.notices, *notices])
-    console = machine.console()
+    console = runtime.console()
     console.print(render(rows, f"the last stage of {len(runs)} pipelines, on test, beside their teacher"))
     lines = [*(f"note: {notice}" for notice in notices), *safety.verdicts(task, compressed(runs), rows, config, folder)]
     if task.by_word:

@@ -12,8 +12,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from clinlm.measure.intervals import Difference, Interval
-from clinlm.measure.latency import Latency
+from clinlm.metrics.intervals import Difference, Interval
+from clinlm.metrics.latency import Latency
 from clinlm.report import cells
 from clinlm.report.row import Row
 

@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from clinlm.measure.agreement import Agreement
-from clinlm.measure.calibration import BINS, Calibration
-from clinlm.measure.disagreements import Pattern
-from clinlm.measure.estimate import Estimate
-from clinlm.measure.fairness import Fairness
-from clinlm.measure.intervals import Difference
+from clinlm.metrics.agreement import Agreement
+from clinlm.metrics.calibration import BINS, Calibration
+from clinlm.metrics.disagreements import Pattern
+from clinlm.metrics.estimate import Estimate
+from clinlm.metrics.fairness import Fairness
+from clinlm.metrics.intervals import Difference
 
 ValidationLogits = Float[np.ndarray, "validation outputs"]
 TestLogits = Float[np.ndarray, "test outputs"]
@@ -95,7 +95,7 @@ class Validation:
         fairness: by attribute.
         patterns: of disagreement, sorted by adjusted p.
         disagreements: one line a label of a document that is decided otherwise, as
-            `clinlm.measure.disagreements.listing` tells.
+            `clinlm.metrics.disagreements.listing` tells.
         settings: how it was made.
         notices: what was left out, and why.
     """

@@ -10,20 +10,20 @@ import numpy as np
 import polars as pl
 from jaxtyping import Int
 
-from clinlm import store
-from clinlm.measure.agreement import Decisions, agreement
-from clinlm.measure.calibration import calibration, calibration_change, fit_temperature
-from clinlm.measure.disagreements import Feature, length_bands, listing, patterns, present, values_of
-from clinlm.measure.estimate import Estimate
-from clinlm.measure.fairness import Subgroups, gaps
-from clinlm.measure.intervals import Difference, paired
-from clinlm.measure.quality import Probabilities, Targets, Thresholds, decided, quality
-from clinlm.measure.sections import sections
-from clinlm.measure.subgroups import subgroups
+from clinlm.metrics.agreement import Decisions, agreement
+from clinlm.metrics.calibration import calibration, calibration_change, fit_temperature
+from clinlm.metrics.classification import Probabilities, Targets, Thresholds, decided, quality
+from clinlm.metrics.disagreements import Feature, length_bands, listing, patterns, present, values_of
+from clinlm.metrics.estimate import Estimate
+from clinlm.metrics.fairness import Subgroups, gaps
+from clinlm.metrics.intervals import Difference, paired
+from clinlm.metrics.sections import sections
+from clinlm.metrics.subgroups import subgroups
 from clinlm.report import reliability, validation_text
 from clinlm.report.validated import Answers, Drop, Validation, ValidationSettings
-from clinlm.serving import one_of
-from clinlm.task import Task
+from clinlm.store import store
+from clinlm.tasks.base import Task
+from clinlm.tasks.inference_config import one_of
 
 
 @final

@@ -3,9 +3,9 @@
 import math
 from itertools import islice
 
-from clinlm.measure.disagreements import SYSTEMATIC, Pattern
-from clinlm.measure.estimate import Estimate
-from clinlm.measure.fairness import TINY, Fairness, Subgroup
+from clinlm.metrics.disagreements import SYSTEMATIC, Pattern
+from clinlm.metrics.estimate import Estimate
+from clinlm.metrics.fairness import TINY, Fairness, Subgroup
 from clinlm.report import cells
 from clinlm.report.validated import Drop, Validation
 

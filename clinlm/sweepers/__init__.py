@@ -1,1 +1,1 @@
-"""Hydra's sweepers of our own: they choose the next jobs from the results of earlier ones."""
+"""Hydra sweepers."""

@@ -17,8 +17,8 @@ from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from clinlm import store
-from clinlm.settings import explained
+from clinlm.config.validation import explained
+from clinlm.store import store
 from clinlm.sweepers import space, study
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from clinlm.extras import imported
+from clinlm.config.extras import imported
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from clinlm import store
-from clinlm.extras import imported
+from clinlm.config.extras import imported
+from clinlm.store import store
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

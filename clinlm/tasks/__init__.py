@@ -1,1 +1,1 @@
-"""One final class per kind of prediction: multilabel."""
+"""What to predict from a corpus: examples, split, loss, batches, inference configuration."""

@@ -12,18 +12,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from clinlm.corpora.base import Corpus, Records
-from clinlm.examples import Examples
+from clinlm.corpora.split import SPLITS, draw_groups, split_groups
 from clinlm.labelers.base import Labeler, Labelling, Note
-from clinlm.labelling import labelled
-from clinlm.long_notes import LongNotes
-from clinlm.measure.contexts import contexts
-from clinlm.measure.judged_entities import METRICS, JudgedEntities
-from clinlm.measure.quality import Thresholds
-from clinlm.spans import Span, flat
-from clinlm.split import SPLITS, draw_groups, split_groups
-from clinlm.tags import Tags
-from clinlm.task import Calibrate, Task, counted
-from clinlm.words import Words, words
+from clinlm.labelers.labeling import labelled
+from clinlm.metrics.classification import Thresholds
+from clinlm.metrics.contexts import contexts
+from clinlm.metrics.entity_evaluation import METRICS, JudgedEntities
+from clinlm.tasks.base import Calibrate, Task, counted
+from clinlm.tasks.examples import Examples
+from clinlm.terminology.spans import Span, flat
+from clinlm.text.long_notes import LongNotes
+from clinlm.text.tags import Tags
+from clinlm.text.words import Words, words
 
 PEOPLE: Final = "people"
 """The column of `Examples.frame` with what people said."""
@@ -38,11 +38,13 @@ _SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "label": pl.Stri
 class Entities(Task):
     """Which spans of a note name an entity, and of which label (S2): one tag a word, BIO.
 
-    Words are ours, no tokenizer's (`clinlm.words`); a word's logits are those of its first sub-word token. So teachers
+    Words are ours, no tokenizer's (`clinlm.text.words`); a word's logits are those of its first sub-word token. So
+    teachers
     and students with different tokenizers answer for the same words, and any of them can learn from any other.
 
     Models learn from the spans of a labeler, on training and validation documents; test documents are judged by what
-    people said. Entities do not overlap: of those that share a character the longest stays (`clinlm.spans.flat`), in
+    people said. Entities do not overlap: of those that share a character the longest stays
+    (`clinlm.terminology.spans.flat`), in
     what people said as well. In training an edge inside a word moves to the edge of the word; nothing is moved in what
     people said of test documents. All of it is counted.
 

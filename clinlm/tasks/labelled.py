@@ -10,12 +10,12 @@ import polars as pl
 from jaxtyping import Bool, Int
 
 from clinlm.corpora.base import Corpus, Records
-from clinlm.examples import Examples
-from clinlm.long_notes import LongNotes
-from clinlm.measure.judged import JudgedLabels
-from clinlm.measure.quality import Probabilities, Thresholds
-from clinlm.split import SPLITS, draw_groups, even_subset, imbalance, split_groups
-from clinlm.task import Calibrate, Task, counted
+from clinlm.corpora.split import SPLITS, draw_groups, even_subset, imbalance, split_groups
+from clinlm.metrics.classification import Probabilities, Thresholds
+from clinlm.metrics.evaluation import JudgedLabels
+from clinlm.tasks.base import Calibrate, Task, counted
+from clinlm.tasks.examples import Examples
+from clinlm.text.long_notes import LongNotes
 
 _SHOWN = 20
 """Labels that a notice names: all codes of MIMIC-III are more than a thousand."""
@@ -24,8 +24,9 @@ _SHOWN = 20
 class Labelled(Task):
     """A task on the k most frequent labels of a corpus. Subclasses are final and say which documents serve, and how.
 
-    `documents` of those that serve are chosen so that the labels come out evenly (`clinlm.split.even_subset`); groups
-    never straddle a split (`clinlm.split.split_groups`).
+    `documents` of those that serve are chosen so that the labels come out evenly (`clinlm.corpora.split.even_subset`);
+    groups
+    never straddle a split (`clinlm.corpora.split.split_groups`).
 
     Args:
         corpus, root, long_notes, max_tokens, seed, calibrate: see `Task`.

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from clinlm.measure.quality import Thresholds
+from clinlm.metrics.classification import Thresholds
 from clinlm.tasks.labelled import Labelled
 
 

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from clinlm.corpora.base import Corpus
-from clinlm.long_notes import LongNotes
-from clinlm.measure.quality import Thresholds
-from clinlm.measure.thresholds import fit_thresholds
-from clinlm.task import Calibrate
+from clinlm.metrics.classification import Thresholds
+from clinlm.metrics.thresholds import fit_thresholds
+from clinlm.tasks.base import Calibrate
 from clinlm.tasks.labelled import Labelled
+from clinlm.text.long_notes import LongNotes
 
 
 @final

@@ -7,28 +7,28 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import CONFIGS, network, rows
 from hypothesis import given
 from hypothesis import strategies as st
-from pipelines import FAST, built, kept
+from support.families import CONFIGS, network, rows
+from support.pipelines import FAST, built, kept
 from torch import Tensor, nn
 
 from callbacks.prune.depth import Depth, block_influences, influence_sum, influential
 from callbacks.recover.finetune import Finetune
-from clinlm import anatomy
-from clinlm.adapters.full import Full
-from clinlm.edits import keep_layers, quantize_linears
-from clinlm.long_notes import Windows
-from clinlm.model import Model
-from clinlm.modules.base import predict
-from clinlm.modules.teacher import Teacher
+from clinlm.models import structure
+from clinlm.models.adapters.full import Full
+from clinlm.models.model import Model
+from clinlm.models.surgery import keep_layers, quantize_linears
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.text.long_notes import Windows
+from clinlm.training.modules.base import predict
+from clinlm.training.modules.teacher import Teacher
 
 pytestmark = pytest.mark.usefixtures("quick")
 
 
 def layers(model: Model) -> int:
-    return len(anatomy.layers(model.network.body))
+    return len(structure.layers(model.network.body))
 
 
 def test_influence_by_hand() -> None:
@@ -74,7 +74,7 @@ def test_what_is_compared_is_what_enters_and_leaves_a_layer(family: str) -> None
         seen.append((inputs[0], output if isinstance(output, Tensor) else output[0]))
 
     inside: list[Tensor] = []
-    for layer, parts in zip(anatomy.stack(model.body)[1], anatomy.layers(model.body), strict=True):
+    for layer, parts in zip(structure.stack(model.body)[1], structure.layers(model.body), strict=True):
         layer.register_forward_hook(whole)
         parts.query.register_forward_pre_hook(lambda _, inputs: inside.append(inputs[0]))
         parts.output_norm.register_forward_hook(lambda _, __, output: inside.append(output))
@@ -117,7 +117,7 @@ def test_depth_holds_in_training_and_in_recovery(tmp_path: Path, task: MultiLabe
 def test_layers_that_come_back_raise(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
     class Grows(Depth):  # type: ignore[misc]
         def step(self, module: Any, progress: float) -> None:
-            stack = anatomy.stack(module.network.body)[1]
+            stack = structure.stack(module.network.body)[1]
             stack.append(copy.deepcopy(stack[0]))
 
     with pytest.raises(RuntimeError, match="promised 3 layers; after training there are"):

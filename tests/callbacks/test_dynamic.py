@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pipelines import FAST, built, kept
+from support.pipelines import FAST, built, kept
 from torch import nn
 
 from callbacks.factorize.svd import Svd
@@ -17,16 +17,16 @@ from callbacks.prune.magnitude import Magnitude
 from callbacks.prune.random import Random
 from callbacks.prune.smart_griffin import SmartGriffin
 from callbacks.quantize.dynamic import Dynamic
-from clinlm.adapters.full import Full
-from clinlm.measure.size import parameters
-from clinlm.model import Model
-from clinlm.modules.base import predict
-from clinlm.modules.teacher import Teacher
-from clinlm.quantized.edits import quantize_linears
-from clinlm.quantized.int8_embedding import Int8Embedding
-from clinlm.quantized.int8_linear import Int8Linear
-from clinlm.starts.from_teacher import FromTeacher
+from clinlm.models.adapters.full import Full
+from clinlm.models.initializers.from_teacher import FromTeacher
+from clinlm.models.layers.edits import quantize_linears
+from clinlm.models.layers.int8_embedding import Int8Embedding
+from clinlm.models.layers.int8_linear import Int8Linear
+from clinlm.models.model import Model
+from clinlm.models.size import parameters
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.training.modules.base import predict
+from clinlm.training.modules.teacher import Teacher
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from pipelines import FAST, built, kept
+from support.pipelines import FAST, built, kept
 
 from callbacks.prune.filters import Filters, filter_norms
 from callbacks.prune.magnitude import Magnitude
@@ -13,14 +13,14 @@ from callbacks.prune.unstructured import Unstructured
 from callbacks.quantize.dynamic import Dynamic
 from callbacks.recover.finetune import Finetune
 from callbacks.schedules.one_shot import OneShot
-from clinlm import anatomy
-from clinlm.adapters.full import Full
-from clinlm.edits import quantize_linears
-from clinlm.model import Model
-from clinlm.modules.teacher import Teacher
-from clinlm.starts.text_cnn import TextCnn
-from clinlm.starts.token_vectors import TokenVectors
+from clinlm.models import structure
+from clinlm.models.adapters.full import Full
+from clinlm.models.initializers.text_cnn import TextCnn
+from clinlm.models.initializers.token_vectors import TokenVectors
+from clinlm.models.model import Model
+from clinlm.models.surgery import quantize_linears
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.training.modules.teacher import Teacher
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -32,7 +32,7 @@ def cnn(task: MultiLabel, tiny_model: Model) -> Model:
 
 
 def widths(model: Model) -> list[int]:
-    return [linear.out_features for linear in anatomy.filters(model.network.body)]
+    return [linear.out_features for linear in structure.filters(model.network.body)]
 
 
 def test_norms_by_hand() -> None:
@@ -43,7 +43,7 @@ def test_norms_by_hand() -> None:
 @pytest.mark.parametrize(("ratio", "left"), [(0.25, 4), (0.5, 3), (0.99, 1)])
 def test_the_weakest_filters_go(task: MultiLabel, cnn: Model, ratio: float, left: int) -> None:
     task.bind(cnn.tokenizer, 32)
-    before = [linear.weight.detach().clone() for linear in anatomy.filters(cnn.network.body)]
+    before = [linear.weight.detach().clone() for linear in structure.filters(cnn.network.body)]
     method = Filters(ratio)
     method.prepare(Teacher(cnn, task, Full(), FAST))
     (edit,) = cnn.edits
@@ -72,7 +72,7 @@ def test_filters_stay_away_in_training_and_recovery_and_become_int8(
 def test_filters_that_come_back_raise(tmp_path: Path, task: MultiLabel, cnn: Model) -> None:
     class Grows(Filters):  # type: ignore[misc]
         def step(self, module: Any, progress: float) -> None:
-            anatomy.filters(module.network.body)[0].out_features = 6
+            structure.filters(module.network.body)[0].out_features = 6
 
     with pytest.raises(RuntimeError, match=r"promised \[3, 3, 3\] filters; after training they are \[6, 3, 3\]"):
         built(tmp_path / "built", task, kept(cnn, tmp_path / "start"), {"prune": Grows(0.5)}, epochs=1)

@@ -7,23 +7,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import CONFIGS, network, rows
 from hypothesis import given
 from hypothesis import strategies as st
-from pipelines import FAST, built, kept
+from support.families import CONFIGS, network, rows
+from support.pipelines import FAST, built, kept
 from torch import Tensor
 
 from callbacks.prune.heads import Heads, best_heads, head_products, importances
 from callbacks.recover.finetune import Finetune
-from clinlm import anatomy
-from clinlm.adapters.full import Full
-from clinlm.edits import quantize_linears
-from clinlm.long_notes import Windows
-from clinlm.model import Model, ModelSpec
-from clinlm.modules.base import predict
-from clinlm.modules.teacher import Teacher
-from clinlm.starts.from_teacher import FromTeacher
+from clinlm.models import structure
+from clinlm.models.adapters.full import Full
+from clinlm.models.initializers.from_teacher import FromTeacher
+from clinlm.models.model import Model, ModelSpec
+from clinlm.models.surgery import quantize_linears
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.text.long_notes import Windows
+from clinlm.training.modules.base import predict
+from clinlm.training.modules.teacher import Teacher
 
 pytestmark = pytest.mark.usefixtures("quick")
 HEADS, SIZE = 4, 8
@@ -39,7 +39,7 @@ def model(tiny_model: Model) -> Model:
 
 
 def heads(model: Model) -> list[int]:
-    return [layer.heads for layer in anatomy.layers(model.network.body)]
+    return [layer.heads for layer in structure.layers(model.network.body)]
 
 
 def test_products_by_hand() -> None:
@@ -58,7 +58,7 @@ def test_importance_is_that_of_a_slow_loop(
         monkeypatch.setattr(task, "long_notes", long_notes)
     task.bind(model.tokenizer, 16)
     found = importances(Teacher(model, task, Full(), FAST, seed=3), documents=9)
-    layers = anatomy.layers(model.network.body)
+    layers = structure.layers(model.network.body)
     assert model.network.training and not layers[0].attention_output._forward_pre_hooks
     assert all(parameter.grad is None for parameter in model.network.parameters())
     batches = task.calibration(9, seed=3)
@@ -94,7 +94,7 @@ def test_importance_is_that_of_a_slow_loop(
 def test_padding_has_no_gradient(family: str, pooling: Any) -> None:
     model = network(family, pooling)
     read: list[Tensor] = []
-    for layer in anatomy.layers(model.body):
+    for layer in structure.layers(model.body):
         layer.attention_output.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
     ids, mask = rows(family)
     for gradient in torch.autograd.grad(model(ids, mask).square().sum(), read):
@@ -125,7 +125,7 @@ def test_the_cut_network_is_the_whole_one_with_silent_heads(
     assert sum(heads(model)) == total == sum(row["heads_after"] for row in method.report())
     assert [row["heads_before"] for row in method.report()] == [HEADS] * 4
     for name, stay in edit.arguments["heads"].items():
-        weight = anatomy.layers(silent.network.body)[int(name)].attention_output.weight
+        weight = structure.layers(silent.network.body)[int(name)].attention_output.weight
         with torch.no_grad():
             for head in {*range(HEADS)} - {*stay}:
                 weight[:, SIZE * head : SIZE * (head + 1)] = 0
@@ -152,7 +152,7 @@ def test_heads_hold_in_training_and_in_recovery(tmp_path: Path, task: MultiLabel
 def test_heads_that_come_back_raise(tmp_path: Path, task: MultiLabel, model: Model) -> None:
     class Grows(Heads):  # type: ignore[misc]
         def step(self, module: Any, progress: float) -> None:
-            anatomy.layers(module.network.body)[0].query.out_features = 2 * SIZE * HEADS
+            structure.layers(module.network.body)[0].query.out_features = 2 * SIZE * HEADS
 
     with pytest.raises(RuntimeError, match=r"promised \[.*\] attention heads; after training they are \[8,"):
         built(tmp_path / "built", task, kept(model, tmp_path / "start"), {"prune": Grows(documents=2)}, epochs=1)

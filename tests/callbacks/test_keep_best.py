@@ -9,13 +9,13 @@ import pytest
 import torch
 from lightning import Callback
 from lightning.pytorch.callbacks import EarlyStopping
-from pipelines import built, kept
+from support.pipelines import built, kept
 from torch import Tensor
 
 from callbacks.checkpoint import Checkpoint
 from callbacks.keep_best import KeepBest
-from clinlm.artifact import Artifact
-from clinlm.model import Model
+from clinlm.models.artifact import Artifact
+from clinlm.models.model import Model
 from clinlm.tasks.multilabel import MultiLabel
 
 pytestmark = pytest.mark.usefixtures("quick")

@@ -7,10 +7,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from competition import groups, linears
 from hypothesis import given
 from hypothesis import strategies as st
-from pipelines import FAST
+from support.competition import groups, linears
+from support.pipelines import FAST
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -20,10 +20,10 @@ from callbacks.prune.unstructured import Unstructured
 from callbacks.prune.wanda import Wanda, input_norms
 from callbacks.schedules.cubic import Cubic
 from callbacks.schedules.one_shot import OneShot
-from clinlm.adapters.full import Full
-from clinlm.model import Model
-from clinlm.modules.teacher import Teacher
+from clinlm.models.adapters.full import Full
+from clinlm.models.model import Model
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.training.modules.teacher import Teacher
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=1, max_size=12), st.data())

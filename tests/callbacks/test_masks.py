@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pytest
 import torch
-from competition import groups, linears
 from hydra.utils import get_object, instantiate
 from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import OmegaConf
-from pipelines import FAST, built, kept
+from support.competition import groups, linears
+from support.pipelines import FAST, built, kept
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -26,13 +26,13 @@ from callbacks.prune.wanda import Wanda
 from callbacks.recover.finetune import Finetune
 from callbacks.schedules.cubic import Cubic
 from callbacks.schedules.one_shot import OneShot
-from clinlm.adapters.full import Full
-from clinlm.adapters.lora import Lora
-from clinlm.measure.size import nonzero
-from clinlm.model import Model
-from clinlm.modules.teacher import Teacher
-from clinlm.settings import CONF
+from clinlm.config.validation import CONF
+from clinlm.models.adapters.full import Full
+from clinlm.models.adapters.lora import Lora
+from clinlm.models.model import Model
+from clinlm.models.size import nonzero
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.training.modules.teacher import Teacher
 
 pytestmark = pytest.mark.usefixtures("quick")
 SCHEDULES = sorted(CONF.glob("schedule/*.yaml"))

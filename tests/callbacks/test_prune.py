@@ -14,21 +14,21 @@ from hydra.utils import get_object, instantiate
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from pipelines import built, kept
+from support.pipelines import built, kept
 from torch import Tensor, nn
 
 from callbacks.prune.ffn import FfnPruning, best
 from callbacks.prune.magnitude import Magnitude
 from callbacks.prune.random import Random
 from callbacks.prune.smart_griffin import SmartGriffin, activation_norms, unit_squares, weight_norms
-from clinlm import anatomy
-from clinlm.adapters.full import Full
-from clinlm.long_notes import Windows
-from clinlm.model import Model
-from clinlm.modules.teacher import Teacher
-from clinlm.optimizer import AdamW
-from clinlm.settings import CONF
+from clinlm.config.validation import CONF
+from clinlm.models import structure
+from clinlm.models.adapters.full import Full
+from clinlm.models.model import Model
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.text.long_notes import Windows
+from clinlm.training.modules.teacher import Teacher
+from clinlm.training.optimizer import AdamW
 
 pytestmark = pytest.mark.usefixtures("quick")
 METHODS = [
@@ -75,7 +75,7 @@ def test_activation_norms_are_those_of_a_slow_loop(
         monkeypatch.setattr(task, "long_notes", long_notes)
     task.bind(tiny_model.tokenizer, 16)
     module = Teacher(tiny_model, task, Full(), AdamW(), seed=3)
-    readers = [layer.down for layer in anatomy.layers(tiny_model.network.body)]
+    readers = [layer.down for layer in structure.layers(tiny_model.network.body)]
     found = activation_norms(module, readers, documents=9)
     assert tiny_model.network.training and not readers[0]._forward_pre_hooks
     batches = task.calibration(9, seed=3)
@@ -117,14 +117,14 @@ def test_scores_rank_the_units_that_stay(task: MultiLabel, tiny_model: Model, pa
         assert scores[number][units].min() >= scores[number][gone].max()
         assert row["score_mean"] == pytest.approx(float(scores[number].mean()), rel=1e-5)
         assert row["score_std"] == pytest.approx(float(np.std(scores[number].double().numpy())), rel=1e-5)
-        old, new = (anatomy.layers(model.network.body)[number] for model in (before, tiny_model))
+        old, new = (structure.layers(model.network.body)[number] for model in (before, tiny_model))
         assert torch.equal(new.up.weight, old.up.weight[units]) and torch.equal(new.up.bias, old.up.bias[units])
         assert torch.equal(new.down.weight, old.down.weight[:, units]) and torch.equal(new.down.bias, old.down.bias)
 
 
 def test_scores_of_the_controls(task: MultiLabel, tiny_model: Model) -> None:
     module = Teacher(tiny_model, task, Full(), AdamW())
-    layers = anatomy.layers(tiny_model.network.body)
+    layers = structure.layers(tiny_model.network.body)
     for layer, scores in zip(layers, Magnitude().scores(module), strict=True):
         assert scores.tolist() == pytest.approx(
             [sum(abs(w) for w in row) for row in layer.up.weight.tolist()], rel=1e-4
@@ -134,13 +134,13 @@ def test_scores_of_the_controls(task: MultiLabel, tiny_model: Model) -> None:
 
 
 def test_a_layer_without_spread_is_left_whole(task: MultiLabel, tiny_model: Model) -> None:
-    layers = anatomy.layers(tiny_model.network.body)
+    layers = structure.layers(tiny_model.network.body)
     with torch.no_grad():
         layers[1].up.weight.fill_(0.1)
     pruning = SmartGriffin(ratio=0.5)
     pruning.prepare(Teacher(tiny_model, task, Full(), AdamW()))
     assert [row["skipped"] for row in pruning.report()] == [False, True, False, False]
-    assert [layer.up.out_features for layer in anatomy.layers(tiny_model.network.body)] == [24, 48, 24, 24]
+    assert [layer.up.out_features for layer in structure.layers(tiny_model.network.body)] == [24, 48, 24, 24]
 
 
 # Law 3: it acts, or it raises.
@@ -166,7 +166,7 @@ def test_a_method_that_skips_everything_raises(tmp_path: Path, task: MultiLabel,
 def test_a_width_that_changes_in_training_raises(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
     class Grows(Magnitude):  # type: ignore[misc]
         def step(self, module: Any, progress: float) -> None:
-            layer = anatomy.layers(module.network.body)[0]
+            layer = structure.layers(module.network.body)[0]
             layer.up.out_features = 48
 
     start = kept(tiny_model, tmp_path / "start")

@@ -11,20 +11,20 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from pipelines import built, composed, kept
+from support.pipelines import built, composed, kept
 from torch import nn
 
 from callbacks.quantize.base import Quantization, chosen
-from clinlm import anatomy
-from clinlm.artifact import Artifact
-from clinlm.measure.size import parameters
-from clinlm.model import Model
-from clinlm.modules.base import predict
-from clinlm.quantized.base import IntegerLinear
-from clinlm.quantized.int4_linear import Int4Linear
-from clinlm.quantized.int8_embedding import Int8Embedding
-from clinlm.settings import CONF
+from clinlm.config.validation import CONF
+from clinlm.models import structure
+from clinlm.models.artifact import Artifact
+from clinlm.models.layers.base import IntegerLinear
+from clinlm.models.layers.int4_linear import Int4Linear
+from clinlm.models.layers.int8_embedding import Int8Embedding
+from clinlm.models.model import Model
+from clinlm.models.size import parameters
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.training.modules.base import predict
 
 pytestmark = pytest.mark.usefixtures("quick")
 METHODS = sorted(path.stem for path in CONF.glob("quantize/*.yaml") if path.stem != "none")
@@ -135,7 +135,7 @@ def test_what_is_skipped_or_spared_stays_float(tmp_path: Path, task: MultiLabel,
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in TRAINED])
 def test_the_layer_that_suffers_most_is_spared(tmp_path: Path, task: MultiLabel, tiny_model: Model, name: str) -> None:
     """Two units of an FFN are always 1000 and cancel each other: in integers they leave the other units no levels."""
-    layer = anatomy.layers(tiny_model.network.body)[3]
+    layer = structure.layers(tiny_model.network.body)[3]
     with torch.no_grad():
         layer.down.weight.mul_(20)  # so that the layer matters
         layer.up.weight[:2], layer.up.bias[:2] = 0, 1000

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from lightning import Callback
-from pipelines import FAST, built, kept
+from support.pipelines import FAST, built, kept
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -18,20 +18,20 @@ from callbacks.keep_best import KeepBest
 from callbacks.prune.random import Random
 from callbacks.quantize.qat import Qat
 from callbacks.quantize.qat_distill import QatDistill
-from callbacks.quantize.simulation import InputLevels, attach, detach, rounded_rows
 from callbacks.quantize.static import Static
-from clinlm import anatomy
-from clinlm.adapters.full import Full
-from clinlm.adapters.lora import Lora
-from clinlm.artifact import Artifact
-from clinlm.distill import Distillation
-from clinlm.model import Model
-from clinlm.modules.base import Module, predict
-from clinlm.modules.teacher import Teacher
-from clinlm.quantized.int8_embedding import Int8Embedding
-from clinlm.quantized.static_int8_linear import StaticInt8Linear
-from clinlm.replacing import replace
+from clinlm.compression.simulation import InputLevels, attach, detach, rounded_rows
+from clinlm.models import structure
+from clinlm.models.adapters.full import Full
+from clinlm.models.adapters.lora import Lora
+from clinlm.models.artifact import Artifact
+from clinlm.models.layers.int8_embedding import Int8Embedding
+from clinlm.models.layers.static_int8_linear import StaticInt8Linear
+from clinlm.models.model import Model
+from clinlm.models.replace import replace
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.training.distillation import Distillation
+from clinlm.training.modules.base import Module, predict
+from clinlm.training.modules.teacher import Teacher
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -155,7 +155,7 @@ def test_it_learns_what_rounding_alone_loses(tmp_path: Path, task: MultiLabel, t
     """Two units of every FFN are large and cancel each other: rounding afterwards leaves the others no levels."""
     trained = built(tmp_path / "trained", task, kept(tiny_model, tmp_path / "start"), {}, epochs=2).load()
     with torch.no_grad():
-        for layer in anatomy.layers(trained.network.body):
+        for layer in structure.layers(trained.network.body):
             layer.up.weight[:2], layer.up.bias[:2] = 0, 100
             layer.down.weight[:, 0], layer.down.weight[:, 1] = 10, -10
     start = kept(trained, tmp_path / "planted")
@@ -167,7 +167,7 @@ def test_it_learns_what_rounding_alone_loses(tmp_path: Path, task: MultiLabel, t
 def test_pruned_zeros_stay_zero(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
     zeros: dict[str, Tensor] = {}
     with torch.no_grad():
-        for layer in anatomy.layers(tiny_model.network.body):
+        for layer in structure.layers(tiny_model.network.body):
             layer.up.weight[:, ::3] = 0
             layer.query.weight[4] = 0
     for name, module in tiny_model.network.named_modules():

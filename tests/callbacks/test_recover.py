@@ -7,26 +7,26 @@ from typing import Any
 
 import pytest
 import torch
-from pipelines import FAST, built, kept
+from support.pipelines import FAST, built, kept
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from callbacks.base import Compression
 from callbacks.prune.magnitude import Magnitude
-from callbacks.recover.base import KeepZeros, Recovery
 from callbacks.recover.distill import Distill
 from callbacks.recover.finetune import Finetune
-from clinlm import anatomy
-from clinlm.adapters.base import Adapter
-from clinlm.adapters.full import Full
-from clinlm.adapters.lora import Lora
-from clinlm.artifact import Artifact
-from clinlm.distill import Distillation
-from clinlm.model import Model
-from clinlm.modules.base import predict
-from clinlm.modules.teacher import Teacher
-from clinlm.optimizer import AdamW
+from clinlm.compression.keep_zeros import KeepZeros, Recovery
+from clinlm.models import structure
+from clinlm.models.adapters.base import Adapter
+from clinlm.models.adapters.full import Full
+from clinlm.models.adapters.lora import Lora
+from clinlm.models.artifact import Artifact
+from clinlm.models.model import Model
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.training.distillation import Distillation
+from clinlm.training.modules.base import predict
+from clinlm.training.modules.teacher import Teacher
+from clinlm.training.optimizer import AdamW
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -37,7 +37,7 @@ def linears(model: Model) -> dict[str, Tensor]:
 
 def halved(model: Model) -> dict[str, Tensor]:
     """Make half of the weights zero in one FFN and in one attention; returns where they are."""
-    layer = anatomy.layers(model.network.body)[0]
+    layer = structure.layers(model.network.body)[0]
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for linear in (layer.up, layer.query):

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from pipelines import FAST, built, kept
+from support.pipelines import FAST, built, kept
 
 from callbacks.checkpoint import Checkpoint
 from callbacks.prune.masks import MaskPruning
@@ -19,14 +19,14 @@ from callbacks.prune.unstructured import Unstructured
 from callbacks.prune.wanda import Wanda
 from callbacks.schedules.base import Schedule
 from callbacks.schedules.cubic import Cubic
-from clinlm.adapters.full import Full
-from clinlm.adapters.lora import Lora
-from clinlm.artifact import Artifact
-from clinlm.model import Model
-from clinlm.modules.base import Module
-from clinlm.modules.teacher import Teacher
-from clinlm.settings import CONF
+from clinlm.config.validation import CONF
+from clinlm.models.adapters.full import Full
+from clinlm.models.adapters.lora import Lora
+from clinlm.models.artifact import Artifact
+from clinlm.models.model import Model
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.training.modules.base import Module
+from clinlm.training.modules.teacher import Teacher
 
 pytestmark = pytest.mark.usefixtures("quick")
 SCHEDULES = sorted(CONF.glob("schedule/*.yaml"))

@@ -8,23 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pipelines import FAST, built, kept
+from support.pipelines import FAST, built, kept
 from torch import nn
 
-from callbacks.prune.costs import Architecture, Counts
-from callbacks.prune.importance import embedded, importances
-from callbacks.prune.reconstruction import regressed
 from callbacks.prune.structured import Structured
-from clinlm import anatomy
-from clinlm.adapters.full import Full
-from clinlm.artifact import Artifact
-from clinlm.edits import quantize_linears
-from clinlm.measure.latency import Latency
-from clinlm.measure.size import parameters
-from clinlm.model import Model
-from clinlm.modules.base import document_logits, predict
-from clinlm.modules.teacher import Teacher
+from clinlm.compression.costs import Architecture, Counts
+from clinlm.compression.importance import embedded, importances
+from clinlm.compression.reconstruction import regressed
+from clinlm.metrics.latency import Latency
+from clinlm.models import structure
+from clinlm.models.adapters.full import Full
+from clinlm.models.artifact import Artifact
+from clinlm.models.model import Model
+from clinlm.models.size import parameters
+from clinlm.models.surgery import quantize_linears
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.training.modules.base import document_logits, predict
+from clinlm.training.modules.teacher import Teacher
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -83,7 +83,7 @@ def test_importance_is_what_finite_differences_say(task: MultiLabel, tiny_model:
     found = importances(module, 5)
     network = tiny_model.network
     assert network.training and not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
-    layers, size = anatomy.layers(network.body), anatomy.layers(network.body)[0].head_size
+    layers, size = structure.layers(network.body), structure.layers(network.body)[0].head_size
     basis = found.basis
     direction = basis[:, 3]
     cases = [
@@ -95,7 +95,7 @@ def test_importance_is_what_finite_differences_say(task: MultiLabel, tiny_model:
         (found.hidden[8, 6], layers[3].output_norm, True, only(6)),
         (
             found.words[3],
-            anatomy.word_embeddings(network.body),
+            structure.word_embeddings(network.body),
             True,
             lambda tensor: (tensor @ direction)[..., None] * direction,
         ),
@@ -214,7 +214,7 @@ def test_a_latency_is_measured_on_this_machine(
     task: MultiLabel, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it comes to is not asserted: a busy machine may refuse."""
-    monkeypatch.setattr("callbacks.prune.meters.PASSES", 2)
+    monkeypatch.setattr("clinlm.compression.meters.PASSES", 2)
     method = Structured("latency_ms:90%", documents=4)
     try:
         method.prepare(bound(task, tiny_model))

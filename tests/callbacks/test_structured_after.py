@@ -10,27 +10,27 @@ import torch
 from conftest import TINY
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from pipelines import FAST, built, kept
+from support.pipelines import FAST, built, kept
 from torch import nn
 
-from callbacks.prune.costs import Architecture
-from callbacks.prune.cutting import narrow, stay
-from callbacks.prune.importance import calibration, importances
-from callbacks.prune.reconstruction import reconstruct
 from callbacks.prune.structured import Structured
 from callbacks.recover.finetune import Finetune
-from clinlm import anatomy
-from clinlm.adapters.full import Full
-from clinlm.artifact import Artifact
+from clinlm.compression.costs import Architecture
+from clinlm.compression.cutting import narrow, stay
+from clinlm.compression.importance import calibration, importances
+from clinlm.compression.reconstruction import reconstruct
+from clinlm.config.validation import CONF
 from clinlm.engines.base import named
-from clinlm.measure.size import parameters
-from clinlm.model import Model
-from clinlm.modules.base import predict
-from clinlm.modules.teacher import Teacher
-from clinlm.settings import CONF
-from clinlm.starts.scratch import Scratch
+from clinlm.models import structure
+from clinlm.models.adapters.full import Full
+from clinlm.models.artifact import Artifact
+from clinlm.models.initializers.scratch import Scratch
+from clinlm.models.model import Model
+from clinlm.models.size import parameters
 from clinlm.tasks.entities import Entities
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.training.modules.base import predict
+from clinlm.training.modules.teacher import Teacher
 
 pytestmark = pytest.mark.usefixtures("quick", "graphs")
 QUANTIZE = sorted(path.stem for path in CONF.glob("quantize/*.yaml") if path.stem != "none")
@@ -152,7 +152,7 @@ def test_steps_end_where_one_does(tmp_path: Path, task: MultiLabel, made: dict[s
 def test_widths_that_come_back_raise(tmp_path: Path, task: MultiLabel, made: dict[str, Artifact]) -> None:
     class Grows(Structured):  # type: ignore[misc]
         def step(self, module: Any, progress: float) -> None:
-            anatomy.layers(module.network.body)[0].up.out_features = 99
+            structure.layers(module.network.body)[0].up.out_features = 99
 
     with pytest.raises(RuntimeError, match=r"promised Architecture\(.*; after training it is"):
         built(tmp_path / "built", task, made["start"], {"prune": Grows(documents=2)}, epochs=1)

@@ -7,23 +7,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pipelines import FAST, built, kept
+from support.pipelines import FAST, built, kept
 
 from callbacks.factorize.svd import Svd
 from callbacks.prune.magnitude import Magnitude
 from callbacks.prune.random import Random
 from callbacks.prune.smart_griffin import SmartGriffin
 from callbacks.recover.finetune import Finetune
-from clinlm import anatomy
-from clinlm.adapters.full import Full
-from clinlm.edits import quantize_linears
-from clinlm.low_rank import LowRankLinear
-from clinlm.measure.size import parameters
-from clinlm.model import Model
-from clinlm.modules.base import predict
-from clinlm.modules.teacher import Teacher
-from clinlm.starts.from_teacher import FromTeacher
+from clinlm.models import structure
+from clinlm.models.adapters.full import Full
+from clinlm.models.initializers.from_teacher import FromTeacher
+from clinlm.models.layers.low_rank_linear import LowRankLinear
+from clinlm.models.model import Model
+from clinlm.models.size import parameters
+from clinlm.models.surgery import quantize_linears
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.training.modules.base import predict
+from clinlm.training.modules.teacher import Teacher
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -69,8 +69,8 @@ def test_only_targets_and_only_what_gets_smaller(task: MultiLabel, tiny_model: M
 def test_what_has_that_rank_answers_alike(task: MultiLabel, tiny_model: Model) -> None:
     task.bind(tiny_model.tokenizer, 32)
     with torch.no_grad():
-        for layer in anatomy.layers(tiny_model.network.body):
-            for role in anatomy.LINEARS:
+        for layer in structure.layers(tiny_model.network.body):
+            for role in structure.LINEARS:
                 weight = getattr(layer, role).weight
                 weight.copy_(torch.randn(weight.shape[0], 3) @ torch.randn(3, weight.shape[1]) * 0.1)
     loader = task.loader(task.examples.members("test"))

@@ -5,20 +5,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pipelines import FAST, built, kept
+from support.pipelines import FAST, built, kept
 
 from callbacks.prune.vocabulary import Vocabulary
 from callbacks.recover.distill import Distill
 from callbacks.recover.finetune import Finetune
-from clinlm import anatomy
-from clinlm.adapters.full import Full
-from clinlm.distill import Distillation
-from clinlm.edits import quantize_linears
-from clinlm.model import Model
-from clinlm.modules.base import predict
-from clinlm.modules.teacher import Teacher
+from clinlm.models import structure
+from clinlm.models.adapters.full import Full
+from clinlm.models.model import Model
+from clinlm.models.surgery import quantize_linears
 from clinlm.tasks.multilabel import MultiLabel
-from clinlm.tokens import uncut
+from clinlm.text.tokens import uncut
+from clinlm.training.distillation import Distillation
+from clinlm.training.modules.base import predict
+from clinlm.training.modules.teacher import Teacher
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -39,7 +39,7 @@ def test_training_texts_are_answered_as_before(
     ours, theirs = uncut(after.tokenizer), uncut(before.tokenizer)
     assert all(ours.encode(text).tokens == theirs.encode(text).tokens for text in task.texts("train"))
     assert row["tokens_before"] == len(before.tokenizer) > row["tokens_after"] == len(after.tokenizer)
-    assert anatomy.word_embeddings(after.network.body).num_embeddings == row["tokens_after"] >= row["occurring"]
+    assert structure.word_embeddings(after.network.body).num_embeddings == row["tokens_after"] >= row["occurring"]
     assert row["validation_pieces_after"] >= row["validation_pieces_before"] > 0
     same = np.array_equal(logits(before, task, "train"), logits(after, task, "train"))
     assert same == (epochs == 0)
@@ -76,7 +76,7 @@ def test_a_vocabulary_without_idle_tokens_raises(tmp_path: Path, task: MultiLabe
 def test_tokens_that_come_back_raise(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
     class Grows(Vocabulary):  # type: ignore[misc]
         def step(self, module: Any, progress: float) -> None:
-            anatomy.word_embeddings(module.network.body).num_embeddings = 150
+            structure.word_embeddings(module.network.body).num_embeddings = 150
 
     with pytest.raises(RuntimeError, match="tokens; after training there are 150 embeddings"):
         built(tmp_path / "built", task, kept(tiny_model, tmp_path / "start"), {"prune": Grows()}, epochs=1)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from clinlm.corpora.admission_sections import HEADERS, admission_note, sections
+from clinlm.corpora.mimic.admission_sections import HEADERS, admission_note, sections
 
 PIECES = (
     *(f"{header}:" for header in HEADERS.values()),

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from clinlm.config.validation import CONF
 from clinlm.corpora.base import COLUMNS, Records
 from clinlm.corpora.brat import Brat
 from clinlm.corpora.standoff import Told, place
-from clinlm.settings import CONF
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "maccrobat2020"
 TEXTS = st.text(st.sampled_from("ab é\u0301ßµ😀中\u00a0\u2028\x0c\x85-'\n\r"), min_size=1, max_size=30)

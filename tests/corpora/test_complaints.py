@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from clinlm.corpora.base import COLUMNS
-from clinlm.corpora.complaints import FRAMES, SYMPTOMS, Complaints, statements
-from clinlm.mentions import Finder
+from clinlm.corpora.synthetic.complaints import FRAMES, SYMPTOMS, Complaints, statements
+from clinlm.terminology.mentions import Finder
 
 FINDER = Finder({name: symptom.words for name, symptom in SYMPTOMS.items()})
 

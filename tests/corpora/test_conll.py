@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from clinlm.config.validation import CONF
 from clinlm.corpora import tag_schemes
 from clinlm.corpora.base import COLUMNS, Records
 from clinlm.corpora.conll import Conll
 from clinlm.corpora.tag_schemes import SCHEMES, Run, Scheme, parsed, recognised, runs
-from clinlm.settings import CONF
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "bc5cdr"
 TOKENS = st.text(st.sampled_from("abé\u0301😀中\u2028\x85\u00a0-'#O"), min_size=1, max_size=4).filter(str.strip)

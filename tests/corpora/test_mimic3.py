@@ -9,9 +9,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from clinlm.corpora import mimic3
 from clinlm.corpora.base import COLUMNS
-from clinlm.corpora.mimic3 import Mimic3
+from clinlm.corpora.mimic import mimic3
+from clinlm.corpora.mimic.mimic3 import Mimic3
 
 Row = Sequence[object]
 HEADERS = {

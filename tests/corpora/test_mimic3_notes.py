@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from clinlm.corpora.base import COLUMNS
-from clinlm.corpora.mimic3_notes import Mimic3Notes
+from clinlm.corpora.mimic.mimic3_notes import Mimic3Notes
 
 HEADER = ("ROW_ID SUBJECT_ID HADM_ID CHARTDATE CHARTTIME STORETIME CATEGORY DESCRIPTION CGID ISERROR TEXT").split()
 Row = tuple[object, ...]

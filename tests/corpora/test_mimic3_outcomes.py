@@ -6,12 +6,12 @@ from typing import Any, get_args
 
 import polars as pl
 import pytest
-from outcome_definition import expected
-from outcome_tables import HEADERS, Row, moment, tables, write
+from support.outcome_definition import expected
+from support.outcome_tables import HEADERS, Row, moment, tables, write
 
 from clinlm.corpora.base import COLUMNS
-from clinlm.corpora.mimic3_outcomes import CODES, Mimic3Outcomes, Outcome
-from clinlm.corpora.synthetic import Synthetic
+from clinlm.corpora.mimic.mimic3_outcomes import CODES, Mimic3Outcomes, Outcome
+from clinlm.corpora.synthetic.synthetic import Synthetic
 
 OUTCOMES: Sequence[Outcome] = get_args(Outcome)
 NOTE = "Chief Complaint:\n{}\n\nService: MED"

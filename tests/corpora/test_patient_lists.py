@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinlm.corpora import patient_lists
+from clinlm.corpora.mimic import patient_lists
 
 DOCUMENTS = st.lists(st.tuples(st.integers(1, 9), st.sampled_from("abcdefgh")), max_size=20)
 

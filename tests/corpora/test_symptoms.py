@@ -9,15 +9,15 @@ from typing import Any
 import polars as pl
 import pytest
 
-from clinlm import normalization
 from clinlm.corpora.base import COLUMNS, Records
-from clinlm.corpora.complaints import SYMPTOMS, Complaints
 from clinlm.corpora.mtsamples import MTSamples
 from clinlm.corpora.symptoms import Symptoms
+from clinlm.corpora.synthetic.complaints import SYMPTOMS, Complaints
 from clinlm.corpora.table import Table
-from clinlm.lexicons.base import MASK
-from clinlm.lexicons.listed import Listed
-from clinlm.mentions import Finder
+from clinlm.terminology.lexicon import MASK
+from clinlm.terminology.listed import Listed
+from clinlm.terminology.mentions import Finder
+from clinlm.text import normalization
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "mtsamples.csv.gz"
 LEXICON = Listed({"cough": ["cough", "coughing"], "fever": ["fever", "fevers"], "pain": ["pain"], "rash": ["rash"]})

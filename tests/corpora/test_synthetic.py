@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from clinlm.corpora import synthetic
-from clinlm.corpora.synthetic import Synthetic
-from clinlm.corpora.synthetic_tables import SyntheticTables
+from clinlm.corpora.synthetic import synthetic
+from clinlm.corpora.synthetic.synthetic import Synthetic
+from clinlm.corpora.synthetic.tables import SyntheticTables
 
 PROJECT = Path(__file__).parents[2]
 
@@ -45,7 +45,8 @@ def test_records_are_those_written(tmp_path: Path) -> None:
 def test_same_settings_same_bytes_in_another_process(tmp_path: Path) -> None:
     here = Synthetic(tmp_path / "here", patients=40, seed=5)
     here.records()
-    code = f"from clinlm.corpora.synthetic import Synthetic; Synthetic({str(tmp_path / 'there')!r}, 40, 5).records()"
+    code = "from clinlm.corpora.synthetic.synthetic import Synthetic; "
+    code += f"Synthetic({str(tmp_path / 'there')!r}, 40, 5).records()"
     environment = {**os.environ, "PYTHONHASHSEED": "1234", "PYTHONPATH": str(PROJECT)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     there = Synthetic(tmp_path / "there", patients=40, seed=5)

@@ -6,9 +6,9 @@ import re
 import pytest
 
 from clinlm.corpora.base import COLUMNS, Records
-from clinlm.corpora.synthetic_entities import SyntheticEntities
-from clinlm.corpora.synthetic_entity_notes import SECTIONS, SLOTS, TRAPS, names, written
-from clinlm.split import SPLITS
+from clinlm.corpora.split import SPLITS
+from clinlm.corpora.synthetic.entity_notes import SECTIONS, SLOTS, TRAPS, names, written
+from clinlm.corpora.synthetic.synthetic_entities import SyntheticEntities
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from itertools import permutations
 
 import pytest
 
-from clinlm.corpora.synthetic_lexicon import SyntheticLexicon
+from clinlm.corpora.synthetic.lexicon import SyntheticLexicon
 
 LEXICON = SyntheticLexicon.load()
 NOT_ASSERTED = ("negated", "family", "resolved", "hedged")

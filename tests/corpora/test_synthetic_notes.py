@@ -10,9 +10,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from clinlm.corpora.synthetic_lexicon import SyntheticLexicon
-from clinlm.corpora.synthetic_note import Stay, SyntheticNote
-from clinlm.corpora.synthetic_notes import SECTIONS, Style, SyntheticNotes
+from clinlm.corpora.synthetic.lexicon import SyntheticLexicon
+from clinlm.corpora.synthetic.note import Stay, SyntheticNote
+from clinlm.corpora.synthetic.notes import SECTIONS, Style, SyntheticNotes
 
 LEXICON = SyntheticLexicon.load()
 CLUSTERS = list(dict.fromkeys(condition.cluster for condition in LEXICON.conditions))

@@ -8,10 +8,10 @@ from functools import cache
 
 import numpy as np
 
-from clinlm.corpora.synthetic_lexicon import SyntheticLexicon
-from clinlm.corpora.synthetic_outcome_course import Course, Presentation, SyntheticCourses
-from clinlm.corpora.synthetic_outcome_lexicon import SyntheticOutcomeLexicon
-from clinlm.corpora.synthetic_outcome_notes import ADMISSION_HEADERS, OutcomeNote, SyntheticOutcomeNotes
+from clinlm.corpora.synthetic.lexicon import SyntheticLexicon
+from clinlm.corpora.synthetic.outcome_course import Course, Presentation, SyntheticCourses
+from clinlm.corpora.synthetic.outcome_lexicon import SyntheticOutcomeLexicon
+from clinlm.corpora.synthetic.outcome_notes import ADMISSION_HEADERS, OutcomeNote, SyntheticOutcomeNotes
 
 LEXICON, OUTCOMES = SyntheticLexicon.load(), SyntheticOutcomeLexicon.load()
 ASSERTED = [

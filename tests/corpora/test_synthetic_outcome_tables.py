@@ -12,10 +12,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer  # type: ignore[impo
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
-from clinlm.corpora.mimic3 import Mimic3
-from clinlm.corpora.mimic3_outcomes import Mimic3Outcomes, Outcome
-from clinlm.corpora.synthetic import Synthetic
-from clinlm.corpora.synthetic_outcome_tables import CANCELLED, COLUMNS, SyntheticOutcomeTables
+from clinlm.corpora.mimic.mimic3 import Mimic3
+from clinlm.corpora.mimic.mimic3_outcomes import Mimic3Outcomes, Outcome
+from clinlm.corpora.synthetic.outcome_tables import CANCELLED, COLUMNS, SyntheticOutcomeTables
+from clinlm.corpora.synthetic.synthetic import Synthetic
 
 Tables = dict[str, list[dict[str, str]]]
 

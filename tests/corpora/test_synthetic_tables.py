@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clinlm.corpora.synthetic_tables import MOST_STAYS, SyntheticTables
+from clinlm.corpora.synthetic.tables import MOST_STAYS, SyntheticTables
 
 HEADERS = {
     "PATIENTS": "ROW_ID,SUBJECT_ID,GENDER,DOB,DOD,DOD_HOSP,DOD_SSN,EXPIRE_FLAG",

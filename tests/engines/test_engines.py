@@ -6,22 +6,22 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import families
 import numpy as np
 import pytest
 import torch
+from support import families
 from torch import nn
 
-from clinlm.claim import Claim
-from clinlm.edits import keep_ffn_units, keep_heads
-from clinlm.engines.base import Engine, named, names
+from clinlm.engines.base import NAMES, Engine, named
+from clinlm.engines.export_checks import Claim
 from clinlm.engines.matrix import Matrix
-from clinlm.model import Model, ModelSpec, Network, PoolingName
-from clinlm.quantized.edits import quantize_embeddings, quantize_linears, quantize_linears_int4
-from clinlm.quantized.static_int8_linear import StaticInt8Linear
+from clinlm.models.layers.edits import quantize_embeddings, quantize_linears, quantize_linears_int4
+from clinlm.models.layers.static_int8_linear import StaticInt8Linear
+from clinlm.models.model import Model, ModelSpec, Network, PoolingName
+from clinlm.models.surgery import keep_ffn_units, keep_heads
 
 pytestmark = pytest.mark.usefixtures("graphs")
-INSTALLED = [name for name in names() if not named(name).missing()]
+INSTALLED = [name for name in NAMES if not named(name).missing()]
 EXPORTING = [name for name in INSTALLED if not name.startswith("torch")]
 
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clinlm.chat.answer import Entity, Malformed, entities, schema
-from clinlm.chat.chunks import chunks
-from clinlm.chat.clock import Clock
-from clinlm.chat.form import DEFINITIONS, FORMS, Form, estimated
-from clinlm.chat.patience import Patience
-from clinlm.chat.places import Places
-from clinlm.spans import Span
-from clinlm.words import words
+from clinlm.labelers.llm_answer import Entity, Malformed, entities, schema
+from clinlm.labelers.llm_chunks import chunks
+from clinlm.labelers.llm_clock import Clock
+from clinlm.labelers.llm_grounding import Places
+from clinlm.labelers.llm_prompt import DEFINITIONS, FORMS, Form, estimated
+from clinlm.labelers.llm_retry import Patience
+from clinlm.terminology.spans import Span
+from clinlm.text.words import words
 
 ODD = st.text(st.sampled_from("aAbßİıµμée\u0301ﬁ½ \n\u00a0\u00ad\u200b-–’'.1٣漢\U0001f48a"), max_size=25)
 

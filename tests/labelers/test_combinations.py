@@ -10,10 +10,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_class, instantiate
 from hypothesis import given
 from hypothesis import strategies as st
-from marking import Marker
 from omegaconf import OmegaConf
+from support.marking import Marker
 
-from clinlm import machine
+from clinlm.config import runtime
+from clinlm.config.subsets import subsets
+from clinlm.config.validation import CONF
 from clinlm.labelers.base import Labelling, Note
 from clinlm.labelers.combination import Combination
 from clinlm.labelers.human import Human
@@ -22,9 +24,7 @@ from clinlm.labelers.majority import Majority
 from clinlm.labelers.priority import Priority
 from clinlm.labelers.union import Union
 from clinlm.labelers.votes import Match
-from clinlm.settings import CONF
-from clinlm.spans import Span, flat
-from clinlm.subsets import subsets
+from clinlm.terminology.spans import Span, flat
 
 LENGTH = 12
 Spans = list[Span]
@@ -246,7 +246,7 @@ def test_people_are_repeated_flat_and_asked_for() -> None:
 
 def test_five_labelers_have_31_combinations() -> None:
     """As in S2: every non-empty subset, from one line of a sweep."""
-    machine.register()
+    runtime.register()
     names = ["rxnorm", "snomed", "gemini", "openai", "people"]
     sweep = OmegaConf.create({"params": {"labeler.use": f"${{subsets:{','.join(names)}}}"}})
     (override,) = OverridesParser.create().parse_overrides([f"{k}={v}" for k, v in sweep.params.items()])

@@ -11,7 +11,7 @@ from labelers.server import USAGE, Asked, Sent, chat, found, in_turn, labelled, 
 
 from clinlm.labelers.base import Note, Stopped
 from clinlm.labelers.llm import Llm
-from clinlm.spans import Span, flat
+from clinlm.terminology.spans import Span, flat
 
 TEXT = "Metformin for diabetes. Denies chest pain; given metformin."
 GOOD = found(("Metformin", "MEDICATION"), ("diabetes", "DISEASE"), ("chest pain", "SYMPTOM"))

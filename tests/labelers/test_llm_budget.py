@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelers.server import USAGE, Asked, Sent, chat, found, in_turn, labelled, llm, refused, serving
 
-from clinlm.chat.budget import Budget
-from clinlm.chat.prices import Prices, Usage
 from clinlm.labelers.base import UNANSWERED, Labelling, Note, Stopped
+from clinlm.labelers.llm_budget import Budget
+from clinlm.labelers.llm_prices import Prices, Usage
 
 PRICES = {"prompt_price": 2.0, "completion_price": 10.0, "priced_on": "2025-01-31"}
 SHORT: dict[str, Any] = {"prompt": "<note>\n{text}\n</note>", "answer_format": "text", "max_completion_tokens": 50}

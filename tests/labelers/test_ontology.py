@@ -7,12 +7,12 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from clinlm.config.validation import CONF
 from clinlm.labelers.base import Note
 from clinlm.labelers.ontology import Ontology
-from clinlm.settings import CONF
-from clinlm.spans import Span
-from clinlm.stop_terms import STOP_TERMS
-from clinlm.vocabularies.dictionary import Dictionary
+from clinlm.terminology.dictionary import Dictionary
+from clinlm.terminology.spans import Span
+from clinlm.terminology.stop_terms import STOP_TERMS
 
 ONTOLOGIES = Path(__file__).parents[3] / "shared" / "data" / "ontology"
 YAMLS = sorted(CONF.glob("labeler/ontology*.yaml"))

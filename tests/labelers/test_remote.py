@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from labelers.server import found, in_turn, labelled, llm, serving
 
-from clinlm.chat.address import address
 from clinlm.corpora.base import Corpus, Records
-from clinlm.corpora.mimic3 import Mimic3
+from clinlm.corpora.mimic.mimic3 import Mimic3
 from clinlm.labelers.base import Labeler, Labelling, Note
 from clinlm.labelers.llm import Llm
+from clinlm.labelers.llm_address import address
 from clinlm.labelers.remote import refuse_remote
 from clinlm.labelers.union import Union
 

@@ -15,16 +15,17 @@ import polars as pl
 import pytest
 import torch
 from conftest import SIGNS
-from pipelines import kept
+from support.pipelines import kept
 
-from clinlm import artifact, store
-from clinlm.long_notes import LongNotes, Windows
-from clinlm.model import Model
+from clinlm.models import artifact
+from clinlm.models.model import Model
 from clinlm.predict.run import predict
 from clinlm.predict.settings import Settings
-from clinlm.serving import Serving
+from clinlm.store import store
 from clinlm.tasks.entities import Entities
-from clinlm.tokens import RowCutter
+from clinlm.tasks.inference_config import Serving
+from clinlm.text.long_notes import LongNotes, Windows
+from clinlm.text.tokens import RowCutter
 
 LABELS = tuple(sorted(SIGNS))
 Notes = Sequence[tuple[str, str]]

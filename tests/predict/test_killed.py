@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from killed import killing
+from support.killed import killing
 
 Notes = Sequence[tuple[str, str]]
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinlm import store
 from clinlm.predict.runner import batches
-from clinlm.serving import Serving
+from clinlm.store import store
+from clinlm.tasks.inference_config import Serving
 
 INPUTS = (".jsonl", ".ndjson", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".parquet")
 OUTPUTS = (".jsonl", ".csv", ".parquet")

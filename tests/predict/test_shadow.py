@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from clinlm.predict.answers import Judged
-from clinlm.predict.course import PERIODS
 from clinlm.predict.drift import EDGES, histogram, holm, mcnemar_p, stability, stability_p
+from clinlm.predict.drift_monitor import PERIODS
 from clinlm.predict.shadow import Shadow
 
 LABELS = ("a", "b", "c")

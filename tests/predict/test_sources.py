@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clinlm.predict import delimited_source, physical_lines
-from clinlm.predict.delimited_source import DelimitedSource
-from clinlm.predict.grammar import Grammar
-from clinlm.predict.json_lines_source import JsonLinesSource
-from clinlm.predict.record import Place, Record
-from clinlm.predict.sources import source
+from clinlm.files import delimited_source, physical_lines
+from clinlm.files.delimited_source import DelimitedSource
+from clinlm.files.grammar import Grammar
+from clinlm.files.json_lines_source import JsonLinesSource
+from clinlm.files.record import Place, Record
+from clinlm.files.sources import source
 
 ROUGH = st.lists(st.sampled_from([b'"', b'""', b",", b"\n", b"\r\n", b"\r", b"a", b"1,b\n", b'2,"c"\n', b"\xff", b" "]))
 OBJECTS = st.lists(

@@ -10,21 +10,21 @@ import numpy as np
 import polars as pl
 import pytest
 
-from clinlm import artifact
 from clinlm.corpora.span_table import SpanTable
-from clinlm.examples import EVERY
-from clinlm.modules.base import predict
+from clinlm.models import artifact
 from clinlm.predict.answers import Found
-from clinlm.predict.course import PERIODS
 from clinlm.predict.drift import mcnemar_p, stability
+from clinlm.predict.drift_monitor import PERIODS
 from clinlm.predict.questions import question
 from clinlm.predict.settings import Settings
 from clinlm.predict.span_shadow import EDGES, SpanShadow
 from clinlm.predict.summary import show
-from clinlm.serving import Serving
-from clinlm.spans import Span
 from clinlm.tasks.entities import Entities
-from clinlm.words import words
+from clinlm.tasks.examples import EVERY
+from clinlm.tasks.inference_config import Serving
+from clinlm.terminology.spans import Span
+from clinlm.text.words import words
+from clinlm.training.modules.base import predict
 
 Run = Callable[..., Any]
 FORMATS = [(".csv", ".jsonl"), (".jsonl", ".csv"), (".parquet", ".parquet")]

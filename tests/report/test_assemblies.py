@@ -5,19 +5,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pipelines import composed, finished
+from support.pipelines import composed, finished
 
-from clinlm import pipeline
-from clinlm.artifact import Artifact
-from clinlm.measure.quality import METRICS, quality
-from clinlm.members.tfidf import Tfidf
+from clinlm.cli.run import _facts
+from clinlm.metrics.classification import METRICS, quality
+from clinlm.models.artifact import Artifact
+from clinlm.pipeline import execution
 from clinlm.report.baselines import BASELINE
 from clinlm.report.candidates import chosen, taught
 from clinlm.report.comparison import Candidate, Settings, compare
 from clinlm.report.ensembles import assemblies, called
 from clinlm.report.row import Row
-from clinlm.run import _facts
-from clinlm.serving import probabilities
+from clinlm.tasks.inference_config import probabilities
+from clinlm.training.teachers.tfidf import Tfidf
 
 pytestmark = pytest.mark.usefixtures("quick")
 NAME = "ensemble (teacher_1, teacher_2, tfidf)"
@@ -30,7 +30,7 @@ class Compared:
         overrides = ("pipeline=ensemble", "ensemble=mean_probabilities", "epochs=1", "members=[{},{seed:5}]")
         config = composed(notes, root, *overrides, "stages.student.teachers=[teacher,tfidf]")
         self.root, self.done = root, finished(config)
-        self.task, self.key = pipeline.open_task(config)
+        self.task, self.key = execution.open_task(config)
         self.run: dict[str, Any] = _facts(config, "ensemble", self.task, self.key, self.done)
         self.shown = assemblies(self.run["stages"], root, self.key)
         models = [Candidate(one.name, one.role, one.artifact, one.cached) for one in self.done]

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pipelines import composed, finished
+from support.pipelines import composed, finished
 
-from clinlm import pipeline
-from clinlm.measure.baseline import TfidfBaseline
-from clinlm.measure.quality import METRICS, quality
-from clinlm.pipeline import Done
+from clinlm.metrics.baseline import TfidfBaseline
+from clinlm.metrics.classification import METRICS, quality
+from clinlm.pipeline import execution
+from clinlm.pipeline.execution import Done
 from clinlm.report.baselines import BASELINE
 from clinlm.report.comparison import Candidate, Settings, compare
 from clinlm.report.row import Row
-from clinlm.task import Task
+from clinlm.tasks.base import Task
 
 pytestmark = pytest.mark.usefixtures("quick")
 SETTINGS = Settings(resamples=100, latency_documents=4, latency_passes=1)
@@ -29,7 +29,7 @@ class Compared:
         self.root = root
         self.done: list[Done] = finished(config)
         self.task: Task
-        self.task, self.key = pipeline.open_task(config)
+        self.task, self.key = execution.open_task(config)
         self.rows, self.notices, self.tables = self.again()
 
     def again(self, **settings: Any) -> tuple[list[Row], list[str], dict[str, Any]]:

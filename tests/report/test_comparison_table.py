@@ -11,8 +11,8 @@ import pytest
 from polars.testing import assert_frame_equal
 from rich.console import Console
 
-from clinlm.measure.intervals import Difference, Interval
-from clinlm.measure.latency import Latency
+from clinlm.metrics.intervals import Difference, Interval
+from clinlm.metrics.latency import Latency
 from clinlm.report.row import Row
 from clinlm.report.table import frame, markdown, render, write
 

@@ -4,14 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pipelines import composed, finished
+from support.pipelines import composed, finished
 
-from clinlm import pipeline
-from clinlm.deployment import Deployment
 from clinlm.engines.auto import Auto
 from clinlm.engines.base import named
+from clinlm.engines.export import Deployment
 from clinlm.engines.torch import Torch
-from clinlm.measure.latency import Latency
+from clinlm.metrics.latency import Latency
+from clinlm.pipeline import execution
 from clinlm.report.comparison import Candidate, Settings, compare
 from clinlm.report.deployments import Bid, auction, bids
 from clinlm.report.table import frame
@@ -95,10 +95,10 @@ def test_an_engine_that_breaks_loses_the_auction_and_nothing_else(monkeypatch: p
 def test_a_deployed_row_stands_below_its_artifact(
     notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clinlm.deployment.memory", lambda folder, tokens, engine: (1.0, 2.0))
+    monkeypatch.setattr("clinlm.engines.export.memory", lambda folder, tokens, engine: (1.0, 2.0))
     config = composed(notes_csv, tmp_path / "store", "pipeline=quantization", "quantize=dynamic", "epochs=1")
     done = finished(config)
-    task, key = pipeline.open_task(config)
+    task, key = execution.open_task(config)
     models = [Candidate(one.name, one.role, one.artifact, one.cached) for one in done]
     settings = Settings(resamples=20, latency_documents=2, latency_passes=1, engine=Torch())
     rows, _, per_label = compare(task, key, models, settings, tmp_path / "store")

@@ -9,16 +9,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from clinlm.measure.entity_intervals import label_intervals, weigh_entities
-from clinlm.measure.estimate import Estimate
-from clinlm.measure.intervals import Difference, Interval, draw, unpaired
-from clinlm.measure.judged_entities import JudgedEntities
-from clinlm.measure.latency import Latency
+from clinlm.metrics.entity_evaluation import JudgedEntities
+from clinlm.metrics.entity_intervals import label_intervals, weigh_entities
+from clinlm.metrics.estimate import Estimate
+from clinlm.metrics.intervals import Difference, Interval, draw, unpaired
+from clinlm.metrics.latency import Latency
 from clinlm.report import entities, entity_scores
 from clinlm.report.entity_scores import SCORES
 from clinlm.report.row import Row
-from clinlm.tags import Tags
-from clinlm.words import words
+from clinlm.text.tags import Tags
+from clinlm.text.words import words
 
 TAGS = Tags.of(("DISEASE", "MEDICATION"))
 

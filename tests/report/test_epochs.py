@@ -6,13 +6,13 @@ import numpy as np
 import polars as pl
 import pytest
 from omegaconf import DictConfig
-from pipelines import artifacts, composed, finished
+from support.pipelines import artifacts, composed, finished
 
-from clinlm import pipeline
-from clinlm.artifact import EPOCHS, Artifact
+from clinlm.models.artifact import EPOCHS, Artifact
+from clinlm.pipeline import execution
 from clinlm.report import epochs
 from clinlm.report.row import Row
-from clinlm.task import Task
+from clinlm.tasks.base import Task
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -23,7 +23,7 @@ class Trained:
     def __init__(self, notes: Path, root: Path) -> None:
         config: DictConfig = composed(notes, root, "pipeline=b", "epochs=3", "recover.epochs=2", "optimizer=adamw")
         self.stages: dict[str, Artifact] = artifacts(finished(config))
-        self.task: Task = pipeline.open_task(config)[0]
+        self.task: Task = execution.open_task(config)[0]
 
 
 @pytest.fixture(scope="module")

@@ -8,21 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from entity_jobs import HUMAN, MARKER, config
 from omegaconf import DictConfig
-from taggers import notes
+from support.entity_jobs import HUMAN, MARKER, config
+from support.taggers import notes
 
-from clinlm import artifact, pipeline, store
-from clinlm.artifact import Artifact
-from clinlm.examples import EVERY
-from clinlm.members.trained import Trained
+from clinlm.models import artifact
+from clinlm.models.artifact import Artifact
+from clinlm.models.initializers.scratch import Scratch
+from clinlm.pipeline import execution
 from clinlm.report import entity_scores, external_table
 from clinlm.report.baselines import labeler as labeler_entry
 from clinlm.report.comparison import Candidate, Settings
 from clinlm.report.external import External, opened_external
 from clinlm.report.row import Row
-from clinlm.starts.scratch import Scratch
+from clinlm.store import store
 from clinlm.tasks.entities import Entities
+from clinlm.tasks.examples import EVERY
+from clinlm.training.teachers.trained import Trained
 
 TINY = {"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 TINY |= {"intermediate_size": 16, "max_position_embeddings": 64}
@@ -35,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> DictConfig:
 
 @pytest.fixture(scope="module")
 def external(made: DictConfig) -> External:
-    task, key = pipeline.open_task(made)
+    task, key = execution.open_task(made)
     found = opened_external(made, task, key)
     assert found is not None
     return found
@@ -149,7 +151,7 @@ def _other_kind(made: DictConfig) -> None:
 )
 def test_misfits_are_refused(tmp_path: Path, change: Callable[[DictConfig], Any], law: str) -> None:
     made = config(tmp_path, HUMAN)
-    task, key = pipeline.open_task(made)
+    task, key = execution.open_task(made)
     change(made)
     with pytest.raises(ValueError, match=law):
         opened_external(made, task, key)
@@ -157,7 +159,7 @@ def test_misfits_are_refused(tmp_path: Path, change: Callable[[DictConfig], Any]
 
 def test_documents_that_are_all_seen_are_refused(tmp_path: Path) -> None:
     made = config(tmp_path, HUMAN)
-    task, key = pipeline.open_task(made)
+    task, key = execution.open_task(made)
     assert isinstance(task, Entities)
     known = set(task.texts("train"))
     seen = [one for one in notes() if one["text"] in known and one["text"].isascii()]  # others change in capitals

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from entity_jobs import HUMAN, MARKER, config, finished_job
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
-from pipelines import composed
+from support.entity_jobs import HUMAN, MARKER, config, finished_job
+from support.pipelines import composed
 
-from clinlm.chat.prices import Prices
-from clinlm.measure.economics import Economics, Machine
+from clinlm.labelers.llm_prices import Prices
+from clinlm.metrics.economics import Economics, Machine
 from clinlm.report import labeler_jobs, labeler_lines, labeler_published, labelers, published
 from clinlm.report.baselines import BASELINE, LABELER
 from clinlm.report.comparison import Settings

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinlm.measure.intervals import Interval
+from clinlm.metrics.intervals import Interval
 from clinlm.report.pareto import Point, frame, front, markdown, numbered, write
 
 VALUE = st.one_of(st.integers(-2, 2).map(float), st.just(float("nan")), st.just(float("inf")))

@@ -11,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from clinlm.measure.latency import Latency
+from clinlm.metrics.latency import Latency
 from clinlm.report.labels import METRICS, label_table
 from clinlm.report.published import Published, side_by_side
 from clinlm.report.row import Row

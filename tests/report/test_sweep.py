@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from clinlm import store
-from clinlm.measure.latency import Latency
+from clinlm.metrics.latency import Latency
 from clinlm.report import sweep
 from clinlm.report.candidates import chosen
 from clinlm.report.readings import mean
 from clinlm.report.row import Row
 from clinlm.report.sweep import RUN, SweepTable, shared
+from clinlm.store import store
 
 Run = dict[str, Any]
 

@@ -11,13 +11,13 @@ import polars as pl
 import pytest
 
 from clinlm.corpora.table import Table
-from clinlm.long_notes import Head
-from clinlm.measure.quality import METRICS, ONE_VS_ONE, quality
+from clinlm.metrics.classification import METRICS, ONE_VS_ONE, quality
 from clinlm.report.validated import Answers, Validation, ValidationSettings
 from clinlm.report.validation import validate, write
-from clinlm.task import Task
+from clinlm.tasks.base import Task
 from clinlm.tasks.multiclass import MultiClass
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.text.long_notes import Head
 
 SETTINGS = ValidationSettings(resamples=200, minimum_documents=15)
 LABELS = ("asthma", "flu", "gout")

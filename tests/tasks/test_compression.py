@@ -8,30 +8,30 @@ from typing import Any
 
 import numpy as np
 import pytest
-import taggers
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pipelines import FAST, built, composed, kept
+from support import taggers
+from support.pipelines import FAST, built, composed, kept
 
-from clinlm.adapters.full import Full
-from clinlm.adapters.lora import Lora
-from clinlm.artifact import Artifact
-from clinlm.batches import Batch
-from clinlm.deployment import deploy
-from clinlm.distill import Distillation
+from clinlm.config.validation import CONF
 from clinlm.engines.base import named
-from clinlm.model import Model
-from clinlm.modules.base import predict
-from clinlm.modules.general import General
-from clinlm.modules.student import Student
-from clinlm.modules.teacher import Teacher
+from clinlm.engines.export import deploy
+from clinlm.models.adapters.full import Full
+from clinlm.models.adapters.lora import Lora
+from clinlm.models.artifact import Artifact
+from clinlm.models.initializers.from_teacher import FromTeacher
+from clinlm.models.model import Model
 from clinlm.predict.run import predict as answer
 from clinlm.predict.settings import Settings
-from clinlm.settings import CONF
-from clinlm.spans import Span
-from clinlm.starts.from_teacher import FromTeacher
+from clinlm.tasks.batches import Batch
 from clinlm.tasks.entities import Entities
+from clinlm.terminology.spans import Span
+from clinlm.training.distillation import Distillation
+from clinlm.training.modules.base import predict
+from clinlm.training.modules.general import General
+from clinlm.training.modules.student import Student
+from clinlm.training.modules.teacher import Teacher
 
 pytestmark = pytest.mark.usefixtures("quick", "graphs")
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("quick", "graphs")
 def options(*groups: str) -> list[tuple[str, str]]:
     """Group and option, of those that do anything."""
     found = [(group, path) for group in groups for path in sorted(CONF.glob(f"{group}/*.yaml")) if path.stem != "none"]
-    hub = "clinlm.starts.pretrained.Pretrained"
+    hub = "clinlm.models.initializers.pretrained.Pretrained"
     return [(g, p.stem) for g, p in found if p.stem == "folder" or OmegaConf.load(p).get("_target_") != hub]
 
 
@@ -172,7 +172,7 @@ def test_every_ensemble_is_of_taggers(name: str, entities: Entities, teacher: Ar
 @pytest.fixture(autouse=True)
 def _little(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave out the process of its own in which memory is measured; a run of ours sets torch's threads."""
-    monkeypatch.setattr("clinlm.deployment.memory", lambda folder, tokens, engine: (1.0, 2.0))
+    monkeypatch.setattr("clinlm.engines.export.memory", lambda folder, tokens, engine: (1.0, 2.0))
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)

@@ -6,33 +6,33 @@ from typing import Any, final
 
 import numpy as np
 import pytest
-import taggers
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from marking import Marker
-from odd_texts import texts
-from pipelines import FAST, built, kept
+from support import taggers
+from support.marking import Marker
+from support.odd_texts import texts
+from support.pipelines import FAST, built, kept
 from tokenizers import ByteLevelBPETokenizer
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from clinlm.adapters.full import Full
-from clinlm.batches import Encoded
-from clinlm.distill import Distillation
+from clinlm.corpora.split import SPLITS
 from clinlm.labelers.base import Note
-from clinlm.long_notes import UNREAD, Head, HeadTail, LongNotes, Windows, unit_logits
-from clinlm.members.trained import Trained
-from clinlm.model import Model, ModelSpec
-from clinlm.modules.base import predict
-from clinlm.modules.student import Student
-from clinlm.split import SPLITS
-from clinlm.starts.base import Start, with_head
+from clinlm.models.adapters.full import Full
+from clinlm.models.initializers.base import Start, with_head
+from clinlm.models.model import Model, ModelSpec
+from clinlm.tasks.batches import Encoded
 from clinlm.tasks.entities import Entities
-from clinlm.teaching import teacher_logits
-from clinlm.tokens import RowCutter, uncut
-from clinlm.transfers.mixing import Mixing
-from clinlm.transfers.stored import transfer_set
-from clinlm.words import words
+from clinlm.text.long_notes import UNREAD, Head, HeadTail, LongNotes, Windows, unit_logits
+from clinlm.text.tokens import RowCutter, uncut
+from clinlm.text.words import words
+from clinlm.training.augmentation.mixing import Mixing
+from clinlm.training.augmentation.stored import transfer_set
+from clinlm.training.distillation import Distillation
+from clinlm.training.modules.base import predict
+from clinlm.training.modules.student import Student
+from clinlm.training.teachers.cached_logits import teacher_logits
+from clinlm.training.teachers.trained import Trained
 
 pytestmark = pytest.mark.usefixtures("quick")
 WAYS = [Windows(overlap=0.25, most=50), Windows(overlap=0.5, most=3), Windows(overlap=0, most=50), Head(), HeadTail()]
@@ -224,7 +224,9 @@ def test_taggers_of_different_tokens_answer_for_the_same_words(
 
 def test_a_transfer_set_is_words_without_labels(entities: Entities, _tiny_tagger: Model, tmp_path: Path) -> None:
     teacher = built(tmp_path / "teacher", entities, kept(_tiny_tagger, tmp_path / "start"), {})
-    made = transfer_set(Mixing(times=1), {"_target_": "clinlm.transfers.mixing.Mixing", "times": 1}, entities, "key")
+    made = transfer_set(
+        Mixing(times=1), {"_target_": "clinlm.training.augmentation.mixing.Mixing", "times": 1}, entities, "key"
+    )
     logits = teacher_logits([Trained(teacher)], None, entities, "32-true", made)
     labelled, extra = len(entities.examples.targets), sum(len(words(text)) for text in made.texts)
     assert len(logits) == labelled + extra and extra > 100

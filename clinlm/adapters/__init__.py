@@ -1,1 +1,0 @@
-"""What learns: full, lora. One final class per file."""

@@ -1,0 +1,1 @@
+"""The commands: entry points, error messages, help, live progress."""

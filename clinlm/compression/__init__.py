@@ -1,0 +1,1 @@
+"""What compression methods compute, without Lightning: importance, search, latency tables, calibration."""

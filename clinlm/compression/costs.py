@@ -1,0 +1,116 @@
+"""What an encoder of given widths costs: the sum of its parts. Parameters and bytes are counted, nothing is built."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from torch import nn
+
+from clinlm.models import structure
+from clinlm.models.model import Network
+from clinlm.models.size import parameters
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Widths of an encoder.
+
+    Attributes:
+        hidden: width of the hidden state.
+        rank: of factorised word embeddings; None for a whole table.
+        layers: attention heads and FFN units of every layer; None for one that is dropped.
+    """
+
+    hidden: int
+    rank: int | None
+    layers: Sequence[tuple[int, int] | None]
+
+    @classmethod
+    def read(cls, network: Network) -> Self:
+        """Return that of a network."""
+        factors = structure.low_rank_embedding(network.body)
+        layers = [(layer.heads, layer.up.out_features) for layer in structure.layers(network.body)]
+        return cls(structure.hidden_size(network.body), None if factors is None else factors.rank, layers)
+
+
+class Costs(ABC):
+    """Costs of the parts of an encoder, in one unit: bytes, parameters or milliseconds."""
+
+    @abstractmethod
+    def fixed(self, hidden: int, rank: int | None) -> float:
+        """Return what everything but the layers costs: embeddings, pooling, head."""
+
+    @abstractmethod
+    def attention(self, hidden: int, heads: int) -> float:
+        """Return what the attention block of one layer costs, its norm included."""
+
+    @abstractmethod
+    def ffn(self, hidden: int, units: int) -> float:
+        """Return what the feed-forward block of one layer costs, its norm included."""
+
+    def total(self, architecture: Architecture) -> float:
+        """Return what the whole network costs."""
+        layers = [layer for layer in architecture.layers if layer is not None]
+        blocks = sum(
+            self.attention(architecture.hidden, heads) + self.ffn(architecture.hidden, units) for heads, units in layers
+        )
+        return self.fixed(architecture.hidden, architecture.rank) + blocks
+
+
+class Counts(Costs):
+    """Parameters, each of them times `each`, and something besides.
+
+    Args:
+        network: whose biases, tables and head are counted.
+        each: 1, or the bytes of a number.
+        besides: a constant: bytes of the files that hold no weights.
+    """
+
+    def __init__(self, network: Network, each: float = 1.0, besides: float = 0.0) -> None:
+        first = structure.layers(network.body)[0]
+        self.each, self.besides, self.head_size = each, besides, first.head_size
+        self._attention_biases = _biases(first.query, first.key, first.value)
+        self._attention_bias, self._up_bias, self._down_bias = (
+            _biases(one) for one in (first.attention_output, first.up, first.down)
+        )
+        words, factors = structure.word_embeddings(network.body), structure.low_rank_embedding(network.body)
+        projection = structure.embedding_projection(network.body)
+        self._tokens = words.num_embeddings
+        width = words.embedding_dim if factors is None else factors.embedding_dim
+        self._width = None if projection is None else width
+        self._column = _column(network, words)
+        self._hidden, self._rest = structure.hidden_size(network.body), 0.0
+        now = Architecture.read(network)
+        self._rest = parameters(network) - (self.total(now) - besides) / each
+
+    def fixed(self, hidden: int, rank: int | None) -> float:
+        """See `Costs.fixed`."""
+        width = hidden if self._width is None else self._width
+        words = self._tokens * width if rank is None else rank * (self._tokens + width)
+        return self.each * (words + self._rest + self._column * (hidden - self._hidden)) + self.besides
+
+    def attention(self, hidden: int, heads: int) -> float:
+        """See `Costs.attention`."""
+        inner = heads * self.head_size
+        return self.each * (inner * (4 * hidden + self._attention_biases) + hidden * (self._attention_bias + 2))
+
+    def ffn(self, hidden: int, units: int) -> float:
+        """See `Costs.ffn`."""
+        return self.each * (units * (2 * hidden + self._up_bias) + hidden * (self._down_bias + 2))
+
+
+def _biases(*linears: nn.Linear) -> int:
+    return sum(linear.bias is not None for linear in linears)
+
+
+def _column(network: Network, words: nn.Embedding) -> int:
+    """Return how many numbers beside word embeddings and layers one hidden dimension has."""
+    projection = structure.embedding_projection(network.body)
+    readers = [m for part in (network.pooling, network.head) for m in part.modules() if isinstance(m, nn.Linear)]
+    # A head on maximum and mean reads every dimension twice.
+    count = sum(reader.out_features * (reader.in_features // structure.hidden_size(network.body)) for reader in readers)
+    if projection is not None:
+        return count + projection.in_features + _biases(projection)
+    tables = [table for table in structure.embedding_parts(network.body)[0] if table is not words]
+    return count + sum([table.num_embeddings for table in tables]) + 2  # weight and bias of the norm

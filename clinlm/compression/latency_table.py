@@ -1,0 +1,126 @@
+"""Milliseconds of the parts of an encoder, from timed probes: small networks that differ in one width at a time."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.isotonic import isotonic_regression
+
+from clinlm.compression.costs import Architecture, Costs
+
+Timer = Callable[[Sequence[Architecture]], Sequence[float]]
+"""From architectures to the milliseconds of networks that have them, timed side by side."""
+
+LAYERS = 3
+"""Of a probe: the more, the less a disturbance of one timing counts."""
+_HIDDEN = (1 / 8, 1 / 2, 1)
+_PARTS = (1 / 3, 2 / 3, 1)
+"""Shares of the widths at which probes are timed; between them costs are straight lines."""
+
+Grid = Float[np.ndarray, "hidden widths"]
+
+
+@dataclass(frozen=True)
+class Knots:
+    """The widths that are timed, each ascending."""
+
+    hidden: Sequence[int]
+    heads: Sequence[int]
+    units: Sequence[int]
+
+    @classmethod
+    def of(cls, hidden: int, heads: int, units: int, fewest: int) -> "Knots":
+        """Return those up to the widths of a network, from one head and the fewest units on."""
+
+        def parts(most: int, shares: Sequence[float], least: int) -> list[int]:
+            return sorted({least, *(max(least, round(most * share)) for share in shares)})
+
+        return cls(
+            parts(hidden, _HIDDEN, max(1, round(hidden / 8))), parts(heads, _PARTS, 1), parts(units, _PARTS, fewest)
+        )
+
+
+class LatencyTable(Costs):
+    """Milliseconds by widths, in straight lines between those that were timed.
+
+    Args:
+        knots: what was timed.
+        base: milliseconds of what is not a layer, for every hidden size.
+        factors: what factorised embeddings add to that.
+        attention: for every hidden size and number of heads.
+        ffn: for every hidden size and number of units.
+    """
+
+    def __init__(
+        self,
+        knots: Knots,
+        base: Float[np.ndarray, " hidden"],
+        factors: Float[np.ndarray, " hidden"],
+        attention: Float[np.ndarray, "hidden heads"],
+        ffn: Float[np.ndarray, "hidden units"],
+    ) -> None:
+        self.knots, self.base, self.factors = knots, rising(base), rising(factors)
+        self._attention, self._ffn = surface(attention), surface(ffn)
+
+    def fixed(self, hidden: int, rank: int | None) -> float:
+        """See `Costs.fixed`."""
+        factors = 0.0 if rank is None else float(np.interp(hidden, self.knots.hidden, self.factors))
+        return float(np.interp(hidden, self.knots.hidden, self.base)) + factors
+
+    def attention(self, hidden: int, heads: int) -> float:
+        """See `Costs.attention`."""
+        return _between(hidden, heads, self.knots.hidden, self.knots.heads, self._attention)
+
+    def ffn(self, hidden: int, units: int) -> float:
+        """See `Costs.ffn`."""
+        return _between(hidden, units, self.knots.hidden, self.knots.units, self._ffn)
+
+
+def timed_table(knots: Knots, rank: int, timer: Timer) -> LatencyTable:
+    """Return the table of what `timer` says of probes: for every hidden size those of one head and the fewest units,
+    with one layer and with several; then, one by one, of every other width; and with factorised embeddings.
+
+    A layer of the smallest widths is halved between attention and FFN, which no choice of widths can tell apart.
+
+    Args:
+        knots: widths to time.
+        rank: of the factorised embeddings.
+        timer: times.
+    """
+    base, factors, attention, ffn = [], [], [], []
+    few = knots.units[0]
+    for hidden in knots.hidden:
+        probes = [
+            Architecture(hidden, None, [(1, few)]),
+            Architecture(hidden, rank, [(1, few)]),
+            Architecture(hidden, None, [(1, few)] * LAYERS),
+            *(Architecture(hidden, None, [(heads, few)] * LAYERS) for heads in knots.heads[1:]),
+            *(Architecture(hidden, None, [(1, units)] * LAYERS) for units in knots.units[1:]),
+        ]
+        one, factorised, several, *wide = timer(probes)
+        layer = max(0.0, (several - one) / (LAYERS - 1))
+        base.append(max(0.0, one - layer))
+        factors.append(max(0.0, factorised - one))
+        grown = layer / 2 + (np.array([several, *wide]) - several) / LAYERS
+        attention.append(grown[: len(knots.heads)])
+        ffn.append(np.array([layer / 2, *grown[len(knots.heads) :]]))
+    return LatencyTable(knots, np.array(base), np.array(factors), np.array(attention), np.array(ffn))
+
+
+def rising(values: Float[np.ndarray, " knots"]) -> Float[np.ndarray, " knots"]:
+    """Return the nearest values that never fall and are not negative: what is wider takes no less time."""
+    nearest: Float[np.ndarray, " knots"] = isotonic_regression(np.asarray(values, dtype=np.float64), y_min=0.0)
+    return nearest
+
+
+def surface(values: Grid) -> Grid:
+    """Return values near these that fall in neither direction."""
+    along = np.stack([rising(row) for row in values])
+    # Means of rising rows rise, so the second direction leaves the first in order.
+    return np.stack([rising(column) for column in along.T]).T
+
+
+def _between(hidden: int, width: int, hiddens: Sequence[int], widths: Sequence[int], values: Grid) -> float:
+    rows = [float(np.interp(width, widths, row)) for row in values]
+    return float(np.interp(hidden, hiddens, rows))

@@ -1,0 +1,98 @@
+"""Networks of any widths with random weights, and how long an engine takes for documents of the task's own lengths."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from clinlm.compression.costs import Architecture
+from clinlm.engines.base import Answer, Engine, Rows
+from clinlm.metrics.latency import Latency, measure
+from clinlm.models import structure
+from clinlm.models.model import Edit, Model, ModelSpec
+from clinlm.tasks.base import Task
+from clinlm.tasks.batches import Batch
+
+TOKENS = 1000
+"""In the vocabulary of a probe: looking up one of many takes no longer than one of few."""
+_QUANTILES = (0.3, 0.4, 0.5, 0.6, 0.7)
+
+
+def documents(task: Task) -> list[Batch]:
+    """Return training documents of about the median length, each a batch of its rows."""
+    members = task.examples.members("train")
+    order = members[np.argsort(task.encoded.lengths()[members], kind="stable")]
+    places = sorted({round(one * (len(order) - 1)) for one in _QUANTILES})
+    return [task.encoded.collate([int(order[place])]) for place in places]
+
+
+def probe(model: Model, architecture: Architecture) -> Model:
+    """Return a network of the family of `model`, with random weights and these widths: at most those it began with.
+
+    Args:
+        model: gives the family, and what no width changes.
+        architecture: no layer of it is dropped.
+    """
+    layers = [layer for layer in architecture.layers if layer is not None]
+    body: Any = model.network.body
+    tokens = min(TOKENS, int(body.config.vocab_size))
+    changed = {structure.layer_attribute(body.config): len(layers), "vocab_size": tokens}
+    spec = ModelSpec(dict(model.spec.config) | changed, model.spec.outputs, model.spec.pooling, model.spec.dropout)
+    made = Model(spec, spec.build().eval(), model.tokenizer)
+    heads, units = ({str(n): list(range(layer[part])) for n, layer in enumerate(layers)} for part in (0, 1))
+    made.apply(Edit("clinlm.models.surgery.keep_heads", {"heads": heads}))
+    made.apply(Edit("clinlm.models.surgery.keep_ffn_units", {"units": units}))
+    made.apply(Edit("clinlm.models.surgery.keep_hidden", {"dimensions": list(range(architecture.hidden))}))
+    if architecture.rank is not None:
+        rank = min(architecture.rank, tokens, _width(made.network))
+        made.apply(Edit("clinlm.models.surgery.factorize_embeddings", {"rank": rank}))
+        for parameter in made.network.body.get_submodule(structure.word_embeddings_name(body)).parameters():
+            nn.init.normal_(parameter, std=0.02)
+    return made
+
+
+def timed(
+    models: Mapping[str, Model], engine: Engine, batches: Sequence[Batch], passes: int, reference: str | None = None
+) -> dict[str, Latency]:
+    """Return how long `engine` takes for every model, a document at a time; threads are those of the process."""
+    with _opened(models, engine) as calls:
+        return measure(calls, [(one["input_ids"], one["attention_mask"]) for one in batches], 2, passes, reference)
+
+
+def timer(
+    model: Model, engine: Engine, batches: Sequence[Batch], passes: int
+) -> Callable[[Sequence[Architecture]], list[float]]:
+    """Return what times probes of the family of `model`: the median over documents, in milliseconds."""
+    few = min(TOKENS, int(model.network.body.config.vocab_size)) - 1  # type: ignore[union-attr,arg-type]
+    known = [one | {"input_ids": one["input_ids"].clamp(max=few)} for one in batches]
+
+    def time(architectures: Sequence[Architecture]) -> list[float]:
+        models = {str(number): probe(model, one) for number, one in enumerate(architectures)}
+        return [one.p50_ms for one in timed(models, engine, known, passes).values()]
+
+    return time
+
+
+@contextmanager
+def _opened(models: Mapping[str, Model], engine: Engine) -> Iterator[dict[str, Callable[[Any], object]]]:
+    with tempfile.TemporaryDirectory() as place:
+        calls: dict[str, Callable[[Any], object]] = {}
+        for name, model in models.items():
+            folder = Path(place) / name
+            folder.mkdir()
+            engine.export(model, folder)
+            calls[name] = partial(_answer, engine.open(folder))
+        yield calls
+
+
+def _answer(answer: Answer, inputs: tuple[Rows, Rows]) -> object:
+    return answer(*inputs)
+
+
+def _width(network: nn.Module) -> int:
+    return int(structure.word_embeddings(network.body).embedding_dim)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Resolvers, validation, runtime settings."""

@@ -1,0 +1,1 @@
+"""MIMIC-III readers and label definitions."""

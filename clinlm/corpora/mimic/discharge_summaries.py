@@ -1,0 +1,114 @@
+"""The discharge summaries of MIMIC-III, joined to one text an admission by the rules of the clinical outcome tasks."""
+
+from pathlib import Path
+
+import polars as pl
+
+from clinlm.corpora.mimic.admission_sections import Definition
+from clinlm.corpora.mimic.mimic3 import scan
+from clinlm.files.pandas_values import present, require_whole, whole
+
+_COLUMNS = ["SUBJECT_ID", "HADM_ID", "CHARTDATE", "CATEGORY", "DESCRIPTION", "TEXT"]
+_BREAK = "\n\n"
+_REPORT = "Report"
+
+
+def stays(root: Path, columns: list[str], definition: Definition) -> tuple[pl.DataFrame, list[str]]:
+    """The rows of ADMISSIONS that are no newborn's: HADM_ID as a number and `columns` as strings, with notices.
+
+    Published: ADMISSION_TYPE is exactly NEWBORN, so a missing type stays. Strict: in whichever case.
+
+    Raises:
+        ValueError: HADM_ID is no whole number, or stands on two rows; as `scan`.
+    """
+    table = scan(root, "ADMISSIONS", ["HADM_ID", "ADMISSION_TYPE", *columns]).collect(engine="streaming")
+    require_whole(table, "HADM_ID", "ADMISSIONS")
+    table = table.with_columns(whole("HADM_ID")).drop_nulls("HADM_ID")
+    if table["HADM_ID"].is_duplicated().any():
+        raise ValueError("ADMISSIONS has one row per HADM_ID; some stand on several; repair the table")
+    kind = pl.col("ADMISSION_TYPE").fill_null("")
+    newborn = kind == "NEWBORN" if definition == "published" else kind.str.strip_chars().str.to_uppercase() == "NEWBORN"
+    kept = table.filter(~newborn)
+    return kept, counted(table.height - kept.height, table.height, "admissions dropped: newborns")
+
+
+def summaries(root: Path, admissions: pl.DataFrame, definition: Definition) -> tuple[pl.DataFrame, list[str]]:
+    """One row an admission, ordered by HADM_ID: HADM_ID and SUBJECT_ID as numbers and TEXT, with notices.
+
+    - Notes of `admissions` with a text and CATEGORY exactly "Discharge summary", by CHARTDATE as text, missing dates
+      last. (The published code sorts with pandas' quicksort, which leaves the order of equal dates to chance; here they
+      keep the table's order, as any stable sort would.)
+    - Of identical texts, of whichever admission, the last is kept.
+    - The text of an admission is all of its notes, a blank line between; SUBJECT_ID is that of the last one with
+      DESCRIPTION exactly "Report". Admissions without such a note, or where it names no patient, are dropped.
+
+    Strict: notes with ISERROR = 1 are dropped first, and text is taken from reports alone, as addenda are written after
+    the discharge.
+
+    Raises:
+        ValueError: HADM_ID or SUBJECT_ID is no whole number, or no note is left; as `scan`.
+    """
+    notes, notices = _notes(root, admissions, definition)
+    distinct = notes.sort("CHARTDATE", nulls_last=True, maintain_order=True).unique(
+        "TEXT", keep="last", maintain_order=True
+    )
+    notices += counted(notes.height - distinct.height, notes.height, "notes dropped: a later one has the same text")
+    reports = distinct.filter(pl.col("DESCRIPTION") == _REPORT)
+    if definition == "strict":
+        notices += counted(distinct.height - reports.height, distinct.height, "notes dropped: not written as a report")
+        distinct = reports
+    texts = distinct.group_by("HADM_ID", maintain_order=True).agg(pl.col("TEXT").str.join(_BREAK))
+    people = reports.unique("HADM_ID", keep="last", maintain_order=True).select("HADM_ID", "SUBJECT_ID")
+    joined = texts.join(people, on="HADM_ID", how="inner")
+    named = joined.drop_nulls("SUBJECT_ID").sort("HADM_ID")
+    notices += counted(texts.height - joined.height, texts.height, "admissions dropped: no note is a report")
+    notices += counted(
+        joined.height - named.height, joined.height, "admissions dropped: their report has no SUBJECT_ID"
+    )
+    if not named.height:
+        raise ValueError(
+            f"a corpus needs a note; NOTEEVENTS has no discharge summary to use{'; ' * bool(notices)}"
+            f"{'; '.join(notices)}; check that CATEGORY, DESCRIPTION and HADM_ID are as MIMIC-III has them"
+        )
+    return named, notices
+
+
+def _notes(root: Path, admissions: pl.DataFrame, definition: Definition) -> tuple[pl.DataFrame, list[str]]:
+    """The notes to join, in the order of the table."""
+    strict = ["ISERROR"] if definition == "strict" else []
+    known = whole("HADM_ID").is_in(admissions["HADM_ID"].implode())
+    reason = (
+        pl.when(present("HADM_ID").is_null())
+        .then(pl.lit("stay"))
+        .when(~known)
+        .then(pl.lit("newborn"))
+        .when(present("TEXT").is_null())
+        .then(pl.lit("empty"))
+        .when(whole("ISERROR") == 1 if strict else pl.lit(False))
+        .then(pl.lit("error"))
+    )
+    table = (
+        scan(root, "NOTEEVENTS", [*_COLUMNS, *strict])
+        .filter(pl.col("CATEGORY") == "Discharge summary")
+        .with_columns(reason.alias("reason"))
+        # Rows to drop stay for the count; their text need not.
+        .with_columns(pl.when(pl.col("reason").is_null()).then(pl.col("TEXT")).alias("TEXT"))
+        .collect(engine="streaming")
+    )
+    for column in ("HADM_ID", "SUBJECT_ID"):
+        require_whole(table, column, "NOTEEVENTS")
+    counts = dict(table["reason"].drop_nulls().value_counts().iter_rows())
+    why = {
+        "stay": "notes dropped: no HADM_ID",
+        "newborn": "notes dropped: their admission is a newborn's or not in ADMISSIONS",
+        "empty": "notes dropped: empty text",
+        "error": "notes dropped: ISERROR = 1",
+    }
+    notices = [notice for key, what in why.items() for notice in counted(counts.get(key, 0), table.height, what)]
+    kept = table.filter(pl.col("reason").is_null())
+    return kept.with_columns(whole("HADM_ID"), whole("SUBJECT_ID"), present("CHARTDATE")), notices
+
+
+def counted(count: int, total: int, what: str) -> list[str]:
+    """The notice that `count` of `total` things are so, or nothing if none is."""
+    return [f"{count:,} of {total:,} {what}"] if count else []

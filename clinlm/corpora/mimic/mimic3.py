@@ -1,0 +1,286 @@
+"""MIMIC-III: the notes of an admission, labelled with its ICD-9 codes.
+
+The tables come from the user, who has signed PhysioNet's data use agreement (Johnson et al., 2016,
+https://physionet.org/content/mimiciii/).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, final
+
+import polars as pl
+
+from clinlm.corpora.base import Corpus, Records, digest_files
+from clinlm.corpora.mimic.ages import completed_years
+from clinlm.files import delimited
+
+CODES = {"diagnoses": "DIAGNOSES_ICD"}
+"""The table that each kind of codes stands in."""
+
+ATTRIBUTES = ("gender", "age", "ethnicity", "insurance", "language", "admission_type")
+
+_BREAK = "\n\n"
+_DROPPED = {
+    "error": "ISERROR = 1",
+    "stay": "no HADM_ID, so no admission to take codes from",
+    "empty": "empty text",
+}
+
+
+def table_path(root: Path, table: str) -> Path:
+    """The file of a MIMIC-III table in `root`: `TABLE.csv` or `TABLE.csv.gz`, in capitals or lower case.
+
+    Raises:
+        FileNotFoundError: neither is there.
+        ValueError: more than one of them is there, and they may differ.
+    """
+    names = [name + end for name in (table, table.lower()) for end in (".csv", ".csv.gz")]
+    present = {path.name for path in root.iterdir()} if root.is_dir() else set()
+    found = [name for name in names if name in present]
+    if not found:
+        there = ", ".join(sorted(name for name in present if ".csv" in name)[:20]) or "no .csv file"
+        raise FileNotFoundError(
+            f"MIMIC-III needs {table}.csv or {table}.csv.gz; {root} has {there}; set root to the folder of its tables"
+        )
+    if len(found) > 1:
+        raise ValueError(f"a table must stand in one file; {root} has {' and '.join(found)}; keep one of them")
+    return root / found[0]
+
+
+def scan(root: Path, table: str, columns: Sequence[str]) -> pl.LazyFrame:
+    """Some columns of a MIMIC-III table as a lazy frame of strings, read in bounded memory.
+
+    Args:
+        root: folder of the tables.
+        table: the table's name in capitals, such as `NOTEEVENTS`.
+        columns: names in capitals, whichever case the file's header has.
+
+    Raises:
+        FileNotFoundError: the table is missing.
+        ValueError: at once, when a column is missing; while collecting, when a record is broken (`delimited.scan`).
+    """
+    path = table_path(root, table)
+    names = delimited.header(path)
+    actual = {name.upper(): name for name in names}
+    delimited.require(path, list(actual), columns, f"set root to a folder with MIMIC-III's own {table}")
+    chosen = [actual[column] for column in columns]
+    return delimited.scan(path, chosen).rename(dict(zip(chosen, columns, strict=True)))
+
+
+@final
+class Mimic3(Corpus):
+    """One record per admission of MIMIC-III: its notes of the chosen categories, joined, and its ICD-9 codes.
+
+    id = HADM_ID, group = SUBJECT_ID, labels = the admission's distinct ICD-9 codes by SEQ_NUM, always as text (leading
+    zeros count). Records are sorted by id.
+
+    - Dropped, each reason counted in a notice: notes with ISERROR = 1, without HADM_ID, or without text.
+    - Text: all notes of the admission in the order of CHARTDATE, then ROW_ID, and after them all those with DESCRIPTION
+      "Addendum" in the same order, a blank line between. The tables do not say which of several reports an addendum
+      belongs to. A note that repeats another of its admission word for word is left out and counted. Admissions with
+      addenda only are kept and counted.
+    - Attributes: gender, age, ethnicity, insurance, language and admission_type as the tables write them. Age is in
+      completed years at ADMITTIME; MIMIC-III moves the birth of everyone older than 89 back by 300 years, so every age
+      from 90 on reads "90+". A missing value, or a birth after the admission, is null.
+
+    Memory is that of the kept notes plus one block of the table, plain or .gz (`delimited`); nothing is unpacked to
+    disk.
+
+    The data use agreement forbids passing the notes to third parties, so `remote_allowed` is False.
+
+    Args:
+        root: folder of NOTEEVENTS, DIAGNOSES_ICD, ADMISSIONS and PATIENTS as .csv or .csv.gz.
+        codes: which codes are the labels: `diagnoses`.
+        digits: cut codes to this many characters, V and E codes to one more, as S3's public definition does with 3.
+            (The ICD-9 category of a V code is `V` and two digits; four characters are kept as published.) None keeps
+            them whole.
+        categories: values of CATEGORY to keep; spaces around the table's own are ignored ("Physician ").
+    """
+
+    remote_allowed = False
+
+    def __init__(
+        self,
+        root: str | Path,
+        codes: Literal["diagnoses"] = "diagnoses",
+        digits: int | None = None,
+        categories: Sequence[str] = ("Discharge summary",),
+    ) -> None:
+        if codes not in CODES:
+            raise ValueError(f"codes is one of {', '.join(CODES)}; it is {codes!r}; set codes to one of them")
+        if digits is not None and digits < 1:
+            raise ValueError(f"codes keep at least one character; digits is {digits}; set 3 for ICD-9 categories")
+        if isinstance(categories, str) or not categories:
+            raise ValueError(
+                f"categories is a list of at least one name; it is {categories!r}; set [Discharge summary]"
+            )
+        self.root = Path(root)
+        self.codes = CODES[codes]
+        self.digits = digits
+        self.categories = tuple(categories)
+
+    def records(self) -> Records:
+        """See `Corpus.records`; the errors of `scan` apply to each of the four tables."""
+        notes, dropped = self._notes()
+        texts, joined = _joined(notes)
+        del notes
+        labels, unlabelled = self._labels(texts)
+        people, unknown = self._people(texts)
+        frame = texts.join(labels, on="id", how="left").join(people, on="id", how="left").sort("id")
+        frame = frame.select(
+            "id",
+            "group",
+            "text",
+            pl.col("labels").fill_null(pl.lit([], dtype=pl.List(pl.String))),
+            pl.struct(ATTRIBUTES).alias("attributes"),
+        )
+        return Records(frame, (*dropped, *joined, *unlabelled, *unknown))
+
+    def fingerprint(self) -> str:
+        """See `Corpus.fingerprint`."""
+        return digest_files(table_path(self.root, t) for t in ("NOTEEVENTS", self.codes, "ADMISSIONS", "PATIENTS"))
+
+    def _notes(self) -> tuple[pl.DataFrame, list[str]]:
+        columns = ["ROW_ID", "SUBJECT_ID", "HADM_ID", "CHARTDATE", "CATEGORY", "DESCRIPTION", "ISERROR", "TEXT"]
+        category, flag = pl.col("CATEGORY").str.strip_chars(), pl.col("ISERROR").fill_null("")
+        reason = (
+            pl.when(flag == "1")
+            .then(pl.lit("error"))
+            .when(_blank("HADM_ID"))
+            .then(pl.lit("stay"))
+            .when(_blank("TEXT"))
+            .then(pl.lit("empty"))
+        )
+        notes = (
+            scan(self.root, "NOTEEVENTS", columns)
+            .filter(category.is_in(self.categories))
+            .with_columns(category, reason.alias("reason"), (~flag.is_in(["", "0", "1"])).alias("strange"))
+            # Rows to drop stay for the count; their text need not.
+            .with_columns(pl.when(pl.col("reason").is_null()).then(pl.col("TEXT")).alias("TEXT"))
+            .collect(engine="streaming")
+        )
+        self._check_categories(notes)
+        strange = notes["strange"].sum()
+        if strange:
+            raise ValueError(
+                f"ISERROR is 1, 0 or empty; NOTEEVENTS has {strange:,} notes with another value; repair them"
+            )
+        counts = dict(notes["reason"].drop_nulls().value_counts().iter_rows())
+        notices = [f"{counts[k]:,} of {notes.height:,} notes dropped: {v}" for k, v in _DROPPED.items() if k in counts]
+        kept = notes.filter(pl.col("reason").is_null())
+        if not kept.height:
+            raise ValueError(f"a corpus needs a note; NOTEEVENTS keeps none: {'; '.join(notices)}; check the table")
+        return _numbered(kept, "ROW_ID", "NOTEEVENTS"), notices
+
+    def _check_categories(self, notes: pl.DataFrame) -> None:
+        missing = set(self.categories) - set(notes["CATEGORY"])
+        if missing:
+            column = pl.col("CATEGORY").str.strip_chars()
+            there = scan(self.root, "NOTEEVENTS", ["CATEGORY"]).select(column).unique().collect(engine="streaming")
+            raise ValueError(
+                f"every category needs a note; NOTEEVENTS has none of {sorted(missing)}; "
+                f"it has {delimited.shown(sorted(there['CATEGORY'].drop_nulls()))}; set categories to some of them"
+            )
+
+    def _labels(self, texts: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+        table = scan(self.root, self.codes, ["HADM_ID", "SEQ_NUM", "ICD9_CODE"]).collect(engine="streaming")
+        table = _numbered(table.filter(pl.col("HADM_ID").is_in(texts["id"].implode())), "SEQ_NUM", self.codes)
+        code = pl.col("ICD9_CODE").str.strip_chars()
+        coded = table.filter(~_blank("ICD9_CODE")).with_columns(code)
+        notices = _counted(table.height - coded.height, table.height, f"rows of {self.codes} dropped: no ICD9_CODE")
+        if self.digits is not None:
+            longer = pl.when(code.str.contains("^[EV]")).then(self.digits + 1).otherwise(self.digits)
+            coded = coded.with_columns(code.str.slice(0, longer))
+        labels = (
+            coded.sort("SEQ_NUM", nulls_last=True, maintain_order=True)
+            .group_by(pl.col("HADM_ID").alias("id"))
+            .agg(pl.col("ICD9_CODE").unique(maintain_order=True).alias("labels"))
+        )
+        without = texts.height - labels.height
+        if without == texts.height:
+            raise ValueError(
+                f"labels are ICD-9 codes; {self.codes} has none for the {without:,} admissions with notes; "
+                "check that both tables write HADM_ID alike"
+            )
+        return labels, notices + _counted(without, texts.height, f"admissions have no code in {self.codes}")
+
+    def _people(self, texts: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+        columns = ["SUBJECT_ID", "HADM_ID", "ADMITTIME", "ADMISSION_TYPE", "INSURANCE", "LANGUAGE", "ETHNICITY"]
+        stays = scan(self.root, "ADMISSIONS", columns).collect(engine="streaming")
+        patients = scan(self.root, "PATIENTS", ["SUBJECT_ID", "GENDER", "DOB"]).collect(engine="streaming")
+        for frame, key, table in ((stays, "HADM_ID", "ADMISSIONS"), (patients, "SUBJECT_ID", "PATIENTS")):
+            if frame[key].is_duplicated().any():
+                raise ValueError(f"{table} has one row per {key}; some stand on several; repair the table")
+        keyed = texts.select("id", "group").join(stays, left_on="id", right_on="HADM_ID", how="left")
+        differs = keyed.filter(pl.col("group") != pl.col("SUBJECT_ID")).height
+        if differs:
+            raise ValueError(f"NOTEEVENTS and ADMISSIONS differ on SUBJECT_ID in {differs:,} admissions; repair them")
+        strangers = keyed.join(patients, left_on="group", right_on="SUBJECT_ID", how="anti").height
+        people = keyed.join(patients, left_on="group", right_on="SUBJECT_ID", how="left")
+        aged = _aged(people)
+        attributes = [_or_null(name.upper()).alias(name) for name in ATTRIBUTES if name != "age"]
+        return aged.select("id", "age", *attributes), [
+            *_counted(people["SUBJECT_ID"].null_count(), people.height, "admissions are not in ADMISSIONS"),
+            *_counted(strangers, people.height, "admissions have no patient in PATIENTS"),
+            *_counted(aged.filter("before_birth").height, people.height, "admissions precede the birth: age unknown"),
+        ]
+
+
+def _joined(notes: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """One row per admission with the columns id, group and text; single notes are passed on without a copy."""
+    subjects = notes.group_by("HADM_ID").agg(
+        pl.col("SUBJECT_ID").n_unique(), pl.col("SUBJECT_ID").null_count().alias("n")
+    )
+    wrong = subjects.filter((pl.col("SUBJECT_ID") > 1) | (pl.col("n") > 0)).height
+    if wrong:
+        raise ValueError(f"an admission has one SUBJECT_ID; {wrong:,} have none or several in NOTEEVENTS; repair it")
+    addendum = pl.col("DESCRIPTION").str.strip_chars().str.to_lowercase().eq("addendum").fill_null(False)
+    notes = notes.with_columns(addendum.alias("addendum"))
+    alone = pl.col("HADM_ID").is_unique()
+    several = notes.filter(~alone).sort("addendum", "CHARTDATE", "ROW_ID", nulls_last=True)
+    distinct = several.unique(["HADM_ID", "TEXT"], keep="first", maintain_order=True)
+    ids = [pl.col("HADM_ID").alias("id"), pl.col("SUBJECT_ID").alias("group")]
+    merged = distinct.group_by(ids, maintain_order=True).agg(
+        pl.col("TEXT").str.strip_chars("\r\n").str.join(_BREAK).alias("text")
+    )
+    single = notes.filter(alone).select(*ids, pl.col("TEXT").alias("text"))
+    bare = notes.group_by("HADM_ID").agg(pl.col("addendum").all()).filter("addendum").height
+    texts = pl.concat([single, merged])
+    return texts, [
+        *_counted(several.height - distinct.height, notes.height, "notes dropped: repeated in their admission"),
+        *_counted(bare, texts.height, "admissions have addenda only"),
+    ]
+
+
+def _aged(people: pl.DataFrame) -> pl.DataFrame:
+    """Adds `age` (completed years at admission as text, from 90 on "90+") and `before_birth`."""
+    for column in ("DOB", "ADMITTIME"):
+        day = pl.col(column).str.head(10).str.to_date("%Y-%m-%d", strict=False)
+        wrong = people.filter(~_blank(column) & day.is_null()).height
+        if wrong:
+            raise ValueError(f"{column} is written YYYY-MM-DD; {wrong:,} values are not; restore PhysioNet's format")
+        people = people.with_columns(day.alias(column))
+    born, admitted = pl.col("DOB"), pl.col("ADMITTIME")
+    age = completed_years(born, admitted).alias("age")
+    return people.with_columns(age, (admitted < born).fill_null(False).alias("before_birth"))
+
+
+def _numbered(frame: pl.DataFrame, column: str, table: str) -> pl.DataFrame:
+    """`column` as whole numbers; an empty cell is null."""
+    number = _or_null(column).cast(pl.Int64, strict=False)
+    wrong = frame.filter(~_blank(column) & number.is_null()).height
+    if wrong:
+        raise ValueError(f"{column} is a whole number; {table} has {wrong:,} rows with something else; repair them")
+    return frame.with_columns(number.alias(column))
+
+
+def _or_null(column: str) -> pl.Expr:
+    return pl.when(~_blank(column)).then(pl.col(column).str.strip_chars())
+
+
+def _blank(column: str) -> pl.Expr:
+    return pl.col(column).is_null() | ~pl.col(column).str.contains(r"\S")
+
+
+def _counted(count: int, total: int, what: str) -> list[str]:
+    return [f"{count:,} of {total:,} {what}"] if count else []

@@ -1,0 +1,203 @@
+"""MIMIC-III: outcomes of an admission, told from what is known when it begins."""
+
+import hashlib
+from pathlib import Path
+from typing import Literal, final
+
+import polars as pl
+
+from clinlm.corpora.base import Corpus, Records, digest_files
+from clinlm.corpora.mimic import patient_lists
+from clinlm.corpora.mimic.admission_attributes import attributes, patients
+from clinlm.corpora.mimic.admission_sections import Definition, admission_note
+from clinlm.corpora.mimic.death_mentions import without_death
+from clinlm.corpora.mimic.discharge_summaries import counted, stays, summaries
+from clinlm.corpora.mimic.mimic3 import table_path
+from clinlm.corpora.mimic.outcome_labels import codes, length_of_stay, mortality, short_codes
+from clinlm.corpora.synthetic.synthetic import Synthetic
+
+Outcome = Literal["mortality", "length_of_stay", "diagnoses_3digit", "procedures_3digit"]
+
+CODES = {"diagnoses_3digit": "DIAGNOSES_ICD", "procedures_3digit": "PROCEDURES_ICD"}
+"""The tables of the outcomes that are codes."""
+
+_COLUMNS = {
+    "mortality": ["HOSPITAL_EXPIRE_FLAG"],
+    "length_of_stay": ["HOSPITAL_EXPIRE_FLAG", "ADMITTIME", "DISCHTIME"],
+}
+"""Columns of ADMISSIONS that the other outcomes come from."""
+
+
+@final
+class Mimic3Outcomes(Corpus):
+    """One record per admission: its admission note, and what became of it (S3's four outcome tasks).
+
+    Source: van Aken et al., 2021, EACL, https://aclanthology.org/2021.eacl-main.75, by the rules of its public code
+    (github.com/bvanaken/clinical-outcome-prediction). They stand, oddities included, beside what implements them:
+    `discharge_summaries` (which notes make the text), `admission_sections` (what of it is known at admission),
+    `death_mentions`, `outcome_labels`, `csv_values` (what pandas made of the tables).
+
+    id = HADM_ID, group = SUBJECT_ID, both as whole numbers; records are ordered by HADM_ID. labels: one of
+    `outcome_labels.SURVIVAL` or `outcome_labels.STAYS`, or the codes in the table's order; admissions without any are
+    dropped. Attributes as `Mimic3`, null where a table or column is missing. Every reason for which notes or admissions
+    are dropped is counted in a notice.
+
+    The published definition leaks; `strict` closes, in each case where we depart from it:
+
+    - notes with ISERROR = 1 count: dropped.
+    - codes lose leading zeros when pandas reads them as numbers, so that 038 and 389 fall together: kept as text.
+    - an empty section swallows the next one, and one that no usable header follows runs into hospital course,
+      procedures and discharge diagnoses: a section ends at any header line.
+    - addenda, written after discharge, are searched for sections: only reports are.
+    - mentions of death are cut or found by few wordings: a note with any is dropped (counted; most of those are of
+      patients who died, so mortality among the rest is lower than in the tables).
+    - patients with the same admission note word for word may straddle the split: they share a group.
+    - ADMISSION_TYPE is compared with NEWBORN in capitals only: in any case.
+
+    What remains in both: the summary is written at discharge, so the history may name diagnoses, procedures and the
+    course that are the labels; V codes keep four characters, one more than their category; ISERROR, ADMISSION_TYPE and
+    the flags are believed.
+
+    Without `root` the tables are those of `generated`, and a notice says so.
+
+    Args:
+        root: folder of NOTEEVENTS, ADMISSIONS and the table of the codes as .csv or .csv.gz; None for generated notes.
+        outcome: `mortality` in hospital, `length_of_stay` of those who lived, `diagnoses_3digit` or
+            `procedures_3digit`.
+        definition: `published`, or `strict` as above.
+        lists_root: folder of the published split, mimic_train.csv, mimic_val.csv and mimic_test.csv, each with a column
+            SUBJECT_ID; patients in none are dropped, and of several lists test counts before validation before train.
+            (The published code would write such a patient into each file.) None leaves the split to the task.
+        generated: makes the tables that are read where there is no `root`.
+
+    Raises:
+        ValueError: a setting out of its range, or neither `root` nor `generated`.
+    """
+
+    remote_allowed = False
+
+    def __init__(
+        self,
+        root: str | Path | None,
+        outcome: Outcome,
+        definition: Definition = "published",
+        lists_root: str | Path | None = None,
+        generated: Synthetic | None = None,
+    ) -> None:
+        if outcome not in (*_COLUMNS, *CODES):
+            raise ValueError(f"an outcome is one of {', '.join((*_COLUMNS, *CODES))}; got {outcome!r}")
+        if definition not in ("published", "strict"):
+            raise ValueError(f"a definition is published or strict; got {definition!r}")
+        if root is None and generated is None:
+            raise ValueError("outcomes are read from MIMIC-III's tables; root is null; set task.root to their folder")
+        self.root = None if root is None else Path(root)
+        self.outcome, self.definition = outcome, definition
+        self.lists_root = None if lists_root is None else Path(lists_root)
+        self.generated = generated
+        self.remote_allowed = root is None
+
+    def records(self) -> Records:
+        """See `Corpus.records`; the errors of `summaries`, of the labels and of the lists apply."""
+        root = self._folder()
+        notices = [] if self.root else ["generated notes, no MIMIC-III: the numbers say nothing about patients"]
+        admissions, newborns = stays(root, _COLUMNS.get(self.outcome, []), self.definition)
+        notes, dropped = summaries(root, admissions, self.definition)
+        labels, unlabelled = self._labels(root, admissions.join(notes, on="HADM_ID", how="semi"))
+        notes, cut = self._admission_notes(notes.join(labels, on="HADM_ID", how="inner", maintain_order="left"))
+        notes, splits, straddling = self._grouped(notes)
+        notices += [*newborns, *dropped, *unlabelled, *cut, *straddling]
+        if not notes.height:
+            raise ValueError(f"a corpus needs a note; every admission was dropped: {'; '.join(notices)}")
+        frame = notes.join(attributes(root), on="HADM_ID", how="left", maintain_order="left").select(
+            pl.col("HADM_ID").cast(pl.String).alias("id"),
+            "group",
+            pl.col("TEXT").alias("text"),
+            "labels",
+            "attributes",
+        )
+        return Records(frame, tuple(notices), splits)
+
+    def codes(self) -> list[str]:
+        """Every code of the table, cut, in the order of first appearance, whether or not its admission has a note.
+
+        Raises:
+            ValueError: the outcome is no code; as `outcome_labels.short_codes`.
+        """
+        if self.outcome not in CODES:
+            raise ValueError(f"codes are of {' and '.join(CODES)}; the outcome is {self.outcome}")
+        rows, _ = short_codes(self._folder(), CODES[self.outcome], self.definition)
+        return rows["code"].unique(maintain_order=True).to_list()
+
+    def fingerprint(self) -> str:
+        """See `Corpus.fingerprint`; nothing is generated for it."""
+        lists = patient_lists.paths(self.lists_root) if self.lists_root else []
+        if self.root is None:
+            assert self.generated is not None
+            return hashlib.sha256(f"{self.generated.fingerprint()}{digest_files(lists)}".encode()).hexdigest()
+        tables = ["NOTEEVENTS", "ADMISSIONS", *(table for name, table in CODES.items() if name == self.outcome)]
+        people = patients(self.root)
+        return digest_files([*(table_path(self.root, t) for t in tables), *([people] if people else []), *lists])
+
+    def _folder(self) -> Path:
+        """Where the tables lie; generated first where they are not there yet."""
+        if self.root is not None:
+            return self.root
+        assert self.generated is not None
+        return self.generated.tables()
+
+    def _labels(self, root: Path, admissions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+        if self.outcome == "mortality":
+            return mortality(admissions)
+        if self.outcome == "length_of_stay":
+            return length_of_stay(admissions)
+        table = CODES[self.outcome]
+        rows, notices = short_codes(root, table, self.definition)
+        coded = admissions.join(codes(rows), on="HADM_ID", how="inner")
+        without = counted(
+            admissions.height - coded.height, admissions.height, f"admissions dropped: no code in {table}"
+        )
+        return coded.select("HADM_ID", "labels"), [*notices, *without]
+
+    def _admission_notes(self, notes: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+        """TEXT becomes the admission note; rows without one, or whose note tells the answer, go."""
+        texts = pl.Series("TEXT", [admission_note(text, self.definition) for text in notes["TEXT"]], dtype=pl.String)
+        built = notes.with_columns(texts).drop_nulls("TEXT")
+        main = "neither chief complaint nor present illness nor medical history"
+        notices = counted(notes.height - built.height, notes.height, f"admissions dropped: {main}")
+        if self.definition == "strict":
+            differ = sum(
+                admission_note(text, "published") != new for text, new in zip(notes["TEXT"], texts, strict=True)
+            )
+            notices += counted(differ, notes.height, "admission notes differ from the published: other sections' ends")
+        if self.outcome != "mortality":
+            return built, notices
+        texts = pl.Series("TEXT", [without_death(text, self.definition) for text in built["TEXT"]], dtype=pl.String)
+        died = built.filter(texts.is_null())["labels"].list.first().eq("died").sum()
+        silent = built.with_columns(texts).drop_nulls("TEXT")
+        notices += counted(
+            built.height - silent.height,
+            built.height,
+            f"admissions dropped: the note mentions death, {died:,} of them of patients who died",
+        )
+        notices += counted(int((built["TEXT"] != texts).sum()), built.height, "notes had a mention of death cut out")
+        return silent, notices
+
+    def _grouped(self, notes: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str] | None, list[str]]:
+        """Adds `group`; with published lists, the split of every group, and only those that the lists name."""
+        people = notes["SUBJECT_ID"].to_list()
+        groups = (
+            patient_lists.united(people, notes["TEXT"]) if self.definition == "strict" else [str(one) for one in people]
+        )
+        notes = notes.with_columns(pl.Series("group", groups, dtype=pl.String))
+        joined = notes["SUBJECT_ID"].n_unique() - notes["group"].n_unique()
+        notices = counted(joined, notes["SUBJECT_ID"].n_unique(), "patients share an admission note, and so a group")
+        if self.lists_root is None:
+            return notes, None, notices
+        lists, several = patient_lists.read(self.lists_root)
+        splits = patient_lists.split_of_groups(people, groups, lists)
+        listed = notes.filter(pl.col("group").is_in(list(splits)))
+        notices += counted(several, len(lists), "patients stand in several lists: test counts first, then validation")
+        notices += counted(
+            notes.height - listed.height, notes.height, "admissions dropped: their patient is in no list"
+        )
+        return listed, splits, notices

@@ -1,0 +1,115 @@
+"""Labels of the clinical outcome tasks: what became of an admission, from the tables of MIMIC-III."""
+
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from clinlm.corpora.mimic.admission_sections import Definition
+from clinlm.corpora.mimic.discharge_summaries import counted
+from clinlm.corpora.mimic.mimic3 import scan, table_path
+from clinlm.files import delimited
+from clinlm.files.pandas_values import inferred, present, require_whole, whole
+
+SURVIVAL = ("survived", "died")
+STAYS = ("at most 3 days", "over 3 to 7 days", "over 7 to 14 days", "over 14 days")
+"""Names of the classes 0, 1, ... of the published files."""
+
+_FLAGLESS = "admissions dropped: no HOSPITAL_EXPIRE_FLAG"
+_DAYS = (3.0, 7.0, 14.0)
+_SECONDS_OF_A_DAY = 24 * 60 * 60
+
+
+def mortality(admissions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """HADM_ID and `labels`, one of `SURVIVAL`, by HOSPITAL_EXPIRE_FLAG; admissions without it are dropped.
+
+    Raises:
+        ValueError: a flag is neither 0 nor 1 nor missing.
+    """
+    flagged = _flagged(admissions)
+    labels = pl.concat_list(pl.col("flag").replace_strict({0: SURVIVAL[0], 1: SURVIVAL[1]}, return_dtype=pl.String))
+    return flagged.select("HADM_ID", labels.alias("labels")), counted(
+        admissions.height - flagged.height, admissions.height, _FLAGLESS
+    )
+
+
+def length_of_stay(admissions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """HADM_ID and `labels`, one of `STAYS`, by DISCHTIME - ADMITTIME in days, rounded to tenths, half to even.
+
+    Stays that ended in death are dropped, and those without a flag. So are those without one of the two times, on which
+    the published code fails.
+
+    Raises:
+        ValueError: a time is not written as a date and a time, or a flag is neither 0 nor 1 nor missing.
+    """
+    flagged = _flagged(admissions)
+    alive = flagged.filter(pl.col("flag") == 0)
+    timed = alive.filter(present("ADMITTIME").is_not_null() & present("DISCHTIME").is_not_null())
+    admitted, discharged = _moments(timed, "ADMITTIME"), _moments(timed, "DISCHTIME")
+    seconds = [(end - start).total_seconds() for start, end in zip(admitted, discharged, strict=True)]
+    days = np.round(np.asarray(seconds, dtype=np.float64) / _SECONDS_OF_A_DAY, 1)
+    labels = [[STAYS[place]] for place in np.searchsorted(_DAYS, days, side="left")]
+    frame = timed.select("HADM_ID").with_columns(pl.Series("labels", labels, dtype=pl.List(pl.String)))
+    return frame, [
+        *counted(admissions.height - flagged.height, admissions.height, _FLAGLESS),
+        *counted(flagged.height - alive.height, flagged.height, "admissions dropped: the patient died"),
+        *counted(alive.height - timed.height, alive.height, "admissions dropped: no ADMITTIME or no DISCHTIME"),
+    ]
+
+
+def short_codes(root: Path, table: str, definition: Definition) -> tuple[pl.DataFrame, list[str]]:
+    """HADM_ID and `code` of every row of `table`, cut, without what an admission repeats, in the table's order.
+
+    Diagnoses that start with V or E are cut to 4 characters, all others to 3. Published: the column is read as pandas
+    reads it, so codes may lose their leading zeros (`csv_values.inferred`). Strict: codes are text.
+
+    HADM_ID is null in rows without one, or without SUBJECT_ID: their codes count among all codes, for no admission.
+
+    Raises:
+        ValueError: HADM_ID or SUBJECT_ID is no whole number, or an admission has several patients; as `scan`.
+    """
+    names = ["SUBJECT_ID", "HADM_ID", "ICD9_CODE"]
+    rows = scan(root, table, names).collect(engine="streaming")
+    for column in names[:2]:
+        require_whole(rows, column, table)
+    text = rows.select(present("ICD9_CODE"))["ICD9_CODE"]
+    if definition == "published":
+        code = inferred(rows["ICD9_CODE"], len(delimited.header(table_path(root, table))))
+    else:
+        code = text.str.strip_chars()
+    changed = int((code != text).sum()) if definition == "published" else 0
+    rows = rows.select(whole("SUBJECT_ID"), whole("HADM_ID"), code.alias("code"))
+    coded = rows.drop_nulls("code")
+    people = coded.drop_nulls().select("HADM_ID", "SUBJECT_ID").unique()
+    if people["HADM_ID"].is_duplicated().any():
+        raise ValueError(f"an admission has one SUBJECT_ID; some have several in {table}; repair it")
+    longer = pl.col("code").str.contains("^[VE]") & pl.lit(table == "DIAGNOSES_ICD")
+    cut = coded.with_columns(pl.col("code").str.slice(0, pl.when(longer).then(4).otherwise(3)))
+    stay = pl.when(pl.col("SUBJECT_ID").is_not_null()).then("HADM_ID").alias("HADM_ID")
+    return cut.unique(["HADM_ID", "code"], keep="first", maintain_order=True).select(stay, "code"), [
+        *counted(rows.height - coded.height, rows.height, f"rows of {table} dropped: no ICD9_CODE"),
+        *counted(changed, coded.height, f"codes of {table} changed: read as numbers, they lose leading zeros"),
+    ]
+
+
+def codes(rows: pl.DataFrame) -> pl.DataFrame:
+    """HADM_ID and `labels`, the codes of each admission, from the rows of `short_codes`."""
+    return rows.drop_nulls("HADM_ID").group_by("HADM_ID", maintain_order=True).agg(pl.col("code").alias("labels"))
+
+
+def _flagged(admissions: pl.DataFrame) -> pl.DataFrame:
+    flag = whole("HOSPITAL_EXPIRE_FLAG")
+    wrong = admissions.filter(present("HOSPITAL_EXPIRE_FLAG").is_not_null() & ~flag.is_in([0, 1]).fill_null(False))
+    if wrong.height:
+        raise ValueError(f"HOSPITAL_EXPIRE_FLAG is 0 or 1; {wrong.height:,} admissions have another; repair ADMISSIONS")
+    return admissions.with_columns(flag.alias("flag")).drop_nulls("flag")
+
+
+def _moments(frame: pl.DataFrame, column: str) -> list[datetime]:
+    try:
+        return [datetime.fromisoformat(cell.strip()) for cell in frame[column]]
+    except ValueError:
+        raise ValueError(
+            f"{column} is written YYYY-MM-DD HH:MM:SS; ADMISSIONS has something else; restore PhysioNet's format"
+        ) from None

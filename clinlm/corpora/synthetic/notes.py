@@ -1,0 +1,245 @@
+"""How a synthetic discharge summary is written."""
+
+import random
+from collections.abc import Collection, Iterator, Sequence
+from datetime import date, timedelta
+from textwrap import TextWrapper
+from typing import Literal, final
+
+from clinlm.corpora.synthetic.lexicon import Condition, Family, SyntheticLexicon
+from clinlm.corpora.synthetic.note import Statement, Stay, SyntheticNote
+
+Style = Literal["brief", "full"]
+
+SECTIONS = (
+    "CHIEF COMPLAINT",
+    "HISTORY OF PRESENT ILLNESS",
+    "PAST MEDICAL HISTORY",
+    "FAMILY HISTORY",
+    "MEDICATIONS ON ADMISSION",
+    "ALLERGIES",
+    "PHYSICAL EXAM",
+    "HOSPITAL COURSE",
+    "DISCHARGE",
+)
+_ANYWHERE = ("HISTORY OF PRESENT ILLNESS", "PAST MEDICAL HISTORY", "HOSPITAL COURSE", "HOSPITAL COURSE")
+_PLACES: dict[Family, tuple[str, ...]] = {
+    "asserted": _ANYWHERE,
+    "negated": _ANYWHERE,
+    "hedged": _ANYWHERE,
+    "copied": ("HISTORY OF PRESENT ILLNESS", "HOSPITAL COURSE"),
+    "resolved": ("PAST MEDICAL HISTORY",),
+    "family": ("FAMILY HISTORY",),
+}
+_DISTRACTORS: tuple[Family, ...] = ("negated", "family", "resolved", "hedged")
+_SIZES = {"brief": (4, 4, 5), "full": (4, 5, 6)}
+"""How many conditions a note mentions beside those it has."""
+_REPEATED = {"brief": 0.04, "full": 0.4}
+_MISSPELLED = 0.02
+_CONTRASTED = 0.25
+_QUOTED = 0.8
+_WRAPPER = TextWrapper(76, break_long_words=False, break_on_hyphens=False)
+
+
+@final
+class SyntheticNotes:
+    """Writes discharge summaries in which a condition is a label iff a sentence asserts it.
+
+    First the conditions that a note mentions are drawn (clustered, long-tailed); then a random part of them becomes
+    true and the rest goes to the distractor families. So which conditions are mentioned, how often and beside which
+    others says nothing about which are true; nor do the words next to a mention, since every family draws them from
+    the same fillers, nor the cue words by themselves, since nearly every note holds cues of every family.
+
+    Args:
+        style: `brief` for about 105 word pieces, `full` for about 500.
+
+    Raises:
+        ValueError: `style` is neither.
+    """
+
+    def __init__(self, style: Style) -> None:
+        self.lexicon = SyntheticLexicon.load()
+        if style not in self.lexicon.gaps:
+            raise ValueError(f"a style is one of {', '.join(self.lexicon.gaps)}; style={style!r} came; set one of them")
+        self.style: Style = style
+
+    def write(self, rng: random.Random, stay: Stay, previous: SyntheticNote | None) -> SyntheticNote:
+        """Write the note of one stay.
+
+        Args:
+            rng: the source of every choice.
+            stay: whom and when it is about.
+            previous: the note of the stay before, to copy from; a diagnosis copied from it is none of this stay.
+        """
+        copied = self._quote(rng, previous)
+        known = frozenset(c.code for c in previous.labels) if previous else frozenset()
+        wanted = rng.choices((2, 3, 4, 5), (38, 36, 18, 8))[0]
+        besides = rng.choice(_SIZES[self.style]) - len(copied)
+        mentioned = self._mention(rng, wanted + besides, stay.clusters, known, copied)
+        true, untrue = mentioned[:wanted], mentioned[wanted:]
+        statements = [*copied, *self._assert(rng, true), *self._distract(rng, untrue)]
+        others = [*untrue, *(condition for statement in copied for condition in statement.conditions)]
+        statements += self._repeat(rng, true, others)
+        rng.shuffle(statements)
+        expired = rng.random() < 0.01 + 0.02 * sum(condition.severity for condition in true)
+        text = self._lay_out(rng, stay, statements, expired)
+        return SyntheticNote(text, tuple(true), tuple(statements), expired)
+
+    def remark(self, rng: random.Random, category: Literal["Nursing", "Radiology", "Addendum"], stay: Stay) -> str:
+        """Write a note of another kind, short; it asserts no diagnosis."""
+        words = self.lexicon.words
+        if category == "Addendum":
+            return "ADDENDUM:\n" + self._narrate(rng, rng.choice(words["addenda"]), stay) + "."
+        if category == "Nursing":
+            return f"NURSING NOTE:\n{stay.person}. {rng.choice(words['nursing'])}."
+        denied = self._state(rng, "negated", [rng.choice(self.lexicon.conditions)])
+        return f"{rng.choice(words['radiology'])}\nREASON: {stay.complaint}\nIMPRESSION: {denied.text}."
+
+    def _mention(
+        self,
+        rng: random.Random,
+        count: int,
+        clusters: Collection[str],
+        known: Collection[str],
+        copied: Sequence[Statement],
+    ) -> list[Condition]:
+        """Draw `count` conditions by weight without replacement (the first arrivals of Poisson clocks), shuffled."""
+        taken = {condition.code for statement in copied for condition in statement.conditions}
+        arrivals = []
+        for condition in self.lexicon.conditions:
+            if condition.code not in taken:
+                weight = condition.weight * (4 if condition.cluster in clusters else 1)
+                arrivals.append((rng.expovariate(weight * (2 if condition.code in known else 1)), condition))
+        arrivals.sort(key=lambda arrival: arrival[0])
+        drawn = [condition for _, condition in arrivals[:count]]
+        rng.shuffle(drawn)
+        return drawn
+
+    @staticmethod
+    def _quote(rng: random.Random, previous: SyntheticNote | None) -> list[Statement]:
+        """A sentence copied forward word by word from the previous note, marked as such; sometimes none."""
+        if previous is None or rng.random() >= _QUOTED:
+            return []
+        options = [s for s in previous.statements if s.family == "asserted" and len(s.conditions) <= 2]
+        if not options:
+            return []
+        source = rng.choice(options)
+        return [Statement("copied", f'Per prior note: "{source.text}"', source.conditions)]
+
+    def _assert(self, rng: random.Random, true: Sequence[Condition]) -> Iterator[Statement]:
+        left = list(true)
+        while left:
+            size = rng.choice((1, 2, 2, 3))
+            yield self._state(rng, "asserted", left[:size])
+            left = left[size:]
+
+    def _distract(self, rng: random.Random, untrue: Sequence[Condition]) -> Iterator[Statement]:
+        """Every family gets a condition while there are any; the rest is dealt out, half of it to the denials."""
+        families = list(_DISTRACTORS)
+        rng.shuffle(families)
+        hands: dict[Family, list[Condition]] = {}
+        for place, condition in enumerate(untrue):
+            family = families[place] if place < len(families) else rng.choices(_DISTRACTORS, (3, 1, 1, 1))[0]
+            hands.setdefault(family, []).append(condition)
+        for family, hand in hands.items():
+            yield self._state(rng, family, hand)
+
+    def _repeat(
+        self, rng: random.Random, true: Sequence[Condition], untrue: Sequence[Condition]
+    ) -> Iterator[Statement]:
+        """Second mentions, as often for true conditions as for others."""
+        for condition in true:
+            if rng.random() < _REPEATED[self.style]:
+                family: Family = rng.choices(("asserted", "family", "hedged"), (6, 2, 2))[0]
+                yield self._state(rng, family, [condition])
+        for condition in untrue:
+            if rng.random() < _REPEATED[self.style]:
+                yield self._state(rng, rng.choice(_DISTRACTORS), [condition])
+
+    def _state(self, rng: random.Random, family: Family, conditions: Sequence[Condition]) -> Statement:
+        frame = rng.choice(self.lexicon.frames[family])
+        names = [self._name(rng, condition) for condition in conditions]
+        listed = names[0]
+        if len(names) > 1:
+            listed = ", ".join(names[:-1]) + rng.choice((" and ", ", ")) + names[-1]
+        gap = rng.choice(self.lexicon.gaps[self.style])
+        return Statement(family, frame.format(gap=gap, list=listed), tuple(conditions))
+
+    @staticmethod
+    def _name(rng: random.Random, condition: Condition) -> str:
+        """One surface, rarely with two inner letters swapped."""
+        name = rng.choice(condition.surfaces)
+        if rng.random() < _MISSPELLED and len(name) > 6:
+            at = rng.randrange(2, len(name) - 2)
+            name = name[:at] + name[at + 1] + name[at] + name[at + 2 :]
+        return name
+
+    def _lay_out(self, rng: random.Random, stay: Stay, statements: Sequence[Statement], expired: bool) -> str:
+        """Deal the sentences to the sections and write those that have something to say, in their usual order."""
+        body: dict[str, list[str]] = {section: [] for section in SECTIONS}
+        for statement in statements:
+            section = rng.choice(_PLACES[statement.family])
+            if body[section] and rng.random() < _CONTRASTED:
+                text = statement.text
+                text = text[0].lower() + text[1:] if text[1].islower() else text
+                body[section][-1] += rng.choice(("; however, ", "; ", ", but ")) + text
+            else:
+                body[section].append(statement.text)
+        body["CHIEF COMPLAINT"].append(f"{stay.person} with {stay.complaint}")
+        body["DISCHARGE"].append("expired" if expired else "stable")
+        if self.style == "brief":
+            self._fill_briefly(rng, stay, body)
+        else:
+            self._fill_fully(rng, stay, body)
+        lines = [
+            _WRAPPER.fill(f"{name}: " + " ".join(f"{text}." for text in body[name])) for name in SECTIONS if body[name]
+        ]
+        return "\n".join(lines)
+
+    def _fill_briefly(self, rng: random.Random, stay: Stay, body: dict[str, list[str]]) -> None:
+        """Add a little that has nothing to do with the diagnoses, and a date where there is room."""
+        words = self.lexicon.words
+        if rng.random() < 0.2:
+            body["MEDICATIONS ON ADMISSION"].append(rng.choice(words["drugs"]).split()[0])
+        if rng.random() < 0.2:
+            body["ALLERGIES"].append(rng.choice(words["allergies"]))
+        if sum(len(text) for texts in body.values() for text in texts) < 300:
+            body["DISCHARGE"].append(f"Seen [**{_plain(stay.discharged)}**]")
+
+    def _fill_fully(self, rng: random.Random, stay: Stay, body: dict[str, list[str]]) -> None:
+        """Add the narrative of a real summary between the sentences that matter; it mentions no condition."""
+        words = self.lexicon.words
+        dates = f"Admission Date: [**{_plain(stay.admitted)}**] Discharge Date: [**{_plain(stay.discharged)}**]"
+        body["CHIEF COMPLAINT"].append(dates)
+        body["MEDICATIONS ON ADMISSION"].append(", ".join(rng.sample(words["drugs"], 4)))
+        body["ALLERGIES"].append(rng.choice(words["allergies"]))
+        for section, name, count in (
+            ("HISTORY OF PRESENT ILLNESS", "history", 3),
+            ("PHYSICAL EXAM", "exam", 5),
+            ("HOSPITAL COURSE", "course", 5),
+            ("DISCHARGE", "advice", 3),
+        ):
+            for sentence in rng.sample(words[name], count):
+                body[section].insert(rng.randint(0, len(body[section])), self._narrate(rng, sentence, stay))
+
+    @staticmethod
+    def _narrate(rng: random.Random, sentence: str, stay: Stay) -> str:
+        """Fill the slots of a neutral sentence."""
+        return sentence.format(
+            days=rng.randint(2, 9),
+            number=rng.randint(1, 9999),
+            before=_plain(stay.admitted - timedelta(days=rng.randint(9, 90))),
+            during=_plain(stay.admitted + timedelta(days=rng.randint(0, (stay.discharged - stay.admitted).days))),
+            after=_plain(stay.discharged + timedelta(days=rng.randint(1, 30))),
+            temperature=f"{rng.uniform(96.5, 100.5):.1f}",
+            pulse=rng.randint(55, 115),
+            systolic=rng.randint(95, 165),
+            diastolic=rng.randint(50, 95),
+            breaths=rng.randint(12, 24),
+            saturation=rng.randint(92, 100),
+        )
+
+
+def _plain(day: date) -> str:
+    """A date as it stands between the brackets of a de-identified span: "2101-3-4"."""
+    return f"{day.year}-{day.month}-{day.day}"

@@ -1,0 +1,75 @@
+"""Synthetic entities: invented notes whose medications, diseases and symptoms are known to the character."""
+
+import hashlib
+import json
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import final
+
+from clinlm.corpora.base import Corpus, Records, digest_files
+from clinlm.corpora.span_records import SpanDocument, span_records
+from clinlm.corpora.synthetic import entity_notes, lexicon
+from clinlm.corpora.synthetic.entity_notes import NAMES_FILE, written
+
+_SPLITS = (*("train",) * 7, "validation", *("test",) * 2)
+"""Of the patients whose numbers end in 0, 1, ... 9."""
+
+_SOURCES = (NAMES_FILE, lexicon.LEXICON_FILE, *map(Path, (__file__, entity_notes.__file__)))
+
+
+@final
+class SyntheticEntities(Corpus):
+    """Invented notes that name medications, diseases and symptoms, to try `task=entities` anywhere: no file is needed.
+
+    A note has up to five sections, some seventy words and twenty entities: asserted, denied, of the
+    family, in the past, joined by slashes and hyphens, over line ends, in capitals, 2 % misspelled. What makes it hard:
+    words that are names in one sentence and none in another ("potassium 20 mEq daily", "potassium tomorrow"; "pain",
+    "pain clinic"), abbreviations, one that is a drug here and a disease there (MS), and names that only test notes use.
+
+    The corpus says its splits: of ten patients seven train, one validates, two test. id = the patient and the note's
+    number; group = the patient; no attributes. The rest is `clinlm.corpora.span_records`.
+
+    Args:
+        root: unused; every corpus takes it.
+        map: MEDICATION, DISEASE and SYMPTOM to label wanted, others are dropped; None keeps all as they are.
+        patients: how many, at least 10; each has one to three notes.
+        unseen: share of the names of test notes that no other note uses, 0 to 1.
+        seed: patient i depends on (seed, i, unseen) alone, so more patients only add notes.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        map: Mapping[str, str] | None = None,
+        patients: int = 400,
+        unseen: float = 0.3,
+        seed: int = 0,
+    ) -> None:
+        if patients < len(_SPLITS):
+            raise ValueError(
+                f"every split needs a patient; patients={patients} came; set patients to {len(_SPLITS)} or more"
+            )
+        if not 0 <= unseen <= 1:
+            raise ValueError(f"unseen is a share of names, 0 to 1; {unseen} came; set one of these")
+        self.map = map
+        self.patients, self.unseen, self.seed = patients, unseen, seed
+
+    def records(self) -> Records:
+        """See `Corpus.records`."""
+        documents = []
+        for patient in range(self.patients):
+            rng = random.Random(f"{self.seed}-{patient}")
+            split = _SPLITS[patient % len(_SPLITS)]
+            for number in range(rng.randint(1, 3)):
+                text, spans = written(rng, self.unseen if split == "test" else 0)
+                documents.append(SpanDocument(f"e{patient}-{number}", f"e{patient}", text, spans, split))
+        return span_records(documents, self.map)
+
+    def fingerprint(self) -> str:
+        """Hex sha256 of the settings and of the files that write the notes; nothing is generated for it."""
+        settings = [self.patients, self.unseen, self.seed, sorted((self.map or {}).items())]
+        return hashlib.sha256(json.dumps([settings, digest_files(_SOURCES)]).encode()).hexdigest()

@@ -1,1 +1,0 @@
-"""Ways to make one teacher of several: a rule that combines their logits."""

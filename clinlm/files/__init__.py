@@ -1,0 +1,1 @@
+"""Strict readers of delimited text, JSON Lines, Parquet and plain text."""

@@ -1,1 +1,0 @@
-"""Where the names of symptoms come from: listed, obo."""

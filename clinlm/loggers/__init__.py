@@ -1,1 +1,0 @@
-"""Where curves and tables go: none, csv, wandb. Numbers and names of settings only, never text of a note."""

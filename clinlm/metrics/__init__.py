@@ -1,0 +1,1 @@
+"""Measures of quality, calibration, fairness, latency and cost, with intervals."""

@@ -1,0 +1,227 @@
+"""Where a compressed model decides otherwise than its original: a listing, and patterns that are no chance.
+
+Documents of one group (patient) resemble each other, and a test that takes them for independent finds patterns in
+chance. Shares and ratios are of all documents; the tests see one document of every group, drawn at random. Where
+groups have several, they are drawn `DRAWS` times and p is twice the median over the draws, which holds its level
+however the draws depend on each other (Meinshausen, Meier & Buehlmann 2009, equation 2.2 with gamma = 1/2).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, final
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float, Int, Shaped
+from scipy.stats import false_discovery_control, hypergeom, poisson_binom
+
+from clinlm.metrics.agreement import Decisions
+from clinlm.metrics.intervals import Groups
+
+Masks = Bool[np.ndarray, "features documents"]
+
+SYSTEMATIC: Final = 0.05
+"""A pattern is systematic where its adjusted p lies below."""
+
+DRAWS: Final = 25
+"""Times that one document is drawn from every group, where groups have several."""
+
+
+@final
+@dataclass(frozen=True)
+class Feature:
+    """Something that a document has or has not.
+
+    Attributes:
+        name: `length`, `section`, or an attribute.
+        value: of it, such as "0-17"; never text of a note.
+        has: of every document, whether it has it.
+    """
+
+    name: str
+    value: str
+    has: Bool[np.ndarray, " documents"]
+
+
+@final
+@dataclass(frozen=True)
+class Pattern:
+    """How disagreement depends on one value of one feature.
+
+    Attributes:
+        feature: name of the feature; `label` for the label decided otherwise.
+        value: of it.
+        documents: that have it; all of them for a label.
+        inside: share of them that are decided otherwise in any label (for a label: in this one).
+        outside: the same of the other documents (for a label: the mean over the other labels).
+        ratio: inside / outside, the risk ratio; infinite where outside is 0.
+        p: one-sided, of "no more often inside than outside".
+        adjusted_p: Benjamini & Hochberg's (1995) over all features tested together.
+    """
+
+    feature: str
+    value: str
+    documents: int
+    inside: float
+    outside: float
+    ratio: float
+    p: float
+    adjusted_p: float
+
+    @property
+    def systematic(self) -> bool:
+        """Whether the pattern is taken for more than chance."""
+        return self.adjusted_p < SYSTEMATIC
+
+
+def patterns(
+    differs: Bool[np.ndarray, "documents labels"],
+    labels: Sequence[str],
+    features: Sequence[Feature],
+    groups: Groups | None = None,
+    minimum_documents: int = 5,
+    seed: int = 0,
+) -> list[Pattern]:
+    """Test every label and feature for more disagreement than elsewhere.
+
+    A feature is tested by Fisher's exact test, one-sided, as a pattern is where disagreement is more frequent (its
+    complement would repeat it as less frequent). A label is tested against chance within documents: given how many
+    labels of a document are decided otherwise, each of its labels is as likely one of them, so that their number is
+    Poisson binomial. (Fisher's test over cells would take the labels of one document for independent.)
+
+    Args:
+        differs: whether the two models decide a label of a document otherwise.
+        labels: names of the columns.
+        features: to test; those with fewer documents than the minimum, inside or outside, are left out.
+        groups: of each document, see the module; None where documents are independent.
+        minimum_documents: see `features`; it does not look at decisions, so it biases nothing.
+        seed: of the draws.
+
+    Returns:
+        one pattern a label and feature tested, sorted by adjusted p, then p.
+
+    Raises:
+        ValueError: labels, features or groups do not fit the documents.
+    """
+    _check(differs, labels, features, groups)
+    outcome = np.asarray(differs.any(axis=1))
+    sizes = [int(each.has.sum()) for each in features]
+    tested = [
+        each
+        for each, size in zip(features, sizes, strict=True)
+        if min(size, len(differs) - size) >= max(1, minimum_documents)
+    ]
+    found = [_of_feature(each, outcome) for each in tested]
+    found += [_of_label(differs, place, str(name)) for place, name in enumerate(labels) if len(labels) > 1]
+    if not found:
+        return []
+    masks = np.stack([each.has for each in tested]) if tested else np.zeros((0, len(differs)), dtype=bool)
+    p = np.array([_tests(differs[one], masks[:, one]) for one in _draws(len(differs), groups, seed)])
+    combined = p[0] if len(p) == 1 else np.minimum(1.0, 2 * np.median(p, axis=0))
+    adjusted = false_discovery_control(combined, method="bh")
+    told = zip(found, combined.tolist(), adjusted.tolist(), strict=True)
+    return sorted((replace(each, p=p, adjusted_p=q) for each, p, q in told), key=lambda each: (each.adjusted_p, each.p))
+
+
+def listing(
+    targets: Bool[np.ndarray, "documents labels"], a: Decisions, b: Decisions, labels: Sequence[str]
+) -> pl.DataFrame:
+    """Return one line for every label of a document that the two models decide otherwise.
+
+    Documents are numbers within their split, from 0 in its order: ids may identify a patient, and neither they nor any
+    text are listed.
+
+    Args:
+        targets: what is true.
+        a: decisions of the original.
+        b: decisions of the compressed model.
+        labels: names of the columns.
+
+    Returns:
+        columns document, label, truth, original, compressed (booleans), in the order of documents.
+    """
+    documents, places = np.nonzero(a != b)
+    return pl.DataFrame(
+        {
+            "document": documents,
+            "label": [labels[place] for place in places.tolist()],
+            "truth": np.asarray(targets, dtype=bool)[documents, places],
+            "original": a[documents, places],
+            "compressed": b[documents, places],
+        },
+        schema_overrides={"document": pl.Int64, "label": pl.String},
+    )
+
+
+def length_bands(lengths: Shaped[np.ndarray, " documents"], unit: str) -> list[Feature]:
+    """Return the quarters of the documents by length; fewer where many are of one length.
+
+    Args:
+        lengths: of every document, whole numbers.
+        unit: of them, such as `tokens`.
+    """
+    cuts = np.unique(np.floor(np.quantile(lengths, (0.25, 0.5, 0.75))).astype(int))
+    band = np.searchsorted(cuts, lengths, side="left")
+    names = [f"{first + 1} to {last} {unit}" for first, last in zip(cuts, cuts[1:], strict=False)]
+    names = [f"up to {cuts[0]} {unit}", *names, f"above {cuts[-1]} {unit}"]
+    return [Feature("length", name, band == place) for place, name in enumerate(names) if (band == place).any()]
+
+
+def values_of(name: str, subgroups: Shaped[np.ndarray, " documents"]) -> list[Feature]:
+    """Return a feature for every subgroup of an attribute."""
+    return [Feature(name, str(value), subgroups == value) for value in np.unique(subgroups)]
+
+
+def present(name: str, masks: Mapping[str, Bool[np.ndarray, " documents"]]) -> list[Feature]:
+    """Return a feature for every mask, such as those of `clinlm.metrics.sections.sections`."""
+    return [Feature(name, value, has) for value, has in masks.items()]
+
+
+def _check(differs: Decisions, labels: Sequence[str], features: Sequence[Feature], groups: Groups | None) -> None:
+    if differs.ndim != 2 or 0 in differs.shape or differs.shape[1] != len(labels):
+        raise ValueError(
+            f"disagreements are a table documents x labels, neither side 0; {differs.shape} came for {len(labels)} "
+            "labels"
+        )
+    shapes = [each.has.shape for each in features] + ([] if groups is None else [groups.shape])
+    if any(shape != (len(differs),) for shape in shapes):
+        raise ValueError(f"features and groups have one value a document; {shapes} came for {len(differs)} documents")
+
+
+def _of_feature(feature: Feature, outcome: Bool[np.ndarray, " documents"]) -> Pattern:
+    inside, outside = float(outcome[feature.has].mean()), float(outcome[~feature.has].mean())
+    documents = int(feature.has.sum())
+    return Pattern(feature.name, feature.value, documents, inside, outside, _ratio(inside, outside), 1.0, 1.0)
+
+
+def _of_label(differs: Decisions, place: int, name: str) -> Pattern:
+    rates = differs.mean(axis=0)
+    inside, outside = float(rates[place]), float(np.delete(rates, place).mean())
+    return Pattern("label", name, len(differs), inside, outside, _ratio(inside, outside), 1.0, 1.0)
+
+
+def _ratio(inside: float, outside: float) -> float:
+    if outside:
+        return inside / outside
+    return float("inf") if inside else float("nan")
+
+
+def _draws(documents: int, groups: Groups | None, seed: int) -> list[Int[np.ndarray, " drawn"]]:
+    """One document of every group, `DRAWS` times; all of them, once, where no group has several."""
+    member = np.arange(documents) if groups is None else np.unique(groups, return_inverse=True)[1]
+    if len(np.unique(member)) == documents:
+        return [np.arange(documents)]
+    rng = np.random.default_rng(seed)
+    orders = (rng.permutation(documents) for _ in range(DRAWS))
+    return [order[np.unique(member[order], return_index=True)[1]] for order in orders]
+
+
+def _tests(differs: Decisions, has: Masks) -> Float[np.ndarray, " tests"]:
+    """One-sided p of every feature, then of every label, on independent documents."""
+    outcome = np.asarray(differs.any(axis=1))
+    both = (has & outcome).sum(axis=1)
+    features = hypergeom.sf(both - 1, len(outcome), int(outcome.sum()), has.sum(axis=1))
+    if differs.shape[1] == 1:
+        return np.asarray(features)
+    labels = poisson_binom.sf(differs.sum(axis=0) - 1, differs.mean(axis=1))
+    return np.asarray(np.clip(np.concatenate([features, labels]), 0.0, 1.0))

@@ -1,0 +1,215 @@
+"""Quality by subgroup before and after compression: the gap between best and worst, and what becomes of it.
+
+A macro mean counts a label without positives as 0, so a subgroup in which a rare label happens not to occur would
+look worse than the others. Macro metrics are therefore averaged, in every subgroup, over the labels that have a
+positive and a negative document in each of the subgroups counted (`Fairness.labels`); of these, a small subgroup or
+a resample counts those that have a positive in it.
+
+Best minus worst is never negative, and noise widens it: equal subgroups show a gap too, the wider the smaller they
+are. Their intervals are cautious (`Estimate.cautious`) and reach 0 where noise would explain the gap. In difference
+and ratio most of that noise is common to both models and cancels; they have percentile intervals. What is left draws
+the ratio towards 1, most where the gap before is itself within noise: judge by the difference there. Which subgroup is
+best and which worst is decided anew in every resample; resamples without any document of a subgroup counted are left
+out.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal, final
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from clinlm.metrics.classification import METRICS, Probabilities, Targets, Thresholds, decide
+from clinlm.metrics.estimate import Estimate, weights
+from clinlm.metrics.intervals import Groups
+from clinlm.metrics.weighted import Values, Weights, weighted_quality
+
+Subgroups = Shaped[np.ndarray, " documents"]
+"""The subgroup of every document as a string; `UNKNOWN` where the attribute is missing."""
+
+UNKNOWN: Final = "unknown"
+"""Documents whose attribute is missing. They are no group of people: listed, never in the gap."""
+
+TINY: Final = 0.005
+"""Half a point: smaller gaps count as this in a ratio, which would otherwise divide by noise."""
+
+_MACRO: Final = ("macro_precision", "macro_recall", "macro_f1")
+
+Standing = Literal["counted", "small", "unknown"]
+
+
+@final
+@dataclass(frozen=True)
+class Subgroup:
+    """Quality on the documents of one subgroup.
+
+    Attributes:
+        name: of the subgroup.
+        documents: how many.
+        standing: `counted` in the gap; `small`, with fewer documents than the minimum, or `unknown`: listed only.
+        original: quality of the original, in [0, 1]; NaN where undefined.
+        compressed: of the compressed model.
+    """
+
+    name: str
+    documents: int
+    standing: Standing
+    original: Estimate
+    compressed: Estimate
+
+
+@final
+@dataclass(frozen=True)
+class Fairness:
+    """What compression does to the differences between the subgroups of one attribute.
+
+    The four numbers are NaN where fewer than two subgroups are counted.
+
+    Attributes:
+        metric: key of METRICS.
+        labels: columns that the metric is averaged over; see the module.
+        subgroups: most documents first.
+        before: gap of the original, best minus worst of the subgroups counted, in [0, 1].
+        after: gap of the compressed model.
+        difference: after - before, paired; above 0 where compression widens the gap.
+        ratio: of the two gaps, after / before, paired, each taken as at least TINY: 1 where both are tiny.
+    """
+
+    metric: str
+    labels: tuple[int, ...]
+    subgroups: tuple[Subgroup, ...]
+    before: Estimate
+    after: Estimate
+    difference: Estimate
+    ratio: Estimate
+
+
+def gaps(
+    targets: Targets,
+    a_probabilities: Probabilities,
+    a_thresholds: Thresholds,
+    b_probabilities: Probabilities,
+    b_thresholds: Thresholds,
+    subgroups: Subgroups,
+    metric: str = "macro_f1",
+    minimum_documents: int = 30,
+    resamples: int = 1000,
+    seed: int = 0,
+    groups: Groups | None = None,
+) -> Fairness:
+    """Compare the quality of original and compressed model within the subgroups of one attribute; see the module.
+
+    Args:
+        targets: as in `quality`.
+        a_probabilities: of the original.
+        a_thresholds: of the original.
+        b_probabilities: of the compressed model.
+        b_thresholds: of the compressed model.
+        subgroups: of every document.
+        metric: key of METRICS.
+        minimum_documents: that a subgroup needs to be counted.
+        resamples, seed, groups: as in `clinlm.metrics.intervals.intervals`; groups are drawn, not compared.
+
+    Raises:
+        ValueError: as in `quality` and `draw`; the metric is unknown, or not one subgroup a document came.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"a gap is one of a metric of quality; {metric!r} came; set one of {', '.join(METRICS)}")
+    if subgroups.shape != (len(targets),) or minimum_documents < 1:
+        raise ValueError(
+            f"every document needs one subgroup, and a subgroup at least 1 document; {subgroups.shape} subgroups came "
+            f"for {len(targets)} documents, and minimum_documents={minimum_documents}"
+        )
+    names, member, sizes = np.unique(subgroups.astype(str), return_inverse=True, return_counts=True)
+    standing = [_standing(name, size, minimum_documents) for name, size in zip(names, sizes.tolist(), strict=True)]
+    counted = [place for place, each in enumerate(standing) if each == "counted"]
+    columns = _columns(np.asarray(targets, dtype=bool), metric, [member == place for place in counted])
+    rows = weights(len(targets), resamples, seed, groups)
+    a, b = (
+        _by_subgroup(targets, probabilities, thresholds, metric, columns, member, rows)
+        for probabilities, thresholds in ((a_probabilities, a_thresholds), (b_probabilities, b_thresholds))
+    )
+    listed = [
+        Subgroup(str(names[p]), int(sizes[p]), standing[p], Estimate.percentile(a[p]), Estimate.percentile(b[p]))
+        for p in np.argsort(-sizes, kind="stable")
+    ]
+    return Fairness(metric, tuple(columns.tolist()), tuple(listed), *_compared(_gap(a[counted]), _gap(b[counted])))
+
+
+def _standing(name: str, documents: int, minimum: int) -> Standing:
+    if name == UNKNOWN:
+        return "unknown"
+    return "small" if documents < minimum else "counted"
+
+
+def _columns(
+    truth: Bool[np.ndarray, "documents labels"], metric: str, counted: list[Bool[np.ndarray, " documents"]]
+) -> Int[np.ndarray, " columns"]:
+    """The labels that a metric is taken over: all, or for a macro mean those defined in every subgroup counted."""
+    if not metric.startswith("macro_"):
+        return np.arange(truth.shape[1])
+    defined = [truth[own].any(axis=0) & ~truth[own].all(axis=0) for own in counted]
+    return np.flatnonzero(np.all(defined, axis=0)) if defined else np.arange(truth.shape[1])
+
+
+def _by_subgroup(
+    targets: Targets,
+    probabilities: Probabilities,
+    thresholds: Thresholds,
+    metric: str,
+    columns: Int[np.ndarray, " columns"],
+    member: Int[np.ndarray, " documents"],
+    rows: Weights,
+) -> Float[np.ndarray, "subgroups rows"]:
+    """The metric of every subgroup and row of weights; NaN where none of its documents was drawn."""
+    found = np.full((int(member.max()) + 1, len(rows)), np.nan)
+    decisions, truth = decide(targets, probabilities, thresholds), np.asarray(targets, dtype=bool)
+    for place in range(len(found)):
+        own = member == place
+        drawn = rows[:, own].any(axis=1)
+        chosen, counts = np.ix_(own, columns), rows[np.ix_(drawn, own)]
+        if not len(columns):
+            continue
+        if metric in _MACRO:
+            found[place, drawn] = _macro(truth[chosen], decisions[chosen], counts, metric)
+        elif metric.endswith(("auroc", "auprc")):
+            cut = np.full(len(columns), 0.5)
+            found[place, drawn] = weighted_quality(truth[chosen], probabilities[chosen], cut, counts)[metric]
+        else:
+            # Decisions as scores leave nothing to rank: ten times faster.
+            decided = None if thresholds is None else np.full(len(columns), 0.5)
+            scores = decisions[chosen].astype(np.float64)
+            found[place, drawn] = weighted_quality(truth[chosen], scores, decided, counts)[metric]
+    return found
+
+
+def _macro(
+    truth: Bool[np.ndarray, "documents labels"],
+    decisions: Bool[np.ndarray, "documents labels"],
+    rows: Weights,
+    metric: str,
+) -> Values:
+    """Mean precision, recall or F1 over the labels that have a positive in the row; NaN where none has."""
+    hit, decided, support = (rows @ cells.astype(np.float64) for cells in (truth & decisions, decisions, truth))
+    part, whole = {
+        "macro_precision": (hit, decided),
+        "macro_recall": (hit, support),
+        "macro_f1": (2 * hit, decided + support),
+    }[metric]
+    each = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+    there = support > 0
+    labels = there.sum(axis=1)
+    total = (each * there).sum(axis=1)
+    return np.asarray(np.divide(total, labels, out=np.full(len(rows), np.nan), where=labels > 0))
+
+
+def _gap(values: Float[np.ndarray, "counted rows"]) -> Values:
+    if len(values) < 2:
+        return np.full(values.shape[1], np.nan)
+    return np.asarray(values.max(axis=0) - values.min(axis=0))
+
+
+def _compared(before: Values, after: Values) -> tuple[Estimate, Estimate, Estimate, Estimate]:
+    ratio = np.maximum(after, TINY) / np.maximum(before, TINY)
+    both = Estimate.cautious(before), Estimate.cautious(after)
+    return *both, Estimate.percentile(after - before), Estimate.percentile(ratio)

@@ -1,0 +1,1 @@
+"""Networks: specification, structure, surgery, layers, artifacts on disk."""

@@ -1,0 +1,1 @@
+"""What learns: all weights, or low-rank updates."""

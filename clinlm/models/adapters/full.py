@@ -1,0 +1,19 @@
+"""Everything learns."""
+
+from typing import final
+
+from clinlm.models.adapters.base import Adapter
+from clinlm.models.model import Network
+
+
+@final
+class Full(Adapter):
+    """Every weight learns."""
+
+    def attach(self, network: Network) -> None:
+        """See `Adapter.attach`."""
+        network.requires_grad_(True)
+
+    def merge(self, network: Network) -> None:
+        """See `Adapter.merge`: there is nothing to fold in."""
+        network.requires_grad_(True)

@@ -1,0 +1,18 @@
+"""Networks that transformers does not have, registered with it: `AutoConfig` and `AutoModel` build them by model type.
+
+Whoever builds networks from configurations imports this package. All matrix products are `nn.Linear` and all tables
+`nn.Embedding`, so that quantisers and engines need not know the architectures.
+"""
+
+from transformers import AutoConfig, AutoModel
+
+from clinlm.models.architectures.dilated_cnn import DilatedCnn, DilatedCnnConfig
+from clinlm.models.architectures.text_cnn import TextCnn, TextCnnConfig
+from clinlm.models.architectures.token_vectors import TokenVectors, TokenVectorsConfig
+
+AutoConfig.register(DilatedCnnConfig.model_type, DilatedCnnConfig)
+AutoConfig.register(TextCnnConfig.model_type, TextCnnConfig)
+AutoConfig.register(TokenVectorsConfig.model_type, TokenVectorsConfig)
+AutoModel.register(DilatedCnnConfig, DilatedCnn)
+AutoModel.register(TextCnnConfig, TextCnn)
+AutoModel.register(TokenVectorsConfig, TokenVectors)

@@ -1,0 +1,169 @@
+"""What travels between stages: a folder with spec, edits, weights, tokenizer, predictions and report."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
+
+from clinlm.models.model import Edit, Model, ModelSpec, Network, rebuild
+from clinlm.store import store
+from clinlm.text.tokens import save_tokenizer
+
+WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer"
+EPOCHS = "epochs.safetensors"
+"""What the model said of validation and test after every epoch, where the stage trained."""
+
+NOT_DEPLOYED = ("predictions.safetensors", EPOCHS, "report.json", store.RECORD, "last.ckpt", "logits", "logs")
+"""What lies in the folder but is not needed to run the model, and so does not count as its size."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished stage on disk.
+
+    Attributes:
+        folder: holds `spec.json`, `edits.json`, `model.safetensors`, `tokenizer/`, `predictions.safetensors`,
+            `report.json`, and `record.json`, which was written last.
+    """
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if not store.sealed(self.folder):
+            raise FileNotFoundError(
+                f"an artifact is a folder with a {store.RECORD}; {self.folder} has none: it is unfinished or no "
+                "artifact; run its pipeline again"
+            )
+
+    @property
+    def key(self) -> str:
+        """The hash of all that the artifact depends on."""
+        return str(self.record["key"])
+
+    @property
+    def stage(self) -> str:
+        """The name of the stage that made it."""
+        return str(self.record["stage"])
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """`record.json`: key, stage, parents, settings and the sha256 of every file."""
+        return store.read_record(self.folder)
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """`report.json`: what the stage cost and what its methods did."""
+        return _read(self.folder / "report.json")
+
+    def load(self) -> Model:
+        """Return the model, ready to answer."""
+        return load(self.folder)
+
+    def predictions(self, split: str) -> Float[np.ndarray, "units outputs"]:
+        """Return the logits of `validation` or `test`, in the order of `Examples.units`."""
+        with safe_open(self.folder / "predictions.safetensors", "numpy") as file:
+            logits: Float[np.ndarray, "units outputs"] = file.get_tensor(split)
+        return logits
+
+
+def save(model: Model, folder: Path) -> None:
+    """Write spec, edits, weights and tokenizer into `folder`. Declares nothing whole: see `store.seal`."""
+    save_network(model, folder)
+    save_tokenizer(model.tokenizer, folder / TOKENIZER)
+
+
+def save_network(model: Model, folder: Path) -> None:
+    """Write spec, edits and weights into `folder`."""
+    store.write_json(folder / "spec.json", model.spec.to_json())
+    # On one line: a trimmed vocabulary is an edit with thousands of numbers.
+    edits = [{"function": edit.function, "arguments": dict(edit.arguments)} for edit in model.edits]
+    (folder / "edits.json").write_text(json.dumps(edits, separators=(",", ":")) + "\n", encoding="utf-8")
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
+    save_file(state, folder / WEIGHTS)
+
+
+def load(folder: Path) -> Model:
+    """Return the model that `save` wrote: skeleton, edits replayed, weights loaded. Nothing is unpickled.
+
+    Raises:
+        RuntimeError: the weights do not fit the skeleton.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(folder / TOKENIZER)
+    return Model(read_spec(folder), load_network(folder), tokenizer, read_edits(folder))
+
+
+def load_network(folder: Path) -> Network:
+    """Return the network that `save_network` wrote, in evaluation mode.
+
+    Raises:
+        RuntimeError: the weights do not fit the skeleton.
+    """
+    network = rebuild(read_spec(folder), read_edits(folder))
+    network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
+    return network.eval()
+
+
+def read_edits(folder: Path) -> list[Edit]:
+    """Return what was done to the network."""
+    return [Edit(**edit) for edit in json.loads((folder / "edits.json").read_text(encoding="utf-8"))]
+
+
+def read_spec(folder: Path) -> ModelSpec:
+    """Return the network before its edits."""
+    return ModelSpec(**_read(folder / "spec.json"))
+
+
+def save_predictions(folder: Path, logits: Mapping[str, Float[np.ndarray, "units outputs"]]) -> None:
+    """Write the logits of every split named."""
+    save_arrays(
+        {split: np.ascontiguousarray(values) for split, values in logits.items()}, folder / "predictions.safetensors"
+    )
+
+
+def save_logits(path: Path, index: Int[np.ndarray, " units"], logits: Float[np.ndarray, "units outputs"]) -> None:
+    """Write teacher logits, whole or not at all, with a digest of them."""
+    path.parent.mkdir(exist_ok=True)
+    draft = path.with_suffix(".draft")
+    arrays = {"index": np.ascontiguousarray(index), "logits": np.ascontiguousarray(logits)}
+    save_arrays(arrays, draft, {"sha256": _digest(arrays)})
+    draft.replace(path)
+
+
+def load_logits(path: Path) -> tuple[Int[np.ndarray, " units"], Float[np.ndarray, "units outputs"]]:
+    """Return document numbers and teacher logits.
+
+    Raises:
+        ValueError: the file is not as it was written.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in ("index", "logits")}
+            whole = file.metadata()["sha256"] == _digest(arrays)
+    except SafetensorError:
+        whole = False
+    if not whole:
+        raise ValueError(f"teacher logits are read as they were written; {path} is damaged; delete it")
+    return arrays["index"], arrays["logits"]
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        total.update(f"{name}{arrays[name].shape}{arrays[name].dtype}".encode() + arrays[name].tobytes())
+    return total.hexdigest()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content

@@ -1,0 +1,1 @@
+"""Integer and low-rank layers that replace float ones."""

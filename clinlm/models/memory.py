@@ -1,0 +1,65 @@
+"""`python -m clinlm.models.memory FOLDER TOKENS`: print the MiB that running an artifact adds to a fresh process.
+
+A process of its own, because memory once used and freed is not given back, and would hide the next model's.
+"""
+
+import resource
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clinlm.models.artifact import load, read_spec
+from clinlm.models.model import Network
+
+_SMALL = {
+    "hidden_size": 4,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "intermediate_size": 4,
+    "vocab_size": 8,
+    "dim": 4,
+    "n_layers": 1,
+    "n_heads": 1,
+    "hidden_dim": 4,
+}
+"""Sizes under their names in the configurations of BERT-like models and of DistilBERT."""
+
+
+def main() -> None:
+    """Load the model of the folder named on the command line, read one row of random tokens, print the rise in MiB."""
+    folder, tokens = Path(sys.argv[1]), int(sys.argv[2])
+    spec = read_spec(folder)
+    with torch.no_grad():
+        # Code, thread pools and kernels are the libraries' memory: a model of the same kind, as small as can be, loads
+        # them first.
+        small = {name: value for name, value in _SMALL.items() if name in spec.config}
+        answer(replace(spec, config={**spec.config, **small}).build(), 2)
+        before = peak_mib()
+        answer(load(folder).network, tokens)
+    print(peak_mib() - before)
+
+
+def answer(network: Network, tokens: int) -> None:
+    """Read one row of random tokens."""
+    config: Any = network.body.config
+    row = torch.randint(0, config.vocab_size, (1, tokens))
+    network(row, torch.ones_like(row))
+
+
+def peak_mib() -> float:
+    """Return the largest resident memory of this process so far.
+
+    Linux's `ru_maxrss` survives exec and would report the parent's peak, so /proc is read where there is one.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2  # bytes on macOS
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""A network as plain data, how to build it, and a network in use together with what was done to it."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase
+
+import clinlm.models.architectures  # noqa: F401  registers ours with AutoConfig and AutoModel
+
+PoolingName = Literal["cls", "mean", "max", "max_mean", "attention", "none"]
+_EDIT_PACKAGES = ("clinlm.", "callbacks.")
+
+
+class Pooling(nn.Module):
+    """One vector per row from the hidden states of its tokens.
+
+    Args:
+        name: `cls` the first token; `mean` and `max` over the tokens; `max_mean` both, end to end (Howard & Ruder 2018,
+            "Universal language model fine-tuning", arXiv:1801.06146, section 3.3, there with the last token besides);
+            `attention` a learned weighting of the tokens; `none` leaves every token its own, as a tagger needs it.
+        hidden_size: width of the hidden states.
+    """
+
+    def __init__(self, name: PoolingName, hidden_size: int) -> None:
+        super().__init__()
+        if name not in get_args(PoolingName):
+            raise ValueError(f"pooling is {', '.join(get_args(PoolingName))}; got {name!r}")
+        self.name = name
+        self.parts = 2 if name == "max_mean" else 1
+        self.score = nn.Linear(hidden_size, 1) if name == "attention" else None
+
+    def forward(
+        self, hidden: Float[Tensor, "rows tokens hidden"], mask: Int[Tensor, "rows tokens"]
+    ) -> Float[Tensor, "rows *tokens parts_x_hidden"]:
+        """Return one vector per row, or per token; `mask` is 1 where there is a token and 0 on padding."""
+        if self.name == "none":
+            return hidden
+        if self.name == "cls":
+            return hidden[:, 0]
+        keep = mask.unsqueeze(-1).to(hidden.dtype)
+        if self.name == "mean":
+            return mean(hidden, keep)
+        if self.score is None:
+            largest = hidden.masked_fill(keep == 0, torch.finfo(hidden.dtype).min).amax(1)
+            return largest if self.name == "max" else torch.cat([largest, mean(hidden, keep)], -1)
+        weights: Tensor = self.score(hidden).masked_fill(keep == 0, torch.finfo(hidden.dtype).min).softmax(1)
+        return (weights * hidden).sum(1)
+
+
+def mean(
+    hidden: Float[Tensor, "rows tokens hidden"], keep: Float[Tensor, "rows tokens 1"]
+) -> Float[Tensor, "rows hidden"]:
+    """Return the mean over the tokens; `keep` is 1 where there is one and 0 on padding."""
+    return (hidden * keep).sum(1) / keep.sum(1)
+
+
+class Network(nn.Module):
+    """Encoder, pooling and a linear head: token ids to logits.
+
+    Attributes:
+        body: a transformers encoder without pooler.
+        pooling: `Pooling`.
+        head: Linear, hidden (twice after `max_mean`) -> outputs.
+    """
+
+    def __init__(self, body: nn.Module, pooling: Pooling, head: nn.Linear, dropout: float) -> None:
+        super().__init__()
+        self.body = body
+        self.pooling = pooling
+        self.dropout = nn.Dropout(dropout)
+        self.head = head
+
+    def forward(
+        self, input_ids: Int[Tensor, "rows tokens"], attention_mask: Int[Tensor, "rows tokens"]
+    ) -> Float[Tensor, "rows *tokens outputs"]:
+        """Return the logits of every row, or of every token where nothing is pooled, in float32."""
+        hidden = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        logits: Tensor = self.head(self.dropout(self.pooling(hidden, attention_mask)))
+        return logits.float()
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A network as plain data: enough to build an untrained skeleton, on which edits are replayed and weights loaded.
+
+    Attributes:
+        config: a transformers configuration as a dictionary, with `model_type`.
+        outputs: number of logits.
+        pooling: see `Pooling`.
+        dropout: before the head, in [0, 1).
+    """
+
+    config: Mapping[str, Any]
+    outputs: int
+    pooling: PoolingName = "mean"
+    dropout: float = 0.1
+
+    def build(self) -> Network:
+        """Return the skeleton with random weights."""
+        config = AutoConfig.for_model(**self.config)
+        body = without_pooler(AutoModel.from_config(config, dtype=torch.float32))
+        hidden = config.hidden_size
+        pooling = Pooling(self.pooling, hidden)
+        return Network(body, pooling, nn.Linear(pooling.parts * hidden, self.outputs), self.dropout)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An irreversible change as data: a function `(network, **arguments) -> None` by its dotted path.
+
+    Replayed, in order, on a fresh skeleton before weights load. The function must live in `clinlm.` or `callbacks.`: an
+    artifact is data from elsewhere and may not name any other code.
+    """
+
+    function: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.function.startswith(_EDIT_PACKAGES):
+            raise ValueError(f"an edit names a function of {' or '.join(_EDIT_PACKAGES)}; got {self.function!r}")
+
+    def __call__(self, network: nn.Module) -> None:
+        module, _, name = self.function.rpartition(".")
+        getattr(importlib.import_module(module), name)(network, **self.arguments)
+
+
+@dataclass
+class Model:
+    """A live network with its lineage: the spec it began from, the edits made since, the tokenizer it reads with."""
+
+    spec: ModelSpec
+    network: Network
+    tokenizer: PreTrainedTokenizerBase
+    edits: list[Edit] = field(default_factory=list)
+
+    def apply(self, edit: Edit) -> None:
+        """Make the change and remember it. Shapes may change: only before optimisers exist."""
+        edit(self.network)
+        self.edits.append(edit)
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest row, special tokens included, that the network can read."""
+        return positions(self.network.body.config)
+
+
+def positions(config: Any) -> int:
+    """Return how many tokens a row may have, by a transformers configuration."""
+    limit = int(getattr(config, "max_position_embeddings", 512))
+    # RoBERTa counts positions from padding_idx + 1 and so loses the first of them.
+    return limit - 2 if getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert") else limit
+
+
+def without_pooler(body: nn.Module) -> nn.Module:
+    """Return `body` without the pooler that some architectures carry: `Pooling` does its work."""
+    if hasattr(body, "pooler"):
+        body.pooler = None  # type: ignore[assignment]
+    return body
+
+
+def rebuild(spec: ModelSpec, edits: list[Edit]) -> Network:
+    """Return the skeleton of `spec` with `edits` replayed, ready for the weights."""
+    network = spec.build()
+    for edit in edits:
+        edit(network)
+    return network

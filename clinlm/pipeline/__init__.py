@@ -1,0 +1,1 @@
+"""Plan, stages, gates: from configuration to artifacts."""

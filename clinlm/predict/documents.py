@@ -1,0 +1,152 @@
+"""The command line: `clinlm-documents task=mortality task.root=FOLDER output=FOLDER`."""
+
+import csv
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TextIO
+
+import hydra
+import polars as pl
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from clinlm.config import runtime
+from clinlm.config.validation import CONF, explained
+from clinlm.corpora.mimic.mimic3_outcomes import Mimic3Outcomes
+from clinlm.corpora.mimic.outcome_labels import STAYS, SURVIVAL
+from clinlm.corpora.split import SPLITS
+from clinlm.tasks.labelled import Labelled
+
+_HELP = """clinlm-documents: write the documents of an outcome task in the shape of its published files.
+
+  clinlm-documents task=mortality task.root=/data/mimic3 output=mortality
+  clinlm-documents task=procedures_3digit task.root=/data/mimic3 task.corpus.lists_root=lists output=procedures
+  clinlm-documents task=length_of_stay task.corpus.definition=strict output=generated
+
+Writes train.csv, val.csv and test.csv into a new folder, with the columns id (HADM_ID), text and hospital_expire_flag,
+los_label or short_codes, every cell in quotes, rows ordered by id (the published files are shuffled). For codes also
+ALL_3_DIGIT_DIA_CODES.txt or ALL_3_DIGIT_PRO_CODES.txt. All documents and all codes of the definition are written,
+whatever task.labels, task.documents and task.training_documents say; so the split agrees with that of the task where
+these are null, as by default, or where task.corpus.lists_root names the published lists.
+
+THE FILES HOLD NOTES. Those of MIMIC-III fall under PhysioNet's data use agreement: keep them where the tables may lie,
+share them with nobody who has not signed it, send them to no service. Only you may read them (mode 0600). Nothing is
+overwritten.
+
+Settings: output=FOLDER, and those of `clinlm` (task=..., task.*, store=...).
+"""
+
+_FILES = dict(zip(SPLITS, ("train.csv", "val.csv", "test.csv"), strict=True))
+_COLUMNS = {
+    "mortality": "hospital_expire_flag",
+    "length_of_stay": "los_label",
+    "diagnoses_3digit": "short_codes",
+    "procedures_3digit": "short_codes",
+}
+_CLASSES = {"mortality": SURVIVAL, "length_of_stay": STAYS}
+_CODES = {"diagnoses_3digit": "ALL_3_DIGIT_DIA_CODES.txt", "procedures_3digit": "ALL_3_DIGIT_PRO_CODES.txt"}
+_EVERYTHING = {"labels": None, "documents": None, "training_documents": None}
+
+
+def main() -> None:
+    """Entry point: errors that a user can mend are one paragraph, not a traceback."""
+    arguments = sys.argv[1:]
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(_HELP, end="")
+        return
+    traceback = "HYDRA_FULL_ERROR" in os.environ
+    try:
+        for line in write(arguments):
+            print(line)
+    except (HydraException, OmegaConfBaseException, ValueError, ImportError, OSError, RuntimeError) as error:
+        if traceback:
+            raise
+        sys.exit(f"clinlm-documents: {explained(error)}\n(HYDRA_FULL_ERROR=1 shows where)")
+    except KeyboardInterrupt:
+        sys.exit("clinlm-documents: stopped; nothing was written")
+
+
+def write(arguments: Sequence[str]) -> list[str]:
+    """Write the documents that `arguments` ask for; see the help.
+
+    Args:
+        arguments: `output=FOLDER` and overrides of the configuration.
+
+    Returns:
+        lines to print: the notices of the corpus and what was written. No text of a note.
+
+    Raises:
+        ValueError: no output, or the task is no outcome.
+        FileExistsError: the output is there already.
+    """
+    outputs = [word.partition("=")[2] for word in arguments if word.startswith("output=")]
+    if len(outputs) != 1 or not outputs[0]:
+        raise ValueError("the documents go into one new folder; set output=FOLDER")
+    folder = Path(outputs[0])
+    if folder.exists():
+        raise FileExistsError(f"nothing is overwritten; {folder} is there already; set output to a new folder")
+    task, corpus = _task([word for word in arguments if not word.startswith("output=")])
+    records = corpus.records()
+    examples = task.chosen(records)
+    frame = examples.frame.select("id", "text", "split").join(records.frame.select("id", "labels"), on="id")
+    codes = corpus.codes() if corpus.outcome in _CODES else None
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}")
+    draft.mkdir(parents=True, mode=0o700)
+    try:
+        written = _write_files(draft, corpus.outcome, frame.sort(pl.col("id").cast(pl.Int64)), codes)
+        draft.rename(folder)
+    except BaseException:
+        shutil.rmtree(draft)
+        raise
+    return [*examples.notices, *(f"{folder / name}: {what}" for name, what in written.items())]
+
+
+def _task(overrides: Sequence[str]) -> tuple[Labelled, Mimic3Outcomes]:
+    runtime.register()
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", list(overrides))
+    settings = OmegaConf.to_container(config.task, resolve=True, throw_on_missing=True)
+    assert isinstance(settings, dict)
+    task = instantiate({**settings, **_EVERYTHING})
+    if not isinstance(task, Labelled) or not isinstance(task.corpus, Mimic3Outcomes):
+        raise ValueError(f"published files are of outcome tasks; this is none; set task={'|'.join(_COLUMNS)}")
+    return task, task.corpus
+
+
+def _write_files(folder: Path, outcome: str, frame: pl.DataFrame, codes: Sequence[str] | None) -> dict[str, str]:
+    """Write all files of an outcome; returns what each of them holds."""
+    written = {}
+    for split, name in _FILES.items():
+        rows = frame.filter(pl.col("split") == split).select("id", "text", "labels")
+        _write_rows(folder / name, outcome, rows.iter_rows())
+        written[name] = f"{rows.height:,} documents"
+    if codes is not None:
+        with _private(folder / _CODES[outcome]) as file:
+            file.write(" ".join(codes))
+        written[_CODES[outcome]] = f"{len(codes):,} codes"
+    return written
+
+
+def _write_rows(path: Path, outcome: str, rows: Iterable[tuple[str, str, list[str]]]) -> None:
+    with _private(path) as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer.writerow(["id", "text", _COLUMNS[outcome]])
+        classes = _CLASSES.get(outcome)
+        for id, text, labels in rows:
+            writer.writerow([id, text, classes.index(labels[0]) if classes else ",".join(labels)])
+
+
+def _private(path: Path) -> TextIO:
+    """A new file that only its owner may read."""
+    return open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8", newline="")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""Where a model's first weights come from: a checkpoint, chance, or a teacher's layers. One final class per file."""

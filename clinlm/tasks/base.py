@@ -1,0 +1,298 @@
+"""What to predict from a corpus: the records chosen, their split, their tokens, the loss, the metrics."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal, final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from lightning import LightningDataModule
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerBase
+
+from clinlm.corpora.base import Corpus
+from clinlm.metrics.calibration import fit_temperature
+from clinlm.metrics.classification import METRICS, Thresholds
+from clinlm.metrics.evaluation import Judged
+from clinlm.store import store
+from clinlm.tasks.batches import Batch, Collate, Documents, Encoded, LengthBatches
+from clinlm.tasks.examples import Examples
+from clinlm.tasks.inference_config import Kind, Serving, one_of, probabilities
+from clinlm.tasks.transfer_set import TransferSet
+from clinlm.text.long_notes import LongNotes
+from clinlm.text.tokens import RowCutter
+
+log = logging.getLogger(__name__)
+Calibrate = Literal["none", "temperature"]
+_SLICE = 256
+"""Documents tokenised at a time."""
+
+
+class Task(LightningDataModule, ABC):
+    """A task on a corpus. Subclasses are final, one per kind of prediction; they choose, and say what a good answer is.
+
+    Use: `open(store)`, then `bind(tokenizer, ...)` for every model, then the loaders.
+
+    Args:
+        corpus: makes the corpus from `root`.
+        root: file or folder of the user's data, if it needs any; not part of the key, the bytes read there are.
+        long_notes: what to do with notes longer than `max_tokens`.
+        max_tokens: longest row given to a model, special tokens included.
+        seed: of the choice and the split; not the training seed, so that seeds of a sweep share their test documents.
+        calibrate: `temperature` fits one on validation for every model; probabilities in use are then those of its
+            logits divided by it. Decisions and metrics of reports are those of the model as it is.
+    """
+
+    kind: ClassVar[Kind]
+
+    def __init__(
+        self,
+        corpus: Callable[..., Corpus],
+        root: str | None,
+        long_notes: LongNotes,
+        max_tokens: int = 256,
+        seed: int = 0,
+        calibrate: Calibrate = "none",
+    ) -> None:
+        super().__init__()
+        if calibrate not in ("none", "temperature"):
+            raise ValueError(f"task.calibrate is none or temperature; got {calibrate!r}")
+        self.calibrate = calibrate
+        self.corpus = corpus(root=root)
+        self.long_notes = long_notes
+        self.max_tokens = max_tokens
+        self.seed = seed
+        self.folder: Path | None = None
+
+    # What a kind of task decides.
+
+    @abstractmethod
+    def choose(self) -> Examples:
+        """Read the corpus, choose documents and labels, and split them."""
+
+    @abstractmethod
+    def loss(self, logits: Float[Tensor, "units outputs"], targets: Tensor) -> Float[Tensor, ""]:
+        """Return the supervised loss, a mean over units."""
+
+    @abstractmethod
+    def prior(self) -> Float[Tensor, " outputs"]:
+        """Return the logits of the label frequencies in training: the best answer of a head that has read nothing."""
+
+    @abstractmethod
+    def fit_thresholds(self, probabilities: Float[np.ndarray, "units outputs"]) -> Thresholds:
+        """Return the decision thresholds that the probabilities of the validation documents ask for, or None."""
+
+    @abstractmethod
+    def judged(self, split: str, probabilities: Float[np.ndarray, "units outputs"], thresholds: Thresholds) -> Judged:
+        """Return a model's answers for the documents of a split beside the truth.
+
+        Args:
+            split: one of SPLITS, or EVERY.
+            probabilities: of its units, in their order.
+            thresholds: that validation gave the model.
+        """
+
+    # What a kind of task may decide.
+
+    def fingerprint(self) -> str:
+        """Return what identifies the files behind the examples, beyond the settings."""
+        return self.corpus.fingerprint()
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of what `Judged.quality` tells."""
+        return METRICS
+
+    @property
+    def by_word(self) -> bool:
+        """Whether words are the units, and not documents."""
+        return self.kind == "entities"
+
+    def labelled_probabilities(self, split: str) -> Float[np.ndarray, "units outputs"] | None:
+        """Return what a labeler that is not people says of a split, as if it were sure; None where there is none."""
+        return None
+
+    def passages(self, documents: Int[np.ndarray, " chosen"]) -> list[str]:
+        """Return what a model of bare words reads of every unit of `documents`: their texts."""
+        texts: list[str] = self.examples.frame["text"].gather(documents).to_list()
+        return texts
+
+    # What every task does.
+
+    @final
+    def validation_metrics(self, logits: Float[np.ndarray, "units outputs"]) -> dict[str, float]:
+        """Return the metrics of one epoch from the logits of the validation documents, in their order."""
+        values = self.probabilities(logits)
+        return self.judged("validation", values, self.fit_thresholds(values)).quality()
+
+    @final
+    def probabilities(self, logits: Float[np.ndarray, "units outputs"]) -> Float[np.ndarray, "units outputs"]:
+        """Return probabilities from logits: each label's own, or shares of one whole, as `kind` says."""
+        return probabilities(logits, self.kind)
+
+    @final
+    def serving(self, logits: Float[np.ndarray, "validation outputs"], limit: int) -> Serving:
+        """Return how to use a model outside of this project: thresholds are those that its validation logits ask for.
+
+        Args:
+            logits: of the validation documents.
+            limit: the model's longest row; the smaller of it and `max_tokens` counts.
+        """
+        temperature = 1.0
+        if self.calibrate == "temperature":
+            targets = self.examples.targets[self.examples.units("validation")]
+            temperature = fit_temperature(logits.astype(np.float64), targets, one_of(self.kind))
+        thresholds = self.fit_thresholds(probabilities(logits / temperature, self.kind))
+        return Serving(
+            self.kind, self.examples.labels, thresholds, min(limit, self.max_tokens), self.long_notes, temperature
+        )
+
+    @final
+    def open(self, root: Path, key: str) -> None:
+        """Choose the documents, or take the choice made before from the store folder `root/task-<key>`."""
+        self.folder = root / f"task-{key}"
+        self.__dict__.pop("examples", None)
+        with store.claim(self.folder) as whole:
+            if not whole:
+                log.info("reading the corpus")
+                self.choose().save(self.folder)
+                store.seal(self.folder, {"key": key})
+
+    @cached_property
+    def examples(self) -> Examples:
+        """The documents of the task; `open` comes first."""
+        if self.folder is None:
+            raise RuntimeError("a task is opened on a store before it is used; call open(store, key)")
+        return Examples.load(self.folder)
+
+    @property
+    def outputs(self) -> int:
+        """Number of logits a unit."""
+        return len(self.examples.labels)
+
+    @final
+    def encode(
+        self, tokenizer: PreTrainedTokenizerBase, max_tokens: int, transfer: TransferSet | None = None
+    ) -> Encoded:
+        """Return the tokens of every document, in rows of at most `max_tokens`; cached in the store by tokenizer.
+
+        Those of a transfer set come after those of the documents, and are cached beside its texts.
+        """
+        assert self.folder is not None
+        documents = self._cached(self.folder, self.examples.frame["text"].to_list(), tokenizer, max_tokens)
+        if transfer is None:
+            return documents
+        folder = transfer.folder(self.folder.parent)
+        return documents.followed_by(self._cached(folder, transfer.texts, tokenizer, max_tokens))
+
+    def _cached(
+        self, folder: Path, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int
+    ) -> Encoded:
+        told = [tokenizer.backend_tokenizer.to_str(), max_tokens, repr(self.long_notes)]
+        path = folder / "tokens" / f"{store.digest([*told, 'words'] if self.by_word else told)}.safetensors"
+        with store.locked(path):
+            if not path.exists():
+                log.info("tokenising the texts of %s", folder.name)
+                _save_encoded(path, self.encoded_texts(texts, tokenizer, max_tokens))
+        return _load_encoded(path)
+
+    @final
+    def encoded_texts(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:
+        """Return the tokens of texts that need not be the task's, cut as the task cuts its own."""
+        cutter = RowCutter(tokenizer, max_tokens, self.long_notes, self.by_word)
+        slices = [cutter(texts[start : start + _SLICE]) for start in range(0, len(texts), _SLICE)]
+        places = [own for one in slices for own in one.places or ()] if self.by_word else None
+        documents = [own for one in slices for own in one.documents]
+        return Encoded.of(documents, int(tokenizer.pad_token_id or 0), sum(one.cut for one in slices), places)
+
+    @final
+    def bind(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        limit: int,
+        batch_size: int = 16,
+        seed: int = 0,
+        teacher_logits: Float[Tensor, "units outputs"] | None = None,
+        transfer: TransferSet | None = None,
+    ) -> None:
+        """Make the loaders serve one model.
+
+        Args:
+            tokenizer: the model's.
+            limit: the model's longest row; the smaller of it and `max_tokens` counts.
+            batch_size: training documents a step.
+            seed: of the order of training documents.
+            teacher_logits: row i for unit i; after those of the documents, those of the texts of the transfer set.
+            transfer: texts without labels, over which training runs as well.
+        """
+        self.encoded = self.encode(tokenizer, min(limit, self.max_tokens), transfer)
+        self.batch_size, self.order_seed, self.transfer = batch_size, seed, transfer
+        self.collate = Collate(self.encoded, torch.from_numpy(self.examples.targets).float(), teacher_logits)
+
+    @final
+    def loader(self, documents: Int[np.ndarray, " chosen"], batch_size: int = 32) -> DataLoader[Any]:
+        """Return one fixed pass over `documents`, shortest first, without teacher logits.
+
+        Args:
+            documents: their numbers; those of texts of the transfer set come after all documents.
+            batch_size: of them at a time.
+        """
+        batches = LengthBatches(documents, self.encoded.lengths()[documents], batch_size, seed=None)
+        collate = Collate(self.encoded, self.collate.targets)
+        return DataLoader(Documents(len(self.encoded)), batch_sampler=batches, collate_fn=collate)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Lightning's hook: training documents, and the texts of the transfer set, in batches of similar length."""
+        texts = np.arange(len(self.examples.frame), len(self.encoded))
+        members = np.concatenate([self.examples.members("train"), texts])
+        batches = LengthBatches(members, self.encoded.lengths()[members], self.batch_size, self.order_seed)
+        return DataLoader(Documents(len(self.encoded)), batch_sampler=batches, collate_fn=self.collate)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Lightning's hook: validation documents, in a fixed order."""
+        return self.loader(self.examples.members("validation"))
+
+    @final
+    def calibration(self, documents: int, seed: int = 0, batch_size: int = 8) -> list[Batch]:
+        """Return batches of `documents` training documents, drawn at random: what a method may look at."""
+        collate = Collate(self.encoded, self.collate.targets)
+        return [collate(batch) for batch in self.drawn(documents, seed, batch_size)]
+
+    @final
+    def drawn(self, documents: int, seed: int = 0, batch_size: int = 8) -> list[list[int]]:
+        """Return the numbers of the documents of `calibration`, batch by batch."""
+        members = self.examples.members("train")
+        chosen = np.sort(np.random.default_rng(seed).permutation(members)[:documents])
+        return list(LengthBatches(chosen, self.encoded.lengths()[chosen], batch_size, seed=None))
+
+    @final
+    def texts(self, split: str) -> list[str]:
+        """Return the texts of one split, in the order of `Examples.members`."""
+        chosen: list[str] = self.examples.frame["text"].gather(self.examples.members(split)).to_list()
+        return chosen
+
+
+def _save_encoded(path: Path, encoded: Encoded) -> None:
+    draft = path.with_suffix(".draft")
+    names = ("tokens", "row_start", "document_start", "place", "unit_start")
+    arrays = {name: value for name in names if (value := getattr(encoded, name)) is not None}
+    save_file(arrays, draft, {"pad": str(encoded.pad), "cut": str(encoded.cut)})
+    draft.replace(path)
+
+
+def _load_encoded(path: Path) -> Encoded:
+    with safe_open(path, "numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}
+        return Encoded(**arrays, pad=int(file.metadata()["pad"]), cut=int(file.metadata()["cut"]))
+
+
+def counted(dropped: int, total: int, why: str) -> Sequence[str]:
+    """Return the notice that `dropped` of `total` documents went, or nothing if none did."""
+    return [f"{dropped:,} of {total:,} notes dropped: {why}"] if dropped else []

@@ -1,0 +1,245 @@
+"""Tokenised notes in memory, and batches of notes of similar length."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from clinlm.tasks.examples import units_of
+
+Batch = dict[str, Tensor]
+"""`input_ids`, `attention_mask` (rows, tokens); `document` (rows,): which document of the batch a row belongs to,
+ascending; `index` (units,): the number in the task of every unit, that is of a document or of a word; where units are
+words, `place` (units,): the token that answers for it, of all of `input_ids` end to end, or -1 where the word is not
+read; `targets`; `teacher_logits` (units, outputs) where a teacher is at hand; and, where a transfer set is, `labelled`
+(units,): which have labels. The targets of the others are zeros."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Every row of tokens of a task, end to end in one array: a list of lists would cost ten times the memory.
+
+    Attributes:
+        tokens: all rows, special tokens included.
+        row_start: where each row begins in `tokens`, and its end as the last entry.
+        document_start: where the rows of each document begin, and their end as the last entry.
+        pad: id of the padding token.
+        cut: how many documents have tokens that stand in no row.
+        place: of every word, where units are words, the token in `tokens` that answers for it, or -1 where it stands in
+            no row; None where documents are the units.
+        unit_start: where the words of each document begin in `place`, and their end as the last entry.
+    """
+
+    tokens: Int[np.ndarray, " tokens"]
+    row_start: Int[np.ndarray, " rows_and_end"]
+    document_start: Int[np.ndarray, " documents_and_end"]
+    pad: int
+    cut: int = 0
+    place: Int[np.ndarray, " words"] | None = None
+    unit_start: Int[np.ndarray, " documents_and_end"] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        documents: Sequence[Sequence[Sequence[int]]],
+        pad: int,
+        cut: int = 0,
+        places: Sequence[Int[np.ndarray, " _"]] | None = None,
+    ) -> Self:
+        """From documents, each a list of rows, each a list of token ids.
+
+        Args:
+            documents: the rows.
+            pad, cut: see there.
+            places: where units are words: for every document, of every word the token of its rows, end to end, that
+                answers for it, or -1.
+        """
+        rows = [row for document in documents for row in document]
+        whole = cls(
+            np.fromiter((token for row in rows for token in row), dtype=np.int32),
+            np.cumsum([0, *map(len, rows)], dtype=np.int64),
+            np.cumsum([0, *map(len, documents)], dtype=np.int64),
+            pad,
+            cut,
+        )
+        if places is None:
+            return whole
+        first = whole.row_start[whole.document_start[:-1]]
+        moved = [np.where(own < 0, -1, own + start) for own, start in zip(places, first.tolist(), strict=True)]
+        return replace(
+            whole,
+            place=np.concatenate([*moved, np.zeros(0, np.int64)]).astype(np.int64),
+            unit_start=np.cumsum([0, *map(len, places)], dtype=np.int64),
+        )
+
+    def followed_by(self, other: Self) -> Self:
+        """Return the documents of both, those of `other` with the numbers after ours; `cut` stays as it is."""
+        units: dict[str, Any] = {}
+        if self.place is not None and self.unit_start is not None:
+            assert other.place is not None and other.unit_start is not None, "words are asked for in all texts"
+            moved = np.where(other.place < 0, -1, other.place + len(self.tokens))
+            units["place"] = np.concatenate([self.place, moved])
+            units["unit_start"] = _continued(self.unit_start, other.unit_start)
+        return replace(
+            self,
+            tokens=np.concatenate([self.tokens, other.tokens]),
+            row_start=_continued(self.row_start, other.row_start),
+            document_start=_continued(self.document_start, other.document_start),
+            **units,
+        )
+
+    def __len__(self) -> int:
+        """Number of documents."""
+        return len(self.document_start) - 1
+
+    @property
+    def units(self) -> int:
+        """Number of rows of logits: documents, or words."""
+        return len(self) if self.place is None else len(self.place)
+
+    def lengths(self) -> Int[np.ndarray, " documents"]:
+        """Return the tokens of each document, over all its rows."""
+        edges = self.row_start[self.document_start]
+        lengths: Int[np.ndarray, " documents"] = np.diff(edges)
+        return lengths
+
+    def rows(self, document: int) -> list[Int[np.ndarray, " tokens"]]:
+        """Return the rows of one document."""
+        first, end = self.document_start[document], self.document_start[document + 1]
+        return [self.tokens[self.row_start[row] : self.row_start[row + 1]] for row in range(first, end)]
+
+    def collate(self, documents: Sequence[int]) -> Batch:
+        """Return the rows of `documents`, padded to the longest of them."""
+        rows = [(place, row) for place, number in enumerate(documents) for row in self.rows(number)]
+        longest = max(len(row) for _, row in rows)
+        input_ids = torch.full((len(rows), longest), self.pad, dtype=torch.long)
+        attention_mask = torch.zeros_like(input_ids)
+        for line, (_, row) in enumerate(rows):
+            input_ids[line, : len(row)] = torch.from_numpy(row.astype(np.int64))
+            attention_mask[line, : len(row)] = 1
+        chosen = np.asarray(documents, dtype=np.int64)
+        batch = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "document": torch.tensor([place for place, _ in rows]),
+            "index": torch.from_numpy(units_of(self.unit_start, chosen)),
+        }
+        if self.place is not None:
+            batch["place"] = torch.from_numpy(self._in_batch(self.place[batch["index"].numpy()], chosen, longest))
+        return batch
+
+    def _in_batch(
+        self, places: Int[np.ndarray, " words"], documents: Int[np.ndarray, " chosen"], longest: int
+    ) -> Int[np.ndarray, " words"]:
+        """Return where the tokens of words stand in the padded rows of `documents`, end to end."""
+        row = np.searchsorted(self.row_start, places, side="right") - 1
+        counts = np.diff(self.document_start)[documents]
+        lines = units_of(self.document_start, documents)  # the numbers of their rows, line by line of the batch
+        order = np.argsort(lines, kind="stable")
+        line = order[np.searchsorted(lines, row, sorter=order).clip(max=int(counts.sum()) - 1)]
+        return np.where(places < 0, -1, line * longest + places - self.row_start[row])
+
+
+def _continued(
+    starts: Int[np.ndarray, " ours_and_end"], others: Int[np.ndarray, " theirs_and_end"]
+) -> Int[np.ndarray, " both_and_end"]:
+    return np.concatenate([starts[:-1], starts[-1] + others])
+
+
+class LengthBatches(Sampler[list[int]]):
+    """Batches of documents of similar length, in a new order every epoch.
+
+    Documents are shuffled, cut into pools of `pool` batches, sorted by length within a pool, and the batches shuffled:
+    little padding, and still nearly random batches. The order depends on (seed, epoch) alone, so that a resumed run
+    sees the same one.
+
+    Args:
+        documents: numbers of the documents.
+        lengths: tokens of each of them.
+        size: documents a batch.
+        seed: of the order; None for one fixed pass, shortest documents first (evaluation).
+        pool: batches sorted together.
+    """
+
+    def __init__(
+        self,
+        documents: Int[np.ndarray, " documents"],
+        lengths: Int[np.ndarray, " documents"],
+        size: int,
+        seed: int | None,
+        pool: int = 32,
+    ) -> None:
+        if size < 1:
+            raise ValueError(f"batch_size is at least 1; got {size}")
+        self.documents, self.lengths, self.size, self.seed, self.pool = documents, lengths, size, seed, pool
+        self.epoch = 0
+        self.sampler = self  # Lightning looks for `batch_sampler.sampler.set_epoch`
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.documents) // self.size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if self.seed is None:
+            order = np.argsort(self.lengths, kind="stable")
+            yield from self._batches(order)
+            return
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order = rng.permutation(len(self.documents))
+        width = self.size * self.pool
+        # Only the very last batch may be short: sorting inside a pool never moves documents between pools.
+        pools = [order[start : start + width] for start in range(0, len(order), width)]
+        batches = [b for p in pools for b in self._batches(p[np.argsort(self.lengths[p], kind="stable")])]
+        for number in rng.permutation(len(batches)):
+            yield batches[number]
+
+    def _batches(self, order: Int[np.ndarray, " chosen"]) -> list[list[int]]:
+        return [self.documents[order[start : start + self.size]].tolist() for start in range(0, len(order), self.size)]
+
+
+class Documents(torch.utils.data.Dataset[int]):
+    """The numbers 0 to n-1: collation does the work, on whole batches."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+
+    def __len__(self) -> int:
+        return self.total
+
+    def __getitem__(self, number: int) -> int:
+        return number
+
+
+@dataclass(frozen=True)
+class Collate:
+    """From document numbers to a `Batch` with everything that the loss needs.
+
+    Attributes:
+        encoded: documents, and behind them the texts of a transfer set.
+        targets: row i for unit i; the texts have none.
+        teacher_logits: row i for unit i, those of the texts behind those of the documents.
+    """
+
+    encoded: Encoded
+    targets: Tensor
+    teacher_logits: Float[Tensor, "units outputs"] | None = None
+
+    def __call__(self, documents: Sequence[int]) -> Batch:
+        batch: dict[str, Any] = self.encoded.collate(documents)
+        if self.encoded.units > len(self.targets):
+            labelled = batch["labelled"] = batch["index"] < len(self.targets)
+            batch["targets"] = self.targets.new_zeros(len(labelled), *self.targets.shape[1:])
+            batch["targets"][labelled] = self.targets[batch["index"][labelled]]
+        else:
+            batch["targets"] = self.targets[batch["index"]]
+        if self.teacher_logits is not None:
+            batch["teacher_logits"] = self.teacher_logits[batch["index"]]
+        return batch

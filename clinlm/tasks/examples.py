@@ -1,0 +1,93 @@
+"""The documents of a task, chosen and split, and what is to be predicted of each."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Int
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from clinlm.corpora.split import SPLITS
+from clinlm.store import store
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The documents of a task, chosen and split.
+
+    What gets one row of logits is a unit: a document; or, where `unit_start` is given, a word of one.
+
+    Attributes:
+        frame: one row a document: `id`, `group`, `text`, `split` (one of SPLITS) and the `attributes` of the corpus.
+        targets: what is to be predicted, a row a unit.
+        labels: names of the columns of `targets`.
+        notices: counted warnings, for the report.
+        facts: numbers that describe the choice, for the report.
+        unit_start: where the words of each document begin among the rows of `targets`, and their end as the last entry;
+            None where documents are the units.
+    """
+
+    frame: pl.DataFrame = field(repr=False)  # a repr must not show notes
+    targets: Bool[np.ndarray, "units labels"]
+    labels: tuple[str, ...]
+    notices: tuple[str, ...]
+    facts: Mapping[str, Any]
+    unit_start: Int[np.ndarray, " documents_and_end"] | None = None
+
+    def members(self, split: str) -> Int[np.ndarray, " members"]:
+        """Return the numbers of the documents of one split, ascending; of all of them for `EVERY`."""
+        if split == EVERY:
+            return np.arange(len(self.frame))
+        return np.flatnonzero((self.frame["split"] == split).to_numpy())
+
+    def units(self, split: str) -> Int[np.ndarray, " units"]:
+        """Return the numbers of the units of one split: rows of `targets`, ascending."""
+        return units_of(self.unit_start, self.members(split))
+
+    def save(self, folder: Path) -> None:
+        """Write documents.parquet, targets.safetensors and examples.json into `folder`.
+
+        Raises:
+            ValueError: a split holds no document.
+        """
+        for split in SPLITS:
+            if not len(self.members(split)):
+                raise ValueError(
+                    f"every split holds a document; {split} is empty; read more documents or set task.shares"
+                )
+        self.frame.write_parquet(folder / "documents.parquet")
+        arrays = {"targets": self.targets}
+        save_file(arrays | ({} if self.unit_start is None else {"unit_start": self.unit_start}), folder / _TARGETS)
+        told = {"labels": self.labels, "notices": self.notices, "facts": self.facts}
+        store.write_json(folder / "examples.json", told)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Return what `save` wrote."""
+        told = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
+        with safe_open(folder / _TARGETS, "numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+        frame, told_last = pl.read_parquet(folder / "documents.parquet"), arrays.get("unit_start")
+        return cls(frame, arrays["targets"], tuple(told["labels"]), tuple(told["notices"]), told["facts"], told_last)
+
+
+EVERY: Final = "every"
+"""Stands for all splits, where a corpus is there to test on and nothing is learned from it."""
+
+_TARGETS = "targets.safetensors"
+
+
+def units_of(
+    unit_start: Int[np.ndarray, " documents_and_end"] | None, documents: Int[np.ndarray, " chosen"]
+) -> Int[np.ndarray, " units"]:
+    """Return the numbers of the units of `documents`, document by document; without `unit_start`, `documents`."""
+    if unit_start is None:
+        return documents
+    first, count = unit_start[documents], np.diff(unit_start)[documents]
+    before = np.cumsum(count) - count
+    return np.repeat(first - before, count) + np.arange(int(count.sum()))

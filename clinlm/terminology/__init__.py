@@ -1,0 +1,1 @@
+"""Terms from OBO, RxNorm, SNOMED RF2, tables and lists; one matcher."""

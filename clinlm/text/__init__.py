@@ -1,0 +1,1 @@
+"""Words, sentences, sections, normalization, negation, tags, tokens, long notes."""

@@ -1,0 +1,1 @@
+"""Where curves and tables go: CSV, W&B, nowhere."""

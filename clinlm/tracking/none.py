@@ -1,0 +1,25 @@
+"""Log nothing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+import polars as pl
+from lightning.pytorch.loggers import Logger
+
+from clinlm.tracking.base import RunLogger
+
+
+@final
+class Nowhere(RunLogger):
+    """No curves and no tables, beyond the report that every pipeline writes."""
+
+    def stage(self, name: str, key: str, folder: Path, settings: Mapping[str, Any]) -> Logger | None:
+        """See `RunLogger.stage`."""
+        return None
+
+    def stage_done(self, report: Mapping[str, Any]) -> None:
+        """See `RunLogger.stage_done`."""
+
+    def table(self, name: str, table: pl.DataFrame, settings: Mapping[str, Any], folder: Path) -> None:
+        """See `RunLogger.table`."""

@@ -1,0 +1,1 @@
+"""Lightning modules, losses, teachers and their combination, augmentation, optimizer."""

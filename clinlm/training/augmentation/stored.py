@@ -1,0 +1,61 @@
+"""Transfer sets in the store: made once, whoever asks first."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from clinlm.store import store
+from clinlm.tasks.base import Task
+from clinlm.tasks.transfer_set import TransferSet
+from clinlm.training.augmentation.base import Transfer
+
+log = logging.getLogger(__name__)
+_TEXTS = "texts.parquet"
+_NO_RESULT = ("root",)
+"""Settings that change no text: where a corpus lies."""
+
+
+def transfer_key(transfer: Transfer, settings: Mapping[str, Any], task_key: str) -> str:
+    """Return the hash of all that the texts depend on; the seed of the training is no part of it.
+
+    Args:
+        transfer: built from `settings`.
+        settings: resolved.
+        task_key: of the opened task, whose seed is part of it.
+    """
+    return store.digest([_counted(settings), transfer.fingerprint(), task_key, store.sources(settings)])
+
+
+def transfer_set(transfer: Transfer, settings: Mapping[str, Any], task: Task, task_key: str) -> TransferSet:
+    """Return the texts from the store folder `transfer-<key>` beside the task's, or make them there, under its lock.
+
+    The task's own seed decides what is random in them, so that the stages of a sweep over training seeds share them, as
+    they share their test documents.
+
+    Arguments as `transfer_key`.
+    """
+    assert task.folder is not None
+    key = transfer_key(transfer, settings, task_key)
+    folder = TransferSet(key, ()).folder(task.folder.parent)
+    with store.claim(folder) as whole:
+        log.info("transfer set [%s] %s", key, "reused" if whole else "building")
+        if not whole:
+            texts = transfer.texts(task, task.seed)
+            pl.DataFrame({"text": texts}).write_parquet(folder / _TEXTS)
+            facts = {"key": key, "task": task_key, "texts": len(texts), "settings": _counted(settings)}
+            store.seal(folder, facts)
+    return read(folder, key)
+
+
+def read(folder: Path, key: str) -> TransferSet:
+    """Return the texts of a sealed folder."""
+    return TransferSet(key, pl.read_parquet(folder / _TEXTS)["text"].to_list())
+
+
+def _counted(settings: Any) -> Any:
+    if isinstance(settings, Mapping):
+        return {name: _counted(value) for name, value in settings.items() if name not in _NO_RESULT}
+    return [_counted(value) for value in settings] if isinstance(settings, list | tuple) else settings

@@ -1,0 +1,36 @@
+"""The notes of another corpus, without labels."""
+
+from collections.abc import Callable, Iterator
+from typing import final
+
+from clinlm.corpora.base import Corpus
+from clinlm.tasks.base import Task
+from clinlm.training.augmentation.base import Transfer
+from clinlm.training.augmentation.free_notes import check_documents, free_notes
+
+
+@final
+class UnlabelledNotes(Transfer):
+    """Notes of any corpus in random order, but for those of a group or with a text of validation or test.
+
+    Source    Turc et al. 2019, arXiv:1908.08962, "Well-read students learn better": distillation on unlabelled texts of
+              the domain.
+    Cost      reading the corpus.
+
+    Args:
+        corpus: makes the corpus from `root`.
+        root: its file or folder; not part of the key, the bytes read there are.
+        documents: at most so many; None for all.
+    """
+
+    def __init__(self, corpus: Callable[..., Corpus], root: str, documents: int | None = None) -> None:
+        check_documents(documents)
+        self.corpus, self.documents = corpus(root=root), documents
+
+    def fingerprint(self) -> str:
+        """See `Transfer.fingerprint`."""
+        return self.corpus.fingerprint()
+
+    def drafts(self, task: Task, seed: int) -> Iterator[str]:
+        """See `Transfer.drafts`."""
+        return free_notes(self.corpus, task, seed, self.documents)

@@ -1,0 +1,1 @@
+"""Losses on the hidden states of a teacher."""

@@ -1,0 +1,98 @@
+"""MiniLM: how much tokens have to do with each other, as seen by queries, keys and values of one layer."""
+
+from collections.abc import Sequence
+from math import gcd
+from typing import Literal, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from clinlm.models.structure import Layer
+from clinlm.training.hidden_state_losses.base import Features, Keep, Pairs, Scores, scores
+from clinlm.training.hidden_state_losses.states import Part, States
+
+Relation = Literal["qk", "qq", "kk", "vv"]
+_PARTS: dict[str, Part] = {"q": "query", "k": "key", "v": "value"}
+
+
+@final
+class Minilm(Features):
+    """In the last layer, tokens have to do with each other as in a layer of the teacher.
+
+    Source    Wang et al. 2020, "MiniLMv2", arXiv:2012.15828, section 3: Kullback-Leibler divergences between softmaxes
+              of scaled scalar products of queries, of keys and of values, split anew into relation heads.
+              `relations=[qk,vv]` is the first version, "MiniLM", arXiv:2002.10957, section 3.
+    Needs     any width, number of layers and of heads, as long as relation heads divide the width of both attentions.
+    Cost      one forward pass of the teacher's network a step, and each relation once in both.
+    Departs   a mean over the tokens of all rows, where the source takes that of a row and then that of rows.
+
+    Args:
+        relations: pairs of q(uery), k(ey) and v(alue), of which the loss is a sum.
+        relation_heads: into which both attentions are split, at least 1; None for as many as the teacher has heads or,
+            where these do not divide both widths, for the next smaller number that does. The source: 48 or 64.
+        teacher_layer: counted from 0, or from the end if negative. The source, for large teachers: one above the
+            middle.
+        weight: see `Features`.
+
+    Raises:
+        ValueError: a setting out of its range; (on attaching) relation heads that do not divide a width, or a layer
+            that the teacher does not have.
+    """
+
+    def __init__(
+        self,
+        relations: Sequence[Relation] = ("qq", "kk", "vv"),
+        relation_heads: int | None = None,
+        teacher_layer: int = -1,
+        weight: float = 1.0,
+    ) -> None:
+        super().__init__(weight)
+        if not relations or len(set(relations)) < len(relations) or not set(relations) <= {"qk", "qq", "kk", "vv"}:
+            raise ValueError(f"features.relations are some of qk, qq, kk and vv, each once; got {list(relations)}")
+        if relation_heads is not None and relation_heads < 1:
+            raise ValueError(f"features.relation_heads is at least 1, or null; got {relation_heads}")
+        self.relations, self.relation_heads, self.teacher_layer = tuple(relations), relation_heads, teacher_layer
+
+    def matched(self, student: int, teacher: int) -> dict[Part, Pairs]:
+        """See `Features.matched`."""
+        if not -teacher <= self.teacher_layer < teacher:
+            raise ValueError(
+                f"features.teacher_layer is one of the teacher's {teacher}, {-teacher} to {teacher - 1}; got "
+                f"{self.teacher_layer}"
+            )
+        pair = (student, self.teacher_layer % teacher + 1)
+        return {_PARTS[letter]: [pair] for letter in sorted({*"".join(self.relations)})}
+
+    def fit(self, student: Sequence[Layer], teacher: Sequence[Layer]) -> None:
+        """See `Features.fit`."""
+        theirs = teacher[self.teacher_layer]
+        widths = student[-1].query.out_features, theirs.query.out_features
+        shared = gcd(*widths)
+        if self.relation_heads is not None and shared % self.relation_heads:
+            raise ValueError(
+                f"relation heads divide the width of both attentions; the student's is {widths[0]}, the teacher's "
+                f"{widths[1]}; set features.relation_heads to a divisor of {shared}, or to null; got "
+                f"{self.relation_heads}"
+            )
+        self.heads = self.relation_heads or next(n for n in range(theirs.heads, 0, -1) if shared % n == 0)
+
+    def difference(self, student: States, teacher: States, keep: Keep) -> Float[Tensor, ""]:
+        """See `Features.difference`."""
+        terms = [divergence(self._of(student, 0, one), self._of(teacher, 1, one), keep) for one in self.relations]
+        return sum(terms[1:], terms[0])
+
+    def _of(self, states: States, place: int, relation: Relation) -> Scores:
+        first, second = (_PARTS[letter] for letter in relation)
+        layer = self.pairs[first][0][place]
+        return scores(states[first][layer], states[second][layer], self.heads)
+
+
+def divergence(student: Scores, teacher: Scores, keep: Keep) -> Float[Tensor, ""]:
+    """Return the divergence KL(teacher || student) of the softmax over tokens; a mean over heads and tokens."""
+    padding = ~keep[:, None, None, :]
+    lowest = torch.finfo(student.dtype).min
+    ours, theirs = (functional.log_softmax(one.masked_fill(padding, lowest), -1) for one in (student, teacher))
+    terms = (theirs.exp() * (theirs - ours)).masked_fill(padding, 0).sum(-1)
+    return terms.transpose(1, 2)[keep].mean()

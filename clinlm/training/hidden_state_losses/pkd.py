@@ -1,0 +1,86 @@
+"""Patient knowledge distillation: directions of hidden states, layer by layer."""
+
+from collections.abc import Sequence
+from typing import Literal, final
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from clinlm.models.structure import Layer
+from clinlm.training.hidden_state_losses.base import Features, Keep, Pairs, Vectors, every
+from clinlm.training.hidden_state_losses.states import Part, States
+
+
+@final
+class Pkd(Features):
+    """Every layer but the last points where a layer of the teacher does.
+
+    Source    Sun et al. 2019, "Patient knowledge distillation for BERT model compression", arXiv:1908.09355, section
+              3.2: the squared distance of hidden states of length 1, a sum over layers.
+    Needs     a student as wide as its teacher, with 2 layers at least and no more than it.
+    Cost      one forward pass of the teacher's network a step.
+    Departs   the source compares the first token, which is what its head reads; `mean` compares what ours reads, and
+              `all` every token. A mean over rows (or tokens), where the source sums. Layer numbers that are no whole
+              ones are rounded down.
+
+    Args:
+        layers: `skip`, every k-th of the teacher's; or `last`, those right below its last one.
+        tokens: `first`, `mean` (of the tokens of a row) or `all`.
+        weight: see `Features`; the source's beta.
+
+    Raises:
+        ValueError: a setting out of its range; (on attaching) another width, or layers that cannot be matched.
+    """
+
+    def __init__(
+        self,
+        layers: Literal["skip", "last"] = "skip",
+        tokens: Literal["first", "mean", "all"] = "first",
+        weight: float = 1.0,
+    ) -> None:
+        super().__init__(weight)
+        if layers not in ("skip", "last"):
+            raise ValueError(f"features.layers is skip or last; got {layers!r}")
+        if tokens not in ("first", "mean", "all"):
+            raise ValueError(f"features.tokens is first, mean or all; got {tokens!r}")
+        self.layers, self.tokens = layers, tokens
+
+    def matched(self, student: int, teacher: int) -> dict[Part, Pairs]:
+        """See `Features.matched`."""
+        if student < 2:
+            raise ValueError(
+                "features=pkd compares all layers of a student but the last; it has one only; give it 2 or more, or "
+                "take features=minilm or features=distilbert"
+            )
+        skip = every(student, teacher)
+        last = [(own, teacher - student + own) for own, _ in skip]
+        return {"hidden": (skip if self.layers == "skip" else last)[:-1]}
+
+    def fit(self, student: Sequence[Layer], teacher: Sequence[Layer]) -> None:
+        """See `Features.fit`."""
+        ours, theirs = student[0].query.in_features, teacher[0].query.in_features
+        if ours != theirs:
+            raise ValueError(
+                f"features=pkd compares hidden states of one width; the student has {ours}, its teacher {theirs}; take "
+                "features=tinybert, minilm or distilbert, or a student as wide as its teacher"
+            )
+
+    def difference(self, student: States, teacher: States, keep: Keep) -> Float[Tensor, ""]:
+        """See `Features.difference`."""
+        terms = [
+            (self._units(student["hidden"][ours], keep) - self._units(teacher["hidden"][theirs], keep))
+            .square()
+            .sum(-1)
+            .mean()
+            for ours, theirs in self.pairs["hidden"]
+        ]
+        return sum(terms[1:], terms[0])
+
+    def _units(self, hidden: Vectors, keep: Keep) -> Float[Tensor, "compared hidden"]:
+        """Return what is compared, each of length 1."""
+        if self.tokens == "all":
+            return functional.normalize(hidden[keep], dim=-1)
+        if self.tokens == "first":
+            return functional.normalize(hidden[:, 0], dim=-1)
+        return functional.normalize((hidden * keep.unsqueeze(-1)).sum(1), dim=-1)

@@ -1,0 +1,67 @@
+"""TinyBERT: embeddings, hidden states and attention scores, layer by layer."""
+
+from collections.abc import Sequence
+from typing import final
+
+from jaxtyping import Float
+from torch import Tensor
+
+from clinlm.models.structure import Layer
+from clinlm.training.hidden_state_losses.base import Features, Keep, Pairs, Scores, every, projection, scores, squared
+from clinlm.training.hidden_state_losses.states import Part, States
+
+
+@final
+class Tinybert(Features):
+    """Embeddings, and of every layer hidden states and attention scores, are near those of a layer of the teacher.
+
+    Source    Jiao et al. 2020, "TinyBERT", arXiv:1909.10351, equations 7 to 9 under the uniform layer map: mean squared
+              differences, of attention scores before the softmax, and of projected embeddings and hidden states; a sum
+              over layers. Its equation 10, of the answers, is our `distill`.
+    Needs     a student with no more layers than its teacher; any width and number of heads.
+    Cost      one forward pass of the teacher's network a step, and attention scores a second time in both.
+    Departs   heads are compared one by one where both layers have as many; else the mean over the heads of the one with
+              the mean over the heads of the other. The projections begin as the identity where the widths agree. The
+              source first learns this alone and then the answers; here they are learnt together. Padding is left out,
+              where the source counts it as equal.
+
+    Args:
+        weight: see `Features`. It grows with the layers: some 30 at the start for a student of random layers.
+
+    Raises:
+        ValueError: (on attaching) more layers than the teacher.
+    """
+
+    def matched(self, student: int, teacher: int) -> dict[Part, Pairs]:
+        """See `Features.matched`."""
+        layers = every(student, teacher)
+        return {"hidden": [(0, 0), *layers], "query": layers, "key": layers}
+
+    def fit(self, student: Sequence[Layer], teacher: Sequence[Layer]) -> None:
+        """See `Features.fit`."""
+        widths = student[0].query.in_features, teacher[0].query.in_features
+        self.embeddings, self.hidden = projection(*widths), projection(*widths)
+        self.heads = [layer.heads for layer in student], [layer.heads for layer in teacher]
+
+    def difference(self, student: States, teacher: States, keep: Keep) -> Float[Tensor, ""]:
+        """See `Features.difference`."""
+        total = squared(self.embeddings(student["hidden"][0]), teacher["hidden"][0], keep)
+        for ours, theirs in self.pairs["query"]:
+            total = total + squared(self.hidden(student["hidden"][ours]), teacher["hidden"][theirs], keep)
+            heads = self.heads[0][ours - 1], self.heads[1][theirs - 1]
+            both = (
+                scores(student["query"][ours], student["key"][ours], heads[0]),
+                scores(teacher["query"][theirs], teacher["key"][theirs], heads[1]),
+            )
+            if heads[0] != heads[1]:
+                both = (both[0].mean(1, keepdim=True), both[1].mean(1, keepdim=True))
+            total = total + squared_scores(*both, keep)
+        return total
+
+
+def squared_scores(student: Scores, teacher: Scores, keep: Keep) -> Float[Tensor, ""]:
+    """Return the mean squared difference over heads and pairs of tokens of one row."""
+    counted = (keep[:, :, None] & keep[:, None, :])[:, None]
+    terms = (student - teacher).square() * counted
+    total: Tensor = terms.sum() / (counted.sum() * student.shape[1])
+    return total

@@ -1,0 +1,1 @@
+"""LightningModules: teacher, student, general distillation."""

@@ -1,0 +1,107 @@
+"""What student and general distillation share: the teacher's network beside the student, and its features."""
+
+import logging
+from abc import abstractmethod
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from clinlm.models.adapters.base import Adapter
+from clinlm.models.model import Model
+from clinlm.tasks.base import Task
+from clinlm.tasks.batches import Batch
+from clinlm.training.hidden_state_losses.base import Features
+from clinlm.training.hidden_state_losses.same_tokens import same_tokens
+from clinlm.training.modules.base import Module, Objective
+from clinlm.training.optimizer import AdamW
+
+log = logging.getLogger(__name__)
+
+
+class Imitation(Module):
+    """A module whose network imitates features of its teacher's, where there are any. Subclasses are final.
+
+    The teacher's network runs beside the student in training only, without dropout or gradients. It is no part of the
+    checkpoint; the features are, with what they learn.
+
+    Args:
+        features: what is imitated; None for nothing.
+        teacher: whose; needed where there are features. The rest as `Module`.
+
+    Raises:
+        ValueError: features without a teacher; (before training) a teacher that reads other tokens or shorter rows, or
+            features that cannot be compared.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        task: Task,
+        adapter: Adapter,
+        optimizer: AdamW,
+        objective: Objective,
+        features: Features | None,
+        teacher: Model | None,
+        seed: int,
+    ) -> None:
+        super().__init__(model, task, adapter, optimizer, objective, seed)
+        if features is not None and teacher is None:
+            raise ValueError(
+                "features are those of a teacher's network; this stage has none; set its `teachers` to a stage, or "
+                "features=none"
+            )
+        self.features = features
+        # In a list: as a module of this one it would be in every checkpoint.
+        self._teacher = [teacher] if features is not None and teacher is not None else []
+
+    @abstractmethod
+    def own_loss(self, batch: Batch) -> Tensor:
+        """Return the loss without that of the features; asks the network exactly once."""
+
+    def read(self, batch: Batch) -> Batch:
+        """Return what student and teacher read in training, given a batch."""
+        return batch
+
+    def prepare(self, body: nn.Module) -> None:
+        """See `Module.prepare`."""
+        if self.features is None:
+            return
+        (teacher,) = self._teacher
+        longest = min(self.model.max_tokens, self.task.max_tokens)
+        if longest > teacher.max_tokens:
+            raise ValueError(
+                f"student and teacher read the same rows; the student's have up to {longest} tokens, the teacher reads "
+                f"{teacher.max_tokens}; set task.max_tokens={teacher.max_tokens}, or features=none"
+            )
+        self.register_buffer("_numbers", same_tokens(self.model.tokenizer, teacher.tokenizer), persistent=False)
+        self.features.attach(body, teacher.network.body)
+        teacher.network.eval().requires_grad_(False)
+        shown = {part: [f"{ours}<-{theirs}" for ours, theirs in pairs] for part, pairs in self.features.pairs.items()}
+        told = "; ".join(f"{part} {', '.join(pairs)}" for part, pairs in shown.items())
+        log.info("%s imitates, layer <- teacher's layer: %s", type(self.features).__name__, told)
+
+    def on_fit_start(self) -> None:
+        """Lightning's hook: the module is on its device by now."""
+        for teacher in self._teacher:
+            teacher.network.to(self.device)
+
+    @final
+    def training_loss(self, batch: Batch) -> Tensor:
+        """See `Module.training_loss`."""
+        batch = self.read(batch)
+        if self.features is None:
+            return self.own_loss(batch)
+        with self.features.watching(teacher=False) as ours:
+            loss = self.own_loss(batch)
+        with self.features.watching(teacher=True) as theirs:
+            self._ask_teacher(batch)
+        imitated: Tensor = self.features(ours, theirs, batch["attention_mask"])
+        self.log("train/features", imitated, on_step=False, on_epoch=True, batch_size=len(batch["index"]))
+        return loss + imitated
+
+    @torch.no_grad()
+    def _ask_teacher(self, batch: Batch) -> None:
+        (teacher,) = self._teacher
+        numbers: Any = self._numbers
+        teacher.network.body(input_ids=numbers[batch["input_ids"]], attention_mask=batch["attention_mask"])

@@ -1,0 +1,62 @@
+"""Learning from labels and from a teacher's logits, and from what is inside it."""
+
+from typing import final
+
+from torch import Tensor
+
+from clinlm.models.adapters.base import Adapter
+from clinlm.models.model import Model
+from clinlm.tasks.base import Task
+from clinlm.tasks.batches import Batch
+from clinlm.training.distillation import Distillation
+from clinlm.training.hidden_state_losses.base import Features
+from clinlm.training.modules.base import Objective
+from clinlm.training.modules.imitation import Imitation
+from clinlm.training.optimizer import AdamW
+
+
+@final
+class Student(Imitation):
+    """A model that learns from labels and from its teachers' logits: they come with the batch, computed only once.
+
+    Args:
+        distill: the loss.
+        features: of the first teacher's network, imitated beside; None for none. Nothing of theirs is computed once:
+            hidden states of a thousand notes fill a disk.
+        learning_rate: peak, of the body: a student that starts from little wants another than its teacher; None for
+            that of `optimizer`.
+        teacher: the first teacher that is a network, for the features. The rest as `Module`.
+    """
+
+    needs_teacher = True
+
+    def __init__(
+        self,
+        model: Model,
+        task: Task,
+        adapter: Adapter,
+        optimizer: AdamW,
+        distill: Distillation,
+        features: Features | None = None,
+        learning_rate: float | None = None,
+        teacher: Model | None = None,
+        seed: int = 0,
+    ) -> None:
+        if learning_rate is not None:
+            optimizer = optimizer.at(learning_rate, optimizer.head_learning_rate)
+        super().__init__(model, task, adapter, optimizer, distilling(distill, task), features, teacher, seed)
+
+    def own_loss(self, batch: Batch) -> Tensor:
+        """See `Imitation.own_loss`."""
+        return self.objective(self(batch), batch)
+
+
+def distilling(distill: Distillation, task: Task) -> Objective:
+    """Return the objective of a student: the supervised part counts documents with labels only."""
+
+    def objective(logits: Tensor, batch: Batch) -> Tensor:
+        if "teacher_logits" not in batch:
+            raise ValueError("distillation needs a teacher's logits; this stage has no teacher; set its `teachers`")
+        return distill.loss(logits, batch["teacher_logits"], batch["targets"], task.loss, batch.get("labelled"))
+
+    return objective

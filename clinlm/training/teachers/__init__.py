@@ -1,0 +1,1 @@
+"""Teachers, and how the logits of several are combined."""

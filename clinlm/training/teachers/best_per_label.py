@@ -1,0 +1,48 @@
+"""For every label the member that ranks the validation documents best by it."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import final
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.metrics import average_precision_score
+
+from clinlm.tasks.inference_config import Kind, probabilities
+from clinlm.training.teachers.combination import Combination, Logits, MemberLogits, Targets
+from clinlm.training.teachers.ensemble import Ensemble
+from clinlm.training.teachers.learned import centred, weighted
+
+
+@final
+@dataclass(frozen=True)
+class BestPerLabel(Ensemble):
+    """Each label is answered by the member with the highest AUPRC (average precision) for it on validation.
+
+    A label that validation documents all have or all lack goes to the best member overall, that of the highest mean
+    over the other labels; so does every label where outputs are shares of one whole, as columns of several softmaxes
+    are no distribution. Members that are equally good share a label, by the mean of their logits. Answers of different
+    members need not be calibrated alike: `task.thresholds=per_label` fits this ensemble.
+    """
+
+    def fit(self, validation: MemberLogits, targets: Targets, kind: Kind) -> Combination:
+        """See `Ensemble.fit`."""
+        scores = np.stack([precision(probabilities(each, kind), targets) for each in validation])
+        defined = ~np.isnan(scores).any(0)
+        overall = scores[:, defined].mean(1, keepdims=True) if defined.any() else np.zeros((len(scores), 1))
+        decisive = np.where(defined & (kind == "multilabel"), scores, overall)
+        best = np.isclose(decisive, decisive.max(0), rtol=0, atol=1e-12)
+        weights = best / best.sum(0)
+        return Combination(partial(_combine, weights, kind), weights)
+
+
+def _combine(weights: Float[np.ndarray, "members outputs"], kind: Kind, logits: MemberLogits) -> Logits:
+    return weighted(weights, centred(logits, kind))
+
+
+def precision(values: Float[np.ndarray, "documents outputs"], targets: Targets) -> Float[np.ndarray, " outputs"]:
+    """Return the average precision of every label; NaN where all documents agree."""
+    found = np.full(targets.shape[1], np.nan)
+    for label in np.flatnonzero(targets.any(0) & ~targets.all(0)):
+        found[label] = average_precision_score(targets[:, label], values[:, label])
+    return found

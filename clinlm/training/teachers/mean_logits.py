@@ -1,0 +1,28 @@
+"""The mean of the members' logits."""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from clinlm.tasks.inference_config import Kind
+from clinlm.training.teachers.combination import Combination, Logits, MemberLogits, Targets
+from clinlm.training.teachers.ensemble import Ensemble, equal
+
+
+@final
+@dataclass(frozen=True)
+class MeanLogits(Ensemble):
+    """The mean of the logits: the geometric mean of the odds, so a member that is sure says more than one that is not.
+
+    Source: S3 (OptimCLM), the mean of the logits of two fine-tuned encoders.
+    """
+
+    def fit(self, validation: MemberLogits, targets: Targets, kind: Kind) -> Combination:
+        """See `Ensemble.fit`; nothing is fitted."""
+        return Combination(mean, equal(validation))
+
+
+def mean(logits: MemberLogits) -> Logits:
+    """Return the mean over members."""
+    return np.asarray(logits.mean(axis=0, dtype=np.float64))

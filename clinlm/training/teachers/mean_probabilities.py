@@ -1,0 +1,26 @@
+"""The mean of the members' probabilities."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import final
+
+import numpy as np
+
+from clinlm.tasks.inference_config import Kind
+from clinlm.training.teachers.combination import Combination, MemberLogits, Targets
+from clinlm.training.teachers.ensemble import Ensemble, equal, pooled
+
+
+@final
+@dataclass(frozen=True)
+class MeanProbabilities(Ensemble):
+    """The mean of the probabilities, as logits: no member can say more than its share, however sure it is.
+
+    Source: Lakshminarayanan et al. 2017, "Deep ensembles", arXiv:1612.01474, section 2.4.
+    """
+
+    def fit(self, validation: MemberLogits, targets: Targets, kind: Kind) -> Combination:
+        """See `Ensemble.fit`; nothing is fitted."""
+        return Combination(
+            partial(pooled, np.full((len(validation), 1, 1), -np.log(len(validation))), kind=kind), equal(validation)
+        )

@@ -1,0 +1,209 @@
+"""The TF-IDF baseline as a teacher: it is wrong where networks are right, and costs a student nothing."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, final
+
+import numpy as np
+from jaxtyping import Float, Int
+from safetensors.numpy import load_file, save_file
+from scipy.special import log_expit
+
+from clinlm.config import runtime
+from clinlm.corpora.split import split_groups
+from clinlm.metrics.baseline import TfidfBaseline
+from clinlm.store import store
+from clinlm.tasks.base import Task
+from clinlm.tasks.examples import units_of
+from clinlm.tasks.inference_config import Kind
+from clinlm.tasks.transfer_set import TransferSet
+from clinlm.training.teachers.base import Measured, Member
+from clinlm.training.teachers.costs import Costs
+
+log = logging.getLogger(__name__)
+TFIDF: Final = "tfidf"
+"""Its name among the teachers of a stage."""
+
+FOLDS: Final = 5
+WORDS: Final = 200_000
+"""Words that the baseline of a task of entities is fitted on at most: more would take minutes and change little."""
+
+_SLICE = 256
+
+
+@final
+@dataclass(frozen=True)
+class Tfidf(Member):
+    """The baseline of every report, fitted once a task and kept in the store.
+
+    It is nearly certain of documents that it was fitted on, and a student would learn nothing but labels from it. So
+    training documents are answered by cross-fitting: their groups are dealt into `FOLDS` folds, and every fold is
+    answered by a baseline, of the strength chosen for the whole, that saw the other folds only. Texts of a transfer set
+    are mostly made of training documents: each is answered by the baseline that has not seen the training document
+    nearest to it (cosine of TF-IDF vectors). Validation and test are answered by the whole baseline.
+
+    Where words are tagged, it reads every word with its neighbours (`clinlm.metrics.contexts`), on whole training
+    documents of at most `WORDS` words; a transfer set it does not answer.
+
+    Where documents have exactly one label, its regressions answer one against the rest; their probabilities over their
+    sum are shares.
+
+    Attributes:
+        root: the store.
+        task_key: of the task.
+    """
+
+    root: Path
+    task_key: str
+
+    @property
+    def name(self) -> str:
+        """See `Member.name`."""
+        return TFIDF
+
+    @property
+    def key(self) -> str:
+        """See `Member.key`."""
+        return store.digest([self.task_key, store.sources({"_target_": f"{__name__}.Tfidf"})])
+
+    @property
+    def artifact(self) -> None:
+        """See `Member.artifact`: it is no network."""
+        return None
+
+    @property
+    def folder(self) -> Path:
+        """Where the baseline lies, once it is fitted."""
+        code = store.sources({"_target_": f"{TfidfBaseline.__module__}.TfidfBaseline"})
+        return self.root / f"tfidf-{store.digest([self.task_key, code])}"
+
+    def fitted(self, task: Task) -> tuple[TfidfBaseline, bool]:
+        """Return the baseline, and whether it was in the store already."""
+        with store.claim(self.folder) as whole:
+            if not whole:
+                log.info("fitting the TF-IDF baseline")
+                drawn = [_drawn(task, split) for split in ("train", "validation")]
+                texts, targets = zip(*(_read(task, members) for members in drawn), strict=True)
+                clock = runtime.Stopwatch()
+                TfidfBaseline.fit(texts[0], targets[0], texts[1], targets[1]).save(self.folder)
+                store.seal(self.folder, {"key": self.folder.name, "seconds": clock.seconds()})
+        return TfidfBaseline.load(self.folder), whole
+
+    def training(self, task: Task, precision: str) -> Float[np.ndarray, "train outputs"]:
+        """See `Member.training`; there is one precision."""
+        return self._cached(f"train-{self.key}", task, lambda baseline: _crossed(task, baseline, [])[0])
+
+    def transferred(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "texts outputs"]:
+        """See `Member.transferred`; there is one precision. The training documents are answered in the same pass."""
+
+        def crossed(baseline: TfidfBaseline) -> Float[np.ndarray, "texts outputs"]:
+            if task.by_word:
+                raise ValueError(
+                    "a word of a transfer set has no nearest training note, so that TF-IDF cannot answer it without "
+                    f"having seen it; take {TFIDF} out of the `teachers`, or set transfer=none"
+                )
+            trained, found = _crossed(task, baseline, transfer.texts)
+            self._cached(f"train-{self.key}", task, lambda _: trained)
+            return found
+
+        return self._cached(f"{transfer.key}-{self.key}", task, crossed)
+
+    def measured(self, task: Task, split: Measured) -> Float[np.ndarray, "documents outputs"]:
+        """See `Member.measured`."""
+        return self._cached(f"{split}-{self.key}", task, lambda baseline: baseline.logits(_split(task, split)[0]))
+
+    def costs(self) -> Costs:
+        """See `Member.costs`."""
+        model = TfidfBaseline.load(self.folder)
+        return Costs(model.parameters, model.nonzero, model.bytes, store.read_record(self.folder)["seconds"])
+
+    def answers(self, task: Task) -> Callable[[int], Float[np.ndarray, "1 outputs"]]:
+        """See `Member.answers`: from the text, as weighting words is its model."""
+        model, kind = self.fitted(task)[0], task.kind
+        return lambda document: _linked(model.logits(task.passages(np.array([document]))), kind)
+
+    def _cached(
+        self, name: str, task: Task, answers: Callable[[TfidfBaseline], Float[np.ndarray, "asked outputs"]]
+    ) -> Float[np.ndarray, "asked outputs"]:
+        path = self.folder / "logits" / f"{name}.safetensors"
+        if not path.exists():
+            baseline, _ = self.fitted(task)
+            with store.locked(path):
+                if not path.exists():  # another process may have been at it
+                    log.info("computing the logits of %s for %s, once", self.name, name.partition("-")[0])
+                    draft = path.with_suffix(".draft")
+                    save_file({"logits": _linked(answers(baseline), task.kind).astype(np.float32)}, draft)
+                    draft.replace(path)
+        return load_file(path)["logits"]
+
+
+def nearest(baseline: TfidfBaseline, texts: list[str], among: list[str]) -> Int[np.ndarray, " texts"]:
+    """Return for every text the number of the document `among` that its TF-IDF vector is nearest to."""
+    documents = baseline.vectors(among).T
+    slices = [baseline.vectors(texts[start : start + _SLICE]) @ documents for start in range(0, len(texts), _SLICE)]
+    return np.concatenate([np.asarray(one.argmax(axis=1)).ravel() for one in slices])
+
+
+def _crossed(
+    task: Task, baseline: TfidfBaseline, texts: Sequence[str]
+) -> tuple[Float[np.ndarray, "train outputs"], Float[np.ndarray, "texts outputs"]]:
+    """Return what baselines that did not see them say of the training documents, and of texts made of these."""
+    own, targets = _split(task, "train")
+    near = nearest(baseline, list(texts), task.texts("train")) if texts else np.zeros(0, np.int64)
+    found = np.zeros(targets.shape, np.float32), np.zeros((len(texts), task.outputs), np.float32)
+    for held, model in _folds(task, baseline.strength):
+        found[0][held] = model.logits([own[number] for number in held])
+        (mine,) = np.nonzero(np.isin(near, held))
+        if len(mine):
+            found[1][mine] = model.logits([texts[number] for number in mine.tolist()])
+    return found
+
+
+def _folds(task: Task, strength: float) -> Iterator[tuple[Int[np.ndarray, " held"], TfidfBaseline]]:
+    """Yield the training documents of every fold, by their place among them, and a baseline that saw none of a group
+    of theirs."""
+    texts, targets = _split(task, "train")
+    members = task.examples.members("train")
+    groups = np.repeat(task.examples.frame["group"].gather(members).to_numpy(), _units(task, members)).tolist()
+    folds = min(FOLDS, len(set(groups)))
+    if folds < 2:
+        raise ValueError(
+            "TF-IDF as a teacher answers every group of training documents by the others; all are of one group; read "
+            f"more documents, or take {TFIDF} out of the `teachers`"
+        )
+    fold = split_groups(groups, targets, [1 / folds] * folds, seed=0)
+    for number in range(folds):
+        seen, (held,) = np.flatnonzero(fold != number), np.nonzero(fold == number)
+        log.info("fitting TF-IDF on fold %d of %d", number + 1, folds)
+        yield held, TfidfBaseline.fit_at([texts[one] for one in seen], targets[seen], strength)
+
+
+def _linked(logits: Float[np.ndarray, "documents outputs"], kind: Kind) -> Float[np.ndarray, "documents outputs"]:
+    """Return logits whose sigmoid, or softmax, are the probabilities of the regressions."""
+    return np.asarray(log_expit(logits)) if kind != "multilabel" else logits
+
+
+def _split(task: Task, split: str) -> tuple[list[str], np.ndarray]:
+    return _read(task, task.examples.members(split))
+
+
+def _read(task: Task, documents: Int[np.ndarray, " chosen"]) -> tuple[list[str], np.ndarray]:
+    return task.passages(documents), task.examples.targets[units_of(task.examples.unit_start, documents)]
+
+
+def _drawn(task: Task, split: str) -> Int[np.ndarray, " chosen"]:
+    """Return the documents of a split; of words, whole documents drawn at random, up to `WORDS` of them."""
+    members = task.examples.members(split)
+    if not task.by_word:
+        return members
+    order = np.random.default_rng(0).permutation(members)
+    kept = int(np.searchsorted(np.cumsum(_units(task, order)), WORDS, side="right"))
+    return np.sort(order[: max(1, kept)])
+
+
+def _units(task: Task, documents: Int[np.ndarray, " chosen"]) -> Int[np.ndarray, " chosen"]:
+    """Return how many units every document has."""
+    start = task.examples.unit_start
+    return np.ones(len(documents), np.int64) if start is None else np.diff(start)[documents]

@@ -1,0 +1,142 @@
+"""An artifact of an earlier stage as a teacher."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch.utils.data import DataLoader
+
+from clinlm.models import artifact as artifacts
+from clinlm.models.artifact import Artifact
+from clinlm.models.model import Model
+from clinlm.store import store
+from clinlm.tasks.base import Task
+from clinlm.tasks.batches import Documents, Encoded, LengthBatches
+from clinlm.tasks.examples import EVERY
+from clinlm.tasks.transfer_set import TransferSet
+from clinlm.training.modules.base import document_logits, predict
+from clinlm.training.teachers.base import Measured, Member
+from clinlm.training.teachers.costs import Costs
+
+log = logging.getLogger(__name__)
+_BATCH = 32
+Answered = Float[np.ndarray, "units outputs"]
+
+
+@final
+@dataclass(frozen=True)
+class Trained(Member):
+    """The model of an artifact. Its logits lie beside it, one file a task, precision and set of texts.
+
+    Attributes:
+        source: the artifact.
+        label: what the stage is called in this pipeline; "" for its name in the artifact.
+    """
+
+    source: Artifact
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """See `Member.name`."""
+        return self.label or self.source.stage
+
+    @property
+    def key(self) -> str:
+        """See `Member.key`."""
+        return self.source.key
+
+    @property
+    def artifact(self) -> Artifact:
+        """See `Member.artifact`."""
+        return self.source
+
+    def training(self, task: Task, precision: str) -> Float[np.ndarray, "units outputs"]:
+        """See `Member.training`."""
+        members = task.examples.members("train")
+
+        def encoded(model: Model) -> Encoded:
+            return task.encode(model.tokenizer, min(model.max_tokens, task.max_tokens))
+
+        return self._cached(f"{_task(task)}-{precision}", task, precision, members, encoded)
+
+    def transferred(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "units outputs"]:
+        """See `Member.transferred`."""
+
+        def encoded(model: Model) -> Encoded:
+            return task.encoded_texts(transfer.texts, model.tokenizer, min(model.max_tokens, task.max_tokens))
+
+        every = np.arange(len(transfer.texts))
+        return self._cached(f"{_task(task)}-{precision}-{transfer.key}", task, precision, every, encoded)
+
+    def measured(self, task: Task, split: Measured) -> Float[np.ndarray, "units outputs"]:
+        """See `Member.measured`: what the stage itself wrote, in float32."""
+        return self.source.predictions(split)
+
+    def elsewhere(self, task: Task) -> Float[np.ndarray, "units outputs"]:
+        """Return the logits of all documents of a task that it was not built on, in float32; computed only once.
+
+        Args:
+            task: opened, with the same outputs.
+        """
+
+        def encoded(model: Model) -> Encoded:
+            return task.encode(model.tokenizer, min(model.max_tokens, task.max_tokens))
+
+        name = f"{EVERY}-{_task(task)}"
+        return self._cached(name, task, "32-true", task.examples.members(EVERY), encoded)
+
+    def costs(self) -> Costs:
+        """See `Member.costs`."""
+        report = self.source.report
+        return Costs(report["parameters"], report["nonzero"], report["bytes"], report["seconds"])
+
+    def answers(self, task: Task) -> Callable[[int], Float[np.ndarray, "units outputs"]]:
+        """See `Member.answers`: from token ids, in eager float32; tokenising is left out."""
+        model = self.source.load()
+        encoded = task.encode(model.tokenizer, min(model.max_tokens, task.max_tokens))
+
+        @torch.inference_mode()
+        def answer(document: int) -> Float[np.ndarray, "units outputs"]:
+            return document_logits(model.network, encoded.collate([document]), task.long_notes).float().numpy()
+
+        return answer
+
+    def _cached(
+        self,
+        name: str,
+        task: Task,
+        precision: str,
+        documents: Int[np.ndarray, " asked"],
+        encoded: Callable[[Model], Encoded],
+    ) -> Answered:
+        path = self.source.folder / "logits" / f"{name}.safetensors"
+        with store.locked(path):
+            if path.exists():
+                try:
+                    return artifacts.load_logits(path)[1]
+                except ValueError as damage:
+                    log.warning("%s: computing them again", damage)
+            log.info("computing the logits of %s for %d documents, once", self.name, len(documents))
+            model = self.source.load()
+            loader = _loader(encoded(model), documents)
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision.startswith("bf16")):
+                index, logits = predict(model.network, loader, task.long_notes)
+            artifacts.save_logits(path, index, logits)
+        return logits
+
+
+def _task(task: Task) -> str:
+    assert task.folder is not None
+    return task.folder.name
+
+
+def _loader(encoded: Encoded, documents: Int[np.ndarray, " asked"]) -> DataLoader[Any]:
+    """Return one pass over `documents`, shortest first."""
+    batches = LengthBatches(documents, encoded.lengths()[documents], _BATCH, seed=None)
+    total = len(encoded.document_start) - 1
+    return DataLoader(Documents(total), batch_sampler=batches, collate_fn=encoded.collate)

@@ -1,1 +1,0 @@
-"""Transfer sets: texts without labels that a student learns from, besides the training documents."""

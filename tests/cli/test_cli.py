@@ -1,0 +1,185 @@
+"""The command line as a user meets it: processes of their own, in an empty folder, with a network of one layer."""
+
+import csv
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import hydra
+import pytest
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from clinlm.cli.run import suggestion
+from clinlm.config import runtime
+from clinlm.config.validation import CONF, explained, refuse_unread
+from clinlm.pipeline.execution import open_task
+
+ROOT = Path(__file__).parents[2]
+SMALL = [
+    "task=table",
+    "task.corpus.id=id",
+    "task.corpus.group=group",
+    "task.max_tokens=24",
+    "model@teacher=tiny",
+    "teacher.vocabulary=150",
+    "teacher.config.max_position_embeddings=32",
+    "student.layers=1",
+    "epochs=1",
+    "batch_size=8",
+    "prune.skip_std=0",
+    "prune.ratio=0.25",
+    "trainer=cpu",
+    "precision=32-true",
+    "report.resamples=20",
+    "report.latency_documents=3",
+    "report.latency_passes=1",
+]
+"""Of a run that takes seconds. The table's path and the store are added."""
+
+
+def clinlm(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m clinlm` in `folder`, in which nothing of the project lies."""
+    environment = {"PYTHONPATH": str(ROOT), "CI": "true", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, "-m", "clinlm", *arguments],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def stages(folder: Path) -> dict[str, dict[str, bool]]:
+    """Return, for every job in a folder of runs, whether each of its stages came out of the store."""
+    jobs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("run.json"))]
+    return {job["pipeline"]: {stage["name"]: stage["cached"] for stage in job["stages"]} for job in jobs}
+
+
+@pytest.fixture(scope="module")
+def sweep(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which `-m pipeline=a,b` has run, and what it printed."""
+    folder = tmp_path_factory.mktemp("user")
+    done = clinlm(folder, *SMALL, f"task.root={notes_csv}", "logger=csv", "-m", "pipeline=a,b")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done.stdout
+
+
+def test_a_sweep_shares_the_teacher_and_ends_with_one_table(sweep: tuple[Path, str]) -> None:
+    folder, printed = sweep
+    assert stages(folder / "outputs/sweeps") == {
+        "a": {"teacher": False, "student": False},
+        "b": {"teacher": True, "student": True, "prune_student": False, "recover_student": False},
+    }
+    built = Counter(path.name.rpartition("-")[0] for path in (folder / "outputs/store").glob("*-*") if path.is_dir())
+    assert set(built.values()) == {1} and {"teacher", "student", "prune_student", "recover_student"} <= set(built)
+    tables = [path.parent for path in (folder / "outputs/sweeps").rglob("table.md")]
+    assert len(tables) == 3, "one a pipeline, and one of them all"
+    for table in (printed, *((place / "table.md").read_text(encoding="utf-8") for place in tables)):
+        assert "teacher" in table and "TF-IDF" in table
+
+
+def test_a_second_run_builds_nothing_and_a_stage_can_be_taken_out(sweep: tuple[Path, str], notes_csv: Path) -> None:
+    folder, _ = sweep
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    store = f"store={folder / 'outputs/store'}"
+    ablation = ["pipeline=b", "~stages.recover_student", "logger=none", store]
+    done = clinlm(elsewhere, *SMALL, f"task.root={notes_csv}", *ablation)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert stages(elsewhere) == {"b": {"teacher": True, "student": True, "prune_student": True}}
+    told = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
+    assert {"artifact", "report", "next"} <= set(told)
+    assert "prune_student-" in told["artifact"]
+    assert (elsewhere / told["report"].split()[1]).is_file()
+
+
+def test_no_note_is_printed_or_written_outside_the_store(sweep: tuple[Path, str], notes_csv: Path) -> None:
+    folder, printed = sweep
+    with notes_csv.open(encoding="utf-8", newline="") as file:
+        notes = [row["text"] for row in csv.DictReader(file)]
+    files = [path for path in (folder / "outputs/sweeps").rglob("*") if path.is_file()]
+    written = "".join(path.read_text(encoding="utf-8", errors="replace") for path in files)  # a plot is no UTF-8
+    assert not [note for note in notes if note in printed + written]
+
+
+def test_what_is_mistyped_ends_at_once(tmp_path: Path) -> None:
+    done = clinlm(tmp_path, "prune.ration=0.3")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "prune.ratio" in done.stderr.partition("did you mean")[2]
+    assert not (tmp_path / "outputs/store").exists(), "nothing was begun"
+
+
+@pytest.mark.parametrize(
+    ("mistyped", "meant"),
+    [
+        ("epoch=3", "epochs"),
+        ("prun=random", "prune"),
+        ("pipeline=baselin", "baseline"),
+        ("task.corpus.patient=3", "task.corpus.patients"),
+        ("stages.recover_studnet.epochs=2", "recover_student"),
+        ("prune=smart_grifin", "smart_griffin"),
+        ("model@techer=tiny", "teacher"),
+        ("~stages.recover_studnet", "recover_student"),
+        ("+experiment=smart_grifin", "smart_griffin"),
+    ],
+)
+def test_the_nearest_name_is_offered(mistyped: str, meant: str) -> None:
+    runtime.register()
+    with (
+        hydra.initialize_config_dir(str(CONF), version_base="1.3"),
+        pytest.raises((HydraException, OmegaConfBaseException)) as caught,
+    ):
+        hydra.compose("config", [mistyped])
+    assert meant in explained(caught.value).partition("did you mean")[2]
+
+
+def test_a_setting_that_nothing_reads_is_refused() -> None:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", ["+epoch=3"])
+    with pytest.raises(ValueError, match="did you mean epochs"):
+        refuse_unread(config)
+
+
+def test_a_root_that_is_not_set_is_named() -> None:
+    runtime.register()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", ["task=mtsamples"])
+    with pytest.raises(OmegaConfBaseException) as caught:
+        open_task(config)
+    assert "task.root" in explained(caught.value)
+
+
+def test_a_missing_file_is_an_error_that_says_what_to_set() -> None:
+    """That its error is one paragraph, `test_launchers` sees: of a worker, which is the longer way."""
+    runtime.register()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", ["task=mtsamples", "task.root=nowhere"])
+    with pytest.raises(FileNotFoundError) as caught:
+        open_task(config)
+    said = explained(caught.value)
+    assert "nowhere" in said and "root" in said
+
+
+def test_the_configuration_can_be_read(tmp_path: Path) -> None:
+    shown = clinlm(tmp_path, "--cfg", "job", "pipeline=baseline", "seed=3")
+    assert (
+        shown.returncode == 0 and "seed: 3" in shown.stdout and "_target_: clinlm.pipeline.stage.Stage" in shown.stdout
+    )
+    helped = clinlm(tmp_path, "--help")
+    assert helped.returncode == 0 and "smart_griffin" in helped.stdout and "mtsamples" in helped.stdout
+
+
+def test_the_next_command_keeps_the_settings_and_names_pipelines_that_are_there() -> None:
+    known = {path.stem for path in (CONF / "pipeline").glob("*.yaml")}
+    for pipeline in known:
+        typed = ["task=symptoms", f"pipeline={pipeline}", "note=a b", "seed=3", "gate=high", "gate.judge=point"]
+        words = shlex.split(suggestion(pipeline, typed))
+        assert words[:3] == ["clinlm", "task=symptoms", "note=a b"] and not {"seed=3", *typed[4:]} & {*words}
+        (named,) = [word.partition("=")[2] for word in words if word.startswith("pipeline=")]
+        assert set(named.split(",")) <= known

@@ -1,0 +1,142 @@
+"""Hydra's launchers: jobs in processes of their own share one store, and share out the cores."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+import pytest
+
+from clinlm.config.validation import CONF
+
+ROOT = Path(__file__).parents[2]
+TINY = [
+    "task=table",
+    "task.corpus.id=id",
+    "task.corpus.group=group",
+    "task.max_tokens=24",
+    "model@teacher=tiny",
+    "teacher.vocabulary=150",
+    "teacher.config.max_position_embeddings=32",
+    "epochs=1",
+    "batch_size=8",
+    "trainer=cpu",
+    "precision=32-true",
+    "logger=none",
+    "report.latency_documents=3",
+    "report.latency_passes=1",
+    "pipeline=baseline",
+    "~hydra.callbacks.sweep_table",
+]
+"""Of jobs whose only stage is the teacher; the report is told apart by its resamples, which change no stage."""
+THREADS = """
+import os
+from pathlib import Path
+import hydra
+from hydra.core.hydra_config import HydraConfig
+
+@hydra.main(version_base="1.3", config_path=None)
+def job(config):
+    import torch
+    from clinlm.config import runtime
+    runtime.share_cores()
+    told = HydraConfig.get()
+    Path(told.runtime.output_dir, "told.txt").write_text(f"{torch.get_num_threads()} {os.getpid()}")
+
+if __name__ == "__main__":
+    job()
+"""
+
+
+def installed(launcher: str) -> None:
+    """Skip where the plugin of a launcher is not installed."""
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher}_launcher", reason=f"the extra {launcher} is not installed")
+
+
+def environment() -> dict[str, str]:
+    """Of a process that finds its own number of threads, and no settings of the process that tests."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("HYDRA_FULL_ERROR", "OMP_NUM_THREADS")}
+    return kept | {"PYTHONPATH": str(ROOT), "CI": "true"}
+
+
+def clinlm(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m clinlm -m` in `folder`."""
+    return subprocess.run(
+        [sys.executable, "-m", "clinlm", "-m", *TINY, *arguments],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def cached(folder: Path) -> list[bool]:
+    """Whether each finished job found its teacher in the store."""
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("outputs/sweeps/*/*/run.json")]
+    return sorted(run["stages"][0]["cached"] for run in runs)
+
+
+def teachers(folder: Path) -> int:
+    return sum(path.is_dir() for path in folder.glob("outputs/store/teacher-*"))
+
+
+@pytest.fixture(scope="module")
+def joined(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A folder in which two jobs of joblib ran side by side, and two that had no notes; and how that ended."""
+    installed("joblib")
+    folder = tmp_path_factory.mktemp("joblib")
+    jobs = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"task.root={notes_csv},nowhere.csv"]
+    return folder, clinlm(folder, *jobs, "report.resamples=20,21")
+
+
+def test_joblib_shares_the_store_and_one_failed_job_ends_no_other(
+    joined: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, done = joined
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    said = done.stderr.partition("clinlm: ")[2]
+    assert "nowhere.csv" in said and "root" in said, "the error of a worker reaches the user"
+    assert cached(folder) == [False, True] and teachers(folder) == 1, "built once, though two jobs asked for it"
+
+
+def test_submitit_runs_jobs_on_one_store(
+    joined: tuple[Path, subprocess.CompletedProcess[str]], notes_csv: Path
+) -> None:
+    """On that of joblib's jobs."""
+    installed("submitit")
+    folder, _ = joined
+    sweeps = ["hydra/launcher=submitit_local", "hydra.sweep.dir=outputs/sweeps/submitit", "report.resamples=22"]
+    done = clinlm(folder, *sweeps, f"task.root={notes_csv}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list(folder.glob("outputs/sweeps/submitit/*/run.json"))) == 1
+    assert cached(folder).count(False) == 1 and teachers(folder) == 1
+
+
+@pytest.mark.parametrize(
+    ("launcher", "setting", "share"),
+    [("joblib", "n_jobs=2", lambda cores: max(cores // 2, 1)), ("submitit_local", "cpus_per_task=null", lambda _: 1)],
+    ids=["joblib", "submitit_local"],
+)
+def test_jobs_run_side_by_side_on_their_share_of_the_cores(
+    launcher: str, setting: str, share: Callable[[int], int], tmp_path: Path
+) -> None:
+    installed(launcher.partition("_")[0])
+    (tmp_path / "app.py").write_text(THREADS, encoding="utf-8")
+    arguments = ["-m", f"hydra/launcher={launcher}", f"hydra.launcher.{setting}", "+x=1,2"]
+    subprocess.run([sys.executable, "app.py", *arguments], cwd=tmp_path, env=environment(), check=True, timeout=600)
+    told = [path.read_text(encoding="utf-8").split() for path in tmp_path.glob("multirun/*/*/*/told.txt")]
+    cores = pytest.importorskip("joblib").cpu_count()
+    assert [int(threads) for threads, _ in told] == [share(cores)] * 2
+    assert len({process for _, process in told}) == 2
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "submitit_slurm", "ray"])
+def test_a_launcher_composes(launcher: str) -> None:
+    installed(launcher.partition("_")[0])
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", [f"hydra/launcher={launcher}"], return_hydra_config=True)
+    assert config.hydra.launcher._target_.startswith("hydra_plugins.")

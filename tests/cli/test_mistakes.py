@@ -1,0 +1,71 @@
+"""What a user may type and cannot mean ends before anything is trained; what looks odd and is not works."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.pipelines import composed, finished
+
+from clinlm.config.validation import refuse_monitor
+from clinlm.metrics.classification import METRICS
+from clinlm.models import structure
+from clinlm.models.layers.low_rank_linear import LowRankLinear
+from clinlm.pipeline import execution
+
+pytestmark = pytest.mark.usefixtures("quick")
+BERT = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+DISTILBERT = {"dim": 32, "n_heads": 2, "n_layers": 2, "hidden_dim": 64}
+RANK = ("factorize.rank=4", "lora.r=2", "recover.epochs=1")
+
+
+@pytest.mark.parametrize("monitor", ["val/loss", "macro_f1", "val/macro_F1"])
+def test_a_monitor_is_a_metric_of_which_more_is_better(monitor: str) -> None:
+    refuse_monitor("val/macro_auroc", METRICS)
+    with pytest.raises(ValueError, match="of which more is better; got"):
+        refuse_monitor(monitor, METRICS)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [("pipeline=c", "prune=movement"), ("pipeline=pruning", "prune=unstructured", "schedule=cubic")],
+    ids=lambda one: one[-1],
+)
+def test_gradual_pruning_without_training_is_refused_at_once(
+    notes_csv: Path, tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
+    with pytest.raises(Exception, match="gradually, while its stage trains; .*pipeline=pruning_gradual"):
+        execution.plan(composed(notes_csv, tmp_path / "store", *overrides))
+
+
+def test_an_artifact_holds_no_checkpoint(notes_csv: Path, tmp_path: Path) -> None:
+    """Where no callback of ours writes checkpoints, Lightning writes none of its own."""
+    config = composed(notes_csv, tmp_path / "store", "pipeline=baseline", "~training.checkpoint", "epochs=1")
+    (done,) = finished(config)
+    assert not list(done.artifact.folder.rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize("architecture", ["bert", "distilbert"])
+def test_low_rank_updates_of_factors_and_of_other_names(notes_csv: Path, tmp_path: Path, architecture: str) -> None:
+    """Targets are roles: DistilBERT names its projections otherwise, and a factorised one is two matrices."""
+    settings: tuple[str, ...] = (*RANK, "epochs=1")
+    if architecture == "distilbert":
+        settings += tuple(f"~teacher.config.{name}" for name in BERT)
+        settings += tuple(f"+teacher.config.{name}={value}" for name, value in DISTILBERT.items())
+        settings += ("teacher.config.model_type=distilbert",)
+    svd = composed(notes_csv, tmp_path / "store", *settings, "pipeline=low_rank_svd", "adapter=lora", "adapter.r=2")
+    network: Any = finished(svd)[-1].artifact.load().network
+    names = [layer["query"] for layer in structure.linear_names(network.body)]
+    assert all(isinstance(network.body.get_submodule(name), LowRankLinear) for name in names)
+    low_rank = composed(notes_csv, tmp_path / "store", *settings, "pipeline=low_rank")
+    assert finished(low_rank)[-1].artifact.report["steps"] > 0
+
+
+@pytest.mark.parametrize("method", ["prune.magnitude.Magnitude", "factorize.svd.Svd", "prune.depth.Depth"])
+def test_what_is_masked_is_not_cut_in_the_same_stage(notes_csv: Path, tmp_path: Path, method: str) -> None:
+    """Masks hold on to the matrices they were put on: a report of zeros in others would be a lie."""
+    after = {"_target_": f"callbacks.{method}"} | ({"rank": 4} if "Svd" in method else {"ratio": 0.5})
+    text = "{" + ",".join(f"{key}:{value}" for key, value in after.items()) + "}"
+    overrides = ("pipeline=pruning", "prune=unstructured", "~stages.recover", f"+stages.prune.callbacks.then={text}")
+    config = composed(notes_csv, tmp_path / "store", *overrides)
+    with pytest.raises((ValueError, RuntimeError), match="masked linear layers|masks hold the linear layers"):
+        finished(config)

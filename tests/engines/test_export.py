@@ -1,0 +1,174 @@
+"""A deployment answers as its artifact, is recognised by transformers, and is never taken for what it is not."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.pipelines import built, kept
+from transformers import AutoConfig, AutoTokenizer
+
+from callbacks.quantize.static import Static
+from clinlm.engines.base import Answer, Engine, Rows, named
+from clinlm.engines.export import Deployment, deploy, opened
+from clinlm.engines.matrix import Matrix
+from clinlm.engines.torch import Torch
+from clinlm.models.artifact import Artifact
+from clinlm.models.model import Model
+from clinlm.models.size import folder_bytes
+from clinlm.store import store
+from clinlm.tasks.inference_config import Serving
+from clinlm.tasks.multilabel import MultiLabel
+
+pytestmark = pytest.mark.usefixtures("graphs")
+ENGINES = [name for name in ("torch", "onnxruntime", "openvino") if not named(name).missing()]
+
+
+@pytest.fixture(scope="module")
+def artifact(task: MultiLabel, tmp_path_factory: pytest.TempPathFactory, _tiny_model: Model) -> Artifact:
+    """Return a network in INT8 with predictions and a report, as a stage leaves it."""
+    root = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clinlm.pipeline.stage.peak_mib", lambda folder, tokens: 1.0)
+        return built(root / "int8", task, kept(_tiny_model, root / "start"), {"quantize": Static(documents=16)})
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the process of its own in which memory is measured."""
+    monkeypatch.setattr("clinlm.engines.export.memory", lambda folder, tokens, engine: (1.0, 2.0))
+
+
+class Wrong(Engine):
+    """Eager torch that answers otherwise: by `shift` in every logit, or with fewer integers than there are."""
+
+    name = "torch"
+    shift = 0.0
+    integers: int | None = None
+
+    def missing(self) -> str:
+        return ""
+
+    def version(self) -> str:
+        return "0"
+
+    def export(self, model: Model, folder: Path) -> None:
+        Torch().export(model, folder)
+
+    def open(self, folder: Path, threads: int | None = None) -> Answer:
+        right = Torch().open(folder, threads)
+
+        def answer(input_ids: Rows, attention_mask: Rows) -> torch.Tensor:
+            return right(input_ids, attention_mask) + self.shift
+
+        return answer
+
+    def matrices(self, folder: Path) -> list[Matrix]:
+        return Torch().matrices(folder)
+
+    def integer_products(self, folder: Path) -> int:
+        return Torch().integer_products(folder) if self.integers is None else self.integers
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_deployment_is_whole_recognised_and_made_once(
+    name: str, artifact: Artifact, task: MultiLabel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = deploy(artifact, named(name), task, tmp_path / "store")
+    store.verify(made.folder)
+    assert made.facts["agreement"] >= 0.995 and made.facts["largest_difference"] <= 0.05
+    assert made.facts["integer_products"] >= 25  # six linear layers in each of four, and the head
+    deployed = folder_bytes(made.folder, ("predictions.safetensors", "deployment.json", store.RECORD))
+    assert made.facts["bytes"] == deployed
+
+    config = AutoConfig.from_pretrained(made.folder)
+    assert list(config.id2label.values()) == list(task.examples.labels)
+    assert config.problem_type == "multi_label_classification"
+    tokenizer = AutoTokenizer.from_pretrained(made.folder)
+    assert tokenizer.model_max_length == 32 and tokenizer("a cast")["input_ids"]
+
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(made.folder, elsewhere, ignore=shutil.ignore_patterns(store.RECORD, "predictions*"))
+    monkeypatch.setattr("clinlm.engines.export._build", lambda *rest: pytest.fail("it was made before"))
+    assert deploy(artifact, named(name), task, tmp_path / "store") == made
+    use, alone = opened(elsewhere), task.encode(artifact.load().tokenizer, 32)
+    number = task.examples.members("test")[0]
+    batch = alone.collate([int(number)])
+    found = use.answer(batch["input_ids"], batch["attention_mask"]).numpy()
+    np.testing.assert_allclose(found[0], made.predictions("test")[0], atol=1e-5)
+    assert use.engine == name and use.serving.labels == task.examples.labels
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_damaged_deployment_is_not_opened(name: str, artifact: Artifact, task: MultiLabel, tmp_path: Path) -> None:
+    made = deploy(artifact, named(name), task, tmp_path)
+    (made.folder / "serving.json").write_text("{}")
+    with pytest.raises(store.Damaged):
+        opened(made.folder)
+    assert deploy(artifact, named(name), task, tmp_path).facts["engine"] == name  # set aside, and made anew
+    assert len(list(tmp_path.glob("*.damaged-*"))) == 1
+
+
+def test_an_export_that_answers_otherwise_fails(artifact: Artifact, task: MultiLabel, tmp_path: Path) -> None:
+    engine = Wrong()
+    engine.shift = 0.5
+    with pytest.raises(RuntimeError, match="an export answers as its artifact does"):
+        deploy(artifact, engine, task, tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]  # nobody takes it for one that passed
+    engine.shift = float("nan")
+    with pytest.raises(RuntimeError, match="finite"):
+        deploy(artifact, engine, task, tmp_path)
+
+
+def test_integers_that_are_not_multiplied_as_such_fail(artifact: Artifact, task: MultiLabel, tmp_path: Path) -> None:
+    engine = Wrong()
+    engine.integers = 3
+    with pytest.raises(RuntimeError, match="INT8 layers multiply in integers"):
+        deploy(artifact, engine, task, tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.is_dir() and store.sealed(path)]
+
+
+def test_files_larger_than_the_artifact_fail(
+    artifact: Artifact, task: MultiLabel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables that an engine keeps as floats are no matrix of a product: bytes tell."""
+
+    def export(self: Engine, model: Model, folder: Path) -> None:
+        Torch().export(model, folder)
+        (folder / "table.bin").write_bytes(bytes(2 * 2**20))
+
+    monkeypatch.setattr(Wrong, "export", export)
+    with pytest.raises(RuntimeError, match="about as small as its artifact"):
+        deploy(artifact, Wrong(), task, tmp_path)
+
+
+def test_an_artifact_opens_as_it_is(artifact: Artifact, task: MultiLabel) -> None:
+    use, network = opened(artifact.folder), artifact.load().network
+    ids = torch.tensor([[2, 7, 9, 3]])
+    with torch.inference_mode():
+        assert torch.equal(use.answer(ids, torch.ones_like(ids)), network(ids, torch.ones_like(ids)))
+    assert use.serving.labels == Serving.load(artifact.folder).labels == task.examples.labels
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"a model in use has a serving\.json"):
+        opened(tmp_path)
+
+
+def test_a_model_without_its_tokenizer_is_looked_for_nowhere_else(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`folder/tokenizer`, where there is no such folder, reads like the name of a repository on the Hub."""
+    shutil.copytree(artifact.folder, tmp_path / "model", ignore=shutil.ignore_patterns("tokenizer", store.RECORD))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *rest, **more: pytest.fail("it was asked for"))
+    with pytest.raises(FileNotFoundError, match=r"neither tokenizer/, as an artifact has, nor deployment\.json"):
+        opened(Path("model"))
+
+
+def test_a_deployment_reads_its_own_facts(artifact: Artifact, task: MultiLabel, tmp_path: Path) -> None:
+    made = deploy(artifact, Torch(), task, tmp_path)
+    assert Deployment(made.folder).facts["documents"] == len(task.examples.members("validation")) + len(
+        task.examples.members("test")
+    )

@@ -1,0 +1,95 @@
+"""Laws of INT8 tables, and of networks of every family with every kind of quantised layer in them."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.families import CONFIGS, network, rows, spec
+from torch import nn
+
+from clinlm.models import artifact, structure
+from clinlm.models.layers.int8_embedding import Int8Embedding
+from clinlm.models.layers.rounding import input_levels
+from clinlm.models.model import Edit, Model
+from clinlm.models.size import nonzero, parameters
+
+EDITS = "clinlm.models.layers.edits"
+
+
+def table(seed: int = 0) -> nn.Embedding:
+    torch.manual_seed(seed)
+    return nn.Embedding(30, 7, padding_idx=1)
+
+
+def test_rows_are_looked_up_and_scaled_back() -> None:
+    whole = table()
+    layer, numbers = Int8Embedding.of(whole), torch.tensor([[0, 29, 1], [5, 5, 17]])
+    assert layer(numbers).equal(layer.dequantized()[numbers]) and layer(numbers).dtype == torch.float32
+    assert ((layer.dequantized() - whole.weight).abs() <= layer.scale[:, None] * 0.5001).all()
+    assert layer.weight.abs().amax(1).tolist() == [127 if row != 1 else 0 for row in range(30)]
+    assert (layer(torch.tensor(1)) == 0).all(), "the row of padding is zeros"
+    assert (layer.num_embeddings, layer.embedding_dim, layer.padding_idx) == (30, 7, 1)
+    assert parameters(layer) == parameters(whole) and nonzero(layer) <= nonzero(whole)
+
+
+def test_loading_a_saved_table_answers_to_the_bit() -> None:
+    layer, other = Int8Embedding.of(table()), Int8Embedding(30, 7, 1)
+    other.load_state_dict(layer.state_dict(), strict=True)
+    numbers = torch.arange(30)
+    assert other(numbers).equal(layer(numbers)) and copy.deepcopy(layer)(numbers).equal(layer(numbers))
+
+
+def edits(kind: str, names: list[str]) -> Edit:
+    arguments: dict[str, Any] = {"names": names}
+    if kind == "quantize_linears_static":
+        arguments["smoothed"] = names[::2]
+    if kind == "quantize_linears_int4":
+        arguments["group_size"] = 5
+    return Edit(f"{EDITS}.{kind}", arguments)
+
+
+@pytest.mark.parametrize("family", sorted(CONFIGS))
+@pytest.mark.parametrize("kind", ["quantize_linears", "quantize_linears_static", "quantize_linears_int4"])
+def test_a_saved_network_answers_to_the_bit(tmp_path: Path, tiny_model: Model, family: str, kind: str) -> None:
+    model = Model(spec(family, "attention"), network(family, "attention"), tiny_model.tokenizer)
+    with torch.no_grad():
+        before = model.network(*rows(family))
+    names = [name for name, module in model.network.named_modules() if isinstance(module, nn.Linear)]
+    tables = [name for name, module in model.network.named_modules() if isinstance(module, nn.Embedding)]
+    weights = {name: model.network.get_submodule(name) for name in names}
+    model.apply(edits(kind, names))
+    model.apply(Edit(f"{EDITS}.quantize_embeddings", {"names": tables}))
+    if kind == "quantize_linears_static":
+        scale, point = input_levels(torch.tensor(-9.0), torch.tensor(9.0))
+        for name in names:
+            layer = model.network.get_submodule(name)
+            smooth = None if layer.smooth is None else torch.ones(layer.in_features)  # type: ignore[arg-type]
+            layer.load_state_dict(type(layer).of(weights[name], scale, point, smooth).state_dict())  # type: ignore[operator]
+    artifact.save(model, tmp_path)
+    loaded = artifact.load(tmp_path)
+    with torch.no_grad():
+        answer = model.network(*rows(family))
+        assert loaded.network(*rows(family)).equal(answer)
+        assert copy.deepcopy(loaded.network)(*rows(family)).equal(answer)
+    assert not answer.equal(before) and torch.nn.functional.cosine_similarity(answer, before, dim=1).min() > 0.9
+    left = [module for module in loaded.network.modules() if isinstance(module, nn.Linear | nn.Embedding)]
+    assert not left and len(tables) >= 2
+    assert parameters(loaded.network) == parameters(network(family, "attention"))
+    word = "INT4" if kind == "quantize_linears_int4" else "INT8"
+    with pytest.raises(ValueError, match=f"after {word} nothing trains"):
+        structure.check_trainable(loaded.network)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        ("quantize_embeddings", "head", "what is quantised is an embedding table; 'head' is a Linear"),
+        ("quantize_linears_static", "body.nothing", "what is quantised is a linear layer; 'body.nothing' is not there"),
+        ("quantize_linears_int4", "body", "'body' is a BertModel; name linear layers, each once"),
+    ],
+)
+def test_wrong_names_are_refused(kind: str, name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        edits(kind, [name])(network("bert"))

@@ -1,0 +1,105 @@
+"""Laws of a student over its teacher's tokens: what it reads, where its embeddings begin, what it refuses."""
+
+import copy
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from support.families import CONFIGS
+
+from clinlm.models import artifact, structure
+from clinlm.models.initializers.projected import Projected
+from clinlm.models.model import Model, ModelSpec
+from clinlm.models.surgery import quantize_linears
+from clinlm.tasks.multilabel import MultiLabel
+
+SMALL = partial(Projected, 16, layers=2, heads=2, intermediate_size=24)
+
+
+def begin(task: MultiLabel, teacher: Model | None, start: Any = SMALL, **settings: Any) -> Model:
+    torch.manual_seed(0)
+    made: Model = start(**settings).begin(task, teacher)
+    return made
+
+
+def embedded(model: Model, rows: int = 8) -> torch.Tensor:
+    """The embeddings of every token at every position, before the norm."""
+    body = model.network.body
+    first = 2 if body.config.model_type == "roberta" else 0  # type: ignore[union-attr]
+    words = structure.word_embeddings(body).weight[:, None]
+    total = words + structure.position_embeddings(body).weight[None, first : first + rows]
+    segments = structure.segment_embeddings(body)
+    total = total if segments is None else total + segments.weight[0]
+    projection = structure.embedding_projection(body)
+    total = total.flatten(0, 1).detach()
+    return total if projection is None else total @ projection.weight.detach().T
+
+
+def with_shape(family: str, tiny: Model, task: MultiLabel) -> Model:
+    shape = CONFIGS[family] | {"vocab_size": 150, "max_position_embeddings": 64, "pad_token_id": 0}
+    shape |= {"pad_token_id": 1} if family == "roberta" else {}
+    described = ModelSpec(shape, task.outputs)
+    return Model(described, described.build().eval(), tiny.tokenizer)
+
+
+@pytest.mark.parametrize("family", sorted(CONFIGS))
+def test_at_full_width_embeddings_are_the_teachers_turned(family: str, task: MultiLabel, tiny_model: Model) -> None:
+    """Distances and lengths of all tokens at all positions are the same; layers and head are new."""
+    teacher = with_shape(family, tiny_model, task)
+    student = begin(task, teacher)
+    ours, theirs = embedded(student), embedded(teacher)
+    torch.testing.assert_close(torch.cdist(ours, ours), torch.cdist(theirs, theirs), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(ours.norm(dim=1), theirs.norm(dim=1), rtol=1e-3, atol=1e-4)
+    assert student.tokenizer is teacher.tokenizer
+    assert student.network.body.config.max_position_embeddings == 32  # type: ignore[union-attr]
+
+
+def test_a_narrow_student_keeps_what_varies_most(task: MultiLabel, tiny_model: Model) -> None:
+    """No other 16 directions keep more of the variance of the tokens, counted by their share of the training texts."""
+    student = begin(task, tiny_model)
+    ours = structure.word_embeddings(student.network.body).weight
+    kept = ours.square().sum()
+    random = torch.linalg.qr(torch.randn(32, 16, generator=torch.Generator().manual_seed(0))).Q
+    theirs = structure.word_embeddings(tiny_model.network.body).weight
+    assert kept > ((theirs - theirs.mean(0)) @ random).square().sum()
+
+
+def test_only_what_training_texts_need(task: MultiLabel, tiny_model: Model) -> None:
+    sizes = [len(begin(task, tiny_model, min_count=least).tokenizer) for least in (None, 1, 20)]
+    assert sizes[0] == len(tiny_model.tokenizer) > sizes[1] > sizes[2]
+    student = begin(task, tiny_model, min_count=1)
+    assert structure.word_embeddings(student.network.body).num_embeddings == sizes[1]
+
+
+def test_the_seed_decides_and_the_teacher_is_left_alone(task: MultiLabel, tiny_model: Model) -> None:
+    before = copy.deepcopy(tiny_model.network.state_dict())
+    first, again = begin(task, tiny_model), begin(task, tiny_model)
+    state = first.network.state_dict()
+    assert all(state[key].equal(tensor) for key, tensor in again.network.state_dict().items())
+    with torch.no_grad():
+        for parameter in first.network.parameters():
+            parameter.zero_()
+    assert all(tensor.equal(before[key]) for key, tensor in tiny_model.network.state_dict().items())
+
+
+def test_it_is_saved_and_loaded_to_the_bit(task: MultiLabel, tiny_model: Model, tmp_path: Any) -> None:
+    student = begin(task, tiny_model)
+    artifact.save(student, tmp_path)
+    task.bind(student.tokenizer, student.max_tokens)
+    rows = task.collate(range(6))
+    given = rows["input_ids"], rows["attention_mask"]
+    assert artifact.load(tmp_path).network(*given).equal(student.network.eval()(*given))
+
+
+def test_what_cannot_be_is_refused(task: MultiLabel, tiny_model: Model) -> None:
+    with pytest.raises(ValueError, match="this stage has no teacher; set its `teachers`"):
+        begin(task, None)
+    with pytest.raises(ValueError, match="keep 1 to 32 dimensions, those of the teacher's; got 33"):
+        begin(task, tiny_model, partial(Projected, 33, heads=3))
+    for settings in ({"heads": 5}, {"layers": 0}, {"intermediate_size": 0}):
+        with pytest.raises(ValueError, match="at least 1, and hidden_size a multiple of heads; got 312"):
+            Projected(**settings)
+    quantize_linears(tiny_model.network, ["body.encoder.layer.0.output.dense"])
+    with pytest.raises(ValueError, match="after INT8 nothing trains"):
+        begin(task, tiny_model)

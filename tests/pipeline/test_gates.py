@@ -1,0 +1,231 @@
+"""Laws of gates: those in conf/ grow milder in one direction, and a limit is kept by proof, not by luck."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import polars as pl
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from clinlm.config import runtime
+from clinlm.config.validation import CONF
+from clinlm.corpora.table import Table
+from clinlm.metrics.classification import quality
+from clinlm.metrics.estimate import Estimate
+from clinlm.models import artifact
+from clinlm.models.artifact import Artifact
+from clinlm.pipeline.degradation import Changes, measure
+from clinlm.pipeline.gates import TECHNIQUES, Gate, Verdict
+from clinlm.store import store
+from clinlm.tasks.base import Task
+from clinlm.tasks.multiclass import MultiClass
+from clinlm.tasks.multilabel import MultiLabel
+from clinlm.text.long_notes import Head
+
+LEVELS = ("critical", "high", "medium", "low")
+FILES = sorted(path for path in CONF.glob("gate/*.yaml") if path.stem != "none")
+
+
+def gate(name: str) -> Gate:
+    made: Gate = instantiate(OmegaConf.load(CONF / "gate" / f"{name}.yaml"))
+    return made
+
+
+def changed(loss: float = 0.0, low: float | None = None, high: float | None = None, **others: Any) -> Changes:
+    """Changes in which every metric lost the same."""
+    lost = Estimate(loss, loss if low is None else low, loss if high is None else high)
+    alike = others.pop("agreement", Estimate(1.0, 1.0, 1.0))
+    return Changes({"macro_auroc": lost, "micro_f1": lost}, alike, others.pop("gaps", {}), others.pop("notices", ()))
+
+
+# Laws over conf/gate.
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_gate_is_named_after_its_file_and_lets_an_unchanged_model_pass(path: Path) -> None:
+    made = gate(path.stem)
+    assert made.name == path.stem and made.judge == "interval" and made.split == "validation"
+    assert made.verdict("x", changed(), made.techniques).passed
+    assert made.metrics and made.techniques and made.agreement is not None and made.fairness is not None
+
+
+def test_a_milder_gate_allows_all_that_a_stricter_one_does() -> None:
+    gates = [gate(name) for name in LEVELS]
+    assert {path.stem for path in FILES} == set(LEVELS)
+    for strict, mild in zip(gates, gates[1:], strict=False):
+        assert set(strict.techniques) < set(mild.techniques)
+        assert all(limit < mild.metrics[metric] for metric, limit in strict.metrics.items())
+        assert strict.agreement > mild.agreement and strict.fairness < mild.fairness  # type: ignore[operator]
+
+
+def test_the_levels_are_those_of_the_source() -> None:
+    assert [max(gate(name).metrics.values()) for name in LEVELS] == [0.005, 0.01, 0.02, 0.05]
+    assert gate("critical").techniques == ["quantization_aware_training"]
+    assert not gate("critical").verdict("x", changed(), ["post_training_quantization"]).passed
+    assert set(gate("high").techniques) == {"quantization_aware_training", "iterative_pruning"}
+    assert {"distillation", "quantization_aware_training"} <= set(gate("medium").techniques)
+    assert {"distillation", "int4"} <= set(gate("low").techniques)
+
+
+@pytest.mark.parametrize("technique", TECHNIQUES)
+def test_what_is_allowed_instead_can_be_typed(technique: str) -> None:
+    runtime.register()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        assert hydra.compose("config", TECHNIQUES[technique].split()).stages
+    assert TECHNIQUES[technique] in Gate("g", {}, techniques=[technique]).instead()
+
+
+def test_every_method_says_which_technique_it_is() -> None:
+    found = {}
+    for group in ("prune", "factorize", "quantize"):
+        for path in (path for path in CONF.glob(f"{group}/*.yaml") if path.stem != "none"):
+            method = hydra.utils.get_object(str(OmegaConf.load(path)._target_))
+            found[path.stem] = method.technique
+    assert set(found.values()) <= set(TECHNIQUES)
+    assert found["int4"] == "int4" and found["static"] == found["dynamic"] == "post_training_quantization"
+    assert found["qat"] == found["qat_distill"] == "quantization_aware_training"
+
+
+# Judgement.
+
+
+@pytest.mark.parametrize("judge", ["interval", "point"])
+def test_a_loss_at_the_limit_fails(judge: Any) -> None:
+    made = Gate("g", {"micro_f1": 0.02}, judge=judge)
+    assert not made.verdict("x", changed(0.02), []).passed
+    assert made.verdict("x", changed(math.nextafter(0.02, 0)), []).passed
+
+
+def test_an_interval_that_crosses_the_limit_proves_nothing() -> None:
+    doubtful = changed(0.01, low=-0.005, high=0.025)
+    by_interval = Gate("g", {"micro_f1": 0.02}).verdict("x", doubtful, [])
+    assert not by_interval.passed and Gate("g", {"micro_f1": 0.02}, judge="point").verdict("x", doubtful, []).passed
+    (finding,) = by_interval.findings
+    assert finding.excess == pytest.approx(0.005)
+    assert "loss of micro_f1 1.00 (-0.50 to 2.50), limit 2.00: 0.50 too much" in by_interval.line()
+
+
+def test_agreement_is_judged_by_its_low_end_and_a_gap_by_its_high_end() -> None:
+    made = Gate("g", {}, agreement=0.9, fairness=0.05)
+    gap = {"sex": Estimate(0.0, -0.1, 0.06)}
+    doubtful = changed(agreement=Estimate(0.95, 0.89, 0.99), gaps=gap)
+    assert [one.what for one in made.verdict("x", doubtful, []).findings if not one.passed] == [
+        "agreement",
+        "gap by sex",
+    ]
+    assert Gate("g", {}, agreement=0.9, fairness=0.05, judge="point").verdict("x", doubtful, []).passed
+    assert made.verdict("x", changed(agreement=Estimate(0.95, 0.90, 0.99)), []).passed
+
+
+def test_what_is_undefined_is_not_proved() -> None:
+    verdict = Gate("g", {"macro_auroc": 0.5}).verdict("x", changed(math.nan), [])
+    assert not verdict.passed and "undefined" in verdict.line() and "undefined" in verdict.reasons()
+
+
+def test_a_verdict_names_what_failed_first() -> None:
+    made = Gate("g", {"macro_auroc": 0.5, "micro_f1": 0.01}, techniques=["int4"])
+    verdict: Verdict = made.verdict("x", changed(0.1), ["int4", "post_training_quantization"])
+    assert [one.what for one in verdict.findings] == ["loss of micro_f1", "loss of macro_auroc"]
+    assert verdict.refused == ("post_training_quantization",)
+    assert verdict.reasons() == "post-training quantization not allowed; loss of micro_f1 9.00 beyond"
+    assert verdict.line().startswith("gate g, x: FAILED: not allowed: post-training quantization; loss of micro_f1")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"metrics": {"micro_f1": 2}}, "shares in"),
+        ({"metrics": {"f1": 0.1}}, "gate.metrics knows accuracy"),
+        ({"agreement": -0.1}, "shares in"),
+        ({"techniques": ["magic"]}, "gate.techniques knows"),
+        ({"judge": "luck"}, "gate.judge knows interval, point; got luck"),
+        ({"resamples": 0}, "at least 1"),
+    ],
+)
+def test_wrong_settings_are_refused(settings: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Gate(**{"name": "g", "metrics": {}} | settings)
+
+
+# Measurement, on planted predictions.
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    """400 notes of 200 patients; every second patient has another sex, and exactly one of two labels."""
+    folder = tmp_path_factory.mktemp("planted")
+    rows = [(f"n{n}", f"p{n // 2}", f"note {n}", "ab"[n % 3 == 0], "fm"[n // 2 % 2]) for n in range(400)]
+    pl.DataFrame(rows, schema=["id", "group", "text", "labels", "sex"], orient="row").write_csv(folder / "notes.csv")
+    corpus = partial(Table, text="text", labels="labels", id="id", group="group", attributes=["sex"], delimiter=";")
+    task = MultiClass(corpus, str(folder / "notes.csv"), Head(), shares=(0.2, 0.4, 0.4))
+    task.open(folder / "store", "key")
+    return task
+
+
+def saying(task: Task, folder: Path, wrong: Sequence[Sequence[int]]) -> Artifact:
+    """An artifact that says the truth of all documents but `wrong`, of validation and of test."""
+    folder.mkdir(parents=True)
+    logits = {}
+    for split, some in zip(("validation", "test"), wrong, strict=True):
+        said = task.examples.targets[task.examples.members(split)].copy()
+        said[list(some)] = ~said[list(some)]
+        logits[split] = (6.0 * said - 3.0).astype(np.float32)
+    artifact.save_predictions(folder, logits)
+    store.seal(folder, {"key": folder.name, "stage": folder.name})
+    return Artifact(folder)
+
+
+def test_losses_agreement_and_gaps_are_those_of_the_predictions(planted: Task, tmp_path: Path) -> None:
+    members = planted.examples.members("test")
+    sex = planted.examples.frame["attributes"].struct.field("sex").gather(members).to_list()
+    men = [place for place, one in enumerate(sex) if one == "m"]
+    original = saying(planted, tmp_path / "original", ([], men[:4]))
+    worse = saying(planted, tmp_path / "worse", ([], men[2:12]))
+    found = measure(planted, original, worse, "test", resamples=200)
+    a, b = (
+        quality(planted.examples.targets[members], planted.probabilities(one.predictions("test")), None)
+        for one in (original, worse)
+    )
+    for name in ("micro_f1", "macro_auroc", "accuracy"):
+        assert found.losses[name].value == pytest.approx(a[name] - b[name], abs=1e-6)
+        assert found.losses[name].low <= found.losses[name].value <= found.losses[name].high
+    assert found.losses["micro_f1"].value == pytest.approx(6 / len(members), abs=1e-6), "four were wrong, now ten"
+    assert found.agreement.value == pytest.approx(1 - 10 / len(members)), "two stayed wrong: two and eight changed"
+    assert found.gaps["sex"].value == pytest.approx(6 / len(men), abs=1e-6), "the women are right in both"
+    assert not found.notices
+
+
+def test_few_documents_prove_little(planted: Task, tmp_path: Path) -> None:
+    original, same = (saying(planted, tmp_path / name, ([], [])) for name in ("original", "same"))
+    strict = gate("critical")
+    assert not strict.verdict("x", strict.changes(planted, original, same), ["quantization_aware_training"]).passed
+    assert Gate("g", strict.metrics).verdict("x", strict.changes(planted, original, same), []).passed
+
+
+def test_the_split_of_the_gate_judges(planted: Task, tmp_path: Path) -> None:
+    original = saying(planted, tmp_path / "original", ([], []))
+    only_test = saying(planted, tmp_path / "only_test", ([], range(40)))
+    limits = Gate("g", {"micro_f1": 0.1}, resamples=50)
+    assert limits.verdict("x", limits.changes(planted, original, only_test), []).passed
+    assert not limits.verdict("x", limits.changes(planted, original, only_test, "test"), []).passed
+
+
+def test_a_corpus_without_attributes_is_told(task: MultiLabel, tmp_path: Path) -> None:
+    original, same = (saying(task, tmp_path / name, ([], [])) for name in ("original", "same"))
+    made = Gate("g", {}, fairness=0.0, resamples=20)
+    verdict = made.verdict("x", made.changes(task, original, same), [])
+    assert verdict.passed and "fairness not judged: the corpus has no attributes" in verdict.line()
+
+
+def test_small_subgroups_are_told(planted: Task, tmp_path: Path) -> None:
+    original, same = (saying(planted, tmp_path / name, ([], [])) for name in ("original", "same"))
+    found = measure(planted, original, same, "test", resamples=20, smallest_subgroup=1000)
+    assert not found.gaps and found.notices == (
+        "fairness by sex not judged: fewer than two subgroups of 1000 documents",
+    )

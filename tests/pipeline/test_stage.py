@@ -1,0 +1,211 @@
+"""Laws of a stage, for every method that `conf/` knows: the artifact is the network, promises hold, seeds decide."""
+
+import signal
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from lightning import Callback
+from support.pipelines import CPU, FAST, LABELS, built, composed, kept
+from torch import nn
+
+from callbacks.checkpoint import Checkpoint
+from clinlm.config.validation import CONF
+from clinlm.models import structure
+from clinlm.models.adapters.lora import Lora
+from clinlm.models.artifact import Artifact
+from clinlm.models.initializers.from_teacher import FromTeacher
+from clinlm.models.initializers.text_cnn import TextCnn
+from clinlm.models.model import Model
+from clinlm.pipeline.stage import Stage, peak_mib
+from clinlm.tasks.multilabel import MultiLabel
+from clinlm.training.distillation import Distillation
+from clinlm.training.modules.base import predict
+from clinlm.training.modules.student import Student
+from clinlm.training.modules.teacher import Teacher
+
+pytestmark = pytest.mark.usefixtures("quick")
+PRUNE, RECOVER = ([path.stem for path in sorted(CONF.glob(f"{group}/*.yaml"))] for group in ("prune", "recover"))
+IMITATE = partial(Student, adapter=Lora(r=2, alpha=4), optimizer=FAST, distill=Distillation())
+_PEAK_MIB = peak_mib
+
+
+@pytest.fixture
+def start(tmp_path: Path, tiny_model: Model) -> Artifact:
+    return kept(tiny_model, tmp_path / "start")
+
+
+def found(model: Model, rows: list[dict[str, Any]]) -> bool:
+    """Whether the network is what the report of a pruning method says: widths, heads, layers or zeros."""
+    body = model.network.body
+    layers = [] if "filters_after" in rows[0] else structure.layers(body)
+    match rows[0]:
+        case {"layers_after": count, "hidden_after": hidden}:
+            kept = [row for row in rows[1:] if row["heads_after"]]
+            there = [(layer.heads, layer.up.out_features) for layer in layers]
+            said = [(row["heads_after"], row["units_after"]) for row in kept]
+            return len(layers) == count and structure.hidden_size(body) == hidden and there == said
+        case {"filters_after": _}:
+            return [one.out_features for one in structure.filters(body)] == [row["filters_after"] for row in rows]
+        case {"tokens_after": tokens}:
+            return structure.word_embeddings(body).num_embeddings == tokens == len(model.tokenizer)
+        case {"width_after": _}:
+            return [layer.up.out_features for layer in layers] == [row["width_after"] for row in rows] == [36] * 4
+        case {"heads_after": _}:
+            return [layer.heads for layer in layers] == [row["heads_after"] for row in rows]
+        case {"kept": _}:
+            return len(layers) == sum(row["kept"] for row in rows) == 3
+        case {"zeros": _}:
+            linears = [m.weight for m in model.network.body.modules() if isinstance(m, nn.Linear)]
+            return [int((w == 0).sum()) for w in linears] == [row["zeros"] for row in rows]
+    raise AssertionError(f"a new kind of promise: {sorted(rows[0])}; say here how it is checked")
+
+
+def pruning(name: str) -> Any:
+    """The method of a yaml; it takes a quarter away, where it lets one choose."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        settings = hydra.compose("config", [f"prune={name}"]).prune
+    return instantiate(settings, **({"ratio": 0.25} if "ratio" in settings else {}))
+
+
+@pytest.mark.parametrize("recover", RECOVER)
+@pytest.mark.parametrize("prune", PRUNE)
+def test_every_method_keeps_its_promises(
+    tmp_path: Path, notes_csv: Path, task: MultiLabel, start: Artifact, tiny_model: Model, prune: str, recover: str
+) -> None:
+    if prune == "filters":  # those of a convolutional student
+        start = kept(TextCnn(8, filters=8).begin(task, tiny_model), tmp_path / "convolution")
+    config = composed(notes_csv, tmp_path / "store", f"recover={recover}", "recover.epochs=2")
+    callbacks = {"prune": pruning(prune), "recover": instantiate(config.recover)}
+    trained: list[nn.Module] = []
+
+    def module(model: Model, **settings: Any) -> Teacher:
+        trained.append(model.network)
+        return LABELS(model=model, **settings)
+
+    artifact = built(tmp_path / "built", task, start, callbacks, [start], module)
+    model = artifact.load()
+    # Law 2: what is loaded answers, bit for bit, as what was saved.
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, len(model.tokenizer), (5, 17), generator=generator)
+    mask = torch.ones_like(ids)
+    mask[1:, 9:] = 0
+    with torch.no_grad():
+        logits = model.network(ids, mask)
+        assert torch.equal(logits, trained[0].eval()(ids, mask))
+    assert all(torch.equal(t, trained[0].state_dict()[name]) for name, t in model.network.state_dict().items())
+    # Law 4: what was promised holds after training in the same stage.
+    assert found(model, artifact.report["methods"]["prune"])
+    # Law 8: everything is finite.
+    assert logits.isfinite().all() and all(p.isfinite().all() for p in model.network.parameters())
+    assert artifact.report["steps"] > 0
+    task.bind(model.tokenizer, model.max_tokens)
+    for split in ("validation", "test"):
+        _, again = predict(model.network, task.loader(task.examples.members(split)), task.long_notes)
+        np.testing.assert_array_equal(artifact.predictions(split), again)
+
+
+def test_a_stage_that_trains_nothing_hands_on_what_it_got(tmp_path: Path, task: MultiLabel, start: Artifact) -> None:
+    artifact = built(tmp_path / "built", task, start, {})
+    assert (artifact.folder / "model.safetensors").read_bytes() == (start.folder / "model.safetensors").read_bytes()
+    assert artifact.report["epochs"] == artifact.report["steps"] == 0
+    counts = [(p.numel(), int((p != 0).sum())) for p in start.load().network.parameters()]
+    assert (artifact.report["parameters"], artifact.report["nonzero"]) == tuple(map(sum, zip(*counts, strict=True)))
+
+
+def test_seeds_decide_the_weights(tmp_path: Path, task: MultiLabel, start: Artifact) -> None:
+    """Also where the teacher's logits were there already: the first of these stages computes them, the others read."""
+    found = {}
+    for name, seed in (("one", 0), ("two", 0), ("other", 1)):
+        artifact = built(tmp_path / name, task, start, {}, [start], IMITATE, epochs=1, seed=seed)
+        found[name] = (artifact.folder / "model.safetensors").read_bytes()
+    assert found["one"] == found["two"]
+    assert found["one"] != found["other"]
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate"), [(1, 4), (4, 2), (7, 1)])
+def test_accumulated_steps(tmp_path: Path, task: MultiLabel, start: Artifact, batch_size: int, accumulate: int) -> None:
+    artifact = built(tmp_path / "built", task, start, {}, epochs=2, batch_size=batch_size, accumulate=accumulate)
+    batches = -(-len(task.examples.members("train")) // batch_size)
+    assert artifact.report["steps"] == 2 * -(-batches // accumulate)
+
+
+def test_a_lora_update_is_merged(tmp_path: Path, task: MultiLabel, start: Artifact) -> None:
+    module = partial(Teacher, adapter=Lora(r=2, alpha=4, targets=["query"]), optimizer=FAST)
+    model = built(tmp_path / "built", task, start, {}, module=module, epochs=1).load()
+    before = start.load().network.state_dict()
+    after = model.network.state_dict()
+    assert after.keys() == before.keys()
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert changed == {name for name in after if name.endswith("query.weight") or name.startswith("head.")}
+    assert {type(m).__module__.partition(".")[0] for m in model.network.modules()} == {
+        "torch",
+        "transformers",
+        "clinlm",
+    }
+
+
+# Teachers.
+
+
+def test_who_asks_for_a_teacher() -> None:
+    module, trainer = LABELS, CPU
+    assert not Stage("student", module, trainer).needs_teacher
+    cut = Stage("student", module, trainer, start=FromTeacher(1))
+    assert cut.needs_teacher and not cut.wants_logits
+    assert Stage("student", IMITATE, trainer).wants_logits
+    asks = type("Asks", (Callback,), {"needs_teacher": True})()
+    assert Stage("student", module, trainer, callbacks={"some": asks}).wants_logits
+
+
+# What is refused.
+
+
+def test_wrong_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="a stage's role is teacher or student; got 'pupil'"):
+        Stage(cast(Any, "pupil"), LABELS, CPU)
+    with pytest.raises(ValueError, match="a stage's epochs are at least 0; got -1"):
+        Stage("student", LABELS, CPU, epochs=-1)
+
+
+def test_a_stage_begins_from_something(tmp_path: Path, task: MultiLabel) -> None:
+    with pytest.raises(ValueError, match="begins from a start or from an earlier stage; it has neither"):
+        Stage("student", LABELS, CPU).build(task, tmp_path, None, [], None)
+
+
+def test_an_artifact_is_whole(tmp_path: Path, start: Artifact) -> None:
+    assert (start.key, start.stage) == ("start", "start")
+    with pytest.raises(
+        FileNotFoundError, match=r"an artifact is a folder with a record.json; .* run its pipeline again"
+    ):
+        Artifact(tmp_path)
+
+
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Lightning ignores Ctrl+C from the first one on."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
+def test_ctrl_c_leaves_a_stage_to_go_on_with(tmp_path: Path, task: MultiLabel, start: Artifact) -> None:
+    class Stop(Callback):
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch == 1:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        built(tmp_path / "built", task, start, {"stop": Stop(), "checkpoint": Checkpoint()}, epochs=3)
+    assert [path.name for path in (tmp_path / "built").iterdir()] == ["last.ckpt"]
+
+
+def test_memory_is_measured_in_a_process_of_its_own(start: Artifact) -> None:
+    assert 0 < _PEAK_MIB(start.folder, 32) < 200

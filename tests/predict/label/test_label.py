@@ -1,0 +1,207 @@
+"""Laws of `clinlm-label`: one line a note, from any source, as the labeler says; killed or not."""
+
+import csv
+import gzip
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from support.killed import killing
+from support.marking import Marker
+
+from clinlm.labelers.base import Stopped
+from clinlm.predict import label_main
+from clinlm.predict.label_run import label
+from clinlm.predict.label_settings import Settings
+
+TERMS = ("ague", "psoriasis", "night sweats")
+"""As in the ontology of `conftest.py`."""
+
+Run = Callable[..., Any]
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def marked(text: str) -> list[dict[str, Any]]:
+    """What the ontology says, in the plainest way."""
+    found = re.finditer(rf"\b({'|'.join(TERMS)})\b", text)
+    return [{"start": one.start(), "end": one.end(), "label": "MEDICATION"} for one in found]
+
+
+def written(texts: Sequence[str], path: Path) -> Path:
+    rows = [{"id": f"n-{number}", "text": text} for number, text in enumerate(texts)]
+    if path.suffix == ".parquet":
+        pl.DataFrame(rows).write_parquet(path)
+    elif path.suffix == ".csv":
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, ["id", "text"], quoting=csv.QUOTE_ALL)
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    return path
+
+
+@pytest.mark.parametrize("name", ["notes.csv", "notes.parquet", "notes.jsonl.gz"])
+def test_every_source_gives_one_line_a_note(tmp_path: Path, texts: list[str], name: str, run: Run) -> None:
+    done = run(tmp_path / "out.jsonl", input=written(texts, tmp_path / name))
+    found = lines(tmp_path / "out.jsonl")
+    assert [one["id"] for one in found] == [f"n-{number}" for number in range(len(texts))]
+    assert [one["spans"] for one in found] == [marked(text) for text in texts]
+    assert {one["failed"] for one in found} == {None} and {*found[0]} == {"id", "line", "spans", "failed"}
+    assert done.complete and done.predicted == {"MEDICATION": sum(len(one["spans"]) for one in found)}
+    assert "ague" not in (tmp_path / "out.jsonl").read_text(), "spans without the words"
+
+
+def test_words_are_written_where_asked_for(tmp_path: Path, rough: Path, run: Run) -> None:
+    run(tmp_path / "out.jsonl", input=rough, span_texts="true")
+    words = {span["text"] for one in lines(tmp_path / "out.jsonl") for span in one["spans"]}
+    assert words == set(TERMS)
+
+
+def test_what_cannot_be_read_is_told(tmp_path: Path, rough: Path, run: Run) -> None:
+    done = run(tmp_path / "out.jsonl", input=rough)
+    rejects = lines(tmp_path / "out.jsonl.rejects.jsonl")
+    assert done.rejects == len(rejects) == len(rough.read_bytes().splitlines()) - done.documents > 5
+    assert {one["id"] for one in rejects} == {None, "x"}
+
+
+def test_killed_and_resumed_is_as_if_never_killed(tmp_path: Path, rough: Path, run: Run, ontology: list[str]) -> None:
+    whole, broken = tmp_path / "whole.jsonl", tmp_path / "broken.jsonl"
+    plain = run(whole, input=rough)
+    with killing("label", tmp_path) as until_done:
+        own = [f"input={rough}", f"output={broken}", f"store={tmp_path / 'own'}", "window=8"]
+        assert until_done(1, [*ontology, *own])["killed"] >= 3, "it was killed, and more than once"
+    assert whole.read_bytes() == broken.read_bytes()
+    rejects = [one.with_name(f"{one.name}.rejects.jsonl").read_bytes() for one in (whole, broken)]
+    assert rejects[0] == rejects[1]
+    progress = json.loads(broken.with_name("broken.jsonl.progress.json").read_text())
+    assert progress["complete"] and progress["predicted"] == plain.predicted
+    kept = [lines(next((tmp_path / name).glob("labels-*/answers.jsonl"))) for name in ("store", "own")]
+    assert len({one["sha256"] for one in kept[1]}) == len(kept[1]) == len(kept[0]), "every text was asked for once"
+
+
+def settings(tmp_path: Path, words: Sequence[str], **others: Any) -> Settings:
+    """The settings of a run with a marker, which no group names."""
+    marker = {"_target_": "marking.Marker", "words": words, "asked": str(tmp_path / "asked"), **others}
+    own = [f"input={tmp_path / 'notes.jsonl.gz'}", f"output={tmp_path / 'out.jsonl'}", f"store={tmp_path / 'store'}"]
+    told = vars(Settings.of(["labeler=human", *own, "window=2"]))
+    return Settings(**told | {"labeler": marker})
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    texts = ["ague", "an ague", "unanswerable", "no ague", "expensive ague", "nothing"]
+    written(texts, tmp_path / "notes.jsonl.gz")
+    with pytest.raises(Stopped, match="0 of the 2 notes asked for were answered"):
+        label(settings(tmp_path, ["ague"]))
+    assert len(lines(tmp_path / "out.jsonl")) == 4
+    done = label(settings(tmp_path, ["ague"], stops="nothing stops"))
+    assert Marker([], asked=str(tmp_path / "asked")).questions() == texts
+    assert [one["failed"] for one in lines(tmp_path / "out.jsonl")] == [
+        *(None, None, "it cannot be answered", None, None, None)
+    ]
+    assert done.totals["failed"] == 1 and done.totals["prompt_tokens"] == 12 and done.documents == 6
+    assert label(settings(tmp_path, ["ague"])) == done, "what is complete is not done again"
+    with pytest.raises(ValueError, match="tells of another labeler"):
+        label(settings(tmp_path, ["boils"]))
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Path:
+    """A folder of brat: two notes, one with nested entities of people."""
+    folder = tmp_path / "cases"
+    folder.mkdir()
+    for name, text, entities in [
+        ("a", "night ague", "T1\tDisease 0 10\tnight ague\nT2\tDisease 6 10\tague\n"),
+        ("b", "boils here", "T1\tDisease 0 5\tboils\n"),
+    ]:
+        (folder / f"{name}.txt").write_text(text)
+        (folder / f"{name}.ann").write_text(entities)
+    return folder
+
+
+def test_a_corpus_brings_what_people_said(tmp_path: Path, cases: Path, run: Run) -> None:
+    own = {"root": cases, "labeler": ["labeler=human", "corpus=brat"]}
+    run(tmp_path / "people.jsonl", **own)
+    assert [[(one["start"], one["end"]) for one in note["spans"]] for note in lines(tmp_path / "people.jsonl")] == [
+        [(0, 10)],
+        [(0, 5)],
+    ]
+
+
+def test_combinations_come_from_the_shell(tmp_path: Path, cases: Path, run: Run, ontology: list[str]) -> None:
+    terms = [one.replace("labeler.", "labeler.labelers.ontology.") for one in ontology[1:]]
+    people = ["~labeler.labelers.llm", "+labeler@labeler.labelers.people=human", "corpus=brat"]
+    found = {}
+    for name in ("union", "intersection", "majority", "priority"):
+        run(tmp_path / f"{name}.jsonl", root=cases, labeler=[f"labeler={name}", *terms, *people])
+        found[name] = [len(one["spans"]) for one in lines(tmp_path / f"{name}.jsonl")]
+    # MEDICATION, as the terms are called here, and Disease never agree; "night ague" of people is longer than "ague".
+    assert found == {"union": [1, 1], "intersection": [0, 0], "majority": [0, 0], "priority": [1, 1]}
+    assert len(list((tmp_path / "store").glob("labels-*"))) == 1, "the ontology was asked once for all four"
+
+
+def test_standard_output_has_the_same_lines(
+    tmp_path: Path, rough: Path, run: Run, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    run(tmp_path / "out.jsonl", input=rough)
+    run(Path("-"), input=rough, rejects=tmp_path / "rejects.jsonl")
+    assert capfdbinary.readouterr().out == (tmp_path / "out.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["output=OUT"], "neither came"),
+        (["input=IN", "corpus=brat", "root=IN", "output=OUT"], "both came"),
+        (["input=IN", "root=IN", "output=OUT"], "root is where a corpus lies"),
+        (["input=IN"], "output was not"),
+        (["input=IN", "output=labels.csv"], "answers are .jsonl"),
+        (["input=IN", "output=-"], "rejects=FILE"),
+        (["input=IN", "output=OUT", "windw=3"], "did you mean window"),
+        (["input=IN", "output=OUT", "window=0"], "at least 1"),
+        (["input=IN", "output=OUT", "window=few"], "a whole number"),
+        (["input=IN", "output=OUT", "again=perhaps"], "true or false"),
+        (["input=IN", "output=OUT", "text=null"], "text has a value"),
+        (["input=IN", "output=IN", "rejects=OUT"], "different files"),
+        (["labeler=ontolgy", "input=IN", "output=OUT"], "did you mean ontology"),
+        (["labeler=ontology", "input=IN", "output=OUT"], "add labeler.root=VALUE"),
+        (["labeler=human", "input=IN", "output=OUT"], "these notes have no spans"),
+        (["labeler=human", "input=missing.jsonl", "output=OUT"], "there is none at missing.jsonl"),
+        (["labeler=human", "input=IN", "output=no/where.jsonl"], "make it first"),
+    ],
+)
+def test_mistakes_are_one_paragraph(
+    tmp_path: Path, rough: Path, arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = {"OUT": str(tmp_path / "out.jsonl"), "IN": str(rough)}
+    words = [re.sub("OUT|IN", lambda one: places[one.group()], word) for word in arguments]
+    chosen = [] if any(word.startswith("labeler=") for word in words) else ["labeler=human"]
+    monkeypatch.setattr(sys, "argv", ["clinlm-label", *chosen, *words])
+    with pytest.raises(SystemExit) as error:
+        label_main.main()
+    assert told in str(error.value)
+    assert not [*tmp_path.glob("*")]
+
+
+def test_a_corpus_under_an_agreement_stays_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = ["labeler=llm", "labeler.model=m", "labeler.base_url=https://example.org/v1", "labeler.allow_remote=true"]
+    own = ["corpus=mimic3_notes", f"root={tmp_path}", f"output={tmp_path / 'out.jsonl'}"]
+    monkeypatch.setattr(sys, "argv", ["clinlm-label", *away, *own])
+    with pytest.raises(SystemExit) as error:
+        label_main.main()
+    assert "data use agreement" in str(error.value) and not [*tmp_path.glob("*")]
+
+
+def test_the_help_tells_every_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["clinlm-label", "--help"])
+    label_main.main()
+    told = capsys.readouterr().out
+    assert all(f"  {name}: " in told for name in ("input", "root", "output", "store", "again", "span_texts", "window"))

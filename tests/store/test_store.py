@@ -1,0 +1,265 @@
+"""Laws of the store: what the key depends on, that damage is found, and that a folder is built once."""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import clinlm
+from clinlm.store import store
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+names = st.text("abcxyz._-", min_size=1, max_size=8).filter(lambda name: set(name) != {"."} and name != store.RECORD)
+trees = st.dictionaries(names, st.binary(min_size=1, max_size=64), min_size=1, max_size=4)
+
+
+@settings(max_examples=30)
+@given(st.dictionaries(st.text(), plain, max_size=4))
+def test_a_digest_is_of_the_content_and_not_of_its_order(content: dict[str, Any]) -> None:
+    backwards = dict(reversed(content.items()))
+    assert store.digest(backwards) == store.digest(content) == store.digest(json.loads(json.dumps(content)))
+    assert len(store.digest(content)) == 12 and int(store.digest(content), 16) >= 0
+    assert store.digest({**content, "one more": 0}) != store.digest({**content, "one more": 1})
+
+
+def test_a_digest_tells_kinds_apart_and_refuses_what_is_no_json() -> None:
+    told_apart = [None, 0, 1, 1.0, True, "1", [1], [[1]], {"1": 1}, {}, [], ""]
+    assert len({store.digest(one) for one in told_apart}) == len(told_apart)
+    with pytest.raises(ValueError):
+        store.digest([float("nan")])
+    with pytest.raises(TypeError):
+        store.digest([Path("/")])
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder whose files are modules of `clinlm`: zz_one imports zz_two, which names zz_three in a string."""
+    files = {
+        "zz_one": '"""A sentence."""\nimport os\nfrom clinlm import zz_two\n\ndef one():\n    return zz_two.two()\n',
+        "zz_two": "PATH = 'clinlm.zz_three.three'\n\ndef two():\n    return 2\n",
+        "zz_three": "from clinlm.zz_one import one\n\ndef three():\n    return one\n",
+        "zz_four": "def four():\n    return 4\n",
+    }
+    for name, code in files.items():
+        (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.setattr(clinlm, "__path__", [*clinlm.__path__, str(tmp_path)])
+    importlib.invalidate_caches()
+    return tmp_path
+
+
+SETTINGS = {"some": [{"_target_": "clinlm.zz_one.One", "value": 1}]}
+
+
+def sources(settings: Any) -> dict[str, str]:
+    """As a new process finds them: one process sticks to the code that it imported."""
+    store._code.cache_clear()
+    return store.sources(settings)
+
+
+def test_sources_follow_imports_and_names_in_strings(package: Path) -> None:
+    assert list(sources(SETTINGS)) == ["clinlm.zz_one", "clinlm.zz_three", "clinlm.zz_two"]
+    assert sources({"_target_": "clinlm.zz_four.four"}).keys() == {"clinlm.zz_four"}
+    assert sources({"_target_": "torch.nn.Linear"}) == {}
+
+
+@pytest.mark.parametrize("name", ["zz_one", "zz_two", "zz_three"])
+def test_sources_change_with_code_and_not_with_words(package: Path, name: str) -> None:
+    before, path = sources(SETTINGS), package / f"{name}.py"
+    code = path.read_text()
+    path.write_text(
+        '"""Another sentence."""\n'
+        + code.removeprefix('"""A sentence."""').replace("():\n", '():  # why\n    """What."""\n\n')
+    )
+    assert sources(SETTINGS) == before
+    path.write_text(code.replace("return", "return 1 +"))
+    changed = sources(SETTINGS)
+    assert {one for one in before if changed[one] != before[one]} == {f"clinlm.{name}"}
+    (package / "zz_four.py").write_text("def four():\n    return 5\n")
+    assert sources(SETTINGS) == changed
+
+
+def test_sources_refuse_what_they_cannot_follow(package: Path) -> None:
+    with pytest.raises(ValueError, match="there is no module 'clinlm.zz_five'; check the spelling"):
+        sources({"_target_": "clinlm.zz_five.Five"})
+    (package / "zz_two.py").write_text("from . import zz_four\n")
+    with pytest.raises(ValueError, match="write the full name"):
+        sources(SETTINGS)
+
+
+def test_a_process_sticks_to_the_code_it_began_with(package: Path) -> None:
+    before = sources(SETTINGS)
+    (package / "zz_two.py").write_text("def two():\n    return 22\n")
+    assert store.sources(SETTINGS) == before != sources(SETTINGS)
+
+
+def test_sources_of_a_method_hold_all_that_it_does() -> None:
+    found = store.sources({"prune": {"_target_": "callbacks.prune.smart_griffin.SmartGriffin"}})
+    assert {
+        "callbacks.base",
+        "callbacks.prune.ffn",
+        "clinlm.models.surgery",
+        "clinlm.models.structure",
+        "clinlm.tasks.base",
+    } <= found.keys()
+    assert not {"callbacks.prune.random", "clinlm.pipeline.execution", "clinlm.report.table", "clinlm"} & found.keys()
+
+
+def write(folder: Path, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        path = folder / f"in-{name}" / name if len(name) % 2 else folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+@settings(max_examples=15)
+@given(trees, st.data())
+def test_every_change_of_every_file_is_found_and_named(files: dict[str, bytes], data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        write(folder, files)
+        store.seal(folder, {"key": "k"})
+        assert store.verify(folder)["key"] == "k" == store.read_record(folder)["key"]
+        (folder / "later").write_bytes(b"a cache")
+        assert store.sealed(folder) and len(store.verify(folder)["files"]) == len(files)
+        for name in store.read_record(folder)["files"]:
+            path = folder / name
+            content = path.read_bytes()
+            at = data.draw(st.integers(0, len(content) - 1))
+            flipped = bytes([content[at] ^ (1 << data.draw(st.integers(0, 7)))])
+            for damage in (content[:at] + flipped + content[at + 1 :], content[:at], content + b"\0"):
+                path.write_bytes(damage)
+                with pytest.raises(store.Damaged) as raised:
+                    store.verify(folder)
+                assert str(raised.value) == f"{path} is not the file that was recorded"
+            path.unlink()
+            with pytest.raises(store.Damaged) as raised:
+                store.verify(folder)
+            assert str(raised.value) == f"{path} is missing"
+            path.write_bytes(content)
+        store.verify(folder)
+
+
+def test_every_change_of_the_record_is_found(tmp_path: Path) -> None:
+    write(tmp_path, {"one": b"1", "two": b"22"})
+    store.seal(tmp_path, {"key": "k", "parents": {"start": None}, "settings": {"epochs": 3}})
+    record = tmp_path / store.RECORD
+    content = record.read_bytes()
+    for at in range(len(content)):
+        record.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(store.Damaged):
+            store.verify(tmp_path)
+    record.write_bytes(content)
+    assert store.verify(tmp_path)["settings"] == {"epochs": 3}
+
+
+@pytest.mark.parametrize("record", ["", "{", "[]", "{}", '{"files": 3}', '"text"', "\xff"])
+def test_a_record_that_cannot_be_read_is_damage(tmp_path: Path, record: str) -> None:
+    (tmp_path / store.RECORD).write_bytes(record.encode("latin-1"))
+    with pytest.raises(store.Damaged, match="cannot be read"):
+        store.verify(tmp_path)
+
+
+def build(folder: Path) -> bool:
+    """Build `folder` unless it is whole; returns whether it was."""
+    with store.claim(folder) as whole:
+        if not whole:
+            (folder / "content").write_text("made")
+            store.seal(folder, {})
+        return whole
+
+
+def test_a_folder_is_built_once_and_again_if_damaged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "store" / "stage-key"
+    assert [build(folder), build(folder)] == [False, True]
+    (folder / "content").write_text("changed")
+    assert caplog.text == ""
+    assert [build(folder), build(folder)] == [False, True]
+    (aside,) = folder.parent.glob("stage-key.damaged-*")
+    assert (aside / "content").read_text() == "changed" and (folder / "content").read_text() == "made"
+    assert f"{folder / 'content'} is not the file that was recorded" in caplog.text
+    assert f"set aside as {aside.name} and built again" in caplog.text
+
+
+def test_an_unfinished_folder_is_kept_without_drafts(tmp_path: Path) -> None:
+    folder = tmp_path / "stage-key"
+    with pytest.raises(ZeroDivisionError), store.claim(folder) as whole:
+        assert not whole
+        (folder / "last.ckpt").write_text("half way")
+        (folder / ".last.ckpt.draft").write_text("half written")
+        raise ZeroDivisionError
+    with store.claim(folder) as whole:
+        assert not whole
+        assert [path.name for path in folder.iterdir()] == ["last.ckpt"]
+
+
+def test_folders_are_for_their_owner_only(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        build(tmp_path / "store" / "stage-key")
+        with store.locked(tmp_path / "store" / "stage-key" / "logits" / "one.safetensors"):
+            pass
+    finally:
+        os.umask(before)
+    made = [tmp_path / "store", tmp_path / "store" / "stage-key", tmp_path / "store" / "stage-key" / "logits"]
+    assert [oct(path.stat().st_mode & 0o777) for path in made] == ["0o700"] * 3
+
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+from clinlm.store import store
+folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
+with store.claim(folder) as whole:
+    print("reused" if whole else "building", flush=True)
+    if not whole:
+        time.sleep(seconds)
+        (folder / "content").write_text("made")
+        store.seal(folder, {})
+"""
+
+
+def process(folder: Path, seconds: float) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SCRIPT, str(folder), str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+
+
+def test_processes_that_ask_for_one_folder_build_it_once(tmp_path: Path) -> None:
+    folder = tmp_path / "stage-key"
+    said = [one.communicate(timeout=60)[0].strip() for one in [process(folder, 0.2) for _ in range(3)]]
+    assert sorted(said) == ["building", "reused", "reused"]
+    store.verify(folder)
+
+
+def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
+    folder = tmp_path / "stage-key"
+    holder = process(folder, 600)
+    assert holder.stdout is not None and holder.stdout.readline() == "building\n"
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate(timeout=60)
+    assert not build(folder)
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "report.json"
+    store.write_json(path, {"b": 1, "a": [2]})
+    assert json.loads(path.read_text()) == {"a": [2], "b": 1}
+    assert [one.name for one in tmp_path.iterdir()] == ["report.json"]
+    with pytest.raises(ValueError):
+        store.write_json(path, {"a": float("nan")})
+    monkeypatch.setattr(os, "replace", lambda *_: 1 / 0)  # a kill between writing and renaming
+    with pytest.raises(ZeroDivisionError):
+        store.write_json(path, {"a": 3})
+    assert json.loads(path.read_text()) == {"a": [2], "b": 1}

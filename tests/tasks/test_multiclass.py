@@ -1,0 +1,112 @@
+"""Laws of the two kinds of tasks on labels: which documents serve, and what their losses and priors are."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from support.pipelines import composed, finished
+from torch import nn
+
+from clinlm.corpora.table import Table
+from clinlm.metrics.keywords import matched
+from clinlm.pipeline import execution
+from clinlm.report.baselines import KEYWORDS
+from clinlm.report.comparison import Candidate, Settings, compare
+from clinlm.tasks.base import Task
+from clinlm.tasks.multiclass import MultiClass
+from clinlm.tasks.multilabel import MultiLabel
+from clinlm.text.long_notes import Head
+
+pytestmark = pytest.mark.usefixtures("quick")
+CORPUS = partial(Table, text="text", labels="labels", id="id", group="group", delimiter=";")
+
+
+@pytest.fixture
+def opened(notes_csv: Path, tmp_path: Path) -> Callable[..., Any]:
+    def make(kind: type[Task], **settings: Any) -> Task:
+        task = kind(CORPUS, str(notes_csv), Head(), max_tokens=32, **{"labels": 4} | settings)
+        task.open(tmp_path / f"store-{kind.__name__}-{len(settings)}", "key")
+        return task
+
+    return make
+
+
+def test_documents_have_exactly_one_of_the_labels(opened: Callable[..., Any], notes_csv: Path) -> None:
+    task = opened(MultiClass)
+    assert (task.examples.targets.sum(1) == 1).all()
+    written = pl.read_csv(notes_csv)["labels"].str.split(";").list.len()
+    assert len(task.examples.frame) == (written == 1).sum()
+    assert f"{(written > 1).sum():,} of 60 notes dropped: not exactly one of the 4 labels" in task.examples.notices
+
+
+def test_a_label_that_is_not_kept_does_not_count(opened: Callable[..., Any], notes_csv: Path) -> None:
+    """With two labels, a document of one of them and a third has exactly one."""
+    task = opened(MultiClass, labels=2)
+    names = set(task.examples.labels)
+    written = pl.read_csv(notes_csv)["labels"].str.split(";").to_list()
+    assert len(task.examples.frame) == sum(len(names & set(own)) == 1 for own in written)
+
+
+def test_loss_prior_and_probabilities_are_of_one_distribution(opened: Callable[..., Any]) -> None:
+    task = opened(MultiClass)
+    logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    classes = torch.tensor([0, 1, 2, 3, 0, 1])
+    expected = nn.CrossEntropyLoss()(logits, classes)
+    assert task.loss(logits, torch.eye(4)[classes]).item() == pytest.approx(expected.item())
+    np.testing.assert_allclose(task.probabilities(logits.numpy()).sum(1), 1)
+    counts = task.examples.targets[task.examples.members("train")].sum(0)
+    np.testing.assert_allclose(task.prior().exp().numpy(), (counts + 1) / (counts.sum() + 4), rtol=1e-6)
+    assert task.fit_thresholds(task.probabilities(logits.numpy())) is None
+
+
+def test_nothing_left_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "notes.csv"
+    path.write_text("id,group,text,labels\n" + "".join(f"n{i},p{i},note,a;b\n" for i in range(9)))
+    with pytest.raises(ValueError, match="all 9 of the corpus were dropped: not exactly one of the 2 labels"):
+        MultiClass(CORPUS, str(path), Head()).open(tmp_path / "store", "key")
+
+
+def test_documents_without_a_label_can_be_kept(opened: Callable[..., Any]) -> None:
+    dropped, kept = opened(MultiLabel, labels=1), opened(MultiLabel, labels=1, unlabelled="keep")
+    assert dropped.examples.targets.all() and len(kept.examples.frame) == 60
+    assert kept.examples.targets.sum() == len(dropped.examples.frame)
+    with pytest.raises(ValueError, match="got 5 with unlabelled=keep"):
+        opened(MultiLabel, documents=5, unlabelled="keep")
+    with pytest.raises(ValueError, match="drop or keep"):
+        opened(MultiLabel, unlabelled="maybe")
+
+
+def test_fewer_training_documents_than_asked_for_is_told(opened: Callable[..., Any]) -> None:
+    told = [one for one in opened(MultiLabel, training_documents=1000).examples.notices if "were asked for" in one]
+    assert told and "1,000 training documents" in told[0]
+
+
+def test_keywords_by_hand() -> None:
+    found = matched(["a;c", None, "b", "", "d"], ["a", "b", "c"])
+    assert found.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 0]]
+
+
+def test_a_pipeline_of_multi_class_with_a_keyword_matcher(notes_csv: Path, tmp_path: Path) -> None:
+    """The keywords of a document are an attribute of its record; here its labels, so all are right."""
+    path = tmp_path / "notes.csv"
+    pl.read_csv(notes_csv).with_columns(pl.col("labels").alias("keywords")).write_csv(path)
+    target = "task._target_=clinlm.tasks.multiclass.MultiClass"
+    columns = ("task.corpus.attributes=[keywords]", "~task.thresholds", "epochs=1")
+    config = composed(path, tmp_path / "store", target, *columns, "pipeline=a")
+    done = finished(config)
+    task, key = execution.open_task(config)
+    models = [Candidate(one.name, one.role, one.artifact, one.cached) for one in done]
+    settings = Settings(resamples=20, latency_documents=2, latency_passes=1)
+    rows, notices, _ = compare(task, key, models, settings, tmp_path / "store")
+    by_name = {row.name: row for row in rows}
+    assert [*by_name] == ["TF-IDF", KEYWORDS, "teacher", "student"]
+    assert by_name[KEYWORDS].quality["accuracy"] == 1.0 and by_name[KEYWORDS].latency is None
+    assert np.isnan(by_name[KEYWORDS].compression_bytes)
+    (told,) = [notice for notice in notices if notice.startswith(KEYWORDS)]
+    worse = [name for name, row in by_name.items() if row.quality["macro_f1"] < 1]
+    assert all(name in told for name in worse) and worse

@@ -1,0 +1,125 @@
+"""Laws of sentences and of assertion, on sentences labelled by hand."""
+
+import csv
+import random
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from clinlm.corpora.synthetic.complaints import SYMPTOMS, Statement, statements
+from clinlm.terminology.mentions import Finder
+from clinlm.text.negation import Assertion
+from clinlm.text.negation_triggers import TRIGGERS
+from clinlm.text.sentences import Sentence, sentences
+
+LISTED = Path(__file__).parents[1] / "data" / "assertions.csv"
+FLOOR = 0.95
+"""Ours had .942 with the triggers as first drafted (.898 on the odd sentences), .975 in the end; keywords have .425."""
+
+
+@pytest.fixture(scope="module")
+def assertion() -> Assertion:
+    return Assertion()
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, str]]:
+    with LISTED.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def held(assertion: Assertion, text: str, words: list[str], section: str = "") -> list[set[str]]:
+    return [set(some) for some in assertion.modifiers(Sentence(section, text), Finder({"it": words}).find(text))]
+
+
+def test_the_list_is_fair(rows: list[dict[str, str]]) -> None:
+    statuses = Counter(row["status"] for row in rows)
+    assert set(statuses) == {"asserted", *TRIGGERS}
+    assert len({row["sentence"] for row in rows}) >= 80
+    assert min(statuses.values()) >= 8 and 0.35 <= statuses["asserted"] / len(rows) <= 0.65
+    assert all(Finder({"it": [row["symptom"]]}).find(row["sentence"]) for row in rows)
+
+
+def test_assertion_beats_the_keyword(assertion: Assertion, rows: list[dict[str, str]]) -> None:
+    truth = [row["status"] == "asserted" for row in rows]
+    found = [not all(held(assertion, row["sentence"], [row["symptom"]])) for row in rows]
+    right = sum(a == b for a, b in zip(truth, found, strict=True)) / len(rows)
+    assert right >= FLOOR > sum(truth) / len(rows) + 0.3
+
+
+def test_the_modifier_is_the_right_one(assertion: Assertion, rows: list[dict[str, str]]) -> None:
+    denied = [row for row in rows if row["status"] != "asserted"]
+    right = [
+        any(row["status"] in some for some in held(assertion, row["sentence"], [row["symptom"]])) for row in denied
+    ]
+    assert sum(right) / len(right) >= FLOOR
+
+
+def test_invented_complaints_are_read_as_they_were_meant(assertion: Assertion) -> None:
+    rng = random.Random(0)
+    said: list[Statement] = [one for _ in range(60) for one in statements(rng)]
+    right = [
+        all(not some for some in held(assertion, one.text, list(SYMPTOMS[one.symptom].words)))
+        == (one.status == "asserted")
+        for one in said
+    ]
+    assert sum(right) / len(right) >= FLOOR
+
+
+def test_the_section_says_whose_and_when(assertion: Assertion) -> None:
+    text = "Cough and fever."
+    assert held(assertion, text, ["cough", "fever"], "FAMILY HISTORY") == [{"family"}] * 2
+    assert held(assertion, text, ["cough", "fever"], "PAST MEDICAL HISTORY") == [{"historical"}] * 2
+    assert held(assertion, text, ["cough", "fever"], "HISTORY OF PRESENT ILLNESS") == [set()] * 2
+
+
+def test_a_sentence_knows_nothing_of_the_one_before(assertion: Assertion) -> None:
+    alone = held(assertion, "Reports cough.", ["cough"])
+    assert held(assertion, "Denies cough.", ["cough"]) == [{"negated"}]
+    assert held(assertion, "Reports cough.", ["cough"]) == alone == [set()]
+
+
+@pytest.mark.parametrize("lists", TRIGGERS.values(), ids=TRIGGERS)
+def test_a_trigger_is_no_pseudo_trigger_and_stands_once(lists: Mapping[str, list[str]]) -> None:
+    assert all(len(some) == len(set(some)) and all(some) for some in lists.values())
+    assert not set(lists["pseudo_negations"]) & {w for name, some in lists.items() if name[0] != "p" for w in some}
+    assert not set(lists["pseudo_negations"]) & set(lists["preceding_negations"])
+
+
+def test_lines_headers_and_marks_end_sentences() -> None:
+    note = (
+        "CHIEF COMPLAINT:  Cough.  Two weeks.\n\nPast Medical History:\n1. Gout\n2. Asthma\nPLAN: Seen by Dr. Who "
+        "p.o. and then the line was broken here by a\nmachine, not by its writer. Next.\nshort line\nown line"
+    )
+    (found,) = sentences([note])
+    assert found == [
+        Sentence("CHIEF COMPLAINT", "CHIEF COMPLAINT: Cough."),
+        Sentence("CHIEF COMPLAINT", "Two weeks."),
+        Sentence("Past Medical History", "Past Medical History:"),
+        Sentence("Past Medical History", "Gout"),
+        Sentence("Past Medical History", "Asthma"),
+        Sentence(
+            "PLAN",
+            "PLAN: Seen by Dr. Who p.o. and then the line was broken here by a machine, not by its writer.",
+        ),
+        Sentence("PLAN", "Next."),
+        Sentence("PLAN", "short line"),
+        Sentence("PLAN", "own line"),
+    ]
+
+
+def test_sentences_hold_all_words_of_the_note_but_bullets() -> None:
+    notes = [
+        "",
+        " \n",
+        "one",
+        "Fever 38.5 C. 4 x 4.\r\nNo cough.\n- pain\n2) nausea. 3. gout",
+        "A" * 70 + "\nb. c",
+        "8/10",
+    ]
+    bullets = {"-", "2)", "3."}
+    for note, found in zip(notes, sentences(notes), strict=True):
+        kept = [word for word in note.split() if word not in bullets]
+        assert " ".join(sentence.text for sentence in found).split() == kept
