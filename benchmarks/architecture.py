@@ -22,7 +22,7 @@ from transformers import AutoTokenizer
 
 from clinlm.config.extras import imported
 from clinlm.corpora.mtsamples import MTSamples
-from clinlm.engines.base import NAMES, named
+from clinlm.engines.base import NAMES, find_engine
 from clinlm.metrics import latency
 from clinlm.models import artifact
 from clinlm.models.layers.edits import quantize_embeddings
@@ -93,7 +93,7 @@ def models(root: Path, export_large: bool) -> tuple[dict[str, Callable[[int], ob
         network = spec.build().eval()
         if integers:
             static(network)
-        for engine in (one for one in NAMES if one != "torch_compiled" and not named(one).missing()):
+        for engine in (one for one in NAMES if one != "torch_compiled" and not find_engine(one).missing()):
             if engine == "torch" and integers:
                 continue  # eager integers are for checking, not for speed
             if engine != "torch" and shape is TEACHER and not export_large:
@@ -105,8 +105,8 @@ def models(root: Path, export_large: bool) -> tuple[dict[str, Callable[[int], ob
                 artifact.save(model, folder)
                 answers[own] = asked(network)
             else:
-                named(engine).export(model, folder)
-                answers[own] = asked(named(engine).open(folder, torch.get_num_threads()))
+                find_engine(engine).export(model, folder)
+                answers[own] = asked(find_engine(engine).open(folder, torch.get_num_threads()))
             sizes[own] = folder_bytes(folder, (artifact.TOKENIZER,))
             gc.collect()
     return answers, sizes

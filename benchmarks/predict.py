@@ -29,7 +29,7 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from clinlm.config.extras import imported
 from clinlm.corpora.mtsamples import MTSamples
 from clinlm.engines import export
-from clinlm.engines.base import named
+from clinlm.engines.base import find_engine
 from clinlm.metrics.latency import BUSY
 from clinlm.models import artifact
 from clinlm.models.layers.edits import quantize_embeddings, quantize_linears
@@ -63,8 +63,8 @@ def models(root: Path) -> dict[str, Path]:
     thresholds = np.full(len(LABELS), 0.5)
     folders = {}
     for engine, int8 in (("torch", False), ("onnxruntime", False), ("openvino", False), ("onnxruntime", True)):
-        if named(engine).missing():
-            print(f"{engine} is left out: it needs {named(engine).missing()}", file=sys.stderr)
+        if find_engine(engine).missing():
+            print(f"{engine} is left out: it needs {find_engine(engine).missing()}", file=sys.stderr)
             continue
         spec = ModelSpec(SHAPE, len(LABELS), "mean", 0.0)
         model = Model(spec, spec.build().eval(), tokenizer)
@@ -78,7 +78,7 @@ def models(root: Path) -> dict[str, Path]:
         if engine == "torch":
             artifact.save(model, folder)
         else:
-            named(engine).export(model, folder)
+            find_engine(engine).export(model, folder)
             tokenizer.save_pretrained(folder)
             store.write_json(folder / export.FACTS, {"engine": engine})
         folders[f"clinlm-predict, {engine} {'INT8' if int8 else 'FP32'}"] = folder

@@ -137,7 +137,7 @@ def graphs() -> Iterator[None]:
             _GRAPHS[key] = path.read_bytes()
         path.write_bytes(_GRAPHS[key])
 
-    write = onnx_graph.write
+    write = onnx_graph.export_onnx
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx_graph, "write", once)
         yield

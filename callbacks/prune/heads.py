@@ -43,7 +43,7 @@ class Heads(Compression):
 
     def prepare(self, module: Module) -> None:
         """See `Compression.prepare`."""
-        scores = importances(module, self.documents)
+        scores = head_importances(module, self.documents)
         stay = best_heads(scores, self.ratio)
         self._rows = [
             {
@@ -76,7 +76,7 @@ class Heads(Compression):
         return f" (ratio={self.ratio:g}; heads of the layers, of which one each stays: {heads})"
 
 
-def importances(module: Module, documents: int) -> list[Float[Tensor, " _"]]:
+def head_importances(module: Module, documents: int) -> list[Float[Tensor, " _"]]:
     """Return what every head is worth: E_x |Att_h(x) . dL/dAtt_h(x)|, one vector a layer over its L2 norm.
 
     x is a token. Padding adds nothing: no token reads it and pooling leaves it out, so its gradient is zero.

@@ -12,13 +12,13 @@ from torch import Tensor
 from callbacks.base import Compression
 from callbacks.prune.settings import check_documents
 from clinlm.compression.costs import Architecture
-from clinlm.compression.cutting import Stay, cut, factorise, narrow, stay
-from clinlm.compression.importance import Importance, calibration, importances, token_counts
+from clinlm.compression.cutting import KeptParts, factorize_embeddings, prune_to, select_parts, slice_to
+from clinlm.compression.importance import Importance, calibration_batches, measure_importance, token_counts
 from clinlm.compression.meters import CountedParameters, MeasuredLatency, Meter, SavedBytes
 from clinlm.compression.reconstruction import reconstruct
-from clinlm.compression.search import Chosen, search, smallest
+from clinlm.compression.search import SearchResult, search, smallest_architecture
 from clinlm.compression.target import Target
-from clinlm.engines.base import named
+from clinlm.engines.base import find_engine
 from clinlm.models import structure
 from clinlm.models.model import Model
 from clinlm.models.surgery import check_whole
@@ -69,7 +69,7 @@ class Structured(Compression):
     ) -> None:
         self.target = Target.of(target)
         check_documents(documents)
-        missing = named(engine).missing()
+        missing = find_engine(engine).missing()
         if missing:
             raise ValueError(f"prune.engine is one that is installed; {engine} needs {missing}; install it")
         if remaining < 1:
@@ -96,15 +96,15 @@ class Structured(Compression):
         now = Architecture.read(module.network)
         meter = self._meter(module)
         self._check_above(meter.now)
-        importance = importances(module, self.documents)
+        importance = measure_importance(module, self.documents)
         often = token_counts(module.task, structure.word_embeddings(module.network.body).num_embeddings)
         chosen, before, after = self._settled(module.model, meter, importance, now, often)
-        stays = stay(importance, now, chosen.architecture)
+        stays = select_parts(importance, now, chosen.architecture)
         if stays.rank is not None:
-            factorise(module.model, stays.rank, often)
+            factorize_embeddings(module.model, stays.rank, often)
         # After the embeddings: weights that make up for a cut do so for inputs as they will be.
-        reconstruct(module.network, stays, calibration(module, self.documents), module.task.long_notes)
-        narrow(module.model, stays)
+        reconstruct(module.network, stays, calibration_batches(module, self.documents), module.task.long_notes)
+        slice_to(module.model, stays)
         self._promised = Architecture.read(module.network)
         self._rows = [self._cost(now, chosen, before, after), *_layers(now, stays, importance)]
 
@@ -132,11 +132,11 @@ class Structured(Compression):
 
     def _settled(
         self, model: Model, meter: Meter, importance: Importance, now: Architecture, often: Float[Tensor, " tokens"]
-    ) -> tuple[Chosen, float, float]:
+    ) -> tuple[SearchResult, float, float]:
         """Return the architecture whose measured cost keeps to the target and comes nearest to it; and what the network
         that was there cost in the same run, and what it costs."""
         budget = self.target.goal(meter.now, self.remaining) * meter.costs.total(now) / meter.now
-        best: tuple[Chosen, float, float] | None = None
+        best: tuple[SearchResult, float, float] | None = None
         nearest = 0.0  # share of the target that the best comes to, each measured beside the network that was there
         seen: list[Architecture] = []
         measured = math.inf
@@ -147,7 +147,7 @@ class Structured(Compression):
             chosen = found[0]
             seen.append(chosen.architecture)
             candidate = Model(model.spec, copy.deepcopy(model.network).eval(), model.tokenizer, list(model.edits))
-            cut(candidate, stay(importance, now, chosen.architecture), often)
+            prune_to(candidate, select_parts(importance, now, chosen.architecture), often)
             before, measured = meter.measure(candidate)
             goal = self.target.goal(before, self.remaining)
             log.info(
@@ -159,10 +159,12 @@ class Structured(Compression):
                 break
             budget = chosen.cost * goal / measured * (1.0 if measured <= goal else 0.99)
         if best is None:
-            raise ValueError(self._out_of_reach(smallest(now, importance, meter.costs, len(often)), measured))
+            raise ValueError(
+                self._out_of_reach(smallest_architecture(now, importance, meter.costs, len(often)), measured)
+            )
         return best
 
-    def _out_of_reach(self, least: Chosen, measured: float) -> str:
+    def _out_of_reach(self, least: SearchResult, measured: float) -> str:
         tried = "" if math.isinf(measured) else f", and what was tried last came to {measured:,.6g}"
         return (
             f"one layer of one head and a few FFN units always stays; prune.target={self.target.metric}:"
@@ -170,7 +172,7 @@ class Structured(Compression):
             "higher, or begin with fewer tokens (prune=vocabulary) or a smaller student"
         )
 
-    def _cost(self, now: Architecture, chosen: Chosen, before: float, after: float) -> dict[str, Any]:
+    def _cost(self, now: Architecture, chosen: SearchResult, before: float, after: float) -> dict[str, Any]:
         return {
             "target": self.target.metric,
             "cost_before": before,
@@ -186,7 +188,7 @@ class Structured(Compression):
         }
 
 
-def _layers(now: Architecture, stays: Stay, importance: Importance) -> list[dict[str, Any]]:
+def _layers(now: Architecture, stays: KeptParts, importance: Importance) -> list[dict[str, Any]]:
     return [
         {
             "layer": number,

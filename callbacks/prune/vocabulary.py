@@ -38,13 +38,13 @@ class Vocabulary(Compression):
         structure.check_trainable(module.network)
         model, task = module.model, module.task
         before, table = model.tokenizer, structure.word_embeddings(module.network.body)
-        counts = token_pruning.occurrences(before, task.texts("train"))
-        tokens = token_pruning.needed(before, counts, self.min_count)
+        counts = token_pruning.count_tokens(before, task.texts("train"))
+        tokens = token_pruning.tokens_to_keep(before, counts, self.min_count)
         self._row = {"tokens_before": table.num_embeddings, "tokens_after": len(tokens)}
         self._row["occurring"] = int((counts > 0).sum())
         if len(tokens) < table.num_embeddings:
             model.apply(Edit("clinlm.models.surgery.keep_tokens", {"tokens": tokens}))
-            model.tokenizer = token_pruning.trimmed(before, tokens)
+            model.tokenizer = token_pruning.trim_tokenizer(before, tokens)
             told = (task.batch_size, task.order_seed, task.collate.teacher_logits, task.transfer)
             task.bind(model.tokenizer, model.max_tokens, *told)
         self._row |= _longer(before, model.tokenizer, task.texts("validation"))
@@ -68,5 +68,5 @@ class Vocabulary(Compression):
 
 
 def _longer(before: Any, after: Any, texts: list[str]) -> dict[str, int]:
-    pieces = [int(token_pruning.occurrences(tokenizer, texts).sum()) for tokenizer in (before, after)]
+    pieces = [int(token_pruning.count_tokens(tokenizer, texts).sum()) for tokenizer in (before, after)]
     return {"validation_pieces_before": pieces[0], "validation_pieces_after": pieces[1]}

@@ -7,9 +7,9 @@ from typing import ClassVar, final
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from callbacks.quantize.base import EDITS, Floats, Quantization, chosen
-from clinlm.compression.calibration import check_documents, levels, ranges, span
-from clinlm.compression.simulation import attach, detach, inputs_of
+from callbacks.quantize.base import EDITS, Floats, Quantization, quantizable_layers
+from clinlm.compression.calibration import check_documents, input_ranges, input_scale, layer_range
+from clinlm.compression.simulation import attach, detach, input_quantizer
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
 from clinlm.models.layers.static_int8_linear import StaticInt8Linear
@@ -82,13 +82,13 @@ class QuantizationAware(Quantization, ABC):
             trainer.fit_loop.max_epochs = self.epochs
         module.optimizer = module.optimizer.at(self.learning_rate, self.head_learning_rate)
         self.aim(module)
-        layers = chosen(module.network, self.skip)
+        layers = quantizable_layers(module.network, self.skip)
         linears = {name: layer for name, layer in layers.items() if isinstance(layer, nn.Linear)}
         for linear in linears.values():
             check_unmasked(linear)
-        seen = ranges(module, linears, self.documents, self.seed)
-        spans = {name: span(one, None) for name, one in seen.items()}
-        self._levels = {name: levels(*one) for name, one in spans.items()}
+        seen = input_ranges(module, linears, self.documents, self.seed)
+        spans = {name: layer_range(one, None) for name, one in seen.items()}
+        self._levels = {name: input_scale(*one) for name, one in spans.items()}
         self._layers = {name: layers[name] for name in self.judge(module, layers)}
         self._handles = attach(module.network, self._layers, spans)
 
@@ -98,7 +98,7 @@ class QuantizationAware(Quantization, ABC):
         if progress >= self.freeze_at:
             for layer in self._layers.values():
                 if isinstance(layer, nn.Linear):
-                    inputs_of(layer).frozen.fill_(True)
+                    input_quantizer(layer).frozen.fill_(True)
 
     @final
     def finalize(self, module: Module) -> None:

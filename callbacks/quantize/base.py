@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from callbacks.base import Compression
-from clinlm.compression.sensitivity import sensitivities, worst
+from clinlm.compression.sensitivity import layer_sensitivities, most_sensitive
 from clinlm.models import structure
 from clinlm.models.layers.int4_linear import Int4Linear
 from clinlm.models.layers.int8_embedding import Int8Embedding
@@ -91,8 +91,8 @@ class Quantization(Compression, ABC):
         made = self.integers(layers)
         rises: dict[str, float] = {}
         if self.spare:
-            rises = sensitivities(module, made, self.sensitivity_documents, self.seed)
-        spared = worst(rises, self.spare)
+            rises = layer_sensitivities(module, made, self.sensitivity_documents, self.seed)
+        spared = most_sensitive(rises, self.spare)
         self._rows = [
             _row(name, layer, None if name in spared else made[name]) | {"sensitivity": rises.get(name)}
             for name, layer in layers.items()
@@ -125,12 +125,12 @@ class PostTraining(Quantization, ABC):
     def prepare(self, module: Module) -> None:
         """Refuse early what `finalize` could not do: a network that is quantised already, names that are not there."""
         structure.check_trainable(module.network)
-        chosen(module.network, self.skip)
+        quantizable_layers(module.network, self.skip)
 
     @final
     def finalize(self, module: Module) -> None:
         """See `Compression.finalize`."""
-        layers = chosen(module.network, self.skip)
+        layers = quantizable_layers(module.network, self.skip)
         self.calibrate(module, {name: layer for name, layer in layers.items() if isinstance(layer, nn.Linear)})
         names = self.judge(module, layers)
         self.replace(module, {name: layers[name] for name in names})
@@ -139,7 +139,7 @@ class PostTraining(Quantization, ABC):
         """Look at documents, if `quantized` needs to know what the layers read."""
 
 
-def chosen(network: nn.Module, skip: Sequence[str]) -> dict[str, Floats]:
+def quantizable_layers(network: nn.Module, skip: Sequence[str]) -> dict[str, Floats]:
     """Return all linear layers and embedding tables by name, but for those that end in one of `skip`.
 
     Tables of a single column are left out.

@@ -8,8 +8,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from callbacks.quantize.base import EDITS, PostTraining
-from clinlm.compression.calibration import Range, check_documents, histograms, levels, ranges, span
-from clinlm.compression.observers import Observer, check_observer, observed
+from clinlm.compression.calibration import (
+    Range,
+    check_documents,
+    input_histograms,
+    input_ranges,
+    input_scale,
+    layer_range,
+)
+from clinlm.compression.observers import Observer, check_observer, observe_range
 from clinlm.models.layers.static_int8_linear import StaticInt8Linear
 from clinlm.models.model import Edit
 from clinlm.training.modules.base import Module
@@ -54,14 +61,16 @@ class Calibrated(PostTraining, ABC):
     @final
     def calibrate(self, module: Module, linears: Mapping[str, nn.Linear]) -> None:
         """See `PostTraining.calibrate`."""
-        seen = ranges(module, linears, self.documents, self.seed)
+        seen = input_ranges(module, linears, self.documents, self.seed)
         factors = {name: self.factors(linear, seen[name]) for name, linear in linears.items()}
         self._smooth = {name: factor for name, factor in factors.items() if factor is not None}
-        spans = {name: span(seen[name], factors[name]) for name in linears}
+        spans = {name: layer_range(seen[name], factors[name]) for name in linears}
         if self.observer != "minmax":
-            counts = histograms(module, linears, spans, self._smooth, self.documents, self.seed)
-            spans = {name: observed(self.observer, counts[name], *spans[name], self.percentile) for name in linears}
-        self._levels = {name: levels(*span) for name, span in spans.items()}
+            counts = input_histograms(module, linears, spans, self._smooth, self.documents, self.seed)
+            spans = {
+                name: observe_range(self.observer, counts[name], *spans[name], self.percentile) for name in linears
+            }
+        self._levels = {name: input_scale(*found) for name, found in spans.items()}
 
     @final
     def edit(self, names: list[str]) -> Edit:

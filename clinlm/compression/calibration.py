@@ -16,7 +16,7 @@ Range = tuple[Float[Tensor, " inputs"], Float[Tensor, " inputs"]]
 """The smallest and the largest that every single input of a layer was."""
 
 
-def ranges(module: Module, linears: Mapping[str, nn.Linear], documents: int, seed: int) -> dict[str, Range]:
+def input_ranges(module: Module, linears: Mapping[str, nn.Linear], documents: int, seed: int) -> dict[str, Range]:
     """Return the range of every input of every layer, over the tokens of `documents` training documents."""
     found: dict[str, Range] = {}
 
@@ -26,11 +26,11 @@ def ranges(module: Module, linears: Mapping[str, nn.Linear], documents: int, see
             low, high = torch.minimum(low, found[name][0]), torch.maximum(high, found[name][1])
         found[name] = (low, high)
 
-    read(module, linears, documents, seed, see)
+    observe_inputs(module, linears, documents, seed, see)
     return found
 
 
-def histograms(
+def input_histograms(
     module: Module,
     linears: Mapping[str, nn.Linear],
     spans: Mapping[str, tuple[float, float]],
@@ -52,17 +52,17 @@ def histograms(
         low, high = spans[name]
         found[name] += torch.histc(smoothed.clamp(low, high), BINS, low, high)
 
-    read(module, linears, documents, seed, see)
+    observe_inputs(module, linears, documents, seed, see)
     return {name: counts.long().numpy() for name, counts in found.items()}
 
 
-def span(seen: Range, factor: Float[Tensor, " inputs"] | None) -> tuple[float, float]:
+def layer_range(seen: Range, factor: Float[Tensor, " inputs"] | None) -> tuple[float, float]:
     """Return the smallest and the largest input of a layer, after each was multiplied by its positive `factor`."""
     low, high = seen if factor is None else (seen[0] * factor, seen[1] * factor)
     return float(low.min()), float(high.max())
 
 
-def levels(low: float, high: float) -> tuple[float, int]:
+def input_scale(low: float, high: float) -> tuple[float, int]:
     """Return scale and zero point of inputs from `low` to `high`; see `input_levels`."""
     scale, point = input_levels(torch.tensor(low), torch.tensor(high))
     return float(scale), int(point)
@@ -79,7 +79,7 @@ def check_documents(documents: int) -> None:
 
 
 @torch.no_grad()
-def read(
+def observe_inputs(
     module: Module,
     linears: Mapping[str, nn.Linear],
     documents: int,
@@ -97,7 +97,7 @@ def read(
     def watch(name: str) -> RemovableHandle:
         def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             seen.add(name)
-            see(name, of_tokens(inputs[0], mask).float())
+            see(name, token_inputs(inputs[0], mask).float())
 
         return linears[name].register_forward_pre_hook(hook)
 
@@ -119,7 +119,7 @@ def read(
         )
 
 
-def of_tokens(inputs: Float[Tensor, "*places inputs"], mask: Tensor) -> Float[Tensor, "tokens inputs"]:
+def token_inputs(inputs: Float[Tensor, "*places inputs"], mask: Tensor) -> Float[Tensor, "tokens inputs"]:
     """Return the inputs of tokens: padding is none, and what stands there would count as evidence.
 
     Args:

@@ -9,7 +9,7 @@ from torch import nn
 
 from clinlm.models import structure
 from clinlm.models.model import Network
-from clinlm.models.size import parameters
+from clinlm.models.size import count_parameters
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Architecture:
         return cls(structure.hidden_size(network.body), None if factors is None else factors.rank, layers)
 
 
-class Costs(ABC):
+class CostModel(ABC):
     """Costs of the parts of an encoder, in one unit: bytes, parameters or milliseconds."""
 
     @abstractmethod
@@ -58,7 +58,7 @@ class Costs(ABC):
         return self.fixed(architecture.hidden, architecture.rank) + blocks
 
 
-class Counts(Costs):
+class ParameterCosts(CostModel):
     """Parameters, each of them times `each`, and something besides.
 
     Args:
@@ -82,21 +82,21 @@ class Counts(Costs):
         self._column = _column(network, words)
         self._hidden, self._rest = structure.hidden_size(network.body), 0.0
         now = Architecture.read(network)
-        self._rest = parameters(network) - (self.total(now) - besides) / each
+        self._rest = count_parameters(network) - (self.total(now) - besides) / each
 
     def fixed(self, hidden: int, rank: int | None) -> float:
-        """See `Costs.fixed`."""
+        """See `CostModel.fixed`."""
         width = hidden if self._width is None else self._width
         words = self._tokens * width if rank is None else rank * (self._tokens + width)
         return self.each * (words + self._rest + self._column * (hidden - self._hidden)) + self.besides
 
     def attention(self, hidden: int, heads: int) -> float:
-        """See `Costs.attention`."""
+        """See `CostModel.attention`."""
         inner = heads * self.head_size
         return self.each * (inner * (4 * hidden + self._attention_biases) + hidden * (self._attention_bias + 2))
 
     def ffn(self, hidden: int, units: int) -> float:
-        """See `Costs.ffn`."""
+        """See `CostModel.ffn`."""
         return self.each * (units * (2 * hidden + self._up_bias) + hidden * (self._down_bias + 2))
 
 

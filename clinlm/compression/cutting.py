@@ -8,14 +8,14 @@ from torch import Tensor
 
 from clinlm.compression.costs import Architecture
 from clinlm.compression.importance import Importance
-from clinlm.compression.search import dimensions, top
+from clinlm.compression.search import top_dimensions, top_indices
 from clinlm.models import structure
-from clinlm.models.layers.low_rank_embedding import directions
+from clinlm.models.layers.low_rank_embedding import principal_directions
 from clinlm.models.model import Edit, Model
 
 
 @dataclass(frozen=True)
-class Stay:
+class KeptParts:
     """What stays of a network, everything numbered as it was.
 
     Attributes:
@@ -32,19 +32,19 @@ class Stay:
     rank: int | None
 
 
-def stay(importance: Importance, now: Architecture, architecture: Architecture) -> Stay:
+def select_parts(importance: Importance, now: Architecture, architecture: Architecture) -> KeptParts:
     """Return the most important parts, as many as an architecture has."""
     widths = {number: layer for number, layer in enumerate(architecture.layers) if layer is not None}
-    return Stay(
+    return KeptParts(
         list(widths),
-        {number: top(importance.heads[number], heads) for number, (heads, _) in widths.items()},
-        {number: top(importance.units[number], units) for number, (_, units) in widths.items()},
-        dimensions(importance, architecture.hidden),
+        {number: top_indices(importance.heads[number], heads) for number, (heads, _) in widths.items()},
+        {number: top_indices(importance.units[number], units) for number, (_, units) in widths.items()},
+        top_dimensions(importance, architecture.hidden),
         None if architecture.rank == now.rank else architecture.rank,
     )
 
 
-def edits(stays: Stay, now: Architecture) -> list[Edit]:
+def slicing_edits(stays: KeptParts, now: Architecture) -> list[Edit]:
     """Return what cuts everything else, in order; nothing where all of a kind stay."""
     found = []
     whole = [layer or (0, 0) for layer in now.layers]
@@ -61,7 +61,7 @@ def edits(stays: Stay, now: Architecture) -> list[Edit]:
     return found
 
 
-def cut(model: Model, stays: Stay, often: Float[Tensor, " tokens"]) -> None:
+def prune_to(model: Model, stays: KeptParts, often: Float[Tensor, " tokens"]) -> None:
     """Factorise the embeddings, where they are to be, and cut everything off that does not stay.
 
     Args:
@@ -70,12 +70,12 @@ def cut(model: Model, stays: Stay, often: Float[Tensor, " tokens"]) -> None:
         often: see `factorise`.
     """
     if stays.rank is not None:
-        factorise(model, stays.rank, often)
-    narrow(model, stays)
+        factorize_embeddings(model, stays.rank, often)
+    slice_to(model, stays)
 
 
 @torch.no_grad()
-def factorise(model: Model, rank: int, often: Float[Tensor, " tokens"]) -> None:
+def factorize_embeddings(model: Model, rank: int, often: Float[Tensor, " tokens"]) -> None:
     """Replace the word embeddings by the nearest product of a rank.
 
     Args:
@@ -89,12 +89,12 @@ def factorise(model: Model, rank: int, often: Float[Tensor, " tokens"]) -> None:
     model.apply(Edit("clinlm.models.surgery.factorize_embeddings", {"rank": rank}))
     made = structure.low_rank_embedding(body)
     assert made is not None
-    basis = directions(table, often)[0][:, :rank]
+    basis = principal_directions(table, often)[0][:, :rank]
     made.table.weight.copy_(table @ basis)
     made.up.weight.copy_(basis)
 
 
-def narrow(model: Model, stays: Stay) -> None:
+def slice_to(model: Model, stays: KeptParts) -> None:
     """Cut heads, units, layers and hidden dimensions off that do not stay."""
-    for edit in edits(stays, Architecture.read(model.network)):
+    for edit in slicing_edits(stays, Architecture.read(model.network)):
         model.apply(edit)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from clinlm.models import structure
-from clinlm.models.layers.low_rank_embedding import directions
+from clinlm.models.layers.low_rank_embedding import principal_directions
 from clinlm.models.model import Network
 from clinlm.tasks.base import Task
 from clinlm.tasks.batches import Batch
@@ -42,7 +42,7 @@ class Importance:
     basis: Float[Tensor, "width width"]
 
 
-def importances(module: Module, documents: int) -> Importance:
+def measure_importance(module: Module, documents: int) -> Importance:
     """Return what every head, FFN unit, hidden dimension and direction of the embeddings is worth.
 
     The loss is the objective of the module, of every document by itself whatever batch it is in.
@@ -52,12 +52,12 @@ def importances(module: Module, documents: int) -> Importance:
     """
     network = module.network
     layers = structure.layers(network.body)
-    basis = directions(_table(network), token_counts(module.task, len(_table(network))))[0]
+    basis = principal_directions(_table(network), token_counts(module.task, len(_table(network))))[0]
     read: list[Tensor] = []  # in the order of the forward pass
     totals: list[Tensor] = []
     handles = _watch(network, read)
     network.eval()
-    batches = calibration(module, documents)
+    batches = calibration_batches(module, documents)
     for batch in batches:
         read.clear()
         with torch.enable_grad():
@@ -67,7 +67,7 @@ def importances(module: Module, documents: int) -> Importance:
             gradients = torch.autograd.grad(loss, read)
         parts = [output.detach() * gradient for output, gradient in zip(read, gradients, strict=True)]
         parts[0] = (read[0].detach() @ basis) * (gradients[0] @ basis)
-        found = [per_document(part, batch["document"], _documents(batch)) for part in parts]
+        found = [sum_per_document(part, batch["document"], _documents(batch)) for part in parts]
         for layer, place in zip(layers, range(2, len(found), 4), strict=True):
             found[place] = found[place].view(-1, layer.heads, layer.head_size).sum(2)
         sums = [one.square().sum(0) for one in found]
@@ -80,14 +80,14 @@ def importances(module: Module, documents: int) -> Importance:
     return Importance(rest[::4], rest[2::4], hidden, words, basis)
 
 
-def per_document(
+def sum_per_document(
     products: Float[Tensor, "rows tokens width"], document: Int[Tensor, " rows"], documents: int
 ) -> Float[Tensor, "documents width"]:
     """Return the sums over the tokens of all rows of every document. Padding adds nothing: its gradient is zero."""
     return products.new_zeros(documents, products.shape[2]).index_add_(0, document, products.sum(1))
 
 
-def calibration(module: Module, documents: int) -> list[Batch]:
+def calibration_batches(module: Module, documents: int) -> list[Batch]:
     """Return the batches of `Task.calibration` with all that the module's objective needs, teacher logits included."""
     task = module.task
     return [task.collate(batch) for batch in task.drawn(documents, module.seed)]
@@ -103,7 +103,7 @@ def token_counts(task: Task, tokens: int) -> Float[Tensor, " tokens"]:
     return torch.from_numpy(np.bincount(np.concatenate(rows), minlength=tokens) + 1.0).float()
 
 
-def embedded(network: Network) -> nn.Module:
+def embedding_output(network: Network) -> nn.Module:
     """Return the module whose output is the first hidden state."""
     projection = structure.embedding_projection(network.body)
     return structure.embedding_parts(network.body)[1] if projection is None else projection
@@ -125,7 +125,7 @@ def _watch(network: Network, read: list[Tensor]) -> list[torch.utils.hooks.Remov
         return module.register_forward_pre_hook(lambda _, given: read.append(given[0]))
 
     words = network.body.get_submodule(structure.word_embeddings_name(network.body))
-    handles = [outputs(words), outputs(embedded(network))]
+    handles = [outputs(words), outputs(embedding_output(network))]
     watch: Callable[[nn.Module], torch.utils.hooks.RemovableHandle]
     for layer in structure.layers(network.body):
         for watch, module in (

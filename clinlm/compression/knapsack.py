@@ -43,7 +43,7 @@ class LayerOptions:
     dropped: float
 
 
-def least_lost(
+def minimize_loss(
     layers: Sequence[LayerOptions], budget: float, buckets: int = BUCKETS
 ) -> tuple[float, list[tuple[int, int] | None]] | None:
     """Return the least importance lost within a budget, and the widths of every layer (None where it is dropped).

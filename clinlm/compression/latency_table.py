@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.isotonic import isotonic_regression
 
-from clinlm.compression.costs import Architecture, Costs
+from clinlm.compression.costs import Architecture, CostModel
 
 Timer = Callable[[Sequence[Architecture]], Sequence[float]]
 """From architectures to the milliseconds of networks that have them, timed side by side."""
@@ -41,7 +41,7 @@ class Knots:
         )
 
 
-class LatencyTable(Costs):
+class LatencyTable(CostModel):
     """Milliseconds by widths, in straight lines between those that were timed.
 
     Args:
@@ -60,24 +60,24 @@ class LatencyTable(Costs):
         attention: Float[np.ndarray, "hidden heads"],
         ffn: Float[np.ndarray, "hidden units"],
     ) -> None:
-        self.knots, self.base, self.factors = knots, rising(base), rising(factors)
-        self._attention, self._ffn = surface(attention), surface(ffn)
+        self.knots, self.base, self.factors = knots, monotone(base), monotone(factors)
+        self._attention, self._ffn = monotone_surface(attention), monotone_surface(ffn)
 
     def fixed(self, hidden: int, rank: int | None) -> float:
-        """See `Costs.fixed`."""
+        """See `CostModel.fixed`."""
         factors = 0.0 if rank is None else float(np.interp(hidden, self.knots.hidden, self.factors))
         return float(np.interp(hidden, self.knots.hidden, self.base)) + factors
 
     def attention(self, hidden: int, heads: int) -> float:
-        """See `Costs.attention`."""
+        """See `CostModel.attention`."""
         return _between(hidden, heads, self.knots.hidden, self.knots.heads, self._attention)
 
     def ffn(self, hidden: int, units: int) -> float:
-        """See `Costs.ffn`."""
+        """See `CostModel.ffn`."""
         return _between(hidden, units, self.knots.hidden, self.knots.units, self._ffn)
 
 
-def timed_table(knots: Knots, rank: int, timer: Timer) -> LatencyTable:
+def measure_table(knots: Knots, rank: int, timer: Timer) -> LatencyTable:
     """Return the table of what `timer` says of probes: for every hidden size those of one head and the fewest units,
     with one layer and with several; then, one by one, of every other width; and with factorised embeddings.
 
@@ -108,17 +108,17 @@ def timed_table(knots: Knots, rank: int, timer: Timer) -> LatencyTable:
     return LatencyTable(knots, np.array(base), np.array(factors), np.array(attention), np.array(ffn))
 
 
-def rising(values: Float[np.ndarray, " knots"]) -> Float[np.ndarray, " knots"]:
+def monotone(values: Float[np.ndarray, " knots"]) -> Float[np.ndarray, " knots"]:
     """Return the nearest values that never fall and are not negative: what is wider takes no less time."""
     nearest: Float[np.ndarray, " knots"] = isotonic_regression(np.asarray(values, dtype=np.float64), y_min=0.0)
     return nearest
 
 
-def surface(values: Grid) -> Grid:
+def monotone_surface(values: Grid) -> Grid:
     """Return values near these that fall in neither direction."""
-    along = np.stack([rising(row) for row in values])
+    along = np.stack([monotone(row) for row in values])
     # Means of rising rows rise, so the second direction leaves the first in order.
-    return np.stack([rising(column) for column in along.T]).T
+    return np.stack([monotone(column) for column in along.T]).T
 
 
 def _between(hidden: int, width: int, hiddens: Sequence[int], widths: Sequence[int], values: Grid) -> float:

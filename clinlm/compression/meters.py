@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from clinlm.compression.costs import Architecture, Costs, Counts
-from clinlm.compression.latency_table import Knots, timed_table
-from clinlm.compression.probes import documents, timed, timer
-from clinlm.compression.search import fewest
-from clinlm.engines.base import named
+from clinlm.compression.costs import Architecture, CostModel, ParameterCosts
+from clinlm.compression.latency_table import Knots, measure_table
+from clinlm.compression.probes import median_documents, probe_timer, time_models
+from clinlm.compression.search import min_units
+from clinlm.engines.base import find_engine
 from clinlm.models import artifact as artifacts
 from clinlm.models.model import Model
-from clinlm.models.size import folder_bytes, parameters
+from clinlm.models.size import count_parameters, folder_bytes
 from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import Serving
 from clinlm.training.modules.base import Module
@@ -30,7 +30,7 @@ class Meter(ABC):
         now: what the network costs as it is.
     """
 
-    costs: Costs
+    costs: CostModel
     now: float
 
     @abstractmethod
@@ -42,11 +42,11 @@ class CountedParameters(Meter):
     """Numbers in all weights."""
 
     def __init__(self, module: Module) -> None:
-        self.costs, self.now = Counts(module.network), float(parameters(module.network))
+        self.costs, self.now = ParameterCosts(module.network), float(count_parameters(module.network))
 
     def measure(self, model: Model) -> tuple[float, float]:
         """See `Meter.measure`."""
-        return self.now, float(parameters(model.network))
+        return self.now, float(count_parameters(model.network))
 
 
 class SavedBytes(Meter):
@@ -56,7 +56,7 @@ class SavedBytes(Meter):
         self.task = module.task
         self.now = float(saved_bytes(module.model, self.task))
         each = next(module.network.parameters()).element_size()
-        self.costs = Counts(module.network, each, self.now - each * parameters(module.network))
+        self.costs = ParameterCosts(module.network, each, self.now - each * count_parameters(module.network))
 
     def measure(self, model: Model) -> tuple[float, float]:
         """See `Meter.measure`."""
@@ -72,18 +72,18 @@ class MeasuredLatency(Meter):
     """
 
     def __init__(self, module: Module, engine: str) -> None:
-        self.model, self.engine, self.batches = module.model, named(engine), documents(module.task)
+        self.model, self.engine, self.batches = module.model, find_engine(engine), median_documents(module.task)
         now = Architecture.read(module.network)
         layers = [layer for layer in now.layers if layer is not None]
         heads, units = (max(layer[part] for layer in layers) for part in (0, 1))
-        knots = Knots.of(now.hidden, heads, units, min(fewest(layer[1]) for layer in layers))
-        table = timed_table(knots, now.hidden // 2 or 1, timer(self.model, self.engine, self.batches, PASSES))
+        knots = Knots.of(now.hidden, heads, units, min(min_units(layer[1]) for layer in layers))
+        table = measure_table(knots, now.hidden // 2 or 1, probe_timer(self.model, self.engine, self.batches, PASSES))
         self.costs = table
-        self.now = timed({"now": self.model}, self.engine, self.batches, PASSES)["now"].p50_ms
+        self.now = time_models({"now": self.model}, self.engine, self.batches, PASSES)["now"].p50_ms
 
     def measure(self, model: Model) -> tuple[float, float]:
         """See `Meter.measure`."""
-        found = timed({"now": self.model, "pruned": model}, self.engine, self.batches, PASSES)
+        found = time_models({"now": self.model, "pruned": model}, self.engine, self.batches, PASSES)
         return found["now"].p50_ms, found["pruned"].p50_ms
 
 

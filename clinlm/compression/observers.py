@@ -17,7 +17,9 @@ _LITTLE = 1e-4  # what a bin that would be empty holds instead: nothing has no l
 Counts = Int[np.ndarray, " bins"]
 
 
-def observed(observer: Observer, counts: Counts, low: float, high: float, percentile: float) -> tuple[float, float]:
+def observe_range(
+    observer: Observer, counts: Counts, low: float, high: float, percentile: float
+) -> tuple[float, float]:
     """Return the range that `observer` chooses for inputs counted in equal bins from `low` to `high`."""
     if observer == "minmax" or low == high:
         return low, high
@@ -58,11 +60,11 @@ def entropy_range(counts: Counts, low: float, high: float) -> tuple[float, float
         last = int(np.searchsorted(edges[:-1], distance, "left"))
         if last - first < LEVELS + 1:
             break
-        best = min(best, (divergence(counts, first, last), first, last))
+        best = min(best, (quantization_divergence(counts, first, last), first, last))
     return float(edges[best[1]]), float(edges[best[2]])
 
 
-def divergence(counts: Counts, first: int, last: int, levels: int = LEVELS + 1) -> float:
+def quantization_divergence(counts: Counts, first: int, last: int, levels: int = LEVELS + 1) -> float:
     """Return KL(what there is || what `levels` levels can say of it), with the range cut to bins `first` to `last`.
 
     What there is: the bins of the range, what lies beyond added to its ends. What can be said: the bins of the range

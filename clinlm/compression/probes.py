@@ -23,7 +23,7 @@ TOKENS = 1000
 _QUANTILES = (0.3, 0.4, 0.5, 0.6, 0.7)
 
 
-def documents(task: Task) -> list[Batch]:
+def median_documents(task: Task) -> list[Batch]:
     """Return training documents of about the median length, each a batch of its rows."""
     members = task.examples.members("train")
     order = members[np.argsort(task.encoded.lengths()[members], kind="stable")]
@@ -31,7 +31,7 @@ def documents(task: Task) -> list[Batch]:
     return [task.encoded.collate([int(order[place])]) for place in places]
 
 
-def probe(model: Model, architecture: Architecture) -> Model:
+def build_probe(model: Model, architecture: Architecture) -> Model:
     """Return a network of the family of `model`, with random weights and these widths: at most those it began with.
 
     Args:
@@ -56,7 +56,7 @@ def probe(model: Model, architecture: Architecture) -> Model:
     return made
 
 
-def timed(
+def time_models(
     models: Mapping[str, Model], engine: Engine, batches: Sequence[Batch], passes: int, reference: str | None = None
 ) -> dict[str, Latency]:
     """Return how long `engine` takes for every model, a document at a time; threads are those of the process."""
@@ -64,7 +64,7 @@ def timed(
         return measure(calls, [(one["input_ids"], one["attention_mask"]) for one in batches], 2, passes, reference)
 
 
-def timer(
+def probe_timer(
     model: Model, engine: Engine, batches: Sequence[Batch], passes: int
 ) -> Callable[[Sequence[Architecture]], list[float]]:
     """Return what times probes of the family of `model`: the median over documents, in milliseconds."""
@@ -72,8 +72,8 @@ def timer(
     known = [one | {"input_ids": one["input_ids"].clamp(max=few)} for one in batches]
 
     def time(architectures: Sequence[Architecture]) -> list[float]:
-        models = {str(number): probe(model, one) for number, one in enumerate(architectures)}
-        return [one.p50_ms for one in timed(models, engine, known, passes).values()]
+        models = {str(number): build_probe(model, one) for number, one in enumerate(architectures)}
+        return [one.p50_ms for one in time_models(models, engine, known, passes).values()]
 
     return time
 

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clinlm.compression.cutting import Stay
-from clinlm.compression.importance import embedded
+from clinlm.compression.cutting import KeptParts
+from clinlm.compression.importance import embedding_output
 from clinlm.models import structure
 from clinlm.models.model import Network
 from clinlm.tasks.batches import Batch
@@ -51,13 +51,13 @@ class Moments:
             centred = products - torch.outer(mean, mean) if reader.bias is not None else products
             for first in range(0, reader.in_features, len(mean)):  # a head on maximum and mean reads two, end to end
                 old = reader.weight[:, first : first + len(mean)].double()
-                new = regressed(old, centred, self.stays)
+                new = regress(old, centred, self.stays)
                 reader.weight[:, [first + one for one in self.stays]] = new.to(reader.weight.dtype)
                 if reader.bias is not None:
                     reader.bias.add_((old @ mean - new @ mean[self.stays]).to(reader.bias.dtype))
 
 
-def regressed(
+def regress(
     weight: Float[Tensor, "outputs inputs"], products: Float[Tensor, "inputs inputs"], stays: Sequence[int]
 ) -> Float[Tensor, "outputs kept"]:
     """Return the weights for some of the inputs that come nearest, in mean squares, to `weight` for all of them.
@@ -108,7 +108,7 @@ class NormSums:
 
 
 @torch.no_grad()
-def reconstruct(network: Network, stays: Stay, batches: Sequence[Batch], long_notes: LongNotes) -> None:
+def reconstruct(network: Network, stays: KeptParts, batches: Sequence[Batch], long_notes: LongNotes) -> None:
     """Change weights and biases, in the places that stay, so that the network computes nearly the same without others.
 
     Source: Kurtic et al. 2023, "ZipLM", arXiv:2302.04089, section 3.1, for what reads heads and units; Ashkboos et al.
@@ -149,7 +149,7 @@ def reconstruct(network: Network, stays: Stay, batches: Sequence[Batch], long_no
     network.train()
 
 
-def _readers(network: Network, stays: Stay) -> list[tuple[nn.Module, bool, Moments]]:
+def _readers(network: Network, stays: KeptParts) -> list[tuple[nn.Module, bool, Moments]]:
     """Return what to watch, whether its output (or its input), and who reads it."""
     layers = structure.layers(network.body)
     found: list[tuple[nn.Module, bool, Moments]] = []
@@ -175,14 +175,14 @@ def _hidden_readers(network: Network) -> list[tuple[nn.Module, list[nn.Linear]]]
     last = [m for part in (network.pooling, network.head) for m in part.modules() if isinstance(m, nn.Linear)]
     after = [[layer.query, layer.key, layer.value] for layer in layers[1:]] + [last]
     found: list[tuple[nn.Module, list[nn.Linear]]] = [
-        (embedded(network), [layers[0].query, layers[0].key, layers[0].value])
+        (embedding_output(network), [layers[0].query, layers[0].key, layers[0].value])
     ]
     for layer, readers in zip(layers, after, strict=True):
         found += [(layer.attention_norm, [layer.up]), (layer.output_norm, readers)]
     return found
 
 
-def _norms(network: Network, stays: Stay) -> list[NormSums]:
+def _norms(network: Network, stays: KeptParts) -> list[NormSums]:
     if len(stays.hidden) == structure.hidden_size(network.body):
         return []
     layers = structure.layers(network.body)

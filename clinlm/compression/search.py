@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clinlm.compression.costs import Architecture, Costs
+from clinlm.compression.costs import Architecture, CostModel
 from clinlm.compression.importance import Importance
-from clinlm.compression.knapsack import LayerOptions, Options, least_lost
+from clinlm.compression.knapsack import LayerOptions, Options, minimize_loss
 
 HIDDEN = (1, 7 / 8, 3 / 4, 5 / 8, 1 / 2, 3 / 8, 1 / 4, 3 / 16, 1 / 8)
 RANKS = (3 / 4, 1 / 2, 3 / 8, 1 / 4, 3 / 16, 1 / 8, 3 / 32, 1 / 16)
@@ -23,7 +23,7 @@ _ROUND = 8
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SearchResult:
     """What a search came to.
 
     Attributes:
@@ -37,14 +37,14 @@ class Chosen:
     cost: float
 
 
-def shares(size: int, parts: Sequence[float]) -> list[int]:
+def grid_sizes(size: int, parts: Sequence[float]) -> list[int]:
     """Return these parts of `size`, in multiples of 8 where it is large enough, each once, the largest first."""
     step = _ROUND if size >= 8 * _ROUND else 1
     found = {max(1, round(part * size / step) * step) if part < 1 else size for part in parts}
     return sorted((one for one in found if one <= size), reverse=True)
 
 
-def candidates(now: Architecture, importance: Importance, tokens: int) -> list[tuple[int, int | None]]:
+def candidate_sizes(now: Architecture, importance: Importance, tokens: int) -> list[tuple[int, int | None]]:
     """Return the hidden sizes and ranks to try, the largest first; a rank only where it makes the table smaller.
 
     Args:
@@ -54,20 +54,23 @@ def candidates(now: Architecture, importance: Importance, tokens: int) -> list[t
     """
     width, found = len(importance.words), list[tuple[int, int | None]]()
     separate = width != now.hidden  # embeddings that have a width of their own
-    for hidden in shares(now.hidden, HIDDEN):
+    for hidden in grid_sizes(now.hidden, HIDDEN):
         wide = width if separate else hidden
         if now.rank is None:
-            ranks: list[int | None] = [None, *(k for k in shares(width, RANKS) if k * (tokens + wide) < tokens * wide)]
+            ranks: list[int | None] = [
+                None,
+                *(k for k in grid_sizes(width, RANKS) if k * (tokens + wide) < tokens * wide),
+            ]
         else:
             most = min(now.rank, wide)
-            ranks = [most, *(k for k in shares(width, RANKS) if k < most)]
+            ranks = [most, *(k for k in grid_sizes(width, RANKS) if k < most)]
         found += [(hidden, rank) for rank in ranks]
     return found
 
 
 def search(
-    now: Architecture, importance: Importance, costs: Costs, tokens: int, budget: float, most: int = 1
-) -> list[Chosen]:
+    now: Architecture, importance: Importance, costs: CostModel, tokens: int, budget: float, most: int = 1
+) -> list[SearchResult]:
     """Return the architectures within a budget that lose least, one for a hidden size and rank, the best first.
 
     Args:
@@ -82,52 +85,52 @@ def search(
         none where even the smallest architecture costs more.
     """
     found, options = [], dict[int, list[LayerOptions]]()
-    for hidden, rank in candidates(now, importance, tokens):
+    for hidden, rank in candidate_sizes(now, importance, tokens):
         if hidden not in options:
             options[hidden] = layer_options(importance, costs, hidden)
-        best = least_lost(options[hidden], budget - costs.fixed(hidden, rank))
+        best = minimize_loss(options[hidden], budget - costs.fixed(hidden, rank))
         if best is not None:
             architecture = Architecture(hidden, rank, best[1])
-            lost = best[0] + embeddings_lost(importance, hidden, rank)
-            found.append(Chosen(architecture, lost, costs.total(architecture)))
+            lost = best[0] + embedding_loss(importance, hidden, rank)
+            found.append(SearchResult(architecture, lost, costs.total(architecture)))
     return sorted(found, key=lambda one: one.lost)[:most]
 
 
-def smallest(now: Architecture, importance: Importance, costs: Costs, tokens: int) -> Chosen:
+def smallest_architecture(now: Architecture, importance: Importance, costs: CostModel, tokens: int) -> SearchResult:
     """Return the cheapest architecture that the search can come to: one layer, of one head and a few units."""
-    few = min(fewest(len(units)) for units in importance.units)
-    tried = [Architecture(hidden, rank, [(1, few)]) for hidden, rank in candidates(now, importance, tokens)]
-    return min((Chosen(one, 0.0, costs.total(one)) for one in tried), key=lambda one: one.cost)
+    few = min(min_units(len(units)) for units in importance.units)
+    tried = [Architecture(hidden, rank, [(1, few)]) for hidden, rank in candidate_sizes(now, importance, tokens)]
+    return min((SearchResult(one, 0.0, costs.total(one)) for one in tried), key=lambda one: one.cost)
 
 
-def fewest(units: int) -> int:
+def min_units(units: int) -> int:
     """Return how many FFN units a layer has at least."""
     return min(FEWEST_UNITS, units)
 
 
-def dimensions(importance: Importance, hidden: int) -> list[int]:
+def top_dimensions(importance: Importance, hidden: int) -> list[int]:
     """Return the hidden dimensions that stay, ascending: the most important over all places, ties to the first."""
-    return top(importance.hidden.sum(0), hidden)
+    return top_indices(importance.hidden.sum(0), hidden)
 
 
-def top(scores: Float[Tensor, " parts"], count: int) -> list[int]:
+def top_indices(scores: Float[Tensor, " parts"], count: int) -> list[int]:
     """Return the `count` largest, ascending; ties to the first."""
     return sorted(torch.argsort(scores, descending=True, stable=True)[:count].tolist())
 
 
-def embeddings_lost(importance: Importance, hidden: int, rank: int | None) -> float:
+def embedding_loss(importance: Importance, hidden: int, rank: int | None) -> float:
     """Return what is lost in the embeddings: of the first hidden state, and of the directions past the rank."""
-    gone = importance.hidden[0].double().sum() - importance.hidden[0, dimensions(importance, hidden)].double().sum()
+    gone = importance.hidden[0].double().sum() - importance.hidden[0, top_dimensions(importance, hidden)].double().sum()
     return float(gone + (0.0 if rank is None else importance.words[rank:].double().sum()))
 
 
-def layer_options(importance: Importance, costs: Costs, hidden: int) -> list[LayerOptions]:
+def layer_options(importance: Importance, costs: CostModel, hidden: int) -> list[LayerOptions]:
     """Return what may become of every layer at a hidden size."""
-    stay = dimensions(importance, hidden)
+    stay = top_dimensions(importance, hidden)
     gone = importance.hidden.double().sum(1) - importance.hidden[:, stay].double().sum(1)
     found = []
     for number, (heads, units) in enumerate(zip(importance.heads, importance.units, strict=True)):
-        few = fewest(len(units))
+        few = min_units(len(units))
         step = max(1, (len(units) - few) // WIDTHS)
         widths = np.array(sorted({len(units), *range(few, len(units), step)}))
         attention = _options(

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from clinlm.models.replace import replace
+from clinlm.models.replace import replace_module
 from clinlm.training.modules.base import Module, predict
 
 
-def sensitivities(module: Module, layers: Mapping[str, nn.Module], documents: int, seed: int) -> dict[str, float]:
+def layer_sensitivities(module: Module, layers: Mapping[str, nn.Module], documents: int, seed: int) -> dict[str, float]:
     """Return for every layer by how much the mean loss on validation documents rises if it alone is quantised.
 
     Args:
@@ -23,7 +23,7 @@ def sensitivities(module: Module, layers: Mapping[str, nn.Module], documents: in
     plain = mean_loss(module, documents, seed)
     found = {}
     for name, layer in layers.items():
-        with instead(module.network, name, layer):
+        with replaced(module.network, name, layer):
             found[name] = mean_loss(module, documents, seed) - plain
     return found
 
@@ -38,17 +38,17 @@ def mean_loss(module: Module, documents: int, seed: int) -> float:
     )
 
 
-def worst(rises: Mapping[str, float], count: int) -> list[str]:
+def most_sensitive(rises: Mapping[str, float], count: int) -> list[str]:
     """Return the `count` layers whose loss rises most; of equal ones, the earlier."""
     return sorted(rises, key=lambda name: -rises[name])[:count]
 
 
 @contextmanager
-def instead(network: nn.Module, name: str, layer: nn.Module) -> Iterator[None]:
+def replaced(network: nn.Module, name: str, layer: nn.Module) -> Iterator[None]:
     """Have `layer` in the place `name` of the network for a while."""
     before = network.get_submodule(name)
-    replace(network, name, layer.train(before.training))
+    replace_module(network, name, layer.train(before.training))
     try:
         yield
     finally:
-        replace(network, name, before)
+        replace_module(network, name, before)

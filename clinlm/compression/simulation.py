@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
-from clinlm.compression.calibration import of_tokens
+from clinlm.compression.calibration import token_inputs
 from clinlm.compression.keep_zeros import KeepZeros
 from clinlm.models.layers.rounding import LEVELS, TABLES, WEIGHTS, input_levels, row_scales
 
@@ -17,7 +17,7 @@ _AVERAGE = 0.01  # the share of a new batch in the range of inputs; that of torc
 _INPUTS = "input_levels"
 
 
-class RowLevels(nn.Module):
+class FakeQuantizeRows(nn.Module):
     """A parametrization that rounds every row to the levels of its INT8 layer; gradients pass as if it did not.
 
     Source: Bengio et al. 2013, arXiv:1308.3432: the straight-through estimator.
@@ -25,10 +25,10 @@ class RowLevels(nn.Module):
 
     def forward(self, weight: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "outputs inputs"]:
         """Return what the integers of `weight` stand for."""
-        return rounded_rows(weight, WEIGHTS)
+        return fake_quantize_rows(weight, WEIGHTS)
 
 
-class InputLevels(nn.Module):
+class FakeQuantizeInputs(nn.Module):
     """Rounds inputs of a linear layer to 256 levels over a range that follows what training shows, until it is frozen.
 
     Gradients pass inside the range, and not beyond it. All of its state is in buffers: it travels in checkpoints.
@@ -56,7 +56,7 @@ class InputLevels(nn.Module):
     def forward(self, inputs: Float[Tensor, "*places inputs"]) -> Float[Tensor, "*places inputs"]:
         """Return the levels' values, in float32; in training, first move the range."""
         if self.training:
-            self._follow(of_tokens(inputs.detach(), self.mask))
+            self._follow(token_inputs(inputs.detach(), self.mask))
         scale, point = self.levels()
         return torch.fake_quantize_per_tensor_affine(inputs.float(), scale, point, 0, LEVELS)
 
@@ -71,7 +71,7 @@ class InputLevels(nn.Module):
         self.high.lerp_(inputs.amax().float(), share)
 
 
-def rounded_rows(rows: Float[Tensor, "*places columns"], largest: int) -> Float[Tensor, "*places columns"]:
+def fake_quantize_rows(rows: Float[Tensor, "*places columns"], largest: int) -> Float[Tensor, "*places columns"]:
     """Return every row rounded to `largest` levels on either side of 0; the gradient is that of the identity."""
     scale = row_scales(rows, largest).unsqueeze(-1)
     return rows + ((rows / scale).round().clamp(-largest, largest) * scale - rows).detach()
@@ -90,11 +90,11 @@ def attach(
     handles = [network.register_forward_pre_hook(_show_mask)]
     for name, layer in layers.items():
         if isinstance(layer, nn.Linear):
-            layer.add_module(_INPUTS, InputLevels(*spans[name]).train(layer.training))
+            layer.add_module(_INPUTS, FakeQuantizeInputs(*spans[name]).train(layer.training))
             handles.append(layer.register_forward_pre_hook(_round_inputs))
             if bool((layer.weight == 0).any()):
                 parametrize.register_parametrization(layer, "weight", KeepZeros(layer.weight.detach() != 0))
-            parametrize.register_parametrization(layer, "weight", RowLevels())
+            parametrize.register_parametrization(layer, "weight", FakeQuantizeRows())
         else:
             handles.append(layer.register_forward_hook(_round_rows))
     return handles
@@ -108,7 +108,7 @@ def detach(layers: Mapping[str, nn.Module], handles: list[RemovableHandle]) -> d
     found = {}
     for name, layer in layers.items():
         if isinstance(layer, nn.Linear):
-            scale, point = inputs_of(layer).levels()
+            scale, point = input_quantizer(layer).levels()
             found[name] = (float(scale), int(point))
             delattr(layer, _INPUTS)
             learnt = _learnt(layer)
@@ -117,10 +117,10 @@ def detach(layers: Mapping[str, nn.Module], handles: list[RemovableHandle]) -> d
     return found
 
 
-def inputs_of(layer: nn.Module) -> InputLevels:
+def input_quantizer(layer: nn.Module) -> FakeQuantizeInputs:
     """Return what rounds the inputs of a linear layer."""
     levels = getattr(layer, _INPUTS)
-    assert isinstance(levels, InputLevels)
+    assert isinstance(levels, FakeQuantizeInputs)
     return levels
 
 
@@ -139,13 +139,13 @@ def _learnt(layer: nn.Linear) -> Tensor:
 def _show_mask(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     mask = inputs[1].bool()
     for module in network.modules():
-        if isinstance(module, InputLevels):
+        if isinstance(module, FakeQuantizeInputs):
             module.mask = mask
 
 
 def _round_inputs(layer: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
-    return inputs_of(layer)(inputs[0])
+    return input_quantizer(layer)(inputs[0])
 
 
 def _round_rows(table: nn.Module, inputs: tuple[Tensor, ...], rows: Tensor) -> Tensor:
-    return rounded_rows(rows, TABLES)
+    return fake_quantize_rows(rows, TABLES)

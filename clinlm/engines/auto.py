@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from typing import final
 
-from clinlm.engines.base import NAMES, Engine, named
+from clinlm.engines.base import NAMES, Engine, find_engine
 from clinlm.engines.torch import Torch
 from clinlm.engines.torch_compiled import TorchCompiled
 
@@ -39,7 +39,7 @@ class Auto:
             raise ValueError(f"engine.engines is a list of names; got {engines!r}; write engine.engines=[{engines}]")
         exporting = [name for name in NAMES if name not in (Torch.name, TorchCompiled.name)]
         limits = (tolerance, integer_tolerance, mean_tolerance, agreement)
-        chosen = [named(name, *limits) for name in engines or exporting]
+        chosen = [find_engine(name, *limits) for name in engines or exporting]
         self._found = [one for one in chosen if not one.missing()]
         for one in chosen:
             if one.missing():
@@ -51,5 +51,5 @@ class Auto:
             )
 
     def candidates(self) -> Sequence[Engine]:
-        """See `Choice.candidates`."""
+        """See `EngineSelection.candidates`."""
         return self._found

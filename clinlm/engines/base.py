@@ -17,7 +17,7 @@ Answer = Callable[[Rows, Rows], Float[Tensor, "rows outputs"]]
 """From token ids and their mask (1 where there is a token) to logits, on the CPU."""
 
 
-class Choice(Protocol):
+class EngineSelection(Protocol):
     """Which engines are to be tried: an engine stands for itself, `engine=auto` for all that are installed."""
 
     def candidates(self) -> Sequence["Engine"]:
@@ -63,7 +63,7 @@ class Engine(ABC):
 
     @final
     def candidates(self) -> Sequence["Engine"]:
-        """See `Choice.candidates`."""
+        """See `EngineSelection.candidates`."""
         return [self]
 
     @abstractmethod
@@ -99,7 +99,7 @@ class Engine(ABC):
 NAMES = ("onnxruntime", "openvino", "torch", "torch_compiled")
 
 
-def named(name: str, *limits: float) -> Engine:
+def find_engine(name: str, *limits: float) -> Engine:
     """Return the engine called `name`; `limits` as the arguments of `Engine`.
 
     Raises:

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from clinlm.engines.base import Answer, Engine, named
+from clinlm.engines.base import Answer, Engine, find_engine
 from clinlm.engines.export_checks import Claim, check_bytes
 from clinlm.engines.torch import Torch
 from clinlm.models import artifact as artifacts
@@ -73,7 +73,7 @@ class Deployment:
 
 @final
 @dataclass(frozen=True)
-class Opened:
+class OpenModel:
     """A model in use.
 
     Attributes:
@@ -89,7 +89,7 @@ class Opened:
     engine: str
 
 
-def opened(folder: Path, threads: int | None = None) -> Opened:
+def open_model(folder: Path, threads: int | None = None) -> OpenModel:
     """Return the model of an artifact (run by eager torch) or of a deployment (run by its engine).
 
     Args:
@@ -111,11 +111,11 @@ def opened(folder: Path, threads: int | None = None) -> Opened:
                 "pipeline again"
             )
         tokenizer = AutoTokenizer.from_pretrained(folder / artifacts.TOKENIZER)
-        return Opened(Torch().open(folder, threads), tokenizer, serving, Torch.name)
-    engine = named(json.loads((folder / FACTS).read_text(encoding="utf-8"))["engine"])
+        return OpenModel(Torch().open(folder, threads), tokenizer, serving, Torch.name)
+    engine = find_engine(json.loads((folder / FACTS).read_text(encoding="utf-8"))["engine"])
     if engine.missing():
         raise ImportError(f"{folder} is for the engine {engine.name}; it needs {engine.missing()}; install it")
-    return Opened(engine.open(folder, threads), AutoTokenizer.from_pretrained(folder), serving, engine.name)
+    return OpenModel(engine.open(folder, threads), AutoTokenizer.from_pretrained(folder), serving, engine.name)
 
 
 def deploy(artifact: Artifact, engine: Engine, task: Task, root: Path) -> Deployment:
@@ -185,10 +185,10 @@ def _build(artifact: Artifact, engine: Engine, task: Task, folder: Path) -> dict
 def _alone(answer: Answer, encoded: Encoded, task: Task, split: str) -> Float[np.ndarray, "documents outputs"]:
     """Return the logits of a split, asked for one document at a time, as a user does."""
     members = task.examples.members(split).tolist()
-    return np.concatenate([answered(answer, encoded.collate([one]), task.long_notes) for one in members])
+    return np.concatenate([unit_answers(answer, encoded.collate([one]), task.long_notes) for one in members])
 
 
-def answered(answer: Answer, batch: Batch, long_notes: LongNotes) -> Float[np.ndarray, "units outputs"]:
+def unit_answers(answer: Answer, batch: Batch, long_notes: LongNotes) -> Float[np.ndarray, "units outputs"]:
     """Return the logits of every unit of a batch: of every document, or of every word."""
     return unit_logits(answer(batch["input_ids"], batch["attention_mask"]), batch, long_notes).float().numpy()
 
@@ -272,7 +272,7 @@ def _main() -> None:
     """Open the model of the folder named on the command line, read one row, print the rise and the whole, in MiB."""
     from clinlm.models.memory import peak_mib
 
-    folder, tokens, engine = Path(sys.argv[1]), int(sys.argv[2]), named(sys.argv[3])
+    folder, tokens, engine = Path(sys.argv[1]), int(sys.argv[2]), find_engine(sys.argv[3])
     before = peak_mib()
     row = torch.ones(1, tokens, dtype=torch.long)
     engine.open(folder)(row, row)

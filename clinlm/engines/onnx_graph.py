@@ -18,7 +18,7 @@ from clinlm.models.layers.base import IntegerLinear
 from clinlm.models.layers.int4_linear import Int4Linear
 from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.layers.static_int8_linear import StaticInt8Linear
-from clinlm.models.model import Model, Network, Pooling, mean
+from clinlm.models.model import Model, Network, Pooling, masked_mean
 
 OPSET = 21
 """The first with blocked 4-bit weights."""
@@ -28,7 +28,7 @@ OUTPUT = "logits"
 _symbolic = torch.onnx.ops.symbolic
 
 
-def write(model: Model, path: Path) -> None:
+def export_onnx(model: Model, path: Path) -> None:
     """Write the network as one ONNX file: inputs `input_ids` and `attention_mask`, rows x tokens; output `logits`.
 
     Linear layers in INT8 become `QuantizeLinear`/`DequantizeLinear` pairs around `MatMul` where the range of their
@@ -114,7 +114,7 @@ class _Largest(nn.Module):
         keep = mask.unsqueeze(-1).to(hidden.dtype)
         lowest = torch.finfo(hidden.dtype).min
         largest = hidden.masked_fill(keep == 0, lowest).amax(1, keepdim=True).squeeze(1)
-        return torch.cat([largest, mean(hidden, keep)], -1) if self.with_mean else largest
+        return torch.cat([largest, masked_mean(hidden, keep)], -1) if self.with_mean else largest
 
 
 class _Integers(nn.Module):

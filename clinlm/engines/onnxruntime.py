@@ -39,7 +39,7 @@ class Onnxruntime(Engine):
     def export(self, model: Model, folder: Path) -> None:
         """See `Engine.export`."""
         imported("onnx", "onnxruntime")
-        onnx_graph.write(model, folder / FILE)
+        onnx_graph.export_onnx(model, folder / FILE)
 
     def open(self, folder: Path, threads: int | None = None) -> Answer:
         """See `Engine.open`."""

@@ -45,7 +45,7 @@ class Openvino(Engine):
         ov = _openvino()
         with tempfile.TemporaryDirectory() as place:
             path = Path(place) / "model.onnx"
-            onnx_graph.write(model, path)
+            onnx_graph.export_onnx(model, path)
             ov.save_model(ov.Core().read_model(path), folder / FILE, compress_to_fp16=False)
 
     def open(self, folder: Path, threads: int | None = None) -> Answer:

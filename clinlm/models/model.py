@@ -44,15 +44,15 @@ class Pooling(nn.Module):
             return hidden[:, 0]
         keep = mask.unsqueeze(-1).to(hidden.dtype)
         if self.name == "mean":
-            return mean(hidden, keep)
+            return masked_mean(hidden, keep)
         if self.score is None:
             largest = hidden.masked_fill(keep == 0, torch.finfo(hidden.dtype).min).amax(1)
-            return largest if self.name == "max" else torch.cat([largest, mean(hidden, keep)], -1)
+            return largest if self.name == "max" else torch.cat([largest, masked_mean(hidden, keep)], -1)
         weights: Tensor = self.score(hidden).masked_fill(keep == 0, torch.finfo(hidden.dtype).min).softmax(1)
         return (weights * hidden).sum(1)
 
 
-def mean(
+def masked_mean(
     hidden: Float[Tensor, "rows tokens hidden"], keep: Float[Tensor, "rows tokens 1"]
 ) -> Float[Tensor, "rows hidden"]:
     """Return the mean over the tokens; `keep` is 1 where there is one and 0 on padding."""
@@ -150,10 +150,10 @@ class Model:
     @property
     def max_tokens(self) -> int:
         """The longest row, special tokens included, that the network can read."""
-        return positions(self.network.body.config)
+        return max_positions(self.network.body.config)
 
 
-def positions(config: Any) -> int:
+def max_positions(config: Any) -> int:
     """Return how many tokens a row may have, by a transformers configuration."""
     limit = int(getattr(config, "max_position_embeddings", 512))
     # RoBERTa counts positions from padding_idx + 1 and so loses the first of them.

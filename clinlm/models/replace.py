@@ -9,7 +9,7 @@ Kind = TypeVar("Kind", bound=nn.Module)
 _CALLED = {nn.Linear: "linear layer", nn.Embedding: "embedding table"}
 
 
-def found(network: nn.Module, name: str, kind: type[Kind], done: str) -> Kind:
+def find_layer(network: nn.Module, name: str, kind: type[Kind], done: str) -> Kind:
     """Return the module `name`, which is what `kind` says, to be `done` (a participle, for the message).
 
     Raises:
@@ -25,7 +25,7 @@ def found(network: nn.Module, name: str, kind: type[Kind], done: str) -> Kind:
     return module
 
 
-def replace(network: nn.Module, name: str, module: nn.Module) -> None:
+def replace_module(network: nn.Module, name: str, module: nn.Module) -> None:
     """Put `module` in the place `name`."""
     parent, _, attribute = name.rpartition(".")
     setattr(network.get_submodule(parent), attribute, module)

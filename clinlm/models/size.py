@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize
 from clinlm.models.layers.int4_linear import Int4Linear
 
 
-def parameters(model: nn.Module) -> int:
+def count_parameters(model: nn.Module) -> int:
     """Numbers in the model's parameters, tied ones counted once.
 
     A parametrized tensor (a mask, fake quantisation) counts as what the forward pass uses, not as its ingredients. A
@@ -19,7 +19,7 @@ def parameters(model: nn.Module) -> int:
     return sum(tensor.numel() for tensor in _effective(model))
 
 
-def nonzero(model: nn.Module) -> int:
+def count_nonzero(model: nn.Module) -> int:
     """Of `parameters`, those that are not 0 in the forward pass: a masked weight is 0."""
     return sum(int(tensor.count_nonzero()) for tensor in _effective(model))
 

@@ -16,7 +16,7 @@ from clinlm.models import structure
 from clinlm.models.layers.edits import quantize_linears as quantize_linears  # older artifacts name it here
 from clinlm.models.layers.low_rank_embedding import LowRankEmbedding
 from clinlm.models.layers.low_rank_linear import LowRankLinear
-from clinlm.models.replace import check_unmasked, found, replace
+from clinlm.models.replace import check_unmasked, find_layer, replace_module
 
 
 def keep_ffn_units(network: nn.Module, units: Mapping[str, Sequence[int]]) -> None:
@@ -187,11 +187,11 @@ def factorize(network: nn.Module, ranks: Mapping[str, int]) -> None:
         ValueError: no such linear layer, or a rank that it cannot have.
     """
     for name, rank in ranks.items():
-        linear = found(network, name, nn.Linear, "factorised")
+        linear = find_layer(network, name, nn.Linear, "factorised")
         pair = LowRankLinear(linear.in_features, linear.out_features, rank, linear.bias is not None)
         for parameter in pair.parameters():
             nn.init.constant_(parameter, torch.nan)
-        replace(network, name, pair.train(linear.training))
+        replace_module(network, name, pair.train(linear.training))
 
 
 def factorize_embeddings(network: nn.Module, rank: int) -> None:
@@ -212,7 +212,7 @@ def factorize_embeddings(network: nn.Module, rank: int) -> None:
     made = LowRankEmbedding(table.num_embeddings, width, rank, table.padding_idx)
     for parameter in made.parameters():
         nn.init.constant_(parameter, torch.nan)
-    replace(body, name, made.train(table.training))
+    replace_module(body, name, made.train(table.training))
 
 
 def check_whole(*linears: nn.Module) -> None:

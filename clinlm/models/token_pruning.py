@@ -24,7 +24,7 @@ _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _AS_BEFORE = ("model_max_length", "padding_side", "truncation_side", "clean_up_tokenization_spaces")
 
 
-def occurrences(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Int[np.ndarray, " tokens"]:
+def count_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Int[np.ndarray, " tokens"]:
     """Return how often every token stands in `texts`, read whole; entry i is token i, up to the last token there is."""
     counts = np.zeros(max(tokenizer.get_vocab().values()) + 1, dtype=np.int64)
     rows = RowCutter(tokenizer, sys.maxsize, Head())
@@ -35,7 +35,9 @@ def occurrences(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Int
     return counts
 
 
-def needed(tokenizer: PreTrainedTokenizerBase, counts: Int[np.ndarray, " tokens"], min_count: int = 1) -> list[int]:
+def tokens_to_keep(
+    tokenizer: PreTrainedTokenizerBase, counts: Int[np.ndarray, " tokens"], min_count: int = 1
+) -> list[int]:
     """Return the tokens that stay, ascending: those that occur, what spells everything else, and special tokens.
 
     Everything else is spelled by pieces of one character or byte, and by whatever longer ones stay; with BPE what a
@@ -64,7 +66,7 @@ def needed(tokenizer: PreTrainedTokenizerBase, counts: Int[np.ndarray, " tokens"
     return sorted({ids[piece] for piece in stay if piece in ids} | added | set(tokenizer.all_special_ids))
 
 
-def trimmed(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> PreTrainedTokenizerFast:
+def trim_tokenizer(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> PreTrainedTokenizerFast:
     """Return the tokenizer that has `tokens` only; token `tokens[i]` becomes token i.
 
     Args:

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from clinlm.models.artifact import Artifact
-from clinlm.models.initializers.base import Start
+from clinlm.models.initializers.base import Initializer
 from clinlm.pipeline import gate_policy
 from clinlm.pipeline.gates import Gate, Verdict, spelt
 from clinlm.pipeline.plan import Planned, left_out, plain, planned
@@ -239,5 +239,5 @@ def stage_key(
         counted["start"] = parent.key
     if stage.transfer is not None:
         counted["transfer"] = transfer_key(stage.transfer, settings["transfer"], task_key)
-    fingerprint = stage.start.fingerprint() if isinstance(stage.start, Start) else None
+    fingerprint = stage.start.fingerprint() if isinstance(stage.start, Initializer) else None
     return store.digest([counted, fingerprint, task_key, [t.key for t in teachers], store.sources(counted)])

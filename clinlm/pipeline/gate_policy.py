@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clinlm.models.initializers.base import Start
+from clinlm.models.initializers.base import Initializer
 from clinlm.pipeline.plan import Planned
 from clinlm.pipeline.stage import Stage
 from clinlm.training.teachers.tfidf import TFIDF
@@ -54,7 +54,7 @@ def judged(stages: Sequence[Planned]) -> set[str]:
     """
     own, found = techniques(stages), set()
     for one, following in zip(stages, [*stages[1:], None], strict=True):
-        whole = one.stage.role == "teacher" and isinstance(one.stage.start, Start) and not own[one.name]
+        whole = one.stage.role == "teacher" and isinstance(one.stage.start, Initializer) and not own[one.name]
         if whole or not one.stage.answers or (following is not None and _recovers(following, one, own)):
             continue
         found.add(one.name)

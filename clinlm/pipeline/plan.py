@@ -7,7 +7,7 @@ from typing import Any, final
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from clinlm.models.initializers.base import Start
+from clinlm.models.initializers.base import Initializer
 from clinlm.pipeline.members import members
 from clinlm.pipeline.stage import Stage
 from clinlm.training.teachers.tfidf import TFIDF
@@ -194,7 +194,7 @@ class _Done:
         return Planned(name, settings, stage, self._parent(name, stage), self._teachers(name, stage), group)
 
     def _parent(self, name: str, stage: Stage) -> str | None:
-        if isinstance(stage.start, Start):
+        if isinstance(stage.start, Initializer):
             return None
         if stage.start is not None:
             found, told = self._find(name, "start", stage.start), f"{stage.start!r}"

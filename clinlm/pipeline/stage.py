@@ -20,9 +20,9 @@ from lightning.pytorch.loggers import Logger
 
 from clinlm.models import artifact as artifacts
 from clinlm.models.artifact import Artifact
-from clinlm.models.initializers.base import Start
+from clinlm.models.initializers.base import Initializer
 from clinlm.models.model import Model
-from clinlm.models.size import folder_bytes, nonzero, parameters
+from clinlm.models.size import count_nonzero, count_parameters, folder_bytes
 from clinlm.store import store
 from clinlm.tasks.base import Task
 from clinlm.tasks.transfer_set import TransferSet
@@ -62,7 +62,7 @@ class Stage:
     role: Role
     module: Callable[..., Module]
     trainer: Callable[..., Trainer]
-    start: Start | str | None = None
+    start: Initializer | str | None = None
     teachers: Sequence[str] | None = None
     ensemble: Ensemble | None = None
     transfer: Transfer | None = None
@@ -170,7 +170,7 @@ class Stage:
         return report
 
     def _model(self, task: Task, parent: Artifact | None, teachers: Sequence[Member]) -> Model:
-        if isinstance(self.start, Start):
+        if isinstance(self.start, Initializer):
             first = next(iter(networks(teachers)), None)
             return self.start.begin(task, first.load() if first is not None else None)
         if parent is None:
@@ -209,8 +209,8 @@ class Stage:
         methods = {name: c.report() for name, c in (self.callbacks or {}).items() if hasattr(c, "report")}
         return {
             "methods": methods,
-            "parameters": parameters(model.network),
-            "nonzero": nonzero(model.network),
+            "parameters": count_parameters(model.network),
+            "nonzero": count_nonzero(model.network),
             "bytes": folder_bytes(folder, artifacts.NOT_DEPLOYED),
             "peak_mib": peak_mib(folder, min(model.max_tokens, task.max_tokens)),
             "device": str(next(model.network.parameters()).device),

@@ -10,8 +10,8 @@ from typing import Any, final
 import numpy as np
 import torch
 
-from clinlm.engines.base import Answer, named
-from clinlm.engines.export import opened
+from clinlm.engines.base import Answer, find_engine
+from clinlm.engines.export import open_model
 from clinlm.predict.answers import Said
 from clinlm.predict.question import Question, Reading
 from clinlm.predict.questions import question
@@ -39,7 +39,7 @@ class Runner:
     """
 
     def __init__(self, folder: Path, threads: int, batch_tokens: int, pool: Executor) -> None:
-        first = opened(folder, threads=1)
+        first = open_model(folder, threads=1)
         self.question: Question[Any] = question(first.serving)
         self.engine = first.engine
         self.batch_tokens, self._pool = batch_tokens, pool
@@ -51,7 +51,7 @@ class Runner:
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._answers.put(first.answer)
         for _ in range(threads - 1):
-            self._answers.put(named(first.engine).open(folder, threads=1))
+            self._answers.put(find_engine(first.engine).open(folder, threads=1))
 
     def refuses(self, text: str) -> str:
         """Return why the model cannot read a text at all, or "" if it can."""

@@ -11,7 +11,7 @@ import torch
 from rich.progress import Progress
 
 from clinlm.config import runtime
-from clinlm.engines.base import Choice
+from clinlm.engines.base import EngineSelection
 from clinlm.metrics import latency
 from clinlm.metrics.economics import Machine
 from clinlm.metrics.entity_evaluation import JudgedEntities
@@ -55,7 +55,7 @@ class Settings:
     latency_documents: int = 50
     latency_passes: int = 3
     seed: int = 0
-    engine: Choice | None = None
+    engine: EngineSelection | None = None
     machine: Machine = Machine()
 
     def __post_init__(self) -> None:

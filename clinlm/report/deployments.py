@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from clinlm.engines.base import Choice, Engine
-from clinlm.engines.export import Deployment, answered, deploy, opened
+from clinlm.engines.base import Engine, EngineSelection
+from clinlm.engines.export import Deployment, deploy, open_model, unit_answers
 from clinlm.metrics.latency import Latency
 from clinlm.models.artifact import Artifact
 from clinlm.report import cells
@@ -41,7 +41,7 @@ class Bid:
         return f"{self.model} @{self.engine}"
 
 
-def bids(artifacts: Mapping[str, Artifact], engine: Choice, task: Task, root: Path) -> list[Bid]:
+def bids(artifacts: Mapping[str, Artifact], engine: EngineSelection, task: Task, root: Path) -> list[Bid]:
     """Return every model on every candidate of `engine`; a candidate of an auction may refuse a model, or break on it.
 
     Raises:
@@ -65,7 +65,7 @@ def bids(artifacts: Mapping[str, Artifact], engine: Choice, task: Task, root: Pa
     return found
 
 
-def check_installed(engine: Choice) -> None:
+def check_installed(engine: EngineSelection) -> None:
     """Raise unless every candidate can be used.
 
     Raises:
@@ -101,13 +101,13 @@ def entry(task: Task, bid: Bid, model: Entry) -> Entry:
         deployment={"of": bid.model, "folder": str(bid.deployment.folder.absolute()), **facts},
     )
     validation, test = (task.probabilities(bid.deployment.predictions(split)) for split in ("validation", "test"))
-    use = opened(bid.deployment.folder)
+    use = open_model(bid.deployment.folder)
     encoded = task.encode(use.tokenizer, use.serving.max_tokens)
     return Entry(
         row,
         validation,
         test,
-        lambda document: answered(use.answer, encoded.collate([document]), task.long_notes),
+        lambda document: unit_answers(use.answer, encoded.collate([document]), task.long_notes),
         model.reference,
         model.cut,
     )

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from clinlm.engines.export import Deployment, answered, opened
+from clinlm.engines.export import Deployment, open_model, unit_answers
 from clinlm.metrics.entity_evaluation import JudgedEntities
 from clinlm.metrics.entity_intervals import label_intervals, weigh_entities
 from clinlm.metrics.intervals import Groups, differences, spreads, unpaired
@@ -155,11 +155,11 @@ def _deployed(deployment: Deployment, artifact: Artifact, task: Entities) -> Flo
                 return artifacts.load_logits(path)[1]
             except ValueError as damage:
                 log.warning("%s: computing them again", damage)
-        use = opened(deployment.folder)
+        use = open_model(deployment.folder)
         encoded = task.encode(use.tokenizer, use.serving.max_tokens)
         members = task.examples.members(EVERY).tolist()
         log.info("computing the logits of %s for %d documents, once", deployment.folder.name, len(members))
-        each = [answered(use.answer, encoded.collate([one]), task.long_notes) for one in members]
+        each = [unit_answers(use.answer, encoded.collate([one]), task.long_notes) for one in members]
         logits = np.concatenate(each)
         artifacts.save_logits(path, task.examples.units(EVERY), logits)
     return logits

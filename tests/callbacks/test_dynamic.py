@@ -23,7 +23,7 @@ from clinlm.models.layers.edits import quantize_linears
 from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.model import Model
-from clinlm.models.size import parameters
+from clinlm.models.size import count_parameters
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.base import predict
 from clinlm.training.modules.teacher import Teacher
@@ -60,7 +60,7 @@ def test_every_linear_layer_and_table_becomes_int8(tmp_path: Path, task: MultiLa
         assert row["bytes_before"] == 4 * (weight.numel() + biases)
         assert row["bytes_after"] == weight.numel() + 4 * (len(weight) + biases)
         assert not row["spared"] and row["sensitivity"] is None
-    assert made.report["parameters"] == parameters(start.load().network)
+    assert made.report["parameters"] == count_parameters(start.load().network)
     saved = sum(row["bytes_before"] - row["bytes_after"] for row in told.values())
     sizes = [(one.folder / "model.safetensors").stat().st_size for one in (start, made)]
     assert sizes[0] - sizes[1] == pytest.approx(saved, abs=8000)  # the header of the file has names

@@ -13,7 +13,7 @@ from support.families import CONFIGS, network, rows
 from support.pipelines import FAST, built, kept
 from torch import Tensor
 
-from callbacks.prune.heads import Heads, best_heads, head_products, importances
+from callbacks.prune.heads import Heads, best_heads, head_importances, head_products
 from callbacks.recover.finetune import Finetune
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
@@ -57,7 +57,7 @@ def test_importance_is_that_of_a_slow_loop(
     if long_notes is not None:
         monkeypatch.setattr(task, "long_notes", long_notes)
     task.bind(model.tokenizer, 16)
-    found = importances(Teacher(model, task, Full(), FAST, seed=3), documents=9)
+    found = head_importances(Teacher(model, task, Full(), FAST, seed=3), documents=9)
     layers = structure.layers(model.network.body)
     assert model.network.training and not layers[0].attention_output._forward_pre_hooks
     assert all(parameter.grad is None for parameter in model.network.parameters())

@@ -30,7 +30,7 @@ from clinlm.config.validation import CONF
 from clinlm.models.adapters.full import Full
 from clinlm.models.adapters.lora import Lora
 from clinlm.models.model import Model
-from clinlm.models.size import nonzero
+from clinlm.models.size import count_nonzero
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.teacher import Teacher
 
@@ -119,7 +119,9 @@ def test_one_shot_removes_the_worst_and_touches_nothing_else(
         worth = dict(zip(before, fresh.scores(Teacher(tiny_model, task, Full(), FAST)), strict=True))
     for score, new in zip(groups(worth, pruning.scope), groups(after, pruning.scope), strict=True):
         assert score.abs()[new == 0].max() <= score.abs()[new != 0].min()
-    assert artifact.report["nonzero"] == nonzero(start.load().network) - sum(row["zeros"] for row in pruning.report())
+    assert artifact.report["nonzero"] == count_nonzero(start.load().network) - sum(
+        row["zeros"] for row in pruning.report()
+    )
     rows = artifact.report["methods"]["prune"]
     for number, row in enumerate(rows if "threshold" in rows[0] else []):
         gone = {name: before[name].abs()[new == 0] for name, new in after.items()}

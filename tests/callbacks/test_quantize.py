@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from support.pipelines import built, composed, kept
 from torch import nn
 
-from callbacks.quantize.base import Quantization, chosen
+from callbacks.quantize.base import Quantization, quantizable_layers
 from clinlm.config.validation import CONF
 from clinlm.models import structure
 from clinlm.models.artifact import Artifact
@@ -22,7 +22,7 @@ from clinlm.models.layers.base import IntegerLinear
 from clinlm.models.layers.int4_linear import Int4Linear
 from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.model import Model
-from clinlm.models.size import parameters
+from clinlm.models.size import count_parameters
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.base import predict
 
@@ -69,7 +69,7 @@ def test_a_saved_model_answers_to_the_bit(task: MultiLabel, made: dict[str, Arti
     state = other.network.state_dict()
     assert all(tensor.equal(state[key]) for key, tensor in one.network.state_dict().items())
     assert not any(isinstance(m, nn.Linear | nn.Embedding) for m in one.network.modules())
-    assert parameters(one.network) == parameters(start.network)
+    assert count_parameters(one.network) == count_parameters(start.network)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -170,7 +170,9 @@ def test_a_column_of_weights_is_left(task: MultiLabel, tiny_model: Model) -> Non
     """A scale for every row would be more than the row."""
     method, network = make("dynamic"), nn.Module()
     network.one, network.two = nn.Embedding(9, 1), nn.Embedding(9, 8)
-    assert list(chosen(network, method.skip)) == ["two"] and isinstance(Int8Embedding.of(network.two), Int8Embedding)
+    assert list(quantizable_layers(network, method.skip)) == ["two"] and isinstance(
+        Int8Embedding.of(network.two), Int8Embedding
+    )
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from callbacks.prune.random import Random
 from callbacks.quantize.qat import Qat
 from callbacks.quantize.qat_distill import QatDistill
 from callbacks.quantize.static import Static
-from clinlm.compression.simulation import InputLevels, attach, detach, rounded_rows
+from clinlm.compression.simulation import FakeQuantizeInputs, attach, detach, fake_quantize_rows
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
 from clinlm.models.adapters.lora import Lora
@@ -27,7 +27,7 @@ from clinlm.models.artifact import Artifact
 from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.layers.static_int8_linear import StaticInt8Linear
 from clinlm.models.model import Model
-from clinlm.models.replace import replace
+from clinlm.models.replace import replace_module
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.distillation import Distillation
 from clinlm.training.modules.base import Module, predict
@@ -47,7 +47,7 @@ class Watch(Callback):
         self.seen: list[tuple[float, list[tuple[float, float, bool]]]] = []
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *rest: Any) -> None:
-        levels = [m for m in pl_module.network.modules() if isinstance(m, InputLevels)]
+        levels = [m for m in pl_module.network.modules() if isinstance(m, FakeQuantizeInputs)]
         progress = trainer.global_step / trainer.estimated_stepping_batches
         self.seen.append((progress, [(float(m.low), float(m.high), bool(m.frozen)) for m in levels]))
 
@@ -89,24 +89,24 @@ def test_a_simulated_network_answers_like_the_one_of_integers(task: MultiLabel, 
     np.testing.assert_array_equal(predict(network, loader, task.long_notes)[1], plain)
     for name, layer in layers.items():
         made = StaticInt8Linear.of(layer, *levels[name]) if isinstance(layer, nn.Linear) else Int8Embedding.of(layer)
-        replace(network, name, made)
+        replace_module(network, name, made)
     real = predict(network, loader, task.long_notes)[1]
     assert np.median(np.abs(simulated - real)) < 1e-5 < np.median(np.abs(plain - real))
 
 
 def test_gradients_pass_straight_through() -> None:
     rows = torch.tensor([[0.3, -1.0, 0.7]], requires_grad=True)
-    out = rounded_rows(rows, 63)
+    out = fake_quantize_rows(rows, 63)
     out.backward(torch.tensor([[1.0, 2.0, 3.0]]))
     assert rows.grad is not None and rows.grad.tolist() == [[1.0, 2.0, 3.0]]
     assert out.tolist() == [pytest.approx([19 / 63, -1.0, 44 / 63])]
     inputs = torch.tensor([[-3.0, 0.5, 9.0]], requires_grad=True)
-    InputLevels(-1.0, 2.0).eval()(inputs).sum().backward()
+    FakeQuantizeInputs(-1.0, 2.0).eval()(inputs).sum().backward()
     assert inputs.grad is not None and inputs.grad.tolist() == [[0.0, 1.0, 0.0]]
 
 
 def test_ranges_follow_the_tokens_until_they_are_frozen() -> None:
-    levels = InputLevels(-1.0, 1.0)
+    levels = FakeQuantizeInputs(-1.0, 1.0)
     levels.mask = torch.tensor([[True, False]])
     inputs = torch.tensor([[[3.0, -3.0], [50.0, -50.0]]])
     levels(inputs)

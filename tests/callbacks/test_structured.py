@@ -12,15 +12,15 @@ from support.pipelines import FAST, built, kept
 from torch import nn
 
 from callbacks.prune.structured import Structured
-from clinlm.compression.costs import Architecture, Counts
-from clinlm.compression.importance import embedded, importances
-from clinlm.compression.reconstruction import regressed
+from clinlm.compression.costs import Architecture, ParameterCosts
+from clinlm.compression.importance import embedding_output, measure_importance
+from clinlm.compression.reconstruction import regress
 from clinlm.metrics.latency import Latency
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
 from clinlm.models.artifact import Artifact
 from clinlm.models.model import Model
-from clinlm.models.size import parameters
+from clinlm.models.size import count_parameters
 from clinlm.models.surgery import quantize_linears
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.base import document_logits, predict
@@ -80,7 +80,7 @@ def test_importance_is_what_finite_differences_say(task: MultiLabel, tiny_model:
         for parameter in tiny_model.network.parameters():  # so that every part says something
             parameter.mul_(3.0 if parameter.ndim == 2 else 1.0)
     module = bound(task, tiny_model)
-    found = importances(module, 5)
+    found = measure_importance(module, 5)
     network = tiny_model.network
     assert network.training and not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
     layers, size = structure.layers(network.body), structure.layers(network.body)[0].head_size
@@ -90,7 +90,7 @@ def test_importance_is_what_finite_differences_say(task: MultiLabel, tiny_model:
         (found.heads[1][1], layers[1].attention_output, False, only(*range(size, 2 * size))),
         (found.heads[3][0], layers[3].attention_output, False, only(*range(size))),
         (found.units[2][7], layers[2].down, False, only(7)),
-        (found.hidden[0, 4], embedded(network), True, only(4)),
+        (found.hidden[0, 4], embedding_output(network), True, only(4)),
         (found.hidden[1, 5], layers[0].attention_norm, True, only(5)),
         (found.hidden[8, 6], layers[3].output_norm, True, only(6)),
         (
@@ -115,11 +115,11 @@ def test_inputs_that_are_sums_of_others_are_not_missed() -> None:
     inputs = torch.cat([few, few @ torch.randn(3, 4, generator=generator)], 1).double()
     weight = torch.randn(5, 7, generator=generator).double()
     products = inputs.T @ inputs / len(inputs)
-    new = regressed(weight, products, [0, 1, 2])
+    new = regress(weight, products, [0, 1, 2])
     error = (inputs @ weight.T - inputs[:, :3] @ new.T).square().mean()
     assert error < 1e-4 * (inputs @ weight.T).square().mean()
     assert error < 1e-3 * (inputs[:, 3:] @ weight[:, 3:].T).square().mean(), "and without it was lost"
-    torch.testing.assert_close(regressed(weight, products, range(7)), weight)
+    torch.testing.assert_close(regress(weight, products, range(7)), weight)
 
 
 # The target holds.
@@ -186,7 +186,7 @@ class Machine:
     def __call__(self, models: Mapping[str, Model], *_: Any) -> dict[str, Latency]:
         found = {}
         for name, one in models.items():
-            time = max(1, parameters(one.network) - 4000) ** self.power / 1000 + 0.2 * len(
+            time = max(1, count_parameters(one.network) - 4000) ** self.power / 1000 + 0.2 * len(
                 Architecture.read(one.network).layers
             )
             found[name] = Latency(time, time, time, time, 5, 1.0, 1.0, 1.0)
@@ -242,7 +242,9 @@ def test_a_target_out_of_reach_says_what_can_be_had(task: MultiLabel, tiny_model
     with pytest.raises(ValueError, match="cannot be had: the smallest network has about [0-9,.e+]+; set it higher"):
         Structured(target, documents=4).prepare(bound(task, tiny_model))
     assert all(before[name].equal(tensor) for name, tensor in tiny_model.network.state_dict().items())
-    assert Counts(tiny_model.network).total(Architecture.read(tiny_model.network)) == parameters(tiny_model.network)
+    assert ParameterCosts(tiny_model.network).total(Architecture.read(tiny_model.network)) == count_parameters(
+        tiny_model.network
+    )
 
 
 def test_integers_have_no_gradient(task: MultiLabel, tiny_model: Model) -> None:
@@ -276,9 +278,9 @@ def test_the_objective_is_that_of_the_stage(task: MultiLabel, tiny_model: Model)
         seen.append(set(batch))
         return 2 * own(logits, batch)
 
-    once = importances(module, 3)
+    once = measure_importance(module, 3)
     module.objective = objective
-    twice = importances(module, 3)
+    twice = measure_importance(module, 3)
     assert seen and all("teacher_logits" in one for one in seen)
     parts: list[Sequence[torch.Tensor]] = [(a, b) for a, b in zip(once.units, twice.units, strict=True)]
     assert all(torch.allclose(4 * a, b, rtol=1e-4) for a, b in parts)

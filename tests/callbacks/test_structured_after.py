@@ -16,17 +16,17 @@ from torch import nn
 from callbacks.prune.structured import Structured
 from callbacks.recover.finetune import Finetune
 from clinlm.compression.costs import Architecture
-from clinlm.compression.cutting import narrow, stay
-from clinlm.compression.importance import calibration, importances
+from clinlm.compression.cutting import select_parts, slice_to
+from clinlm.compression.importance import calibration_batches, measure_importance
 from clinlm.compression.reconstruction import reconstruct
 from clinlm.config.validation import CONF
-from clinlm.engines.base import named
+from clinlm.engines.base import find_engine
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
 from clinlm.models.artifact import Artifact
 from clinlm.models.initializers.scratch import Scratch
 from clinlm.models.model import Model
-from clinlm.models.size import parameters
+from clinlm.models.size import count_parameters
 from clinlm.tasks.entities import Entities
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.base import predict
@@ -60,9 +60,9 @@ def test_what_is_left_comes_nearer_to_the_whole(
             parameter.mul_(3.0 if parameter.ndim == 2 else 1.0)
     task.bind(tiny_model.tokenizer, 32)
     module = Teacher(tiny_model, task, Full(), FAST)
-    batches = calibration(module, 36)
-    stays = stay(
-        importances(module, 16), Architecture.read(tiny_model.network), Architecture(hidden, None, [layer] * 4)
+    batches = calibration_batches(module, 36)
+    stays = select_parts(
+        measure_importance(module, 16), Architecture.read(tiny_model.network), Architecture(hidden, None, [layer] * 4)
     )
     loader = task.loader(task.examples.members("test"))
     whole, errors = predict(tiny_model.network, loader, task.long_notes)[1], []
@@ -70,7 +70,7 @@ def test_what_is_left_comes_nearer_to_the_whole(
         cut_off = copy.deepcopy(tiny_model)
         if refit:
             reconstruct(cut_off.network, stays, batches, task.long_notes)
-        narrow(cut_off, stays)
+        slice_to(cut_off, stays)
         errors.append(np.square(predict(cut_off.network, loader, task.long_notes)[1] - whole).mean())
     assert errors[1] < 0.7 * errors[0]
 
@@ -83,7 +83,7 @@ def test_a_head_on_maximum_and_mean_is_cut_in_both(task: MultiLabel) -> None:
     method.prepare(Teacher(model, task, Full(), FAST))
     told = method.report()[0]
     assert told["hidden_after"] < told["hidden_before"]
-    assert told["cost_predicted"] == told["cost_after"] == parameters(model.network)
+    assert told["cost_predicted"] == told["cost_after"] == count_parameters(model.network)
     assert np.isfinite(predict(model.network, task.loader(task.examples.members("test")), task.long_notes)[1]).all()
 
 
@@ -92,10 +92,10 @@ def test_words_are_units_of_a_tagger(entities: Entities, _tiny_tagger: Model) ->
     model = copy.deepcopy(_tiny_tagger)
     entities.bind(model.tokenizer, 24, teacher_logits=torch.zeros(len(entities.examples.targets), entities.outputs))
     module = Teacher(model, entities, Full(), FAST)
-    batches = calibration(module, 9)
+    batches = calibration_batches(module, 9)
     assert sum(int(one["document"][-1]) + 1 for one in batches) == 9 < sum(len(one["index"]) for one in batches)
     assert all(one["teacher_logits"].shape == (len(one["index"]), entities.outputs) for one in batches)
-    assert all(float(own.sum()) > 0 for own in importances(module, 9).heads)
+    assert all(float(own.sum()) > 0 for own in measure_importance(module, 9).heads)
 
 
 @pytest.mark.parametrize("name", QUANTIZE)
@@ -106,7 +106,7 @@ def test_it_is_quantised(tmp_path: Path, task: MultiLabel, made: dict[str, Artif
     done = built(tmp_path / "made", task, made["little"], {"quantize": callback}, [made["start"]])
     network = done.load().network
     assert not any(isinstance(m, nn.Linear | nn.Embedding) for m in network.modules())
-    assert parameters(network) == made["little"].report["parameters"]
+    assert count_parameters(network) == made["little"].report["parameters"]
     assert np.isfinite(done.predictions("test")).all()
     assert anatomy_of(made["little"]).rank is not None
     assert {"body.embeddings.word_embeddings.table", "body.embeddings.word_embeddings.up"} <= {
@@ -120,15 +120,15 @@ def anatomy_of(artifact: Artifact) -> Architecture:
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_engines_run_it(tmp_path: Path, task: MultiLabel, made: dict[str, Artifact], engine: str) -> None:
-    if named(engine).missing():
+    if find_engine(engine).missing():
         pytest.skip(f"{engine} is not installed")
     model = made["little"].load()
-    named(engine).export(model, tmp_path)
+    find_engine(engine).export(model, tmp_path)
     task.bind(model.tokenizer, model.max_tokens)
     batch = task.collate([0])
     with torch.no_grad():
         wanted = model.network(batch["input_ids"], batch["attention_mask"]).numpy()
-    answer = named(engine).open(tmp_path, 1)(batch["input_ids"], batch["attention_mask"]).numpy()
+    answer = find_engine(engine).open(tmp_path, 1)(batch["input_ids"], batch["attention_mask"]).numpy()
     np.testing.assert_allclose(answer, wanted, atol=1e-4)
 
 
@@ -146,7 +146,7 @@ def test_steps_end_where_one_does(tmp_path: Path, task: MultiLabel, made: dict[s
         parent = built(tmp_path / f"step{remaining}", task, parent, {"prune": method})
         costs.append(parent.report["parameters"])
     assert 9000 >= costs[1] > 0.9 * 9000
-    assert costs[0] == pytest.approx((9000 * parameters(made["start"].load().network)) ** 0.5, rel=0.05)
+    assert costs[0] == pytest.approx((9000 * count_parameters(made["start"].load().network)) ** 0.5, rel=0.05)
 
 
 def test_widths_that_come_back_raise(tmp_path: Path, task: MultiLabel, made: dict[str, Artifact]) -> None:

@@ -19,7 +19,7 @@ from clinlm.models.adapters.full import Full
 from clinlm.models.initializers.from_teacher import FromTeacher
 from clinlm.models.layers.low_rank_linear import LowRankLinear
 from clinlm.models.model import Model
-from clinlm.models.size import parameters
+from clinlm.models.size import count_parameters
 from clinlm.models.surgery import quantize_linears
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.base import predict
@@ -40,7 +40,7 @@ def prepared(task: MultiLabel, model: Model, **settings: Any) -> Svd:
 
 def test_every_row_tells_what_was_lost(task: MultiLabel, tiny_model: Model) -> None:
     whole = {n: m.weight.detach() for n, m in tiny_model.network.named_modules() if isinstance(m, torch.nn.Linear)}
-    before = parameters(tiny_model.network)
+    before = count_parameters(tiny_model.network)
     told = prepared(task, tiny_model, rank=5).report()
     assert len(told) == 4 * 6 == len(ranks(tiny_model)) and {*ranks(tiny_model).values()} == {5}
     for row in told:
@@ -55,7 +55,7 @@ def test_every_row_tells_what_was_lost(task: MultiLabel, tiny_model: Model) -> N
         product = (pair.up.weight @ pair.down.weight).detach()
         assert float((product - whole[row["linear"]]).norm()) == pytest.approx(lost * float(values.norm()), rel=1e-3)
     saved = sum(row["parameters_before"] - row["parameters_after"] for row in told)
-    assert parameters(tiny_model.network) == before - saved
+    assert count_parameters(tiny_model.network) == before - saved
 
 
 def test_only_targets_and_only_what_gets_smaller(task: MultiLabel, tiny_model: Model) -> None:
@@ -87,7 +87,7 @@ def test_ranks_hold_in_training_and_in_recovery(tmp_path: Path, task: MultiLabel
     made = built(tmp_path / "made", task, start, both, epochs=2)
     recovered = built(tmp_path / "recovered", task, made, {"recover": Finetune(epochs=2)})
     assert ranks(made.load()) == ranks(recovered.load()) and {*ranks(made.load()).values()} == {4}
-    assert recovered.report["parameters"] == made.report["parameters"] < parameters(start.load().network) / 2
+    assert recovered.report["parameters"] == made.report["parameters"] < count_parameters(start.load().network) / 2
     for name in ranks(made.load()):
         before, after = (one.load().network.get_submodule(name) for one in (made, recovered))
         assert isinstance(before, LowRankLinear) and isinstance(after, LowRankLinear)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from callbacks.quantize.smoothquant import Smoothquant, smoothing
 from callbacks.quantize.static import Static
-from clinlm.compression.calibration import histograms, of_tokens, ranges, read, span
+from clinlm.compression.calibration import input_histograms, input_ranges, layer_range, observe_inputs, token_inputs
 from clinlm.compression.observers import BINS
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
@@ -52,7 +52,7 @@ def unpadded(module: Teacher, documents: int, seed: int) -> dict[str, Tensor]:
 
 
 def test_ranges_are_those_without_padding(module: Teacher) -> None:
-    found, slow = ranges(module, linears(module), 12, 3), unpadded(module, 12, 3)
+    found, slow = input_ranges(module, linears(module), 12, 3), unpadded(module, 12, 3)
     lengths = {int(m.sum()) for b in module.task.calibration(12, 3) for m in b["attention_mask"]}
     assert len(lengths) > 3, "there is padding to leave out"
     for name, (low, high) in found.items():
@@ -63,9 +63,9 @@ def test_ranges_are_those_without_padding(module: Teacher) -> None:
 
 def test_every_input_of_a_token_is_counted_once(module: Teacher) -> None:
     layers = linears(module)
-    spans = {name: span(one, None) for name, one in ranges(module, layers, 12, 3).items()}
+    spans = {name: layer_range(one, None) for name, one in input_ranges(module, layers, 12, 3).items()}
     spans["head"] = (0.0, 1.0)  # what lies beyond is counted at the ends
-    counts, slow = histograms(module, layers, spans, {}, 12, 3), unpadded(module, 12, 3)
+    counts, slow = input_histograms(module, layers, spans, {}, 12, 3), unpadded(module, 12, 3)
     for name, one in counts.items():
         assert one.sum() == slow[name].numel() and one.shape == (BINS,)
         low, high = spans[name]
@@ -74,20 +74,22 @@ def test_every_input_of_a_token_is_counted_once(module: Teacher) -> None:
 
 
 def test_documents_are_drawn_by_the_seed(module: Teacher) -> None:
-    heads = [ranges(module, {"head": linears(module)["head"]}, 4, seed)["head"][0] for seed in (0, 0, 1)]
+    heads = [input_ranges(module, {"head": linears(module)["head"]}, 4, seed)["head"][0] for seed in (0, 0, 1)]
     assert heads[0].equal(heads[1]) and not heads[0].equal(heads[2])
 
 
 def test_what_is_given_nothing_to_read_is_named(module: Teacher) -> None:
     with pytest.raises(RuntimeError, match=r"gave nothing to \['idle'\]; name it in quantize.skip"):
-        read(module, {"head": linears(module)["head"], "idle": nn.Linear(2, 2)}, 2, 0, lambda name, inputs: None)
+        observe_inputs(
+            module, {"head": linears(module)["head"], "idle": nn.Linear(2, 2)}, 2, 0, lambda name, inputs: None
+        )
 
 
 def test_inputs_that_are_no_tokens_count_in_full() -> None:
     mask = torch.tensor([[True, False], [True, True]])
-    assert of_tokens(torch.arange(8.0).reshape(2, 2, 2), mask).tolist() == [[0, 1], [4, 5], [6, 7]]
-    assert of_tokens(torch.ones(2, 3), mask).shape == (2, 3)
-    assert of_tokens(torch.ones(2, 5, 3), mask).shape == (10, 3)
+    assert token_inputs(torch.arange(8.0).reshape(2, 2, 2), mask).tolist() == [[0, 1], [4, 5], [6, 7]]
+    assert token_inputs(torch.ones(2, 3), mask).shape == (2, 3)
+    assert token_inputs(torch.ones(2, 5, 3), mask).shape == (10, 3)
 
 
 def test_smoothing_by_hand() -> None:

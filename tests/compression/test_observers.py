@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinlm.compression.observers import BINS, check_observer, divergence, entropy_range, observed, percentile_range
+from clinlm.compression.observers import (
+    BINS,
+    check_observer,
+    entropy_range,
+    observe_range,
+    percentile_range,
+    quantization_divergence,
+)
 
 
 def counted(values: np.ndarray) -> tuple[np.ndarray, float, float]:
@@ -44,13 +51,13 @@ def test_divergence_is_that_of_the_slow_way(counts: list[int], data: st.DataObje
     first = data.draw(st.integers(0, len(counts) // 2))
     last = data.draw(st.integers(len(counts) // 2 + 1, len(counts)))
     levels = data.draw(st.integers(1, last - first))
-    fast = divergence(np.array(counts), first, last, levels)
+    fast = quantization_divergence(np.array(counts), first, last, levels)
     assert fast == pytest.approx(slow_divergence(counts, first, last, levels), abs=1e-12)
 
 
 def test_entropy_by_hand() -> None:
     """Four bins in two levels: (2, 2) says (1, 3) as (2, 2)."""
-    found = divergence(np.array([1, 3, 4, 0]), 0, 4, 2)
+    found = quantization_divergence(np.array([1, 3, 4, 0]), 0, 4, 2)
     p, q = [1 / 8, 3 / 8, 4 / 8], [2 / 8, 2 / 8, 4 / 8]
     assert found == pytest.approx(sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)), abs=1e-4)
 
@@ -63,7 +70,7 @@ def test_entropy_finds_the_least_of_all_ranges() -> None:
     for part in range(128, 0, -1):
         inside = [k for k in range(BINS) if edges[k + 1] > -high * part / 128 and edges[k] < high * part / 128]
         if len(inside) >= 256:
-            kl = divergence(counts, inside[0], inside[-1] + 1)
+            kl = quantization_divergence(counts, inside[0], inside[-1] + 1)
             best = min(best, (kl, edges[inside[0]], edges[inside[-1] + 1]))
     assert found == pytest.approx(best[1:])
 
@@ -94,15 +101,15 @@ def test_outliers_are_cut_and_the_rest_is_not(low_heavy: bool) -> None:
         usual = values[np.abs(values) < 5]
         return float(np.mean((np.round((usual.clip(first, last) - first) / step) * step + first - usual) ** 2))
 
-    whole = error(observed("minmax", counts, low, high, 99.98))
-    assert error(observed("percentile", counts, low, high, 99.98)) < 0.2 * whole
-    assert error(observed("entropy", counts, low, high, 99.98)) < 0.2 * whole
+    whole = error(observe_range("minmax", counts, low, high, 99.98))
+    assert error(observe_range("percentile", counts, low, high, 99.98)) < 0.2 * whole
+    assert error(observe_range("entropy", counts, low, high, 99.98)) < 0.2 * whole
 
 
 def test_minmax_and_constants_keep_all() -> None:
     counts = np.zeros(BINS, dtype=np.int64)
-    assert observed("minmax", counts, -1.0, 3.0, 50.0) == (-1.0, 3.0)
-    assert observed("entropy", counts, 2.0, 2.0, 50.0) == (2.0, 2.0)
+    assert observe_range("minmax", counts, -1.0, 3.0, 50.0) == (-1.0, 3.0)
+    assert observe_range("entropy", counts, 2.0, 2.0, 50.0) == (2.0, 2.0)
     assert percentile_range(np.ones(BINS, dtype=np.int64), -1.0, 3.0, 100.0) == (-1.0, 3.0)
 
 

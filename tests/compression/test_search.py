@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.families import CONFIGS, HIDDEN, LAYERS, UNITS, VOCABULARY, network, rows, spec
 
-from clinlm.compression.costs import Architecture, Counts
-from clinlm.compression.cutting import cut, stay
+from clinlm.compression.costs import Architecture, ParameterCosts
+from clinlm.compression.cutting import prune_to, select_parts
 from clinlm.compression.importance import Importance
-from clinlm.compression.knapsack import LayerOptions, Options, least_lost
-from clinlm.compression.latency_table import Knots, LatencyTable, rising, surface, timed_table
-from clinlm.compression.search import candidates, search, shares, smallest
+from clinlm.compression.knapsack import LayerOptions, Options, minimize_loss
+from clinlm.compression.latency_table import Knots, LatencyTable, measure_table, monotone, monotone_surface
+from clinlm.compression.search import candidate_sizes, grid_sizes, search, smallest_architecture
 from clinlm.compression.target import Target
 from clinlm.models import structure
-from clinlm.models.layers.low_rank_embedding import directions
+from clinlm.models.layers.low_rank_embedding import principal_directions
 from clinlm.models.model import Model, rebuild
-from clinlm.models.size import parameters
+from clinlm.models.size import count_parameters
 
 families = pytest.mark.parametrize("family", sorted(CONFIGS))
 HEADS = 2
@@ -43,7 +43,7 @@ def importance(family: str, seed: int = 0) -> Importance:
         [some(UNITS) * (10.0**layer) for layer in range(LAYERS)],
         some(2 * LAYERS + 1, HIDDEN),
         some(table.shape[1]).sort(descending=True).values,
-        directions(table, torch.ones(len(table)))[0],
+        principal_directions(table, torch.ones(len(table)))[0],
     )
 
 
@@ -90,7 +90,7 @@ def every(layers: Sequence[LayerOptions]) -> list[tuple[float, float]]:
 @settings(max_examples=150)
 @given(some_layers(), st.integers(1, 30))
 def test_the_knapsack_loses_least(layers: list[LayerOptions], budget: int) -> None:
-    found = least_lost(layers, budget, buckets=budget)  # whole costs: nothing is rounded
+    found = minimize_loss(layers, budget, buckets=budget)  # whole costs: nothing is rounded
     possible = [lost for cost, lost in every(layers) if cost <= budget]
     if not possible:
         assert found is None
@@ -110,7 +110,7 @@ def test_the_knapsack_loses_least(layers: list[LayerOptions], budget: int) -> No
 @settings(max_examples=50)
 @given(some_layers(), st.floats(0.1, 30))
 def test_a_budget_holds_whatever_is_rounded(layers: list[LayerOptions], budget: float) -> None:
-    found = least_lost(layers, budget, buckets=37)
+    found = minimize_loss(layers, budget, buckets=37)
     if found is not None:
         spent = sum(
             layer.attention.costs[w[0] - 1] + layer.ffn.costs[w[1] - 1]
@@ -122,7 +122,7 @@ def test_a_budget_holds_whatever_is_rounded(layers: list[LayerOptions], budget: 
 
 def test_no_budget_is_no_network() -> None:
     one = Options(np.array([1]), np.array([1.0]), np.array([0.0]))
-    assert least_lost([LayerOptions(one, one, 0.0, 1.0)], -1.0) is None
+    assert minimize_loss([LayerOptions(one, one, 0.0, 1.0)], -1.0) is None
 
 
 # Costs.
@@ -134,7 +134,7 @@ def test_no_budget_is_no_network() -> None:
 def test_parameters_are_predicted_exactly(family: str, data: st.DataObject) -> None:
     whole, known = model(family), importance(family)
     now = Architecture.read(whole.network)
-    hidden, rank = data.draw(st.sampled_from(candidates(now, known, VOCABULARY)))
+    hidden, rank = data.draw(st.sampled_from(candidate_sizes(now, known, VOCABULARY)))
     layers = data.draw(
         st.lists(
             st.one_of(st.none(), st.tuples(st.integers(1, HEADS), st.integers(1, UNITS))),
@@ -143,14 +143,16 @@ def test_parameters_are_predicted_exactly(family: str, data: st.DataObject) -> N
         ).filter(any)
     )
     wanted = Architecture(hidden, rank, layers)
-    costs, twice = Counts(whole.network), Counts(whole.network, 4, 1000)
-    assert costs.total(now) == parameters(whole.network)
-    cut(whole, stay(known, now, wanted), torch.ones(VOCABULARY))
+    costs, twice = ParameterCosts(whole.network), ParameterCosts(whole.network, 4, 1000)
+    assert costs.total(now) == count_parameters(whole.network)
+    prune_to(whole, select_parts(known, now, wanted), torch.ones(VOCABULARY))
     found = Architecture.read(whole.network)
     assert (found.hidden, found.rank) == (hidden, rank) and found.layers == [one for one in layers if one]
-    assert costs.total(wanted) == parameters(whole.network)
-    assert twice.total(wanted) == 4 * parameters(whole.network) + 1000
-    assert Counts(whole.network).total(found) == parameters(whole.network), "and again, from the smaller network"
+    assert costs.total(wanted) == count_parameters(whole.network)
+    assert twice.total(wanted) == 4 * count_parameters(whole.network) + 1000
+    assert ParameterCosts(whole.network).total(found) == count_parameters(whole.network), (
+        "and again, from the smaller network"
+    )
     replayed = rebuild(whole.spec, whole.edits).eval()
     replayed.load_state_dict(whole.network.state_dict())
     with torch.no_grad():
@@ -163,16 +165,16 @@ def test_parameters_are_predicted_exactly(family: str, data: st.DataObject) -> N
 @given(share=st.floats(0.1, 0.95), seed=st.integers(0, 99))
 def test_a_budget_of_parameters_holds(family: str, share: float, seed: int) -> None:
     whole, known = model(family), importance(family, seed)
-    now, costs = Architecture.read(whole.network), Counts(whole.network)
-    budget = share * parameters(whole.network)
-    least = smallest(now, known, costs, VOCABULARY)
+    now, costs = Architecture.read(whole.network), ParameterCosts(whole.network)
+    budget = share * count_parameters(whole.network)
+    least = smallest_architecture(now, known, costs, VOCABULARY)
     found = search(now, known, costs, VOCABULARY, budget)
     assert bool(found) == (least.cost <= budget) or budget < 1.02 * least.cost
     if found:
         best = found[0]
         assert best.cost <= budget and any(best.architecture.layers)
-        cut(whole, stay(known, now, best.architecture), torch.ones(VOCABULARY))
-        assert parameters(whole.network) == best.cost
+        prune_to(whole, select_parts(known, now, best.architecture), torch.ones(VOCABULARY))
+        assert count_parameters(whole.network) == best.cost
         more = search(now, known, costs, VOCABULARY, min(budget * 1.3, costs.total(now)))
         assert more[0].lost <= best.lost + 1e-6, "more room loses no more"
 
@@ -181,7 +183,7 @@ def test_widths_follow_importance() -> None:
     """The last layer's units are a hundred times more important than the first's, and of those it keeps more."""
     known, whole = importance("bert"), model("bert")
     now = Architecture.read(whole.network)
-    found = search(now, known, Counts(whole.network), VOCABULARY, 0.6 * parameters(whole.network))
+    found = search(now, known, ParameterCosts(whole.network), VOCABULARY, 0.6 * count_parameters(whole.network))
     units = [0 if layer is None else layer[1] for layer in found[0].architecture.layers]
     assert units == sorted(units) and len(set(units)) > 1
 
@@ -189,17 +191,17 @@ def test_widths_follow_importance() -> None:
 def test_a_factorised_network_is_searched_again() -> None:
     whole, known = model("bert"), importance("bert")
     now = Architecture.read(whole.network)
-    cut(whole, stay(known, now, Architecture(HIDDEN, 8, now.layers)), torch.ones(VOCABULARY))
+    prune_to(whole, select_parts(known, now, Architecture(HIDDEN, 8, now.layers)), torch.ones(VOCABULARY))
     again = Architecture.read(whole.network)
-    tried = candidates(again, known, VOCABULARY)
+    tried = candidate_sizes(again, known, VOCABULARY)
     assert again.rank == 8 and tried[0] == (HIDDEN, 8) and {rank for _, rank in tried} <= {*range(1, 9)}
-    cut(whole, stay(known, again, Architecture(8, 4, now.layers)), torch.ones(VOCABULARY))
+    prune_to(whole, select_parts(known, again, Architecture(8, 4, now.layers)), torch.ones(VOCABULARY))
     assert Architecture.read(whole.network) == Architecture(8, 4, now.layers)
 
 
 @given(st.integers(1, 2000))
 def test_shares_of_a_size(size: int) -> None:
-    found = shares(size, (1, 0.5, 0.25, 1 / 16))
+    found = grid_sizes(size, (1, 0.5, 0.25, 1 / 16))
     assert found[0] == size and found == sorted(set(found), reverse=True) and found[-1] >= 1
     assert size < 64 or all(one % 8 == 0 for one in found[1:])
 
@@ -216,7 +218,7 @@ def straight(one: Architecture) -> float:
 
 
 def test_the_table_is_what_was_timed() -> None:
-    table = timed_table(KNOTS, 8, lambda probes: [straight(one) for one in probes])
+    table = measure_table(KNOTS, 8, lambda probes: [straight(one) for one in probes])
     for hidden, heads, units, rank in itertools.product((8, 20, 64), (1, 2, 3, 4), (4, 40, 100), (None, 8)):
         one = Architecture(hidden, rank, [(heads, units), None, (1, 4)])
         assert table.total(one) == pytest.approx(straight(one))
@@ -224,16 +226,16 @@ def test_the_table_is_what_was_timed() -> None:
 
 @given(st.lists(st.floats(-1, 5), min_size=1, max_size=6))
 def test_rising_values_rise_and_stay_where_they_did(values: list[float]) -> None:
-    found = rising(np.array(values))
+    found = monotone(np.array(values))
     assert (np.diff(found) >= 0).all() and (found >= 0).all()
     fine = np.sort(np.abs(values))
-    np.testing.assert_allclose(rising(fine), fine)
+    np.testing.assert_allclose(monotone(fine), fine)
 
 
 @settings(max_examples=40)
 @given(st.lists(st.lists(st.floats(0, 5), min_size=4, max_size=4), min_size=3, max_size=3))
 def test_a_noisy_table_rises_in_both_directions(values: list[list[float]]) -> None:
-    found = surface(np.array(values))
+    found = monotone_surface(np.array(values))
     assert (np.diff(found, axis=0) >= -1e-9).all() and (np.diff(found, axis=1) >= -1e-9).all()
 
 
@@ -242,7 +244,7 @@ def test_the_same_table_chooses_the_same() -> None:
     now = Architecture.read(whole.network)
     noise = np.random.default_rng(0)
     knots = Knots.of(HIDDEN, HEADS, UNITS, 4)
-    table = timed_table(knots, 4, lambda probes: [straight(one) * noise.uniform(0.9, 1.1) for one in probes])
+    table = measure_table(knots, 4, lambda probes: [straight(one) * noise.uniform(0.9, 1.1) for one in probes])
     assert isinstance(table, LatencyTable)
     budget = 0.6 * table.total(now)
     found = search(now, known, table, VOCABULARY, budget)

@@ -12,7 +12,7 @@ import torch
 from support import families
 from torch import nn
 
-from clinlm.engines.base import NAMES, Engine, named
+from clinlm.engines.base import NAMES, Engine, find_engine
 from clinlm.engines.export_checks import Claim
 from clinlm.engines.matrix import Matrix
 from clinlm.models.layers.edits import quantize_embeddings, quantize_linears, quantize_linears_int4
@@ -21,7 +21,7 @@ from clinlm.models.model import Model, ModelSpec, Network, PoolingName
 from clinlm.models.surgery import keep_ffn_units, keep_heads
 
 pytestmark = pytest.mark.usefixtures("graphs")
-INSTALLED = [name for name in NAMES if not named(name).missing()]
+INSTALLED = [name for name in NAMES if not find_engine(name).missing()]
 EXPORTING = [name for name in INSTALLED if not name.startswith("torch")]
 
 
@@ -90,7 +90,7 @@ def exported(engine: Engine, made: Model, folder: Path) -> Path:
 def test_an_engine_answers_as_the_network(
     family: str, name: str, change: Callable[[Network], None], tiny_model: Model, tmp_path: Path
 ) -> None:
-    made, engine = model(family, change, tiny_model), named(name)
+    made, engine = model(family, change, tiny_model), find_engine(name)
     answer = engine.open(exported(engine, made, tmp_path), threads=1)
     ids, mask = families.rows(family)
     with torch.no_grad():
@@ -120,7 +120,9 @@ def test_integers_after_max_pooling_are_those_of_the_network(
         for parameter in network.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
     static(network)
-    answer = named(name).open(exported(named(name), Model(spec, network, tiny_model.tokenizer), tmp_path), threads=1)
+    answer = find_engine(name).open(
+        exported(find_engine(name), Model(spec, network, tiny_model.tokenizer), tmp_path), threads=1
+    )
     ids, mask = families.rows("bert")
     with torch.no_grad():
         expected = network(ids, mask)
@@ -129,7 +131,7 @@ def test_integers_after_max_pooling_are_those_of_the_network(
 
 @pytest.mark.parametrize("name", EXPORTING)
 def test_products_of_static_int8_are_integers(name: str, tiny_model: Model, tmp_path: Path) -> None:
-    made, engine = model("bert", static, tiny_model), named(name)
+    made, engine = model("bert", static, tiny_model), find_engine(name)
     total = sum(isinstance(one, StaticInt8Linear) for one in made.network.modules())
     assert engine.integer_products(exported(engine, made, tmp_path / "int8")) >= total
     plain = model("bert", unchanged, tiny_model)
@@ -139,7 +141,7 @@ def test_products_of_static_int8_are_integers(name: str, tiny_model: Model, tmp_
 def test_openvino_does_not_pass_for_integers_what_it_multiplies_in_float(tiny_model: Model, tmp_path: Path) -> None:
     if "openvino" not in INSTALLED:
         pytest.skip("OpenVINO is not installed")
-    made, engine = model("bert", dynamic, tiny_model), named("openvino")
+    made, engine = model("bert", dynamic, tiny_model), find_engine("openvino")
     exported(engine, made, tmp_path)
     with pytest.raises(RuntimeError, match="in 32 bits instead of 8|INT8 layers multiply in integers"):
         Claim.of(made.network).check(engine, tmp_path)
@@ -147,7 +149,7 @@ def test_openvino_does_not_pass_for_integers_what_it_multiplies_in_float(tiny_mo
 
 @pytest.mark.parametrize("name", INSTALLED)
 def test_a_claim_that_the_files_do_not_hold_is_refused(name: str, tiny_model: Model, tmp_path: Path) -> None:
-    engine = named(name)
+    engine = find_engine(name)
     exported(engine, model("bert", unchanged, tiny_model), tmp_path)
     masked = families.network("bert")
     with torch.no_grad():
@@ -177,7 +179,7 @@ def quantised(how: Callable[[Network], None]) -> Network:
 
 @pytest.mark.parametrize("name", EXPORTING)
 def test_bits_of_the_files(name: str, tiny_model: Model, tmp_path: Path) -> None:
-    engine = named(name)
+    engine = find_engine(name)
     for change, bits in ((static, 8), (int4, 4)):
         folder = exported(engine, model("bert", change, tiny_model), tmp_path / change.__name__)
         total = len(linears(families.network("bert")))
@@ -190,7 +192,7 @@ def test_a_matrix_says_its_smaller_side_first() -> None:
 
 def test_an_unknown_engine_is_named() -> None:
     with pytest.raises(ValueError, match="an engine is one of"):
-        named("tensorrt")
+        find_engine("tensorrt")
 
 
 @pytest.mark.parametrize("name", EXPORTING)

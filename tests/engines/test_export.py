@@ -10,8 +10,8 @@ from support.pipelines import built, kept
 from transformers import AutoConfig, AutoTokenizer
 
 from callbacks.quantize.static import Static
-from clinlm.engines.base import Answer, Engine, Rows, named
-from clinlm.engines.export import Deployment, deploy, opened
+from clinlm.engines.base import Answer, Engine, Rows, find_engine
+from clinlm.engines.export import Deployment, deploy, open_model
 from clinlm.engines.matrix import Matrix
 from clinlm.engines.torch import Torch
 from clinlm.models.artifact import Artifact
@@ -22,7 +22,7 @@ from clinlm.tasks.inference_config import Serving
 from clinlm.tasks.multilabel import MultiLabel
 
 pytestmark = pytest.mark.usefixtures("graphs")
-ENGINES = [name for name in ("torch", "onnxruntime", "openvino") if not named(name).missing()]
+ENGINES = [name for name in ("torch", "onnxruntime", "openvino") if not find_engine(name).missing()]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ class Wrong(Engine):
 def test_a_deployment_is_whole_recognised_and_made_once(
     name: str, artifact: Artifact, task: MultiLabel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = deploy(artifact, named(name), task, tmp_path / "store")
+    made = deploy(artifact, find_engine(name), task, tmp_path / "store")
     store.verify(made.folder)
     assert made.facts["agreement"] >= 0.995 and made.facts["largest_difference"] <= 0.05
     assert made.facts["integer_products"] >= 25  # six linear layers in each of four, and the head
@@ -91,8 +91,8 @@ def test_a_deployment_is_whole_recognised_and_made_once(
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(made.folder, elsewhere, ignore=shutil.ignore_patterns(store.RECORD, "predictions*"))
     monkeypatch.setattr("clinlm.engines.export._build", lambda *rest: pytest.fail("it was made before"))
-    assert deploy(artifact, named(name), task, tmp_path / "store") == made
-    use, alone = opened(elsewhere), task.encode(artifact.load().tokenizer, 32)
+    assert deploy(artifact, find_engine(name), task, tmp_path / "store") == made
+    use, alone = open_model(elsewhere), task.encode(artifact.load().tokenizer, 32)
     number = task.examples.members("test")[0]
     batch = alone.collate([int(number)])
     found = use.answer(batch["input_ids"], batch["attention_mask"]).numpy()
@@ -102,11 +102,11 @@ def test_a_deployment_is_whole_recognised_and_made_once(
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_a_damaged_deployment_is_not_opened(name: str, artifact: Artifact, task: MultiLabel, tmp_path: Path) -> None:
-    made = deploy(artifact, named(name), task, tmp_path)
+    made = deploy(artifact, find_engine(name), task, tmp_path)
     (made.folder / "serving.json").write_text("{}")
     with pytest.raises(store.Damaged):
-        opened(made.folder)
-    assert deploy(artifact, named(name), task, tmp_path).facts["engine"] == name  # set aside, and made anew
+        open_model(made.folder)
+    assert deploy(artifact, find_engine(name), task, tmp_path).facts["engine"] == name  # set aside, and made anew
     assert len(list(tmp_path.glob("*.damaged-*"))) == 1
 
 
@@ -144,7 +144,7 @@ def test_files_larger_than_the_artifact_fail(
 
 
 def test_an_artifact_opens_as_it_is(artifact: Artifact, task: MultiLabel) -> None:
-    use, network = opened(artifact.folder), artifact.load().network
+    use, network = open_model(artifact.folder), artifact.load().network
     ids = torch.tensor([[2, 7, 9, 3]])
     with torch.inference_mode():
         assert torch.equal(use.answer(ids, torch.ones_like(ids)), network(ids, torch.ones_like(ids)))
@@ -153,7 +153,7 @@ def test_an_artifact_opens_as_it_is(artifact: Artifact, task: MultiLabel) -> Non
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"a model in use has a serving\.json"):
-        opened(tmp_path)
+        open_model(tmp_path)
 
 
 def test_a_model_without_its_tokenizer_is_looked_for_nowhere_else(
@@ -164,7 +164,7 @@ def test_a_model_without_its_tokenizer_is_looked_for_nowhere_else(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *rest, **more: pytest.fail("it was asked for"))
     with pytest.raises(FileNotFoundError, match=r"neither tokenizer/, as an artifact has, nor deployment\.json"):
-        opened(Path("model"))
+        open_model(Path("model"))
 
 
 def test_a_deployment_reads_its_own_facts(artifact: Artifact, task: MultiLabel, tmp_path: Path) -> None:

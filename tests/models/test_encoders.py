@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel
 
-from clinlm.engines.base import named
+from clinlm.engines.base import find_engine
 from clinlm.models import artifact, memory, structure
-from clinlm.models.architectures.text_cnn import TextCnn, windows
-from clinlm.models.initializers.base import plain
+from clinlm.models.architectures.text_cnn import TextCnnModel, token_windows
+from clinlm.models.initializers.base import plain_config
 from clinlm.models.model import Edit, Model, ModelSpec, Network, PoolingName
 from clinlm.models.surgery import keep_filters, keep_tokens
 
@@ -92,13 +92,13 @@ def test_a_linear_layer_over_windows_is_a_convolution(width: int, tokens: int) -
         convolution.weight.copy_(linear.weight.view(3, width, 5).transpose(1, 2))
         convolution.bias.copy_(linear.bias)  # type: ignore[union-attr]
         padded = functional.pad(vectors.transpose(1, 2), ((width - 1) // 2, width // 2))
-        torch.testing.assert_close(linear(windows(vectors, width)), convolution(padded).transpose(1, 2))
+        torch.testing.assert_close(linear(token_windows(vectors, width)), convolution(padded).transpose(1, 2))
 
 
 def test_windows_by_hand() -> None:
     vectors = torch.tensor([[[1.0], [2.0], [3.0]]])
-    assert windows(vectors, 2)[0].tolist() == [[1, 2], [2, 3], [3, 0]]
-    assert windows(vectors, 3)[0].tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 0]]
+    assert token_windows(vectors, 2)[0].tolist() == [[1, 2], [2, 3], [3, 0]]
+    assert token_windows(vectors, 3)[0].tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 0]]
 
 
 def test_the_classifier_is_kims() -> None:
@@ -175,7 +175,7 @@ def test_every_product_is_linear_and_every_table_an_embedding(name: str) -> None
 @pytest.mark.parametrize("name", OURS)
 def test_a_spec_from_its_configuration_builds_the_same(name: str) -> None:
     net = network(name)
-    again = ModelSpec(plain(net.body.config), 3, POOLING[name]).build()  # type: ignore[arg-type]
+    again = ModelSpec(plain_config(net.body.config), 3, POOLING[name]).build()  # type: ignore[arg-type]
     again.load_state_dict(net.state_dict(), strict=True)
     ids, mask = rows([7, 3])
     assert again.eval()(ids, mask).equal(net(ids, mask))
@@ -205,7 +205,7 @@ def test_an_edited_network_is_saved_and_loaded_to_the_bit(name: str, tiny_model:
 
 @pytest.mark.parametrize("name", sorted(SHAPES))
 def test_an_engine_answers_for_every_number_of_tokens(name: str, tiny_model: Model, tmp_path: Path) -> None:
-    engine = named("onnxruntime")
+    engine = find_engine("onnxruntime")
     if engine.missing():
         pytest.skip(f"no {engine.missing()}")
     net = network(name)
@@ -253,7 +253,7 @@ def test_filters_that_go_are_those_that_no_one_hears(pooling: PoolingName, openi
     width = 20 if opening else 10
     parts = 2 if pooling == "max_mean" else 1
     assert cut.body.config.filters == [1, 4, 2, 3] and cut.body.config.hidden_size == width  # type: ignore[union-attr]
-    assert cut.head.in_features == parts * width and isinstance(whole.body, TextCnn)
+    assert cut.head.in_features == parts * width and isinstance(whole.body, TextCnnModel)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.families import CONFIGS, HIDDEN, config, network, rows, spec
 
 from clinlm.models import artifact, structure
-from clinlm.models.initializers.from_teacher import FromTeacher, spread
+from clinlm.models.initializers.from_teacher import FromTeacher, layer_numbers
 from clinlm.models.model import Edit, Model, rebuild
 from clinlm.models.surgery import keep_layers
 from clinlm.tasks.multilabel import MultiLabel
@@ -30,7 +30,7 @@ def answer(model: Model, task: MultiLabel) -> torch.Tensor:
 def test_a_number_is_spread_evenly_with_both_ends(layers: int, total: int) -> None:
     if layers > total:
         return
-    chosen = spread(layers, total)
+    chosen = layer_numbers(layers, total)
     assert len(chosen) == len(set(chosen)) == layers
     assert chosen == sorted(chosen)
     assert chosen[-1] == total - 1

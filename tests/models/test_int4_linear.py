@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from clinlm.models.layers.int4_linear import Int4Linear
-from clinlm.models.size import nonzero, parameters
+from clinlm.models.size import count_nonzero, count_parameters
 
 
 def linear(inputs: int = 21, outputs: int = 6, bias: bool = True, seed: int = 0) -> nn.Linear:
@@ -44,8 +44,8 @@ def test_half_a_byte_a_weight_and_as_many_parameters() -> None:
         whole.weight[:, :3] = 0
     layer = Int4Linear.of(whole, 32)
     assert layer.weight.numel() * layer.weight.element_size() == 6 * 11
-    assert parameters(layer) == parameters(whole) == 6 * 21 + 6
-    assert (layer.integers()[:, :3] == 0).all() and nonzero(layer) <= nonzero(whole)
+    assert count_parameters(layer) == count_parameters(whole) == 6 * 21 + 6
+    assert (layer.integers()[:, :3] == 0).all() and count_nonzero(layer) <= count_nonzero(whole)
 
 
 def test_loading_a_saved_layer_answers_to_the_bit() -> None:

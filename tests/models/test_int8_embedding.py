@@ -13,7 +13,7 @@ from clinlm.models import artifact, structure
 from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.layers.rounding import input_levels
 from clinlm.models.model import Edit, Model
-from clinlm.models.size import nonzero, parameters
+from clinlm.models.size import count_nonzero, count_parameters
 
 EDITS = "clinlm.models.layers.edits"
 
@@ -31,7 +31,7 @@ def test_rows_are_looked_up_and_scaled_back() -> None:
     assert layer.weight.abs().amax(1).tolist() == [127 if row != 1 else 0 for row in range(30)]
     assert (layer(torch.tensor(1)) == 0).all(), "the row of padding is zeros"
     assert (layer.num_embeddings, layer.embedding_dim, layer.padding_idx) == (30, 7, 1)
-    assert parameters(layer) == parameters(whole) and nonzero(layer) <= nonzero(whole)
+    assert count_parameters(layer) == count_parameters(whole) and count_nonzero(layer) <= count_nonzero(whole)
 
 
 def test_loading_a_saved_table_answers_to_the_bit() -> None:
@@ -76,7 +76,7 @@ def test_a_saved_network_answers_to_the_bit(tmp_path: Path, tiny_model: Model, f
     assert not answer.equal(before) and torch.nn.functional.cosine_similarity(answer, before, dim=1).min() > 0.9
     left = [module for module in loaded.network.modules() if isinstance(module, nn.Linear | nn.Embedding)]
     assert not left and len(tables) >= 2
-    assert parameters(loaded.network) == parameters(network(family, "attention"))
+    assert count_parameters(loaded.network) == count_parameters(network(family, "attention"))
     word = "INT4" if kind == "quantize_linears_int4" else "INT8"
     with pytest.raises(ValueError, match=f"after {word} nothing trains"):
         structure.check_trainable(loaded.network)

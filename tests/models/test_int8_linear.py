@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from clinlm.models import artifact
 from clinlm.models.layers.int8_linear import Int8Linear
-from clinlm.models.layers.rounding import quantized_rows
+from clinlm.models.layers.rounding import quantize_rows
 from clinlm.models.model import Edit, Model
-from clinlm.models.size import nonzero, parameters
+from clinlm.models.size import count_nonzero, count_parameters
 
 INT8 = "clinlm.models.surgery.quantize_linears"
 
@@ -43,7 +43,7 @@ def slowly(layer: Int8Linear, inputs: Tensor) -> Any:
 
 def test_rows_by_hand() -> None:
     weight = torch.tensor([[63.0, -31.5, 0.0], [0.0, 0.0, 0.0], [-126.0, 3.0, 2.9]])
-    integers, scale = quantized_rows(weight)
+    integers, scale = quantize_rows(weight)
     assert integers.tolist() == [[63, -32, 0], [0, 0, 0], [-63, 2, 1]]  # 1.5 and -31.5 go to the even neighbour
     assert scale.tolist() == pytest.approx([1.0, 1.0, 2.0])
 
@@ -143,8 +143,8 @@ def test_it_counts_as_many_parameters() -> None:
     with torch.no_grad():
         whole.weight[:, :3] = 0
     layer = Int8Linear.of(whole)
-    assert parameters(layer) == parameters(whole)
-    assert (layer.weight[:, :3] == 0).all() and nonzero(layer) <= nonzero(whole)
+    assert count_parameters(layer) == count_parameters(whole)
+    assert (layer.weight[:, :3] == 0).all() and count_nonzero(layer) <= count_nonzero(whole)
 
 
 @pytest.mark.parametrize("family", sorted(CONFIGS))
@@ -164,4 +164,4 @@ def test_a_saved_network_answers_to_the_bit(tmp_path: Path, tiny_model: Model, f
     assert not answer.equal(before) and torch.nn.functional.cosine_similarity(answer, before, dim=1).min() > 0.9
     assert not any(isinstance(module, nn.Linear) for module in loaded.network.modules())
     assert sum(p.dtype == torch.int8 for p in loaded.network.parameters()) == len(names)
-    assert parameters(loaded.network) == parameters(network(family, pooling))
+    assert count_parameters(loaded.network) == count_parameters(network(family, pooling))

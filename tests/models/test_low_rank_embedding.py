@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 
 from clinlm.models import structure
 from clinlm.models.layers.edits import quantize_embeddings
-from clinlm.models.layers.low_rank_embedding import LowRankEmbedding, directions
+from clinlm.models.layers.low_rank_embedding import LowRankEmbedding, principal_directions
 from clinlm.models.model import Edit, Network, rebuild
 from clinlm.models.surgery import factorize_embeddings, keep_hidden, keep_tokens
 
@@ -22,7 +22,7 @@ def factorised(family: str, rank: int) -> tuple[Network, Tensor]:
     """A network with embeddings of this rank, and the table that they stand for."""
     model = network(family)
     table = structure.word_embeddings(model.body).weight.detach().clone()
-    basis = directions(table, torch.ones(len(table)))[0][:, :rank]
+    basis = principal_directions(table, torch.ones(len(table)))[0][:, :rank]
     factorize_embeddings(model, rank)
     factors = structure.low_rank_embedding(model.body)
     assert factors is not None and factors.table.weight.isnan().all() and not factors.training
@@ -41,7 +41,7 @@ def logits(model: Network, family: str) -> Tensor:
 def test_the_product_is_the_nearest_where_errors_of_a_row_count_as_often_as_it_occurs() -> None:
     generator = torch.Generator().manual_seed(0)
     table, often = torch.randn(9, 5, generator=generator), torch.tensor([1.0, 30, 2, 1, 1, 9, 1, 1, 4])
-    basis, variance = directions(table, often)
+    basis, variance = principal_directions(table, often)
     torch.testing.assert_close(basis.T @ basis, torch.eye(5))
     weighed = table * often.sqrt()[:, None]
     values = torch.linalg.svdvals(weighed)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from clinlm.models.layers.low_rank_linear import LowRankLinear, factors
-from clinlm.models.size import nonzero, parameters
+from clinlm.models.layers.low_rank_linear import LowRankLinear, truncated_svd
+from clinlm.models.size import count_nonzero, count_parameters
 
 
 def linear(inputs: int, outputs: int, bias: bool = True, seed: int = 0) -> nn.Linear:
@@ -19,7 +19,7 @@ def linear(inputs: int, outputs: int, bias: bool = True, seed: int = 0) -> nn.Li
 
 def test_factors_by_hand() -> None:
     """A diagonal matrix: its entries are the singular values, and the largest two stay."""
-    up, down = factors(torch.diag(torch.tensor([4.0, 1.0, 9.0])), 2)
+    up, down = truncated_svd(torch.diag(torch.tensor([4.0, 1.0, 9.0])), 2)
     assert torch.allclose(up.abs(), torch.tensor([[0.0, 2.0], [0.0, 0.0], [3.0, 0.0]]))
     assert torch.allclose(up @ down, torch.diag(torch.tensor([4.0, 0.0, 9.0])))
 
@@ -28,7 +28,7 @@ def test_factors_by_hand() -> None:
 def test_what_is_lost_is_the_singular_values_left_out(inputs: int, outputs: int, data: st.DataObject) -> None:
     rank = data.draw(st.integers(1, min(inputs, outputs)))
     weight = linear(inputs, outputs, seed=data.draw(st.integers(0, 99))).weight.detach().double()
-    up, down = factors(weight, rank)
+    up, down = truncated_svd(weight, rank)
     assert up.shape == (outputs, rank) and down.shape == (rank, inputs)
     eigenvalues = torch.linalg.eigvalsh(weight @ weight.T).flip(0).clamp_min(0)  # squares of the singular values
     assert torch.allclose((weight - up @ down).square().sum(), eigenvalues[rank:].sum(), atol=1e-12)
@@ -51,7 +51,7 @@ def test_the_pair_is_the_product() -> None:
     product = pair.up.weight @ pair.down.weight
     assert torch.allclose(pair(inputs), inputs @ product.T + whole.bias, atol=1e-6)
     assert (pair.in_features, pair.out_features, pair.rank) == (7, 5, 2)
-    assert parameters(pair) == nonzero(pair) == 2 * (7 + 5) + 5
+    assert count_parameters(pair) == count_nonzero(pair) == 2 * (7 + 5) + 5
     pair(inputs).sum().backward()
     assert all(parameter.grad is not None for parameter in pair.parameters())
 

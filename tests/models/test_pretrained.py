@@ -8,9 +8,9 @@ import pytest
 import torch
 from support import families
 
-from clinlm.models.initializers.base import plain
+from clinlm.models.initializers.base import plain_config
 from clinlm.models.initializers.pretrained import Pretrained, keep_positions
-from clinlm.models.model import Model, ModelSpec, positions, rebuild
+from clinlm.models.model import Model, ModelSpec, max_positions, rebuild
 from clinlm.tasks.multilabel import MultiLabel
 
 
@@ -61,9 +61,9 @@ def test_fewer_positions_change_no_answer_to_a_row_that_fits(family: str) -> Non
     keep_positions(short.body, 9)
     ids, mask = torch.randint(2, 40, (2, 9)), torch.ones(2, 9, dtype=torch.long)
     assert short(ids, mask).equal(whole(ids, mask))
-    rebuilt = ModelSpec(plain(short.body.config), 3, "mean").build().eval()  # type: ignore[arg-type]
+    rebuilt = ModelSpec(plain_config(short.body.config), 3, "mean").build().eval()  # type: ignore[arg-type]
     rebuilt.load_state_dict(short.state_dict(), strict=True)
-    assert rebuilt(ids, mask).equal(whole(ids, mask)) and positions(rebuilt.body.config) == 9
+    assert rebuilt(ids, mask).equal(whole(ids, mask)) and max_positions(rebuilt.body.config) == 9
 
 
 @pytest.mark.parametrize("tokens", [0, 65])

@@ -5,20 +5,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinlm.models.layers.rounding import input_levels, pack, quantized_groups, quantized_rows, unpack
+from clinlm.models.layers.rounding import input_levels, pack_nibbles, quantize_groups, quantize_rows, unpack_nibbles
 
 
 def test_groups_by_hand() -> None:
     weight = torch.tensor([[7.0, -3.4, 14.0, 0.0, -0.7], [0.0, 0.0, 1.0, 1.0, 0.0]])
-    integers, scale = quantized_groups(weight, 2)
+    integers, scale = quantize_groups(weight, 2)
     assert integers.tolist() == [[7, -3, 7, 0, -7], [0, 0, 7, 7, 0]]
     assert scale.tolist() == [pytest.approx([1.0, 2.0, 0.1]), pytest.approx([1.0, 1 / 7, 1.0])]
 
 
 def test_a_group_of_a_whole_row_is_a_row() -> None:
     weight = torch.randn(5, 12, generator=torch.Generator().manual_seed(0))
-    integers, scale = quantized_groups(weight, 12)
-    rows, row_scale = quantized_rows(weight, 7)
+    integers, scale = quantize_groups(weight, 12)
+    rows, row_scale = quantize_rows(weight, 7)
     assert integers.equal(rows) and scale[:, 0].equal(row_scale)
 
 
@@ -26,13 +26,13 @@ def test_a_group_of_a_whole_row_is_a_row() -> None:
 def test_every_nibble_comes_back(inputs: int) -> None:
     """All 15 values in the lower and in the upper half of a byte."""
     integers = (torch.arange(15 * inputs).reshape(15, inputs) % 15 - 7).to(torch.int8)
-    packed = pack(integers)
+    packed = pack_nibbles(integers)
     assert packed.shape == (15, (inputs + 1) // 2) and packed.dtype == torch.uint8
-    assert unpack(packed, inputs).equal(integers)
+    assert unpack_nibbles(packed, inputs).equal(integers)
 
 
 def test_the_earlier_input_is_in_the_lower_bits() -> None:
-    assert pack(torch.tensor([[-7, 7, 0]], dtype=torch.int8)).tolist() == [[(15 << 4) + 1, (8 << 4) + 8]]
+    assert pack_nibbles(torch.tensor([[-7, 7, 0]], dtype=torch.int8)).tolist() == [[(15 << 4) + 1, (8 << 4) + 8]]
 
 
 @pytest.mark.parametrize(

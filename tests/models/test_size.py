@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from clinlm.models.size import folder_bytes, nonzero, parameters
+from clinlm.models.size import count_nonzero, count_parameters, folder_bytes
 
 
 class Mask(nn.Module):
@@ -20,16 +20,16 @@ class Mask(nn.Module):
 
 def test_tied_tensors_count_once() -> None:
     model = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 10))
-    assert parameters(model) == 40 + 40 + 10
+    assert count_parameters(model) == 40 + 40 + 10
     model[1].weight = model[0].weight
-    assert parameters(model) == 40 + 10
+    assert count_parameters(model) == 40 + 10
 
 
 def test_zeros_count_as_parameters_only() -> None:
     model = nn.Linear(4, 3)
     nn.init.ones_(model.weight)
     nn.init.zeros_(model.bias)
-    assert (parameters(model), nonzero(model)) == (15, 12)
+    assert (count_parameters(model), count_nonzero(model)) == (15, 12)
 
 
 def test_a_mask_shows_in_nonzero_and_not_in_parameters() -> None:
@@ -37,9 +37,9 @@ def test_a_mask_shows_in_nonzero_and_not_in_parameters() -> None:
     for parameter in model.parameters():
         nn.init.ones_(parameter)
     parametrize.register_parametrization(model[0], "weight", Mask())
-    assert (parameters(model), nonzero(model)) == (36, 28)
+    assert (count_parameters(model), count_nonzero(model)) == (36, 28)
     parametrize.remove_parametrizations(model[0], "weight")
-    assert (parameters(model), nonzero(model)) == (36, 28)
+    assert (count_parameters(model), count_nonzero(model)) == (36, 28)
 
 
 def test_tied_masks_count_once() -> None:
@@ -47,7 +47,7 @@ def test_tied_masks_count_once() -> None:
     model[1].weight = model[0].weight
     for module in model:
         parametrize.register_parametrization(module, "weight", Mask())
-    assert parameters(model) == 16
+    assert count_parameters(model) == 16
 
 
 def test_folder(tmp_path: Path) -> None:

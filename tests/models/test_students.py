@@ -13,7 +13,12 @@ from support.pipelines import TINY, artifacts, composed, finished
 from clinlm.models import artifact, structure
 from clinlm.models.initializers.dilated_cnn import DilatedCnn
 from clinlm.models.initializers.factorized import Factorized
-from clinlm.models.initializers.teacher_tokens import Principal, principal, single_states, teacher_tokens
+from clinlm.models.initializers.teacher_tokens import (
+    Principal,
+    principal_components,
+    single_token_states,
+    teacher_tokens,
+)
 from clinlm.models.initializers.text_cnn import TextCnn
 from clinlm.models.initializers.token_vectors import TokenVectors
 from clinlm.models.model import Model, ModelSpec, rebuild
@@ -118,7 +123,7 @@ def test_a_wide_bag_of_vectors_begins_with_what_the_teacher_says_of_single_token
     """All dimensions, all tokens alike: nothing is lost."""
     student = TokenVectors(32, smoothing=1e9).begin(task, tiny_model)
     _, tokens = teacher_tokens(task, tiny_model, 1)
-    states = single_states(tiny_model, tokens.numbers)
+    states = single_token_states(tiny_model, tokens.numbers)
     ids = torch.arange(len(tokens.numbers))[:, None]
     said = student.network.eval()(ids, torch.ones_like(ids))
     torch.testing.assert_close(said, tiny_model.network.head(states), atol=1e-3, rtol=1e-3)
@@ -142,7 +147,7 @@ def test_a_factorized_student_begins_near_the_bag(task: MultiLabel, tiny_model: 
     """Its first answers go with what the teacher says of the tokens alone; those of a fresh head go with nothing."""
     student = Factorized(16, 32, layers=1, heads=2, intermediate_size=16).begin(task, tiny_model)
     _, tokens = teacher_tokens(task, tiny_model, 1)
-    said = tiny_model.network.head(single_states(tiny_model, tokens.numbers))
+    said = tiny_model.network.head(single_token_states(tiny_model, tokens.numbers))
     ids = torch.arange(len(tokens.numbers))[:, None]
     answers = student.network.eval()(ids, torch.ones_like(ids))
     together = [torch.corrcoef(torch.stack([said[:, j], answers[:, j]]))[0, 1] for j in range(task.outputs)]
@@ -152,7 +157,7 @@ def test_a_factorized_student_begins_near_the_bag(task: MultiLabel, tiny_model: 
 def test_principal_components_are_those_of_repeated_vectors() -> None:
     torch.manual_seed(0)
     vectors, times = torch.randn(6, 4, dtype=torch.float64).float(), torch.tensor([1, 2, 3, 1, 5, 1])
-    found = principal(vectors, times / times.sum(), 2)
+    found = principal_components(vectors, times / times.sum(), 2)
     repeated = vectors.repeat_interleave(times, 0).double()
     _, _, slow = torch.linalg.svd(repeated - repeated.mean(0), full_matrices=False)
     torch.testing.assert_close(found.mean, repeated.mean(0).float())

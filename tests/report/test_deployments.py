@@ -7,7 +7,7 @@ import pytest
 from support.pipelines import composed, finished
 
 from clinlm.engines.auto import Auto
-from clinlm.engines.base import named
+from clinlm.engines.base import find_engine
 from clinlm.engines.export import Deployment
 from clinlm.engines.torch import Torch
 from clinlm.metrics.latency import Latency
@@ -46,7 +46,7 @@ def test_a_model_that_every_engine_refuses_keeps_its_artifact_only() -> None:
 
 def test_all_engines_that_are_installed_bid() -> None:
     tried = [one.name for one in Auto().candidates()]
-    assert tried and Torch.name not in tried and all(not named(name).missing() for name in tried)
+    assert tried and Torch.name not in tried and all(not find_engine(name).missing() for name in tried)
     assert [one.name for one in Auto(engines=["torch"]).candidates()] == ["torch"]
     with pytest.raises(ValueError, match="an engine is one of"):
         Auto(engines=["tensorrt"])

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from support.pipelines import composed
-from support.taggers import NAMES, notes, written
 
 from clinlm.cli.run import run
+from support.pipelines import composed
+from support.taggers import NAMES, notes, written
 
 HUMAN: dict[str, Any] = {"_target_": "clinlm.labelers.human.Human"}
 MARKER: dict[str, Any] = {"_target_": "marking.Marker", "words": ["asthma", "gout"], "label_as": "DISEASE"}

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from support.pipelines import composed
 
 from clinlm.config.validation import CONF
 from clinlm.corpora.table import Table
@@ -15,6 +14,7 @@ from clinlm.pipeline.plan import plain
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.long_notes import Head
 from clinlm.training.augmentation.base import Transfer
+from support.pipelines import composed
 
 WAYS = sorted({path.stem for path in CONF.glob("transfer/*.yaml")} - {"none"})
 SECTIONS = ("CHIEF COMPLAINT", "FINDINGS", "IMPRESSION", "PLAN", "MEDICATIONS")

@@ -15,7 +15,7 @@ from support import taggers
 from support.pipelines import FAST, built, composed, kept
 
 from clinlm.config.validation import CONF
-from clinlm.engines.base import named
+from clinlm.engines.base import find_engine
 from clinlm.engines.export import deploy
 from clinlm.models.adapters.full import Full
 from clinlm.models.adapters.lora import Lora
@@ -189,11 +189,11 @@ def integers(root: Path, entities: Entities, teacher: Artifact, made: DictConfig
     return built(root / "integers", entities, start, {"quantize": instantiate(made.made.quantize.static)})
 
 
-@pytest.mark.parametrize("engine", [name for name in ("onnxruntime", "openvino") if not named(name).missing()])
+@pytest.mark.parametrize("engine", [name for name in ("onnxruntime", "openvino") if not find_engine(name).missing()])
 def test_an_engine_finds_the_spans_of_the_artifact(
     engine: str, entities: Entities, integers: Artifact, tmp_path: Path
 ) -> None:
-    result = deploy(integers, named(engine), entities, tmp_path)
+    result = deploy(integers, find_engine(engine), entities, tmp_path)
     test = entities.examples.members("test")
     texts = entities.examples.frame[test].select("id", "text")
     texts.write_ndjson(tmp_path / "notes.jsonl")

@@ -19,7 +19,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from clinlm.corpora.split import SPLITS
 from clinlm.labelers.base import Note
 from clinlm.models.adapters.full import Full
-from clinlm.models.initializers.base import Start, with_head
+from clinlm.models.initializers.base import Initializer, with_head
 from clinlm.models.model import Model, ModelSpec
 from clinlm.tasks.batches import Encoded
 from clinlm.tasks.entities import Entities
@@ -181,7 +181,7 @@ def test_a_word_that_is_not_read_teaches_nothing(tmp_path: Path, _tiny_tagger: M
 
 
 @final
-class Bpe(Start):
+class Bpe(Initializer):
     """A student that reads bytes: other tokens than any WordPiece, and no special ones."""
 
     def begin(self, task: Any, teacher: Model | None) -> Model:

@@ -15,7 +15,7 @@ from clinlm.models import structure
 from clinlm.models.adapters.lora import Lora
 from clinlm.models.layers.low_rank_linear import LowRankLinear
 from clinlm.models.model import Network
-from clinlm.models.replace import replace
+from clinlm.models.replace import replace_module
 from clinlm.models.surgery import keep_ffn_units, keep_heads, keep_hidden, keep_layers
 from clinlm.training.hidden_state_losses.base import Features, every, projection
 
@@ -117,7 +117,7 @@ def smaller(what: str, family: str) -> Network:
         case "factors":
             query = structure.layers(student.body)[2].query
             name = next(name for name, module in student.named_modules() if module is query)
-            replace(student, name, LowRankLinear.of(query, 2))
+            replace_module(student, name, LowRankLinear.of(query, 2))
     return student
 
 

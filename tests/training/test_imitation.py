@@ -135,7 +135,7 @@ def test_a_student_that_is_its_teacher_imitates_it(name: str, kind: str, task: M
 def trimmed(model: Model, tokens: list[int]) -> Model:
     student = still(model)
     student.apply(Edit("clinlm.models.surgery.keep_tokens", {"tokens": tokens}))
-    student.tokenizer = token_pruning.trimmed(model.tokenizer, tokens)
+    student.tokenizer = token_pruning.trim_tokenizer(model.tokenizer, tokens)
     return student
 
 
@@ -143,8 +143,8 @@ def trimmed(model: Model, tokens: list[int]) -> Model:
 @pytest.mark.parametrize("kind", sorted(MAKE))
 def test_a_student_with_part_of_the_vocabulary(kind: str, least: int, task: MultiLabel, tiny_model: Model) -> None:
     """The teacher reads the student's pieces under its own numbers."""
-    counts = token_pruning.occurrences(tiny_model.tokenizer, task.texts("train"))
-    tokens = token_pruning.needed(tiny_model.tokenizer, counts, least)
+    counts = token_pruning.count_tokens(tiny_model.tokenizer, task.texts("train"))
+    tokens = token_pruning.tokens_to_keep(tiny_model.tokenizer, counts, least)
     assert len(tokens) < len(tiny_model.tokenizer)
     student = trimmed(tiny_model, tokens)
     assert same_tokens(student.tokenizer, tiny_model.tokenizer).tolist() == tokens

@@ -12,7 +12,7 @@ from support.pipelines import artifacts, composed, finished
 
 from clinlm.config.validation import CONF
 from clinlm.models import artifact
-from clinlm.models.initializers.base import Start
+from clinlm.models.initializers.base import Initializer
 from clinlm.models.model import Model, ModelSpec
 from clinlm.pipeline.gate_policy import judged, techniques
 from clinlm.pipeline.plan import planned
@@ -100,7 +100,7 @@ def test_students_as_yaml(name: str, shape: tuple[int, ...], task: MultiLabel, t
     """The shapes of the papers, of a teacher large enough for them."""
     wide = {"hidden_size": 384, "num_hidden_layers": 7, "num_attention_heads": 12, "intermediate_size": 64}
     described = ModelSpec(TINY | wide | {"vocab_size": 150}, task.outputs)
-    start: Start = instantiate(OmegaConf.load(CONF / "model" / f"{name}.yaml"))
+    start: Initializer = instantiate(OmegaConf.load(CONF / "model" / f"{name}.yaml"))
     student = start.begin(task, Model(described, described.build(), tiny_model.tokenizer))
     told: Any = student.network.body.config
     assert (told.num_hidden_layers, told.hidden_size, told.num_attention_heads, told.intermediate_size) == shape

@@ -6,13 +6,13 @@ Whoever builds networks from configurations imports this package. All matrix pro
 
 from transformers import AutoConfig, AutoModel
 
-from clinlm.models.architectures.dilated_cnn import DilatedCnn, DilatedCnnConfig
-from clinlm.models.architectures.text_cnn import TextCnn, TextCnnConfig
-from clinlm.models.architectures.token_vectors import TokenVectors, TokenVectorsConfig
+from clinlm.models.architectures.dilated_cnn import DilatedCnnConfig, DilatedCnnModel
+from clinlm.models.architectures.text_cnn import TextCnnConfig, TextCnnModel
+from clinlm.models.architectures.token_vectors import TokenVectorsConfig, TokenVectorsModel
 
 AutoConfig.register(DilatedCnnConfig.model_type, DilatedCnnConfig)
 AutoConfig.register(TextCnnConfig.model_type, TextCnnConfig)
 AutoConfig.register(TokenVectorsConfig.model_type, TokenVectorsConfig)
-AutoModel.register(DilatedCnnConfig, DilatedCnn)
-AutoModel.register(TextCnnConfig, TextCnn)
-AutoModel.register(TokenVectorsConfig, TokenVectors)
+AutoModel.register(DilatedCnnConfig, DilatedCnnModel)
+AutoModel.register(TextCnnConfig, TextCnnModel)
+AutoModel.register(TokenVectorsConfig, TokenVectorsModel)

@@ -34,7 +34,7 @@ class DilatedCnnConfig(PreTrainedConfig):
 
 
 @final
-class DilatedCnn(PreTrainedModel):
+class DilatedCnnModel(PreTrainedModel):
     """Convolutions over three tokens, each wider apart than those of the one before: a token sees many around it.
 
     Source: Strubell et al. 2017, "Fast and accurate entity recognition with iterated dilated convolutions",
@@ -75,14 +75,14 @@ class DilatedCnn(PreTrainedModel):
         keep = attention_mask.unsqueeze(-1).to(hidden.dtype)
         hidden = hidden * keep
         for dilation, linear, norm in zip(self.config.dilations, self.convolutions, self.norms, strict=True):
-            hidden = norm(hidden + linear(dilated(hidden, dilation)).relu()) * keep
+            hidden = norm(hidden + linear(dilated_windows(hidden, dilation)).relu()) * keep
         return BaseModelOutput(last_hidden_state=hidden)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Leave torch's own: transformers' 0.02 is too small where it is not followed by a norm."""
 
 
-def dilated(hidden: Float[Tensor, "rows tokens size"], dilation: int) -> Float[Tensor, "rows tokens window"]:
+def dilated_windows(hidden: Float[Tensor, "rows tokens size"], dilation: int) -> Float[Tensor, "rows tokens window"]:
     """Return, for every token, itself between the tokens `dilation` before and after it; zeros beyond the row."""
     framed = functional.pad(hidden, (0, 0, dilation, dilation))
     length = hidden.shape[1]

@@ -41,7 +41,7 @@ class TextCnnConfig(PreTrainedConfig):
 
 
 @final
-class TextCnn(PreTrainedModel):
+class TextCnnModel(PreTrainedModel):
     """ReLU of convolutions around every token; `Pooling("max")` makes of them Kim's classifier.
 
     Source: Kim 2014, "Convolutional neural networks for sentence classification", arXiv:1408.5882, equations 2 and 3.
@@ -77,7 +77,10 @@ class TextCnn(PreTrainedModel):
         """Return, as `last_hidden_state` (rows, tokens, hidden_size), what every filter sees at a token."""
         vectors = self.embeddings(input_ids)
         vectors = vectors * attention_mask.unsqueeze(-1).to(vectors.dtype)
-        seen = [linear(windows(vectors, width)) for width, linear in zip(self.config.widths, self.filters, strict=True)]
+        seen = [
+            linear(token_windows(vectors, width))
+            for width, linear in zip(self.config.widths, self.filters, strict=True)
+        ]
         maps = torch.cat(seen, -1).relu()
         if self.config.opening is not None:
             early = torch.arange(maps.shape[1], device=maps.device) < self.config.opening
@@ -89,7 +92,7 @@ class TextCnn(PreTrainedModel):
         """Leave torch's own: transformers' 0.02 is too small where no norm follows."""
 
 
-def windows(vectors: Float[Tensor, "rows tokens size"], width: int) -> Float[Tensor, "rows tokens window"]:
+def token_windows(vectors: Float[Tensor, "rows tokens size"], width: int) -> Float[Tensor, "rows tokens window"]:
     """Return, for every token, the vectors of the `width` tokens around it end to end; zeros beyond the row.
 
     An even window has one token more after the token than before it.

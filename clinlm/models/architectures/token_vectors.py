@@ -28,7 +28,7 @@ class TokenVectorsConfig(PreTrainedConfig):
 
 
 @final
-class TokenVectors(PreTrainedModel):
+class TokenVectorsModel(PreTrainedModel):
     """Every token's vector times its weight; `Pooling("mean")` makes of them the vector of a text.
 
     Source: Tulkens & van Dongen 2024, "Model2Vec", github.com/MinishLab/model2vec: a table of token vectors, weighted

@@ -18,7 +18,7 @@ _ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
 """Under their names in BERT-like models and in DistilBERT."""
 
 
-class Start(ABC):
+class Initializer(ABC):
     """A source of first weights. Subclasses are final and hold plain settings only."""
 
     needs_teacher: ClassVar[bool] = False
@@ -80,7 +80,7 @@ def check_rates(**rates: float | None) -> None:
             raise ValueError(f"{name} is a share in [0, 1); got {value}")
 
 
-def plain(config: PretrainedConfig) -> dict[str, Any]:
+def plain_config(config: PretrainedConfig) -> dict[str, Any]:
     """Return a transformers configuration as JSON, without what does not shape the network."""
     return {name: value for name, value in config.to_diff_dict().items() if name not in _NO_SHAPE} | {
         "model_type": config.model_type

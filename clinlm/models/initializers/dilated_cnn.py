@@ -7,14 +7,19 @@ import torch
 from transformers import AutoModel
 
 from clinlm.models.architectures.dilated_cnn import DilatedCnnConfig
-from clinlm.models.initializers.base import HeadBias, Start, check_rates, plain, with_head
-from clinlm.models.initializers.teacher_tokens import principal, single_states, spread, teacher_tokens
+from clinlm.models.initializers.base import HeadBias, Initializer, check_rates, plain_config, with_head
+from clinlm.models.initializers.teacher_tokens import (
+    principal_components,
+    root_mean_square,
+    single_token_states,
+    teacher_tokens,
+)
 from clinlm.models.model import Model, ModelSpec, PoolingName
 from clinlm.tasks.base import Task
 
 
 @final
-class DilatedCnn(Start):
+class DilatedCnn(Initializer):
     """Dilated convolutions over the principal components of what the teacher makes of every token alone.
 
     Source: Strubell et al. 2017, "Fast and accurate entity recognition with iterated dilated convolutions",
@@ -26,7 +31,7 @@ class DilatedCnn(Start):
         dilations: tokens between those that a filter reads, one number a convolution.
         max_tokens: longest row that it reads, special tokens included; None for the task's.
         min_count: tokens that occur less often in the training texts have no vector; see
-            `clinlm.models.token_pruning.needed`.
+            `clinlm.models.token_pruning.tokens_to_keep`.
         pooling, dropout, head_bias: see `clinlm.models.model.Pooling`, `ModelSpec` and `with_head`.
 
     Raises:
@@ -59,10 +64,10 @@ class DilatedCnn(Start):
         self.dropout, self.head_bias = dropout, head_bias
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
-        """See `Start.begin`."""
+        """See `Initializer.begin`."""
         model, tokens = teacher_tokens(task, teacher, self.min_count)
-        states = single_states(model, tokens.numbers)
-        vectors = principal(states, tokens.share, self.embedding_size).project(states)
+        states = single_token_states(model, tokens.numbers)
+        vectors = principal_components(states, tokens.share, self.embedding_size).project(states)
         config = DilatedCnnConfig(
             vocab_size=len(tokens.numbers),
             embedding_size=self.embedding_size,
@@ -74,11 +79,11 @@ class DilatedCnn(Start):
             config.max_position_embeddings = self.max_tokens
         body = AutoModel.from_config(config, dtype=torch.float32)
         with torch.no_grad():
-            body.embeddings.weight.copy_(vectors / spread(vectors, tokens.share))
+            body.embeddings.weight.copy_(vectors / root_mean_square(vectors, tokens.share))
         network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
-        spec = ModelSpec(plain(config), task.outputs, network.pooling.name, self.dropout)
+        spec = ModelSpec(plain_config(config), task.outputs, network.pooling.name, self.dropout)
         return Model(spec, network, tokens.tokenizer)
 
     def fingerprint(self) -> str:
-        """See `Start.fingerprint`: the teacher's key is in the stage's key already."""
+        """See `Initializer.fingerprint`: the teacher's key is in the stage's key already."""
         return "teacher"

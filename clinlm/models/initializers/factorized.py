@@ -8,14 +8,20 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
 from clinlm.models import structure
-from clinlm.models.initializers.base import Start, check_rates, plain, pooling_of
-from clinlm.models.initializers.teacher_tokens import carried_head, principal, single_states, spread, teacher_tokens
+from clinlm.models.initializers.base import Initializer, check_rates, plain_config, pooling_of
+from clinlm.models.initializers.teacher_tokens import (
+    principal_components,
+    project_head,
+    root_mean_square,
+    single_token_states,
+    teacher_tokens,
+)
 from clinlm.models.model import Model, ModelSpec, Network, PoolingName, without_pooler
 from clinlm.tasks.base import Task
 
 
 @final
-class Factorized(Start):
+class Factorized(Initializer):
     """A transformer with embeddings of their own, smaller width, and a projection of them to the hidden state.
 
     Source: Lan et al. 2020 (ALBERT), arXiv:1909.11942, section 3.1, factorised embeddings. The architecture is that of
@@ -30,7 +36,7 @@ class Factorized(Start):
         hidden_size: width of the hidden state; a multiple of `heads`.
         layers, heads, intermediate_size: number of layers, and of attention heads and FFN units of each.
         min_count: tokens that occur less often in the training texts have no vector; see
-            `clinlm.models.token_pruning.needed`.
+            `clinlm.models.token_pruning.tokens_to_keep`.
         pooling, dropout: see `clinlm.models.model.Pooling` and `ModelSpec`.
         hidden_dropout, attention_dropout: inside the encoder; see `clinlm.models.initializers.base.with_dropout`.
 
@@ -76,7 +82,7 @@ class Factorized(Start):
         self.min_count, self.pooling, self.dropout = min_count, pooling, dropout
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
-        """See `Start.begin`."""
+        """See `Initializer.begin`."""
         model, tokens = teacher_tokens(task, teacher, self.min_count)
         known = {
             "vocab_size": len(tokens.numbers),
@@ -86,8 +92,8 @@ class Factorized(Start):
         }
         config = AutoConfig.for_model("electra", **self.shape | known)
         body = without_pooler(AutoModel.from_config(config, dtype=torch.float32))
-        states = single_states(model, tokens.numbers)
-        found = principal(states, tokens.share, config.embedding_size)
+        states = single_token_states(model, tokens.numbers)
+        found = principal_components(states, tokens.share, config.embedding_size)
         vectors = found.project(states)
         projection = cast(nn.Linear, structure.embedding_projection(body))
         nn.init.orthogonal_(projection.weight)
@@ -95,15 +101,15 @@ class Factorized(Start):
             structure.word_embeddings(body).weight.copy_(vectors)
         # The norm after the embeddings divides them by their spread, those of the layers multiply by what brings the
         # projected ones back to 1.
-        scale = spread(vectors, tokens.share) * (config.embedding_size / config.hidden_size) ** 0.5
-        head = widened(carried_head(model, found), projection.weight * scale)
+        scale = root_mean_square(vectors, tokens.share) * (config.embedding_size / config.hidden_size) ** 0.5
+        head = widened(project_head(model, found), projection.weight * scale)
         network = Network(body, pooling_of(task, self.pooling, config.hidden_size), head, self.dropout)
         return Model(
-            ModelSpec(plain(config), task.outputs, network.pooling.name, self.dropout), network, tokens.tokenizer
+            ModelSpec(plain_config(config), task.outputs, network.pooling.name, self.dropout), network, tokens.tokenizer
         )
 
     def fingerprint(self) -> str:
-        """See `Start.fingerprint`: the teacher's key is in the stage's key already."""
+        """See `Initializer.fingerprint`: the teacher's key is in the stage's key already."""
         return "teacher"
 
 

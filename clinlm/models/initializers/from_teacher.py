@@ -9,13 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clinlm.models import structure
-from clinlm.models.initializers.base import Start
+from clinlm.models.initializers.base import Initializer
 from clinlm.models.model import Edit, Model, Network
 from clinlm.tasks.base import Task
 
 
 @final
-class FromTeacher(Start):
+class FromTeacher(Initializer):
     """The teacher's embeddings, pooling and head, and chosen layers of it.
 
     Source: every second layer, Sanh et al. 2019 (DistilBERT), arXiv:1910.01108. A smaller hidden size keeps the
@@ -44,7 +44,7 @@ class FromTeacher(Start):
         self.hidden_size = hidden_size
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
-        """See `Start.begin`."""
+        """See `Initializer.begin`."""
         if teacher is None:
             raise ValueError(
                 "a student cut out of its teacher needs one; this stage has no teacher; set its `teachers`"
@@ -53,17 +53,17 @@ class FromTeacher(Start):
         total = len(structure.layers(model.network.body))
         if isinstance(self.layers, int) and not 1 <= self.layers <= total:
             raise ValueError(f"student.layers is 1 to {total}, the layers of the teacher; got {self.layers}")
-        model.apply(Edit("clinlm.models.surgery.keep_layers", {"numbers": spread(self.layers, total)}))
+        model.apply(Edit("clinlm.models.surgery.keep_layers", {"numbers": layer_numbers(self.layers, total)}))
         if self.hidden_size is not None:
             _narrow(model, self.hidden_size)
         return model
 
     def fingerprint(self) -> str:
-        """See `Start.fingerprint`: the teacher's key is in the stage's key already."""
+        """See `Initializer.fingerprint`: the teacher's key is in the stage's key already."""
         return "teacher"
 
 
-def spread(layers: int | Sequence[int], total: int) -> list[int]:
+def layer_numbers(layers: int | Sequence[int], total: int) -> list[int]:
     """Return layer numbers: those given, or `layers` of `total` spread evenly, first and last included."""
     if not isinstance(layers, int):
         return list(layers)

@@ -9,13 +9,13 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from clinlm.corpora.base import digest_files
-from clinlm.models.initializers.base import HeadBias, Start, check_rates, plain, with_dropout, with_head
-from clinlm.models.model import Model, ModelSpec, PoolingName, positions, without_pooler
+from clinlm.models.initializers.base import HeadBias, Initializer, check_rates, plain_config, with_dropout, with_head
+from clinlm.models.model import Model, ModelSpec, PoolingName, max_positions, without_pooler
 from clinlm.tasks.base import Task
 
 
 @final
-class Pretrained(Start):
+class Pretrained(Initializer):
     """The encoder and tokenizer of a checkpoint, with a fresh head.
 
     Args:
@@ -50,7 +50,7 @@ class Pretrained(Start):
         self.hidden_dropout, self.attention_dropout = hidden_dropout, attention_dropout
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
-        """See `Start.begin`."""
+        """See `Initializer.begin`."""
         place = self._place()
         try:
             config = AutoConfig.from_pretrained(place, revision=self.revision)
@@ -73,13 +73,13 @@ class Pretrained(Start):
             keep_positions(body, self.max_tokens)
         network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
         return Model(
-            ModelSpec(plain(cast(Any, body).config), task.outputs, network.pooling.name, self.dropout),
+            ModelSpec(plain_config(cast(Any, body).config), task.outputs, network.pooling.name, self.dropout),
             network,
             tokenizer,
         )
 
     def fingerprint(self) -> str:
-        """See `Start.fingerprint`."""
+        """See `Initializer.fingerprint`."""
         folder = Path(self._place())
         if folder.is_dir():
             return digest_files(sorted(p for p in folder.rglob("*") if p.is_file()))
@@ -110,7 +110,7 @@ def keep_positions(body: Any, tokens: int) -> None:
         raise ValueError(
             f"teacher.max_tokens leaves out learnt positions; {type(body).__name__} has none; set task.max_tokens"
         )
-    unused = body.config.max_position_embeddings - positions(body.config)
+    unused = body.config.max_position_embeddings - max_positions(body.config)
     if not 1 <= tokens <= table.num_embeddings - unused:
         raise ValueError(
             f"teacher.max_tokens is 1 to {table.num_embeddings - unused}, the positions of the checkpoint; got {tokens}"

@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
 from clinlm.models import structure
-from clinlm.models.initializers.base import HeadBias, Start, check_rates, plain, with_head
-from clinlm.models.initializers.teacher_tokens import TeacherTokens, principal, teacher_tokens
+from clinlm.models.initializers.base import HeadBias, Initializer, check_rates, plain_config, with_head
+from clinlm.models.initializers.teacher_tokens import TeacherTokens, principal_components, teacher_tokens
 from clinlm.models.model import Model, ModelSpec, PoolingName, without_pooler
 from clinlm.tasks.base import Task
 
 
 @final
-class Projected(Start):
+class Projected(Initializer):
     """A BERT of random layers that reads its teacher's tokens, so that it can imitate what is inside it.
 
     Source: the shapes of TinyBERT (Jiao et al. 2020, arXiv:1909.10351) and MiniLM (Wang et al. 2020, arXiv:2002.10957),
@@ -27,9 +27,8 @@ class Projected(Start):
     Args:
         hidden_size: width of the hidden state, a multiple of `heads`; at most the teacher's.
         layers, heads, intermediate_size: number of layers, and of attention heads and FFN units of each.
-        min_count: tokens that occur less often in the training texts go, as in `clinlm.models.token_pruning.needed`;
-            None keeps
-            the teacher's vocabulary whole, as the sources do.
+        min_count: tokens that occur less often in the training texts are removed, as by
+            `clinlm.models.token_pruning.tokens_to_keep`; None keeps the teacher's vocabulary, as the sources do.
         pooling, dropout, head_bias: see `clinlm.models.model.Pooling`, `ModelSpec` and `with_head`.
         hidden_dropout, attention_dropout: inside the encoder; see `clinlm.models.initializers.base.with_dropout`.
 
@@ -70,7 +69,7 @@ class Projected(Start):
         self.min_count, self.pooling, self.dropout, self.head_bias = min_count, pooling, dropout, head_bias
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
-        """See `Start.begin`."""
+        """See `Initializer.begin`."""
         model, tokens = teacher_tokens(task, teacher, self.min_count)
         known = {
             "vocab_size": len(tokens.numbers),
@@ -83,11 +82,11 @@ class Projected(Start):
         _project(body, model, tokens)
         network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
         return Model(
-            ModelSpec(plain(config), task.outputs, network.pooling.name, self.dropout), network, tokens.tokenizer
+            ModelSpec(plain_config(config), task.outputs, network.pooling.name, self.dropout), network, tokens.tokenizer
         )
 
     def fingerprint(self) -> str:
-        """See `Start.fingerprint`: the teacher's key is in the stage's key already."""
+        """See `Initializer.fingerprint`: the teacher's key is in the stage's key already."""
         return "teacher"
 
 
@@ -103,7 +102,7 @@ def _project(body: Any, model: Model, tokens: TeacherTokens) -> None:
     segments = structure.segment_embeddings(theirs)
     segment = torch.zeros_like(rows[:1]) if segments is None else segments.weight[:1]
     words, rows, segment = (_widened(theirs, one) for one in (words, rows, segment))
-    found = principal(words, tokens.share, body.config.hidden_size)
+    found = principal_components(words, tokens.share, body.config.hidden_size)
     body.get_input_embeddings().weight.copy_(found.project(words))
     places.weight.copy_(rows @ found.directions)
     # The mean is taken off every token; the part of it in these directions comes back here.

@@ -8,7 +8,7 @@ import torch
 from tokenizers import BertWordPieceTokenizer
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
-from clinlm.models.initializers.base import HeadBias, Start, plain, with_head
+from clinlm.models.initializers.base import HeadBias, Initializer, plain_config, with_head
 from clinlm.models.model import Model, ModelSpec, PoolingName, without_pooler
 from clinlm.tasks.base import Task
 
@@ -16,7 +16,7 @@ _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 @final
-class Scratch(Start):
+class Scratch(Initializer):
     """A randomly started encoder, with a WordPiece vocabulary trained on the task's training texts.
 
     Args:
@@ -39,7 +39,7 @@ class Scratch(Start):
         self.pooling, self.dropout, self.head_bias = pooling, dropout, head_bias
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
-        """See `Start.begin`."""
+        """See `Initializer.begin`."""
         tokenizer = PreTrainedTokenizerFast(
             tokenizer_object=_word_pieces(task.texts("train"), self.vocabulary)._tokenizer,
             unk_token="[UNK]",
@@ -52,10 +52,12 @@ class Scratch(Start):
         config = AutoConfig.for_model(**self.config | known)
         body = without_pooler(AutoModel.from_config(config, dtype=torch.float32))
         network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
-        return Model(ModelSpec(plain(config), task.outputs, network.pooling.name, self.dropout), network, tokenizer)
+        return Model(
+            ModelSpec(plain_config(config), task.outputs, network.pooling.name, self.dropout), network, tokenizer
+        )
 
     def fingerprint(self) -> str:
-        """See `Start.fingerprint`: everything follows from the settings, the task and the seed."""
+        """See `Initializer.fingerprint`: everything follows from the settings, the task and the seed."""
         return "scratch"
 
 

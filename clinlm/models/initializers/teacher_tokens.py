@@ -33,7 +33,7 @@ def teacher_tokens(task: Task, teacher: Model | None, min_count: int | None) -> 
     Args:
         task: opened; its training texts are counted.
         teacher: of the stage.
-        min_count: see `clinlm.models.token_pruning.needed`; None for all tokens.
+        min_count: see `clinlm.models.token_pruning.tokens_to_keep`; None for all tokens.
 
     Raises:
         ValueError: no teacher, or one with integer weights.
@@ -41,11 +41,11 @@ def teacher_tokens(task: Task, teacher: Model | None, min_count: int | None) -> 
     if teacher is None:
         raise ValueError("a student begins with its teacher's tokens; this stage has no teacher; set its `teachers`")
     structure.check_trainable(teacher.network)
-    counts = token_pruning.occurrences(teacher.tokenizer, task.texts("train"))
+    counts = token_pruning.count_tokens(teacher.tokenizer, task.texts("train"))
     numbers, tokenizer = list(range(len(counts))), teacher.tokenizer
     if min_count is not None:
-        numbers = token_pruning.needed(teacher.tokenizer, counts, min_count)
-        tokenizer = token_pruning.trimmed(teacher.tokenizer, numbers)
+        numbers = token_pruning.tokens_to_keep(teacher.tokenizer, counts, min_count)
+        tokenizer = token_pruning.trim_tokenizer(teacher.tokenizer, numbers)
     often = torch.from_numpy(counts[numbers]).double() + 1
     return teacher, TeacherTokens(tokenizer, numbers, (often / often.sum()).float())
 
@@ -67,7 +67,9 @@ class Principal:
         return (vectors - self.mean) @ self.directions
 
 
-def principal(vectors: Float[Tensor, "tokens size"], share: Float[Tensor, " tokens"], kept: int) -> Principal:
+def principal_components(
+    vectors: Float[Tensor, "tokens size"], share: Float[Tensor, " tokens"], kept: int
+) -> Principal:
     """Return the projection to `kept` dimensions that loses least of the vectors' variance, each counted by its share.
 
     Every direction points to where its largest number is positive, so that other machines find the same.
@@ -85,13 +87,13 @@ def principal(vectors: Float[Tensor, "tokens size"], share: Float[Tensor, " toke
     return Principal(mean.float(), (directions * largest.sign()).float())
 
 
-def spread(vectors: Float[Tensor, "tokens kept"], share: Float[Tensor, " tokens"]) -> float:
+def root_mean_square(vectors: Float[Tensor, "tokens kept"], share: Float[Tensor, " tokens"]) -> float:
     """Return the root mean square of the numbers in projected vectors, each vector counted by its share."""
     return float((share @ vectors.square()).mean().sqrt())
 
 
 @torch.no_grad()
-def single_states(teacher: Model, numbers: list[int], rows: int = 512) -> Float[Tensor, "tokens hidden"]:
+def single_token_states(teacher: Model, numbers: list[int], rows: int = 512) -> Float[Tensor, "tokens hidden"]:
     """Return the pooled hidden state of every token alone, between the special tokens that frame a row.
 
     Of a tagger, which pools nothing, it is the hidden state of the token itself.
@@ -115,7 +117,7 @@ def single_states(teacher: Model, numbers: list[int], rows: int = 512) -> Float[
     return torch.cat(states)
 
 
-def carried_head(teacher: Model, found: Principal) -> nn.Linear:
+def project_head(teacher: Model, found: Principal) -> nn.Linear:
     """Return the teacher's head for projected states: of the dimensions that are gone it reads the mean."""
     theirs = teacher.network.head
     head = nn.Linear(found.directions.shape[1], theirs.out_features)

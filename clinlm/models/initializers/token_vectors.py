@@ -6,14 +6,19 @@ import torch
 from transformers import AutoModel
 
 from clinlm.models.architectures.token_vectors import TokenVectorsConfig
-from clinlm.models.initializers.base import Start, check_rates, plain, pooling_of
-from clinlm.models.initializers.teacher_tokens import carried_head, principal, single_states, teacher_tokens
+from clinlm.models.initializers.base import Initializer, check_rates, plain_config, pooling_of
+from clinlm.models.initializers.teacher_tokens import (
+    principal_components,
+    project_head,
+    single_token_states,
+    teacher_tokens,
+)
 from clinlm.models.model import Model, ModelSpec, Network
 from clinlm.tasks.base import Task
 
 
 @final
-class TokenVectors(Start):
+class TokenVectors(Initializer):
     """A bag of token vectors: the teacher's pooled states of every token alone, their principal components, weighted.
 
     Source: Tulkens & van Dongen 2024, "Model2Vec", github.com/MinishLab/model2vec: one forward pass for every token,
@@ -27,7 +32,7 @@ class TokenVectors(Start):
         hidden_size: width of a token's vector, at most the teacher's.
         smoothing: a, in the weight of a token; positive. A large one weighs all tokens alike.
         min_count: tokens that occur less often in the training texts have no vector; see
-            `clinlm.models.token_pruning.needed`.
+            `clinlm.models.token_pruning.tokens_to_keep`.
         dropout: see `ModelSpec`.
 
     Raises:
@@ -45,10 +50,10 @@ class TokenVectors(Start):
         self.hidden_size, self.smoothing, self.min_count, self.dropout = hidden_size, smoothing, min_count, dropout
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
-        """See `Start.begin`."""
+        """See `Initializer.begin`."""
         model, tokens = teacher_tokens(task, teacher, self.min_count)
-        states = single_states(model, tokens.numbers)
-        found = principal(states, tokens.share, self.hidden_size)
+        states = single_token_states(model, tokens.numbers)
+        found = principal_components(states, tokens.share, self.hidden_size)
         pad = tokens.tokenizer.pad_token_id
         config = TokenVectorsConfig(vocab_size=len(tokens.numbers), hidden_size=self.hidden_size, pad_token_id=pad)
         body = AutoModel.from_config(config, dtype=torch.float32)
@@ -58,9 +63,11 @@ class TokenVectors(Start):
             body.embeddings.weight.copy_(found.project(states))
             body.weights.weight.copy_(weights[:, None])
         pooling = pooling_of(task, "mean", self.hidden_size)
-        network = Network(body, pooling, carried_head(model, found), self.dropout)
-        return Model(ModelSpec(plain(config), task.outputs, pooling.name, self.dropout), network, tokens.tokenizer)
+        network = Network(body, pooling, project_head(model, found), self.dropout)
+        return Model(
+            ModelSpec(plain_config(config), task.outputs, pooling.name, self.dropout), network, tokens.tokenizer
+        )
 
     def fingerprint(self) -> str:
-        """See `Start.fingerprint`: the teacher's key is in the stage's key already."""
+        """See `Initializer.fingerprint`: the teacher's key is in the stage's key already."""
         return "teacher"

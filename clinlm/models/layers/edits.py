@@ -12,7 +12,7 @@ from clinlm.models.layers.int4_linear import Int4Linear
 from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.layers.static_int8_linear import StaticInt8Linear
-from clinlm.models.replace import found, replace
+from clinlm.models.replace import find_layer, replace_module
 
 
 def quantize_linears(network: nn.Module, names: Sequence[str]) -> None:
@@ -22,8 +22,8 @@ def quantize_linears(network: nn.Module, names: Sequence[str]) -> None:
         ValueError: no such linear layer.
     """
     for name in names:
-        linear = found(network, name, nn.Linear, "quantised")
-        replace(network, name, Int8Linear.of(linear).train(linear.training))
+        linear = find_layer(network, name, nn.Linear, "quantised")
+        replace_module(network, name, Int8Linear.of(linear).train(linear.training))
 
 
 def quantize_linears_static(network: nn.Module, names: Sequence[str], smoothed: Collection[str] = ()) -> None:
@@ -38,9 +38,9 @@ def quantize_linears_static(network: nn.Module, names: Sequence[str], smoothed: 
         ValueError: no such linear layer.
     """
     for name in names:
-        linear = found(network, name, nn.Linear, "quantised")
+        linear = find_layer(network, name, nn.Linear, "quantised")
         made = StaticInt8Linear(linear.in_features, linear.out_features, linear.bias is not None, name in smoothed)
-        replace(network, name, made.train(linear.training))
+        replace_module(network, name, made.train(linear.training))
 
 
 def quantize_linears_int4(network: nn.Module, names: Sequence[str], group_size: int) -> None:
@@ -50,8 +50,8 @@ def quantize_linears_int4(network: nn.Module, names: Sequence[str], group_size: 
         ValueError: no such linear layer.
     """
     for name in names:
-        linear = found(network, name, nn.Linear, "quantised")
-        replace(network, name, Int4Linear.of(linear, group_size).train(linear.training))
+        linear = find_layer(network, name, nn.Linear, "quantised")
+        replace_module(network, name, Int4Linear.of(linear, group_size).train(linear.training))
 
 
 def quantize_embeddings(network: nn.Module, names: Sequence[str]) -> None:
@@ -61,5 +61,5 @@ def quantize_embeddings(network: nn.Module, names: Sequence[str]) -> None:
         ValueError: no such embedding table.
     """
     for name in names:
-        table = found(network, name, nn.Embedding, "quantised")
-        replace(network, name, Int8Embedding.of(table).train(table.training))
+        table = find_layer(network, name, nn.Embedding, "quantised")
+        replace_module(network, name, Int8Embedding.of(table).train(table.training))

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int8
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clinlm.models.layers.rounding import pack, quantized_groups, unpack
+from clinlm.models.layers.rounding import pack_nibbles, quantize_groups, unpack_nibbles
 
 
 @final
@@ -23,7 +23,7 @@ class Int4Linear(nn.Module):
         group_size: inputs a scale, at least 1; the last group of a row may be shorter.
 
     Attributes:
-        weight: bytes (outputs, inputs / 2, rounded up): see `clinlm.models.layers.rounding.pack`.
+        weight: bytes (outputs, inputs / 2, rounded up): see `clinlm.models.layers.rounding.pack_nibbles`.
         scale: positive, (outputs, groups). A buffer: it does not count as a parameter.
         bias: in float32, or None.
 
@@ -50,8 +50,8 @@ class Int4Linear(nn.Module):
     def of(cls, linear: nn.Linear, group_size: int = 32) -> Self:
         """Return `linear` with its weights rounded to the nearest of 15 levels a group."""
         made = cls(linear.in_features, linear.out_features, linear.bias is not None, group_size)
-        integers, scale = quantized_groups(linear.weight, group_size)
-        made.weight.copy_(pack(integers))
+        integers, scale = quantize_groups(linear.weight, group_size)
+        made.weight.copy_(pack_nibbles(integers))
         made.scale.copy_(scale)
         if made.bias is not None:
             made.bias.copy_(linear.bias)
@@ -59,7 +59,7 @@ class Int4Linear(nn.Module):
 
     def integers(self) -> Int8[Tensor, "outputs inputs"]:
         """Return the weights unpacked, -7 to 7."""
-        return unpack(self.weight.detach(), self.in_features)
+        return unpack_nibbles(self.weight.detach(), self.in_features)
 
     def dequantized(self) -> Float[Tensor, "outputs inputs"]:
         """Return the weight that the integers stand for."""

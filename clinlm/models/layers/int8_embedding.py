@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clinlm.models.layers.rounding import TABLES, quantized_rows
+from clinlm.models.layers.rounding import TABLES, quantize_rows
 
 
 @final
@@ -38,7 +38,7 @@ class Int8Embedding(nn.Module):
     def of(cls, table: nn.Embedding) -> Self:
         """Return `table` with its rows rounded to the nearest of 255 levels each."""
         made = cls(table.num_embeddings, table.embedding_dim, table.padding_idx)
-        weight, scale = quantized_rows(table.weight, TABLES)
+        weight, scale = quantize_rows(table.weight, TABLES)
         made.weight.copy_(weight)
         made.scale.copy_(scale)
         return made

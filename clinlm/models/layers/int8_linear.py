@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clinlm.models.layers.base import IntegerLinear
-from clinlm.models.layers.rounding import quantized_rows
+from clinlm.models.layers.rounding import quantize_rows
 
 
 @final
@@ -23,7 +23,7 @@ class Int8Linear(IntegerLinear):
     def of(cls, linear: nn.Linear) -> Self:
         """Return `linear` with its weights rounded to the nearest of 127 levels a row."""
         made = cls(linear.in_features, linear.out_features, linear.bias is not None)
-        weight, scale = quantized_rows(linear.weight)
+        weight, scale = quantize_rows(linear.weight)
         made.weight.copy_(weight)
         made.scale.copy_(scale)
         if made.bias is not None:

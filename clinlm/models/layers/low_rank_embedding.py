@@ -64,7 +64,7 @@ class LowRankEmbedding(nn.Module):
 
 
 @torch.no_grad()
-def directions(
+def principal_directions(
     table: Float[Tensor, "tokens width"], often: Float[Tensor, " tokens"]
 ) -> tuple[Float[Tensor, "width width"], Float[Tensor, " width"]]:
     """Return the directions, as columns, along which the rows of a table vary most, and how much, largest first.

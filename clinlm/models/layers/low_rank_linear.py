@@ -37,7 +37,7 @@ class LowRankLinear(nn.Module):
     def of(cls, linear: nn.Linear, rank: int) -> Self:
         """Return the pair of this rank whose product is nearest to the weight of `linear`."""
         pair = cls(linear.in_features, linear.out_features, rank, linear.bias is not None)
-        return pair.set(*factors(linear.weight, rank), linear.bias)
+        return pair.set(*truncated_svd(linear.weight, rank), linear.bias)
 
     @torch.no_grad()
     def set(
@@ -76,7 +76,7 @@ class LowRankLinear(nn.Module):
 
 
 @torch.no_grad()
-def factors(
+def truncated_svd(
     weight: Float[Tensor, "outputs inputs"], rank: int
 ) -> tuple[Float[Tensor, "outputs rank"], Float[Tensor, "rank inputs"]]:
     """Return two matrices whose product is the nearest to `weight` of its rank, in the Frobenius norm.

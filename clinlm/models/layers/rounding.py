@@ -20,7 +20,7 @@ _NOTHING = 1e-30  # a step of inputs whose inverse float32 can just hold
 
 
 @torch.no_grad()
-def quantized_rows(
+def quantize_rows(
     weight: Float[Tensor, "outputs inputs"], largest: int = WEIGHTS
 ) -> tuple[Int8[Tensor, "outputs inputs"], Float[Tensor, " outputs"]]:
     """Return the integers and scales of a weight: the largest of every row becomes `largest`.
@@ -51,7 +51,7 @@ def input_levels(low: Float[Tensor, ""], high: Float[Tensor, ""]) -> tuple[Float
 
 
 @torch.no_grad()
-def quantized_groups(
+def quantize_groups(
     weight: Float[Tensor, "outputs inputs"], size: int
 ) -> tuple[Int8[Tensor, "outputs inputs"], Float[Tensor, "outputs groups"]]:
     """Return 4-bit integers (-7 to 7) and a scale for every `size` inputs of a row; the last group may be shorter."""
@@ -61,7 +61,7 @@ def quantized_groups(
     return (weight.detach() / wide).round().clamp(-NIBBLES, NIBBLES).to(torch.int8), scale
 
 
-def pack(integers: Int8[Tensor, "outputs inputs"]) -> UInt8[Tensor, "outputs bytes"]:
+def pack_nibbles(integers: Int8[Tensor, "outputs inputs"]) -> UInt8[Tensor, "outputs bytes"]:
     """Return two 4-bit integers a byte: the earlier of two inputs in the lower bits, each as itself plus 8.
 
     An odd number of inputs is filled up with a 0 (the bits of 8).
@@ -72,7 +72,7 @@ def pack(integers: Int8[Tensor, "outputs inputs"]) -> UInt8[Tensor, "outputs byt
     return bits[:, ::2] | (bits[:, 1::2] << 4)
 
 
-def unpack(packed: UInt8[Tensor, "outputs bytes"], inputs: int) -> Int8[Tensor, "outputs inputs"]:
+def unpack_nibbles(packed: UInt8[Tensor, "outputs bytes"], inputs: int) -> Int8[Tensor, "outputs inputs"]:
     """Return the integers that `pack` packed."""
     bits = torch.stack((packed & 15, packed >> 4), 2).flatten(1)[:, :inputs]
     return bits.to(torch.int8) - _MIDDLE

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clinlm.models.layers.base import IntegerLinear
-from clinlm.models.layers.rounding import quantized_rows
+from clinlm.models.layers.rounding import quantize_rows
 
 
 @final
@@ -57,7 +57,7 @@ class StaticInt8Linear(IntegerLinear):
             smooth: what inputs are multiplied by.
         """
         weight = linear.weight if smooth is None else linear.weight / smooth
-        return cls.from_rows(*quantized_rows(weight), linear.bias, input_scale, input_zero_point, smooth)
+        return cls.from_rows(*quantize_rows(weight), linear.bias, input_scale, input_zero_point, smooth)
 
     @classmethod
     @torch.no_grad()

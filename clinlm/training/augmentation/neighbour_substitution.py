@@ -5,7 +5,7 @@ from typing import final
 
 import torch
 
-from clinlm.models.initializers.base import Start
+from clinlm.models.initializers.base import Initializer
 from clinlm.tasks.base import Task
 from clinlm.training.augmentation.neighbours import counted, neighbours, word_states
 from clinlm.training.augmentation.substitution import Substitution, Words, negates
@@ -32,7 +32,7 @@ class NeighbourSubstitution(Substitution):
 
     def __init__(
         self,
-        start: Start,
+        start: Initializer,
         times: int = 4,
         share: float = 0.4,
         candidates: int = 15,

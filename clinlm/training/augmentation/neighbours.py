@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
-from clinlm.models.model import Model, mean
+from clinlm.models.model import Model, masked_mean
 from clinlm.tasks.batches import Encoded
 from clinlm.text.tokens import uncut
 
@@ -68,7 +68,7 @@ def mean_embeddings(
 def word_states(words: Sequence[str], model: Model) -> Float[Tensor, "words hidden"]:
     """Return the pooled hidden state of every word alone, between the special tokens that frame a row.
 
-    As `clinlm.models.initializers.teacher_tokens.single_states`, of whole words; of a tagger the mean over their
+    As `clinlm.models.initializers.teacher_tokens.single_token_states`, of whole words; of a tagger the mean over their
     tokens.
 
     Args:
@@ -85,7 +85,7 @@ def word_states(words: Sequence[str], model: Model) -> Float[Tensor, "words hidd
         ids, mask = batch["input_ids"], batch["attention_mask"]
         hidden = network.body(input_ids=ids, attention_mask=mask).last_hidden_state
         alone = network.pooling.name == "none"
-        states.append(mean(hidden, mask.unsqueeze(-1).float()) if alone else network.pooling(hidden, mask))
+        states.append(masked_mean(hidden, mask.unsqueeze(-1).float()) if alone else network.pooling(hidden, mask))
     return torch.cat(states)[torch.from_numpy(np.argsort(order))]
 
 
