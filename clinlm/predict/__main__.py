@@ -1,9 +1,5 @@
 """The command line: `clinlm-predict artifact=FOLDER input=FILE output=FILE`."""
 
-import logging
-import os
-import sys
-
 from clinlm.predict.settings import YAML, Settings
 
 _HELP = """clinlm-predict: answer a file of notes with an artifact or a deployment, a window at a time.
@@ -23,26 +19,13 @@ Settings, KEY=VALUE:
 """
 
 
-def main() -> None:
-    """Entry point: errors that a user can mend are one paragraph, not a traceback."""
-    arguments = sys.argv[1:]
+def predict_command(arguments: list[str]) -> None:
+    """Run `clinlm predict`, or print its help."""
     if not arguments or {"-h", "--help"} & set(arguments):
         settings = YAML.read_text(encoding="utf-8").splitlines()[1:]
         print(_HELP + "\n".join(f"  {line}" for line in settings))
         return
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    traceback = "HYDRA_FULL_ERROR" in os.environ
-    try:
-        _run(Settings.of(arguments))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains as it ends
-        sys.exit("clinlm-predict: whoever read the output has gone; not every note is answered")
-    except (ValueError, ImportError, OSError, RuntimeError) as error:
-        if traceback:
-            raise
-        sys.exit(f"clinlm-predict: {error}\n(HYDRA_FULL_ERROR=1 shows where)")
-    except KeyboardInterrupt:
-        sys.exit("clinlm-predict: stopped; the same command goes on from here, if it reads and writes files")
+    _run(Settings.of(arguments))
 
 
 def _run(settings: Settings) -> None:
@@ -54,7 +37,3 @@ def _run(settings: Settings) -> None:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     show(settings, predict(settings))
-
-
-if __name__ == "__main__":
-    main()

@@ -3,7 +3,6 @@
 import csv
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -11,13 +10,11 @@ from typing import TextIO
 import hydra
 import polars as pl
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from clinlm.config import runtime
-from clinlm.config.validation import CONF, explained
+from clinlm.config.validation import CONF
 from clinlm.corpora.mimic.mimic3_outcomes import Mimic3Outcomes
 from clinlm.corpora.mimic.outcome_labels import STAYS, SURVIVAL
 from clinlm.corpora.split import SPLITS
@@ -54,22 +51,13 @@ _CODES = {"diagnoses_3digit": "ALL_3_DIGIT_DIA_CODES.txt", "procedures_3digit": 
 _EVERYTHING = {"labels": None, "documents": None, "training_documents": None}
 
 
-def main() -> None:
-    """Entry point: errors that a user can mend are one paragraph, not a traceback."""
-    arguments = sys.argv[1:]
+def documents_command(arguments: list[str]) -> None:
+    """Run `clinlm documents`, or print its help."""
     if not arguments or {"-h", "--help"} & set(arguments):
         print(_HELP, end="")
         return
-    traceback = "HYDRA_FULL_ERROR" in os.environ
-    try:
-        for line in write(arguments):
-            print(line)
-    except (HydraException, OmegaConfBaseException, ValueError, ImportError, OSError, RuntimeError) as error:
-        if traceback:
-            raise
-        sys.exit(f"clinlm-documents: {explained(error)}\n(HYDRA_FULL_ERROR=1 shows where)")
-    except KeyboardInterrupt:
-        sys.exit("clinlm-documents: stopped; nothing was written")
+    for line in write(arguments):
+        print(line)
 
 
 def write(arguments: Sequence[str]) -> list[str]:
@@ -146,7 +134,3 @@ def _write_rows(path: Path, outcome: str, rows: Iterable[tuple[str, str, list[st
 def _private(path: Path) -> TextIO:
     """A new file that only its owner may read."""
     return open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8", newline="")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,16 +1,10 @@
 """The command line: `clinlm-label labeler=ontology labeler.root=FILE input=FILE output=FILE`."""
 
-import logging
-import os
-import sys
 from collections import Counter
 
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from clinlm.config import runtime
-from clinlm.config.validation import explained
 from clinlm.files.sources import STANDARD
 from clinlm.labelers.labeling import Tally
 from clinlm.predict.journal import Progress
@@ -32,27 +26,14 @@ Settings, KEY=VALUE; labeler=NAME, labeler.* and corpus=NAME, corpus.* as for `c
 """
 
 
-def main() -> None:
-    """Entry point: errors that a user can mend are one paragraph, not a traceback."""
-    arguments = sys.argv[1:]
+def label_command(arguments: list[str]) -> None:
+    """Run `clinlm label`, or print its help."""
     if not arguments or {"-h", "--help"} & set(arguments):
-        settings = YAML.read_text(encoding="utf-8").split("\n\n", 1)[1].splitlines()
-        print(_HELP + "\n".join(f"  {line}" for line in settings))
+        lines = YAML.read_text(encoding="utf-8").split("\n\n", 1)[1].splitlines()
+        print(_HELP + "\n".join(f"  {line}" for line in lines))
         return
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    traceback = "HYDRA_FULL_ERROR" in os.environ
-    try:
-        told = Settings.of(arguments)
-        _show(told, label(told))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains as it ends
-        sys.exit("clinlm-label: whoever read the output has gone; not every note is labelled")
-    except (HydraException, OmegaConfBaseException, ValueError, ImportError, OSError, RuntimeError) as error:
-        if traceback:
-            raise
-        sys.exit(f"clinlm-label: {explained(error)}\n(HYDRA_FULL_ERROR=1 shows where)")
-    except KeyboardInterrupt:
-        sys.exit("clinlm-label: stopped; the same command goes on from here, if it reads and writes files")
+    settings = Settings.of(arguments)
+    _show(settings, label(settings))
 
 
 def _show(settings: Settings, done: Progress) -> None:
@@ -68,7 +49,3 @@ def _show(settings: Settings, done: Progress) -> None:
         lines["output"] = str(settings.output)
     for name, line in lines.items():
         console.print(f"{name:<10} {line}", soft_wrap=True, markup=False, highlight=False)
-
-
-if __name__ == "__main__":
-    main()

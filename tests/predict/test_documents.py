@@ -2,7 +2,6 @@
 
 import csv
 import stat
-import sys
 from pathlib import Path
 from typing import get_args
 
@@ -10,6 +9,7 @@ import pytest
 from support.outcome_definition import expected, short
 from support.outcome_tables import tables, write
 
+from clinlm.cli.main import run_command
 from clinlm.corpora.mimic.mimic3_outcomes import CODES, Outcome
 from clinlm.corpora.mimic.outcome_labels import STAYS, SURVIVAL
 from clinlm.predict import documents
@@ -90,19 +90,15 @@ def test_nothing_is_overwritten(tmp_path: Path, root: Path) -> None:
     ],
 )
 def test_mistakes_are_one_paragraph(
-    tmp_path: Path, arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "output"
     words = [word.replace("OUT", str(output)) for word in arguments]
-    monkeypatch.setattr(sys, "argv", ["clinlm-documents", *words])
     with pytest.raises(SystemExit) as error:
-        documents.main()
-    assert told in str(error.value) and not output.exists()
+        run_command("documents", words)
+    assert error.value.code == 1 and told in capsys.readouterr().err and not output.exists()
 
 
-def test_the_help_names_the_data_use_agreement(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["clinlm-documents", "--help"])
-    documents.main()
+def test_the_help_names_the_data_use_agreement(capsys: pytest.CaptureFixture[str]) -> None:
+    run_command("documents", ["--help"])
     assert "data use agreement" in capsys.readouterr().out

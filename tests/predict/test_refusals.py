@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 from omegaconf import OmegaConf
 
-from clinlm.predict import __main__ as command
+from clinlm.cli.main import run_command
 from clinlm.predict.settings import YAML, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -46,9 +46,8 @@ def test_a_value_is_taken_as_it_stands() -> None:
     assert (str(found.input), found.id) == ("a (1), b=c.csv", "007") and found.threads >= 1
 
 
-def test_the_help_names_every_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["clinlm-predict", "--help"])
-    command.main()
+def test_the_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    run_command("predict", ["--help"])
     printed = capsys.readouterr().out
     assert all(f"\n  {key}: " in printed for key in OmegaConf.load(YAML))
 
@@ -134,7 +133,7 @@ def test_a_shadow_knows_the_same_labels_in_the_same_order(
 def clinlm_predict(folder: Path, *arguments: str, input: str = "") -> subprocess.CompletedProcess[str]:
     environment = {"PYTHONPATH": str(ROOT), "CI": "true", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, "-m", "clinlm.predict", *arguments],
+        [sys.executable, "-m", "clinlm", "predict", *arguments],
         cwd=folder,
         env={name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"} | environment,
         input=input,
@@ -168,14 +167,13 @@ def test_no_word_of_a_note_leaves(
 
     (tmp_path / "notes.csv").write_text(f'id,text\n1,"{SECRET}"\n2,{SECRET},x\n3,"{SECRET}" {SECRET}\n')
     monkeypatch.chdir(tmp_path / "run")
-    settings = ["clinlm-predict", f"artifact={model_folder}", "input=../notes.csv"]
-    monkeypatch.setattr(sys, "argv", [*settings, "output=out.parquet"])
-    command.main()
-    monkeypatch.setattr(sys, "argv", [*settings, "output=other.csv", "text=note"])
-    with pytest.raises(SystemExit, match="clinlm-predict: the table needs the column 'note'") as wrong:
-        command.main()
+    settings = [f"artifact={model_folder}", "input=../notes.csv"]
+    run_command("predict", [*settings, "output=out.parquet"])
+    with pytest.raises(SystemExit):
+        run_command("predict", [*settings, "output=other.csv", "text=note"])
     printed = "".join(capfd.readouterr())
+    assert "clinlm predict: the table needs the column 'note'" in printed
     assert "documents  1" in printed and "rejects    2" in printed
-    everything = piped.stdout + piped.stderr + printed + caplog.text + str(wrong.value)
+    everything = piped.stdout + piped.stderr + printed + caplog.text
     everything += "".join(path.read_bytes().decode(errors="replace") for path in (tmp_path / "run").iterdir())
     assert not [word for word in SECRET.split() if len(word) > 4 and word in everything]

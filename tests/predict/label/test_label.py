@@ -4,7 +4,6 @@ import csv
 import gzip
 import json
 import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ import pytest
 from support.killed import killing
 from support.marking import Marker
 
+from clinlm.cli.main import run_command
 from clinlm.labelers.base import Stopped
-from clinlm.predict import label_main
 from clinlm.predict.label_run import label
 from clinlm.predict.label_settings import Settings
 
@@ -179,29 +178,26 @@ def test_standard_output_has_the_same_lines(
     ],
 )
 def test_mistakes_are_one_paragraph(
-    tmp_path: Path, rough: Path, arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, rough: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     places = {"OUT": str(tmp_path / "out.jsonl"), "IN": str(rough)}
     words = [re.sub("OUT|IN", lambda one: places[one.group()], word) for word in arguments]
     chosen = [] if any(word.startswith("labeler=") for word in words) else ["labeler=human"]
-    monkeypatch.setattr(sys, "argv", ["clinlm-label", *chosen, *words])
     with pytest.raises(SystemExit) as error:
-        label_main.main()
-    assert told in str(error.value)
+        run_command("label", [*chosen, *words])
+    assert error.value.code == 1 and told in capsys.readouterr().err
     assert not [*tmp_path.glob("*")]
 
 
-def test_a_corpus_under_an_agreement_stays_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_corpus_under_an_agreement_stays_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     away = ["labeler=llm", "labeler.model=m", "labeler.base_url=https://example.org/v1", "labeler.allow_remote=true"]
     own = ["corpus=mimic3_notes", f"root={tmp_path}", f"output={tmp_path / 'out.jsonl'}"]
-    monkeypatch.setattr(sys, "argv", ["clinlm-label", *away, *own])
-    with pytest.raises(SystemExit) as error:
-        label_main.main()
-    assert "data use agreement" in str(error.value) and not [*tmp_path.glob("*")]
+    with pytest.raises(SystemExit):
+        run_command("label", [*away, *own])
+    assert "data use agreement" in capsys.readouterr().err and not [*tmp_path.glob("*")]
 
 
-def test_the_help_tells_every_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["clinlm-label", "--help"])
-    label_main.main()
+def test_the_help_tells_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    run_command("label", ["--help"])
     told = capsys.readouterr().out
     assert all(f"  {name}: " in told for name in ("input", "root", "output", "store", "again", "span_texts", "window"))

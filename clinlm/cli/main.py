@@ -1,0 +1,94 @@
+"""Entry points: `clinlm` runs pipelines, `clinlm predict|label|documents` the rest; each has an alias `clinlm-…`."""
+
+import importlib
+import logging
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from clinlm.cli.errors import report
+from clinlm.config import runtime
+from clinlm.config.validation import CONF
+from clinlm.sweepers import optuna
+
+COMMANDS = {
+    "predict": "clinlm.predict.__main__:predict_command",
+    "label": "clinlm.predict.label_main:label_command",
+    "documents": "clinlm.predict.documents:documents_command",
+}
+"""Name -> module and function. The function takes the arguments and raises; errors are reported here."""
+
+
+def main() -> None:
+    """Run `clinlm`: one of `COMMANDS`, or a pipeline."""
+    name, *rest = sys.argv[1:] or [""]
+    if name in COMMANDS:
+        run_command(name, rest)
+    else:
+        run_pipelines()
+
+
+def predict_alias() -> None:
+    """Run `clinlm-predict`, which is `clinlm predict`."""
+    run_command("predict", sys.argv[1:])
+
+
+def label_alias() -> None:
+    """Run `clinlm-label`, which is `clinlm label`."""
+    run_command("label", sys.argv[1:])
+
+
+def documents_alias() -> None:
+    """Run `clinlm-documents`, which is `clinlm documents`."""
+    run_command("documents", sys.argv[1:])
+
+
+def run_command(name: str, arguments: list[str]) -> None:
+    """Run one of `COMMANDS`; exit with the status of its error, if it raises one."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    module, _, function = COMMANDS[name].partition(":")
+    try:
+        getattr(importlib.import_module(module), function)(arguments)
+    except BaseException as error:  # reported, or raised again: see `report`
+        report(error, f"clinlm {name}")
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def launch(config: DictConfig) -> dict[str, float]:
+    """Run one pipeline; return what a sweeper may optimise. Worker processes of a launcher start here, not in `main`.
+
+    In a sweep, a job that fails its gate logs why, leaves a file that `clinlm.report.gates.GateStatus` finds, and
+    returns NaN, so that the other jobs still run and the sweep gets its table.
+    """
+    from clinlm.cli.run import run
+    from clinlm.pipeline.execution import GateFailed
+    from clinlm.report import gates
+
+    runtime.register()
+    runtime.share_cores()
+    try:
+        return run(config)
+    except GateFailed as failed:
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            raise
+        return gates.refuse(failed, Path(HydraConfig.get().runtime.output_dir))
+
+
+def run_pipelines() -> None:
+    """Run what Hydra reads from the command line; exit with 3 where a gate failed, 1 after any other error."""
+    runtime.register()
+    optuna.register()
+    # Hydra's parser wants all overrides together; `clinlm +experiment=x -m pipeline=a,b` is what people type.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    traceback = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise instead of printing and exiting
+    try:
+        launch()
+    except BaseException as error:  # reported, or raised again: see `report`
+        os.environ["HYDRA_FULL_ERROR"] = traceback or ""
+        report(error, "clinlm")
