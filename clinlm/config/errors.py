@@ -18,6 +18,10 @@ class DataError(ClinlmError, ValueError):
     """A file or record that cannot be read as what it should be."""
 
 
+class MissingFileError(DataError, FileNotFoundError):
+    """A file or folder that does not exist."""
+
+
 class ModelError(ClinlmError, RuntimeError):
     """A model, artifact or export that breaks its promise, or a method that cannot act on it."""
 
