@@ -209,19 +209,15 @@ def test_what_is_public_says_what_it_does() -> None:
     assert silent == []
 
 
-METHODS = sorted(
-    path
-    for group in ("prune", "factorize", "quantize", "recover")
-    for path in ROOT.glob(f"conf/{group}/*")
-    if path.stem != "none"
-)
+METHODS = ("prune", "factorize", "quantize", "recover")
 
 
-@pytest.mark.parametrize("path", METHODS, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_method_has_a_card(path: Path) -> None:
-    module, _, attribute = str(OmegaConf.load(path)._target_).rpartition(".")
-    card = getattr(importlib.import_module(module), attribute).__doc__ or ""
-    missing = [
-        heading for heading in ("Source", "Changes", "Cost") if not re.search(rf"^    {heading} +\S", card, re.M)
-    ]
-    assert not missing, f"{attribute}: the docstring is the method's card and has the lines Source, Changes, Cost"
+@pytest.mark.parametrize("group", METHODS)
+def test_every_method_has_a_card(group: str) -> None:
+    for path in (path for path in sorted(ROOT.glob(f"conf/{group}/*.yaml")) if path.stem != "none"):
+        module, _, attribute = str(OmegaConf.load(path)._target_).rpartition(".")
+        card = getattr(importlib.import_module(module), attribute).__doc__ or ""
+        missing = [
+            heading for heading in ("Source", "Changes", "Cost") if not re.search(rf"^    {heading} +\S", card, re.M)
+        ]
+        assert not missing, f"{attribute}: the docstring is the method's card and has the lines Source, Changes, Cost"

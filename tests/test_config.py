@@ -4,8 +4,6 @@ import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from itertools import product
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -124,19 +122,23 @@ def test_every_option_stands_in_a_row() -> None:
     assert found == {f"{place}={option}" for place, group in places for option in options(group)}
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
-def test_every_option_composes_resolves_and_binds(row: tuple[str, ...]) -> None:
-    plain = OmegaConf.to_container(composed(*row))
-    found = list(targets(plain))
-    assert [f"{place}: {wrong}" for place, node in found for wrong in unbound(node)] == []
-    assert json.dumps(plain, allow_nan=False), "settings are JSON: they are hashed and logged"
+@pytest.mark.parametrize("group", sorted({row[0].partition("=")[0] for row in rows()}))
+def test_every_option_composes_resolves_and_binds(group: str, subtests: pytest.Subtests) -> None:
+    for row in (row for row in rows() if row[0].partition("=")[0] == group):
+        with subtests.test(row=row):
+            plain = OmegaConf.to_container(composed(*row))
+            found = list(targets(plain))
+            assert [f"{place}: {wrong}" for place, node in found for wrong in unbound(node)] == []
+            assert json.dumps(plain, allow_nan=False), "settings are JSON: they are hashed and logged"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_yaml_binds_to_its_signature(path: Path) -> None:
-    for place, node in targets(OmegaConf.to_container(OmegaConf.load(path))):
-        parameters = inspect.signature(get_object(node["_target_"])).parameters
-        assert set(node) - RESERVED - {"defaults"} <= set(parameters), place
+@pytest.mark.parametrize("group", sorted({path.parent.name for path in FILES}))
+def test_every_yaml_binds_to_its_signature(group: str, subtests: pytest.Subtests) -> None:
+    for path in (path for path in FILES if path.parent.name == group):
+        with subtests.test(option=path.stem):
+            for place, node in targets(OmegaConf.to_container(OmegaConf.load(path))):
+                parameters = inspect.signature(get_object(node["_target_"])).parameters
+                assert set(node) - RESERVED - {"defaults"} <= set(parameters), place
 
 
 def test_what_does_not_bind_is_found() -> None:
@@ -148,40 +150,43 @@ def test_what_does_not_bind_is_found() -> None:
     assert unbound({"_target_": "clinlm.models.initializers.pretrained.Pretrained", "_partial_": True}) == []
 
 
-@pytest.mark.parametrize("choice", slot_choices())
-def test_every_option_can_be_built(choice: str) -> None:
-    """What the yaml says is within the ranges that the class allows. Nothing is read, fetched or trained."""
-    slot = choice.partition("=")[0].rpartition("@")[2]
-    config = composed(*slot_choices()[choice])
-    if slot == "pipeline":
-        assert planned(config)
-    elif choice == f"{slot}={ABSENT}" and "_target_" not in OmegaConf.load(CONF / slot / f"{ABSENT}.yaml"):
-        assert config[slot] is None
-    else:
-        assert instantiate(config[slot]) is not None
+@pytest.mark.parametrize("place", sorted({choice.partition("=")[0] for choice in slot_choices()}))
+def test_every_option_can_be_built(place: str, subtests: pytest.Subtests) -> None:
+    """Every value in a yaml is within the range that its class allows. Nothing is read, fetched or trained."""
+    slot = place.rpartition("@")[2]
+    for choice, row in slot_choices().items():
+        if choice.partition("=")[0] != place:
+            continue
+        with subtests.test(choice=choice):
+            config = composed(*row)
+            if slot == "pipeline":
+                assert planned(config)
+            elif choice == f"{slot}={ABSENT}" and "_target_" not in OmegaConf.load(CONF / slot / f"{ABSENT}.yaml"):
+                assert config[slot] is None
+            else:
+                assert instantiate(config[slot]) is not None
 
 
-def pairs() -> list[tuple[str, str]]:
-    """A third of all experiments with pipelines: every experiment meets a third of the pipelines, and the reverse."""
-    every = product(enumerate(options("experiment")), enumerate(options("pipeline")))
-    return [(experiment, pipeline) for (row, experiment), (column, pipeline) in every if (row + column) % 3 == 0]
+@pytest.mark.parametrize("row", range(len(options("experiment"))), ids=options("experiment"))
+def test_every_experiment_runs_every_pipeline(row: int, subtests: pytest.Subtests) -> None:
+    """Check a third of all pairs: every experiment meets a third of the pipelines, and the reverse."""
+    experiment = options("experiment")[row]
+    for pipeline in options("pipeline")[-row % 3 :: 3]:
+        with subtests.test(pipeline=pipeline):
+            config = composed(f"+experiment={experiment}", f"pipeline={pipeline}")
+            assert list(config.stages) == list(composed(f"pipeline={pipeline}").stages)
 
 
-@pytest.mark.parametrize(("experiment", "pipeline"), pairs())
-def test_every_experiment_runs_every_pipeline(experiment: str, pipeline: str) -> None:
-    config = composed(f"+experiment={experiment}", f"pipeline={pipeline}")
-    assert list(config.stages) == list(composed(f"pipeline={pipeline}").stages)
-
-
-@pytest.mark.parametrize("place", [f"pipeline={one}" for one in options("pipeline")])
-def test_what_a_pipeline_says_holds(place: str) -> None:
-    """Nothing that is merged after it says otherwise."""
-    said = OmegaConf.load(CONF / f"{place.replace('=', '/')}.yaml")
-    del said["defaults"]
-    config = composed(place)
-    for key in said:
-        if key != "stages":
-            assert OmegaConf.merge(config[key], said[key]) == config[key], key
+def test_what_a_pipeline_sets_holds(subtests: pytest.Subtests) -> None:
+    """Nothing that is merged after a pipeline changes what it sets."""
+    for pipeline in options("pipeline"):
+        with subtests.test(pipeline=pipeline):
+            own = OmegaConf.load(CONF / f"pipeline/{pipeline}.yaml")
+            del own["defaults"]
+            config = composed(f"pipeline={pipeline}")
+            for key in own:
+                if key != "stages":
+                    assert OmegaConf.merge(config[key], own[key]) == config[key], key
 
 
 @pytest.mark.parametrize("sweep", options("sweep"))
@@ -212,15 +217,13 @@ def test_stages_follow_their_slots(role: str) -> None:
     assert config.stages.recover_student.callbacks.recover.epochs == 3
 
 
-@pytest.mark.parametrize(
-    "path",
-    [path for path in FILES if path.parent.name in METHODS and path.stem != ABSENT],
-    ids=lambda path: f"{path.parent.name}/{path.stem}",
-)
-def test_the_path_law(path: Path) -> None:
+@pytest.mark.parametrize("group", METHODS)
+def test_the_path_law(group: str) -> None:
     """`prune=wanda` is conf/prune/wanda.yaml, callbacks/prune/wanda.py and class Wanda."""
-    name = "".join(word.capitalize() for word in path.stem.split("_"))
-    assert OmegaConf.load(path)._target_ == f"callbacks.{path.parent.name}.{path.stem}.{name}"
+    stems = [stem for stem in options(group) if stem != ABSENT]
+    names = {stem: "".join(word.capitalize() for word in stem.split("_")) for stem in stems}
+    targets = {stem: OmegaConf.load(CONF / group / f"{stem}.yaml")._target_ for stem in stems}
+    assert targets == {stem: f"callbacks.{group}.{stem}.{name}" for stem, name in names.items()}
 
 
 @pytest.mark.parametrize("group", METHODS)
