@@ -36,7 +36,7 @@ from clinlm.models.layers.edits import quantize_embeddings, quantize_linears
 from clinlm.models.model import Model, ModelSpec
 from clinlm.predict import run
 from clinlm.predict.settings import Settings, cores
-from clinlm.store import store
+from clinlm.store.content import write_json
 from clinlm.tasks.inference_config import Serving
 from clinlm.text.long_notes import Head
 
@@ -80,7 +80,7 @@ def models(root: Path) -> dict[str, Path]:
         else:
             find_engine(engine).export(model, folder)
             tokenizer.save_pretrained(folder)
-            store.write_json(folder / export.FACTS, {"engine": engine})
+            write_json(folder / export.FACTS, {"engine": engine})
         folders[f"clinlm-predict, {engine} {'INT8' if int8 else 'FP32'}"] = folder
     return folders
 

@@ -25,7 +25,7 @@ from clinlm.report.external import External, opened_external
 from clinlm.report.row import Row
 from clinlm.report.sweep import RUN
 from clinlm.report.table import frame, render, write
-from clinlm.store import store
+from clinlm.store.content import write_json
 from clinlm.tasks.base import Task
 from clinlm.tracking.base import RunLogger
 
@@ -95,7 +95,7 @@ def _report(
     (folder / "methods.md").write_text(methods.markdown(reports), encoding="utf-8")
     logger.table(name, frame(rows), _plain(config), folder)
     if whole:
-        store.write_json(folder / RUN, facts)
+        write_json(folder / RUN, facts)
     console = runtime.console()
     console.print(render(rows, f"pipeline {name}: every stage on test, beside the teacher it began from"))
     lines = [*methods.lines(reports), *(f"note: {notice}" for notice in notices)]

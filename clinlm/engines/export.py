@@ -28,7 +28,8 @@ from clinlm.models.layers.int4_linear import Int4Linear
 from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.model import Model
 from clinlm.models.size import folder_bytes
-from clinlm.store import store
+from clinlm.store.content import RECORD, claim, seal, sealed, verify, write_json
+from clinlm.store.key import digest, sources
 from clinlm.tasks.base import Task
 from clinlm.tasks.batches import Batch, Encoded
 from clinlm.tasks.inference_config import Serving
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 
 FACTS = "deployment.json"
 _PREDICTIONS = "predictions.safetensors"
-NOT_DEPLOYED = (_PREDICTIONS, FACTS, store.RECORD)
+NOT_DEPLOYED = (_PREDICTIONS, FACTS, RECORD)
 """What lies in the folder but is not needed to run the model, and so does not count as its size."""
 
 
@@ -98,10 +99,10 @@ def open_model(folder: Path, threads: int | None = None) -> OpenModel:
 
     Raises:
         FileNotFoundError: `folder` holds neither.
-        store.Damaged: its files are not those that were written.
+        Damaged: its files are not those that were written.
     """
-    if store.sealed(folder):  # a copy may have left the record behind
-        store.verify(folder)
+    if sealed(folder):  # a copy may have left the record behind
+        verify(folder)
     serving = Serving.load(folder)
     if not (folder / FACTS).is_file():
         if not (folder / artifacts.TOKENIZER).is_dir():  # transformers would take the path for a name on the Hub
@@ -130,9 +131,9 @@ def deploy(artifact: Artifact, engine: Engine, task: Task, root: Path) -> Deploy
     """
     settings = {"_target_": f"{type(engine).__module__}.{type(engine).__qualname__}", "engine": engine.name}
     limits = engine.limits | {"version": engine.version()}
-    key = store.digest([artifact.key, settings, limits, store.sources([settings, {"_target_": _OWN}])])
+    key = digest([artifact.key, settings, limits, sources([settings, {"_target_": _OWN}])])
     folder = root / f"{artifact.stage}-{engine.name}-{key}"
-    with store.claim(folder) as whole:
+    with claim(folder) as whole:
         if not whole:
             log.info("exporting %s to %s [%s]", artifact.stage, engine.name, key)
             try:
@@ -140,8 +141,8 @@ def deploy(artifact: Artifact, engine: Engine, task: Task, root: Path) -> Deploy
             except Exception:
                 shutil.rmtree(folder)
                 raise
-            store.write_json(folder / FACTS, facts)
-            store.seal(folder, {"key": key, "artifact": artifact.key, "engine": engine.name})
+            write_json(folder / FACTS, facts)
+            seal(folder, {"key": key, "artifact": artifact.key, "engine": engine.name})
     return Deployment(folder)
 
 

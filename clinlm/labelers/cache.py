@@ -9,7 +9,7 @@ from typing import final
 from clinlm.labelers.base import UNANSWERED, Labeler, Labelling, Note, Stopped
 from clinlm.labelers.combination import Combination
 from clinlm.labelers.journal import LabelJournal, text_digest
-from clinlm.store import store
+from clinlm.store.key import digest, sources
 
 _VERSION = 1
 """Of what the answers are kept in; another finds none."""
@@ -21,8 +21,8 @@ Watch = Callable[[Labeler, int, int, Labelling], None]
 def key(labeler: Labeler) -> str:
     """Return the hash of all that the answers of a labeler depend on, beside the note: settings, files and code."""
     classes = [_named(labeler), *map(_named, _held(labeler))]
-    code = store.sources([{"_target_": one} for one in classes])
-    return store.digest([_VERSION, classes[0], labeler.fingerprint(), code, [key(part) for part in labeler.parts]])
+    code = sources([{"_target_": one} for one in classes])
+    return digest([_VERSION, classes[0], labeler.fingerprint(), code, [key(part) for part in labeler.parts]])
 
 
 def _held(labeler: Labeler) -> list[object]:

@@ -7,7 +7,7 @@ from typing import final
 
 from clinlm.config.validation import nearest
 from clinlm.labelers.base import Labeler, Labelling, Note
-from clinlm.store import store
+from clinlm.store.key import digest
 from clinlm.terminology.spans import Span
 
 
@@ -91,4 +91,4 @@ class Combination(Labeler):
     def fingerprint(self) -> str:
         """See `Labeler.fingerprint`: which its labelers are counts, and their order; what they are called does not."""
         parts = [[f"{type(part).__module__}.{type(part).__qualname__}", part.fingerprint()] for part in self.parts]
-        return store.digest([list(self.settings()), parts])
+        return digest([list(self.settings()), parts])

@@ -14,7 +14,7 @@ from typing import IO, final
 
 from clinlm.config import runtime
 from clinlm.labelers.base import Labelling
-from clinlm.store import store
+from clinlm.store.content import locked
 from clinlm.terminology.spans import Span
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class LabelJournal:
 
         A damaged line is set aside, with a warning, and its text counts as not answered.
         """
-        with store.locked(self.folder):
+        with locked(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for draft in self.folder.glob(".*"):
                 draft.unlink()

@@ -20,7 +20,7 @@ from clinlm.labelers.llm_retry import Patience
 from clinlm.labelers.llm_run import AHEAD, Cut, Run
 from clinlm.labelers.llm_scheduler import Turns
 from clinlm.labelers.remote import refuse_opt_in
-from clinlm.store import store
+from clinlm.store.key import digest
 
 
 @final
@@ -130,7 +130,7 @@ class Llm(Labeler):
     def fingerprint(self) -> str:
         """Return a digest of the address, the question and the pieces; patience, speed and budget change no answer."""
         told = {"base_url": self._address.url, **self._form.told(), **self._cut._asdict()}
-        return store.digest(told)
+        return digest(told)
 
     def label(self, notes: Sequence[Note]) -> Iterator[Labelling]:
         """Yield one answer a note, in their order.

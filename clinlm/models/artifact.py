@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from clinlm.models.model import Edit, Model, ModelSpec, Network, rebuild
-from clinlm.store import store
+from clinlm.store.content import RECORD, read_record, sealed, write_json
 from clinlm.text.tokens import save_tokenizer
 
 WEIGHTS = "model.safetensors"
@@ -24,7 +24,7 @@ TOKENIZER = "tokenizer"
 EPOCHS = "epochs.safetensors"
 """What the model said of validation and test after every epoch, where the stage trained."""
 
-NOT_DEPLOYED = ("predictions.safetensors", EPOCHS, "report.json", store.RECORD, "last.ckpt", "logits", "logs")
+NOT_DEPLOYED = ("predictions.safetensors", EPOCHS, "report.json", RECORD, "last.ckpt", "logits", "logs")
 """What lies in the folder but is not needed to run the model, and so does not count as its size."""
 
 
@@ -40,9 +40,9 @@ class Artifact:
     folder: Path
 
     def __post_init__(self) -> None:
-        if not store.sealed(self.folder):
+        if not sealed(self.folder):
             raise FileNotFoundError(
-                f"an artifact is a folder with a {store.RECORD}; {self.folder} has none: it is unfinished or no "
+                f"an artifact is a folder with a {RECORD}; {self.folder} has none: it is unfinished or no "
                 "artifact; run its pipeline again"
             )
 
@@ -59,7 +59,7 @@ class Artifact:
     @cached_property
     def record(self) -> dict[str, Any]:
         """`record.json`: key, stage, parents, settings and the sha256 of every file."""
-        return store.read_record(self.folder)
+        return read_record(self.folder)
 
     @cached_property
     def report(self) -> dict[str, Any]:
@@ -78,14 +78,14 @@ class Artifact:
 
 
 def save(model: Model, folder: Path) -> None:
-    """Write spec, edits, weights and tokenizer into `folder`. Declares nothing whole: see `store.seal`."""
+    """Write spec, edits, weights and tokenizer into `folder`. Declares nothing whole: see `seal`."""
     save_network(model, folder)
     save_tokenizer(model.tokenizer, folder / TOKENIZER)
 
 
 def save_network(model: Model, folder: Path) -> None:
     """Write spec, edits and weights into `folder`."""
-    store.write_json(folder / "spec.json", model.spec.to_json())
+    write_json(folder / "spec.json", model.spec.to_json())
     # On one line: a trimmed vocabulary is an edit with thousands of numbers.
     edits = [{"function": edit.function, "arguments": dict(edit.arguments)} for edit in model.edits]
     (folder / "edits.json").write_text(json.dumps(edits, separators=(",", ":")) + "\n", encoding="utf-8")

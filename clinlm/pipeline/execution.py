@@ -15,7 +15,8 @@ from clinlm.pipeline import gate_policy
 from clinlm.pipeline.gates import Gate, Verdict, spelt
 from clinlm.pipeline.plan import Planned, left_out, plain, planned
 from clinlm.pipeline.stage import Stage
-from clinlm.store import store
+from clinlm.store.content import claim, seal
+from clinlm.store.key import digest, sources
 from clinlm.tasks.base import Task
 from clinlm.tracking.base import RunLogger
 from clinlm.training.augmentation.stored import transfer_key, transfer_set
@@ -83,7 +84,7 @@ def open_task(config: DictConfig) -> tuple[Task, str]:
 def opened_task(settings: dict[str, Any], root: Path) -> tuple[Task, str]:
     """Return the task that `settings` describe, opened on the store `root`, and its key."""
     task: Task = instantiate(settings)
-    key = store.digest([_placeless(settings), task.fingerprint(), store.sources(settings)])
+    key = digest([_placeless(settings), task.fingerprint(), sources(settings)])
     task.open(root, key)
     return task, key
 
@@ -192,7 +193,7 @@ def _built(
     key = stage_key(one.settings, one.stage, task_key, parent, teachers)
     name = one.group or one.name  # a member is what the stage alone would be, and lies where it would
     folder = Path(config.store) / f"{name}-{key}"
-    with store.claim(folder) as whole:
+    with claim(folder) as whole:
         what = "reused" if whole else "resumed" if (folder / "last.ckpt").exists() else "building"
         log.info("%s [%s] %s", log_as, key, what)
         if not whole:
@@ -203,7 +204,7 @@ def _built(
             logger.stage_done(report)
             parents = {"start": parent.key if parent else None, "teachers": [t.key for t in teachers]}
             facts = {"key": key, "stage": name, "parents": parents, "settings": one.settings, "task": task_key}
-            store.seal(folder, facts)
+            seal(folder, facts)
     return Artifact(folder), whole
 
 
@@ -240,4 +241,4 @@ def stage_key(
     if stage.transfer is not None:
         counted["transfer"] = transfer_key(stage.transfer, settings["transfer"], task_key)
     fingerprint = stage.start.fingerprint() if isinstance(stage.start, Initializer) else None
-    return store.digest([counted, fingerprint, task_key, [t.key for t in teachers], store.sources(counted)])
+    return digest([counted, fingerprint, task_key, [t.key for t in teachers], sources(counted)])

@@ -23,7 +23,7 @@ from clinlm.models.artifact import Artifact
 from clinlm.models.initializers.base import Initializer
 from clinlm.models.model import Model
 from clinlm.models.size import count_nonzero, count_parameters, folder_bytes
-from clinlm.store import store
+from clinlm.store.content import write_json
 from clinlm.tasks.base import Task
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.augmentation.base import Transfer
@@ -165,7 +165,7 @@ class Stage:
         report["steps"] = trainer.global_step
         if transfer is not None:
             report["transfer"] = {"key": transfer.key, "texts": len(transfer.texts)}
-        store.write_json(folder / "report.json", report)
+        write_json(folder / "report.json", report)
         checkpoint.unlink(missing_ok=True)
         return report
 

@@ -27,7 +27,7 @@ from clinlm.predict.journal import ENDING, Journal, Progress
 from clinlm.predict.label_settings import Settings
 from clinlm.predict.sink import Appended
 from clinlm.predict.windows import alone, windows
-from clinlm.store import store
+from clinlm.store.key import digest
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ def _journal(settings: Settings, labeler: Labeler, corpus: Corpus) -> Journal:
     promises: dict[str, Any] = {"labeler": key(labeler), "span_texts": settings.span_texts}
     promises |= {"rejects": str(settings.rejects.resolve())}
     if settings.corpus is not None:
-        promises |= {"corpus": store.digest([settings.corpus, corpus.fingerprint()])}
+        promises |= {"corpus": digest([settings.corpus, corpus.fingerprint()])}
     elif settings.resumable and settings.input is not None:
         promises |= {"text": settings.text, "id": settings.id, "input": fingerprint(settings.input)}
     written = [settings.rejects, *([settings.output] if settings.output != STANDARD else [])]

@@ -27,7 +27,8 @@ from clinlm.predict.runner import Pending, Runner
 from clinlm.predict.settings import Settings
 from clinlm.predict.sink import Appended
 from clinlm.predict.windows import alone, windows
-from clinlm.store import store
+from clinlm.store.content import read_record, sealed, write_json
+from clinlm.store.key import digest
 from clinlm.tasks.inference_config import Serving
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ class _Run:
         if not self.journal.progress.rejects:
             self.settings.rejects.unlink()
         if self.shadow is not None and self.settings.output != STANDARD:
-            store.write_json(self.settings.beside(".shadow.json"), self.shadow.summary())
+            write_json(self.settings.beside(".shadow.json"), self.shadow.summary())
         self.journal.complete()
         self.output.clear()
         return self.journal.progress
@@ -198,13 +199,13 @@ def _journal(settings: Settings) -> Journal:
 def _identity(folder: Path) -> str:
     """Return a digest of all files of a model, from its record where it has one."""
     Serving.load(folder)  # says what is wrong with a folder that holds no model
-    if store.sealed(folder):
-        return str(store.read_record(folder)["digest"])
+    if sealed(folder):
+        return str(read_record(folder)["digest"])
     files = {}
     for path in sorted(one for one in folder.rglob("*") if one.is_file()):
         with path.open("rb") as file:
             files[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
-    return store.digest(files)
+    return digest(files)
 
 
 def _refuse_lost(settings: Settings) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 from clinlm.metrics.keywords import ATTRIBUTE, matched
 from clinlm.report.entry import Entry
 from clinlm.report.row import Row
-from clinlm.store import store
+from clinlm.store.content import read_record
 from clinlm.tasks.base import Task
 from clinlm.training.teachers.tfidf import Tfidf
 
@@ -29,7 +29,7 @@ def tfidf(task: Task, task_key: str, root: Path, reference: str) -> Entry:
         parameters=model.parameters,
         nonzero=model.nonzero,
         bytes=model.bytes,
-        seconds=store.read_record(member.folder)["seconds"],
+        seconds=read_record(member.folder)["seconds"],
         cached=whole,
     )
     members = task.examples.members

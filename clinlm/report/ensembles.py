@@ -13,7 +13,7 @@ from clinlm.models.artifact import Artifact
 from clinlm.report import cells
 from clinlm.report.entry import Entry
 from clinlm.report.row import Row
-from clinlm.store import store
+from clinlm.store.key import digest
 from clinlm.tasks.base import Task
 from clinlm.training.teachers.base import Member
 from clinlm.training.teachers.cached_logits import combination, measured
@@ -55,7 +55,7 @@ class Assembly:
     @property
     def key(self) -> str:
         """The hash of the members and of how they are combined."""
-        return store.digest([[one.key for one in self.members], self.settings])
+        return digest([[one.key for one in self.members], self.settings])
 
 
 def assemblies(stages: Sequence[Mapping[str, Any]], root: Path, task_key: str) -> list[Assembly]:

@@ -13,7 +13,7 @@ from clinlm.metrics.estimate import Estimate
 from clinlm.metrics.intervals import Difference
 from clinlm.metrics.latency import Latency
 from clinlm.report.row import Row
-from clinlm.store import store
+from clinlm.store.content import write_json
 
 SCORES: Final = ("micro_precision", "micro_recall", "micro_f1", "macro_f1", "relaxed_micro_f1")
 """What is told of all labels together; strict, but for what says relaxed."""
@@ -98,7 +98,7 @@ class EntityScores:
 
 def write(rows: Sequence[EntityScores], notices: Iterable[str], path: Path) -> None:
     """Write rows and notices as JSON; null stands for what is undefined."""
-    store.write_json(path, {"rows": [_finite(asdict(one)) for one in rows], "notices": list(notices)})
+    write_json(path, {"rows": [_finite(asdict(one)) for one in rows], "notices": list(notices)})
 
 
 def read(path: Path) -> tuple[list[EntityScores], list[str]]:

@@ -22,7 +22,7 @@ from clinlm.report.comparison import Candidate, Settings, resampling
 from clinlm.report.entity_scores import EntityScores
 from clinlm.report.external import External, Probabilities
 from clinlm.report.row import Row
-from clinlm.store import store
+from clinlm.store.content import locked
 from clinlm.tasks.base import Task
 from clinlm.tasks.entities import Entities
 from clinlm.tasks.examples import EVERY
@@ -149,7 +149,7 @@ def _deployed(deployment: Deployment, artifact: Artifact, task: Entities) -> Flo
     """Return the engine's own logits of all documents, one at a time, as in use; kept beside those of the artifact."""
     assert task.folder is not None
     path = artifact.folder / "logits" / f"{EVERY}-{task.folder.name}-{deployment.folder.name}.safetensors"
-    with store.locked(path):
+    with locked(path):
         if path.exists():
             try:
                 return artifacts.load_logits(path)[1]

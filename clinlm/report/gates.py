@@ -20,7 +20,7 @@ from clinlm.pipeline.execution import Done, GateFailed
 from clinlm.pipeline.gates import Gate, Verdict
 from clinlm.pipeline.plan import plain
 from clinlm.report import cells
-from clinlm.store import store
+from clinlm.store.content import write_json
 from clinlm.sweepers.study import STUDY
 from clinlm.tasks.base import Task
 
@@ -134,7 +134,7 @@ def refuse(failed: GateFailed, folder: Path) -> dict[str, float]:
     """
     log.error("%s", failed)
     stages = [{"gate": one.gate, "stage": one.subject, "refused": list(one.refused)} for one in failed.verdicts]
-    store.write_json(folder / FAILED, {"message": str(failed), "verdicts": stages})
+    write_json(folder / FAILED, {"message": str(failed), "verdicts": stages})
     return dict(_NOTHING)
 
 

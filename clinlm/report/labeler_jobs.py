@@ -17,7 +17,7 @@ from clinlm.pipeline import execution
 from clinlm.report import entities, entity_scores, external_table
 from clinlm.report.baselines import BASELINE, LABELER
 from clinlm.report.entity_scores import EntityScores
-from clinlm.store import store
+from clinlm.store.key import digest
 from clinlm.tasks.entities import PEOPLE, Entities
 from clinlm.training.teachers.tfidf import Tfidf
 
@@ -129,4 +129,4 @@ def _opened(folder: Path) -> Job:
 
 def _tested(task: Entities) -> str:
     documents = task.examples.frame[task.examples.members("test")]
-    return store.digest([task.tags.labels, *(documents[name].to_list() for name in ("id", "text", PEOPLE))])
+    return digest([task.tags.labels, *(documents[name].to_list() for name in ("id", "text", PEOPLE))])

@@ -17,7 +17,7 @@ from clinlm.report.baselines import LABELER
 from clinlm.report.entity_scores import SCORES, EntityScores
 from clinlm.report.labeler_jobs import Job
 from clinlm.report.labeler_lines import Line
-from clinlm.store import store
+from clinlm.store.content import write_json
 
 _TAKES = (
     "Seconds and money of 1,000 notes, one after another. A labeler's are counted from reading the text on, with "
@@ -78,7 +78,7 @@ def write(jobs: Sequence[Job], lines: Sequence[Line], folder: Path, name: str) -
     parts.append(f"What 1,000 notes take\n\n{_economics(lines)}\n{_TAKES}\n")
     (folder / f"{name}.md").write_text("\n".join(parts), encoding="utf-8")
     plain = json.loads(json.dumps([asdict(one) for one in lines]), parse_constant=lambda _: None)
-    store.write_json(folder / f"{name}.json", {"lines": plain, "test_documents": tested})
+    write_json(folder / f"{name}.json", {"lines": plain, "test_documents": tested})
 
 
 def named(line: Line, outside: bool = False) -> EntityScores:

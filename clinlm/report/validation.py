@@ -21,7 +21,7 @@ from clinlm.metrics.sections import sections
 from clinlm.metrics.subgroups import subgroups
 from clinlm.report import reliability, validation_text
 from clinlm.report.validated import Answers, Drop, Validation, ValidationSettings
-from clinlm.store import store
+from clinlm.store.content import write_json
 from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import one_of
 
@@ -97,7 +97,7 @@ def write(validation: Validation, folder: Path) -> list[Path]:
     """
     paths = [folder / name for name in ("validation.md", "validation.json", "disagreements.csv")]
     paths[0].write_text(validation_text.markdown(validation), encoding="utf-8")
-    store.write_json(paths[1], _plain(validation))
+    write_json(paths[1], _plain(validation))
     validation.disagreements.write_csv(paths[2])
     return [*paths, *reliability.write(validation.calibration, validation.answers, folder)]
 

@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from clinlm.config.validation import explained
-from clinlm.store import store
+from clinlm.store.key import digest
 from clinlm.sweepers import space, study
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Optuna(Sweeper):
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
         question = self._question(searched)
-        name = self.study_name or f"study-{store.digest(question)}"
+        name = self.study_name or f"study-{digest(question)}"
         with study.opened(self.folder, name, self.objectives, question) as opened:
             log.info("study %s, of %d trials", study.place(self.folder, name), self.n_trials)
             try:
@@ -137,7 +137,7 @@ class Optuna(Sweeper):
         assert self.config is not None
         settings = OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
         return {
-            "settings": store.digest(OmegaConf.to_yaml(settings, resolve=False)),
+            "settings": digest(OmegaConf.to_yaml(settings, resolve=False)),
             "search space": searched.described(),
             "objectives": self.objectives,
         }
@@ -145,7 +145,7 @@ class Optuna(Sweeper):
     def _ask(self, opened: Study, searched: space.Space, count: int) -> list[Trial]:
         sampler = dict(self.sampler)
         if sampler.get("seed") is not None:
-            sampler["seed"] = int(store.digest([sampler["seed"], len(study.finished(opened))])[:8], 16)
+            sampler["seed"] = int(digest([sampler["seed"], len(study.finished(opened))])[:8], 16)
         opened.sampler = instantiate(sampler)
         batch = [opened.ask(dict(searched.distributions)) for _ in range(count)]
         # What waits to be tried again stands at the end of the study: numbers follow each other, as those of jobs do.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from clinlm.config.extras import imported
-from clinlm.store import store
+from clinlm.store.content import write_json
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -104,7 +104,7 @@ def facts(study: Study, objectives: Mapping[str, str], folder: Path) -> dict[str
 def write(study: Study, objectives: Mapping[str, str], studies: Path, folder: Path) -> dict[str, Any]:
     """Write `facts` as `study.json` into the folder of the sweep, and return them."""
     content = facts(study, objectives, studies)
-    store.write_json(folder / STUDY, content)
+    write_json(folder / STUDY, content)
     return content
 
 

@@ -21,7 +21,8 @@ from clinlm.corpora.base import Corpus
 from clinlm.metrics.calibration import fit_temperature
 from clinlm.metrics.classification import METRICS, Thresholds
 from clinlm.metrics.evaluation import Judged
-from clinlm.store import store
+from clinlm.store.content import claim, locked, seal
+from clinlm.store.key import digest
 from clinlm.tasks.batches import Batch, Collate, Documents, Encoded, LengthBatches
 from clinlm.tasks.examples import Examples
 from clinlm.tasks.inference_config import Kind, Serving, one_of, probabilities
@@ -159,11 +160,11 @@ class Task(LightningDataModule, ABC):
         """Choose the documents, or take the choice made before from the store folder `root/task-<key>`."""
         self.folder = root / f"task-{key}"
         self.__dict__.pop("examples", None)
-        with store.claim(self.folder) as whole:
+        with claim(self.folder) as whole:
             if not whole:
                 log.info("reading the corpus")
                 self.choose().save(self.folder)
-                store.seal(self.folder, {"key": key})
+                seal(self.folder, {"key": key})
 
     @cached_property
     def examples(self) -> Examples:
@@ -196,8 +197,8 @@ class Task(LightningDataModule, ABC):
         self, folder: Path, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int
     ) -> Encoded:
         told = [tokenizer.backend_tokenizer.to_str(), max_tokens, repr(self.long_notes)]
-        path = folder / "tokens" / f"{store.digest([*told, 'words'] if self.by_word else told)}.safetensors"
-        with store.locked(path):
+        path = folder / "tokens" / f"{digest([*told, 'words'] if self.by_word else told)}.safetensors"
+        with locked(path):
             if not path.exists():
                 log.info("tokenising the texts of %s", folder.name)
                 _save_encoded(path, self.encoded_texts(texts, tokenizer, max_tokens))

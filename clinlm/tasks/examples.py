@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from clinlm.corpora.split import SPLITS
-from clinlm.store import store
+from clinlm.store.content import write_json
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Examples:
         arrays = {"targets": self.targets}
         save_file(arrays | ({} if self.unit_start is None else {"unit_start": self.unit_start}), folder / _TARGETS)
         told = {"labels": self.labels, "notices": self.notices, "facts": self.facts}
-        store.write_json(folder / "examples.json", told)
+        write_json(folder / "examples.json", told)
 
     @classmethod
     def load(cls, folder: Path) -> Self:

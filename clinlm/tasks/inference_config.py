@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from clinlm.metrics.classification import Thresholds, decided
-from clinlm.store import store
+from clinlm.store.content import write_json
 from clinlm.text import long_notes as cuts
 from clinlm.text.long_notes import LongNotes
 
@@ -59,7 +59,7 @@ class Serving:
             "long_notes": {"name": type(self.long_notes).__name__, **_settings(self.long_notes)},
             "temperature": self.temperature,
         }
-        store.write_json(folder / SERVING, told)
+        write_json(folder / SERVING, told)
 
     @classmethod
     def load(cls, folder: Path) -> Self:

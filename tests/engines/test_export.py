@@ -17,7 +17,7 @@ from clinlm.engines.torch import Torch
 from clinlm.models.artifact import Artifact
 from clinlm.models.model import Model
 from clinlm.models.size import folder_bytes
-from clinlm.store import store
+from clinlm.store.content import RECORD, Damaged, sealed, verify
 from clinlm.tasks.inference_config import Serving
 from clinlm.tasks.multilabel import MultiLabel
 
@@ -76,10 +76,10 @@ def test_a_deployment_is_whole_recognised_and_made_once(
     name: str, artifact: Artifact, task: MultiLabel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = deploy(artifact, find_engine(name), task, tmp_path / "store")
-    store.verify(made.folder)
+    verify(made.folder)
     assert made.facts["agreement"] >= 0.995 and made.facts["largest_difference"] <= 0.05
     assert made.facts["integer_products"] >= 25  # six linear layers in each of four, and the head
-    deployed = folder_bytes(made.folder, ("predictions.safetensors", "deployment.json", store.RECORD))
+    deployed = folder_bytes(made.folder, ("predictions.safetensors", "deployment.json", RECORD))
     assert made.facts["bytes"] == deployed
 
     config = AutoConfig.from_pretrained(made.folder)
@@ -89,7 +89,7 @@ def test_a_deployment_is_whole_recognised_and_made_once(
     assert tokenizer.model_max_length == 32 and tokenizer("a cast")["input_ids"]
 
     elsewhere = tmp_path / "elsewhere"
-    shutil.copytree(made.folder, elsewhere, ignore=shutil.ignore_patterns(store.RECORD, "predictions*"))
+    shutil.copytree(made.folder, elsewhere, ignore=shutil.ignore_patterns(RECORD, "predictions*"))
     monkeypatch.setattr("clinlm.engines.export._build", lambda *rest: pytest.fail("it was made before"))
     assert deploy(artifact, find_engine(name), task, tmp_path / "store") == made
     use, alone = open_model(elsewhere), task.encode(artifact.load().tokenizer, 32)
@@ -104,7 +104,7 @@ def test_a_deployment_is_whole_recognised_and_made_once(
 def test_a_damaged_deployment_is_not_opened(name: str, artifact: Artifact, task: MultiLabel, tmp_path: Path) -> None:
     made = deploy(artifact, find_engine(name), task, tmp_path)
     (made.folder / "serving.json").write_text("{}")
-    with pytest.raises(store.Damaged):
+    with pytest.raises(Damaged):
         open_model(made.folder)
     assert deploy(artifact, find_engine(name), task, tmp_path).facts["engine"] == name  # set aside, and made anew
     assert len(list(tmp_path.glob("*.damaged-*"))) == 1
@@ -126,7 +126,7 @@ def test_integers_that_are_not_multiplied_as_such_fail(artifact: Artifact, task:
     engine.integers = 3
     with pytest.raises(RuntimeError, match="INT8 layers multiply in integers"):
         deploy(artifact, engine, task, tmp_path)
-    assert not [path for path in tmp_path.iterdir() if path.is_dir() and store.sealed(path)]
+    assert not [path for path in tmp_path.iterdir() if path.is_dir() and sealed(path)]
 
 
 def test_files_larger_than_the_artifact_fail(
@@ -160,7 +160,7 @@ def test_a_model_without_its_tokenizer_is_looked_for_nowhere_else(
     artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`folder/tokenizer`, where there is no such folder, reads like the name of a repository on the Hub."""
-    shutil.copytree(artifact.folder, tmp_path / "model", ignore=shutil.ignore_patterns("tokenizer", store.RECORD))
+    shutil.copytree(artifact.folder, tmp_path / "model", ignore=shutil.ignore_patterns("tokenizer", RECORD))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *rest, **more: pytest.fail("it was asked for"))
     with pytest.raises(FileNotFoundError, match=r"neither tokenizer/, as an artifact has, nor deployment\.json"):

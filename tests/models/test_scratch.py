@@ -14,7 +14,7 @@ from support.families import config
 from clinlm.models import artifact
 from clinlm.models.initializers.scratch import Scratch
 from clinlm.models.model import Model, rebuild
-from clinlm.store import store
+from clinlm.store.content import write_json
 from clinlm.tasks.base import Task
 from clinlm.tasks.multilabel import MultiLabel
 
@@ -124,7 +124,7 @@ def test_the_head_begins_at_the_label_frequencies_or_at_zero(task: MultiLabel, h
 @pytest.mark.parametrize("pooling", ["cls", "mean", "max", "max_mean", "attention"])
 def test_the_spec_rebuilds_it(task: MultiLabel, tmp_path: Path, pooling: str) -> None:
     model = begin(task, pooling=pooling, dropout=0.3)
-    store.write_json(tmp_path / "spec.json", model.spec.to_json())
+    write_json(tmp_path / "spec.json", model.spec.to_json())
     skeleton = rebuild(artifact.read_spec(tmp_path), [])
     skeleton.load_state_dict(model.network.state_dict(), strict=True)
     assert skeleton.dropout.p == 0.3

@@ -15,7 +15,8 @@ from support.pipelines import artifacts, composed, finished, weights
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline import execution
 from clinlm.pipeline.execution import Done
-from clinlm.store import store
+from clinlm.store import key as store_key
+from clinlm.store.content import Damaged, seal, sealed, verify
 from clinlm.training.modules.base import predict
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -144,9 +145,9 @@ def keys(notes: Path, root: Path, *overrides: str) -> list[str]:
     """Keys of the task, of a teacher from scratch, and of pruning and recovery of an artifact of key `parent`."""
     config = composed(notes, root, "pipeline=c", *overrides)
     _, task_key = execution.open_task(config)
-    if not store.sealed(root / "parent"):
+    if not sealed(root / "parent"):
         (root / "parent").mkdir()
-        store.seal(root / "parent", {"key": "parent", "stage": "teacher"})
+        seal(root / "parent", {"key": "parent", "stage": "teacher"})
     found, parent = [task_key], Artifact(root / "parent")
     for name in ("teacher", "prune_teacher", "recover_teacher"):
         settings = OmegaConf.to_container(config.stages[name], resolve=True)
@@ -215,10 +216,10 @@ def test_the_notes_count_and_not_where_they_lie(notes_csv: Path, root: Path, tmp
 
 
 def test_the_code_of_a_method_counts(notes_csv: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    base, code = keys(notes_csv, root), store._code
+    base, code = keys(notes_csv, root), store_key._code
     for module, changes in (("callbacks.prune.ffn", [0, 0, 1, 0]), ("clinlm.models.surgery", [0, 0, 1, 0])):
         spoilt = lambda name, module=module: type(code(name))([], []) if name == module else code(name)  # noqa: E731
-        monkeypatch.setattr(store, "_code", spoilt)
+        monkeypatch.setattr(store_key, "_code", spoilt)
         assert [int(a != b) for a, b in zip(keys(notes_csv, root), base, strict=True)] == changes, module
 
 
@@ -245,14 +246,14 @@ def test_a_damaged_stage_is_built_again_to_the_same_bytes(
 def test_every_file_of_an_artifact_is_watched(c: list[Done], tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(artifacts(c)["prune_student"].folder, folder)
-    watched = set(store.verify(folder)["files"])
+    watched = set(verify(folder)["files"])
     assert watched | {"record.json"} == {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     for name in watched:
         path = folder / name
         content = path.read_bytes()
         path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
-        with pytest.raises(store.Damaged) as raised:
-            store.verify(folder)
+        with pytest.raises(Damaged) as raised:
+            verify(folder)
         assert str(path) in str(raised.value)
         path.write_bytes(content)
     assert json.loads((folder / "record.json").read_text())["key"] == artifacts(c)["prune_student"].key

@@ -22,7 +22,7 @@ from clinlm.models import artifact
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline.degradation import Changes, measure
 from clinlm.pipeline.gates import TECHNIQUES, Gate, Verdict
-from clinlm.store import store
+from clinlm.store.content import seal
 from clinlm.tasks.base import Task
 from clinlm.tasks.multiclass import MultiClass
 from clinlm.tasks.multilabel import MultiLabel
@@ -177,7 +177,7 @@ def saying(task: Task, folder: Path, wrong: Sequence[Sequence[int]]) -> Artifact
         said[list(some)] = ~said[list(some)]
         logits[split] = (6.0 * said - 3.0).astype(np.float32)
     artifact.save_predictions(folder, logits)
-    store.seal(folder, {"key": folder.name, "stage": folder.name})
+    seal(folder, {"key": folder.name, "stage": folder.name})
     return Artifact(folder)
 
 

@@ -16,7 +16,7 @@ from support.pipelines import artifacts, composed, finished, weights
 from clinlm.models import artifact
 from clinlm.pipeline.execution import Done
 from clinlm.pipeline.stage import Stage
-from clinlm.store import store
+from clinlm.store.content import sealed
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.base import Module
 
@@ -181,7 +181,7 @@ def test_another_process_is_killed_and_this_one_goes_on(teacher: list[Done], not
     )
     assert dead.returncode == -signal.SIGKILL, dead.stderr
     folder = root / teacher[0].artifact.folder.name
-    assert (folder / "last.ckpt").exists() and not store.sealed(folder)
+    assert (folder / "last.ckpt").exists() and not sealed(folder)
     done = finished(composed(notes_csv, root, *BASELINE))
     assert artifacts(done)["teacher"].folder == folder and not (folder / "last.ckpt").exists()
     assert weights(done) == weights(teacher) and told(done) == told(teacher)

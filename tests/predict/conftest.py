@@ -21,7 +21,7 @@ from clinlm.models import artifact
 from clinlm.models.model import Model
 from clinlm.predict.run import predict
 from clinlm.predict.settings import Settings
-from clinlm.store import store
+from clinlm.store.content import RECORD, seal
 from clinlm.tasks.entities import Entities
 from clinlm.tasks.inference_config import Serving
 from clinlm.text.long_notes import LongNotes, Windows
@@ -51,10 +51,10 @@ def save_artifact(_tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) 
         model.network.head.bias.data += 0.2 * torch.randn(len(labels))
         folder = tmp_path_factory.mktemp("artifact") / f"student-{seed}"
         kept(model, folder)
-        (folder / store.RECORD).unlink()
+        (folder / RECORD).unlink()
         ways = long_notes or Windows(overlap=0.25, most=3, pooling="mean")
         Serving("multilabel", tuple(labels), np.array([0.3, 0.45, 0.5, 0.6]), 24, ways, 1.5).save(folder)
-        store.seal(folder, {"key": folder.name, "stage": "student"})
+        seal(folder, {"key": folder.name, "stage": "student"})
         return folder
 
     return save
@@ -84,9 +84,9 @@ def save_tagger(_tiny_tagger: Model, entities: Entities, tmp_path_factory: pytes
         model.network.head.bias.data = 0.2 * torch.randn(entities.outputs)
         folder = tmp_path_factory.mktemp("artifact") / f"tagger-{seed}"
         kept(model, folder)
-        (folder / store.RECORD).unlink()
+        (folder / RECORD).unlink()
         Serving("entities", entities.examples.labels, None, 24, Windows(overlap=0.25, most=most), 1.5).save(folder)
-        store.seal(folder, {"key": f"{folder.name}-{most}", "stage": "student"})
+        seal(folder, {"key": f"{folder.name}-{most}", "stage": "student"})
         return folder
 
     return save

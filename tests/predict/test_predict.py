@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clinlm.predict.runner import batches
-from clinlm.store import store
+from clinlm.store.content import RECORD
 from clinlm.tasks.inference_config import Serving
 
 INPUTS = (".jsonl", ".ndjson", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".parquet")
@@ -104,7 +104,7 @@ def test_a_copy_without_its_record_answers_the_same(
     copy = tmp_path / "copy"
     copy.mkdir()
     for path in model_folder.rglob("*"):
-        if path.is_file() and path.name != store.RECORD:
+        if path.is_file() and path.name != RECORD:
             (copy / path.relative_to(model_folder)).parent.mkdir(exist_ok=True)
             (copy / path.relative_to(model_folder)).write_bytes(path.read_bytes())
     path = write_notes(notes, tmp_path / "notes.jsonl")

@@ -21,7 +21,7 @@ from clinlm.report.baselines import labeler as labeler_entry
 from clinlm.report.comparison import Candidate, Settings
 from clinlm.report.external import External, opened_external
 from clinlm.report.row import Row
-from clinlm.store import store
+from clinlm.store.content import seal, write_json
 from clinlm.tasks.entities import Entities
 from clinlm.tasks.examples import EVERY
 from clinlm.training.teachers.trained import Trained
@@ -55,8 +55,8 @@ def model(external: External, made: DictConfig) -> Artifact:
     units = {split: len(external.main.examples.units(split)) for split in ("validation", "test")}
     said = {split: rng.normal(size=(count, 5)).astype(np.float32) for split, count in units.items()}
     artifact.save_predictions(folder, said)
-    store.write_json(folder / "report.json", {})
-    store.seal(folder, {"key": "0", "stage": "teacher"})
+    write_json(folder / "report.json", {})
+    seal(folder, {"key": "0", "stage": "teacher"})
     return Artifact(folder)
 
 

@@ -15,7 +15,7 @@ from clinlm.report.candidates import chosen
 from clinlm.report.readings import mean
 from clinlm.report.row import Row
 from clinlm.report.sweep import RUN, SweepTable, shared
-from clinlm.store import store
+from clinlm.store.content import seal
 
 Run = dict[str, Any]
 
@@ -106,7 +106,7 @@ def test_what_is_compressed_is_judged_against_the_first_teacher_of_its_run(tmp_p
     for stage in one["stages"]:
         stage["folder"] = str(tmp_path / stage["name"])
         (tmp_path / stage["name"]).mkdir()
-        store.seal(tmp_path / stage["name"], {"key": stage["name"]})
+        seal(tmp_path / stage["name"], {"key": stage["name"]})
     one["stages"][0]["role"], one["stages"][1]["role"] = "student", "teacher"
     one["stages"][-1]["techniques"] = ["int4"]
     (found,) = sweep.compressed([one])

@@ -15,14 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import clinlm
-from clinlm.store import store
+from clinlm.store import key as store_key
+from clinlm.store.content import RECORD, Damaged, claim, locked, read_record, seal, sealed, verify, write_json
+from clinlm.store.key import digest
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
-names = st.text("abcxyz._-", min_size=1, max_size=8).filter(lambda name: set(name) != {"."} and name != store.RECORD)
+names = st.text("abcxyz._-", min_size=1, max_size=8).filter(lambda name: set(name) != {"."} and name != RECORD)
 trees = st.dictionaries(names, st.binary(min_size=1, max_size=64), min_size=1, max_size=4)
 
 
@@ -30,18 +32,18 @@ trees = st.dictionaries(names, st.binary(min_size=1, max_size=64), min_size=1, m
 @given(st.dictionaries(st.text(), plain, max_size=4))
 def test_a_digest_is_of_the_content_and_not_of_its_order(content: dict[str, Any]) -> None:
     backwards = dict(reversed(content.items()))
-    assert store.digest(backwards) == store.digest(content) == store.digest(json.loads(json.dumps(content)))
-    assert len(store.digest(content)) == 12 and int(store.digest(content), 16) >= 0
-    assert store.digest({**content, "one more": 0}) != store.digest({**content, "one more": 1})
+    assert digest(backwards) == digest(content) == digest(json.loads(json.dumps(content)))
+    assert len(digest(content)) == 12 and int(digest(content), 16) >= 0
+    assert digest({**content, "one more": 0}) != digest({**content, "one more": 1})
 
 
 def test_a_digest_tells_kinds_apart_and_refuses_what_is_no_json() -> None:
     told_apart = [None, 0, 1, 1.0, True, "1", [1], [[1]], {"1": 1}, {}, [], ""]
-    assert len({store.digest(one) for one in told_apart}) == len(told_apart)
+    assert len({digest(one) for one in told_apart}) == len(told_apart)
     with pytest.raises(ValueError):
-        store.digest([float("nan")])
+        digest([float("nan")])
     with pytest.raises(TypeError):
-        store.digest([Path("/")])
+        digest([Path("/")])
 
 
 @pytest.fixture
@@ -65,8 +67,8 @@ SETTINGS = {"some": [{"_target_": "clinlm.zz_one.One", "value": 1}]}
 
 def sources(settings: Any) -> dict[str, str]:
     """As a new process finds them: one process sticks to the code that it imported."""
-    store._code.cache_clear()
-    return store.sources(settings)
+    store_key._code.cache_clear()
+    return store_key.sources(settings)
 
 
 def test_sources_follow_imports_and_names_in_strings(package: Path) -> None:
@@ -102,11 +104,11 @@ def test_sources_refuse_what_they_cannot_follow(package: Path) -> None:
 def test_a_process_sticks_to_the_code_it_began_with(package: Path) -> None:
     before = sources(SETTINGS)
     (package / "zz_two.py").write_text("def two():\n    return 22\n")
-    assert store.sources(SETTINGS) == before != sources(SETTINGS)
+    assert store_key.sources(SETTINGS) == before != sources(SETTINGS)
 
 
 def test_sources_of_a_method_hold_all_that_it_does() -> None:
-    found = store.sources({"prune": {"_target_": "callbacks.prune.smart_griffin.SmartGriffin"}})
+    found = store_key.sources({"prune": {"_target_": "callbacks.prune.smart_griffin.SmartGriffin"}})
     assert {
         "callbacks.base",
         "callbacks.prune.ffn",
@@ -130,54 +132,54 @@ def test_every_change_of_every_file_is_found_and_named(files: dict[str, bytes], 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write(folder, files)
-        store.seal(folder, {"key": "k"})
-        assert store.verify(folder)["key"] == "k" == store.read_record(folder)["key"]
+        seal(folder, {"key": "k"})
+        assert verify(folder)["key"] == "k" == read_record(folder)["key"]
         (folder / "later").write_bytes(b"a cache")
-        assert store.sealed(folder) and len(store.verify(folder)["files"]) == len(files)
-        for name in store.read_record(folder)["files"]:
+        assert sealed(folder) and len(verify(folder)["files"]) == len(files)
+        for name in read_record(folder)["files"]:
             path = folder / name
             content = path.read_bytes()
             at = data.draw(st.integers(0, len(content) - 1))
             flipped = bytes([content[at] ^ (1 << data.draw(st.integers(0, 7)))])
             for damage in (content[:at] + flipped + content[at + 1 :], content[:at], content + b"\0"):
                 path.write_bytes(damage)
-                with pytest.raises(store.Damaged) as raised:
-                    store.verify(folder)
+                with pytest.raises(Damaged) as raised:
+                    verify(folder)
                 assert str(raised.value) == f"{path} is not the file that was recorded"
             path.unlink()
-            with pytest.raises(store.Damaged) as raised:
-                store.verify(folder)
+            with pytest.raises(Damaged) as raised:
+                verify(folder)
             assert str(raised.value) == f"{path} is missing"
             path.write_bytes(content)
-        store.verify(folder)
+        verify(folder)
 
 
 def test_every_change_of_the_record_is_found(tmp_path: Path) -> None:
     write(tmp_path, {"one": b"1", "two": b"22"})
-    store.seal(tmp_path, {"key": "k", "parents": {"start": None}, "settings": {"epochs": 3}})
-    record = tmp_path / store.RECORD
+    seal(tmp_path, {"key": "k", "parents": {"start": None}, "settings": {"epochs": 3}})
+    record = tmp_path / RECORD
     content = record.read_bytes()
     for at in range(len(content)):
         record.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
-        with pytest.raises(store.Damaged):
-            store.verify(tmp_path)
+        with pytest.raises(Damaged):
+            verify(tmp_path)
     record.write_bytes(content)
-    assert store.verify(tmp_path)["settings"] == {"epochs": 3}
+    assert verify(tmp_path)["settings"] == {"epochs": 3}
 
 
 @pytest.mark.parametrize("record", ["", "{", "[]", "{}", '{"files": 3}', '"text"', "\xff"])
 def test_a_record_that_cannot_be_read_is_damage(tmp_path: Path, record: str) -> None:
-    (tmp_path / store.RECORD).write_bytes(record.encode("latin-1"))
-    with pytest.raises(store.Damaged, match="cannot be read"):
-        store.verify(tmp_path)
+    (tmp_path / RECORD).write_bytes(record.encode("latin-1"))
+    with pytest.raises(Damaged, match="cannot be read"):
+        verify(tmp_path)
 
 
 def build(folder: Path) -> bool:
     """Build `folder` unless it is whole; returns whether it was."""
-    with store.claim(folder) as whole:
+    with claim(folder) as whole:
         if not whole:
             (folder / "content").write_text("made")
-            store.seal(folder, {})
+            seal(folder, {})
         return whole
 
 
@@ -195,12 +197,12 @@ def test_a_folder_is_built_once_and_again_if_damaged(tmp_path: Path, caplog: pyt
 
 def test_an_unfinished_folder_is_kept_without_drafts(tmp_path: Path) -> None:
     folder = tmp_path / "stage-key"
-    with pytest.raises(ZeroDivisionError), store.claim(folder) as whole:
+    with pytest.raises(ZeroDivisionError), claim(folder) as whole:
         assert not whole
         (folder / "last.ckpt").write_text("half way")
         (folder / ".last.ckpt.draft").write_text("half written")
         raise ZeroDivisionError
-    with store.claim(folder) as whole:
+    with claim(folder) as whole:
         assert not whole
         assert [path.name for path in folder.iterdir()] == ["last.ckpt"]
 
@@ -209,7 +211,7 @@ def test_folders_are_for_their_owner_only(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         build(tmp_path / "store" / "stage-key")
-        with store.locked(tmp_path / "store" / "stage-key" / "logits" / "one.safetensors"):
+        with locked(tmp_path / "store" / "stage-key" / "logits" / "one.safetensors"):
             pass
     finally:
         os.umask(before)
@@ -220,14 +222,14 @@ def test_folders_are_for_their_owner_only(tmp_path: Path) -> None:
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from clinlm.store import store
+from clinlm.store.content import claim, seal
 folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
-with store.claim(folder) as whole:
+with claim(folder) as whole:
     print("reused" if whole else "building", flush=True)
     if not whole:
         time.sleep(seconds)
         (folder / "content").write_text("made")
-        store.seal(folder, {})
+        seal(folder, {})
 """
 
 
@@ -240,7 +242,7 @@ def test_processes_that_ask_for_one_folder_build_it_once(tmp_path: Path) -> None
     folder = tmp_path / "stage-key"
     said = [one.communicate(timeout=60)[0].strip() for one in [process(folder, 0.2) for _ in range(3)]]
     assert sorted(said) == ["building", "reused", "reused"]
-    store.verify(folder)
+    verify(folder)
 
 
 def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
@@ -254,12 +256,12 @@ def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
 
 def test_json_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "report.json"
-    store.write_json(path, {"b": 1, "a": [2]})
+    write_json(path, {"b": 1, "a": [2]})
     assert json.loads(path.read_text()) == {"a": [2], "b": 1}
     assert [one.name for one in tmp_path.iterdir()] == ["report.json"]
     with pytest.raises(ValueError):
-        store.write_json(path, {"a": float("nan")})
+        write_json(path, {"a": float("nan")})
     monkeypatch.setattr(os, "replace", lambda *_: 1 / 0)  # a kill between writing and renaming
     with pytest.raises(ZeroDivisionError):
-        store.write_json(path, {"a": 3})
+        write_json(path, {"a": 3})
     assert json.loads(path.read_text()) == {"a": [2], "b": 1}

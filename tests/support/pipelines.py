@@ -19,7 +19,7 @@ from clinlm.models.model import Model
 from clinlm.pipeline import execution
 from clinlm.pipeline.execution import Done
 from clinlm.pipeline.stage import Stage
-from clinlm.store import store
+from clinlm.store.content import seal, write_json
 from clinlm.tasks.base import Task
 from clinlm.training.modules.base import Module
 from clinlm.training.modules.teacher import Teacher
@@ -90,8 +90,8 @@ def kept(model: Model, folder: Path, stage: str = "start") -> Artifact:
     """Write `model` as the artifact of a finished stage."""
     folder.mkdir(parents=True)
     save(model, folder)
-    store.write_json(folder / "report.json", {})
-    store.seal(folder, {"key": folder.name, "stage": stage})
+    write_json(folder / "report.json", {})
+    seal(folder, {"key": folder.name, "stage": stage})
     return Artifact(folder)
 
 
@@ -108,5 +108,5 @@ def built(
     stage = Stage("student", module, CPU, callbacks=callbacks, **{"batch_size": 8} | settings)
     folder.mkdir(parents=True, exist_ok=True)
     stage.build(task, folder, parent, [Trained(one) for one in teachers], None)
-    store.seal(folder, {"key": folder.name, "stage": "built"})
+    seal(folder, {"key": folder.name, "stage": "built"})
     return Artifact(folder)

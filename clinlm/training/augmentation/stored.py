@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from clinlm.store import store
+from clinlm.store.content import claim, seal
+from clinlm.store.key import digest, sources
 from clinlm.tasks.base import Task
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.augmentation.base import Transfer
@@ -26,7 +27,7 @@ def transfer_key(transfer: Transfer, settings: Mapping[str, Any], task_key: str)
         settings: resolved.
         task_key: of the opened task, whose seed is part of it.
     """
-    return store.digest([_counted(settings), transfer.fingerprint(), task_key, store.sources(settings)])
+    return digest([_counted(settings), transfer.fingerprint(), task_key, sources(settings)])
 
 
 def transfer_set(transfer: Transfer, settings: Mapping[str, Any], task: Task, task_key: str) -> TransferSet:
@@ -40,13 +41,13 @@ def transfer_set(transfer: Transfer, settings: Mapping[str, Any], task: Task, ta
     assert task.folder is not None
     key = transfer_key(transfer, settings, task_key)
     folder = TransferSet(key, ()).folder(task.folder.parent)
-    with store.claim(folder) as whole:
+    with claim(folder) as whole:
         log.info("transfer set [%s] %s", key, "reused" if whole else "building")
         if not whole:
             texts = transfer.texts(task, task.seed)
             pl.DataFrame({"text": texts}).write_parquet(folder / _TEXTS)
             facts = {"key": key, "task": task_key, "texts": len(texts), "settings": _counted(settings)}
-            store.seal(folder, facts)
+            seal(folder, facts)
     return read(folder, key)
 
 

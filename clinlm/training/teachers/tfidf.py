@@ -14,7 +14,8 @@ from scipy.special import log_expit
 from clinlm.config import runtime
 from clinlm.corpora.split import split_groups
 from clinlm.metrics.baseline import TfidfBaseline
-from clinlm.store import store
+from clinlm.store.content import claim, locked, read_record, seal
+from clinlm.store.key import digest, sources
 from clinlm.tasks.base import Task
 from clinlm.tasks.examples import units_of
 from clinlm.tasks.inference_config import Kind
@@ -66,7 +67,7 @@ class Tfidf(Member):
     @property
     def key(self) -> str:
         """See `Member.key`."""
-        return store.digest([self.task_key, store.sources({"_target_": f"{__name__}.Tfidf"})])
+        return digest([self.task_key, sources({"_target_": f"{__name__}.Tfidf"})])
 
     @property
     def artifact(self) -> None:
@@ -76,19 +77,19 @@ class Tfidf(Member):
     @property
     def folder(self) -> Path:
         """Where the baseline lies, once it is fitted."""
-        code = store.sources({"_target_": f"{TfidfBaseline.__module__}.TfidfBaseline"})
-        return self.root / f"tfidf-{store.digest([self.task_key, code])}"
+        code = sources({"_target_": f"{TfidfBaseline.__module__}.TfidfBaseline"})
+        return self.root / f"tfidf-{digest([self.task_key, code])}"
 
     def fitted(self, task: Task) -> tuple[TfidfBaseline, bool]:
         """Return the baseline, and whether it was in the store already."""
-        with store.claim(self.folder) as whole:
+        with claim(self.folder) as whole:
             if not whole:
                 log.info("fitting the TF-IDF baseline")
                 drawn = [_drawn(task, split) for split in ("train", "validation")]
                 texts, targets = zip(*(_read(task, members) for members in drawn), strict=True)
                 clock = runtime.Stopwatch()
                 TfidfBaseline.fit(texts[0], targets[0], texts[1], targets[1]).save(self.folder)
-                store.seal(self.folder, {"key": self.folder.name, "seconds": clock.seconds()})
+                seal(self.folder, {"key": self.folder.name, "seconds": clock.seconds()})
         return TfidfBaseline.load(self.folder), whole
 
     def training(self, task: Task, precision: str) -> Float[np.ndarray, "train outputs"]:
@@ -117,7 +118,7 @@ class Tfidf(Member):
     def costs(self) -> Costs:
         """See `Member.costs`."""
         model = TfidfBaseline.load(self.folder)
-        return Costs(model.parameters, model.nonzero, model.bytes, store.read_record(self.folder)["seconds"])
+        return Costs(model.parameters, model.nonzero, model.bytes, read_record(self.folder)["seconds"])
 
     def answers(self, task: Task) -> Callable[[int], Float[np.ndarray, "1 outputs"]]:
         """See `Member.answers`: from the text, as weighting words is its model."""
@@ -130,7 +131,7 @@ class Tfidf(Member):
         path = self.folder / "logits" / f"{name}.safetensors"
         if not path.exists():
             baseline, _ = self.fitted(task)
-            with store.locked(path):
+            with locked(path):
                 if not path.exists():  # another process may have been at it
                     log.info("computing the logits of %s for %s, once", self.name, name.partition("-")[0])
                     draft = path.with_suffix(".draft")

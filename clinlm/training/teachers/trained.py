@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from clinlm.models import artifact as artifacts
 from clinlm.models.artifact import Artifact
 from clinlm.models.model import Model
-from clinlm.store import store
+from clinlm.store.content import locked
 from clinlm.tasks.base import Task
 from clinlm.tasks.batches import Documents, Encoded, LengthBatches
 from clinlm.tasks.examples import EVERY
@@ -115,7 +115,7 @@ class Trained(Member):
         encoded: Callable[[Model], Encoded],
     ) -> Answered:
         path = self.source.folder / "logits" / f"{name}.safetensors"
-        with store.locked(path):
+        with locked(path):
             if path.exists():
                 try:
                     return artifacts.load_logits(path)[1]

@@ -20,7 +20,7 @@ from clinlm.models.model import Model
 from clinlm.pipeline.execution import Done, stage_key
 from clinlm.pipeline.plan import planned
 from clinlm.pipeline.stage import Stage
-from clinlm.store import store
+from clinlm.store.content import verify
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.augmentation.mixing import Mixing
@@ -62,7 +62,7 @@ def model(task: MultiLabel) -> Model:
 def test_it_is_made_once(task: MultiLabel, monkeypatch: pytest.MonkeyPatch) -> None:
     made = transfer_set(Mixing(times=2), SETTINGS, task, "key")
     folder = made.folder(task.folder.parent)  # type: ignore[union-attr]
-    assert store.verify(folder)["texts"] == len(made.texts) > 0 and folder.name == f"transfer-{made.key}"
+    assert verify(folder)["texts"] == len(made.texts) > 0 and folder.name == f"transfer-{made.key}"
     assert list(made.texts) == Mixing(times=2).texts(task, task.seed)
     with monkeypatch.context() as patch:
         patch.setattr(Mixing, "drafts", lambda *given: pytest.fail("it was there"))
@@ -204,7 +204,7 @@ def test_a_student_learns_from_it(notes: Path, tmp_path: Path, caplog: pytest.Lo
         done = artifacts(finished(composed(notes, root, *DISTIL, "student_epochs=1")))
     (folder,) = root.glob("transfer-*")
     told = done["student"].report["transfer"]
-    record = store.verify(folder)
+    record = verify(folder)
     assert told == {"key": record["key"], "texts": record["texts"]} and "transfer" not in done["teacher"].report
     train = done["teacher"].report["steps"] * 8 / 2  # of two epochs, the last batch not full
     assert -1 < done["student"].report["steps"] - (train + told["texts"]) / 8 < 1
