@@ -37,7 +37,7 @@ from clinlm.models.model import Model, ModelSpec
 from clinlm.predict import run
 from clinlm.predict.settings import Settings, cores
 from clinlm.store.content import write_json
-from clinlm.tasks.inference_config import Serving
+from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.text.long_notes import Head
 
 NOTES = Path(__file__).parents[1] / "../shared/data/mtsamples.csv.gz"
@@ -74,7 +74,7 @@ def models(root: Path) -> dict[str, Path]:
             quantize_linears(model.network, [name for name, one in parts if isinstance(one, nn.Linear)])
         folder = root / f"{engine}{'-int8' if int8 else ''}"
         folder.mkdir()
-        Serving("multilabel", LABELS, thresholds, TOKENS, Head()).save(folder)
+        InferenceConfig("multilabel", LABELS, thresholds, TOKENS, Head()).save(folder)
         if engine == "torch":
             artifact.save(model, folder)
         else:

@@ -15,7 +15,7 @@ from clinlm.models import artifact as artifacts
 from clinlm.models.model import Model
 from clinlm.models.size import count_parameters, folder_bytes
 from clinlm.tasks.base import Task
-from clinlm.tasks.inference_config import Serving
+from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.training.modules.base import Module
 
 PASSES = 5
@@ -95,5 +95,5 @@ def saved_bytes(model: Model, task: Task) -> int:
         labels = task.examples.labels
         thresholds = np.full(len(labels), _LONG) if task.kind == "multilabel" else None
         limit = min(model.max_tokens, task.max_tokens)
-        Serving(task.kind, labels, thresholds, limit, task.long_notes, 1 + _LONG).save(folder)
+        InferenceConfig(task.kind, labels, thresholds, limit, task.long_notes, 1 + _LONG).save(folder)
         return folder_bytes(folder, artifacts.NOT_DEPLOYED)

@@ -32,7 +32,7 @@ from clinlm.store.content import RECORD, claim, seal, sealed, verify, write_json
 from clinlm.store.key import digest, sources
 from clinlm.tasks.base import Task
 from clinlm.tasks.batches import Batch, Encoded
-from clinlm.tasks.inference_config import Serving
+from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.text.long_notes import LongNotes, unit_logits
 from clinlm.text.tokens import save_tokenizer
 
@@ -86,7 +86,7 @@ class OpenModel:
 
     answer: Answer
     tokenizer: PreTrainedTokenizerBase
-    serving: Serving
+    serving: InferenceConfig
     engine: str
 
 
@@ -103,7 +103,7 @@ def open_model(folder: Path, threads: int | None = None) -> OpenModel:
     """
     if sealed(folder):  # a copy may have left the record behind
         verify(folder)
-    serving = Serving.load(folder)
+    serving = InferenceConfig.load(folder)
     if not (folder / FACTS).is_file():
         if not (folder / artifacts.TOKENIZER).is_dir():  # transformers would take the path for a name on the Hub
             raise FileNotFoundError(
@@ -152,7 +152,7 @@ _OWN = f"{__name__}.Deployment"
 def _build(artifact: Artifact, engine: Engine, task: Task, folder: Path) -> dict[str, Any]:
     model = artifact.load()
     stored = {split: artifact.predictions(split) for split in ("validation", "test")}
-    serving = task.serving(stored["validation"], model.max_tokens)
+    serving = task.inference_config(stored["validation"], model.max_tokens)
     engine.export(model, folder)
     serving.save(folder)
     _describe(model, serving, folder)
@@ -194,7 +194,7 @@ def unit_answers(answer: Answer, batch: Batch, long_notes: LongNotes) -> Float[n
     return unit_logits(answer(batch["input_ids"], batch["attention_mask"]), batch, long_notes).float().numpy()
 
 
-def _compare(serving: Serving, expected: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+def _compare(serving: InferenceConfig, expected: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     theirs, ours = (np.concatenate(list(each.values())) for each in (expected, found))
     a, b = serving.probabilities(theirs), serving.probabilities(ours)
     if not np.isfinite(b).all():
@@ -232,7 +232,7 @@ def _check(parity: Mapping[str, float], engine: Engine, model: Model) -> None:
         )
 
 
-def _describe(model: Model, serving: Serving, folder: Path) -> None:
+def _describe(model: Model, serving: InferenceConfig, folder: Path) -> None:
     """Write `config.json` and the tokenizer as transformers and optimum expect them beside a model."""
     names = {number: label for number, label in enumerate(serving.labels)}
     head = "TokenClassification" if serving.kind == "entities" else "SequenceClassification"

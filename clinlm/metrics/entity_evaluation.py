@@ -13,7 +13,7 @@ from clinlm.metrics.agreement import Agreement
 from clinlm.metrics.entities import METRICS as FOUND
 from clinlm.metrics.entities import Counts, Match, counts, entities_per_label, weighted_entity_quality
 from clinlm.metrics.estimate import Estimate, weights
-from clinlm.metrics.evaluation import Judged
+from clinlm.metrics.evaluation import Evaluation
 from clinlm.metrics.fairness import UNKNOWN, Subgroups
 from clinlm.metrics.intervals import Groups
 from clinlm.metrics.weighted import Values, Weights
@@ -24,12 +24,12 @@ from clinlm.terminology.spans import Span
 from clinlm.text.tags import Tags
 
 METRICS = ("accuracy", *FOUND, *RANKED)
-"""Keys of `JudgedEntities.quality()`, in the order of reports. All lie in [0, 1]; higher is better."""
+"""Keys of `EntityEvaluation.quality()`, in the order of reports. All lie in [0, 1]; higher is better."""
 
 
 @final
 @dataclass(frozen=True)
-class JudgedEntities(Judged):
+class EntityEvaluation(Evaluation):
     """Spans of documents, decoded from the most probable tags.
 
     Precision, recall and F1 are those of entities, strict, with `relaxed_` before their names relaxed (see
@@ -50,7 +50,7 @@ class JudgedEntities(Judged):
 
     @property
     def documents(self) -> int:  # type: ignore[override]
-        """See `Judged`."""
+        """See `Evaluation`."""
         return len(self.words)
 
     @cached_property
@@ -88,11 +88,11 @@ class JudgedEntities(Judged):
         return counts(self.truth, self.found, self.tags.labels, "relaxed")
 
     def quality(self) -> dict[str, float]:
-        """See `Judged.quality`."""
+        """See `Evaluation.quality`."""
         return {name: float(value[0]) for name, value in self.weighted(np.ones((1, self.documents))).items()}
 
     def weighted(self, weights: Weights) -> dict[str, Values]:
-        """See `Judged.weighted`."""
+        """See `Evaluation.weighted`."""
         values = weighted_entity_quality(self._strict, self._relaxed, weights)
         values |= word_ranking(self._right, self.probabilities, self.word_start, weights)
         right = np.add.reduceat(np.append(self.decisions == self._right, False), self.word_start[:-1])
@@ -103,29 +103,29 @@ class JudgedEntities(Judged):
         return {name: values[name] for name in METRICS}
 
     def per_label(self) -> pl.DataFrame:
-        """See `Judged.per_label`: the scores again relaxed, and no ranking."""
+        """See `Evaluation.per_label`: the scores again relaxed, and no ranking."""
         return entities_per_label(self._strict, self._relaxed)
 
     def agreement(
-        self, other: "JudgedEntities", resamples: int = 1000, seed: int = 0, groups: Groups | None = None
+        self, other: "EntityEvaluation", resamples: int = 1000, seed: int = 0, groups: Groups | None = None
     ) -> Agreement:
-        """See `Judged.agreement`: of the tags of words."""
+        """See `Evaluation.agreement`: of the tags of words."""
         return word_agreement(self.decisions, other.decisions, self.word_start, resamples, seed, groups)
 
     def alike(self, found: Agreement) -> Estimate:
-        """See `Judged.alike`: of words."""
+        """See `Evaluation.alike`: of words."""
         return found.cells
 
     def gap(
         self,
-        reference: "JudgedEntities",
+        reference: "EntityEvaluation",
         column: Subgroups,
         smallest: int,
         resamples: int = 1000,
         seed: int = 0,
         groups: Groups | None = None,
     ) -> Estimate:
-        """See `Judged.gap`: strict."""
+        """See `Evaluation.gap`: strict."""
         names = [name for name in np.unique(column) if name != UNKNOWN and (column == name).sum() >= smallest]
         if len(names) < 2:
             return Estimate(*[float("nan")] * 3)

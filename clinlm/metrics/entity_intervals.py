@@ -3,7 +3,7 @@
 import polars as pl
 
 from clinlm.metrics.entities import Counts, weighted_entity_quality
-from clinlm.metrics.entity_evaluation import JudgedEntities
+from clinlm.metrics.entity_evaluation import EntityEvaluation
 from clinlm.metrics.intervals import Groups, Weigh, spreads
 from clinlm.metrics.weighted import Values, Weights, scores
 
@@ -13,16 +13,16 @@ MATCHES = ("", "relaxed_")
 _METRICS = ("precision", "recall", "f1")
 
 
-def weigh_entities(judged: JudgedEntities) -> Weigh:
+def weigh_entities(judged: EntityEvaluation) -> Weigh:
     """Return what tells all metrics of entities for every row of weights; the ranking of words, which is slow, is not
     among them."""
     return lambda weights: weighted_entity_quality(judged.counts("strict"), judged.counts("relaxed"), weights)
 
 
 def label_intervals(
-    judged: JudgedEntities, resamples: int = 1000, seed: int = 0, groups: Groups | None = None
+    judged: EntityEvaluation, resamples: int = 1000, seed: int = 0, groups: Groups | None = None
 ) -> pl.DataFrame:
-    """Return the table of `JudgedEntities.per_label` with 95 % intervals: `_low` and `_high` of every score.
+    """Return the table of `EntityEvaluation.per_label` with 95 % intervals: `_low` and `_high` of every score.
 
     Args:
         judged: answers of a model.

@@ -15,7 +15,7 @@ from clinlm.metrics.intervals import Difference, Groups, Interval, differences, 
 from clinlm.metrics.weighted import Values, Weights, weighted_quality
 
 
-class Judged(ABC):
+class Evaluation(ABC):
     """Answers of one model for the documents of a split. Subclasses are final, one per way to be right.
 
     Attributes:
@@ -66,7 +66,7 @@ class Judged(ABC):
 
     @final
     def difference(
-        self, reference: "Judged", resamples: int = 1000, seed: int = 0, groups: Groups | None = None
+        self, reference: "Evaluation", resamples: int = 1000, seed: int = 0, groups: Groups | None = None
     ) -> dict[str, Difference]:
         """Return this minus `reference`, paired, for every metric; see `clinlm.metrics.intervals.paired`."""
         return differences(reference.weighted, self.weighted, self.documents, resamples, seed, groups)
@@ -74,7 +74,7 @@ class Judged(ABC):
 
 @final
 @dataclass(frozen=True)
-class JudgedLabels(Judged):
+class LabelEvaluation(Evaluation):
     """Labels of documents.
 
     Attributes:
@@ -91,7 +91,7 @@ class JudgedLabels(Judged):
 
     @property
     def documents(self) -> int:  # type: ignore[override]
-        """See `Judged`."""
+        """See `Evaluation`."""
         return len(self.targets)
 
     @property
@@ -100,36 +100,36 @@ class JudgedLabels(Judged):
         return decided(self.probabilities, self.thresholds)
 
     def quality(self) -> dict[str, float]:
-        """See `Judged.quality`."""
+        """See `Evaluation.quality`."""
         return quality(self.targets, self.probabilities, self.thresholds)
 
     def weighted(self, weights: Weights) -> dict[str, Values]:
-        """See `Judged.weighted`."""
+        """See `Evaluation.weighted`."""
         return weighted_quality(self.targets, self.probabilities, self.thresholds, weights)
 
     def per_label(self) -> pl.DataFrame:
-        """See `Judged.per_label`."""
+        """See `Evaluation.per_label`."""
         return per_label(self.targets, self.probabilities, self.thresholds, self.labels)
 
     def agreement(
-        self, other: "JudgedLabels", resamples: int = 1000, seed: int = 0, groups: Groups | None = None
+        self, other: "LabelEvaluation", resamples: int = 1000, seed: int = 0, groups: Groups | None = None
     ) -> Agreement:
-        """See `Judged.agreement`."""
+        """See `Evaluation.agreement`."""
         return agreement(self.decisions, other.decisions, self.kind, resamples, seed, groups)
 
     def gap(
         self,
-        reference: "JudgedLabels",
+        reference: "LabelEvaluation",
         column: Subgroups,
         smallest: int,
         resamples: int = 1000,
         seed: int = 0,
         groups: Groups | None = None,
     ) -> Estimate:
-        """See `Judged.gap`."""
+        """See `Evaluation.gap`."""
         pair = (self.targets, reference.probabilities, reference.thresholds, self.probabilities, self.thresholds)
         return gaps(*pair, column, "micro_f1", smallest, resamples, seed, groups).difference
 
     def alike(self, found: Agreement) -> Estimate:
-        """See `Judged.alike`: of documents x labels; of documents, where each has exactly one label."""
+        """See `Evaluation.alike`: of documents x labels; of documents, where each has exactly one label."""
         return found.documents if self.kind == "multiclass" else found.cells

@@ -60,7 +60,7 @@ def measure(
     how: dict[str, Any] = {"resamples": resamples, "seed": seed, "groups": groups}
     fitted = [task.fit_thresholds(task.probabilities(one.predictions("validation"))) for one in (original, artifact)]
     a, b = (
-        task.judged(split, task.probabilities(one.predictions(split)), own)
+        task.evaluate(split, task.probabilities(one.predictions(split)), own)
         for one, own in zip((original, artifact), fitted, strict=True)
     )
     differences = b.difference(a, **how)

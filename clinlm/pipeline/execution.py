@@ -20,7 +20,7 @@ from clinlm.store.key import digest, sources
 from clinlm.tasks.base import Task
 from clinlm.tracking.base import RunLogger
 from clinlm.training.augmentation.stored import transfer_key, transfer_set
-from clinlm.training.teachers.base import Member
+from clinlm.training.teachers.base import TeacherSource
 from clinlm.training.teachers.tfidf import TFIDF, Tfidf
 from clinlm.training.teachers.trained import Trained
 
@@ -56,7 +56,7 @@ class Done:
     role: str
     artifact: Artifact
     cached: bool
-    teachers: tuple[Member, ...] = ()
+    teachers: tuple[TeacherSource, ...] = ()
     techniques: tuple[str, ...] = ()
     verdict: Verdict | None = None
 
@@ -208,7 +208,7 @@ def _built(
     return Artifact(folder), whole
 
 
-def _teachers(one: Planned, done: Mapping[str, Done], root: Path, task_key: str) -> list[Member]:
+def _teachers(one: Planned, done: Mapping[str, Done], root: Path, task_key: str) -> list[TeacherSource]:
     return [Tfidf(root, task_key) if name == TFIDF else Trained(done[name].artifact, name) for name in one.teachers]
 
 
@@ -224,7 +224,7 @@ def _failed(gate: Gate, verdict: Verdict, done: Sequence[Done]) -> GateFailed:
 
 
 def stage_key(
-    settings: Mapping[str, Any], stage: Stage, task_key: str, parent: Artifact | None, teachers: Sequence[Member]
+    settings: Mapping[str, Any], stage: Stage, task_key: str, parent: Artifact | None, teachers: Sequence[TeacherSource]
 ) -> str:
     """Return the hash of all that the stage's artifact depends on.
 

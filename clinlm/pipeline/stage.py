@@ -28,7 +28,7 @@ from clinlm.tasks.base import Task
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.augmentation.base import Transfer
 from clinlm.training.modules.base import Module, predict
-from clinlm.training.teachers.base import Member
+from clinlm.training.teachers.base import TeacherSource
 from clinlm.training.teachers.cached_logits import networks, teacher_logits
 from clinlm.training.teachers.ensemble import Ensemble
 
@@ -123,7 +123,7 @@ class Stage:
         task: Task,
         folder: Path,
         parent: Artifact | None,
-        teachers: Sequence[Member],
+        teachers: Sequence[TeacherSource],
         logger: Logger | None,
         transfer: TransferSet | None = None,
     ) -> dict[str, Any]:
@@ -169,7 +169,7 @@ class Stage:
         checkpoint.unlink(missing_ok=True)
         return report
 
-    def _model(self, task: Task, parent: Artifact | None, teachers: Sequence[Member]) -> Model:
+    def _model(self, task: Task, parent: Artifact | None, teachers: Sequence[TeacherSource]) -> Model:
         if isinstance(self.start, Initializer):
             first = next(iter(networks(teachers)), None)
             return self.start.begin(task, first.load() if first is not None else None)
@@ -177,7 +177,7 @@ class Stage:
             raise ValueError("a stage begins from a start or from an earlier stage; it has neither")
         return parent.load()
 
-    def _imitated(self, teachers: Sequence[Member]) -> Model:
+    def _imitated(self, teachers: Sequence[TeacherSource]) -> Model:
         for artifact in networks(teachers):
             return artifact.load()
         raise ValueError(
@@ -205,7 +205,7 @@ class Stage:
         artifacts.save(model, folder)
         logits = {split: _logits(model, task, split) for split in ("validation", "test")}
         artifacts.save_predictions(folder, logits)
-        task.serving(logits["validation"], model.max_tokens).save(folder)
+        task.inference_config(logits["validation"], model.max_tokens).save(folder)
         methods = {name: c.report() for name, c in (self.callbacks or {}).items() if hasattr(c, "report")}
         return {
             "methods": methods,

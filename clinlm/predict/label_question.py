@@ -10,7 +10,7 @@ import torch
 from clinlm.predict.answers import Judged, Written, rounded
 from clinlm.predict.question import Question, Reading
 from clinlm.predict.shadow import Shadow
-from clinlm.tasks.inference_config import Serving
+from clinlm.tasks.inference_config import InferenceConfig
 
 BETWEEN = ";"
 """What stands between the labels of a note in a table without lists."""
@@ -25,7 +25,7 @@ class LabelQuestion(Question[Judged]):
 
     by_word = False
 
-    def __init__(self, serving: Serving) -> None:
+    def __init__(self, serving: InferenceConfig) -> None:
         super().__init__(serving, serving.labels)
 
     def said(self, logits: Sequence[torch.Tensor | None], reading: Reading) -> Judged:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clinlm.predict.answers import Said, Written
 from clinlm.predict.comparison import Comparison
-from clinlm.tasks.inference_config import Serving
+from clinlm.tasks.inference_config import InferenceConfig
 
 S = TypeVar("S", bound=Said)
 
@@ -47,7 +47,7 @@ class Question(ABC, Generic[S]):
 
     by_word: ClassVar[bool]
 
-    def __init__(self, serving: Serving, labels: Sequence[str]) -> None:
+    def __init__(self, serving: InferenceConfig, labels: Sequence[str]) -> None:
         self.serving, self.labels = serving, tuple(labels)
 
     @abstractmethod

@@ -29,7 +29,7 @@ from clinlm.predict.sink import Appended
 from clinlm.predict.windows import alone, windows
 from clinlm.store.content import read_record, sealed, write_json
 from clinlm.store.key import digest
-from clinlm.tasks.inference_config import Serving
+from clinlm.tasks.inference_config import InferenceConfig
 
 log = logging.getLogger(__name__)
 
@@ -198,7 +198,7 @@ def _journal(settings: Settings) -> Journal:
 
 def _identity(folder: Path) -> str:
     """Return a digest of all files of a model, from its record where it has one."""
-    Serving.load(folder)  # says what is wrong with a folder that holds no model
+    InferenceConfig.load(folder)  # says what is wrong with a folder that holds no model
     if sealed(folder):
         return str(read_record(folder)["digest"])
     files = {}

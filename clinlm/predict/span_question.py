@@ -13,7 +13,7 @@ from jaxtyping import Float
 from clinlm.predict.answers import Found, Written, rounded
 from clinlm.predict.question import Question, Reading
 from clinlm.predict.span_shadow import SpanShadow
-from clinlm.tasks.inference_config import Serving
+from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.terminology.spans import Span
 from clinlm.text.long_notes import unit_logits
 from clinlm.text.tags import Tags
@@ -34,7 +34,7 @@ class SpanQuestion(Question[Found]):
 
     by_word = True
 
-    def __init__(self, serving: Serving) -> None:
+    def __init__(self, serving: InferenceConfig) -> None:
         self.tags = Tags.named(serving.labels)
         super().__init__(serving, self.tags.labels)
 

@@ -12,7 +12,7 @@ from clinlm.predict.comparison import Comparison
 from clinlm.predict.journal import Progress
 from clinlm.predict.questions import question
 from clinlm.predict.settings import Settings
-from clinlm.tasks.inference_config import Serving
+from clinlm.tasks.inference_config import InferenceConfig
 
 SHOWN = 20
 """Labels in the table of a shadow, those that agree least; the file has them all."""
@@ -31,7 +31,7 @@ def show(settings: Settings, done: Progress) -> None:
     console.print(
         f"predicted  {', '.join(f'{label} {count:,}' for label, count in most)}", soft_wrap=True, markup=False
     )
-    asked = question(Serving.load(settings.artifact))
+    asked = question(InferenceConfig.load(settings.artifact))
     for line in asked.told(done.totals):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     if done.shadow is not None:

@@ -14,9 +14,9 @@ from clinlm.config import runtime
 from clinlm.engines.base import EngineSelection
 from clinlm.metrics import latency
 from clinlm.metrics.economics import Machine
-from clinlm.metrics.entity_evaluation import JudgedEntities
+from clinlm.metrics.entity_evaluation import EntityEvaluation
 from clinlm.metrics.entity_intervals import label_intervals
-from clinlm.metrics.evaluation import Judged
+from clinlm.metrics.evaluation import Evaluation
 from clinlm.metrics.latency import Latency
 from clinlm.models.artifact import Artifact
 from clinlm.models.model import Network
@@ -240,10 +240,10 @@ def _ratio(reference: int, own: int) -> float:
 
 def _per_label(task: Task, entry: Entry, settings: Settings) -> pl.DataFrame:
     judged = _judged(task, entry)
-    if isinstance(judged, JudgedEntities):
+    if isinstance(judged, EntityEvaluation):
         return label_intervals(judged, **resampling(task, settings))
     return judged.per_label()
 
 
-def _judged(task: Task, entry: Entry, split: Literal["validation", "test"] = "test") -> Judged:
-    return task.judged(split, getattr(entry, split), task.fit_thresholds(entry.validation))
+def _judged(task: Task, entry: Entry, split: Literal["validation", "test"] = "test") -> Evaluation:
+    return task.evaluate(split, getattr(entry, split), task.fit_thresholds(entry.validation))

@@ -15,9 +15,9 @@ from clinlm.report.entry import Entry
 from clinlm.report.row import Row
 from clinlm.store.key import digest
 from clinlm.tasks.base import Task
-from clinlm.training.teachers.base import Member
+from clinlm.training.teachers.base import TeacherSource
 from clinlm.training.teachers.cached_logits import combination, measured
-from clinlm.training.teachers.combination import Combination
+from clinlm.training.teachers.combination import LogitCombination
 from clinlm.training.teachers.ensemble import Ensemble
 from clinlm.training.teachers.tfidf import TFIDF, Tfidf
 from clinlm.training.teachers.trained import Trained
@@ -44,7 +44,7 @@ class Assembly:
     """
 
     name: str
-    members: tuple[Member, ...]
+    members: tuple[TeacherSource, ...]
     settings: Mapping[str, Any] | None
     students: tuple[str, ...]
     cached: bool
@@ -133,12 +133,12 @@ def entry(task: Task, assembly: Assembly, first: str) -> tuple[Entry, str]:
     return made, _weights(assembly, rule)
 
 
-def _fitted(task: Task, assembly: Assembly) -> Combination:
+def _fitted(task: Task, assembly: Assembly) -> LogitCombination:
     ensemble: Ensemble | None = instantiate(assembly.settings) if assembly.settings is not None else None
     return combination(assembly.members, ensemble, task)
 
 
-def _weights(assembly: Assembly, rule: Combination) -> str:
+def _weights(assembly: Assembly, rule: LogitCombination) -> str:
     weights = rule.weights.mean(1)
     if np.ptp(weights.round(2)) == 0:
         return ""
@@ -191,7 +191,7 @@ def notices(
 
 def _compared(task: Task, ensemble: Row, row: Row, entries: Mapping[str, Entry], how: Mapping[str, Any]) -> str:
     ours, theirs = entries[row.name], entries[ensemble.name]
-    before, after = (task.judged("test", one.test, task.fit_thresholds(one.validation)) for one in (theirs, ours))
+    before, after = (task.evaluate("test", one.test, task.fit_thresholds(one.validation)) for one in (theirs, ours))
     found = after.difference(before, **how)
     quality = [
         f"{told} {cells.points(found[name].value)} ({cells.points_range(found[name].low, found[name].high)}), "

@@ -55,7 +55,7 @@ def frame(task: Task, stages: Mapping[str, Artifact]) -> pl.DataFrame:
         for number, said in enumerate(every, 1):
             thresholds = task.fit_thresholds(said["validation"])
             for split in SPLITS:
-                judged = task.judged(split, said[split], thresholds)
+                judged = task.evaluate(split, said[split], thresholds)
                 whole = judged.quality()
                 mean = {"label": ALL, "accuracy": whole["accuracy"]} | {m: whole[f"macro_{m}"] for m in _METRICS}
                 labels = judged.per_label()
@@ -70,5 +70,5 @@ def last_epoch(task: Task, row: Row, artifact: Artifact) -> tuple[Row, Any]:
     """Return `row` and its per-label table as they would be had the last epoch been kept; costs stay as they are."""
     said = probabilities(artifact, task)[-1]
     thresholds = task.fit_thresholds(said["validation"])
-    judged = task.judged("test", said["test"], thresholds)
+    judged = task.evaluate("test", said["test"], thresholds)
     return replace(row, quality=judged.quality(), intervals={}, differences={}), judged.per_label()

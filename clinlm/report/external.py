@@ -10,7 +10,7 @@ from hydra.utils import get_class
 from jaxtyping import Float, Int
 from omegaconf import DictConfig
 
-from clinlm.metrics.entity_evaluation import JudgedEntities
+from clinlm.metrics.entity_evaluation import EntityEvaluation
 from clinlm.metrics.intervals import Groups
 from clinlm.pipeline import execution
 from clinlm.pipeline.plan import plain
@@ -42,15 +42,15 @@ class External:
     name: str
     notices: tuple[str, ...]
 
-    def judged(self, probabilities: Probabilities) -> JudgedEntities:
+    def judged(self, probabilities: Probabilities) -> EntityEvaluation:
         """Return answers for all its documents, beside what people said, without documents that models have seen."""
-        every = self.task.judged(EVERY, probabilities, None)
+        every = self.task.evaluate(EVERY, probabilities, None)
         if len(self.documents) == every.documents:
             return every
         units = units_of(every.word_start, self.documents)
         chosen = self.documents.tolist()
         words, truth = [every.words[one] for one in chosen], [every.truth[one] for one in chosen]
-        return JudgedEntities(every.tags, words, truth, probabilities[units])
+        return EntityEvaluation(every.tags, words, truth, probabilities[units])
 
     @cached_property
     def groups(self) -> Groups:

@@ -11,7 +11,7 @@ import polars as pl
 from jaxtyping import Float
 
 from clinlm.engines.export import Deployment, open_model, unit_answers
-from clinlm.metrics.entity_evaluation import JudgedEntities
+from clinlm.metrics.entity_evaluation import EntityEvaluation
 from clinlm.metrics.entity_intervals import label_intervals, weigh_entities
 from clinlm.metrics.intervals import Groups, differences, spreads, unpaired
 from clinlm.models import artifact as artifacts
@@ -39,8 +39,8 @@ NAME = "external"
 class _Answers:
     """What a row says of the test documents of the task, and of all documents of the other corpus."""
 
-    own: JudgedEntities
-    there: JudgedEntities
+    own: EntityEvaluation
+    there: EntityEvaluation
 
 
 def told(
@@ -104,7 +104,7 @@ def report(
 
 
 def _scored(
-    external: External, row: Row, answers: _Answers, reference: JudgedEntities | None, settings: Settings
+    external: External, row: Row, answers: _Answers, reference: EntityEvaluation | None, settings: Settings
 ) -> EntityScores:
     own, there = answers.own, answers.there
     how = resampling(external.main, settings)
@@ -142,7 +142,7 @@ def _answers(external: External, row: Row, models: Mapping[str, Artifact], root:
         own = main.probabilities(artifact.predictions("test"))
         there = other.probabilities(Trained(artifact).elsewhere(other))
     assert own is not None and there is not None, "a labeler of both tasks, and it is the same"
-    return _Answers(main.judged("test", own, None), external.judged(there))
+    return _Answers(main.evaluate("test", own, None), external.judged(there))
 
 
 def _deployed(deployment: Deployment, artifact: Artifact, task: Entities) -> Float[np.ndarray, "units outputs"]:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from clinlm.engines.export import Deployment
 from clinlm.labelers.base import Labeler
 from clinlm.labelers.human import Human
-from clinlm.metrics.entity_evaluation import JudgedEntities
+from clinlm.metrics.entity_evaluation import EntityEvaluation
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline import execution
 from clinlm.report import entities, entity_scores, external_table
@@ -57,7 +57,7 @@ class Job:
         """The store."""
         return Path(self.config.store)
 
-    def judged(self, one: EntityScores) -> JudgedEntities:
+    def judged(self, one: EntityScores) -> EntityEvaluation:
         """Return the answers of a row for the test documents, beside what people said."""
         task = self.task
         if one.name == LABELER:
@@ -69,7 +69,7 @@ class Job:
             said = task.probabilities(Deployment(Path(one.folder)).predictions("test"))
         else:
             said = task.probabilities(Artifact(Path(self.folder(one.name))).predictions("test"))
-        return task.judged("test", said, None)
+        return task.evaluate("test", said, None)
 
     def folder(self, stage: str) -> str:
         """Return the folder of a stage; "" where there is no such stage."""

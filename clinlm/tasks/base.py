@@ -20,12 +20,12 @@ from transformers import PreTrainedTokenizerBase
 from clinlm.corpora.base import Corpus
 from clinlm.metrics.calibration import fit_temperature
 from clinlm.metrics.classification import METRICS, Thresholds
-from clinlm.metrics.evaluation import Judged
+from clinlm.metrics.evaluation import Evaluation
 from clinlm.store.content import claim, locked, seal
 from clinlm.store.key import digest
 from clinlm.tasks.batches import Batch, Collate, Documents, Encoded, LengthBatches
 from clinlm.tasks.examples import Examples
-from clinlm.tasks.inference_config import Kind, Serving, one_of, probabilities
+from clinlm.tasks.inference_config import InferenceConfig, Kind, one_of, probabilities
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.text.long_notes import LongNotes
 from clinlm.text.tokens import RowCutter
@@ -91,7 +91,9 @@ class Task(LightningDataModule, ABC):
         """Return the decision thresholds that the probabilities of the validation documents ask for, or None."""
 
     @abstractmethod
-    def judged(self, split: str, probabilities: Float[np.ndarray, "units outputs"], thresholds: Thresholds) -> Judged:
+    def evaluate(
+        self, split: str, probabilities: Float[np.ndarray, "units outputs"], thresholds: Thresholds
+    ) -> Evaluation:
         """Return a model's answers for the documents of a split beside the truth.
 
         Args:
@@ -108,7 +110,7 @@ class Task(LightningDataModule, ABC):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of what `Judged.quality` tells."""
+        """Names of what `Evaluation.quality` tells."""
         return METRICS
 
     @property
@@ -131,7 +133,7 @@ class Task(LightningDataModule, ABC):
     def validation_metrics(self, logits: Float[np.ndarray, "units outputs"]) -> dict[str, float]:
         """Return the metrics of one epoch from the logits of the validation documents, in their order."""
         values = self.probabilities(logits)
-        return self.judged("validation", values, self.fit_thresholds(values)).quality()
+        return self.evaluate("validation", values, self.fit_thresholds(values)).quality()
 
     @final
     def probabilities(self, logits: Float[np.ndarray, "units outputs"]) -> Float[np.ndarray, "units outputs"]:
@@ -139,7 +141,7 @@ class Task(LightningDataModule, ABC):
         return probabilities(logits, self.kind)
 
     @final
-    def serving(self, logits: Float[np.ndarray, "validation outputs"], limit: int) -> Serving:
+    def inference_config(self, logits: Float[np.ndarray, "validation outputs"], limit: int) -> InferenceConfig:
         """Return how to use a model outside of this project: thresholds are those that its validation logits ask for.
 
         Args:
@@ -151,7 +153,7 @@ class Task(LightningDataModule, ABC):
             targets = self.examples.targets[self.examples.units("validation")]
             temperature = fit_temperature(logits.astype(np.float64), targets, one_of(self.kind))
         thresholds = self.fit_thresholds(probabilities(logits / temperature, self.kind))
-        return Serving(
+        return InferenceConfig(
             self.kind, self.examples.labels, thresholds, min(limit, self.max_tokens), self.long_notes, temperature
         )
 

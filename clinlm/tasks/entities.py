@@ -17,7 +17,7 @@ from clinlm.labelers.base import Labeler, Labelling, Note
 from clinlm.labelers.labeling import labelled
 from clinlm.metrics.classification import Thresholds
 from clinlm.metrics.contexts import contexts
-from clinlm.metrics.entity_evaluation import METRICS, JudgedEntities
+from clinlm.metrics.entity_evaluation import METRICS, EntityEvaluation
 from clinlm.tasks.base import Calibrate, Task, counted
 from clinlm.tasks.examples import Examples
 from clinlm.terminology.spans import Span, flat
@@ -204,14 +204,14 @@ class Entities(Task):
         """See `Task.fit_thresholds`: none, as the most probable tag is the answer."""
         return None
 
-    def judged(
+    def evaluate(
         self, split: str, probabilities: Float[np.ndarray, "units outputs"], thresholds: Thresholds
-    ) -> JudgedEntities:
-        """See `Task.judged`."""
+    ) -> EntityEvaluation:
+        """See `Task.evaluate`."""
         members = self.examples.members(split)
         learned = split in ("train", "validation") and LABELLED in self.examples.frame.columns
         truth = _spans(self.examples.frame[LABELLED if learned else PEOPLE].gather(members))
-        return JudgedEntities(self.tags, self.words_of(split), truth, probabilities)
+        return EntityEvaluation(self.tags, self.words_of(split), truth, probabilities)
 
     def words_of(self, split: str) -> list[Words]:
         """Return the words of the documents of one split, in the order of `Examples.members`."""

@@ -22,7 +22,7 @@ SERVING = "serving.json"
 
 @final
 @dataclass(frozen=True)
-class Serving:
+class InferenceConfig:
     """What turns logits into decisions. Every artifact and every deployment holds one.
 
     Attributes:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int
 from clinlm.corpora.base import Corpus, Records
 from clinlm.corpora.split import SPLITS, draw_groups, even_subset, imbalance, split_groups
 from clinlm.metrics.classification import Probabilities, Thresholds
-from clinlm.metrics.evaluation import JudgedLabels
+from clinlm.metrics.evaluation import LabelEvaluation
 from clinlm.tasks.base import Calibrate, Task, counted
 from clinlm.tasks.examples import Examples
 from clinlm.text.long_notes import LongNotes
@@ -66,11 +66,11 @@ class Labelled(Task):
         """Return which documents serve, and the words for why the others do not ("none of the 20 labels kept")."""
 
     @final
-    def judged(self, split: str, probabilities: Probabilities, thresholds: Thresholds) -> JudgedLabels:
-        """See `Task.judged`."""
+    def evaluate(self, split: str, probabilities: Probabilities, thresholds: Thresholds) -> LabelEvaluation:
+        """See `Task.evaluate`."""
         targets = self.examples.targets[self.examples.members(split)]
         kind: Any = self.kind
-        return JudgedLabels(targets, probabilities, thresholds, self.examples.labels, kind)
+        return LabelEvaluation(targets, probabilities, thresholds, self.examples.labels, kind)
 
     @final
     def choose(self) -> Examples:

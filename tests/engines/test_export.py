@@ -18,7 +18,7 @@ from clinlm.models.artifact import Artifact
 from clinlm.models.model import Model
 from clinlm.models.size import folder_bytes
 from clinlm.store.content import RECORD, Damaged, sealed, verify
-from clinlm.tasks.inference_config import Serving
+from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.tasks.multilabel import MultiLabel
 
 pytestmark = pytest.mark.usefixtures("graphs")
@@ -148,7 +148,7 @@ def test_an_artifact_opens_as_it_is(artifact: Artifact, task: MultiLabel) -> Non
     ids = torch.tensor([[2, 7, 9, 3]])
     with torch.inference_mode():
         assert torch.equal(use.answer(ids, torch.ones_like(ids)), network(ids, torch.ones_like(ids)))
-    assert use.serving.labels == Serving.load(artifact.folder).labels == task.examples.labels
+    assert use.serving.labels == InferenceConfig.load(artifact.folder).labels == task.examples.labels
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from clinlm.predict.run import predict
 from clinlm.predict.settings import Settings
 from clinlm.store.content import RECORD, seal
 from clinlm.tasks.entities import Entities
-from clinlm.tasks.inference_config import Serving
+from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.text.long_notes import LongNotes, Windows
 from clinlm.text.tokens import RowCutter
 
@@ -53,7 +53,7 @@ def save_artifact(_tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) 
         kept(model, folder)
         (folder / RECORD).unlink()
         ways = long_notes or Windows(overlap=0.25, most=3, pooling="mean")
-        Serving("multilabel", tuple(labels), np.array([0.3, 0.45, 0.5, 0.6]), 24, ways, 1.5).save(folder)
+        InferenceConfig("multilabel", tuple(labels), np.array([0.3, 0.45, 0.5, 0.6]), 24, ways, 1.5).save(folder)
         seal(folder, {"key": folder.name, "stage": "student"})
         return folder
 
@@ -85,7 +85,9 @@ def save_tagger(_tiny_tagger: Model, entities: Entities, tmp_path_factory: pytes
         folder = tmp_path_factory.mktemp("artifact") / f"tagger-{seed}"
         kept(model, folder)
         (folder / RECORD).unlink()
-        Serving("entities", entities.examples.labels, None, 24, Windows(overlap=0.25, most=most), 1.5).save(folder)
+        InferenceConfig("entities", entities.examples.labels, None, 24, Windows(overlap=0.25, most=most), 1.5).save(
+            folder
+        )
         seal(folder, {"key": f"{folder.name}-{most}", "stage": "student"})
         return folder
 
@@ -159,7 +161,7 @@ def one_by_one() -> Callable[[Path, Sequence[str]], np.ndarray]:
     """Return what answers texts in the plainest way: one note at a time, one row at a time, no padding."""
 
     def answer(folder: Path, texts: Sequence[str]) -> np.ndarray:
-        model, serving = artifact.load(folder), Serving.load(folder)
+        model, serving = artifact.load(folder), InferenceConfig.load(folder)
         cut = RowCutter(model.tokenizer, serving.max_tokens, serving.long_notes)
         found = []
         with torch.inference_mode():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from clinlm.predict.runner import batches
 from clinlm.store.content import RECORD
-from clinlm.tasks.inference_config import Serving
+from clinlm.tasks.inference_config import InferenceConfig
 
 INPUTS = (".jsonl", ".ndjson", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".parquet")
 OUTPUTS = (".jsonl", ".csv", ".parquet")
@@ -28,7 +28,7 @@ def expected(
 
 
 def check(found: list[dict[str, Any]], notes: Notes, folder: Path, expected: np.ndarray, prefix: str = "") -> None:
-    serving = Serving.load(folder)
+    serving = InferenceConfig.load(folder)
     assert [item["id"] for item in found] == [id for id, _ in notes], "every note once, in the order of the input"
     values = np.array([[item[f"{prefix}probabilities"][label] for label in serving.labels] for item in found])
     np.testing.assert_allclose(values, expected, atol=2e-6)

@@ -21,7 +21,7 @@ from clinlm.predict.span_shadow import EDGES, SpanShadow
 from clinlm.predict.summary import show
 from clinlm.tasks.entities import Entities
 from clinlm.tasks.examples import EVERY
-from clinlm.tasks.inference_config import Serving
+from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.terminology.spans import Span
 from clinlm.text.words import words
 from clinlm.training.modules.base import predict
@@ -39,10 +39,10 @@ def texts(entities: Entities) -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def expected(entities: Entities, tagger_folder: Path) -> tuple[list[list[Span]], list[np.ndarray]]:
     """What the task finds with the artifact, and the probabilities that it gives the tags of the words."""
-    model, serving = artifact.load(tagger_folder), Serving.load(tagger_folder)
+    model, serving = artifact.load(tagger_folder), InferenceConfig.load(tagger_folder)
     entities.bind(model.tokenizer, model.max_tokens)
     _, logits = predict(model.network, entities.loader(entities.examples.members(EVERY)), entities.long_notes)
-    judged = entities.judged(EVERY, serving.probabilities(logits), None)
+    judged = entities.evaluate(EVERY, serving.probabilities(logits), None)
     return judged.found, np.split(judged.probabilities, judged.word_start[1:-1])
 
 
@@ -198,8 +198,8 @@ def test_a_note_with_half_an_answer_has_none() -> None:
 
 
 def test_tags_of_another_order_are_no_question(tagger_folder: Path) -> None:
-    serving = Serving.load(tagger_folder)
+    serving = InferenceConfig.load(tagger_folder)
     assert question(serving).labels == ("DISEASE", "MEDICATION")
-    odd = Serving("entities", ("B-X", "I-X", "O"), None, 24, serving.long_notes)
+    odd = InferenceConfig("entities", ("B-X", "I-X", "O"), None, 24, serving.long_notes)
     with pytest.raises(ValueError, match="tags are named O, then B-X and I-X of every label X"):
         question(odd)

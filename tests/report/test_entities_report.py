@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from clinlm.metrics.entity_evaluation import JudgedEntities
+from clinlm.metrics.entity_evaluation import EntityEvaluation
 from clinlm.metrics.entity_intervals import label_intervals, weigh_entities
 from clinlm.metrics.estimate import Estimate
 from clinlm.metrics.intervals import Difference, Interval, draw, unpaired
@@ -23,20 +23,20 @@ from clinlm.text.words import words
 TAGS = Tags.of(("DISEASE", "MEDICATION"))
 
 
-def judged(documents: int, seed: int = 0) -> JudgedEntities:
+def judged(documents: int, seed: int = 0) -> EntityEvaluation:
     """Random answers for documents of eight words."""
     rng = np.random.default_rng(seed)
     around = words("one two three four five six seven eight")
     truth = [TAGS.decode(rng.integers(0, 5, len(around)), around) for _ in range(documents)]
-    return JudgedEntities(TAGS, [around] * documents, truth, rng.random((documents * len(around), 5)))
+    return EntityEvaluation(TAGS, [around] * documents, truth, rng.random((documents * len(around), 5)))
 
 
-def repeated(one: JudgedEntities, weights: np.ndarray) -> JudgedEntities:
+def repeated(one: EntityEvaluation, weights: np.ndarray) -> EntityEvaluation:
     """Every document as often as its weight says."""
     chosen = np.repeat(np.arange(one.documents), weights.astype(int))
     parts = np.split(one.probabilities, one.word_start[1:-1])
     around, truth = [one.words[n] for n in chosen], [one.truth[n] for n in chosen]
-    return JudgedEntities(TAGS, around, truth, np.concatenate([parts[n] for n in chosen]))
+    return EntityEvaluation(TAGS, around, truth, np.concatenate([parts[n] for n in chosen]))
 
 
 def test_intervals_of_labels_are_those_of_documents_repeated() -> None:
@@ -63,7 +63,7 @@ def test_corpora_are_drawn_apart() -> None:
     assert (found.low, found.high) == pytest.approx((low, high))
 
 
-def row(name: str, one: JudgedEntities, **fields: object) -> Row:
+def row(name: str, one: EntityEvaluation, **fields: object) -> Row:
     ends = {metric: Interval(value - 0.01, value + 0.01) for metric, value in one.quality().items()}
     costs = {"parameters": 5, "nonzero": 5, "bytes": 7, "seconds": 1.0, "cached": False}
     made = Row(name=name, kind="stage", key="", quality=one.quality(), intervals=ends, **costs)  # type: ignore[arg-type]

@@ -112,7 +112,7 @@ def test_the_table_has_every_row_and_its_drop(
     (said, own), notices = entity_scores.read(tmp_path / "external.json")
     assert said.name == "labeler" and said.difference is not None and own.difference is None
     there = external.judged(external.task.probabilities(Trained(model).elsewhere(external.task)))
-    here = task.judged("test", task.probabilities(model.predictions("test")), None)
+    here = task.evaluate("test", task.probabilities(model.predictions("test")), None)
     assert own.scores["micro_f1"].value == pytest.approx(there.quality()["micro_f1"])
     assert own.drop is not None
     assert own.drop.value == pytest.approx(there.quality()["micro_f1"] - here.quality()["micro_f1"])

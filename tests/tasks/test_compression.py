@@ -102,7 +102,7 @@ def check(artifact: Artifact, task: Entities) -> Model:
     _, logits = predict(model.network, task.loader(task.examples.members("test")), task.long_notes)
     assert logits.shape == (len(task.examples.units("test")), task.outputs) and np.isfinite(logits).all()
     np.testing.assert_array_equal(logits, artifact.predictions("test"))
-    assert set(task.judged("test", task.probabilities(logits), None).quality()) == set(task.metrics)
+    assert set(task.evaluate("test", task.probabilities(logits), None).quality()) == set(task.metrics)
     return model
 
 
@@ -202,8 +202,8 @@ def test_an_engine_finds_the_spans_of_the_artifact(
         paths = [f"artifact={folder}", f"input={tmp_path / 'notes.jsonl'}", f"output={tmp_path / name}.parquet"]
         assert answer(Settings.of([*paths, "threads=1"])).documents == len(test)
         found[name] = [[Span(*list(one.values())[:3]) for one in own] for own in _spans(tmp_path / f"{name}.parquet")]
-    judged = entities.judged("test", entities.probabilities(integers.predictions("test")), None)
-    exact = entities.judged("test", entities.probabilities(result.predictions("test")), None)
+    judged = entities.evaluate("test", entities.probabilities(integers.predictions("test")), None)
+    exact = entities.evaluate("test", entities.probabilities(result.predictions("test")), None)
     assert found["artifact"] == judged.found and sum(map(len, judged.found)) > 3
     assert found["engine"] == exact.found
 

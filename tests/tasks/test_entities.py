@@ -61,7 +61,7 @@ def test_training_learns_what_the_labeler_says_and_test_is_judged_by_people(tmp_
         truth = people if split == "test" else marked
         found = spans(task, split)
         assert found and all(own == task.tags.widened(truth[id], words(_text(task, id))) for id, own in found.items())
-        answers = task.judged(split, task.examples.targets[task.examples.units(split)].astype(float), None)
+        answers = task.evaluate(split, task.examples.targets[task.examples.units(split)].astype(float), None)
         assert [list(own) for own in answers.truth] == [truth[id] for id in found]
     assert task.examples.facts["labeler_seconds"] == 0.5 * len(people) and task.examples.facts["labeler_failed"] == 0
 

@@ -10,12 +10,12 @@ from jaxtyping import Float
 from clinlm.models.artifact import Artifact
 from clinlm.tasks.base import Task
 from clinlm.tasks.transfer_set import TransferSet
-from clinlm.training.teachers.costs import Costs
+from clinlm.training.teachers.costs import TeacherCost
 
 Measured = Literal["validation", "test"]
 
 
-class Member(ABC):
+class TeacherSource(ABC):
     """A teacher, alone or one of an ensemble. Subclasses are final.
 
     Logits are such that the task's own link (sigmoid or softmax) makes the member's probabilities of them.
@@ -60,7 +60,7 @@ class Member(ABC):
         """Return the logits of the documents of a split that nothing was fitted on, as quality is measured."""
 
     @abstractmethod
-    def costs(self) -> Costs:
+    def costs(self) -> TeacherCost:
         """Return what it takes."""
 
     @abstractmethod

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from sklearn.metrics import average_precision_score
 
 from clinlm.tasks.inference_config import Kind, probabilities
-from clinlm.training.teachers.combination import Combination, Logits, MemberLogits, Targets
+from clinlm.training.teachers.combination import LogitCombination, Logits, Targets, TeacherLogits
 from clinlm.training.teachers.ensemble import Ensemble
 from clinlm.training.teachers.learned import centred, weighted
 
@@ -25,7 +25,7 @@ class BestPerLabel(Ensemble):
     members need not be calibrated alike: `task.thresholds=per_label` fits this ensemble.
     """
 
-    def fit(self, validation: MemberLogits, targets: Targets, kind: Kind) -> Combination:
+    def fit(self, validation: TeacherLogits, targets: Targets, kind: Kind) -> LogitCombination:
         """See `Ensemble.fit`."""
         scores = np.stack([precision(probabilities(each, kind), targets) for each in validation])
         defined = ~np.isnan(scores).any(0)
@@ -33,10 +33,10 @@ class BestPerLabel(Ensemble):
         decisive = np.where(defined & (kind == "multilabel"), scores, overall)
         best = np.isclose(decisive, decisive.max(0), rtol=0, atol=1e-12)
         weights = best / best.sum(0)
-        return Combination(partial(_combine, weights, kind), weights)
+        return LogitCombination(partial(_combine, weights, kind), weights)
 
 
-def _combine(weights: Float[np.ndarray, "members outputs"], kind: Kind, logits: MemberLogits) -> Logits:
+def _combine(weights: Float[np.ndarray, "members outputs"], kind: Kind, logits: TeacherLogits) -> Logits:
     return weighted(weights, centred(logits, kind))
 
 

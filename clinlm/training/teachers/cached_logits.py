@@ -10,14 +10,14 @@ from torch import Tensor
 from clinlm.models.artifact import Artifact
 from clinlm.tasks.base import Task
 from clinlm.tasks.transfer_set import TransferSet
-from clinlm.training.teachers.base import Measured, Member
-from clinlm.training.teachers.combination import Combination, Logits
+from clinlm.training.teachers.base import Measured, TeacherSource
+from clinlm.training.teachers.combination import LogitCombination, Logits
 from clinlm.training.teachers.ensemble import Ensemble
 from clinlm.training.teachers.mean_logits import MeanLogits
 
 
 def teacher_logits(
-    members: Sequence[Member],
+    members: Sequence[TeacherSource],
     ensemble: Ensemble | None,
     task: Task,
     precision: str,
@@ -47,7 +47,7 @@ def teacher_logits(
     return found if texts is None else torch.cat([found, torch.from_numpy(rule.combine(texts)).float()])
 
 
-def combination(members: Sequence[Member], ensemble: Ensemble | None, task: Task) -> Combination:
+def combination(members: Sequence[TeacherSource], ensemble: Ensemble | None, task: Task) -> LogitCombination:
     """Return the rule that makes one teacher of `members`, fitted on validation; a member alone is itself, to the bit.
 
     Arguments as `teacher_logits`.
@@ -58,17 +58,17 @@ def combination(members: Sequence[Member], ensemble: Ensemble | None, task: Task
     if not members:
         raise ValueError("an ensemble has a member; none came; name a teacher")
     if len(members) == 1:
-        return Combination(lambda logits: logits[0], np.ones((1, task.outputs)))
+        return LogitCombination(lambda logits: logits[0], np.ones((1, task.outputs)))
     validation = np.stack([one.measured(task, "validation") for one in members])
     targets = task.examples.targets[task.examples.units("validation")]
     return (ensemble or MeanLogits()).fit(validation, targets, task.kind)
 
 
-def measured(members: Sequence[Member], rule: Combination, task: Task, split: Measured) -> Logits:
+def measured(members: Sequence[TeacherSource], rule: LogitCombination, task: Task, split: Measured) -> Logits:
     """Return the logits of an ensemble for the documents of `validation` or `test`."""
     return rule.combine(np.stack([one.measured(task, split) for one in members]))
 
 
-def networks(members: Sequence[Member]) -> list[Artifact]:
+def networks(members: Sequence[TeacherSource]) -> list[Artifact]:
     """Return the members that are networks, in their order: to begin from, or to learn from the inside of."""
     return [one.artifact for one in members if one.artifact is not None]

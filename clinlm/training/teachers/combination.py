@@ -8,14 +8,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 Logits = Float[np.ndarray, "documents outputs"]
-MemberLogits = Float[np.ndarray, "members documents outputs"]
+TeacherLogits = Float[np.ndarray, "members documents outputs"]
 Targets = Bool[np.ndarray, "documents outputs"]
-Combine = Callable[[MemberLogits], Logits]
+Combine = Callable[[TeacherLogits], Logits]
 
 
 @final
 @dataclass(frozen=True)
-class Combination:
+class LogitCombination:
     """An ensemble that knows its members.
 
     Attributes:

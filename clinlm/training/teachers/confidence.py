@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy.special import log_softmax
 
 from clinlm.tasks.inference_config import Kind
-from clinlm.training.teachers.combination import Combination, Logits, MemberLogits, Targets
+from clinlm.training.teachers.combination import LogitCombination, Logits, Targets, TeacherLogits
 from clinlm.training.teachers.ensemble import Ensemble, log_sigmoid, pooled
 
 
@@ -40,18 +40,18 @@ class Confidence(Ensemble):
         if not 0 < self.temperature < np.inf:
             raise ValueError(f"ensemble.temperature is positive and finite; got {self.temperature}")
 
-    def fit(self, validation: MemberLogits, targets: Targets, kind: Kind) -> Combination:
+    def fit(self, validation: TeacherLogits, targets: Targets, kind: Kind) -> LogitCombination:
         """See `Ensemble.fit`; nothing is fitted."""
         mean = np.exp(log_weights(validation, kind, self.temperature)).mean(1)
         weights = np.broadcast_to(mean, (len(validation), validation.shape[2])).copy()
-        return Combination(partial(_combine, kind, self.temperature), weights)
+        return LogitCombination(partial(_combine, kind, self.temperature), weights)
 
 
-def _combine(kind: Kind, temperature: float, logits: MemberLogits) -> Logits:
+def _combine(kind: Kind, temperature: float, logits: TeacherLogits) -> Logits:
     return pooled(log_weights(logits, kind, temperature), logits, kind)
 
 
-def log_weights(logits: MemberLogits, kind: Kind, temperature: float) -> Float[np.ndarray, "..."]:
+def log_weights(logits: TeacherLogits, kind: Kind, temperature: float) -> Float[np.ndarray, "..."]:
     """Return the logarithms of the weights, members x documents x (outputs, or 1 for shares of one whole)."""
     return np.asarray(log_softmax(-entropy(logits.astype(np.float64), kind) / temperature, axis=0))
 

@@ -6,7 +6,7 @@ from typing import final
 
 @final
 @dataclass(frozen=True)
-class Costs:
+class TeacherCost:
     """What a member takes: numbers in it, those that are not 0, bytes on disk, seconds of training."""
 
     parameters: int

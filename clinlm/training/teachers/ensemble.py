@@ -7,7 +7,7 @@ from jaxtyping import Float
 from scipy.special import log_softmax, logsumexp
 
 from clinlm.tasks.inference_config import Kind
-from clinlm.training.teachers.combination import Combination, Logits, MemberLogits, Targets
+from clinlm.training.teachers.combination import LogitCombination, Logits, Targets, TeacherLogits
 
 
 class Ensemble(ABC):
@@ -17,7 +17,7 @@ class Ensemble(ABC):
     """
 
     @abstractmethod
-    def fit(self, validation: MemberLogits, targets: Targets, kind: Kind) -> Combination:
+    def fit(self, validation: TeacherLogits, targets: Targets, kind: Kind) -> LogitCombination:
         """Return the rule. Nothing but validation documents may decide anything in it.
 
         Args:
@@ -27,13 +27,13 @@ class Ensemble(ABC):
         """
 
 
-def equal(logits: MemberLogits) -> Float[np.ndarray, "members outputs"]:
+def equal(logits: TeacherLogits) -> Float[np.ndarray, "members outputs"]:
     """Return the weights of members that all count the same."""
     members, _, outputs = logits.shape
     return np.full((members, outputs), 1 / members)
 
 
-def pooled(log_weights: Float[np.ndarray, "..."], logits: MemberLogits, kind: Kind) -> Logits:
+def pooled(log_weights: Float[np.ndarray, "..."], logits: TeacherLogits, kind: Kind) -> Logits:
     """Return the logits of the weighted mean of the members' probabilities.
 
     In logarithms throughout: a probability that rounds to 1 would have an infinite logit.

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logsumexp, softmax
 
 from clinlm.tasks.inference_config import Kind
-from clinlm.training.teachers.combination import Combination, Logits, MemberLogits, Targets
+from clinlm.training.teachers.combination import LogitCombination, Logits, Targets, TeacherLogits
 from clinlm.training.teachers.ensemble import Ensemble, log_sigmoid
 
 Weights = Float[np.ndarray, "members columns"]
@@ -50,7 +50,7 @@ class Learned(Ensemble):
         if not 0 < self.pull < np.inf:
             raise ValueError(f"ensemble.pull is positive and finite: without it rare labels decide; got {self.pull}")
 
-    def fit(self, validation: MemberLogits, targets: Targets, kind: Kind) -> Combination:
+    def fit(self, validation: TeacherLogits, targets: Targets, kind: Kind) -> LogitCombination:
         """See `Ensemble.fit`."""
         values, (members, _, outputs) = centred(validation, kind), validation.shape
         columns = outputs if self.scope == "per_label" else 1
@@ -71,14 +71,14 @@ class Learned(Ensemble):
         free = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000, "gtol": 1e-6}).x
         weights = softmax(free.reshape(members, columns), axis=0)
         rule = partial(_combine, weights, kind)
-        return Combination(rule, np.broadcast_to(weights, (members, outputs)).copy())
+        return LogitCombination(rule, np.broadcast_to(weights, (members, outputs)).copy())
 
 
-def _combine(weights: Weights, kind: Kind, logits: MemberLogits) -> Logits:
+def _combine(weights: Weights, kind: Kind, logits: TeacherLogits) -> Logits:
     return weighted(weights, centred(logits, kind))
 
 
-def centred(logits: MemberLogits, kind: Kind) -> MemberLogits:
+def centred(logits: TeacherLogits, kind: Kind) -> TeacherLogits:
     """Return the logits in float64; where they stand for shares, as logarithms of these.
 
     A softmax does not see what is added to all logits of a document, but weights that differ between labels would.
@@ -87,7 +87,7 @@ def centred(logits: MemberLogits, kind: Kind) -> MemberLogits:
     return np.asarray(log_softmax(values, axis=2)) if kind != "multilabel" else values
 
 
-def weighted(weights: Weights, values: MemberLogits) -> Logits:
+def weighted(weights: Weights, values: TeacherLogits) -> Logits:
     """Return the sum of the members' logits times their weights."""
     return np.asarray((weights[:, None] * values).sum(0))
 

@@ -6,7 +6,7 @@ from typing import final
 import numpy as np
 
 from clinlm.tasks.inference_config import Kind
-from clinlm.training.teachers.combination import Combination, Logits, MemberLogits, Targets
+from clinlm.training.teachers.combination import LogitCombination, Logits, Targets, TeacherLogits
 from clinlm.training.teachers.ensemble import Ensemble, equal
 
 
@@ -18,11 +18,11 @@ class MeanLogits(Ensemble):
     Source: S3 (OptimCLM), the mean of the logits of two fine-tuned encoders.
     """
 
-    def fit(self, validation: MemberLogits, targets: Targets, kind: Kind) -> Combination:
+    def fit(self, validation: TeacherLogits, targets: Targets, kind: Kind) -> LogitCombination:
         """See `Ensemble.fit`; nothing is fitted."""
-        return Combination(mean, equal(validation))
+        return LogitCombination(mean, equal(validation))
 
 
-def mean(logits: MemberLogits) -> Logits:
+def mean(logits: TeacherLogits) -> Logits:
     """Return the mean over members."""
     return np.asarray(logits.mean(axis=0, dtype=np.float64))

@@ -7,7 +7,7 @@ from typing import final
 import numpy as np
 
 from clinlm.tasks.inference_config import Kind
-from clinlm.training.teachers.combination import Combination, MemberLogits, Targets
+from clinlm.training.teachers.combination import LogitCombination, Targets, TeacherLogits
 from clinlm.training.teachers.ensemble import Ensemble, equal, pooled
 
 
@@ -19,8 +19,8 @@ class MeanProbabilities(Ensemble):
     Source: Lakshminarayanan et al. 2017, "Deep ensembles", arXiv:1612.01474, section 2.4.
     """
 
-    def fit(self, validation: MemberLogits, targets: Targets, kind: Kind) -> Combination:
+    def fit(self, validation: TeacherLogits, targets: Targets, kind: Kind) -> LogitCombination:
         """See `Ensemble.fit`; nothing is fitted."""
-        return Combination(
+        return LogitCombination(
             partial(pooled, np.full((len(validation), 1, 1), -np.log(len(validation))), kind=kind), equal(validation)
         )

@@ -20,8 +20,8 @@ from clinlm.tasks.base import Task
 from clinlm.tasks.examples import units_of
 from clinlm.tasks.inference_config import Kind
 from clinlm.tasks.transfer_set import TransferSet
-from clinlm.training.teachers.base import Measured, Member
-from clinlm.training.teachers.costs import Costs
+from clinlm.training.teachers.base import Measured, TeacherSource
+from clinlm.training.teachers.costs import TeacherCost
 
 log = logging.getLogger(__name__)
 TFIDF: Final = "tfidf"
@@ -36,7 +36,7 @@ _SLICE = 256
 
 @final
 @dataclass(frozen=True)
-class Tfidf(Member):
+class Tfidf(TeacherSource):
     """The baseline of every report, fitted once a task and kept in the store.
 
     It is nearly certain of documents that it was fitted on, and a student would learn nothing but labels from it. So
@@ -61,17 +61,17 @@ class Tfidf(Member):
 
     @property
     def name(self) -> str:
-        """See `Member.name`."""
+        """See `TeacherSource.name`."""
         return TFIDF
 
     @property
     def key(self) -> str:
-        """See `Member.key`."""
+        """See `TeacherSource.key`."""
         return digest([self.task_key, sources({"_target_": f"{__name__}.Tfidf"})])
 
     @property
     def artifact(self) -> None:
-        """See `Member.artifact`: it is no network."""
+        """See `TeacherSource.artifact`: it is no network."""
         return None
 
     @property
@@ -93,11 +93,11 @@ class Tfidf(Member):
         return TfidfBaseline.load(self.folder), whole
 
     def training(self, task: Task, precision: str) -> Float[np.ndarray, "train outputs"]:
-        """See `Member.training`; there is one precision."""
+        """See `TeacherSource.training`; there is one precision."""
         return self._cached(f"train-{self.key}", task, lambda baseline: _crossed(task, baseline, [])[0])
 
     def transferred(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "texts outputs"]:
-        """See `Member.transferred`; there is one precision. The training documents are answered in the same pass."""
+        """See `TeacherSource.transferred`; there is one precision. The training documents are answered in the same pass."""
 
         def crossed(baseline: TfidfBaseline) -> Float[np.ndarray, "texts outputs"]:
             if task.by_word:
@@ -112,16 +112,16 @@ class Tfidf(Member):
         return self._cached(f"{transfer.key}-{self.key}", task, crossed)
 
     def measured(self, task: Task, split: Measured) -> Float[np.ndarray, "documents outputs"]:
-        """See `Member.measured`."""
+        """See `TeacherSource.measured`."""
         return self._cached(f"{split}-{self.key}", task, lambda baseline: baseline.logits(_split(task, split)[0]))
 
-    def costs(self) -> Costs:
-        """See `Member.costs`."""
+    def costs(self) -> TeacherCost:
+        """See `TeacherSource.costs`."""
         model = TfidfBaseline.load(self.folder)
-        return Costs(model.parameters, model.nonzero, model.bytes, read_record(self.folder)["seconds"])
+        return TeacherCost(model.parameters, model.nonzero, model.bytes, read_record(self.folder)["seconds"])
 
     def answers(self, task: Task) -> Callable[[int], Float[np.ndarray, "1 outputs"]]:
-        """See `Member.answers`: from the text, as weighting words is its model."""
+        """See `TeacherSource.answers`: from the text, as weighting words is its model."""
         model, kind = self.fitted(task)[0], task.kind
         return lambda document: _linked(model.logits(task.passages(np.array([document]))), kind)
 

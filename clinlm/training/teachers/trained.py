@@ -19,8 +19,8 @@ from clinlm.tasks.batches import Documents, Encoded, LengthBatches
 from clinlm.tasks.examples import EVERY
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.modules.base import document_logits, predict
-from clinlm.training.teachers.base import Measured, Member
-from clinlm.training.teachers.costs import Costs
+from clinlm.training.teachers.base import Measured, TeacherSource
+from clinlm.training.teachers.costs import TeacherCost
 
 log = logging.getLogger(__name__)
 _BATCH = 32
@@ -29,7 +29,7 @@ Answered = Float[np.ndarray, "units outputs"]
 
 @final
 @dataclass(frozen=True)
-class Trained(Member):
+class Trained(TeacherSource):
     """The model of an artifact. Its logits lie beside it, one file a task, precision and set of texts.
 
     Attributes:
@@ -42,21 +42,21 @@ class Trained(Member):
 
     @property
     def name(self) -> str:
-        """See `Member.name`."""
+        """See `TeacherSource.name`."""
         return self.label or self.source.stage
 
     @property
     def key(self) -> str:
-        """See `Member.key`."""
+        """See `TeacherSource.key`."""
         return self.source.key
 
     @property
     def artifact(self) -> Artifact:
-        """See `Member.artifact`."""
+        """See `TeacherSource.artifact`."""
         return self.source
 
     def training(self, task: Task, precision: str) -> Float[np.ndarray, "units outputs"]:
-        """See `Member.training`."""
+        """See `TeacherSource.training`."""
         members = task.examples.members("train")
 
         def encoded(model: Model) -> Encoded:
@@ -65,7 +65,7 @@ class Trained(Member):
         return self._cached(f"{_task(task)}-{precision}", task, precision, members, encoded)
 
     def transferred(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "units outputs"]:
-        """See `Member.transferred`."""
+        """See `TeacherSource.transferred`."""
 
         def encoded(model: Model) -> Encoded:
             return task.encoded_texts(transfer.texts, model.tokenizer, min(model.max_tokens, task.max_tokens))
@@ -74,7 +74,7 @@ class Trained(Member):
         return self._cached(f"{_task(task)}-{precision}-{transfer.key}", task, precision, every, encoded)
 
     def measured(self, task: Task, split: Measured) -> Float[np.ndarray, "units outputs"]:
-        """See `Member.measured`: what the stage itself wrote, in float32."""
+        """See `TeacherSource.measured`: what the stage itself wrote, in float32."""
         return self.source.predictions(split)
 
     def elsewhere(self, task: Task) -> Float[np.ndarray, "units outputs"]:
@@ -90,13 +90,13 @@ class Trained(Member):
         name = f"{EVERY}-{_task(task)}"
         return self._cached(name, task, "32-true", task.examples.members(EVERY), encoded)
 
-    def costs(self) -> Costs:
-        """See `Member.costs`."""
+    def costs(self) -> TeacherCost:
+        """See `TeacherSource.costs`."""
         report = self.source.report
-        return Costs(report["parameters"], report["nonzero"], report["bytes"], report["seconds"])
+        return TeacherCost(report["parameters"], report["nonzero"], report["bytes"], report["seconds"])
 
     def answers(self, task: Task) -> Callable[[int], Float[np.ndarray, "units outputs"]]:
-        """See `Member.answers`: from token ids, in eager float32; tokenising is left out."""
+        """See `TeacherSource.answers`: from token ids, in eager float32; tokenising is left out."""
         model = self.source.load()
         encoded = task.encode(model.tokenizer, min(model.max_tokens, task.max_tokens))
 
