@@ -152,11 +152,13 @@ def plain(node: Any) -> dict[str, Any]:
 
 
 def _without_nothing(settings: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what is null of callbacks, features and transfer: a slot that holds nothing is in no stage's key."""
+    """Return the settings without slots that are null (callbacks, augmentation, hidden-state loss): no key has them."""
     settings = {name: one for name, one in settings.items() if (name, one) != ("transfer", None)}
     callbacks = {name: one for name, one in (settings.get("callbacks") or {}).items() if one is not None}
     settings = settings | {"callbacks": callbacks} if "callbacks" in settings else settings
-    module = {name: one for name, one in (settings.get("module") or {}).items() if (name, one) != ("features", None)}
+    module = {
+        name: one for name, one in (settings.get("module") or {}).items() if (name, one) != ("hidden_state_loss", None)
+    }
     return settings | {"module": module} if "module" in settings else settings
 
 

@@ -104,8 +104,8 @@ class Stage:
 
     @property
     def wants_network(self) -> bool:
-        """Whether a teacher's network runs beside the student: the module has features to imitate."""
-        return getattr(self.module, "keywords", {}).get("features") is not None
+        """Whether a teacher's network runs beside the student: the module has a hidden-state loss."""
+        return getattr(self.module, "keywords", {}).get("hidden_state_loss") is not None
 
     @property
     def only_logits(self) -> bool:
@@ -181,8 +181,8 @@ class Stage:
         for artifact in networks(teachers):
             return artifact.load()
         raise ValueError(
-            "features are those of a teacher's network; none of this stage's teachers is one; name a stage among its "
-            "`teachers`, or set features=none"
+            "hidden_state_loss needs a teacher with a network, got none; name a stage in `teachers`, or set "
+            "hidden_state_loss=none"
         )
 
     def _trainer(self, folder: Path, logger: Logger | None) -> Trainer:

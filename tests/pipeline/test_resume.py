@@ -132,7 +132,7 @@ def test_the_last_epoch_of_a_resumed_stage_is_that_of_a_whole_one(
 def test_killed_while_features_are_imitated(notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Projections, the head that guesses tokens and the masks it guesses from: all go on as in an unbroken run."""
     sizes = ("student.hidden_size=16", "student.heads=2", "student.intermediate_size=24")
-    settings = ("pipeline=general", "features=tinybert", "model@student=tinybert", *sizes, "general_epochs=3")
+    settings = ("pipeline=general", "hidden_state_loss=tinybert", "model@student=tinybert", *sizes, "general_epochs=3")
     last = ("~training.keep_best", "~training.early_stopping", "~stages.general.callbacks.keep_best")
     whole = finished(composed(notes_csv, tmp_path / "whole" / "store", *settings, *last))
     config = composed(notes_csv, tmp_path / "killed" / "store", *settings, *last)

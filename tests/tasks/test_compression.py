@@ -44,7 +44,11 @@ def options(*groups: str) -> list[tuple[str, str]]:
 
 
 IDS = "{}".format
-METHODS, STARTS, FEATURES = options("prune", "factorize", "quantize", "recover"), options("model"), options("features")
+METHODS, STARTS, HIDDEN_STATE_LOSSES = (
+    options("prune", "factorize", "quantize", "recover"),
+    options("model"),
+    options("hidden_state_loss"),
+)
 SMALL = {"documents": 9, "rank": 4, "epochs": 1, "layers": 1, "hidden_size": 16, "embedding_size": 8, "heads": 2}
 SMALL |= {"intermediate_size": 24, "filters": 5, "vocabulary": 150, "min_count": 1, "ratio": 0.25}
 OWN: dict[tuple[str, str], dict[str, Any]] = {
@@ -58,7 +62,7 @@ IMITATE = partial(Student, adapter=Full(), optimizer=FAST, distill=Distillation(
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, entities: Entities, _tiny_tagger: Model) -> DictConfig:
     """Every option of these groups, as the command line composes it, under its group and name."""
-    every = [*METHODS, *STARTS, *FEATURES]
+    every = [*METHODS, *STARTS, *HIDDEN_STATE_LOSSES]
     config = composed(
         Path(entities.corpus.root),  # type: ignore[attr-defined]
         tmp_path_factory.mktemp("composed") / "store",
@@ -70,7 +74,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, entities: Entities, _tiny_tag
     _tiny_tagger.tokenizer.save_pretrained(folder)
     for group, name in every:
         node = config.made[group][name]
-        small = {} if group == "features" else SMALL | {"name": str(folder)}
+        small = {} if group == "hidden_state_loss" else SMALL | {"name": str(folder)}
         node.update({key: value for key, value in small.items() if key in list(node)})
         node.update(OWN.get((group, name), {}))
     return config
@@ -140,11 +144,11 @@ def test_an_opening_is_refused(made: DictConfig, entities: Entities, teacher: Ar
         start.begin(entities, teacher.load())
 
 
-@pytest.mark.parametrize(("group", "name"), FEATURES, ids=IDS)
+@pytest.mark.parametrize(("group", "name"), HIDDEN_STATE_LOSSES, ids=IDS)
 def test_every_feature_of_a_tagger_is_imitated(
     group: str, name: str, made: DictConfig, entities: Entities, teacher: Artifact, tmp_path: Path
 ) -> None:
-    imitate = partial(IMITATE, features=instantiate(made.made[group][name]))
+    imitate = partial(IMITATE, hidden_state_loss=instantiate(made.made[group][name]))
     start = FromTeacher(layers=[0, 2])
     check(built(tmp_path / name, entities, teacher, {}, [teacher], imitate, start=start, epochs=1), entities)
 

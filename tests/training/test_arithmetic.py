@@ -47,7 +47,7 @@ def test_which_layers_are_patient() -> None:
     """As in the paper's figure 1: 6 layers of 12."""
     assert Pkd("skip").matched(6, 12) == {"hidden": [(1, 2), (2, 4), (3, 6), (4, 8), (5, 10)]}
     assert Pkd("last").matched(6, 12) == {"hidden": [(1, 7), (2, 8), (3, 9), (4, 10), (5, 11)]}
-    with pytest.raises(ValueError, match="all layers of a student but the last; it has one only"):
+    with pytest.raises(ValueError, match="a student of at least 2 layers"):
         Pkd().matched(1, 12)
 
 
@@ -165,12 +165,12 @@ def test_cosines_by_hand() -> None:
 
 def test_settings_are_checked() -> None:
     for make, told in (
-        (lambda: Pkd(layers="first"), "features.layers is skip or last; got 'first'"),  # type: ignore[arg-type]
-        (lambda: Pkd(tokens="cls"), "features.tokens is first, mean or all; got 'cls'"),  # type: ignore[arg-type]
+        (lambda: Pkd(layers="first"), "hidden_state_loss.layers is skip or last; got 'first'"),  # type: ignore[arg-type]
+        (lambda: Pkd(tokens="cls"), "hidden_state_loss.tokens is first, mean or all; got 'cls'"),  # type: ignore[arg-type]
         (lambda: Minilm(()), "some of qk, qq, kk and vv, each once"),
         (lambda: Minilm(("qq", "qq")), "each once"),
         (lambda: Minilm(("qv",)), "each once"),  # type: ignore[arg-type]
-        (lambda: Minilm(relation_heads=0), "features.relation_heads is at least 1, or null; got 0"),
+        (lambda: Minilm(relation_heads=0), "hidden_state_loss.relation_heads is at least 1, or null; got 0"),
         (lambda: Minilm(teacher_layer=12).matched(3, 12), "one of the teacher's 12, -12 to 11; got 12"),
     ):
         with pytest.raises(ValueError, match=told):

@@ -30,7 +30,7 @@ from clinlm.models.initializers.text_cnn import TextCnn
 from clinlm.models.model import Edit, Model
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.distillation import Distillation
-from clinlm.training.hidden_state_losses.base import Features
+from clinlm.training.hidden_state_losses.base import HiddenStateLoss
 from clinlm.training.hidden_state_losses.distilbert import Distilbert
 from clinlm.training.hidden_state_losses.same_tokens import same_tokens
 from clinlm.training.hidden_state_losses.tinybert import Tinybert
@@ -38,14 +38,14 @@ from clinlm.training.modules.general import General
 from clinlm.training.modules.student import Student
 from clinlm.training.optimizer import AdamW
 
-NAMES = sorted(path.stem for path in CONF.glob("features/*.yaml") if path.stem != "none")
+NAMES = sorted(path.stem for path in CONF.glob("hidden_state_loss/*.yaml") if path.stem != "none")
 MAKE: dict[str, Any] = {"student": partial(Student, distill=Distillation()), "general": General}
 NARROW = partial(Projected, 16, layers=2, heads=2, intermediate_size=24)
 STILL = AdamW(1e-12, 1e-12)
 
 
-def yaml(name: str) -> Features:
-    made: Features = instantiate(OmegaConf.load(CONF / "features" / f"{name}.yaml"))
+def yaml(name: str) -> HiddenStateLoss:
+    made: HiddenStateLoss = instantiate(OmegaConf.load(CONF / "hidden_state_loss" / f"{name}.yaml"))
     return made
 
 
@@ -54,7 +54,7 @@ def fit(
     student: Model,
     teacher: Model | None,
     task: MultiLabel,
-    features: Features | None = None,
+    hidden_state_loss: HiddenStateLoss | None = None,
     adapter: Adapter | None = None,
     callbacks: tuple[Callback, ...] = (),
     epochs: int = 1,
@@ -66,7 +66,7 @@ def fit(
     given: dict[str, Any] = {
         "adapter": adapter or Full(),
         "optimizer": FAST,
-        "features": features,
+        "hidden_state_loss": hidden_state_loss,
         "teacher": teacher,
     } | settings
     module = MAKE[kind](model=student, task=task, **given)
@@ -86,27 +86,27 @@ def fit(
 
 @pytest.mark.parametrize("kind", sorted(MAKE))
 def test_features_are_learnt(kind: str, task: MultiLabel, tiny_model: Model) -> None:
-    """Projections among what learns, the teacher not; the loss of the features falls, and is logged by itself."""
+    """Projections among what learns, the teacher not; the hidden-state loss falls, and is logged by itself."""
     teacher, before = tiny_model, copy.deepcopy(tiny_model.network.state_dict())
     torch.manual_seed(0)
     student = NARROW().begin(task, teacher)
     names = set(student.network.state_dict())
-    features, told = Tinybert(), list[float]()
+    hidden_state_loss, told = Tinybert(), list[float]()
 
     class Tell(Callback):
         def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-            told.append(float(trainer.callback_metrics["train/features"]))
-            at_first.setdefault("hidden", features.hidden.weight.detach().clone())
+            told.append(float(trainer.callback_metrics["train/hidden_state_loss"]))
+            at_first.setdefault("hidden", hidden_state_loss.hidden.weight.detach().clone())
             assert trainer.callback_metrics["train/loss"] > told[-1]
 
     at_first: dict[str, torch.Tensor] = {}
-    module = fit(kind, student, teacher, task, features, callbacks=(Tell(),), epochs=4)
+    module = fit(kind, student, teacher, task, hidden_state_loss, callbacks=(Tell(),), epochs=4)
     assert told[-1] < 0.8 * told[0]
-    assert not features.hidden.weight.equal(at_first["hidden"])
+    assert not hidden_state_loss.hidden.weight.equal(at_first["hidden"])
     assert all(tensor.equal(before[name]) for name, tensor in teacher.network.state_dict().items())
     assert set(student.network.state_dict()) == names
     kept = set(module.state_dict())
-    assert {"features.hidden.weight", "features.embeddings.weight"} <= kept
+    assert {"hidden_state_loss.hidden.weight", "hidden_state_loss.embeddings.weight"} <= kept
     assert not [name for name in kept if "teacher" in name or "_numbers" in name]
 
 
@@ -120,8 +120,8 @@ def still(model: Model) -> Model:
 
 
 def imitated(module: Any) -> float:
-    """The loss of the features, a mean over the epoch."""
-    return float(module.trainer.callback_metrics["train/features"])
+    """The loss of the hidden_state_loss, a mean over the epoch."""
+    return float(module.trainer.callback_metrics["train/hidden_state_loss"])
 
 
 @pytest.mark.parametrize("kind", sorted(MAKE))
@@ -172,16 +172,16 @@ def test_lora_learns_features_and_leaves_plain_modules(kind: str, task: MultiLab
 
 def test_the_best_epoch_comes_back_with_its_projections(task: MultiLabel, tiny_model: Model) -> None:
     torch.manual_seed(0)
-    student, features, best = NARROW().begin(task, tiny_model), Tinybert(), dict[int, torch.Tensor]()
+    student, hidden_state_loss, best = NARROW().begin(task, tiny_model), Tinybert(), dict[int, torch.Tensor]()
 
     class Note(Callback):
         def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-            best[trainer.current_epoch] = features.hidden.weight.detach().clone()
+            best[trainer.current_epoch] = hidden_state_loss.hidden.weight.detach().clone()
 
     # The largest, known when the epoch after it was validated: not the last.
-    keep = KeepBest("train/features", "max")
-    fit("student", student, tiny_model, task, features, callbacks=(Note(), keep), epochs=3)
-    assert keep.epoch == 1 and features.hidden.weight.equal(best[1]) and not best[1].equal(best[2])
+    keep = KeepBest("train/hidden_state_loss", "max")
+    fit("student", student, tiny_model, task, hidden_state_loss, callbacks=(Note(), keep), epochs=3)
+    assert keep.epoch == 1 and hidden_state_loss.hidden.weight.equal(best[1]) and not best[1].equal(best[2])
 
 
 def test_what_cannot_be_imitated_is_refused(task: MultiLabel, tiny_model: Model) -> None:
@@ -190,21 +190,29 @@ def test_what_cannot_be_imitated_is_refused(task: MultiLabel, tiny_model: Model)
             with pytest.raises(ValueError, match=told):
                 fit(kind, copy.deepcopy(student), teacher, task, Distilbert())
 
-    refused(tiny_model, None, "features are those of a teacher's network; this stage has none; set its `teachers`")
+    refused(tiny_model, None, "hidden_state_loss needs a teacher with a network, got none; name a stage in `teachers`")
     other = Scratch(SHAPE, vocabulary=120).begin(task, None)
-    refused(tiny_model, other, r"of its \d+ tokens are not its teacher's; set features=none, or take a student with")
+    refused(
+        tiny_model,
+        other,
+        r"tokens are not its teacher's; set hidden_state_loss=none, or choose a student with",
+    )
     cased = copy.deepcopy(tiny_model)
     told = json.loads(tiny_model.tokenizer.backend_tokenizer.to_str())
     told["normalizer"]["lowercase"] = False
     cased.tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(told)), **tiny_model.tokenizer.special_tokens_map
     )
-    refused(cased, tiny_model, "it prepares texts otherwise")
+    refused(cased, tiny_model, "they normalize text differently")
     short = copy.deepcopy(tiny_model)
     short.network.body.config.max_position_embeddings = 16  # type: ignore[union-attr]
-    refused(tiny_model, short, "have up to 32 tokens, the teacher reads 16; set task.max_tokens=16, or features=none")
+    refused(
+        tiny_model,
+        short,
+        "which reads at most 16 tokens, got rows of up to 32; set task.max_tokens=16, or hidden_state_loss=none",
+    )
     convolution = TextCnn(8, filters=4).begin(task, tiny_model)
-    with pytest.raises(ValueError, match="those of encoder layers; the student is a TextCnn"):
+    with pytest.raises(ValueError, match="needs known encoder layers; the student is a TextCnn"):
         fit("student", convolution, tiny_model, task, Distilbert())
     with pytest.raises(
         ValueError, match=r"a hidden state of every token.*the student is a TextCnn; take the stage out"

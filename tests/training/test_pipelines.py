@@ -1,4 +1,4 @@
-"""Every yaml of features, from the command line's configuration to an artifact; and without one, nothing changes."""
+"""Every hidden-state loss, from the command line to an artifact; without one, nothing changes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,10 +19,10 @@ from clinlm.pipeline.plan import planned
 from clinlm.tasks.multilabel import MultiLabel
 
 pytestmark = pytest.mark.usefixtures("quick")
-NAMES = sorted(path.stem for path in CONF.glob("features/*.yaml") if path.stem != "none")
+NAMES = sorted(path.stem for path in CONF.glob("hidden_state_loss/*.yaml") if path.stem != "none")
 NARROW = ("model@student=tinybert", "student.hidden_size=16", "student.heads=2", "student.intermediate_size=24")
 SIZES: Mapping[str, tuple[str, ...]] = {"pkd": ("student.layers=2",)}
-"""Settings of the student: narrow, but where features refuse it."""
+"""Settings of the student: narrow, but where hidden_state_loss refuse it."""
 
 
 @pytest.fixture(scope="module")
@@ -35,18 +35,18 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_pipeline_imitates(name: str, notes_csv: Path, shared: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     sizes = SIZES.get(name, NARROW)
-    settings = ("pipeline=general", f"features={name}", "epochs=1", "general_epochs=1")
+    settings = ("pipeline=general", f"hidden_state_loss={name}", "epochs=1", "general_epochs=1")
     done = artifacts(finished(composed(notes_csv, shared, *settings, *sizes)))
     assert list(done) == ["teacher", "general", "student"]
     for one in ("general", "student"):
         assert done[one].report["steps"] > 0
         loaded = artifact.load_network(done[one].folder)
-        assert not [key for key in loaded.state_dict() if "features" in key or "guess" in key]
+        assert not [key for key in loaded.state_dict() if "hidden_state_loss" in key or "guess" in key]
     assert caplog.text.count("imitates, layer <- teacher's layer: ") == 2
 
 
 def test_the_student_goes_on_from_general_distillation(notes_csv: Path, shared: Path) -> None:
-    """Without features too: it then has no teacher, unless it begins from one."""
+    """Without hidden_state_loss too: it then has no teacher, unless it begins from one."""
     done = artifacts(finished(composed(notes_csv, shared, "pipeline=general", *NARROW, "student_epochs=0")))
     assert (done["general"].folder / "model.safetensors").read_bytes() == (
         done["student"].folder / "model.safetensors"
@@ -57,23 +57,23 @@ def test_the_student_goes_on_from_general_distillation(notes_csv: Path, shared: 
 
 def test_a_transfer_set_is_read_too(notes_csv: Path, shared: Path) -> None:
     """General distillation needs no labels: its epochs are longer by the texts of the transfer set. In bf16, too."""
-    settings = ("pipeline=general", "features=tinybert", *NARROW, "epochs=1", "general_epochs=1")
+    settings = ("pipeline=general", "hidden_state_loss=tinybert", *NARROW, "epochs=1", "general_epochs=1")
     done = artifacts(finished(composed(notes_csv, shared, *settings, "transfer=mixing", "precision=bf16-mixed")))
     report, batches = done["general"].report, done["teacher"].report["steps"]
     assert report["transfer"]["texts"] > 0 and report["steps"] > batches
 
 
 def test_none_is_in_no_key(notes_csv: Path, tmp_path: Path) -> None:
-    """A configuration from before there were features has the same settings, and so the same key."""
+    """A configuration from before there were hidden_state_loss has the same settings, and so the same key."""
     config = composed(notes_csv, tmp_path / "store", "pipeline=a")
     before: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
-    del before["stages"]["student"]["module"]["features"], before["features"]
+    del before["stages"]["student"]["module"]["hidden_state_loss"], before["hidden_state_loss"]
     for one, other in zip(planned(config), planned(OmegaConf.create(before)), strict=True):
-        assert one.settings == other.settings and "features" not in str(one.settings)
+        assert one.settings == other.settings and "hidden_state_loss" not in str(one.settings)
 
 
 def test_a_gate_does_not_judge_what_answers_nothing_yet(notes_csv: Path, tmp_path: Path) -> None:
-    stages = planned(composed(notes_csv, tmp_path / "store", "pipeline=general", "features=minilm"))
+    stages = planned(composed(notes_csv, tmp_path / "store", "pipeline=general", "hidden_state_loss=minilm"))
     assert judged(stages) == {"student"}
     assert techniques(stages) == {"teacher": (), "general": ("distillation",), "student": ("distillation",)}
 
@@ -85,7 +85,7 @@ def test_logits_alone_are_no_network(notes_csv: Path, tmp_path: Path) -> None:
                 notes_csv,
                 tmp_path / "store",
                 "pipeline=a",
-                "features=minilm",
+                "hidden_state_loss=minilm",
                 *NARROW,
                 "stages.student.teachers=[tfidf]",
             )

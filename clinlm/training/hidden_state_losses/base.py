@@ -1,4 +1,4 @@
-"""What all features promise, which layers are compared, and how padding is left out."""
+"""What all hidden_state_loss promise, which layers are compared, and how padding is left out."""
 
 import math
 from abc import ABC, abstractmethod
@@ -22,7 +22,7 @@ Keep = Bool[Tensor, "rows tokens"]
 """True where there is a token, False on padding."""
 
 
-class Features(nn.Module, ABC):
+class HiddenStateLoss(nn.Module, ABC):
     """A loss on what encoder layers compute, beside the loss on answers. Subclasses are final.
 
     What is compared are rows and their tokens, however notes are cut into rows; padding never counts. A student that
@@ -39,7 +39,9 @@ class Features(nn.Module, ABC):
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
         if not 0 < weight < math.inf:
-            raise ValueError(f"features.weight is positive and finite; got {weight}; features=none imitates nothing")
+            raise ValueError(
+                f"hidden_state_loss.weight must be positive and finite, got {weight}; hidden_state_loss=none omits it"
+            )
         self.weight = weight
         self.pairs: dict[Part, Pairs] = {}
         self._layers: tuple[list[Layer], list[Layer]] = [], []
@@ -93,8 +95,8 @@ def _layers(body: nn.Module, whose: str) -> list[Layer]:
         structure.stack(body)
     except ValueError:
         raise ValueError(
-            f"features are those of encoder layers; the {whose} is a {type(body).__name__}, which has none that are "
-            "known; set features=none, or take a BERT-like or DistilBERT model"
+            f"hidden_state_loss needs known encoder layers; the {whose} is a {type(body).__name__}, which has none; "
+            "set hidden_state_loss=none, or choose a BERT-like or DistilBERT model"
         ) from None
     return structure.layers(body)
 
@@ -111,8 +113,8 @@ def every(student: int, teacher: int) -> Pairs:
     """
     if student > teacher:
         raise ValueError(
-            f"every layer of a student goes with another of its teacher's; it has {student}, the teacher {teacher}; "
-            "take features=minilm or features=distilbert, which compare the last layers only, or fewer layers"
+            f"the student must have at most as many layers as its teacher, got {student}, {teacher}; remove some, or "
+            "choose hidden_state_loss=minilm or distilbert, which compare the last layers only"
         )
     return [(own, own * teacher // student) for own in range(1, student + 1)]
 

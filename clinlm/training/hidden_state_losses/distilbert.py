@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clinlm.models.structure import Layer
-from clinlm.training.hidden_state_losses.base import Features, Keep, Pairs, projection
+from clinlm.training.hidden_state_losses.base import HiddenStateLoss, Keep, Pairs, projection
 from clinlm.training.hidden_state_losses.states import Part, States
 
 
 @final
-class Distilbert(Features):
+class Distilbert(HiddenStateLoss):
     """Hidden states of the last layer point where those of the teacher's last layer do.
 
     Source    Sanh et al. 2019, "DistilBERT", arXiv:1910.01108, section 3: the cosine embedding loss, 1 - cos, a mean
@@ -23,20 +23,20 @@ class Distilbert(Features):
     Departs   where widths differ, as they do not there, a learned projection comes before.
 
     Args:
-        weight: see `Features`.
+        weight: see `HiddenStateLoss`.
     """
 
     def matched(self, student: int, teacher: int) -> dict[Part, Pairs]:
-        """See `Features.matched`."""
+        """See `HiddenStateLoss.matched`."""
         return {"hidden": [(student, teacher)]}
 
     def fit(self, student: Sequence[Layer], teacher: Sequence[Layer]) -> None:
-        """See `Features.fit`."""
+        """See `HiddenStateLoss.fit`."""
         widths = student[0].query.in_features, teacher[0].query.in_features
         self.projection = projection(*widths) if widths[0] != widths[1] else nn.Identity()
 
     def difference(self, student: States, teacher: States, keep: Keep) -> Float[Tensor, ""]:
-        """See `Features.difference`."""
+        """See `HiddenStateLoss.difference`."""
         ((ours, theirs),) = self.pairs["hidden"]
         states = self.projection(student["hidden"][ours][keep])
         cosines: Tensor = functional.cosine_similarity(states, teacher["hidden"][theirs][keep], dim=-1)

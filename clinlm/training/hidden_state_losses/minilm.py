@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from clinlm.models.structure import Layer
-from clinlm.training.hidden_state_losses.base import Features, Keep, Pairs, Scores, scores
+from clinlm.training.hidden_state_losses.base import HiddenStateLoss, Keep, Pairs, Scores, scores
 from clinlm.training.hidden_state_losses.states import Part, States
 
 Relation = Literal["qk", "qq", "kk", "vv"]
@@ -18,7 +18,7 @@ _PARTS: dict[str, Part] = {"q": "query", "k": "key", "v": "value"}
 
 
 @final
-class Minilm(Features):
+class Minilm(HiddenStateLoss):
     """In the last layer, tokens have to do with each other as in a layer of the teacher.
 
     Source    Wang et al. 2020, "MiniLMv2", arXiv:2012.15828, section 3: Kullback-Leibler divergences between softmaxes
@@ -34,7 +34,7 @@ class Minilm(Features):
             where these do not divide both widths, for the next smaller number that does. The source: 48 or 64.
         teacher_layer: counted from 0, or from the end if negative. The source, for large teachers: one above the
             middle.
-        weight: see `Features`.
+        weight: see `HiddenStateLoss`.
 
     Raises:
         ValueError: a setting out of its range; (on attaching) relation heads that do not divide a width, or a layer
@@ -50,36 +50,38 @@ class Minilm(Features):
     ) -> None:
         super().__init__(weight)
         if not relations or len(set(relations)) < len(relations) or not set(relations) <= {"qk", "qq", "kk", "vv"}:
-            raise ValueError(f"features.relations are some of qk, qq, kk and vv, each once; got {list(relations)}")
+            raise ValueError(
+                f"hidden_state_loss.relations are some of qk, qq, kk and vv, each once; got {list(relations)}"
+            )
         if relation_heads is not None and relation_heads < 1:
-            raise ValueError(f"features.relation_heads is at least 1, or null; got {relation_heads}")
+            raise ValueError(f"hidden_state_loss.relation_heads is at least 1, or null; got {relation_heads}")
         self.relations, self.relation_heads, self.teacher_layer = tuple(relations), relation_heads, teacher_layer
 
     def matched(self, student: int, teacher: int) -> dict[Part, Pairs]:
-        """See `Features.matched`."""
+        """See `HiddenStateLoss.matched`."""
         if not -teacher <= self.teacher_layer < teacher:
             raise ValueError(
-                f"features.teacher_layer is one of the teacher's {teacher}, {-teacher} to {teacher - 1}; got "
+                f"hidden_state_loss.teacher_layer is one of the teacher's {teacher}, {-teacher} to {teacher - 1}; got "
                 f"{self.teacher_layer}"
             )
         pair = (student, self.teacher_layer % teacher + 1)
         return {_PARTS[letter]: [pair] for letter in sorted({*"".join(self.relations)})}
 
     def fit(self, student: Sequence[Layer], teacher: Sequence[Layer]) -> None:
-        """See `Features.fit`."""
+        """See `HiddenStateLoss.fit`."""
         theirs = teacher[self.teacher_layer]
         widths = student[-1].query.out_features, theirs.query.out_features
         shared = gcd(*widths)
         if self.relation_heads is not None and shared % self.relation_heads:
             raise ValueError(
                 f"relation heads divide the width of both attentions; the student's is {widths[0]}, the teacher's "
-                f"{widths[1]}; set features.relation_heads to a divisor of {shared}, or to null; got "
+                f"{widths[1]}; set hidden_state_loss.relation_heads to a divisor of {shared}, or to null; got "
                 f"{self.relation_heads}"
             )
         self.heads = self.relation_heads or next(n for n in range(theirs.heads, 0, -1) if shared % n == 0)
 
     def difference(self, student: States, teacher: States, keep: Keep) -> Float[Tensor, ""]:
-        """See `Features.difference`."""
+        """See `HiddenStateLoss.difference`."""
         terms = [divergence(self._of(student, 0, one), self._of(teacher, 1, one), keep) for one in self.relations]
         return sum(terms[1:], terms[0])
 

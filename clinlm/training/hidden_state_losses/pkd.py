@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from clinlm.models.structure import Layer
-from clinlm.training.hidden_state_losses.base import Features, Keep, Pairs, Vectors, every
+from clinlm.training.hidden_state_losses.base import HiddenStateLoss, Keep, Pairs, Vectors, every
 from clinlm.training.hidden_state_losses.states import Part, States
 
 
 @final
-class Pkd(Features):
+class Pkd(HiddenStateLoss):
     """Every layer but the last points where a layer of the teacher does.
 
     Source    Sun et al. 2019, "Patient knowledge distillation for BERT model compression", arXiv:1908.09355, section
@@ -27,7 +27,7 @@ class Pkd(Features):
     Args:
         layers: `skip`, every k-th of the teacher's; or `last`, those right below its last one.
         tokens: `first`, `mean` (of the tokens of a row) or `all`.
-        weight: see `Features`; the source's beta.
+        weight: see `HiddenStateLoss`; the source's beta.
 
     Raises:
         ValueError: a setting out of its range; (on attaching) another width, or layers that cannot be matched.
@@ -41,33 +41,33 @@ class Pkd(Features):
     ) -> None:
         super().__init__(weight)
         if layers not in ("skip", "last"):
-            raise ValueError(f"features.layers is skip or last; got {layers!r}")
+            raise ValueError(f"hidden_state_loss.layers is skip or last; got {layers!r}")
         if tokens not in ("first", "mean", "all"):
-            raise ValueError(f"features.tokens is first, mean or all; got {tokens!r}")
+            raise ValueError(f"hidden_state_loss.tokens is first, mean or all; got {tokens!r}")
         self.layers, self.tokens = layers, tokens
 
     def matched(self, student: int, teacher: int) -> dict[Part, Pairs]:
-        """See `Features.matched`."""
+        """See `HiddenStateLoss.matched`."""
         if student < 2:
             raise ValueError(
-                "features=pkd compares all layers of a student but the last; it has one only; give it 2 or more, or "
-                "take features=minilm or features=distilbert"
+                "hidden_state_loss=pkd needs a student of at least 2 layers (the last is not compared), got "
+                f"{student}; add layers, or choose hidden_state_loss=minilm or distilbert"
             )
         skip = every(student, teacher)
         last = [(own, teacher - student + own) for own, _ in skip]
         return {"hidden": (skip if self.layers == "skip" else last)[:-1]}
 
     def fit(self, student: Sequence[Layer], teacher: Sequence[Layer]) -> None:
-        """See `Features.fit`."""
+        """See `HiddenStateLoss.fit`."""
         ours, theirs = student[0].query.in_features, teacher[0].query.in_features
         if ours != theirs:
             raise ValueError(
-                f"features=pkd compares hidden states of one width; the student has {ours}, its teacher {theirs}; take "
-                "features=tinybert, minilm or distilbert, or a student as wide as its teacher"
+                f"hidden_state_loss=pkd needs hidden states of one width, got student={ours}, teacher={theirs}; choose "
+                "hidden_state_loss=tinybert, minilm or distilbert, or a student as wide as its teacher"
             )
 
     def difference(self, student: States, teacher: States, keep: Keep) -> Float[Tensor, ""]:
-        """See `Features.difference`."""
+        """See `HiddenStateLoss.difference`."""
         terms = [
             (self._units(student["hidden"][ours], keep) - self._units(teacher["hidden"][theirs], keep))
             .square()

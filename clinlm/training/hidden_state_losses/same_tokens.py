@@ -25,11 +25,13 @@ def same_tokens(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBa
     ways = [(one["model"]["type"], *(one[name] for name in _CUTS)) for one in told]
     if own or ways[0] != ways[1]:
         why = (
-            f"{len(own):,} of its {len(ours):,} tokens are not its teacher's" if own else "it prepares texts otherwise"
+            f"{len(own):,} of the student's {len(ours):,} tokens are not its teacher's"
+            if own
+            else "they normalize text differently"
         )
         raise ValueError(
-            f"features compare token by token, so student and teacher read the same tokens; the student does not: "
-            f"{why}; set features=none, or take a student with its teacher's tokenizer, whole or trimmed "
+            f"hidden_state_loss compares token by token, so student and teacher must read the same tokens; {why}; set "
+            "hidden_state_loss=none, or choose a student with its teacher's tokenizer, whole or trimmed "
             "(model@student=teacher_layers, tinybert, factorized)"
         )
     numbers = torch.zeros(max(ours.values()) + 1, dtype=torch.long)

@@ -7,12 +7,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clinlm.models.structure import Layer
-from clinlm.training.hidden_state_losses.base import Features, Keep, Pairs, Scores, every, projection, scores, squared
+from clinlm.training.hidden_state_losses.base import (
+    HiddenStateLoss,
+    Keep,
+    Pairs,
+    Scores,
+    every,
+    projection,
+    scores,
+    squared,
+)
 from clinlm.training.hidden_state_losses.states import Part, States
 
 
 @final
-class Tinybert(Features):
+class Tinybert(HiddenStateLoss):
     """Embeddings, and of every layer hidden states and attention scores, are near those of a layer of the teacher.
 
     Source    Jiao et al. 2020, "TinyBERT", arXiv:1909.10351, equations 7 to 9 under the uniform layer map: mean squared
@@ -26,25 +35,25 @@ class Tinybert(Features):
               where the source counts it as equal.
 
     Args:
-        weight: see `Features`. It grows with the layers: some 30 at the start for a student of random layers.
+        weight: see `HiddenStateLoss`. It grows with the layers: some 30 at the start for a student of random layers.
 
     Raises:
         ValueError: (on attaching) more layers than the teacher.
     """
 
     def matched(self, student: int, teacher: int) -> dict[Part, Pairs]:
-        """See `Features.matched`."""
+        """See `HiddenStateLoss.matched`."""
         layers = every(student, teacher)
         return {"hidden": [(0, 0), *layers], "query": layers, "key": layers}
 
     def fit(self, student: Sequence[Layer], teacher: Sequence[Layer]) -> None:
-        """See `Features.fit`."""
+        """See `HiddenStateLoss.fit`."""
         widths = student[0].query.in_features, teacher[0].query.in_features
         self.embeddings, self.hidden = projection(*widths), projection(*widths)
         self.heads = [layer.heads for layer in student], [layer.heads for layer in teacher]
 
     def difference(self, student: States, teacher: States, keep: Keep) -> Float[Tensor, ""]:
-        """See `Features.difference`."""
+        """See `HiddenStateLoss.difference`."""
         total = squared(self.embeddings(student["hidden"][0]), teacher["hidden"][0], keep)
         for ours, theirs in self.pairs["query"]:
             total = total + squared(self.hidden(student["hidden"][ours]), teacher["hidden"][theirs], keep)

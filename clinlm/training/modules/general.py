@@ -12,7 +12,7 @@ from clinlm.models.adapters.base import Adapter
 from clinlm.models.model import Model
 from clinlm.tasks.base import Task
 from clinlm.tasks.batches import Batch
-from clinlm.training.hidden_state_losses.base import Features
+from clinlm.training.hidden_state_losses.base import HiddenStateLoss
 from clinlm.training.modules.imitation import Imitation
 from clinlm.training.modules.masked_language import MaskedLanguageHead, Masking
 from clinlm.training.optimizer import AdamW
@@ -32,10 +32,10 @@ class General(Imitation):
     stop (conf/stage/general.yaml).
 
     Args:
-        features: of the first teacher's network; None to guess tokens only.
+        hidden_state_loss: of the first teacher's network; None to guess tokens only.
         share: of the tokens that are masked, in (0, 1).
         learning_rate: peak, of the body; None for that of `optimizer`.
-        teacher: the first teacher that is a network, for the features. The rest as `Module`.
+        teacher: the first teacher that is a network, for the hidden_state_loss. The rest as `Module`.
 
     Raises:
         ValueError: a share out of its range; (before training) an encoder that is not BERT-like or DistilBERT, or a
@@ -50,7 +50,7 @@ class General(Imitation):
         task: Task,
         adapter: Adapter,
         optimizer: AdamW,
-        features: Features | None = None,
+        hidden_state_loss: HiddenStateLoss | None = None,
         share: float = 0.15,
         learning_rate: float | None = None,
         teacher: Model | None = None,
@@ -60,7 +60,7 @@ class General(Imitation):
             raise ValueError(f"general.share is a share of the tokens in (0, 1); got {share}")
         if learning_rate is not None:
             optimizer = optimizer.at(learning_rate, optimizer.head_learning_rate)
-        super().__init__(model, task, adapter, optimizer, lambda *_: _refused(), features, teacher, seed)
+        super().__init__(model, task, adapter, optimizer, lambda *_: _refused(), hidden_state_loss, teacher, seed)
         self.share = share
         self._guessed: list[tuple[float, int]] = []
 

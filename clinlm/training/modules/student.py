@@ -9,7 +9,7 @@ from clinlm.models.model import Model
 from clinlm.tasks.base import Task
 from clinlm.tasks.batches import Batch
 from clinlm.training.distillation import Distillation
-from clinlm.training.hidden_state_losses.base import Features
+from clinlm.training.hidden_state_losses.base import HiddenStateLoss
 from clinlm.training.modules.base import Objective
 from clinlm.training.modules.imitation import Imitation
 from clinlm.training.optimizer import AdamW
@@ -21,11 +21,11 @@ class Student(Imitation):
 
     Args:
         distill: the loss.
-        features: of the first teacher's network, imitated beside; None for none. Nothing of theirs is computed once:
-            hidden states of a thousand notes fill a disk.
+        hidden_state_loss: compares hidden states with those of the first teacher's network; None for no such loss.
+            They are computed in every step: those of a thousand notes would fill a disk.
         learning_rate: peak, of the body: a student that starts from little wants another than its teacher; None for
             that of `optimizer`.
-        teacher: the first teacher that is a network, for the features. The rest as `Module`.
+        teacher: the first teacher that is a network, for the hidden_state_loss. The rest as `Module`.
     """
 
     needs_teacher = True
@@ -37,14 +37,14 @@ class Student(Imitation):
         adapter: Adapter,
         optimizer: AdamW,
         distill: Distillation,
-        features: Features | None = None,
+        hidden_state_loss: HiddenStateLoss | None = None,
         learning_rate: float | None = None,
         teacher: Model | None = None,
         seed: int = 0,
     ) -> None:
         if learning_rate is not None:
             optimizer = optimizer.at(learning_rate, optimizer.head_learning_rate)
-        super().__init__(model, task, adapter, optimizer, distilling(distill, task), features, teacher, seed)
+        super().__init__(model, task, adapter, optimizer, distilling(distill, task), hidden_state_loss, teacher, seed)
 
     def own_loss(self, batch: Batch) -> Tensor:
         """See `Imitation.own_loss`."""

@@ -97,7 +97,7 @@ class Tfidf(TeacherSource):
         return self._cached(f"train-{self.key}", task, lambda baseline: _crossed(task, baseline, [])[0])
 
     def transferred(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "texts outputs"]:
-        """See `TeacherSource.transferred`; there is one precision. The training documents are answered in the same pass."""
+        """See `TeacherSource.transferred`; `precision` has no effect. Caches the training logits, too."""
 
         def crossed(baseline: TfidfBaseline) -> Float[np.ndarray, "texts outputs"]:
             if task.by_word:

@@ -1,4 +1,4 @@
-"""Laws of features, for every yaml in conf/features and every family of encoders."""
+"""Laws of hidden_state_loss, for every yaml in conf/hidden_state_loss and every family of encoders."""
 
 import copy
 from typing import Any
@@ -17,28 +17,28 @@ from clinlm.models.layers.low_rank_linear import LowRankLinear
 from clinlm.models.model import Network
 from clinlm.models.replace import replace_module
 from clinlm.models.surgery import keep_ffn_units, keep_heads, keep_hidden, keep_layers
-from clinlm.training.hidden_state_losses.base import Features, every, projection
+from clinlm.training.hidden_state_losses.base import HiddenStateLoss, every, projection
 
-NAMES = sorted(path.stem for path in CONF.glob("features/*.yaml") if path.stem != "none")
+NAMES = sorted(path.stem for path in CONF.glob("hidden_state_loss/*.yaml") if path.stem != "none")
 FAMILIES = sorted(CONFIGS)
 Rows = tuple[Tensor, Tensor]
 
 
-def features(name: str, **settings: Any) -> Features:
+def hidden_state_loss(name: str, **settings: Any) -> HiddenStateLoss:
     """That of a yaml, but for `settings`."""
-    told: dict[str, Any] = {**OmegaConf.load(CONF / "features" / f"{name}.yaml")}
-    made: Features = get_object(told.pop("_target_"))(**told | settings)
+    told: dict[str, Any] = {**OmegaConf.load(CONF / "hidden_state_loss" / f"{name}.yaml")}
+    made: HiddenStateLoss = get_object(told.pop("_target_"))(**told | settings)
     return made
 
 
-def loss(one: Features, student: Network, teacher: Network, read: Rows, body: nn.Module | None = None) -> Tensor:
-    """What features say of two networks that read the same rows."""
+def loss(one: HiddenStateLoss, student: Network, teacher: Network, read: Rows, body: nn.Module | None = None) -> Tensor:
+    """What hidden_state_loss say of two networks that read the same rows."""
     torch.manual_seed(0)
     one.attach(body or student.body, teacher.body)
     return again(one, student, teacher, read)
 
 
-def again(one: Features, student: Network, teacher: Network, read: Rows) -> Tensor:
+def again(one: HiddenStateLoss, student: Network, teacher: Network, read: Rows) -> Tensor:
     with one.watching(teacher=False) as ours:
         student(*read)
     with one.watching(teacher=True) as theirs, torch.no_grad():
@@ -51,8 +51,8 @@ def again(one: Features, student: Network, teacher: Network, read: Rows) -> Tens
 @pytest.mark.parametrize("name", NAMES)
 def test_a_student_that_is_its_teacher_has_nothing_to_learn(name: str, family: str) -> None:
     student, teacher, other = network(family), network(family), network(family, seed=1)
-    assert abs(loss(features(name), student, teacher, rows(family)).item()) < 1e-5
-    assert loss(features(name), other, teacher, rows(family)).item() > 1e-4
+    assert abs(loss(hidden_state_loss(name), student, teacher, rows(family)).item()) < 1e-5
+    assert loss(hidden_state_loss(name), other, teacher, rows(family)).item() > 1e-4
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -61,7 +61,9 @@ def test_padding_changes_nothing(name: str, family: str) -> None:
     ids, mask = rows(family)
     pad = CONFIGS[family].get("pad_token_id", 0)
     wide = torch.cat([ids, torch.full((3, 4), pad)], 1), torch.cat([mask, torch.zeros(3, 4, dtype=torch.long)], 1)
-    found = [loss(features(name), network(family), network(family, seed=1), read) for read in ((ids, mask), wide)]
+    found = [
+        loss(hidden_state_loss(name), network(family), network(family, seed=1), read) for read in ((ids, mask), wide)
+    ]
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
 
 
@@ -69,7 +71,7 @@ def test_padding_changes_nothing(name: str, family: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_layer_that_is_compared_counts(name: str, place: int) -> None:
     """A change of the teacher's weights, in its first or its last layer, is seen."""
-    student, teacher, one = network("bert"), network("bert"), features(name)
+    student, teacher, one = network("bert"), network("bert"), hidden_state_loss(name)
     before = loss(one, student, teacher, rows("bert")).item()
     layer = structure.layers(teacher.body)[place]
     with torch.no_grad():
@@ -89,7 +91,7 @@ def test_gradients_reach_the_student_and_stay_out_of_the_teacher(name: str, stud
     """Whatever the families; the gradient is finite, and going along it is better."""
     ours, theirs = network(student), network(teacher, seed=1)
     read = rows(student)
-    one = features(name)
+    one = hidden_state_loss(name)
     before = loss(one, ours, theirs, read)
     before.backward()
     gradients = [p.grad for p in (*ours.body.parameters(), *one.parameters()) if p.grad is not None]
@@ -127,10 +129,10 @@ def smaller(what: str, family: str) -> Network:
 def test_smaller_students(name: str, what: str, family: str) -> None:
     student, teacher = smaller(what, family), network(family)
     if (name, what) == ("pkd", "hidden"):
-        with pytest.raises(ValueError, match="one width; the student has 10, its teacher 16; take features=tinybert"):
-            loss(features(name), student, teacher, rows(family))
+        with pytest.raises(ValueError, match="one width, got student=10, teacher=16; choose"):
+            loss(hidden_state_loss(name), student, teacher, rows(family))
         return
-    found = loss(features(name), student, teacher, rows(family))
+    found = loss(hidden_state_loss(name), student, teacher, rows(family))
     found.backward()
     assert found.isfinite() and found.item() > 0
     assert all(p.grad is None or p.grad.isfinite().all() for p in student.parameters())
@@ -141,15 +143,15 @@ def test_a_deeper_student(name: str) -> None:
     teacher = network("bert")
     keep_layers(teacher, [0, 1])
     if name in ("pkd", "tinybert"):
-        with pytest.raises(ValueError, match="it has 3, the teacher 2; take features=minilm or features=distilbert"):
-            loss(features(name), network("bert"), teacher, rows("bert"))
+        with pytest.raises(ValueError, match="got 3, 2; remove some"):
+            loss(hidden_state_loss(name), network("bert"), teacher, rows("bert"))
     else:
-        assert loss(features(name), network("bert"), teacher, rows("bert")).item() > 0
+        assert loss(hidden_state_loss(name), network("bert"), teacher, rows("bert")).item() > 0
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_half_precision(name: str) -> None:
-    student, teacher, one = network("bert"), network("bert", seed=1), features(name)
+    student, teacher, one = network("bert"), network("bert", seed=1), hidden_state_loss(name)
     exact = loss(one, student, teacher, rows("bert"))
     with torch.autocast("cpu", torch.bfloat16):
         rounded = again(one, student, teacher, rows("bert"))
@@ -162,11 +164,11 @@ def test_half_precision(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_weight_multiplies(name: str) -> None:
     student, teacher = network("bert"), network("bert", seed=1)
-    one, three = (loss(features(name, weight=weight), student, teacher, rows("bert")) for weight in (1.0, 3.0))
+    one, three = (loss(hidden_state_loss(name, weight=weight), student, teacher, rows("bert")) for weight in (1.0, 3.0))
     torch.testing.assert_close(three, 3 * one)
     for wrong in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="features.weight is positive and finite; got"):
-            features(name, weight=wrong)
+        with pytest.raises(ValueError, match="hidden_state_loss.weight must be positive and finite, got"):
+            hidden_state_loss(name, weight=wrong)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -175,7 +177,7 @@ def test_what_lora_learns_is_seen(name: str) -> None:
     student, teacher = network("bert"), network("bert")
     body = student.body
     Lora(r=2, alpha=4, dropout=0.0).attach(student)
-    one = features(name)
+    one = hidden_state_loss(name)
     assert abs(loss(one, student, teacher, rows("bert"), body).item()) < 1e-5, "the update begins at zero"
     with torch.no_grad():
         for parameter in (p for p in student.body.parameters() if p.requires_grad):
@@ -187,7 +189,7 @@ def test_what_lora_learns_is_seen(name: str) -> None:
 def test_nothing_is_left_on_the_networks(name: str) -> None:
     student, teacher = network("bert"), network("bert", seed=1)
     before = copy.deepcopy(student.state_dict())
-    loss(features(name), student, teacher, rows("bert"))
+    loss(hidden_state_loss(name), student, teacher, rows("bert"))
     hooks = [m._forward_hooks or m._forward_pre_hooks for one in (student, teacher) for m in one.modules()]
     assert not any(hooks)
     assert all(tensor.equal(before[key]) for key, tensor in student.state_dict().items())
@@ -199,8 +201,8 @@ def test_networks_without_encoder_layers_are_refused(name: str) -> None:
         pass
 
     for pair in ((Bag(), network("bert").body), (network("bert").body, Bag())):
-        with pytest.raises(ValueError, match="those of encoder layers; the (student|teacher) is a Bag"):
-            features(name).attach(*pair)
+        with pytest.raises(ValueError, match="needs known encoder layers; the (student|teacher) is a Bag"):
+            hidden_state_loss(name).attach(*pair)
 
 
 def test_the_layer_map() -> None:
