@@ -17,8 +17,8 @@ from clinlm.store.key import digest
 from clinlm.tasks.base import Task
 from clinlm.training.teachers.base import TeacherSource
 from clinlm.training.teachers.cached_logits import combination, measured
-from clinlm.training.teachers.combination import LogitCombination
 from clinlm.training.teachers.ensemble import Ensemble
+from clinlm.training.teachers.logit_combination import LogitCombination
 from clinlm.training.teachers.tfidf import TFIDF, Tfidf
 from clinlm.training.teachers.trained import Trained
 

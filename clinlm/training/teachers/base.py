@@ -10,7 +10,7 @@ from jaxtyping import Float
 from clinlm.models.artifact import Artifact
 from clinlm.tasks.base import Task
 from clinlm.tasks.transfer_set import TransferSet
-from clinlm.training.teachers.costs import TeacherCost
+from clinlm.training.teachers.teacher_cost import TeacherCost
 
 Measured = Literal["validation", "test"]
 

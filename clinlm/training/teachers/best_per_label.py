@@ -9,9 +9,9 @@ from jaxtyping import Float
 from sklearn.metrics import average_precision_score
 
 from clinlm.tasks.inference_config import Kind, probabilities
-from clinlm.training.teachers.combination import LogitCombination, Logits, Targets, TeacherLogits
 from clinlm.training.teachers.ensemble import Ensemble
 from clinlm.training.teachers.learned import centred, weighted
+from clinlm.training.teachers.logit_combination import LogitCombination, Logits, Targets, TeacherLogits
 
 
 @final

@@ -11,8 +11,8 @@ from clinlm.models.artifact import Artifact
 from clinlm.tasks.base import Task
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.teachers.base import Measured, TeacherSource
-from clinlm.training.teachers.combination import LogitCombination, Logits
 from clinlm.training.teachers.ensemble import Ensemble
+from clinlm.training.teachers.logit_combination import LogitCombination, Logits
 from clinlm.training.teachers.mean_logits import MeanLogits
 
 

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from scipy.special import log_softmax
 
 from clinlm.tasks.inference_config import Kind
-from clinlm.training.teachers.combination import LogitCombination, Logits, Targets, TeacherLogits
 from clinlm.training.teachers.ensemble import Ensemble, log_sigmoid, pooled
+from clinlm.training.teachers.logit_combination import LogitCombination, Logits, Targets, TeacherLogits
 
 
 @final

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from scipy.special import log_softmax, logsumexp
 
 from clinlm.tasks.inference_config import Kind
-from clinlm.training.teachers.combination import LogitCombination, Logits, Targets, TeacherLogits
+from clinlm.training.teachers.logit_combination import LogitCombination, Logits, Targets, TeacherLogits
 
 
 class Ensemble(ABC):

@@ -10,8 +10,8 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logsumexp, softmax
 
 from clinlm.tasks.inference_config import Kind
-from clinlm.training.teachers.combination import LogitCombination, Logits, Targets, TeacherLogits
 from clinlm.training.teachers.ensemble import Ensemble, log_sigmoid
+from clinlm.training.teachers.logit_combination import LogitCombination, Logits, Targets, TeacherLogits
 
 Weights = Float[np.ndarray, "members columns"]
 

@@ -6,8 +6,8 @@ from typing import final
 import numpy as np
 
 from clinlm.tasks.inference_config import Kind
-from clinlm.training.teachers.combination import LogitCombination, Logits, Targets, TeacherLogits
 from clinlm.training.teachers.ensemble import Ensemble, equal
+from clinlm.training.teachers.logit_combination import LogitCombination, Logits, Targets, TeacherLogits
 
 
 @final

@@ -21,7 +21,7 @@ from clinlm.tasks.examples import units_of
 from clinlm.tasks.inference_config import Kind
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.teachers.base import Measured, TeacherSource
-from clinlm.training.teachers.costs import TeacherCost
+from clinlm.training.teachers.teacher_cost import TeacherCost
 
 log = logging.getLogger(__name__)
 TFIDF: Final = "tfidf"

@@ -20,7 +20,7 @@ from clinlm.tasks.examples import EVERY
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.modules.base import document_logits, predict
 from clinlm.training.teachers.base import Measured, TeacherSource
-from clinlm.training.teachers.costs import TeacherCost
+from clinlm.training.teachers.teacher_cost import TeacherCost
 
 log = logging.getLogger(__name__)
 _BATCH = 32
