@@ -2,19 +2,21 @@
 
 import hashlib
 from abc import ABC
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from torch import nn
 
+from clinlm.config.errors import ModelError
 from clinlm.training.modules.base import Module
+from clinlm.training.stage_callback import StageCallback
 
 # numpy has no bfloat16, so tensors are hashed as integers of the same width.
 _BYTES = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-class Compression(Callback, ABC):
+class Compression(StageCallback, ABC):
     """A method. A subclass is final and overrides at least one of three verbs, and never the hooks that call them.
 
     - `prepare`: before optimisers exist, the only place where shapes may change. One-shot pruning ends here.
@@ -23,16 +25,6 @@ class Compression(Callback, ABC):
 
     A method that leaves every tensor as it was raises: compression in name only is an error.
     """
-
-    technique: ClassVar[str]
-    """What a gate calls it: one of `clinlm.pipeline.gates.TECHNIQUES`."""
-
-    counts_zeros: ClassVar[bool] = False
-    """Whether its `ratio` is a share of all that is there, zeros included, and so grows from step to step when it is
-    repeated; where it cuts, every step takes its share of what is left."""
-
-    needs_training = False
-    """Whether it acts while the stage trains, and so not in a stage of 0 epochs; a property where settings decide."""
 
     @final
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -58,10 +50,13 @@ class Compression(Callback, ABC):
             before = fingerprint(module.network)
             self.finalize(module)
             if not self._acted and fingerprint(module.network) == before:
-                raise RuntimeError(
-                    f"a compression method changes the network; {type(self).__name__} left every tensor as it was"
-                    f"{self.why_idle()}; change its settings or take the stage out"
+                raise ModelError(
+                    f"a compression method must change the network; {type(self).__name__} left every tensor as it was"
+                    f"{self.no_change_reason()}; change its settings or remove the stage"
                 )
+            broken = self.report().broken(module.model)
+            if broken:
+                raise ModelError(f"{type(self).__name__} must keep its promise, got: {broken}")
 
     def prepare(self, module: Module) -> None:
         """Change the network before training. Structural changes go through `module.model.apply(Edit(...))`."""
@@ -72,11 +67,7 @@ class Compression(Callback, ABC):
     def finalize(self, module: Module) -> None:
         """Change the network after training."""
 
-    def report(self) -> list[dict[str, Any]]:
-        """Return what was done, one row a place (layer), as JSON."""
-        return []
-
-    def why_idle(self) -> str:
+    def no_change_reason(self) -> str:
         """Return, for the error message, why nothing may have changed; in brackets after a space, or empty."""
         return ""
 

@@ -3,12 +3,16 @@
 import math
 from typing import Any, Literal, final
 
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from torch import Tensor
+
+from clinlm.training.method_report import MethodReport
+from clinlm.training.promises import BestEpoch
+from clinlm.training.stage_callback import StageCallback
 
 
 @final
-class KeepBest(Callback):
+class KeepBest(StageCallback):
     """Remember the weights of the best validation epoch, and put them back when training ends.
 
     Its state travels in `last.ckpt`, so that a resumed run knows the best epoch of the run it goes on from.
@@ -54,7 +58,7 @@ class KeepBest(Callback):
         self.epoch, self.value = state_dict["epoch"], state_dict["value"]
         self.weights = dict(state_dict["weights"])
 
-    def report(self) -> list[dict[str, Any]]:
+    def report(self) -> MethodReport:
         """Return which epoch was kept, counted from 0: -1 and no value if none was validated."""
         value = None if math.isnan(self.value) else self.value
-        return [{"epoch": self.epoch, "monitor": self.monitor, "value": value}]
+        return MethodReport((BestEpoch(self.epoch, self.monitor, value),))

@@ -1,7 +1,7 @@
 """Linear layers as products of two thin ones, by singular value decomposition."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
 from torch import nn
@@ -10,7 +10,9 @@ from callbacks.base import Compression
 from clinlm.models import structure
 from clinlm.models.layers.low_rank_linear import LowRankLinear
 from clinlm.models.model import Edit
+from clinlm.training.method_report import MethodReport
 from clinlm.training.modules.base import Module
+from clinlm.training.promises import Rank
 
 
 @final
@@ -41,7 +43,7 @@ class Svd(Compression):
             wrong = targets if isinstance(targets, str) or not targets else sorted(unknown)
             raise ValueError(f"factorize.targets is a list out of {list(structure.LINEARS)}; got {wrong!r}")
         self.rank, self.targets = rank, list(targets)
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[Rank] = []
 
     def prepare(self, module: Module) -> None:
         """See `Compression.prepare`."""
@@ -54,22 +56,12 @@ class Svd(Compression):
         for name, pair in pairs.items():
             module.network.get_submodule(name).load_state_dict(pair.state_dict())
 
-    def finalize(self, module: Module) -> None:
-        """Check that the ranks are still what was promised."""
-        for row in (row for row in self._rows if row["rank"] is not None):
-            found = module.network.get_submodule(row["linear"])
-            rank = min(found.down.out_features, found.up.in_features) if isinstance(found, LowRankLinear) else None
-            if rank != row["rank"]:
-                raise RuntimeError(
-                    f"factorising promised {row['linear']} the rank {row['rank']}; after training it is {rank}"
-                )
-
-    def report(self) -> list[dict[str, Any]]:
+    def report(self) -> MethodReport:
         """Return every linear layer: its rank (none if left whole), relative error of its weight, parameters."""
-        return self._rows
+        return MethodReport(tuple(self._rows))
 
-    def why_idle(self) -> str:
-        """See `Compression.why_idle`."""
+    def no_change_reason(self) -> str:
+        """See `Compression.no_change_reason`."""
         return f" (rank={self.rank}: for none of {len(self._rows)} linear layers are two factors smaller than itself)"
 
     def _linears(self, module: Module) -> dict[str, nn.Linear]:
@@ -97,12 +89,9 @@ def relative_error(linear: nn.Linear, pair: LowRankLinear) -> float:
     )
 
 
-def _row(name: str, linear: nn.Linear, pair: LowRankLinear | None) -> dict[str, Any]:
+def _row(name: str, linear: nn.Linear, pair: LowRankLinear | None) -> Rank:
     before = sum(parameter.numel() for parameter in linear.parameters())
-    return {
-        "linear": name,
-        "rank": None if pair is None else pair.rank,
-        "relative_error": 0.0 if pair is None else relative_error(linear, pair),
-        "parameters_before": before,
-        "parameters_after": before if pair is None else sum(parameter.numel() for parameter in pair.parameters()),
-    }
+    if pair is None:
+        return Rank(name, None, 0.0, before, before)
+    after = sum(parameter.numel() for parameter in pair.parameters())
+    return Rank(name, pair.rank, relative_error(linear, pair), before, after)

@@ -1,6 +1,6 @@
 """Whole layers by how little they change what passes through them."""
 
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,9 @@ from callbacks.base import Compression
 from callbacks.prune.settings import check_documents, check_ratio
 from clinlm.models import structure
 from clinlm.models.model import Edit
+from clinlm.training.method_report import MethodReport
 from clinlm.training.modules.base import Module, document_logits
+from clinlm.training.promises import LayerKept
 
 
 @final
@@ -37,31 +39,22 @@ class Depth(Compression):
         check_ratio(ratio)
         check_documents(documents)
         self.ratio, self.documents = ratio, documents
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[LayerKept] = []
 
     def prepare(self, module: Module) -> None:
         """See `Compression.prepare`."""
         scores = block_influences(module, self.documents)
         stay = influential(scores, self.ratio)
-        self._rows = [
-            {"layer": number, "block_influence": score, "kept": number in stay}
-            for number, score in enumerate(scores.tolist())
-        ]
+        self._rows = [LayerKept(number, score, number in stay) for number, score in enumerate(scores.tolist())]
         if len(stay) < len(scores):
             module.model.apply(Edit("clinlm.models.surgery.keep_layers", {"numbers": stay}))
 
-    def finalize(self, module: Module) -> None:
-        """Check that the layers are still as many as promised."""
-        found, promised = len(structure.layers(module.network.body)), sum(row["kept"] for row in self._rows)
-        if found != promised:
-            raise RuntimeError(f"pruning promised {promised} layers; after training there are {found}")
-
-    def report(self) -> list[dict[str, Any]]:
+    def report(self) -> MethodReport:
         """Return every layer as it was numbered before: its block influence, and whether it was kept."""
-        return self._rows
+        return MethodReport(tuple(self._rows))
 
-    def why_idle(self) -> str:
-        """See `Compression.why_idle`."""
+    def no_change_reason(self) -> str:
+        """See `Compression.no_change_reason`."""
         return f" (ratio={self.ratio:g} of {len(self._rows)} layers, of which one stays)"
 
 

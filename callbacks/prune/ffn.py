@@ -1,7 +1,7 @@
 """What pruning of FFN units shares: rank the units of every feed-forward block, keep the best, slice the rest away."""
 
 from abc import abstractmethod
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
 from jaxtyping import Float
@@ -9,9 +9,10 @@ from torch import Tensor
 
 from callbacks.base import Compression
 from callbacks.prune.settings import check_ratio
-from clinlm.models import structure
 from clinlm.models.model import Edit
+from clinlm.training.method_report import MethodReport
 from clinlm.training.modules.base import Module
+from clinlm.training.promises import FfnWidth
 
 
 class FfnPruning(Compression):
@@ -29,7 +30,7 @@ class FfnPruning(Compression):
         if skip_std < 0:
             raise ValueError(f"prune.skip_std is a standard deviation, at least 0; got {skip_std}")
         self.ratio, self.skip_std = ratio, skip_std
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[FfnWidth] = []
 
     @abstractmethod
     def scores(self, module: Module) -> list[Float[Tensor, " units"]]:
@@ -45,35 +46,20 @@ class FfnPruning(Compression):
             skipped = spread < self.skip_std
             if not skipped:
                 units[str(number)] = best(scores, self.ratio)
-            self._rows.append(
-                {
-                    "layer": number,
-                    "width_before": len(scores),
-                    "width_after": len(scores) if skipped else len(units[str(number)]),
-                    "score_mean": float(scores.double().mean()),
-                    "score_std": spread,
-                    "skipped": skipped,
-                }
-            )
+            left = len(scores) if skipped else len(units[str(number)])
+            mean = float(scores.double().mean())
+            self._rows.append(FfnWidth(number, len(scores), left, mean, spread, skipped))
         if units:
             module.model.apply(Edit("clinlm.models.surgery.keep_ffn_units", {"units": units}))
 
     @final
-    def finalize(self, module: Module) -> None:
-        """Check that the widths are still what was promised."""
-        widths = [layer.up.out_features for layer in structure.layers(module.network.body)]
-        promised = [row["width_after"] for row in self._rows]
-        if widths != promised:
-            raise RuntimeError(f"pruning promised the FFN widths {promised}; after training they are {widths}")
-
-    @final
-    def report(self) -> list[dict[str, Any]]:
+    def report(self) -> MethodReport:
         """Return every layer: width before and after, mean and standard deviation of its scores, skipped or not."""
-        return self._rows
+        return MethodReport(tuple(self._rows))
 
-    def why_idle(self) -> str:
-        """See `Compression.why_idle`."""
-        spreads = ", ".join(f"{row['score_std']:.2g}" for row in self._rows)
+    def no_change_reason(self) -> str:
+        """See `Compression.no_change_reason`."""
+        spreads = ", ".join(f"{row.score_std:.2g}" for row in self._rows)
         return f" (ratio={self.ratio:g}, skip_std={self.skip_std:g}; standard deviations of the layers: {spreads})"
 
 

@@ -10,7 +10,9 @@ from callbacks.prune.ffn import best
 from callbacks.prune.settings import check_ratio
 from clinlm.models import structure
 from clinlm.models.model import Edit
+from clinlm.training.method_report import MethodReport
 from clinlm.training.modules.base import Module
+from clinlm.training.promises import FilterCount
 
 
 @final
@@ -34,7 +36,7 @@ class Filters(Compression):
     def __init__(self, ratio: float = 0.25) -> None:
         check_ratio(ratio)
         self.ratio = ratio
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[FilterCount] = []
 
     def prepare(self, module: Module) -> None:
         """See `Compression.prepare`."""
@@ -42,33 +44,20 @@ class Filters(Compression):
         config: Any = module.network.body.config
         stay = [best(ours, self.ratio) for ours in scores]
         self._rows = [
-            {
-                "tokens": width,
-                "filters_before": len(ours),
-                "filters_after": len(kept),
-                "norm_min": float(ours.min()),
-                "norm_max": float(ours.max()),
-            }
+            FilterCount(width, len(ours), len(kept), float(ours.min()), float(ours.max()))
             for width, ours, kept in zip(config.widths, scores, stay, strict=True)
         ]
         cut = {str(n): kept for n, kept in enumerate(stay) if len(kept) < len(scores[n])}
         if cut:
             module.model.apply(Edit("clinlm.models.surgery.keep_filters", {"filters": cut}))
 
-    def finalize(self, module: Module) -> None:
-        """Check that the filters are still as many as promised."""
-        found = [linear.out_features for linear in structure.filters(module.network.body)]
-        promised = [row["filters_after"] for row in self._rows]
-        if found != promised:
-            raise RuntimeError(f"pruning promised {promised} filters; after training they are {found}")
-
-    def report(self) -> list[dict[str, Any]]:
+    def report(self) -> MethodReport:
         """Return every width: filters before and after, smallest and largest norm."""
-        return self._rows
+        return MethodReport(tuple(self._rows))
 
-    def why_idle(self) -> str:
-        """See `Compression.why_idle`."""
-        filters = ", ".join(str(row["filters_before"]) for row in self._rows)
+    def no_change_reason(self) -> str:
+        """See `Compression.no_change_reason`."""
+        filters = ", ".join(str(row.filters_before) for row in self._rows)
         return f" (ratio={self.ratio:g}; filters of the widths, of which one each stays: {filters})"
 
 

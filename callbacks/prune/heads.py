@@ -1,6 +1,6 @@
 """Attention heads by what the loss would do without them, to first order."""
 
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,9 @@ from callbacks.base import Compression
 from callbacks.prune.settings import check_documents, check_ratio
 from clinlm.models import structure
 from clinlm.models.model import Edit
+from clinlm.training.method_report import MethodReport
 from clinlm.training.modules.base import Module, document_logits
+from clinlm.training.promises import HeadCount
 
 
 @final
@@ -39,40 +41,27 @@ class Heads(Compression):
         check_ratio(ratio)
         check_documents(documents)
         self.ratio, self.documents = ratio, documents
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[HeadCount] = []
 
     def prepare(self, module: Module) -> None:
         """See `Compression.prepare`."""
         scores = head_importances(module, self.documents)
         stay = best_heads(scores, self.ratio)
         self._rows = [
-            {
-                "layer": number,
-                "heads_before": len(ours),
-                "heads_after": len(kept),
-                "score_min": float(ours.min()),
-                "score_max": float(ours.max()),
-            }
+            HeadCount(number, len(ours), len(kept), float(ours.min()), float(ours.max()))
             for number, (ours, kept) in enumerate(zip(scores, stay, strict=True))
         ]
         cut = {str(n): kept for n, kept in enumerate(stay) if len(kept) < len(scores[n])}
         if cut:
             module.model.apply(Edit("clinlm.models.surgery.keep_heads", {"heads": cut}))
 
-    def finalize(self, module: Module) -> None:
-        """Check that the heads are still as many as promised."""
-        heads = [layer.heads for layer in structure.layers(module.network.body)]
-        promised = [row["heads_after"] for row in self._rows]
-        if heads != promised:
-            raise RuntimeError(f"pruning promised {promised} attention heads; after training they are {heads}")
-
-    def report(self) -> list[dict[str, Any]]:
+    def report(self) -> MethodReport:
         """Return every layer: heads before and after, smallest and largest of its normalised importances."""
-        return self._rows
+        return MethodReport(tuple(self._rows))
 
-    def why_idle(self) -> str:
-        """See `Compression.why_idle`."""
-        heads = ", ".join(str(row["heads_before"]) for row in self._rows)
+    def no_change_reason(self) -> str:
+        """See `Compression.no_change_reason`."""
+        heads = ", ".join(str(row.heads_before) for row in self._rows)
         return f" (ratio={self.ratio:g}; heads of the layers, of which one each stays: {heads})"
 
 

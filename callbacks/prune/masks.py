@@ -15,7 +15,9 @@ from callbacks.base import Compression
 from callbacks.prune.settings import check_ratio
 from callbacks.schedules.base import Schedule
 from clinlm.models import structure
+from clinlm.training.method_report import MethodReport
 from clinlm.training.modules.base import Module
+from clinlm.training.promises import Sparsity
 
 Scope = Literal["global", "layer", "row"] | int
 """Which weights compete: all; those of one linear; those of one of its rows (an output); that many neighbours in it."""
@@ -68,10 +70,10 @@ class MaskPruning(Compression):
         self._share = 0.0
         self._promised: list[int] = []
         self._thresholds: list[float | None] = []
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[Sparsity] = []
 
     @property
-    def needs_training(self) -> bool:  # type: ignore[override]
+    def needs_training(self) -> bool:
         """See `Compression.needs_training`: with a schedule that begins below its end."""
         return self.schedule.share(0.0) < 1
 
@@ -157,13 +159,13 @@ class MaskPruning(Compression):
         self._rows = self._report(zeros)
 
     @final
-    def report(self) -> list[dict[str, Any]]:
+    def report(self) -> MethodReport:
         """Return every linear: its weights, its zeros and their share.
 
         Where a linear or the network competes as a whole, also the largest score that was removed (`threshold`); where
         m neighbours do, the weights of a ragged end, which stay (`dense_tail`).
         """
-        return self._rows
+        return MethodReport(tuple(self._rows))
 
     @final
     def state_dict(self) -> dict[str, Any]:
@@ -201,16 +203,16 @@ class MaskPruning(Compression):
     def _groups(self, flat: Tensor) -> list[Tensor]:
         return competitors(flat, [mask.alive.shape for mask in self.masks], self.scope)
 
-    def _report(self, zeros: Sequence[Tensor]) -> list[dict[str, Any]]:
+    def _report(self, zeros: Sequence[Tensor]) -> list[Sparsity]:
         rows = []
         for number, ((name, linear), zero) in enumerate(zip(self.linears.items(), zeros, strict=True)):
-            row: dict[str, Any] = {"linear": name, "weights": zero.numel(), "zeros": int(zero.sum())}
-            row["share"] = row["zeros"] / row["weights"]
+            threshold, dense_tail = None, None
             if self.scope in ("global", "layer"):
-                row["threshold"] = self._thresholds[number if self.scope == "layer" else 0]
+                threshold = self._thresholds[number if self.scope == "layer" else 0]
             elif isinstance(self.scope, int):
-                row["dense_tail"] = linear.in_features % self.scope * linear.out_features
-            rows.append(row)
+                dense_tail = linear.in_features % self.scope * linear.out_features
+            weights, count = zero.numel(), int(zero.sum())
+            rows.append(Sparsity(name, weights, count, count / weights, threshold, dense_tail))
         return rows
 
 

@@ -3,7 +3,7 @@
 import copy
 import logging
 import math
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
 from jaxtyping import Float
@@ -22,7 +22,9 @@ from clinlm.engines.base import find_engine
 from clinlm.models import structure
 from clinlm.models.model import Model
 from clinlm.models.surgery import check_whole
+from clinlm.training.method_report import MethodReport
 from clinlm.training.modules.base import Module
+from clinlm.training.promises import CostTarget, LayerShape
 
 log = logging.getLogger(__name__)
 _ATTEMPTS = 6
@@ -75,7 +77,7 @@ class Structured(Compression):
         if remaining < 1:
             raise ValueError(f"prune.remaining is a number of steps, at least 1; got {remaining}")
         self.documents, self.engine, self.remaining = documents, engine, remaining
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[CostTarget | LayerShape] = []
         self._promised: Architecture | None = None
 
     def prepare(self, module: Module) -> None:
@@ -114,9 +116,9 @@ class Structured(Compression):
         if found != self._promised:
             raise RuntimeError(f"pruning promised {self._promised}; after training it is {found}")
 
-    def report(self) -> list[dict[str, Any]]:
+    def report(self) -> MethodReport:
         """Return the cost, predicted and measured, beside the target; then every layer as it was numbered before."""
-        return self._rows
+        return MethodReport(tuple(self._rows))
 
     def _meter(self, module: Module) -> Meter:
         if self.target.metric == "parameters":
@@ -172,33 +174,33 @@ class Structured(Compression):
             "higher, or begin with fewer tokens (prune=vocabulary) or a smaller student"
         )
 
-    def _cost(self, now: Architecture, chosen: SearchResult, before: float, after: float) -> dict[str, Any]:
-        return {
-            "target": self.target.metric,
-            "cost_before": before,
-            "cost_goal": self.target.goal(before, self.remaining),
-            "cost_predicted": chosen.cost,
-            "cost_after": after,
-            "hidden_before": now.hidden,
-            "hidden_after": chosen.architecture.hidden,
-            "embedding_rank": chosen.architecture.rank,
-            "layers_before": len(now.layers),
-            "layers_after": sum(layer is not None for layer in chosen.architecture.layers),
-            "importance_lost": chosen.lost,
-        }
+    def _cost(self, now: Architecture, chosen: SearchResult, before: float, after: float) -> CostTarget:
+        return CostTarget(
+            target=self.target.metric,
+            cost_before=before,
+            cost_goal=self.target.goal(before, self.remaining),
+            cost_predicted=chosen.cost,
+            cost_after=after,
+            hidden_before=now.hidden,
+            hidden_after=chosen.architecture.hidden,
+            embedding_rank=chosen.architecture.rank,
+            layers_before=len(now.layers),
+            layers_after=sum(layer is not None for layer in chosen.architecture.layers),
+            importance_lost=chosen.lost,
+        )
 
 
-def _layers(now: Architecture, stays: KeptParts, importance: Importance) -> list[dict[str, Any]]:
+def _layers(now: Architecture, stays: KeptParts, importance: Importance) -> list[LayerShape]:
     return [
-        {
-            "layer": number,
-            "heads_before": layer[0],
-            "heads_after": len(stays.heads.get(number, [])),
-            "units_before": layer[1],
-            "units_after": len(stays.units.get(number, [])),
-            "importance_of_heads": float(importance.heads[number].sum()),
-            "importance_of_units": float(importance.units[number].sum()),
-        }
+        LayerShape(
+            layer=number,
+            heads_before=layer[0],
+            heads_after=len(stays.heads.get(number, [])),
+            units_before=layer[1],
+            units_after=len(stays.units.get(number, [])),
+            importance_of_heads=float(importance.heads[number].sum()),
+            importance_of_units=float(importance.units[number].sum()),
+        )
         for number, layer in enumerate(now.layers)
         if layer is not None
     ]

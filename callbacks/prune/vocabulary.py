@@ -5,7 +5,9 @@ from typing import Any, ClassVar, final
 from callbacks.base import Compression
 from clinlm.models import structure, token_pruning
 from clinlm.models.model import Edit
+from clinlm.training.method_report import MethodReport
 from clinlm.training.modules.base import Module
+from clinlm.training.promises import VocabularySize
 
 
 @final
@@ -31,7 +33,7 @@ class Vocabulary(Compression):
         if min_count < 1:
             raise ValueError(f"prune.min_count is at least 1; got {min_count}")
         self.min_count = min_count
-        self._row: dict[str, Any] = {}
+        self._size: VocabularySize | None = None
 
     def prepare(self, module: Module) -> None:
         """See `Compression.prepare`."""
@@ -40,33 +42,25 @@ class Vocabulary(Compression):
         before, table = model.tokenizer, structure.word_embeddings(module.network.body)
         counts = token_pruning.count_tokens(before, task.texts("train"))
         tokens = token_pruning.tokens_to_keep(before, counts, self.min_count)
-        self._row = {"tokens_before": table.num_embeddings, "tokens_after": len(tokens)}
-        self._row["occurring"] = int((counts > 0).sum())
-        if len(tokens) < table.num_embeddings:
+        size = table.num_embeddings
+        if len(tokens) < size:
             model.apply(Edit("clinlm.models.surgery.keep_tokens", {"tokens": tokens}))
             model.tokenizer = token_pruning.trim_tokenizer(before, tokens)
             told = (task.batch_size, task.order_seed, task.collate.teacher_logits, task.transfer)
             task.bind(model.tokenizer, model.max_tokens, *told)
-        self._row |= _longer(before, model.tokenizer, task.texts("validation"))
+        pieces = _pieces(before, model.tokenizer, task.texts("validation"))
+        self._size = VocabularySize(size, len(tokens), int((counts > 0).sum()), *pieces)
 
-    def finalize(self, module: Module) -> None:
-        """Check that embeddings and tokenizer still have the tokens promised."""
-        rows, promised = structure.word_embeddings(module.network.body).num_embeddings, self._row["tokens_after"]
-        if {rows, len(module.model.tokenizer)} != {promised} and promised < self._row["tokens_before"]:
-            raise RuntimeError(
-                f"pruning promised {promised} tokens; after training there are {rows} embeddings, and a tokenizer of "
-                f"{len(module.model.tokenizer)}"
-            )
-
-    def report(self) -> list[dict[str, Any]]:
+    def report(self) -> MethodReport:
         """Return the tokens before and after, and how many pieces the validation texts have with either tokenizer."""
-        return [self._row]
+        return MethodReport((self._size,) if self._size else ())
 
-    def why_idle(self) -> str:
-        """See `Compression.why_idle`."""
-        return f" (all {self._row['tokens_before']} tokens occur in the training texts, or spell what does not)"
+    def no_change_reason(self) -> str:
+        """See `Compression.no_change_reason`."""
+        tokens = self._size.tokens_before if self._size else 0
+        return f" (all {tokens} tokens occur in the training texts, or spell what does not)"
 
 
-def _longer(before: Any, after: Any, texts: list[str]) -> dict[str, int]:
-    pieces = [int(token_pruning.count_tokens(tokenizer, texts).sum()) for tokenizer in (before, after)]
-    return {"validation_pieces_before": pieces[0], "validation_pieces_after": pieces[1]}
+def _pieces(before: Any, after: Any, texts: list[str]) -> tuple[int, int]:
+    first, second = (int(token_pruning.count_tokens(tokenizer, texts).sum()) for tokenizer in (before, after))
+    return first, second

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, TypeGuard, final
+from typing import ClassVar, TypeGuard, final
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,9 @@ from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.layers.static_int8_linear import StaticInt8Linear
 from clinlm.models.model import Edit
+from clinlm.training.method_report import MethodReport
 from clinlm.training.modules.base import Module
+from clinlm.training.promises import BitWidth
 
 Floats = nn.Linear | nn.Embedding
 Integers = Int8Linear | StaticInt8Linear | Int4Linear | Int8Embedding
@@ -46,7 +48,7 @@ class Quantization(Compression, ABC):
         if sensitivity_documents < 1:
             raise ValueError(f"quantize.sensitivity_documents is at least 1; got {sensitivity_documents}")
         self.skip, self.spare, self.sensitivity_documents, self.seed = list(skip), spare, sensitivity_documents, seed
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[BitWidth] = []
 
     @abstractmethod
     def edit(self, names: list[str]) -> Edit:
@@ -57,15 +59,15 @@ class Quantization(Compression, ABC):
         """Return the layer that takes the place of a linear one."""
 
     @final
-    def report(self) -> list[dict[str, Any]]:
+    def report(self) -> MethodReport:
         """Return every layer: bytes before and after, relative error of its weight, sensitivity, whether it is spared.
 
         `sensitivity` is the rise of the mean validation loss, or None where none was measured.
         """
-        return self._rows
+        return MethodReport(tuple(self._rows))
 
-    def why_idle(self) -> str:
-        """See `Compression.why_idle`."""
+    def no_change_reason(self) -> str:
+        """See `Compression.no_change_reason`."""
         return f" (no layer is left beside skip={self.skip} and spare={self.spare})"
 
     @final
@@ -94,8 +96,7 @@ class Quantization(Compression, ABC):
             rises = layer_sensitivities(module, made, self.sensitivity_documents, self.seed)
         spared = most_sensitive(rises, self.spare)
         self._rows = [
-            _row(name, layer, None if name in spared else made[name]) | {"sensitivity": rises.get(name)}
-            for name, layer in layers.items()
+            _row(name, layer, None if name in spared else made[name], rises.get(name)) for name, layer in layers.items()
         ]
         return [name for name in layers if name not in spared]
 
@@ -113,7 +114,7 @@ class Quantization(Compression, ABC):
             module.network.get_submodule(name).load_state_dict(layer.state_dict())
         # Training, where there was any, changed the weights that the first rows were made of.
         self._rows = [
-            row | _row(row["layer"], layers[row["layer"]], made[row["layer"]]) if row["layer"] in made else row
+            _row(row.layer, layers[row.layer], made[row.layer], row.sensitivity) if row.layer in made else row
             for row in self._rows
         ]
 
@@ -167,20 +168,15 @@ def _ends(name: str, ending: str) -> bool:
 
 
 @torch.no_grad()
-def _row(name: str, layer: Floats, made: Integers | None) -> dict[str, Any]:
+def _row(name: str, layer: Floats, made: Integers | None, sensitivity: float | None) -> BitWidth:
     """The row of a layer that becomes `made`, or of one that is spared."""
     before, error = _bytes(layer.parameters()), 0.0
     if made is not None:
         weight = layer.weight.double()
         error = float((weight - made.dequantized().double()).norm() / weight.norm().clamp_min(1e-300))
         assert math.isfinite(error)
-    return {
-        "layer": name,
-        "bytes_before": before,
-        "bytes_after": before if made is None else _bytes(made.state_dict().values()),
-        "relative_error": error,
-        "spared": made is None,
-    }
+    after = before if made is None else _bytes(made.state_dict().values())
+    return BitWidth(name, before, after, error, made is None, sensitivity)
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

@@ -1,19 +1,22 @@
 """What every recovery does: train for a while with its own learning rate, keep shapes and zeros, say what it gained."""
 
 from abc import ABC
-from typing import Any, ClassVar, final
+from typing import final
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from callbacks.base import as_module
 from clinlm.compression.keep_zeros import KeepZeros
+from clinlm.training.method_report import MethodReport
 from clinlm.training.modules.base import Module, predict
+from clinlm.training.promises import RecoveryQuality
+from clinlm.training.stage_callback import StageCallback
 
 
-class Recovery(Callback, ABC):
+class Recovery(StageCallback, ABC):
     """Fine-tuning after compression. Subclasses are final and may set another objective in `prepare`.
 
     Every exact zero of a linear weight stays zero: training leaves no exact zeros behind, so a zero was pruned. Where
@@ -25,15 +28,13 @@ class Recovery(Callback, ABC):
         head_learning_rate: peak, of the head; None for the body's.
     """
 
-    needs_teacher: ClassVar[bool] = False
-
     def __init__(self, epochs: int = 1, learning_rate: float = 5e-5, head_learning_rate: float | None = None) -> None:
         if epochs < 1:
             raise ValueError(
                 f"recover.epochs is at least 1; got {epochs}; take the stage out (~stages.NAME) to recover nothing"
             )
         self.epochs, self.learning_rate, self.head_learning_rate = epochs, learning_rate, head_learning_rate
-        self._quality: list[dict[str, Any]] = []
+        self._quality: list[RecoveryQuality] = []
         self._shapes: dict[str, torch.Size] = {}
         self._masks: list[tuple[nn.Linear, Tensor]] = []
 
@@ -50,7 +51,7 @@ class Recovery(Callback, ABC):
             trainer.fit_loop.max_epochs = self.epochs
         module.optimizer = module.optimizer.at(self.learning_rate, self.head_learning_rate)
         self.prepare(module)
-        self._quality = [{"when": "before"} | measured(module)]
+        self._quality = [RecoveryQuality("before", measured(module))]
         self._shapes = _shapes(module.network)
         for linear in _with_zeros(module.network):
             mask = linear.weight.detach() != 0
@@ -76,12 +77,12 @@ class Recovery(Callback, ABC):
         if shapes != self._shapes:
             changed = sorted(set(shapes.items()) ^ set(self._shapes.items()))[:3]
             raise RuntimeError(f"recovery keeps every shape; these changed: {changed}")
-        self._quality.append({"when": "after"} | measured(module))
+        self._quality.append(RecoveryQuality("after", measured(module)))
 
     @final
-    def report(self) -> list[dict[str, Any]]:
+    def report(self) -> MethodReport:
         """Return the quality on validation before and after."""
-        return self._quality
+        return MethodReport(tuple(self._quality))
 
 
 def measured(module: Module) -> dict[str, float]:

@@ -28,6 +28,7 @@ from clinlm.tasks.base import Task
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.augmentation.base import Transfer
 from clinlm.training.modules.base import Module, predict
+from clinlm.training.stage_callback import StageCallback
 from clinlm.training.teachers.base import TeacherSource
 from clinlm.training.teachers.cached_logits import networks, teacher_logits
 from clinlm.training.teachers.ensemble import Ensemble
@@ -206,7 +207,8 @@ class Stage:
         logits = {split: _logits(model, task, split) for split in ("validation", "test")}
         artifacts.save_predictions(folder, logits)
         task.inference_config(logits["validation"], model.max_tokens).save(folder)
-        methods = {name: c.report() for name, c in (self.callbacks or {}).items() if hasattr(c, "report")}
+        callbacks = (self.callbacks or {}).items()
+        methods = {name: own.report().to_json() for name, own in callbacks if isinstance(own, StageCallback)}
         return {
             "methods": methods,
             "parameters": count_parameters(model.network),

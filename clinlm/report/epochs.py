@@ -12,6 +12,8 @@ from safetensors import safe_open
 from clinlm.models.artifact import EPOCHS, Artifact
 from clinlm.report.row import Row
 from clinlm.tasks.base import Task
+from clinlm.training.method_report import method_reports
+from clinlm.training.promises import BestEpoch
 
 SPLITS = ("validation", "test")
 ALL = "macro"
@@ -27,8 +29,8 @@ def has_epochs(artifact: Artifact) -> bool:
 
 def kept_epoch(artifact: Artifact) -> int | None:
     """Return the epoch, counted from 1, whose weights the artifact holds; None if no callback chose one."""
-    rows = artifact.report["methods"].get("keep_best")
-    return int(rows[0]["epoch"]) + 1 if rows and rows[0]["epoch"] >= 0 else None
+    best = [row for report in method_reports(artifact.report).values() for row in report.of(BestEpoch)]
+    return best[0].epoch + 1 if best and best[0].epoch >= 0 else None
 
 
 def probabilities(artifact: Artifact, task: Task) -> list[dict[str, Float[np.ndarray, "documents outputs"]]]:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.families import CONFIGS, network, rows
-from support.pipelines import FAST, built, kept
+from support.pipelines import FAST, built, kept, reported
 from torch import Tensor, nn
 
 from callbacks.prune.depth import Depth, block_influences, influence_sum, influential
@@ -95,11 +95,11 @@ def test_the_layers_with_least_influence_go(task: MultiLabel, tiny_model: Model,
     shorter = copy.deepcopy(tiny_model)
     method = Depth(ratio, documents=9)
     method.prepare(Teacher(tiny_model, task, Full(), FAST))
-    told = method.report()
-    stay = [row["layer"] for row in told if row["kept"]]
-    assert layers(tiny_model) == left == len(stay) and [row["layer"] for row in told] == [0, 1, 2, 3]
-    worst = min(row["block_influence"] for row in told if row["kept"])
-    assert all(row["block_influence"] <= worst for row in told if not row["kept"])
+    told = method.report().rows
+    stay = [row.layer for row in told if row.kept]
+    assert layers(tiny_model) == left == len(stay) and [row.layer for row in told] == [0, 1, 2, 3]
+    worst = min(row.block_influence for row in told if row.kept)
+    assert all(row.block_influence <= worst for row in told if not row.kept)
     keep_layers(shorter.network, stay)
     loader = task.loader(task.examples.members("test"))
     ours, theirs = (predict(one.network, loader, task.long_notes)[1] for one in (tiny_model, shorter))
@@ -111,7 +111,7 @@ def test_depth_holds_in_training_and_in_recovery(tmp_path: Path, task: MultiLabe
     pruned = built(tmp_path / "pruned", task, start, {"prune": Depth(0.5, documents=9)}, epochs=2)
     recovered = built(tmp_path / "recovered", task, pruned, {"recover": Finetune(epochs=2)})
     assert layers(pruned.load()) == layers(recovered.load()) == 2
-    assert [row["kept"] for row in pruned.report["methods"]["prune"]].count(True) == 2
+    assert [row.kept for row in reported(pruned, "prune")].count(True) == 2
 
 
 def test_layers_that_come_back_raise(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
@@ -120,7 +120,7 @@ def test_layers_that_come_back_raise(tmp_path: Path, task: MultiLabel, tiny_mode
             stack = structure.stack(module.network.body)[1]
             stack.append(copy.deepcopy(stack[0]))
 
-    with pytest.raises(RuntimeError, match="promised 3 layers; after training there are"):
+    with pytest.raises(RuntimeError, match="LayerKept promised 3, found 4"):
         built(tmp_path / "built", task, kept(tiny_model, tmp_path / "start"), {"prune": Grows(documents=2)}, epochs=1)
 
 

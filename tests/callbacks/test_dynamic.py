@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.pipelines import FAST, built, kept
+from support.pipelines import FAST, built, kept, reported
 from torch import nn
 
 from callbacks.factorize.svd import Svd
@@ -49,19 +49,19 @@ def test_every_linear_layer_and_table_becomes_int8(tmp_path: Path, task: MultiLa
     before, after = floats(start.load()), int8(made.load()) | tables(made.load())
     assert before.keys() == after.keys() and not floats(made.load()) and "head" in after
     assert "body.embeddings.word_embeddings" in after
-    told = {row["layer"]: row for row in made.report["methods"]["quantize"]}
+    told = {row.layer: row for row in reported(made, "quantize")}
     assert told.keys() == after.keys()
     for name, layer in after.items():
         weight, row = before[name].weight.detach(), told[name]
         assert ((layer.dequantized() - weight).abs() <= layer.scale[:, None] * 0.5001).all()
         off = float((layer.dequantized() - weight).norm() / weight.norm())
-        assert row["relative_error"] == pytest.approx(off, rel=1e-3) and 0 < off < 0.04
+        assert row.relative_error == pytest.approx(off, rel=1e-3) and 0 < off < 0.04
         biases = len(weight) if isinstance(layer, Int8Linear) else 0
-        assert row["bytes_before"] == 4 * (weight.numel() + biases)
-        assert row["bytes_after"] == weight.numel() + 4 * (len(weight) + biases)
-        assert not row["spared"] and row["sensitivity"] is None
+        assert row.bytes_before == 4 * (weight.numel() + biases)
+        assert row.bytes_after == weight.numel() + 4 * (len(weight) + biases)
+        assert not row.spared and row.sensitivity is None
     assert made.report["parameters"] == count_parameters(start.load().network)
-    saved = sum(row["bytes_before"] - row["bytes_after"] for row in told.values())
+    saved = sum(row.bytes_before - row.bytes_after for row in told.values())
     sizes = [(one.folder / "model.safetensors").stat().st_size for one in (start, made)]
     assert sizes[0] - sizes[1] == pytest.approx(saved, abs=8000)  # the header of the file has names
 
@@ -106,7 +106,7 @@ def test_what_is_skipped_stays_float(task: MultiLabel, tiny_model: Model) -> Non
     ends = ("attention.self.query", "attention.output.dense", "output.dense")
     words = "body.embeddings.word_embeddings"
     assert left == {"head", words, *(f"{n}.{end}" for n in range(4) for end in ends)}
-    assert len(method.report()) == len(int8(tiny_model)) + len(tables(tiny_model)) == 4 * 3 + 2
+    assert len(method.report().rows) == len(int8(tiny_model)) + len(tables(tiny_model)) == 4 * 3 + 2
 
 
 AFTER = [

@@ -47,13 +47,13 @@ def test_the_weakest_filters_go(task: MultiLabel, cnn: Model, ratio: float, left
     method = Filters(ratio)
     method.prepare(Teacher(cnn, task, Full(), FAST))
     (edit,) = cnn.edits
-    for number, (row, weight) in enumerate(zip(method.report(), before, strict=True)):
+    for number, (row, weight) in enumerate(zip(method.report().rows, before, strict=True)):
         stay = edit.arguments["filters"][str(number)]
         norms = [sum(abs(value) for value in one) for one in weight.tolist()]
         gone = [norm for filter_, norm in enumerate(norms) if filter_ not in stay]
-        assert len(stay) == left == row["filters_after"] and row["filters_before"] == 6
-        assert row["tokens"] == number + 1 and min(norms[one] for one in stay) >= max(gone)
-        assert (row["norm_min"], row["norm_max"]) == pytest.approx((min(norms), max(norms)), rel=1e-5)
+        assert len(stay) == left == row.filters_after and row.filters_before == 6
+        assert row.tokens == number + 1 and min(norms[one] for one in stay) >= max(gone)
+        assert (row.norm_min, row.norm_max) == pytest.approx((min(norms), max(norms)), rel=1e-5)
     assert widths(cnn) == [left] * 3 and cnn.network.head.in_features == 3 * left
 
 
@@ -74,7 +74,7 @@ def test_filters_that_come_back_raise(tmp_path: Path, task: MultiLabel, cnn: Mod
         def step(self, module: Any, progress: float) -> None:
             structure.filters(module.network.body)[0].out_features = 6
 
-    with pytest.raises(RuntimeError, match=r"promised \[3, 3, 3\] filters; after training they are \[6, 3, 3\]"):
+    with pytest.raises(RuntimeError, match=r"FilterCount promised \[3, 3, 3\], found \[6, 3, 3\]"):
         built(tmp_path / "built", task, kept(cnn, tmp_path / "start"), {"prune": Grows(0.5)}, epochs=1)
 
 

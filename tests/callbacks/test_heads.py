@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.families import CONFIGS, network, rows
-from support.pipelines import FAST, built, kept
+from support.pipelines import FAST, built, kept, reported
 from torch import Tensor
 
 from callbacks.prune.heads import Heads, best_heads, head_importances, head_products
@@ -122,8 +122,8 @@ def test_the_cut_network_is_the_whole_one_with_silent_heads(
     method = Heads(ratio, documents=9)
     method.prepare(Teacher(model, task, Full(), FAST))
     (edit,) = model.edits
-    assert sum(heads(model)) == total == sum(row["heads_after"] for row in method.report())
-    assert [row["heads_before"] for row in method.report()] == [HEADS] * 4
+    assert sum(heads(model)) == total == sum(row.heads_after for row in method.report().rows)
+    assert [row.heads_before for row in method.report().rows] == [HEADS] * 4
     for name, stay in edit.arguments["heads"].items():
         weight = structure.layers(silent.network.body)[int(name)].attention_output.weight
         with torch.no_grad():
@@ -138,7 +138,7 @@ def test_heads_hold_in_training_and_in_recovery(tmp_path: Path, task: MultiLabel
     start = kept(model, tmp_path / "start")
     pruned = built(tmp_path / "pruned", task, start, {"prune": Heads(0.25, documents=9)}, epochs=2)
     recovered = built(tmp_path / "recovered", task, pruned, {"recover": Finetune(epochs=2)}).load()
-    told = [row["heads_after"] for row in pruned.report["methods"]["prune"]]
+    told = [row.heads_after for row in reported(pruned, "prune")]
     assert heads(pruned.load()) == heads(recovered) == told and sum(told) == 12
     assert start.load().edits == [] and recovered.edits == pruned.load().edits != []
     twice = built(tmp_path / "twice", task, pruned, {"prune": Heads(0.25, documents=9)})
@@ -154,7 +154,7 @@ def test_heads_that_come_back_raise(tmp_path: Path, task: MultiLabel, model: Mod
         def step(self, module: Any, progress: float) -> None:
             structure.layers(module.network.body)[0].query.out_features = 2 * SIZE * HEADS
 
-    with pytest.raises(RuntimeError, match=r"promised \[.*\] attention heads; after training they are \[8,"):
+    with pytest.raises(RuntimeError, match=r"HeadCount promised \[.*\], found \[8,"):
         built(tmp_path / "built", task, kept(model, tmp_path / "start"), {"prune": Grows(documents=2)}, epochs=1)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightning import Callback
 from lightning.pytorch.callbacks import EarlyStopping
-from support.pipelines import built, kept
+from support.pipelines import built, kept, reported
 from torch import Tensor
 
 from callbacks.checkpoint import Checkpoint
@@ -17,6 +17,7 @@ from callbacks.keep_best import KeepBest
 from clinlm.models.artifact import Artifact
 from clinlm.models.model import Model
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.training.promises import BestEpoch
 
 pytestmark = pytest.mark.usefixtures("quick")
 NAN = float("nan")
@@ -75,8 +76,8 @@ def test_the_best_epoch_comes_back(
     assert len(weights) == 3
     assert all(torch.equal(tensor, weights[best][name]) for name, tensor in state.items())
     assert any(not torch.equal(tensor, weights[best - 1][name]) for name, tensor in state.items())
-    (told,) = artifact.report["methods"]["keep"]
-    assert told == {"epoch": best, "monitor": "val/macro_f1", "value": pytest.approx(values[best])}
+    (told,) = reported(artifact, "keep")
+    assert told == BestEpoch(best, "val/macro_f1", pytest.approx(values[best]))
 
 
 def test_a_metric_that_is_never_logged_is_an_error(
@@ -90,7 +91,7 @@ def test_without_training_there_is_no_best_epoch(
     tmp_path: Path, task: MultiLabel, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact, _ = run(tmp_path, task, tiny_model, [], monkeypatch, keep=KeepBest(), checkpoint=Checkpoint())
-    assert artifact.report["methods"]["keep"] == [{"epoch": -1, "monitor": "val/macro_f1", "value": None}]
+    assert reported(artifact, "keep") == (BestEpoch(-1, "val/macro_f1", None),)
     assert artifact.report["epochs"] == 0
 
 
@@ -101,7 +102,7 @@ def test_training_stops_when_nothing_is_gained(
     values = [0.2, 0.3, 0.1, 0.1]
     artifact, weights = run(tmp_path, task, tiny_model, values, monkeypatch, 9, stop=stop, keep=KeepBest())
     assert len(weights) == 4 == artifact.report["epochs"]
-    assert artifact.report["methods"]["keep"][0]["epoch"] == 1
+    assert reported(artifact, "keep")[0].epoch == 1
 
 
 class Counted(Callback):

@@ -13,7 +13,7 @@ from hydra.utils import get_object, instantiate
 from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import OmegaConf
 from support.competition import groups, linears
-from support.pipelines import FAST, built, kept
+from support.pipelines import FAST, built, kept, reported
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -69,10 +69,10 @@ def assert_exact(pruning: MaskPruning, before: dict[str, Tensor], after: dict[st
     for old, new in zip(groups(before, pruning.scope), groups(after, pruning.scope), strict=True):
         assert int((new == 0).sum()) == max(round(pruning.ratio * len(new)), int((old == 0).sum()))
     assert all((after[name][old == 0] == 0).all() for name, old in before.items())
-    rows = pruning.report()
-    assert [row["linear"] for row in rows] == list(after)
-    assert [row["zeros"] for row in rows] == [int((weight == 0).sum()) for weight in after.values()]
-    assert all(row["share"] == row["zeros"] / row["weights"] for row in rows)
+    rows = pruning.report().rows
+    assert [row.linear for row in rows] == list(after)
+    assert [row.zeros for row in rows] == [int((weight == 0).sum()) for weight in after.values()]
+    assert all(row.share == row.zeros / row.weights for row in rows)
 
 
 # Law 4: it keeps its promise, whatever trains in the same stage.
@@ -120,23 +120,23 @@ def test_one_shot_removes_the_worst_and_touches_nothing_else(
     for score, new in zip(groups(worth, pruning.scope), groups(after, pruning.scope), strict=True):
         assert score.abs()[new == 0].max() <= score.abs()[new != 0].min()
     assert artifact.report["nonzero"] == count_nonzero(start.load().network) - sum(
-        row["zeros"] for row in pruning.report()
+        row.zeros for row in pruning.report().rows
     )
-    rows = artifact.report["methods"]["prune"]
-    for number, row in enumerate(rows if "threshold" in rows[0] else []):
+    rows = reported(artifact, "prune")
+    for number, row in enumerate(rows if rows[0].threshold is not None else []):
         gone = {name: before[name].abs()[new == 0] for name, new in after.items()}
         one = list(gone.values())[number] if pruning.scope == "layer" else torch.cat(list(gone.values()))
-        assert row["threshold"] == pytest.approx(float(one.max()))
+        assert row.threshold == pytest.approx(float(one.max()))
 
 
 def test_a_ragged_end_stays_dense(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
     pruning = SemiStructured(3, 7, schedule=AT_ONCE)  # of 32 inputs 4 are left over, of 48 there are 6
     start = kept(tiny_model, tmp_path / "start")
     after = linears(built(tmp_path / "built", task, start, {"prune": pruning}, epochs=1).load())
-    for row, weight in zip(pruning.report(), after.values(), strict=True):
+    for row, weight in zip(pruning.report().rows, after.values(), strict=True):
         tail = weight[:, weight.shape[1] // 7 * 7 :]
-        assert row["dense_tail"] == tail.numel() > 0 and (tail != 0).all()
-        assert row["zeros"] == (weight.shape[1] // 7 * 4) * len(weight)
+        assert row.dense_tail == tail.numel() > 0 and (tail != 0).all()
+        assert row.zeros == (weight.shape[1] // 7 * 4) * len(weight)
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)

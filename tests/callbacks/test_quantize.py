@@ -11,7 +11,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from support.pipelines import built, composed, kept
+from support.pipelines import built, composed, kept, reported
 from torch import nn
 
 from callbacks.quantize.base import Quantization, quantizable_layers
@@ -74,11 +74,12 @@ def test_a_saved_model_answers_to_the_bit(task: MultiLabel, made: dict[str, Arti
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_report_has_every_layer(made: dict[str, Artifact], name: str) -> None:
-    rows = made[name].report["methods"]["quantize"]
-    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+    rows = reported(made[name], "quantize")
+    content = made[name].report["methods"]["quantize"]
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
     layers = made["start"].load().network.named_modules()
-    assert {row["layer"] for row in rows} == {key for key, m in layers if isinstance(m, nn.Linear | nn.Embedding)}
-    assert all(row["bytes_after"] < row["bytes_before"] and 0 < row["relative_error"] < 0.2 for row in rows)
+    assert {row.layer for row in rows} == {key for key, m in layers if isinstance(m, nn.Linear | nn.Embedding)}
+    assert all(row.bytes_after < row.bytes_before and 0 < row.relative_error < 0.2 for row in rows)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -123,13 +124,13 @@ def test_what_is_skipped_or_spared_stays_float(tmp_path: Path, task: MultiLabel,
     method = make(name, skip=["word_embeddings", "query"], spare=2)
     made = built(tmp_path / "made", task, start, {"quantize": method}, [start])
     left = {key for key, m in made.load().network.named_modules() if isinstance(m, nn.Linear | nn.Embedding)}
-    rows = made.report["methods"]["quantize"]
+    rows = reported(made, "quantize")
     skipped = {key for key in left if key.endswith(("word_embeddings", "query"))}
-    spared = {row["layer"] for row in rows if row["spared"]}
+    spared = {row.layer for row in rows if row.spared}
     assert len(skipped) == 5 and len(spared) == 2 and left == skipped | spared
-    least = min(row["sensitivity"] for row in rows if row["spared"])
-    assert all(row["sensitivity"] <= least for row in rows if not row["spared"])
-    assert all(row["bytes_after"] == row["bytes_before"] for row in rows if row["spared"])
+    least = min(row.sensitivity for row in rows if row.spared)
+    assert all(row.sensitivity <= least for row in rows if not row.spared)
+    assert all(row.bytes_after == row.bytes_before for row in rows if row.spared)
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in TRAINED])
@@ -143,8 +144,8 @@ def test_the_layer_that_suffers_most_is_spared(tmp_path: Path, task: MultiLabel,
     start = kept(tiny_model, tmp_path / "planted")
     settings = {"group_size": 48} if name == "int4" else {}
     made = built(tmp_path / "made", task, start, {"quantize": make(name, spare=1, **settings)})
-    (spared,) = [row for row in made.report["methods"]["quantize"] if row["spared"]]
-    assert spared["layer"] == "body.encoder.layer.3.output.dense" and spared["sensitivity"] > 0
+    (spared,) = [row for row in reported(made, "quantize") if row.spared]
+    assert spared.layer == "body.encoder.layer.3.output.dense" and spared.sensitivity > 0
 
 
 def test_sparing_nothing_measures_nothing(
@@ -152,7 +153,7 @@ def test_sparing_nothing_measures_nothing(
 ) -> None:
     monkeypatch.setattr("callbacks.quantize.base.sensitivities", None)
     made = built(tmp_path / "made", task, start, {"quantize": make("dynamic")})
-    assert {row["sensitivity"] for row in made.report["methods"]["quantize"]} == {None}
+    assert {row.sensitivity for row in reported(made, "quantize")} == {None}
 
 
 def test_every_method_names_its_technique() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.pipelines import FAST, built, kept
+from support.pipelines import FAST, built, kept, reported
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -91,12 +91,12 @@ def test_quality_is_measured_before_and_after(tmp_path: Path, task: MultiLabel, 
     start = kept(tiny_model, tmp_path / "start")
     callbacks = {"prune": Magnitude(0.5), "recover": Finetune(epochs=2, learning_rate=5e-3)}
     artifact = built(tmp_path / "built", task, start, callbacks)
-    before, after = artifact.report["methods"]["recover"]
+    before, after = reported(artifact, "recover")
     pruned = built(tmp_path / "pruned", task, start, {"prune": Magnitude(0.5)})
     for when, told, model in (("before", before, pruned), ("after", after, artifact)):
-        assert told.pop("when") == when
+        assert told.when == when
         measured = task.validation_metrics(model.predictions("validation"))
-        assert told == pytest.approx(measured, abs=1e-6)
+        assert told.metrics == pytest.approx(measured, abs=1e-6)
     assert before != after
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.pipelines import FAST, built, kept
+from support.pipelines import FAST, built, kept, reported
 from torch import nn
 
 from callbacks.prune.structured import Structured
@@ -25,6 +25,7 @@ from clinlm.models.surgery import quantize_linears
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.base import document_logits, predict
 from clinlm.training.modules.teacher import Teacher
+from clinlm.training.promises import CostTarget
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -138,34 +139,34 @@ def made(
     return found
 
 
-def row(artifact: Artifact) -> dict[str, Any]:
-    found: dict[str, Any] = artifact.report["methods"]["prune"][0]
+def row(artifact: Artifact) -> CostTarget:
+    found: CostTarget = reported(artifact, "prune")[0]
     return found
 
 
 @pytest.mark.parametrize("name", ["parameters", "bytes", "little"])
 def test_the_target_holds_and_is_used(made: dict[str, Artifact], name: str) -> None:
     told, artifact = row(made[name]), made[name]
-    assert told["cost_after"] <= told["cost_goal"] < told["cost_before"]
-    assert told["cost_after"] > 0.85 * told["cost_goal"]
+    assert told.cost_after <= told.cost_goal < told.cost_before
+    assert told.cost_after > 0.85 * told.cost_goal
     report = artifact.report
     assert json.loads(json.dumps(report["methods"]["prune"], allow_nan=False)) == report["methods"]["prune"]
-    if told["target"] == "parameters":
-        assert told["cost_predicted"] == told["cost_after"] == report["parameters"]
+    if told.target == "parameters":
+        assert told.cost_predicted == told.cost_after == report["parameters"]
     else:
-        assert report["bytes"] <= told["cost_after"] <= report["bytes"] + 200, "but for digits of thresholds"
-        assert told["cost_predicted"] == pytest.approx(report["bytes"], rel=0.05)
+        assert report["bytes"] <= told.cost_after <= report["bytes"] + 200, "but for digits of thresholds"
+        assert told.cost_predicted == pytest.approx(report["bytes"], rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["parameters", "bytes", "little"])
 def test_the_report_is_the_architecture(made: dict[str, Artifact], name: str) -> None:
     network = made[name].load().network
-    told, *layers = made[name].report["methods"]["prune"]
+    told, *layers = reported(made[name], "prune")
     found = Architecture.read(network)
-    widths = [(one["heads_after"], one["units_after"]) for one in layers]
-    assert found == Architecture(told["hidden_after"], told["embedding_rank"], [w for w in widths if w != (0, 0)])
-    assert len(layers) == told["layers_before"] == 4 and len(found.layers) == told["layers_after"] >= 1
-    assert [one["heads_before"] for one in layers] == [2] * 4 and [one["units_before"] for one in layers] == [48] * 4
+    widths = [(one.heads_after, one.units_after) for one in layers]
+    assert found == Architecture(told.hidden_after, told.embedding_rank, [w for w in widths if w != (0, 0)])
+    assert len(layers) == told.layers_before == 4 and len(found.layers) == told.layers_after >= 1
+    assert [one.heads_before for one in layers] == [2] * 4 and [one.units_before for one in layers] == [48] * 4
 
 
 @pytest.mark.parametrize("name", ["parameters", "bytes", "little"])
@@ -205,9 +206,9 @@ def test_a_latency_holds_as_it_is_measured(
     method.prepare(module)
     assert torch.random.get_rng_state().equal(state), "probes draw no number that training would have drawn"
     (found,) = Machine(power)({"": module.model}).values()
-    told = method.report()[0]
-    assert found.p50_ms == told["cost_after"] <= told["cost_goal"] == pytest.approx(0.6 * told["cost_before"])
-    assert told["cost_after"] > 0.8 * told["cost_goal"]
+    told = method.report().rows[0]
+    assert found.p50_ms == told.cost_after <= told.cost_goal == pytest.approx(0.6 * told.cost_before)
+    assert told.cost_after > 0.8 * told.cost_goal
 
 
 def test_a_latency_is_measured_on_this_machine(
@@ -220,7 +221,7 @@ def test_a_latency_is_measured_on_this_machine(
         method.prepare(bound(task, tiny_model))
     except ValueError as refused:
         pytest.skip(f"this machine is too busy: {refused}")
-    assert method.report()[0]["cost_after"] <= method.report()[0]["cost_goal"]
+    assert method.report().rows[0].cost_after <= method.report().rows[0].cost_goal
 
 
 def test_probes_are_timed_by_the_engine_that_is_named(task: MultiLabel, tiny_model: Model) -> None:

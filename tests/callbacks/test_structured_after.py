@@ -10,7 +10,7 @@ import torch
 from conftest import TINY
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from support.pipelines import FAST, built, kept
+from support.pipelines import FAST, built, kept, reported
 from torch import nn
 
 from callbacks.prune.structured import Structured
@@ -81,9 +81,9 @@ def test_a_head_on_maximum_and_mean_is_cut_in_both(task: MultiLabel) -> None:
     task.bind(model.tokenizer, 16)
     method = Structured("parameters:6000", documents=4)
     method.prepare(Teacher(model, task, Full(), FAST))
-    told = method.report()[0]
-    assert told["hidden_after"] < told["hidden_before"]
-    assert told["cost_predicted"] == told["cost_after"] == count_parameters(model.network)
+    told = method.report().rows[0]
+    assert told.hidden_after < told.hidden_before
+    assert told.cost_predicted == told.cost_after == count_parameters(model.network)
     assert np.isfinite(predict(model.network, task.loader(task.examples.members("test")), task.long_notes)[1]).all()
 
 
@@ -110,7 +110,7 @@ def test_it_is_quantised(tmp_path: Path, task: MultiLabel, made: dict[str, Artif
     assert np.isfinite(done.predictions("test")).all()
     assert anatomy_of(made["little"]).rank is not None
     assert {"body.embeddings.word_embeddings.table", "body.embeddings.word_embeddings.up"} <= {
-        one["layer"] for one in done.report["methods"]["quantize"]
+        one.layer for one in reported(done, "quantize")
     }
 
 

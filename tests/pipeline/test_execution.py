@@ -10,7 +10,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from support.pipelines import artifacts, composed, finished, weights
+from support.pipelines import artifacts, composed, finished, reported, weights
 
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline import execution
@@ -53,7 +53,9 @@ def test_every_stage_of_c_goes_on_from_the_latest_of_its_role(c: list[Done]) -> 
     assert parents(made["prune_student"]) == {"start": key["student"], "teachers": []}
     assert parents(made["recover_student"]) == {"start": key["prune_student"], "teachers": []}
     assert [artifact.folder.name for artifact in made.values()] == [f"{name}-{key[name]}" for name in names]
-    widths = {name: [row["width_after"] for row in a.report["methods"].get("prune", [])] for name, a in made.items()}
+    pruned = {name: reported(made[name], "prune") for name in ("prune_teacher", "prune_student")}
+    widths = {name: [row.width_after for row in rows] for name, rows in pruned.items()}
+    assert [name for name, one in made.items() if "prune" in one.report["methods"]] == [*pruned]
     assert widths["prune_teacher"] == [48, 48] and widths["prune_student"] == [36]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.pipelines import artifacts, composed, finished
+from support.pipelines import artifacts, composed, finished, reported
 
 from clinlm.config.validation import CONF
 from clinlm.pipeline import execution, gate_policy
@@ -115,11 +115,11 @@ def test_iterative_pruning_reaches_its_ratio(notes_csv: Path, tmp_path: Path, pr
     for before, after in zip(["teacher", "prune_1"], ["prune_1", "prune_2"], strict=True):
         assert made[after].record["parents"]["start"] == made[before].key
         assert made[after].report["epochs"] == 1 and "recover" in made[after].report["methods"], "it recovers each time"
-    rows = made["prune_2"].report["methods"]["prune"]
+    rows = reported(made["prune_2"], "prune")
     if prune == "magnitude":
-        assert [row["width_after"] for row in rows] == [32, 32], "half of 64"
+        assert [row.width_after for row in rows] == [32, 32], "half of 64"
     else:
-        assert sum(row["zeros"] for row in rows) == round(0.5 * sum(row["weights"] for row in rows))
+        assert sum(row.zeros for row in rows) == round(0.5 * sum(row.weights for row in rows))
     again = finished(composed(notes_csv, tmp_path / "store", *settings, "logger=csv"))
     assert all(one.cached for one in again), "keys are the same"
     longer = finished(composed(notes_csv, tmp_path / "store", *settings, "steps=1"))

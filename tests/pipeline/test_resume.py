@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig
-from support.pipelines import artifacts, composed, finished, weights
+from support.pipelines import artifacts, composed, finished, reported, weights
 
 from clinlm.models import artifact
 from clinlm.pipeline.execution import Done
@@ -113,7 +113,7 @@ def test_killed_after_it_was_to_stop_early(notes_csv: Path, tmp_path: Path, monk
     calls.pop()  # the last epoch is repeated
     done = finished(config)
     assert len(calls) == 3 == told(done)["teacher"]["epochs"]
-    assert told(done)["teacher"]["methods"]["keep_best"][0]["epoch"] == 0
+    assert reported(artifacts(done)["teacher"], "keep_best")[0].epoch == 0
     assert told(done) == told(whole) and weights(done) == weights(whole)
 
 

@@ -1,7 +1,7 @@
 """Laws of a stage, for every method that `conf/` knows: the artifact is the network, promises hold, seeds decide."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +12,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from lightning import Callback
-from support.pipelines import CPU, FAST, LABELS, built, composed, kept
+from support.pipelines import CPU, FAST, LABELS, built, composed, kept, reported
 from torch import nn
 
 from callbacks.checkpoint import Checkpoint
@@ -29,6 +29,7 @@ from clinlm.training.distillation import Distillation
 from clinlm.training.modules.base import predict
 from clinlm.training.modules.student import Student
 from clinlm.training.modules.teacher import Teacher
+from clinlm.training.promises import CostTarget, FfnWidth, FilterCount, HeadCount, LayerKept, Sparsity, VocabularySize
 
 pytestmark = pytest.mark.usefixtures("quick")
 PRUNE, RECOVER = ([path.stem for path in sorted(CONF.glob(f"{group}/*.yaml"))] for group in ("prune", "recover"))
@@ -41,30 +42,30 @@ def start(tmp_path: Path, tiny_model: Model) -> Artifact:
     return kept(tiny_model, tmp_path / "start")
 
 
-def found(model: Model, rows: list[dict[str, Any]]) -> bool:
+def found(model: Model, rows: Sequence[Any]) -> bool:
     """Whether the network is what the report of a pruning method says: widths, heads, layers or zeros."""
     body = model.network.body
-    layers = [] if "filters_after" in rows[0] else structure.layers(body)
+    layers = [] if isinstance(rows[0], FilterCount) else structure.layers(body)
     match rows[0]:
-        case {"layers_after": count, "hidden_after": hidden}:
-            kept = [row for row in rows[1:] if row["heads_after"]]
-            there = [(layer.heads, layer.up.out_features) for layer in layers]
-            said = [(row["heads_after"], row["units_after"]) for row in kept]
-            return len(layers) == count and structure.hidden_size(body) == hidden and there == said
-        case {"filters_after": _}:
-            return [one.out_features for one in structure.filters(body)] == [row["filters_after"] for row in rows]
-        case {"tokens_after": tokens}:
+        case CostTarget(layers_after=count, hidden_after=hidden):
+            left = [row for row in rows[1:] if row.heads_after]
+            shapes = [(layer.heads, layer.up.out_features) for layer in layers]
+            reported_shapes = [(row.heads_after, row.units_after) for row in left]
+            return len(layers) == count and structure.hidden_size(body) == hidden and shapes == reported_shapes
+        case FilterCount():
+            return [linear.out_features for linear in structure.filters(body)] == [row.filters_after for row in rows]
+        case VocabularySize(tokens_after=tokens):
             return structure.word_embeddings(body).num_embeddings == tokens == len(model.tokenizer)
-        case {"width_after": _}:
-            return [layer.up.out_features for layer in layers] == [row["width_after"] for row in rows] == [36] * 4
-        case {"heads_after": _}:
-            return [layer.heads for layer in layers] == [row["heads_after"] for row in rows]
-        case {"kept": _}:
-            return len(layers) == sum(row["kept"] for row in rows) == 3
-        case {"zeros": _}:
+        case FfnWidth():
+            return [layer.up.out_features for layer in layers] == [row.width_after for row in rows] == [36] * 4
+        case HeadCount():
+            return [layer.heads for layer in layers] == [row.heads_after for row in rows]
+        case LayerKept():
+            return len(layers) == sum(row.kept for row in rows) == 3
+        case Sparsity():
             linears = [m.weight for m in model.network.body.modules() if isinstance(m, nn.Linear)]
-            return [int((w == 0).sum()) for w in linears] == [row["zeros"] for row in rows]
-    raise AssertionError(f"a new kind of promise: {sorted(rows[0])}; say here how it is checked")
+            return [int((w == 0).sum()) for w in linears] == [row.zeros for row in rows]
+    raise AssertionError(f"a new kind of promise, {type(rows[0]).__name__}: check it here, a second way")
 
 
 def pruning(name: str) -> Any:
@@ -101,7 +102,7 @@ def test_every_method_keeps_its_promises(
         assert torch.equal(logits, trained[0].eval()(ids, mask))
     assert all(torch.equal(t, trained[0].state_dict()[name]) for name, t in model.network.state_dict().items())
     # Law 4: what was promised holds after training in the same stage.
-    assert found(model, artifact.report["methods"]["prune"])
+    assert found(model, reported(artifact, "prune"))
     # Law 8: everything is finite.
     assert logits.isfinite().all() and all(p.isfinite().all() for p in model.network.parameters())
     assert artifact.report["steps"] > 0

@@ -21,6 +21,7 @@ from clinlm.pipeline.execution import Done
 from clinlm.pipeline.stage import Stage
 from clinlm.store.content import seal, write_json
 from clinlm.tasks.base import Task
+from clinlm.training.method_report import method_reports
 from clinlm.training.modules.base import Module
 from clinlm.training.modules.teacher import Teacher
 from clinlm.training.optimizer import AdamW
@@ -93,6 +94,11 @@ def kept(model: Model, folder: Path, stage: str = "start") -> Artifact:
     write_json(folder / "report.json", {})
     seal(folder, {"key": folder.name, "stage": stage})
     return Artifact(folder)
+
+
+def reported(artifact: Artifact, callback: str) -> Any:
+    """The typed rows that a callback of the stage reported."""
+    return method_reports(artifact.report)[callback].rows
 
 
 def built(

@@ -8,7 +8,7 @@ import pytest
 from conftest import TINY
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from support.pipelines import artifacts, composed, finished
+from support.pipelines import artifacts, composed, finished, reported
 
 from clinlm.config.validation import CONF
 from clinlm.models import artifact
@@ -51,8 +51,8 @@ def test_the_student_goes_on_from_general_distillation(notes_csv: Path, shared: 
     assert (done["general"].folder / "model.safetensors").read_bytes() == (
         done["student"].folder / "model.safetensors"
     ).read_bytes()
-    kept = done["general"].report["methods"]["keep_best"][0]
-    assert kept["monitor"] == "val/mlm_loss" and kept["epoch"] >= 0
+    kept = reported(done["general"], "keep_best")[0]
+    assert kept.monitor == "val/mlm_loss" and kept.epoch >= 0
 
 
 def test_a_transfer_set_is_read_too(notes_csv: Path, shared: Path) -> None:

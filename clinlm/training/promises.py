@@ -1,0 +1,397 @@
+"""The rows of reports: what each kind of method promises of the network, and how to check it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, final
+
+from torch import nn
+
+from clinlm.models import structure
+from clinlm.models.layers.low_rank_linear import LowRankLinear
+from clinlm.models.model import Model
+from clinlm.training.method_report import MethodReport, ReportRow
+
+
+@final
+@dataclass(frozen=True)
+class Sparsity(ReportRow):
+    """A matrix with zeros.
+
+    Attributes:
+        linear: its dotted name.
+        weights: how many it has.
+        zeros: how many of them are zero.
+        share: of zeros.
+        threshold: largest score that was removed, where a matrix or the network competes as a whole.
+        dense_tail: weights of a ragged end, which stay, where m neighbours compete.
+    """
+
+    linear: str
+    weights: int
+    zeros: int
+    share: float
+    threshold: float | None = None
+    dense_tail: int | None = None
+
+    @classmethod
+    def summary(cls, report: MethodReport) -> str:
+        """See `ReportRow.summary`."""
+        own = report.of(cls)
+        weights, zeros = sum(row.weights for row in own), sum(row.zeros for row in own)
+        return f"left {zeros:,} of {weights:,} weights zero ({zeros / weights:.1%}) in {len(own)} matrices"
+
+    @classmethod
+    def promised(cls, rows: Sequence[Self]) -> dict[str, int]:
+        """See `ReportRow.promised`."""
+        return {row.linear: row.zeros for row in rows}
+
+    @classmethod
+    def found(cls, rows: Sequence[Self], model: Model) -> dict[str, int]:
+        """See `ReportRow.found`."""
+        body = model.network.body
+        weights = {row.linear: body.get_submodule(row.linear).get_parameter("weight") for row in rows}
+        return {name: int((weight == 0).sum()) for name, weight in weights.items()}
+
+
+@final
+@dataclass(frozen=True)
+class FfnWidth(ReportRow):
+    """A layer whose FFN units were cut, with mean and standard deviation of their scores."""
+
+    layer: int
+    width_before: int
+    width_after: int
+    score_mean: float
+    score_std: float
+    skipped: bool
+
+    @classmethod
+    def summary(cls, report: MethodReport) -> str:
+        """See `ReportRow.summary`."""
+        own = report.of(cls)
+        before, after = sum(row.width_before for row in own), sum(row.width_after for row in own)
+        skipped, spread = sum(row.skipped for row in own), min(row.score_std for row in own)
+        return (
+            f"cut {before:,} FFN units to {after:,} in {len(own) - skipped} of {len(own)} layers, {skipped} skipped "
+            f"(smallest standard deviation of a layer's scores: {spread:.3g})"
+        )
+
+    @classmethod
+    def promised(cls, rows: Sequence[Self]) -> list[int]:
+        """See `ReportRow.promised`."""
+        return [row.width_after for row in rows]
+
+    @classmethod
+    def found(cls, rows: Sequence[Self], model: Model) -> list[int]:
+        """See `ReportRow.found`."""
+        return [layer.up.out_features for layer in structure.layers(model.network.body)]
+
+
+@final
+@dataclass(frozen=True)
+class HeadCount(ReportRow):
+    """A layer whose attention heads were cut, with the smallest and largest of their normalised importances."""
+
+    layer: int
+    heads_before: int
+    heads_after: int
+    score_min: float
+    score_max: float
+
+    @classmethod
+    def summary(cls, report: MethodReport) -> str:
+        """See `ReportRow.summary`."""
+        own = report.of(cls)
+        before, after = sum(row.heads_before for row in own), sum(row.heads_after for row in own)
+        share = 1 - after / before
+        return f"cut {before} attention heads to {after} ({share:.0%}) in {len(own)} layers, which keep one each"
+
+    @classmethod
+    def promised(cls, rows: Sequence[Self]) -> list[int]:
+        """See `ReportRow.promised`."""
+        return [row.heads_after for row in rows]
+
+    @classmethod
+    def found(cls, rows: Sequence[Self], model: Model) -> list[int]:
+        """See `ReportRow.found`."""
+        return [layer.heads for layer in structure.layers(model.network.body)]
+
+
+@final
+@dataclass(frozen=True)
+class FilterCount(ReportRow):
+    """A width of a convolution (in tokens) whose filters were cut, with their smallest and largest norm."""
+
+    tokens: int
+    filters_before: int
+    filters_after: int
+    norm_min: float
+    norm_max: float
+
+    @classmethod
+    def promised(cls, rows: Sequence[Self]) -> list[int]:
+        """See `ReportRow.promised`."""
+        return [row.filters_after for row in rows]
+
+    @classmethod
+    def found(cls, rows: Sequence[Self], model: Model) -> list[int]:
+        """See `ReportRow.found`."""
+        return [linear.out_features for linear in structure.filters(model.network.body)]
+
+
+@final
+@dataclass(frozen=True)
+class LayerKept(ReportRow):
+    """A layer, as numbered before the cut: its block influence, and whether it was kept."""
+
+    layer: int
+    block_influence: float
+    kept: bool
+
+    @classmethod
+    def summary(cls, report: MethodReport) -> str:
+        """See `ReportRow.summary`."""
+        own = report.of(cls)
+        kept = sum(row.kept for row in own)
+        return f"kept {kept} of {len(own)} layers ({1 - kept / len(own):.0%} cut)"
+
+    @classmethod
+    def promised(cls, rows: Sequence[Self]) -> int:
+        """See `ReportRow.promised`."""
+        return sum(row.kept for row in rows)
+
+    @classmethod
+    def found(cls, rows: Sequence[Self], model: Model) -> int:
+        """See `ReportRow.found`."""
+        return len(structure.layers(model.network.body))
+
+
+@final
+@dataclass(frozen=True)
+class VocabularySize(ReportRow):
+    """The tokens of a tokenizer that was cut.
+
+    Attributes:
+        tokens_before: rows of the embedding table.
+        tokens_after: those that stay.
+        occurring: those that occur in the training texts.
+        validation_pieces_before: tokens of the validation texts, by the tokenizer before.
+        validation_pieces_after: by the one after.
+    """
+
+    tokens_before: int
+    tokens_after: int
+    occurring: int
+    validation_pieces_before: int
+    validation_pieces_after: int
+
+    @classmethod
+    def promised(cls, rows: Sequence[Self]) -> set[int]:
+        """See `ReportRow.promised`."""
+        return {row.tokens_after for row in rows}
+
+    @classmethod
+    def found(cls, rows: Sequence[Self], model: Model) -> set[int]:
+        """See `ReportRow.found`: the embeddings, and the tokenizer if it was cut (it may have fewer tokens)."""
+        embeddings = structure.word_embeddings(model.network.body).num_embeddings
+        cut = any(row.tokens_after < row.tokens_before for row in rows)
+        return {embeddings, len(model.tokenizer)} if cut else {embeddings}
+
+
+@final
+@dataclass(frozen=True)
+class CostTarget(ReportRow):
+    """The cost of a network that was cut to a target, and its architecture; rows of `LayerShape` follow.
+
+    Attributes:
+        target: the metric: `latency_ms`, `bytes` or `parameters`.
+        cost_before, cost_goal, cost_predicted, cost_after: in the metric's unit; the first and last are measured.
+        hidden_before, hidden_after: hidden sizes.
+        embedding_rank: of factorised embeddings; None where they are whole.
+        layers_before, layers_after: how many.
+        importance_lost: of what was cut.
+    """
+
+    target: str
+    cost_before: float
+    cost_goal: float
+    cost_predicted: float
+    cost_after: float
+    hidden_before: int
+    hidden_after: int
+    embedding_rank: int | None
+    layers_before: int
+    layers_after: int
+    importance_lost: float
+
+    @classmethod
+    def summary(cls, report: MethodReport) -> str:
+        """See `ReportRow.summary`."""
+        (own,) = report.of(cls)
+        layers = [row for row in report.of(LayerShape) if row.heads_after]
+        heads, units = (", ".join(map(str, values)) for values in zip(*(row.shape for row in layers), strict=True))
+        rank = own.embedding_rank
+        return (
+            f"cut {own.cost_before:,.6g} {own.target} to {own.cost_after:,.6g} "
+            f"(asked {own.cost_goal:,.6g}, predicted {own.cost_predicted:,.6g}): "
+            f"{own.layers_after} of {own.layers_before} layers with {heads} heads "
+            f"and {units} FFN units, hidden size {own.hidden_before} to {own.hidden_after}, "
+            f"{'whole embeddings' if rank is None else f'embeddings of rank {rank}'}"
+        )
+
+    @classmethod
+    def promised(cls, rows: Sequence[Self]) -> list[tuple[int, int]]:
+        """See `ReportRow.promised`: layers and hidden size."""
+        return [(row.layers_after, row.hidden_after) for row in rows]
+
+    @classmethod
+    def found(cls, rows: Sequence[Self], model: Model) -> list[tuple[int, int]]:
+        """See `ReportRow.found`."""
+        body = model.network.body
+        return [(len(structure.layers(body)), structure.hidden_size(body))]
+
+
+@final
+@dataclass(frozen=True)
+class LayerShape(ReportRow):
+    """A layer that was narrowed to reach a target, as numbered before: 0 heads and 0 FFN units where it was cut."""
+
+    layer: int
+    heads_before: int
+    heads_after: int
+    units_before: int
+    units_after: int
+    importance_of_heads: float
+    importance_of_units: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Heads and FFN units that are left."""
+        return self.heads_after, self.units_after
+
+    @classmethod
+    def promised(cls, rows: Sequence[Self]) -> list[tuple[int, int]]:
+        """See `ReportRow.promised`."""
+        return [row.shape for row in rows if row.heads_after]
+
+    @classmethod
+    def found(cls, rows: Sequence[Self], model: Model) -> list[tuple[int, int]]:
+        """See `ReportRow.found`."""
+        return [(layer.heads, layer.up.out_features) for layer in structure.layers(model.network.body)]
+
+
+@final
+@dataclass(frozen=True)
+class Rank(ReportRow):
+    """A linear layer that became a product of two.
+
+    Attributes:
+        linear: its dotted name.
+        rank: None where it was left whole.
+        relative_error: Frobenius norm of what is missing in the product, over that of the weight; in [0, 1].
+        parameters_before, parameters_after: how many.
+    """
+
+    linear: str
+    rank: int | None
+    relative_error: float
+    parameters_before: int
+    parameters_after: int
+
+    @classmethod
+    def summary(cls, report: MethodReport) -> str:
+        """See `ReportRow.summary`."""
+        own = report.of(cls)
+        before, after = sum(row.parameters_before for row in own), sum(row.parameters_after for row in own)
+        return f"made {before:,} parameters of {len(own)} matrices {after:,} by factors"
+
+    @classmethod
+    def promised(cls, rows: Sequence[Self]) -> dict[str, int]:
+        """See `ReportRow.promised`."""
+        return {row.linear: row.rank for row in rows if row.rank is not None}
+
+    @classmethod
+    def found(cls, rows: Sequence[Self], model: Model) -> dict[str, int]:
+        """See `ReportRow.found`."""
+        layers = {row.linear: _submodule(model, row.linear) for row in rows if row.rank is not None}
+        pairs = {name: layer for name, layer in layers.items() if isinstance(layer, LowRankLinear)}
+        return {name: min(pair.down.out_features, pair.up.in_features) for name, pair in pairs.items()}
+
+
+@final
+@dataclass(frozen=True)
+class BitWidth(ReportRow):
+    """A linear layer or embedding table that became integers, or was spared.
+
+    Attributes:
+        layer: its dotted name.
+        bytes_before, bytes_after: of its tensors.
+        relative_error: Frobenius norm of the rounding error over that of the weight; 0 where spared.
+        spared: whether it stays in float.
+        sensitivity: rise of the mean validation loss when it alone is quantised; None where it was not measured.
+    """
+
+    layer: str
+    bytes_before: int
+    bytes_after: int
+    relative_error: float
+    spared: bool
+    sensitivity: float | None
+
+    @classmethod
+    def summary(cls, report: MethodReport) -> str:
+        """See `ReportRow.summary`."""
+        own = report.of(cls)
+        made = [row for row in own if not row.spared]
+        before, after = sum(row.bytes_before for row in made), sum(row.bytes_after for row in made)
+        spared = f"; {len(own) - len(made)} that suffer most stay in float" if len(made) < len(own) else ""
+        return f"made {before / 1e6:.1f} MB of {len(made)} matrices {after / 1e6:.1f} MB of integers{spared}"
+
+    @classmethod
+    def promised(cls, rows: Sequence[Self]) -> dict[str, int]:
+        """See `ReportRow.promised`: bytes."""
+        return {row.layer: row.bytes_after for row in rows if not row.spared}
+
+    @classmethod
+    def found(cls, rows: Sequence[Self], model: Model) -> dict[str, int]:
+        """See `ReportRow.found`."""
+        made = [row.layer for row in rows if not row.spared]
+        layers = {name: _submodule(model, name).state_dict().values() for name in made}
+        return {name: sum(t.numel() * t.element_size() for t in tensors) for name, tensors in layers.items()}
+
+
+@final
+@dataclass(frozen=True)
+class RecoveryQuality(ReportRow):
+    """Quality on validation before or after recovery.
+
+    Attributes:
+        when: `before` or `after`.
+        metrics: name -> value; each is a column.
+    """
+
+    when: str
+    metrics: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """See `ReportRow.to_json`."""
+        return {"when": self.when, **self.metrics}
+
+    @classmethod
+    def from_json(cls, columns: Mapping[str, Any]) -> Self:
+        """See `ReportRow.from_json`."""
+        return cls(columns["when"], {name: value for name, value in columns.items() if name != "when"})
+
+
+@final
+@dataclass(frozen=True)
+class BestEpoch(ReportRow):
+    """The epoch whose weights were kept, counted from 0; -1, and no value, if none was validated."""
+
+    epoch: int
+    monitor: str
+    value: float | None
+
+
+def _submodule(model: Model, name: str) -> nn.Module:
+    return model.network.get_submodule(name)
