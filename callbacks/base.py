@@ -56,7 +56,7 @@ class Compression(StageCallback, ABC):
                 )
             broken = self.report().broken(module.model)
             if broken:
-                raise ModelError(f"{type(self).__name__} must keep its promise, got: {broken}")
+                raise ModelError(f"{type(self).__name__} must keep its promise after training; {broken}")
 
     def prepare(self, module: Module) -> None:
         """Change the network before training. Structural changes go through `module.model.apply(Edit(...))`."""

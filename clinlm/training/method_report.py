@@ -71,7 +71,7 @@ class MethodReport:
             kind = type(rows[0])
             promised, found = kind.promised(rows), kind.found(rows, model)
             if promised != found:
-                return f"{kind.__name__} promised {promised}, found {found}"
+                return f"{kind.__name__} promised {promised}, got {found}"
         return ""
 
     def of(self, kind: type[Row]) -> list[Row]:

@@ -74,7 +74,7 @@ def test_filters_that_come_back_raise(tmp_path: Path, task: MultiLabel, cnn: Mod
         def step(self, module: Any, progress: float) -> None:
             structure.filters(module.network.body)[0].out_features = 6
 
-    with pytest.raises(RuntimeError, match=r"FilterCount promised \[3, 3, 3\], found \[6, 3, 3\]"):
+    with pytest.raises(RuntimeError, match=r"FilterCount promised \[3, 3, 3\], got \[6, 3, 3\]"):
         built(tmp_path / "built", task, kept(cnn, tmp_path / "start"), {"prune": Grows(0.5)}, epochs=1)
 
 

@@ -154,7 +154,7 @@ def test_heads_that_come_back_raise(tmp_path: Path, task: MultiLabel, model: Mod
         def step(self, module: Any, progress: float) -> None:
             structure.layers(module.network.body)[0].query.out_features = 2 * SIZE * HEADS
 
-    with pytest.raises(RuntimeError, match=r"HeadCount promised \[.*\], found \[8,"):
+    with pytest.raises(RuntimeError, match=r"HeadCount promised \[.*\], got \[8,"):
         built(tmp_path / "built", task, kept(model, tmp_path / "start"), {"prune": Grows(documents=2)}, epochs=1)
 
 

@@ -170,7 +170,7 @@ def test_a_width_that_changes_in_training_raises(tmp_path: Path, task: MultiLabe
             layer.up.out_features = 48
 
     start = kept(tiny_model, tmp_path / "start")
-    with pytest.raises(RuntimeError, match=r"FfnWidth promised \[24, 24, 24, 24\], found \[48,"):
+    with pytest.raises(RuntimeError, match=r"FfnWidth promised \[24, 24, 24, 24\], got \[48,"):
         built(tmp_path / "built", task, start, {"prune": Grows(0.5)}, epochs=1)
 
 
