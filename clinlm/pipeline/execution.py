@@ -198,8 +198,8 @@ def _built(
         log.info("%s [%s] %s", log_as, key, what)
         if not whole:
             lightning_logger = logger.stage(one.name, key, folder, dict(one.settings))
-            way = one.stage.transfer
-            texts = transfer_set(way, one.settings["transfer"], task, task_key) if way is not None else None
+            way = one.stage.augmentation
+            texts = transfer_set(way, one.settings["augmentation"], task, task_key) if way is not None else None
             report = one.stage.build(task, folder, parent, teachers, lightning_logger, texts)
             logger.stage_done(report)
             parents = {"start": parent.key if parent else None, "teachers": [t.key for t in teachers]}
@@ -238,7 +238,7 @@ def stage_key(
         counted["trainer"] = trainer
     if parent is not None:
         counted["start"] = parent.key
-    if stage.transfer is not None:
-        counted["transfer"] = transfer_key(stage.transfer, settings["transfer"], task_key)
+    if stage.augmentation is not None:
+        counted["augmentation"] = transfer_key(stage.augmentation, settings["augmentation"], task_key)
     fingerprint = stage.start.fingerprint() if isinstance(stage.start, Initializer) else None
     return digest([counted, fingerprint, task_key, [t.key for t in teachers], sources(counted)])

@@ -153,7 +153,7 @@ def plain(node: Any) -> dict[str, Any]:
 
 def _without_nothing(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings without slots that are null (callbacks, augmentation, hidden-state loss): no key has them."""
-    settings = {name: one for name, one in settings.items() if (name, one) != ("transfer", None)}
+    settings = {name: one for name, one in settings.items() if (name, one) != ("augmentation", None)}
     callbacks = {name: one for name, one in (settings.get("callbacks") or {}).items() if one is not None}
     settings = settings | {"callbacks": callbacks} if "callbacks" in settings else settings
     module = {

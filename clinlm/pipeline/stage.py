@@ -26,7 +26,7 @@ from clinlm.models.size import count_nonzero, count_parameters, folder_bytes
 from clinlm.store.content import write_json
 from clinlm.tasks.base import Task
 from clinlm.tasks.transfer_set import TransferSet
-from clinlm.training.augmentation.base import Transfer
+from clinlm.training.augmentation.base import Augmentation
 from clinlm.training.modules.base import Module, predict
 from clinlm.training.stage_callback import StageCallback
 from clinlm.training.teachers.base import TeacherSource
@@ -50,7 +50,7 @@ class Stage:
             latest stage of role teacher (for a stage of that role itself, the first one: the teacher before
             compression), all of its members where it has several.
         ensemble: how several teachers are combined; None for the mean of their logits.
-        transfer: makes texts without labels, from which it learns besides the training documents; None for none.
+        augmentation: makes texts without labels, from which it learns besides the training documents; None for none.
         callbacks: methods and training callbacks, called in this order.
         epochs: most epochs; 0 trains nothing. A recovery callback brings its own number.
         batch_size: documents a training step.
@@ -66,7 +66,7 @@ class Stage:
     start: Initializer | str | None = None
     teachers: Sequence[str] | None = None
     ensemble: Ensemble | None = None
-    transfer: Transfer | None = None
+    augmentation: Augmentation | None = None
     callbacks: Mapping[str, Callback] | None = None
     epochs: int = 0
     batch_size: int = 16
@@ -80,10 +80,10 @@ class Stage:
             raise ValueError(f"a stage's role is teacher or student; got {self.role!r}")
         if self.epochs < 0:
             raise ValueError(f"a stage's epochs are at least 0; got {self.epochs}")
-        if self.transfer is not None and self.answers and not self.wants_logits:
+        if self.augmentation is not None and self.answers and not self.wants_logits:
             raise ValueError(
                 "a transfer set has no labels, only a teacher's logits; this stage learns from labels alone; leave its "
-                "`transfer` out, or take a module or recovery that learns from a teacher"
+                "`augmentation` out, or take a module or recovery that learns from a teacher"
             )
         callbacks = (self.callbacks or {}).values()
         waiting = [type(one).__name__ for one in callbacks if getattr(one, "needs_training", False)]
@@ -136,12 +136,12 @@ class Stage:
             parent: the artifact that the stage goes on from, where it has no start of its own.
             teachers: what it learns from.
             logger: Lightning's.
-            transfer: the texts that `self.transfer` makes.
+            transfer: the texts that `self.augmentation` makes.
 
         Returns:
             the report.
         """
-        if (transfer is None) != (self.transfer is None):
+        if (transfer is None) != (self.augmentation is None):
             raise RuntimeError("a stage gets the texts of its own transfer; one of the two is missing")
         began = time.monotonic()
         # Before seeding: computing them draws random numbers (the teacher's skeleton), reading them does not.

@@ -13,10 +13,10 @@ from clinlm.corpora.table import Table
 from clinlm.pipeline.plan import plain
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.long_notes import Head
-from clinlm.training.augmentation.base import Transfer
+from clinlm.training.augmentation.base import Augmentation
 from support.pipelines import composed
 
-WAYS = sorted({path.stem for path in CONF.glob("transfer/*.yaml")} - {"none"})
+WAYS = sorted({path.stem for path in CONF.glob("augmentation/*.yaml")} - {"none"})
 SECTIONS = ("CHIEF COMPLAINT", "FINDINGS", "IMPRESSION", "PLAN", "MEDICATIONS")
 _WORDS = {
     "asthma": ("wheeze", "inhaler", "spirometry", "albuterol"),
@@ -53,14 +53,14 @@ def opened(notes: Path, root: Path, key: str = "key", **settings: Any) -> MultiL
     return task
 
 
-def made(way: str, notes: Path, root: Path, language_model: Path, *overrides: str) -> Transfer:
+def made(way: str, notes: Path, root: Path, language_model: Path, *overrides: str) -> Augmentation:
     """Return the transfer of a yaml; what it needs beside is at hand: a language model, and `notes` as a corpus."""
     table = ("id=id", "group=group", "labels=null", "delimiter=null")
     needed = {
-        "masked_substitution": [f"transfer.name={language_model}"],
-        "unlabelled_notes": ["corpus@transfer.corpus=table", *(f"transfer.corpus.{one}" for one in table)],
+        "masked_substitution": [f"augmentation.name={language_model}"],
+        "unlabelled_notes": ["corpus@augmentation.corpus=table", *(f"augmentation.corpus.{one}" for one in table)],
     }
-    place = [f"transfer.root={notes}"] if way == "unlabelled_notes" else []
-    config = composed(notes, root, f"transfer={way}", *needed.get(way, []), *place, *overrides)
-    transfer: Transfer = instantiate(plain(config.transfer))
-    return transfer
+    place = [f"augmentation.root={notes}"] if way == "unlabelled_notes" else []
+    config = composed(notes, root, f"augmentation={way}", *needed.get(way, []), *place, *overrides)
+    augmentation: Augmentation = instantiate(plain(config.augmentation))
+    return augmentation

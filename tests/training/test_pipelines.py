@@ -58,7 +58,7 @@ def test_the_student_goes_on_from_general_distillation(notes_csv: Path, shared: 
 def test_a_transfer_set_is_read_too(notes_csv: Path, shared: Path) -> None:
     """General distillation needs no labels: its epochs are longer by the texts of the transfer set. In bf16, too."""
     settings = ("pipeline=general", "hidden_state_loss=tinybert", *NARROW, "epochs=1", "general_epochs=1")
-    done = artifacts(finished(composed(notes_csv, shared, *settings, "transfer=mixing", "precision=bf16-mixed")))
+    done = artifacts(finished(composed(notes_csv, shared, *settings, "augmentation=mixing", "precision=bf16-mixed")))
     report, batches = done["general"].report, done["teacher"].report["steps"]
     assert report["transfer"]["texts"] > 0 and report["steps"] > batches
 

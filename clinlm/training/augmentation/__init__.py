@@ -1,1 +1,1 @@
-"""Transfer sets: unlabelled texts for distillation."""
+"""Augmentation sets: unlabelled texts for distillation."""

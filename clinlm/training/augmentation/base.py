@@ -16,7 +16,7 @@ from clinlm.tasks.base import Task
 log = logging.getLogger(__name__)
 
 
-class Transfer(ABC):
+class Augmentation(ABC):
     """A source of texts without labels that resemble the training documents. Subclasses are final, one per file.
 
     Of a task they read the training documents only.
@@ -52,7 +52,7 @@ class Transfer(ABC):
         if not found:
             raise ValueError(
                 f"a transfer set has texts; {type(self).__name__} made none that is new ({_told(left_out)}); choose "
-                "another transfer, or transfer=none"
+                "another transfer, or augmentation=none"
             )
         log.info("transfer set of %d texts; left out: %s", len(found), _told(left_out))
         return found
@@ -105,7 +105,9 @@ def shuffled(notes: Sequence[Sequence[str]], times: int, seed: int, between: str
 def check_times(times: int) -> None:
     """Raise ValueError unless there is to be at least one text a training document."""
     if times < 1:
-        raise ValueError(f"transfer.times is at least 1 text a training document; got {times}; or set transfer=none")
+        raise ValueError(
+            f"augmentation.times is at least 1 text a training document; got {times}; or set augmentation=none"
+        )
 
 
 def _told(left_out: Mapping[str, int]) -> str:

@@ -36,4 +36,4 @@ def free_notes(corpus: Corpus, task: Task, seed: int, documents: int | None) -> 
 def check_documents(documents: int | None) -> None:
     """Raise ValueError unless there is to be a note."""
     if documents is not None and documents < 1:
-        raise ValueError(f"transfer.documents is at least 1, or null for all; got {documents}")
+        raise ValueError(f"augmentation.documents is at least 1, or null for all; got {documents}")

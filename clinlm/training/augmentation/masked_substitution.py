@@ -61,7 +61,7 @@ class MaskedSubstitution(Substitution):
         self.name, self.revision = name, revision
 
     def fingerprint(self) -> str:
-        """See `Transfer.fingerprint`."""
+        """See `Augmentation.fingerprint`."""
         if Path(self.name).is_dir():
             return digest_files(sorted(path for path in Path(self.name).rglob("*") if path.is_file()))
         return f"{self.name}@{self.revision}"
@@ -90,18 +90,18 @@ class MaskedSubstitution(Substitution):
         except (OSError, ValueError) as error:
             raise OSError(
                 f"masked words are filled in by a model with a masked-language head, a folder or a hub name; "
-                f"{self.name!r} cannot be loaded as one ({type(error).__name__}); set transfer.name, or choose "
-                "transfer=neighbour_substitution"
+                f"{self.name!r} cannot be loaded as one ({type(error).__name__}); set augmentation.name, or choose "
+                "augmentation=neighbour_substitution"
             ) from error
         if told["missing_keys"] or model.get_output_embeddings() is None:
             raise ValueError(
                 f"masked words are filled in by a model with a masked-language head; {self.name!r} has none; set "
-                "transfer.name, or choose transfer=neighbour_substitution"
+                "augmentation.name, or choose augmentation=neighbour_substitution"
             )
         if not tokenizer.is_fast or tokenizer.mask_token_id is None:
             raise ValueError(
                 f"words are masked by a fast tokenizer with a mask token; that of {self.name!r} is none; set "
-                "transfer.name"
+                "augmentation.name"
             )
         return tokenizer, model.eval()
 

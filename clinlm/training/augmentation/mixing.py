@@ -9,12 +9,12 @@ import numpy as np
 from clinlm.metrics.sections import parts
 from clinlm.tasks.base import Task
 from clinlm.text.sentences import sentences
-from clinlm.training.augmentation.base import Transfer, check_times
+from clinlm.training.augmentation.base import Augmentation, check_times
 
 
 @final
 @dataclass(frozen=True)
-class Mixing(Transfer):
+class Mixing(Augmentation):
     """One text from every training note and from others drawn at random: a share of the pieces of each, spliced.
 
     Pieces are sections, or sentences where a note has fewer than two sections. Those of one note keep their order;
@@ -38,15 +38,15 @@ class Mixing(Transfer):
     def __post_init__(self) -> None:
         check_times(self.times)
         if self.notes < 2:
-            raise ValueError(f"transfer.notes is at least 2, or nothing is mixed; got {self.notes}")
+            raise ValueError(f"augmentation.notes is at least 2, or nothing is mixed; got {self.notes}")
 
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
-        """See `Transfer.drafts`."""
+        """See `Augmentation.drafts`."""
         rng = np.random.default_rng(seed)
         every = _pieces(task.texts("train"))
         if len(every) < self.notes:
             raise ValueError(
-                f"a text is mixed from {self.notes} training documents; there are {len(every)}; lower transfer.notes"
+                f"mixing needs at least {self.notes} training documents, got {len(every)}; lower augmentation.notes"
             )
         for _ in range(self.times):
             for number in range(len(every)):

@@ -42,7 +42,7 @@ class NeighbourSubstitution(Substitution):
         self.start = start
 
     def fingerprint(self) -> str:
-        """See `Transfer.fingerprint`."""
+        """See `Augmentation.fingerprint`."""
         return self.start.fingerprint()
 
     def propose(

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import final
 
 from clinlm.tasks.base import Task
-from clinlm.training.augmentation.base import Transfer
+from clinlm.training.augmentation.base import Augmentation
 from clinlm.training.augmentation.free_notes import check_documents, free_notes
 
 
 @final
 @dataclass(frozen=True)
-class RemainingNotes(Transfer):
+class RemainingNotes(Augmentation):
     """Notes that have none of the task's labels, or are beyond `task.documents` or `task.training_documents`.
 
     None of a group or with a text of validation or test is among them.
@@ -30,5 +30,5 @@ class RemainingNotes(Transfer):
         check_documents(self.documents)
 
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
-        """See `Transfer.drafts`."""
+        """See `Augmentation.drafts`."""
         return free_notes(task.corpus, task, seed, self.documents)

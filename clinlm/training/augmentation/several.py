@@ -7,12 +7,12 @@ from itertools import islice
 from typing import final
 
 from clinlm.tasks.base import Task
-from clinlm.training.augmentation.base import Transfer, check_times, new
+from clinlm.training.augmentation.base import Augmentation, check_times, new
 
 
 @final
 @dataclass(frozen=True)
-class Several(Transfer):
+class Several(Augmentation):
     """The texts of several transfers, an equal share from each.
 
     Attributes:
@@ -20,20 +20,20 @@ class Several(Transfer):
         times: texts a training document, of all parts together.
     """
 
-    parts: Mapping[str, Transfer]
+    parts: Mapping[str, Augmentation]
     times: int = 4
 
     def __post_init__(self) -> None:
         check_times(self.times)
         if not self.parts:
-            raise ValueError("several transfers are at least one; none came; name some, or set transfer=none")
+            raise ValueError("several transfers are at least one; none came; name some, or set augmentation=none")
 
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
-        """See `Transfer.drafts`. Part i has the seed `seed` + i."""
+        """See `Augmentation.drafts`. Part i has the seed `seed` + i."""
         share = -(-self.times * len(task.examples.members("train")) // len(self.parts))
         for number, part in enumerate(self.parts.values()):
             yield from islice(new(part.drafts(task, seed + number), task, Counter()), share)
 
     def fingerprint(self) -> str:
-        """See `Transfer.fingerprint`."""
+        """See `Augmentation.fingerprint`."""
         return " ".join(part.fingerprint() for part in self.parts.values())

@@ -6,12 +6,12 @@ from typing import final
 
 from clinlm.metrics.sections import parts
 from clinlm.tasks.base import Task
-from clinlm.training.augmentation.base import Transfer, check_times, shuffled
+from clinlm.training.augmentation.base import Augmentation, check_times, shuffled
 
 
 @final
 @dataclass(frozen=True)
-class ShuffleSections(Transfer):
+class ShuffleSections(Augmentation):
     """Every training note with its sections in random order.
 
     A model that reads the first tokens of a note only sees other sections so. Notes of one section have no other order.
@@ -29,6 +29,6 @@ class ShuffleSections(Transfer):
         check_times(self.times)
 
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
-        """See `Transfer.drafts`."""
+        """See `Augmentation.drafts`."""
         notes = [[part.strip() for part in parts(text)] for text in task.texts("train")]
         return shuffled(notes, self.times, seed, "\n\n")

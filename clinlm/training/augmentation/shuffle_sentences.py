@@ -6,12 +6,12 @@ from typing import final
 
 from clinlm.tasks.base import Task
 from clinlm.text.sentences import sentences
-from clinlm.training.augmentation.base import Transfer, check_times, shuffled
+from clinlm.training.augmentation.base import Augmentation, check_times, shuffled
 
 
 @final
 @dataclass(frozen=True)
-class ShuffleSentences(Transfer):
+class ShuffleSentences(Augmentation):
     """Every training note with its sentences in random order, also from one section to another.
 
     Source    issue 5 (sentence shuffles); sentences as `clinlm.text.sentences` finds them: a header stays with the
@@ -29,6 +29,6 @@ class ShuffleSentences(Transfer):
         check_times(self.times)
 
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
-        """See `Transfer.drafts`."""
+        """See `Augmentation.drafts`."""
         notes = [[sentence.text for sentence in note] for note in sentences(task.texts("train"))]
         return shuffled(notes, self.times, seed, "\n")

@@ -1,4 +1,4 @@
-"""Transfer sets in the store: made once, whoever asks first."""
+"""Augmentation sets in the store: made once, whoever asks first."""
 
 import logging
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from clinlm.store.content import claim, seal
 from clinlm.store.key import digest, sources
 from clinlm.tasks.base import Task
 from clinlm.tasks.transfer_set import TransferSet
-from clinlm.training.augmentation.base import Transfer
+from clinlm.training.augmentation.base import Augmentation
 
 log = logging.getLogger(__name__)
 _TEXTS = "texts.parquet"
@@ -19,18 +19,18 @@ _NO_RESULT = ("root",)
 """Settings that change no text: where a corpus lies."""
 
 
-def transfer_key(transfer: Transfer, settings: Mapping[str, Any], task_key: str) -> str:
+def transfer_key(augmentation: Augmentation, settings: Mapping[str, Any], task_key: str) -> str:
     """Return the hash of all that the texts depend on; the seed of the training is no part of it.
 
     Args:
-        transfer: built from `settings`.
+        augmentation: built from `settings`.
         settings: resolved.
         task_key: of the opened task, whose seed is part of it.
     """
-    return digest([_counted(settings), transfer.fingerprint(), task_key, sources(settings)])
+    return digest([_counted(settings), augmentation.fingerprint(), task_key, sources(settings)])
 
 
-def transfer_set(transfer: Transfer, settings: Mapping[str, Any], task: Task, task_key: str) -> TransferSet:
+def transfer_set(augmentation: Augmentation, settings: Mapping[str, Any], task: Task, task_key: str) -> TransferSet:
     """Return the texts from the store folder `transfer-<key>` beside the task's, or make them there, under its lock.
 
     The task's own seed decides what is random in them, so that the stages of a sweep over training seeds share them, as
@@ -39,12 +39,12 @@ def transfer_set(transfer: Transfer, settings: Mapping[str, Any], task: Task, ta
     Arguments as `transfer_key`.
     """
     assert task.folder is not None
-    key = transfer_key(transfer, settings, task_key)
+    key = transfer_key(augmentation, settings, task_key)
     folder = TransferSet(key, ()).folder(task.folder.parent)
     with claim(folder) as whole:
         log.info("transfer set [%s] %s", key, "reused" if whole else "building")
         if not whole:
-            texts = transfer.texts(task, task.seed)
+            texts = augmentation.texts(task, task.seed)
             pl.DataFrame({"text": texts}).write_parquet(folder / _TEXTS)
             facts = {"key": key, "task": task_key, "texts": len(texts), "settings": _counted(settings)}
             seal(folder, facts)

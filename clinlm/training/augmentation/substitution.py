@@ -12,7 +12,7 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from clinlm.tasks.base import Task
 from clinlm.text.negation_triggers import TRIGGERS
 from clinlm.text.normalization import HEADER
-from clinlm.training.augmentation.base import Transfer, check_times
+from clinlm.training.augmentation.base import Augmentation, check_times
 
 _NUMBERS = """one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
 eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million first second third
@@ -51,7 +51,7 @@ class Words:
         return (word.lower() for word in self.pieces[1::2])
 
 
-class Substitution(Transfer):
+class Substitution(Augmentation):
     """Training notes with some words replaced by others that could stand there. Subclasses are final.
 
     Source: Jiao et al. 2020 (TinyBERT), arXiv:1909.10351, algorithm 1: every word with a probability, by one of the
@@ -70,9 +70,9 @@ class Substitution(Transfer):
     def __init__(self, times: int = 4, share: float = 0.4, candidates: int = 15, protected: Sequence[str] = ()) -> None:
         check_times(times)
         if not 0 < share <= 1:
-            raise ValueError(f"transfer.share is a share of the words, in (0, 1]; got {share}")
+            raise ValueError(f"augmentation.share is a share of the words, in (0, 1]; got {share}")
         if candidates < 1:
-            raise ValueError(f"transfer.candidates is at least 1; got {candidates}")
+            raise ValueError(f"augmentation.candidates is at least 1; got {candidates}")
         self.times, self.share, self.candidates = times, share, candidates
         self.protected = PROTECTED | {word.lower() for word in protected}
 
@@ -91,7 +91,7 @@ class Substitution(Transfer):
 
     @final
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
-        """See `Transfer.drafts`."""
+        """See `Augmentation.drafts`."""
         rng = np.random.default_rng(seed)
         texts = task.texts("train")
         notes = [self.words(text) for text in texts]

@@ -5,12 +5,12 @@ from typing import final
 
 from clinlm.corpora.base import Corpus
 from clinlm.tasks.base import Task
-from clinlm.training.augmentation.base import Transfer
+from clinlm.training.augmentation.base import Augmentation
 from clinlm.training.augmentation.free_notes import check_documents, free_notes
 
 
 @final
-class UnlabelledNotes(Transfer):
+class UnlabelledNotes(Augmentation):
     """Notes of any corpus in random order, but for those of a group or with a text of validation or test.
 
     Source    Turc et al. 2019, arXiv:1908.08962, "Well-read students learn better": distillation on unlabelled texts of
@@ -28,9 +28,9 @@ class UnlabelledNotes(Transfer):
         self.corpus, self.documents = corpus(root=root), documents
 
     def fingerprint(self) -> str:
-        """See `Transfer.fingerprint`."""
+        """See `Augmentation.fingerprint`."""
         return self.corpus.fingerprint()
 
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
-        """See `Transfer.drafts`."""
+        """See `Augmentation.drafts`."""
         return free_notes(self.corpus, task, seed, self.documents)

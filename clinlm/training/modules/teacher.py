@@ -29,6 +29,6 @@ def supervised(task: Task, logits: Tensor, batch: Batch) -> Tensor:
     if "labelled" in batch:
         raise ValueError(
             "a transfer set has no labels, only a teacher's logits; this stage learns from labels alone; leave its "
-            "`transfer` out"
+            "`augmentation` out"
         )
     return task.loss(logits, batch["targets"])

@@ -103,7 +103,7 @@ class Tfidf(TeacherSource):
             if task.by_word:
                 raise ValueError(
                     "a word of a transfer set has no nearest training note, so that TF-IDF cannot answer it without "
-                    f"having seen it; take {TFIDF} out of the `teachers`, or set transfer=none"
+                    f"having seen it; take {TFIDF} out of the `teachers`, or set augmentation=none"
                 )
             trained, found = _crossed(task, baseline, transfer.texts)
             self._cached(f"train-{self.key}", task, lambda _: trained)

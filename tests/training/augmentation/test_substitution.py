@@ -203,7 +203,9 @@ def test_a_favourite_that_negates_is_not_taken(task: MultiLabel, language_model:
 def test_a_model_without_the_head_is_refused(task: MultiLabel, language_model: Path, tmp_path: Path) -> None:
     shutil.copytree(language_model, tmp_path / "bare")
     AutoModel.from_pretrained(language_model).save_pretrained(tmp_path / "bare")
-    with pytest.raises(ValueError, match="has none; set transfer.name, or choose transfer=neighbour_substitution"):
+    with pytest.raises(
+        ValueError, match="has none; set augmentation.name, or choose augmentation=neighbour_substitution"
+    ):
         list(MaskedSubstitution(str(tmp_path / "bare")).drafts(task, 0))
     with pytest.raises(OSError, match="cannot be loaded as one"):
         list(MaskedSubstitution(str(tmp_path / "nowhere")).drafts(task, 0))
@@ -221,5 +223,5 @@ def test_fingerprints_follow_the_weights(language_model: Path, tmp_path: Path) -
     [({"times": 0}, "times"), ({"share": 0.0}, "share"), ({"share": 1.1}, "share"), ({"candidates": 0}, "candidates")],
 )
 def test_settings_are_checked(settings: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=f"transfer.{message} is"):
+    with pytest.raises(ValueError, match=f"augmentation.{message} is"):
         Shouting(**settings)  # type: ignore[arg-type]

@@ -37,7 +37,7 @@ SHAPE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "i
 SETTINGS = {"_target_": "clinlm.training.augmentation.mixing.Mixing", "times": 2}
 IMITATE = partial(Student, adapter=Full(), optimizer=FAST, distill=Distillation(alpha=0.5))
 PLAIN = ("pipeline=distillation", "task.labels=3")
-DISTIL = (*PLAIN, "transfer=mixing", "transfer.times=2", "student_epochs=3")
+DISTIL = (*PLAIN, "augmentation=mixing", "augmentation.times=2", "student_epochs=3")
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +81,15 @@ def test_keys_follow_what_decides_the_texts() -> None:
 
 def test_no_transfer_is_in_no_key(notes: Path, tmp_path: Path) -> None:
     """A stage has the key that it would have if there were no slot; with a transfer only the student has another."""
-    ways = [["transfer=none"], ["transfer=none"], ["transfer=mixing"], ["transfer=mixing", "transfer.times=5"]]
+    ways = [
+        ["augmentation=none"],
+        ["augmentation=none"],
+        ["augmentation=mixing"],
+        ["augmentation=mixing", "augmentation.times=5"],
+    ]
     none, absent, mixing, more = (composed(notes, tmp_path / "store", "pipeline=distillation", *way) for way in ways)
     with open_dict(absent):
-        del absent.stages.student.transfer
+        del absent.stages.student.augmentation
     keys = [
         {one.name: stage_key(one.settings, one.stage, "task", None, []) for one in planned(config)}
         for config in (none, absent, mixing, more)
@@ -186,8 +191,8 @@ def _entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 def test_labels_alone_have_no_transfer_set(task: MultiLabel, model: Model, notes: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="this stage learns from labels alone"):
-        Stage("student", LABELS, CPU, transfer=Mixing())
-    wrong = ("pipeline=baseline", "transfer=mixing", "+stages.teacher.transfer=${transfer}")
+        Stage("student", LABELS, CPU, augmentation=Mixing())
+    wrong = ("pipeline=baseline", "augmentation=mixing", "+stages.teacher.augmentation=${augmentation}")
     with pytest.raises(InstantiationException, match="this stage learns from labels alone"):
         planned(composed(notes, tmp_path / "store", *wrong))
     task.bind(model.tokenizer, 32, transfer=TransferSet("some", ["A text."]))
@@ -195,7 +200,7 @@ def test_labels_alone_have_no_transfer_set(task: MultiLabel, model: Model, notes
     with pytest.raises(ValueError, match="this stage learns from labels alone"):
         module.training_step(task.collate([0, 1]), 0)
     with pytest.raises(RuntimeError, match="one of the two is missing"):
-        Stage("student", IMITATE, CPU, transfer=Mixing()).build(task, tmp_path, None, [], None)
+        Stage("student", IMITATE, CPU, augmentation=Mixing()).build(task, tmp_path, None, [], None)
 
 
 def test_a_student_learns_from_it(notes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -208,7 +213,7 @@ def test_a_student_learns_from_it(notes: Path, tmp_path: Path, caplog: pytest.Lo
     assert told == {"key": record["key"], "texts": record["texts"]} and "transfer" not in done["teacher"].report
     train = done["teacher"].report["steps"] * 8 / 2  # of two epochs, the last batch not full
     assert -1 < done["student"].report["steps"] - (train + told["texts"]) / 8 < 1
-    assert done["student"].record["settings"]["transfer"]["times"] == 2
+    assert done["student"].record["settings"]["augmentation"]["times"] == 2
     other = artifacts(finished(composed(notes, root, *PLAIN, "student_epochs=1")))
     assert other["teacher"].folder == done["teacher"].folder and other["student"].folder != done["student"].folder
     again = finished(composed(notes, root, *DISTIL, "student_epochs=1", "seed=1"))

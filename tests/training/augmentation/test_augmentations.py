@@ -146,9 +146,9 @@ def test_several_give_equal_shares(task: MultiLabel) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ShuffleSections(times=0), "transfer.times is at least 1"),
-        (lambda: Mixing(notes=1), "transfer.notes is at least 2"),
-        (lambda: RemainingNotes(documents=0), "transfer.documents is at least 1"),
+        (lambda: ShuffleSections(times=0), "augmentation.times is at least 1"),
+        (lambda: Mixing(notes=1), "augmentation.notes is at least 2"),
+        (lambda: RemainingNotes(documents=0), "augmentation.documents is at least 1"),
         (lambda: Several({}), "none came"),
     ],
 )
