@@ -1,18 +1,20 @@
-"""What every labeler promises: notes in, spans out, one answer a note, in their order."""
+"""Labelers: notes in, spans out, one result per note, in order."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, final
 
+from clinlm.config.errors import ClinlmError
 from clinlm.terminology.spans import Span
 
 UNANSWERED = "the run ended before its answer came"
-"""Why a note failed that was begun when a run was stopped: what was paid for it counts, and the next run asks again."""
+"""Failure of a note that was under way when a run ended: its cost counts, and the next run asks for it again."""
 
 
 class Note(NamedTuple):
-    """A text to be labelled, and what people said of it; None where nobody did."""
+    """A text to be labeled, and the spans that people gave it; None where nobody labeled it."""
 
     text: str
     human: tuple[Span, ...] | None = None
@@ -20,17 +22,16 @@ class Note(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class Labelling:
-    """What a labeler says of one note, and what that cost.
+class LabeledNote:
+    """Result of a labeler for one note, and its cost.
 
     Attributes:
-        spans: inside the text, sorted, none shares a character with another; empty where it found none or failed.
-        seconds: that this note took; where several are under way at once, their common time shared out, so that the sum
-            over notes is what the run took.
-        prompt_tokens, completion_tokens: paid for, all attempts together; 0 for what is no language model.
-        failed: why there is no answer; "" where there is one.
-        invented: entities answered that do not stand in the text, and were left out.
-        retries: answers that were asked for again.
+        spans: within the text, sorted, without overlap; empty where none was found or the note failed.
+        seconds: time of this note; concurrent notes share their time, so that the sum is the time of the run.
+        prompt_tokens, completion_tokens: paid for, over all attempts; 0 unless the labeler is a language model.
+        failed: reason why there is no answer; "" where there is one.
+        invented: number of entities dropped because their text is not in the note.
+        retries: number of repeated requests.
     """
 
     spans: tuple[Span, ...] = field(default=(), repr=False)
@@ -42,36 +43,82 @@ class Labelling:
     retries: int = 0
 
 
+@final
+@dataclass
+class LabelTotals:
+    """Sums of the fields of `LabeledNote` over several notes.
+
+    Attributes:
+        notes: number of results.
+        spans: number of spans per label.
+        failed: number of notes without an answer.
+    """
+
+    notes: int = 0
+    spans: Counter[str] = field(default_factory=Counter)
+    failed: int = 0
+    invented: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def add(self, note: LabeledNote) -> None:
+        """Add a result."""
+        self.notes += 1
+        self.spans.update(span.label for span in note.spans)
+        self.failed += bool(note.failed)
+        self.invented += note.invented
+        self.retries += note.retries
+        self.seconds += note.seconds
+        self.prompt_tokens += note.prompt_tokens
+        self.completion_tokens += note.completion_tokens
+
+    def describe(self) -> str:
+        """Return the number of notes, spans and problems."""
+        labels = ", ".join(f"{label} {count:,}" for label, count in self.spans.most_common()) or "no span"
+        problems = {"failed": self.failed, "invented entities dropped": self.invented, "requests retried": self.retries}
+        return f"{self.notes:,} notes: {labels}" + "".join(f"; {n:,} {name}" for name, n in problems.items() if n)
+
+    def describe_cost(self) -> str:
+        """Return the time and the tokens."""
+        tokens = f", {self.prompt_tokens:,} + {self.completion_tokens:,} tokens"
+        return f"{self.seconds:,.1f} s{tokens if self.prompt_tokens or self.completion_tokens else ''}"
+
+
 class Labeler(ABC):
     """A source of spans. Subclasses are final, one per source, one per file, and hold plain settings."""
 
+    allow_remote: bool = False
+    """Whether the user allows it to send texts to another machine."""
+
     @property
     def parts(self) -> Sequence["Labeler"]:
-        """The labelers that it combines; none for one that reads notes itself."""
+        """Return the labelers that it combines; none for one that reads notes itself."""
         return ()
 
     @property
     def remote(self) -> str:
-        """The address that the texts are sent to, where that is no loopback address; "" where they stay here."""
+        """Return the host that texts are sent to, if it is not a loopback address; "" where they stay here."""
         return ""
 
     @property
     def needs_people(self) -> bool:
-        """Whether it repeats what people said, and so cannot label a note that nobody labelled."""
-        return any(one.needs_people for one in self.parts)
+        """Return whether it uses spans of people, and so cannot label a note that nobody labeled."""
+        return any(part.needs_people for part in self.parts)
 
     @abstractmethod
-    def label(self, notes: Sequence[Note]) -> Iterator[Labelling]:
-        """Yield one answer a note, in the order of the notes, each as soon as it and all before it are there.
+    def label(self, notes: Sequence[Note]) -> Iterator[LabeledNote]:
+        """Yield one result per note, in order, each as soon as it and all before it are available.
 
         Raises:
-            Stopped: a budget is used up. What was yielded before counts.
+            LabelingStopped: a budget is used up. The results yielded before count.
         """
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Return what identifies its answers beyond the text: a digest of settings, and of the bytes of files read."""
+        """Return a digest of what decides its results besides the text: settings, and bytes of files read."""
 
 
-class Stopped(RuntimeError):
-    """A labeler ended before the last note because it may not spend more; the message says what to do."""
+class LabelingStopped(ClinlmError, RuntimeError):
+    """A labeler stopped before the last note because a limit is reached; the message says how to continue."""

@@ -1,29 +1,30 @@
-"""What every combination of labelers promises: one answer a note, computed from theirs."""
+"""Combinations of labelers: one result per note, computed from theirs."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
+from clinlm.config.errors import ConfigError
 from clinlm.config.validation import nearest
-from clinlm.labelers.base import Labeler, Labelling, Note
+from clinlm.labelers.base import LabeledNote, Labeler, Note
 from clinlm.store.key import digest
 from clinlm.terminology.spans import Span
 
 
 @dataclass(frozen=True)
 class Combination(Labeler):
-    """Several labelers, of whose spans new ones are made. Subclasses are final.
+    """Several labelers whose spans are merged. Subclasses are final.
 
-    One labeler alone gives its own spans back. A combination fails where a labeler failed whose answer could have
-    changed its own. What it costs, its time included, is what all its labelers cost.
+    One labeler alone gives its own spans. A combination fails where a labeler failed whose spans could have changed the
+    result. Its cost, including its time, is the sum of the costs of its labelers.
 
     Attributes:
         labelers: by name.
-        use: names of those that count, in their order; None for all of them, in theirs.
+        use: names of the labelers to combine, in order; None for all of them.
 
     Raises:
-        ValueError: none is left, one is named twice, or a name is none of `labelers`.
+        ConfigError: no labeler is left, one is named twice, or a name is unknown.
     """
 
     labelers: Mapping[str, Labeler]
@@ -32,17 +33,17 @@ class Combination(Labeler):
     def __post_init__(self) -> None:
         for name in self.names:
             if name not in self.labelers:
-                raise ValueError(
-                    f"use names labelers of the combination; {name!r} is none of {', '.join(self.labelers)}"
+                raise ConfigError(
+                    f"use must name labelers of the combination, got {name!r}; known are {', '.join(self.labelers)}"
                     f"{nearest(name, self.labelers)}"
                 )
         if not self.names or len(set(self.names)) < len(self.names):
-            told = f"got {', '.join(self.names)}" if self.names else "none came"
-            raise ValueError(f"a combination has at least one labeler, each once; {told}; set labelers, or use")
+            got = ", ".join(self.names) or "none"
+            raise ConfigError(f"a combination needs at least one labeler, each once; got {got}; set labelers, or use")
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the labelers that count, in order."""
+        """Return the names of the combined labelers, in order."""
         return tuple(self.labelers if self.use is None else self.use)
 
     @property
@@ -52,43 +53,40 @@ class Combination(Labeler):
         return [self.labelers[name] for name in self.names]
 
     @abstractmethod
-    def merged(self, each: Sequence[Sequence[Span] | None]) -> list[Span] | None:
-        """Return the flat, sorted spans of one note.
+    def merge(self, each: Sequence[Sequence[Span] | None]) -> list[Span] | None:
+        """Return the flat, sorted spans of one note; None where a labeler failed that could have changed them.
 
         Args:
-            each: what every labeler that counts says, in order: flat, sorted spans; None where it failed. Never empty.
-
-        Returns:
-            None where a labeler failed whose answer could have changed them.
+            each: flat, sorted spans of every combined labeler, in order; None where it failed. Never empty.
         """
 
-    @abstractmethod
     def settings(self) -> Sequence[str]:
-        """Return what decides `merged` beside the class."""
+        """Return what decides `merge` besides the class."""
+        return ()
 
     @final
-    def combined(self, answers: Sequence[Labelling]) -> Labelling:
-        """Return the answer of one note from those of `parts`, in their order."""
-        spans = self.merged([None if one.failed else one.spans for one in answers])
-        failed = [f"{name}: {one.failed}" for name, one in zip(self.names, answers, strict=True) if one.failed]
-        return Labelling(
+    def combine(self, results: Sequence[LabeledNote]) -> LabeledNote:
+        """Return the result for one note from those of `parts`, in their order."""
+        spans = self.merge([None if note.failed else note.spans for note in results])
+        failed = [f"{name}: {note.failed}" for name, note in zip(self.names, results, strict=True) if note.failed]
+        return LabeledNote(
             tuple(spans or ()),
-            seconds=sum(one.seconds for one in answers),
-            prompt_tokens=sum(one.prompt_tokens for one in answers),
-            completion_tokens=sum(one.completion_tokens for one in answers),
+            seconds=sum(note.seconds for note in results),
+            prompt_tokens=sum(note.prompt_tokens for note in results),
+            completion_tokens=sum(note.completion_tokens for note in results),
             failed="; ".join(failed) if spans is None else "",
-            invented=sum(one.invented for one in answers),
-            retries=sum(one.retries for one in answers),
+            invented=sum(note.invented for note in results),
+            retries=sum(note.retries for note in results),
         )
 
     @final
-    def label(self, notes: Sequence[Note]) -> Iterator[Labelling]:
+    def label(self, notes: Sequence[Note]) -> Iterator[LabeledNote]:
         """See `Labeler.label`."""
-        for answers in zip(*(part.label(notes) for part in self.parts), strict=True):
-            yield self.combined(answers)
+        for results in zip(*(part.label(notes) for part in self.parts), strict=True):
+            yield self.combine(results)
 
     @final
     def fingerprint(self) -> str:
-        """See `Labeler.fingerprint`: which its labelers are counts, and their order; what they are called does not."""
+        """See `Labeler.fingerprint`: it depends on the labelers and their order, not on their names."""
         parts = [[f"{type(part).__module__}.{type(part).__qualname__}", part.fingerprint()] for part in self.parts]
         return digest([list(self.settings()), parts])

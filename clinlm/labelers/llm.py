@@ -3,22 +3,21 @@
 import os
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, final
 
-from clinlm.labelers.base import Labeler, Labelling, Note
-from clinlm.labelers.llm_address import Address, address
-from clinlm.labelers.llm_answer import Mentions
+from clinlm.config.errors import ConfigError
+from clinlm.labelers.base import LabeledNote, Labeler, Note
 from clinlm.labelers.llm_budget import Budget
-from clinlm.labelers.llm_chunks import chunks
-from clinlm.labelers.llm_client import Endpoint
-from clinlm.labelers.llm_loop import drained
+from clinlm.labelers.llm_chunks import Chunking
+from clinlm.labelers.llm_client import ChatClient, parse_address
 from clinlm.labelers.llm_prices import Prices, Usage
-from clinlm.labelers.llm_prompt import DEFINITIONS, PROMPT, AnswerFormat, Form
-from clinlm.labelers.llm_retry import Patience
-from clinlm.labelers.llm_run import AHEAD, Cut, Run
-from clinlm.labelers.llm_scheduler import Turns
+from clinlm.labelers.llm_prompt import DEFINITIONS, PROMPT, AnswerFormat, Mentions, RequestTemplate
+from clinlm.labelers.llm_retry import RetryPolicy
+from clinlm.labelers.llm_scheduler import Scheduler
+from clinlm.labelers.llm_session import Session
 from clinlm.labelers.remote import refuse_opt_in
 from clinlm.store.key import digest
 
@@ -26,31 +25,32 @@ from clinlm.store.key import digest
 @final
 @dataclass(eq=False)
 class Llm(Labeler):
-    """A language model that is asked for the entities of a note, and believed as far as the note bears it out.
+    """A language model that lists the entities of a note; those whose text is not in the note are dropped.
 
-    What it names must stand in the note (`clinlm.labelers.llm_grounding` has the rule); offsets are those of the note.
-    Malformed,
-    empty and refused answers, time-outs, broken connections, overload (429) and errors of the server (5xx) are asked
-    again; after `attempts` the note is failed, which its Labelling says. Long notes are sent in overlapping pieces, one
-    after the other; where one fails the note fails.
+    Offsets are those of the note; `clinlm.labelers.llm_grounding` has the rule. Malformed, empty and refused answers,
+    time-outs, broken connections, overload (429) and server errors (5xx) are retried; after `attempts` the note fails,
+    and its result says so. Long notes are sent in overlapping pieces, one after the other; where one fails the note
+    fails.
 
     The budget is that of a run: of this object, over all calls of `label`. No request is sent that could exceed it.
 
-    Source: SPEC S2; arXiv 2501.00031, where GPT-4o, o1-mini and Gemini label notes.
+    Source: "LLM and ontology labelers distilled into NER taggers" (arXiv 2501.00031), where GPT-4o, o1-mini and Gemini
+        label notes.
 
     Attributes:
         base_url: of the endpoint, up to the part before `/chat/completions`.
-        model: name of the model, as the server knows it.
-        labels: label -> definition; those of the source where none are given.
-        prompt, answer_format, mentions, temperature, seed, max_completion_tokens, limit_name, extra: see `Form`.
+        model: model name on the server.
+        labels: label -> definition; by default those of the source.
+        prompt, answer_format, mentions, temperature, seed, max_completion_tokens, limit_name, extra: see
+            `RequestTemplate`.
         api_key_variable: environment variable that holds the key; None sends none. The key is never a setting.
-        allow_remote: whether text may go to an address that is not this machine's.
-        chunk_characters: of a note that are sent at once, at most.
-        overlap_characters: that two pieces of a note have in common, at most.
-        concurrency: requests under way at once, at most.
-        attempts, timeout_s, wait_s, max_wait_s, give_up_after: see `Patience`.
-        max_tokens_total: of all requests, read and written together; None for any number.
-        max_cost: of all requests, in `currency`; None for any sum.
+        allow_remote: whether text may be sent to an address that is not this machine's.
+        chunk_characters: maximum length of the pieces of a note.
+        overlap_characters: maximum overlap of two pieces.
+        concurrency: maximum number of concurrent requests.
+        attempts, timeout_s, wait_s, max_wait_s, give_up_after: see `RetryPolicy`.
+        max_tokens_total: of all requests, prompts and completions together; None for no limit.
+        max_cost: of all requests, in `currency`; None for no limit.
         prompt_price, completion_price, currency, priced_on: see `Prices`.
     """
 
@@ -83,10 +83,10 @@ class Llm(Labeler):
     priced_on: str | None = None
 
     def __post_init__(self) -> None:
-        self._address: Address = address(self.base_url)
-        self._form = Form(
+        self._address = parse_address(self.base_url)
+        self._template = RequestTemplate(
             self.model,
-            {str(label): str(meaning) for label, meaning in self.labels.items()},
+            {str(label): str(definition) for label, definition in self.labels.items()},
             self.prompt,
             self.answer_format,
             self.mentions,
@@ -94,92 +94,84 @@ class Llm(Labeler):
             self.seed,
             self.max_completion_tokens,
             self.limit_name,
-            _plain(self.extra),
+            _to_plain(self.extra),
         )
-        self._cut = Cut(self.chunk_characters, self.overlap_characters)
-        chunks("", *self._cut)
-        self._patience = Patience(self.attempts, self.timeout_s, self.wait_s, self.max_wait_s, self.give_up_after)
+        self._chunking = Chunking(self.chunk_characters, self.overlap_characters)
+        self._retry = RetryPolicy(self.attempts, self.timeout_s, self.wait_s, self.max_wait_s, self.give_up_after)
         self.prices = Prices(self.prompt_price, self.completion_price, self.currency, self.priced_on)
         self._budget = Budget(self.prices, self.max_tokens_total, self.max_cost)
-        self._told: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
         if self.concurrency < 1:
-            raise ValueError(f"concurrency is at least 1; {self.concurrency} came")
+            raise ConfigError(f"concurrency must be >= 1, got {self.concurrency}")
 
     @property
     def remote(self) -> str:
-        """The host, where that is another machine."""
+        """Return the host, where that is another machine."""
         return "" if self._address.loopback else self._address.host
 
     @property
     def spent(self) -> Usage:
-        """Tokens of this object's requests; where the server did not tell, what they can have been at most."""
+        """Return the usage of all requests of this object; the maximum where the server did not report it."""
         return self._budget.spent
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Counted warnings for a report, of this object's requests so far."""
-        found = []
-        if self._told["foreign"]:
-            found.append(f"{self._told['foreign']:,} entities left out: their label is none of those asked for")
-        if self._told["estimated"]:
-            found.append(
-                f"{self._told['estimated']:,} requests whose tokens are estimated: the server did not tell them"
-            )
-        return tuple(found)
+        """Return counted warnings for a report, over the requests of this object so far."""
+        messages = {
+            "foreign": "entities dropped because their label is unknown",
+            "estimated": "requests with estimated tokens, because the server did not report them",
+        }
+        return tuple(f"{self._counts[name]:,} {text}" for name, text in messages.items() if self._counts[name])
 
     def fingerprint(self) -> str:
-        """Return a digest of the address, the question and the pieces; patience, speed and budget change no answer."""
-        told = {"base_url": self._address.url, **self._form.told(), **self._cut._asdict()}
-        return digest(told)
+        """Return a digest of address, requests and pieces. Retries, speed and budget change no answer."""
+        settings = {"base_url": self._address.url, **self._template.settings(), **asdict(self._chunking)}
+        return digest(settings)
 
-    def label(self, notes: Sequence[Note]) -> Iterator[Labelling]:
-        """Yield one answer a note, in their order.
+    def label(self, notes: Sequence[Note]) -> Iterator[LabeledNote]:
+        """Yield one result per note, in order.
 
-        At most `concurrency` * 4 notes are begun that have not been yielded. Where the run ends early, all notes
-        for which something was paid are yielded first, those without answer as failed.
+        At most `concurrency` * 4 notes are begun that have not been yielded. Where the run ends early, all notes that
+        something was paid for are yielded first, those without answer as failed.
 
         Raises:
-            Stopped: the budget does not reach for the next request, or `give_up_after` notes failed one after another.
-            ValueError: the address is remote and not allowed, the key is missing or refused, or there is no such model.
+            LabelingStopped: the budget does not cover the next request, or `give_up_after` notes failed in a row.
+            ConfigError: the address is remote and not allowed, the key is missing or refused, or there is no such
+                model.
         """
         refuse_opt_in(self)
-        key = _key(self.api_key_variable)
-        # A lone surrogate cannot be sent; its place is kept.
+        key = _read_key(self.api_key_variable)
+        # A lone surrogate cannot be sent; its offset is kept.
         texts = [re.sub("[\ud800-\udfff]", "\ufffd", note.text) for note in notes]
-        yield from drained(self._answers(texts, key))
-
-    async def _answers(self, texts: Sequence[str], key: str) -> AsyncGenerator[Labelling, None]:
-        endpoint = Endpoint(self._address, key, self.timeout_s, self.concurrency)
-        try:
-            turns = Turns(self._budget, self.concurrency)
-            run = Run(self._form, self._cut, self._patience, turns, endpoint, self._told)
-            async for labelling in run.answers(texts, AHEAD * self.concurrency):
-                yield labelling
-        finally:
-            await endpoint.close()
+        with closing(ChatClient(self._address, key, self.timeout_s, self.concurrency)) as client:
+            scheduler = Scheduler(self._budget)
+            session = Session(
+                self._template, self._chunking, self._retry, scheduler, client, self.concurrency, self._counts
+            )
+            yield from session.label(texts)
 
 
-def _key(variable: str | None) -> str:
-    """The key, out of the environment; a word that says nothing where none is needed.
+def _read_key(variable: str | None) -> str:
+    """Return the key from the environment; a placeholder where none is needed.
 
     Raises:
-        ValueError: it is not there, or no key. The message does not show it.
+        ConfigError: it is missing or malformed. The message does not show it.
     """
     if variable is None:
         return "none"
     key = os.environ.get(variable, "").strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError(
-            f"the key of an endpoint stands in the environment variable that api_key_variable names; {variable} is "
-            f"{'no key' if key else 'not set'}; export it, or set api_key_variable to null"
+        raise ConfigError(
+            f"api_key_variable must name an environment variable that holds the key of the endpoint; {variable} is "
+            f"{'not a key' if key else 'not set'}; export it, or set api_key_variable to null"
         )
     return key
 
 
-def _plain(value: Any) -> Any:
-    """A setting as plain dicts and lists."""
+def _to_plain(value: Any) -> Any:
+    """Return a setting as plain dicts and lists."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
+        return {str(name): _to_plain(item) for name, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(one) for one in value]
+        return [_to_plain(item) for item in value]
     return value

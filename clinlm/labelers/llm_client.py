@@ -1,146 +1,219 @@
-"""One request to one endpoint. Whatever comes of it is told without a word of what was sent or answered."""
+"""Client of one OpenAI-compatible endpoint. No message, error or log line quotes a request or an answer."""
 
-import asyncio
+import ipaddress
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, NamedTuple, final
+from urllib.parse import urlsplit
 
+from clinlm.config.errors import ConfigError
 from clinlm.config.extras import imported
-from clinlm.labelers.llm_address import Address
 from clinlm.labelers.llm_prices import Usage
 
-Remedy = Literal["again", "next", "stop", "end"]
-"""What to do about a trouble: ask again, go on with the next note, or end the run: others would fare alike."""
+Action = Literal["retry", "skip", "stop", "abort"]
+"""What to do after a failure: retry, skip the note, stop because of a limit, or abort because of a wrong setting."""
+
+
+class Address(NamedTuple):
+    """A checked base URL. No name is resolved.
+
+    Attributes:
+        url: without a trailing slash; localhost is written as 127.0.0.1, so that neither a hosts file nor a name server
+            decides where that is.
+        host: as the user wrote it, in lower case.
+        loopback: whether the host is `localhost`, in 127.0.0.0/8, or ::1. Every other name or number counts as another
+            machine.
+    """
+
+    url: str
+    host: str
+    loopback: bool
+
+
+def parse_address(base_url: str) -> Address:
+    """Return the checked parts of a base URL.
+
+    Raises:
+        ConfigError: it is not an http or https URL of a host, or contains a user, password, query or fragment. The
+            message does not quote it, since it may contain a key.
+    """
+    rule = "base_url must be scheme, host, port and path only, such as http://127.0.0.1:8000/v1"
+    try:
+        parts = urlsplit(base_url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ConfigError(f"{rule}; got something that is not a URL") from None
+    odd = any(character.isspace() or not character.isprintable() or character == "\\" for character in base_url)
+    extra = "@" in parts.netloc or "?" in base_url or "#" in base_url
+    if odd or extra or parts.scheme not in ("http", "https") or not host:
+        raise ConfigError(f"{rule}; got no host, another scheme, or a key, user, query or fragment")
+    number = "127.0.0.1" if host == "localhost" else host
+    name = f"[{number}]" if ":" in number else number
+    url = f"{parts.scheme}://{name}{'' if port is None else f':{port}'}{parts.path.rstrip('/')}"
+    return Address(url, host, _is_loopback(number))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        number = ipaddress.ip_address(host)
+    except ValueError:  # a name; also 127.1 and 0x7f000001, which only some libraries read as numbers
+        return False
+    return number == ipaddress.ip_address("::1") or (number.version == 4 and number.is_loopback)
 
 
 class Reply(NamedTuple):
-    """What the model wrote; None where it refused. `usage` is None where the server does not tell it."""
+    """Answer of the model; `content` is None where it refused, `usage` where the server does not report it."""
 
     content: str | None
     usage: Usage | None
 
 
-class Trouble(NamedTuple):
-    """Why there is no reply.
+class Failure(NamedTuple):
+    """Reason why there is no reply.
 
     Attributes:
-        why: what happened, for a message.
-        remedy: what to do.
-        free: whether it surely cost nothing; else the provider may have written an answer that did not arrive.
-        wait_s: how long the server asks to wait; 0 where it does not.
+        reason: for a message.
+        action: what to do.
+        free: whether it certainly cost nothing; otherwise the provider may have written an answer that got lost.
+        wait_s: pause that the server requests; 0 where it does not.
     """
 
-    why: str
-    remedy: Remedy
+    reason: str
+    action: Action
     free: bool = True
     wait_s: float = 0.0
 
 
 @final
-class Endpoint:
-    """A client of one run, with what keeps text and key where they belong.
+class ChatClient:
+    """Synchronous client of one run; threads may share it.
 
-    No redirect is followed: it could lead to another host. Proxies of the environment are not used for an address of
-    this machine. Exceptions of the client hold request and answer: they end here. The client's own retries are off.
+    Redirects are not followed: they could lead to another host. Proxies of the environment are not used for an address
+    of this machine. The client's own retries are off, since each request is reserved in the budget. Exceptions of the
+    client contain request and answer, so they do not leave this class.
     """
 
-    def __init__(self, address: Address, key: str, timeout_s: float, at_once: int) -> None:
+    def __init__(self, address: Address, key: str, timeout_s: float, concurrency: int) -> None:
         self._timeout_s, self._openai = timeout_s, imported("openai", "llm")
-        limits = imported("httpx2", "llm").Limits(max_connections=at_once, max_keepalive_connections=at_once)
+        self._httpx = imported("httpx2", "llm")
         plain = address.loopback and address.url.startswith("http:")  # no certificate to check, and none to load
-        client = self._openai.DefaultAsyncHttpx2Client(
+        http_client = self._openai.DefaultHttpx2Client(
             follow_redirects=False,
             trust_env=not address.loopback,
             verify=not plain,
             timeout=timeout_s,
-            limits=limits,
+            limits=self._httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
+            event_hooks={"request": [self._start_clock], "response": [self._limit_body]},
         )
-        self._client = self._openai.AsyncOpenAI(
-            api_key=key, base_url=address.url, timeout=timeout_s, max_retries=0, http_client=client
+        self._client = self._openai.OpenAI(
+            api_key=key, base_url=address.url, timeout=timeout_s, max_retries=0, http_client=http_client
         )
-        # Here, as the client imports this part of itself when it is first used: that is no time of a request.
+        # The client imports this part of itself on first use; do it here, outside the time of a request.
         self._create = self._client.chat.completions.with_raw_response.create
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        self._client.close()
 
-    async def ask(self, body: Mapping[str, Any]) -> Reply | Trouble:
-        """Send a request and return what came of it."""
+    def send(self, request: Mapping[str, Any]) -> Reply | Failure:
+        """Send a request and return its reply, or why there is none."""
         openai = self._openai
-        late = Trouble(f"no answer within {self._timeout_s:g} seconds", "again", free=False)
+        late = Failure(f"no answer within {self._timeout_s:g} seconds", "retry", free=False)
         try:
-            async with asyncio.timeout(self._timeout_s):  # in all: the client's own limit begins anew with every byte
-                answer = await self._create(**body)
-            return _reply(answer.http_response.json())
-        except TimeoutError:
-            return late
+            return _parse_reply(self._create(**request).http_response.json())
         except openai.APIStatusError as error:
-            return _refused(error.status_code, error.code, error.response.headers)
+            return _classify(error.status_code, error.code, error.response.headers)
         except openai.APITimeoutError as error:
-            return late._replace(free=_before_sending(error))
+            return late._replace(free=_failed_before_sending(error))
         except openai.APIConnectionError as error:
-            return Trouble("no connection, or it broke", "again", free=_before_sending(error))
+            return Failure("no connection, or it broke", "retry", free=_failed_before_sending(error))
         except (ValueError, LookupError, TypeError, AttributeError):
-            return Trouble("the answer is no chat completion", "again", free=False)
-        except Exception as error:  # of a client that we do not know to the last line; its message may hold the note
-            return Trouble(f"the client failed ({type(error).__name__})", "next", free=False)
+            return Failure("the answer is not a chat completion", "retry", free=False)
+        except Exception as error:  # any other error of the client: its message may contain the note
+            if isinstance(error, self._httpx.TimeoutException):
+                return late
+            return Failure(f"the client failed ({type(error).__name__})", "skip", free=False)
+
+    def _start_clock(self, request: Any) -> None:
+        request.extensions["deadline"] = time.monotonic() + self._timeout_s
+
+    def _limit_body(self, response: Any) -> None:
+        """Apply the time limit to the whole answer: the client's own limit restarts with every byte."""
+        extensions = response.request.extensions
+        extensions["timeout"]["read"] = max(0.001, extensions["deadline"] - time.monotonic())
+        response.stream = self._limited(response.stream, extensions["deadline"])
+
+    def _limited(self, stream: Any, deadline: float) -> Any:
+        late = self._httpx.ReadTimeout
+
+        class Limited(self._httpx.SyncByteStream):  # type: ignore[misc, name-defined]
+            def __iter__(self) -> Iterator[bytes]:
+                for part in stream:
+                    if time.monotonic() > deadline:
+                        raise late("the time limit of the request is over")
+                    yield part
+
+            def close(self) -> None:
+                stream.close()
+
+        return Limited()
 
 
-def _reply(told: Any) -> Reply:
-    message = told["choices"][0]["message"]
+def _parse_reply(answer: Any) -> Reply:
+    message = answer["choices"][0]["message"]
     content = None if message.get("refusal") else message.get("content")
     if content is not None and not isinstance(content, str):
         raise TypeError
-    return Reply(content or None, _usage(told.get("usage")))
+    return Reply(content or None, _parse_usage(answer.get("usage")))
 
 
-def _usage(told: Any) -> Usage | None:
-    if not isinstance(told, dict):
+def _parse_usage(usage: Any) -> Usage | None:
+    if not isinstance(usage, dict):
         return None
-    counts = [told.get("prompt_tokens"), told.get("completion_tokens")]
+    counts = [usage.get("prompt_tokens"), usage.get("completion_tokens")]
     known = [count for count in counts if type(count) is int and count >= 0]
     return Usage(*known) if len(known) == 2 else None
 
 
-def _refused(status: int, code: str | None, headers: Mapping[str, str]) -> Trouble:
-    """What an HTTP status says."""
+def _classify(status: int, code: str | None, headers: Mapping[str, str]) -> Failure:
+    """Return the failure that an HTTP status means."""
     if 300 <= status < 400:
-        return Trouble(f"the server sends requests elsewhere (status {status}), which is not followed", "end")
+        return Failure(f"the server redirects requests (status {status}), which is not followed", "abort")
     if status in (401, 403):
-        return Trouble(f"the server does not accept the key (status {status})", "end")
+        return Failure(f"the server does not accept the key (status {status})", "abort")
     if status in (404, 405):
-        return Trouble(f"the server knows no such address or model (status {status})", "end")
+        return Failure(f"the server has no such address or model (status {status})", "abort")
     if code == "insufficient_quota":
-        return Trouble("the provider's own limit of money is reached (insufficient_quota)", "stop")
+        return Failure("the spending limit at the provider is reached (insufficient_quota)", "stop")
     if status in (408, 409, 425, 429) or status >= 500:
-        return Trouble(f"the server answered with status {status}", "again", wait_s=_wait_s(headers))
-    return Trouble(f"the server refused the request (status {status})", "next")
+        return Failure(f"the server answered with status {status}", "retry", wait_s=_retry_after_s(headers))
+    return Failure(f"the server refused the request (status {status})", "skip")
 
 
-def _before_sending(error: BaseException) -> bool:
+def _failed_before_sending(error: BaseException) -> bool:
     return type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout", "PoolTimeout")
 
 
-def _wait_s(headers: Mapping[str, str]) -> float:
-    """Seconds that the server asks to wait: `retry-after-ms`, or `Retry-After` as a number or a date."""
+def _retry_after_s(headers: Mapping[str, str]) -> float:
+    """Return the pause that the server requests: `retry-after-ms`, or `Retry-After` as a number or a date."""
     for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        told = headers.get(name, "").strip()
-        if not told:
+        value = headers.get(name, "").strip()
+        if not value:
             continue
         try:
-            seconds = float(told) * unit_s
+            seconds = float(value) * unit_s
         except ValueError:
-            seconds = _until_s(told)
+            seconds = _seconds_until(value)
         return seconds if seconds > 0 else 0.0
     return 0.0
 
 
-def _until_s(day: str) -> float:
+def _seconds_until(date: str) -> float:
     try:
-        then = parsedate_to_datetime(day)
+        then = parsedate_to_datetime(date)
     except (ValueError, TypeError):
         return math.nan
     then = then if then.tzinfo else then.replace(tzinfo=UTC)

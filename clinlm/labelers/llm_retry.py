@@ -1,21 +1,23 @@
-"""How often a request is sent again, and how long is waited before."""
+"""Retry policy: attempts and back-off."""
 
 import random
 from dataclasses import dataclass
 from typing import final
 
+from clinlm.config.errors import ConfigError
+
 
 @final
 @dataclass(frozen=True)
-class Patience:
-    """Limits of what is put up with.
+class RetryPolicy:
+    """Limits on attempts, waiting and failures.
 
     Attributes:
-        attempts: requests for one piece of a note, at most, whatever went wrong with those before.
-        timeout_s: a request is given up after this time in all, also while its answer is still coming.
-        wait_s: before the second attempt; each further one waits twice as long.
-        max_wait_s: before any attempt. A server that asks for more (Retry-After) is not asked again.
-        give_up_after: notes that fail one after another before the run ends.
+        attempts: maximum number of requests for one piece of a note, whatever made the earlier ones fail.
+        timeout_s: time limit of a request in all, also while its answer is still arriving.
+        wait_s: pause before the second attempt; doubles with each further one.
+        max_wait_s: longest pause. A server that asks for a longer one (Retry-After) is not asked again.
+        give_up_after: number of consecutive failed notes that ends the run.
     """
 
     attempts: int = 5
@@ -26,18 +28,19 @@ class Patience:
 
     def __post_init__(self) -> None:
         if min(self.attempts, self.give_up_after) < 1 or self.timeout_s <= 0 or min(self.wait_s, self.max_wait_s) < 0:
-            raise ValueError(
-                "attempts and give_up_after are at least 1, timeout_s is positive, wait_s and max_wait_s not negative; "
-                f"{self.attempts}, {self.give_up_after}, {self.timeout_s}, {self.wait_s} and {self.max_wait_s} came"
+            raise ConfigError(
+                "attempts and give_up_after must be >= 1, timeout_s > 0, wait_s and max_wait_s >= 0; got "
+                f"attempts={self.attempts}, give_up_after={self.give_up_after}, timeout_s={self.timeout_s}, "
+                f"wait_s={self.wait_s}, max_wait_s={self.max_wait_s}"
             )
 
-    def pause_s(self, failed: int, asked_s: float) -> float:
-        """Return how long to wait before the next attempt, in seconds.
+    def pause_s(self, failed: int, requested_s: float) -> float:
+        """Return the pause before the next attempt, in seconds.
 
         Args:
-            failed: attempts so far, at least 1.
-            asked_s: what the server asked for; 0 where it did not. It is always waited for, and a bit more.
+            failed: number of attempts so far, at least 1.
+            requested_s: pause that the server requested; 0 where it did not. It is always kept, plus a little jitter.
         """
         backed_off = min(self.max_wait_s, self.wait_s * 2.0 ** min(failed - 1, 60))
-        jitter = random.uniform(0.5, 1.0)  # so that requests refused together do not come back together
-        return asked_s + 0.1 * backed_off * jitter if asked_s else backed_off * jitter
+        jitter = random.uniform(0.5, 1.0)  # so that requests refused together do not return together
+        return requested_s + 0.1 * backed_off * jitter if requested_s else backed_off * jitter

@@ -1,41 +1,23 @@
-"""What more than half of the labelers give."""
+"""Spans of more than half of the labelers."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from clinlm.labelers.combination import Combination
-from clinlm.labelers.votes import Match, agreed, check_match
-from clinlm.terminology.spans import Span
+from clinlm.labelers.votes import Vote
 
 
 @final
 @dataclass(frozen=True)
-class Majority(Combination):
-    """The spans that more than half of the labelers give; half of them are not enough, so two must agree.
+class Majority(Vote):
+    """Spans of more than half of the labelers; see `Vote` for `match`. Of two labelers both must agree.
 
-    Whole spans are voted on, not characters: nothing is kept that nobody gave. There are no ties to break: two spans
-    that share a character cannot both be strictly given by more than half, for each labeler gives one of them at most.
+    The vote is on whole spans, not on characters: no span is kept that no labeler gave. There are no ties: overlapping
+    spans cannot both be strictly given by more than half, since each labeler gives at most one of them.
 
-    Laws: the order of the labelers does not matter; all that `Intersection` keeps is kept (strict); two labelers are
-    intersected. Where labelers failed, it answers if their votes could change nothing, and fails else.
-
-    Attributes:
-        match: strict: start, end and label are the same. relaxed: spans that share a label and a character agree; kept
-            are those that agree with one of each of more than half of the labelers, their own counted, and of these
-            that share characters the longest (`clinlm.terminology.spans.flat`).
+    Laws: the order of the labelers does not matter; it contains the `Intersection` (strict); of two labelers it is the
+    intersection. Where labelers failed, it answers if their votes could change nothing, and fails otherwise.
     """
 
-    match: Match = "strict"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_match(self.match)
-
-    def merged(self, each: Sequence[Sequence[Span] | None]) -> list[Span] | None:
-        """See `Combination.merged`."""
-        return agreed(each, len(each) // 2 + 1, self.match)
-
-    def settings(self) -> Sequence[str]:
-        """See `Combination.settings`."""
-        return (self.match,)
+    def quota(self, labelers: int) -> int:
+        """See `Vote.quota`: more than half."""
+        return labelers // 2 + 1

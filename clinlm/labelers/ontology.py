@@ -1,4 +1,4 @@
-"""A labeler that knows the terms of vocabularies, and nothing else."""
+"""Terms of vocabularies, wherever they occur."""
 
 import hashlib
 import json
@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import final
 
-from clinlm.labelers.base import Labeler, Labelling, Note
+from clinlm.config.errors import ConfigError
+from clinlm.labelers.base import LabeledNote, Labeler, Note
 from clinlm.terminology.base import Vocabulary
 from clinlm.terminology.matcher import Matcher
 from clinlm.terminology.stop_terms import STOP_TERMS
@@ -16,22 +17,21 @@ from clinlm.terminology.stop_terms import STOP_TERMS
 
 @final
 class Ontology(Labeler):
-    """Spans are the terms of some vocabularies, wherever they stand: `clinlm.terminology.matcher` says how they are
-    found.
+    """Marks the terms of vocabularies as `clinlm.terminology.matcher` finds them.
 
-    It reads no context, so denied and other people's symptoms are spans too, as they are of the people who annotate
-    corpora of entities. Files are read when the first note comes; that time counts for that note.
+    It ignores context, so denied symptoms and those of relatives are spans too, as in corpora of entities that people
+    annotate. Files are read for the first note; that time counts for that note.
 
     Args:
-        root: the folder that files of the sources are relative to.
-        sources: vocabularies by name. Where two share a term, the source that comes first counts.
-        stop: terms that do not count, besides those of `clinlm.terminology.stop_terms`; in capitals for an acronym.
-        keep: terms of `clinlm.terminology.stop_terms` that count all the same.
-        acronym: a term of so many letters at most, all of them capitals, matches in the same case only.
-        shortest: letters and digits of a term that is no acronym.
+        root: folder that the files of the sources are relative to.
+        sources: vocabularies by name. A term of two sources belongs to the first.
+        stop: terms to ignore, in addition to `clinlm.terminology.stop_terms`; in capitals for an acronym.
+        keep: terms of `clinlm.terminology.stop_terms` to match anyway.
+        acronym: maximum length of a term in capitals that matches in the same case only.
+        shortest: minimum number of letters and digits of a term that is not an acronym.
 
     Raises:
-        ValueError: no source, or `keep` has what is not on the list.
+        ConfigError: there is no source, or `keep` has a term that is not on the list.
     """
 
     def __init__(
@@ -44,29 +44,28 @@ class Ontology(Labeler):
         shortest: int = 3,
     ) -> None:
         if not sources:
-            raise ValueError("an ontology labeler has a source; none came; set labeler.sources")
+            raise ConfigError("an ontology labeler needs at least one source, got none; set labeler.sources")
         self.root, self.sources = Path(root), dict(sources)
         unknown = sorted(set(keep) - set(STOP_TERMS))
         if unknown:
-            raise ValueError(
-                f"keep takes terms off the list of clinlm.terminology.stop_terms; {', '.join(unknown)} is not on it; "
-                "write it so"
+            raise ConfigError(
+                f"keep must list terms of clinlm.terminology.stop_terms, got {', '.join(unknown)}; write them as there"
             )
         self.stop = sorted({*STOP_TERMS, *stop} - set(keep))
         self.acronym, self.shortest = acronym, shortest
 
     @cached_property
     def matcher(self) -> Matcher:
-        """What finds the terms; the files are read when it is first asked for."""
+        """Return the matcher of all terms; reads the files on first use."""
         terms = (term for source in self.sources.values() for term in source.terms(self.root))
         return Matcher(terms, self.stop, self.acronym, self.shortest)
 
-    def label(self, notes: Sequence[Note]) -> Iterator[Labelling]:
+    def label(self, notes: Sequence[Note]) -> Iterator[LabeledNote]:
         """See `Labeler.label`."""
         for note in notes:
             began = time.perf_counter()
             spans = tuple(self.matcher.spans(note.text))
-            yield Labelling(spans, seconds=time.perf_counter() - began)
+            yield LabeledNote(spans, seconds=time.perf_counter() - began)
 
     def fingerprint(self) -> str:
         """See `Labeler.fingerprint`."""

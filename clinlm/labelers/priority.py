@@ -1,4 +1,4 @@
-"""The first labeler's spans, and those of the next where it gives none."""
+"""Spans of the first labeler, and those of the next where it has none."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,21 +11,19 @@ from clinlm.terminology.spans import Span
 @final
 @dataclass(frozen=True)
 class Priority(Combination):
-    """All spans of the first labeler, then those of the second that share no character with them, and so on.
+    """All spans of the first labeler, then those of the second that do not overlap them, and so on.
 
-    Laws: the first labeler's spans are all there; a span is left out only where it shares a character with one of a
-    labeler before; naming one's equal again changes nothing. It fails where any labeler failed.
+    Laws: all spans of the first labeler are kept; a span is dropped only where it overlaps one of an earlier labeler; a
+    duplicate of a labeler changes nothing. It fails where any labeler failed.
     """
 
-    def merged(self, each: Sequence[Sequence[Span] | None]) -> list[Span] | None:
-        """See `Combination.merged`."""
+    def merge(self, each: Sequence[Sequence[Span] | None]) -> list[Span] | None:
+        """See `Combination.merge`."""
         kept: list[Span] = []
         for spans in each:
             if spans is None:
                 return None
-            kept += [one for one in spans if all(one.end <= other.start or other.end <= one.start for other in kept)]
+            kept += [
+                span for span in spans if all(span.end <= other.start or other.end <= span.start for other in kept)
+            ]
         return sorted(kept)
-
-    def settings(self) -> Sequence[str]:
-        """See `Combination.settings`."""
-        return ()

@@ -1,42 +1,43 @@
-"""Which labelers may send which notes away: none, unless the user and the corpus both allow it."""
+"""Notes leave this machine only if both the user and the corpus allow it."""
 
 from collections.abc import Iterator
 
+from clinlm.config.errors import ConfigError
 from clinlm.corpora.base import Corpus
 from clinlm.labelers.base import Labeler
 
 
 def refuse_remote(labeler: Labeler, corpus: Corpus) -> None:
-    """Raise if a labeler, or one that it combines, would send notes to another machine that must not get them.
+    """Check that neither a labeler nor its parts would send notes to another machine against the rules.
 
     Raises:
-        ValueError: the corpus forbids it, or the labeler's `allow_remote` is not set; the message says which, and why.
+        ConfigError: the corpus forbids it, or the labeler's `allow_remote` is not set; the message says which.
     """
-    for one in _all(labeler):
-        if one.remote and not corpus.remote_allowed:
-            raise ValueError(
+    for part in _with_parts(labeler):
+        if part.remote and not corpus.remote_allowed:
+            raise ConfigError(
                 f"the notes of {type(corpus).__name__} are under a data use agreement that forbids passing them to "
-                f"third parties; {type(one).__name__} would send them to {one.remote}; use a model on this machine, as "
-                "base_url=http://127.0.0.1:PORT/v1 (no setting lifts this)"
+                f"third parties; {type(part).__name__} would send them to {part.remote}; use a model on this machine, "
+                "such as base_url=http://127.0.0.1:PORT/v1 (no setting lifts this)"
             )
-        refuse_opt_in(one)
+        refuse_opt_in(part)
 
 
 def refuse_opt_in(labeler: Labeler) -> None:
-    """Raise if a labeler would send notes to another machine, and its `allow_remote` is not set.
+    """Check that a labeler sends notes to another machine only if its `allow_remote` is set.
 
     Raises:
-        ValueError: it would.
+        ConfigError: it would send them without.
     """
-    if labeler.remote and not getattr(labeler, "allow_remote", False):
-        raise ValueError(
-            f"notes stay on this machine unless you say otherwise; {type(labeler).__name__} would send them to "
-            f"{labeler.remote}, which is no loopback address (localhost, 127.0.0.0/8, ::1); where the notes may leave, "
-            "set its allow_remote=true"
+    if labeler.remote and not labeler.allow_remote:
+        raise ConfigError(
+            f"notes must stay on this machine unless allow_remote is set; {type(labeler).__name__} would send them to "
+            f"{labeler.remote}, which is not a loopback address (localhost, 127.0.0.0/8, ::1); if these notes may "
+            "leave, set its allow_remote=true"
         )
 
 
-def _all(labeler: Labeler) -> Iterator[Labeler]:
+def _with_parts(labeler: Labeler) -> Iterator[Labeler]:
     yield labeler
     for part in labeler.parts:
-        yield from _all(part)
+        yield from _with_parts(part)

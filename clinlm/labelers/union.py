@@ -1,4 +1,4 @@
-"""What any labeler gives."""
+"""Spans of any labeler."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,18 +11,13 @@ from clinlm.terminology.spans import Span, flat
 @final
 @dataclass(frozen=True)
 class Union(Combination):
-    """All spans of all labelers, made flat: of those that share a character the longest stays
-    (`clinlm.terminology.spans.flat`).
+    """All spans of all labelers, made flat: of overlapping spans the longest stays (`clinlm.terminology.spans.flat`).
 
-    Laws: the order of the labelers does not matter, nor does naming one's equal; every span is one that a labeler gave,
-    and every span that a labeler gave shares a character with one of these. It fails where any labeler failed.
+    Laws: the order of the labelers does not matter, nor does a duplicate; every span is one of a labeler, and every
+    span of a labeler overlaps one of these. It fails where any labeler failed.
     """
 
-    def merged(self, each: Sequence[Sequence[Span] | None]) -> list[Span] | None:
-        """See `Combination.merged`."""
-        there = [spans for spans in each if spans is not None]
-        return flat(span for spans in there for span in spans) if len(there) == len(each) else None
-
-    def settings(self) -> Sequence[str]:
-        """See `Combination.settings`."""
-        return ()
+    def merge(self, each: Sequence[Sequence[Span] | None]) -> list[Span] | None:
+        """See `Combination.merge`."""
+        answered = [spans for spans in each if spans is not None]
+        return flat(span for spans in answered for span in spans) if len(answered) == len(each) else None

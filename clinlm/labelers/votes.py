@@ -1,55 +1,66 @@
-"""How many labelers give a span, and which spans enough of them give."""
+"""Spans on which enough labelers agree."""
 
+from abc import abstractmethod
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, final, get_args
 
+from clinlm.config.errors import ConfigError
+from clinlm.labelers.combination import Combination
 from clinlm.terminology.spans import Span, flat
 
 Match = Literal["strict", "relaxed"]
-"""When two labelers give the same: start, end and label agree; or the label agrees and they share a character."""
+"""When two labelers agree: on start, end and label; or on the label of overlapping spans."""
 
 
-def check_match(match: str) -> None:
-    """Raise unless `match` is one.
+@dataclass(frozen=True)
+class Vote(Combination):
+    """Spans with at least `quota` votes. Subclasses are final.
 
-    Raises:
-        ValueError: it is none.
+    Attributes:
+        match: strict: a labeler votes for its own spans. relaxed: also for spans of the same label that overlap one of
+            its own; of several such spans that overlap, the longest is kept (`clinlm.terminology.spans.flat`).
     """
-    if match not in get_args(Match):
-        raise ValueError(f"match is {' or '.join(get_args(Match))}; got {match!r}")
+
+    match: Match = "strict"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.match not in get_args(Match):
+            raise ConfigError(f"match must be {' or '.join(get_args(Match))}, got {self.match!r}")
+
+    @abstractmethod
+    def quota(self, labelers: int) -> int:
+        """Return the number of votes that a span of so many labelers needs."""
+
+    @final
+    def merge(self, each: Sequence[Sequence[Span] | None]) -> list[Span] | None:
+        """See `Combination.merge`."""
+        quota = self.quota(len(each))
+        answered = [spans for spans in each if spans is not None]
+        failed = len(each) - len(answered)
+        votes = _strict_votes(answered) if self.match == "strict" else _relaxed_votes(answered)
+        if failed and (failed >= quota or _is_open(answered, votes, quota, failed, self.match)):
+            return None
+        return flat(span for span, count in votes.items() if count >= quota)
+
+    @final
+    def settings(self) -> Sequence[str]:
+        """See `Combination.settings`."""
+        return (self.match,)
 
 
-def agreed(each: Sequence[Sequence[Span] | None], quota: int, match: Match) -> list[Span] | None:
-    """Return the spans that at least `quota` labelers give, made flat; None where those that failed could change them.
-
-    Strict counts, for every span, the labelers that give it. Relaxed counts those that give one of its label that
-    shares a character with it; of several such spans that share characters, `flat` keeps the longest. So no span is
-    returned that nobody gave.
-
-    Args:
-        each: the flat, sorted spans of every labeler; None for one that failed.
-        quota: from 1 to their number.
-        match: which votes are for the same.
-    """
-    there = [spans for spans in each if spans is not None]
-    failed = len(each) - len(there)
-    votes = _strict(there) if match == "strict" else _relaxed(there)
-    if failed and (failed >= quota or _open(there, votes, quota, failed, match)):
-        return None
-    return flat(span for span, count in votes.items() if count >= quota)
+def _strict_votes(answered: Sequence[Sequence[Span]]) -> Counter[Span]:
+    return Counter(span for spans in answered for span in set(spans))
 
 
-def _strict(there: Sequence[Sequence[Span]]) -> Counter[Span]:
-    return Counter(span for spans in there for span in set(spans))
-
-
-def _relaxed(there: Sequence[Sequence[Span]]) -> Counter[Span]:
-    sorted_by_label = [_by_label(spans) for spans in there]
+def _relaxed_votes(answered: Sequence[Sequence[Span]]) -> Counter[Span]:
+    sorted_by_label = [_by_label(spans) for spans in answered]
     votes = Counter[Span]()
-    for span in {span for spans in there for span in spans}:
-        votes[span] = sum(_touches(own.get(span.label, ()), span) for own in sorted_by_label)
+    for span in {span for spans in answered for span in spans}:
+        votes[span] = sum(_overlaps_any(by_label.get(span.label, ()), span) for by_label in sorted_by_label)
     return votes
 
 
@@ -60,19 +71,19 @@ def _by_label(spans: Sequence[Span]) -> dict[str, list[Span]]:
     return found
 
 
-def _touches(spans: Sequence[Span], wanted: Span) -> bool:
-    """Whether one of `spans`, of which no two share a character, shares one with `wanted`."""
+def _overlaps_any(spans: Sequence[Span], wanted: Span) -> bool:
+    """Return whether one of `spans`, which do not overlap each other, overlaps `wanted`."""
     first = bisect_right(spans, wanted.start, key=lambda span: span.end)
     return first < len(spans) and spans[first].start < wanted.end
 
 
-def _open(there: Sequence[Sequence[Span]], votes: Counter[Span], quota: int, failed: int, match: Match) -> bool:
-    """Whether `failed` more answers could change the result, given that they cannot decide alone.
+def _is_open(answered: Sequence[Sequence[Span]], votes: Counter[Span], quota: int, failed: int, match: Match) -> bool:
+    """Return whether the answers of `failed` more labelers, fewer than the quota, could change the result.
 
-    Strict: a span lacks no more votes than they have. Relaxed: together with those that give some span of a label they
-    are enough; theirs could touch all of these and be longer.
+    Strict: a span lacks no more votes than they have. Relaxed: together with those that gave any span of a label they
+    reach the quota; their spans could overlap all of these and be longer.
     """
     if match == "strict":
         return any(count < quota <= count + failed for count in votes.values())
-    labels = Counter(label for spans in there for label in {span.label for span in spans})
+    labels = Counter(label for spans in answered for label in {span.label for span in spans})
     return any(count + failed >= quota for count in labels.values())

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from clinlm.labelers.base import Labelling
-from clinlm.labelers.llm_prices import Prices, Usage, dated
+from clinlm.labelers.base import LabeledNote
+from clinlm.labelers.llm_prices import Prices, Usage, check_date
 
 NOTES = 1000
 """Seconds, money and tokens are told for so many notes."""
@@ -34,7 +34,7 @@ class Machine:
             raise ValueError(f"a machine costs at least 0 an hour; {self.price_per_hour} came")
         if self.price_per_hour and self.priced_on is None:
             raise ValueError("prices have a date, as they change; none came; set priced_on to the day you read them")
-        dated(self.priced_on)
+        check_date(self.priced_on)
 
 
 @final
@@ -63,7 +63,7 @@ class Economics:
 
 
 def of_labellings(
-    labellings: Sequence[Labelling], prices: Prices | None = None, machine: Machine | None = None
+    labellings: Sequence[LabeledNote], prices: Prices | None = None, machine: Machine | None = None
 ) -> Economics:
     """Return what a labeler takes.
 

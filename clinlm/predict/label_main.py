@@ -6,7 +6,7 @@ from rich.console import Console
 
 from clinlm.config import runtime
 from clinlm.files.sources import STANDARD
-from clinlm.labelers.labeling import Tally
+from clinlm.labelers.base import LabelTotals
 from clinlm.predict.journal import Progress
 from clinlm.predict.label_run import label
 from clinlm.predict.label_settings import YAML, Settings
@@ -38,11 +38,11 @@ def label_command(arguments: list[str]) -> None:
 
 def _show(settings: Settings, done: Progress) -> None:
     console = Console(stderr=True, width=120) if settings.output == STANDARD else runtime.console()
-    tally = Tally(done.documents, Counter(done.predicted), **done.totals)  # type: ignore[arg-type]
+    tally = LabelTotals(done.documents, Counter(done.predicted), **done.totals)  # type: ignore[arg-type]
     lines = {
-        "labelled": tally.found(),
+        "labelled": tally.describe(),
         "took": f"{done.seconds:,.1f} s, {done.documents / max(done.seconds, 1e-9):,.1f} notes a second",
-        "cost": f"{tally.cost()} of the labelers, whenever they were asked",
+        "cost": f"{tally.describe_cost()} of the labelers, whenever they were asked",
         "rejects": f"{done.rejects:,}{f', see {settings.rejects}' if done.rejects else ''}",
     }
     if settings.output != STANDARD:

@@ -17,9 +17,8 @@ from clinlm.files import sources
 from clinlm.files.record import Record
 from clinlm.files.source import Source, fingerprint
 from clinlm.files.sources import STANDARD
-from clinlm.labelers.base import Labeler, Labelling, Note
-from clinlm.labelers.cache import LabelStore, key
-from clinlm.labelers.labeling import Tally
+from clinlm.labelers.answer_cache import AnswerCache, labeler_key
+from clinlm.labelers.base import LabeledNote, Labeler, LabelTotals, Note
 from clinlm.labelers.remote import refuse_remote
 from clinlm.predict.bar import Bar
 from clinlm.predict.corpus_source import CorpusSource
@@ -38,7 +37,7 @@ def label(settings: Settings) -> Progress:
     Raises:
         FileNotFoundError, ValueError: a file is missing or is not what it must be; notes may not be sent where the
             labeler sends them; the labeler repeats people, and none labelled the notes.
-        Stopped: a labeler may not spend more; the message says how to go on.
+        LabelingStopped: a labeler may not spend more; the message says how to go on.
     """
     for path in (settings.output, settings.rejects):
         if path != STANDARD and not path.parent.is_dir():
@@ -78,10 +77,10 @@ class _Run:
     def __init__(self, settings: Settings, journal: Journal, labeler: Labeler, source: Source) -> None:
         self.settings, self.journal, self.labeler, self.source = settings, journal, labeler, source
         begun = journal.progress
-        self.answers = LabelStore(settings.store, settings.again)
+        self.answers = AnswerCache(settings.store, settings.again)
         self.output = Appended(None if settings.output == STANDARD else settings.output, begun.output)
         self.rejects = Appended(settings.rejects, begun.rejects_bytes)
-        self.tally = Tally(begun.documents, Counter(begun.predicted), **begun.totals)  # type: ignore[arg-type]
+        self.tally = LabelTotals(begun.documents, Counter(begun.predicted), **begun.totals)  # type: ignore[arg-type]
         self.before, self.watch = begun.seconds, runtime.Stopwatch()
         self.leaves = len(leaves(labeler))
 
@@ -104,12 +103,12 @@ class _Run:
         kept = [one for one in records if one.text is not None]
         done, asked = self.journal.progress, 0
 
-        def step(labeler: Labeler, number: int, total: int, answer: Labelling) -> None:
+        def step(labeler: Labeler, number: int, total: int, answer: LabeledNote) -> None:
             nonlocal asked
             asked += 1
             bar.show(replace(done, documents=done.documents + asked // self.leaves))
 
-        answers = self.answers.answers(self.labeler, self._notes(kept), step)
+        answers = self.answers.label(self.labeler, self._notes(kept), step)
         lines = [self._line(record, answer) for record, answer in zip(kept, answers, strict=True)]
         self.output.write(b"".join(lines))
         self.rejects.write(b"".join(one.told() for one in records if one.text is None))
@@ -135,7 +134,7 @@ class _Run:
             return list(map(Note, texts, self.source.human([one.line for one in records])))
         return list(map(Note, texts))
 
-    def _line(self, record: Record, answer: Labelling) -> bytes:
+    def _line(self, record: Record, answer: LabeledNote) -> bytes:
         spans: list[dict[str, Any]] = [one._asdict() for one in answer.spans]
         if self.settings.span_texts:
             spans = [one | {"text": str(record.text)[one["start"] : one["end"]]} for one in spans]
@@ -168,7 +167,7 @@ def _source(settings: Settings, corpus: Corpus) -> Source:
 
 
 def _journal(settings: Settings, labeler: Labeler, corpus: Corpus) -> Journal:
-    promises: dict[str, Any] = {"labeler": key(labeler), "span_texts": settings.span_texts}
+    promises: dict[str, Any] = {"labeler": labeler_key(labeler), "span_texts": settings.span_texts}
     promises |= {"rejects": str(settings.rejects.resolve())}
     if settings.corpus is not None:
         promises |= {"corpus": digest([settings.corpus, corpus.fingerprint()])}

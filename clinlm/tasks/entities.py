@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from clinlm.corpora.base import Corpus, Records
 from clinlm.corpora.split import SPLITS, draw_groups, split_groups
-from clinlm.labelers.base import Labeler, Labelling, Note
-from clinlm.labelers.labeling import labelled
+from clinlm.labelers.answer_cache import label_notes
+from clinlm.labelers.base import LabeledNote, Labeler, Note
 from clinlm.metrics.classification import Thresholds
 from clinlm.metrics.contexts import contexts
 from clinlm.metrics.entity_evaluation import METRICS, EntityEvaluation
@@ -114,7 +114,7 @@ class Entities(Task):
         frame, people, split = self._split(frame, people, records, labels)
         notes = [Note(text, tuple(own)) for text, own in zip(frame["text"].to_list(), people, strict=True)]
         assert self.folder is not None
-        said = labelled(self.labeler, notes, self.folder.parent, self.corpus)
+        said = label_notes(self.labeler, notes, self.folder.parent, self.corpus)
         learned, dropped = _flattened([one.spans for one in said], labels)
         by_people = self.labeler.needs_people and not self.labeler.parts
         if not by_people:
@@ -267,7 +267,7 @@ def _facts(
     return facts | {f"entities_{label.lower()}": counts[label] for label in labels}
 
 
-def _costs(said: Sequence[Labelling]) -> dict[str, Any]:
+def _costs(said: Sequence[LabeledNote]) -> dict[str, Any]:
     """Return what the labeler took for all documents."""
     return {
         "labeler_notes": len(said),

@@ -16,7 +16,7 @@ from support.marking import Marker
 from clinlm.config import runtime
 from clinlm.config.subsets import subsets
 from clinlm.config.validation import CONF
-from clinlm.labelers.base import Labelling, Note
+from clinlm.labelers.base import LabeledNote, Note
 from clinlm.labelers.combination import Combination
 from clinlm.labelers.human import Human
 from clinlm.labelers.intersection import Intersection
@@ -54,7 +54,7 @@ def of(target: str, way: dict[str, str], count: int) -> Combination:
 
 
 def merged(target: str, way: dict[str, str], each: Sequence[Spans | None]) -> Spans | None:
-    return of(target, way, len(each)).merged(each)
+    return of(target, way, len(each)).merge(each)
 
 
 def answered(target: str, way: dict[str, str], each: Sequence[Spans]) -> Spans:
@@ -198,10 +198,10 @@ def test_a_failed_labeler_counts_where_it_could_change_something(
 
 def test_costs_are_summed_and_failures_are_named() -> None:
     both = Intersection({"one": Marker(["a"]), "other": Marker(["b"])})
-    paid = Labelling((X,), 1.5, 10, 3, invented=2, retries=1)
-    lost = Labelling((), 0.5, 7, 0, failed="it timed out", retries=4)
-    assert both.combined([paid, lost]) == Labelling((), 2.0, 17, 3, "other: it timed out", 2, 5)
-    assert both.combined([paid, paid]) == Labelling((X,), 3.0, 20, 6, "", 4, 2)
+    paid = LabeledNote((X,), 1.5, 10, 3, invented=2, retries=1)
+    lost = LabeledNote((), 0.5, 7, 0, failed="it timed out", retries=4)
+    assert both.combine([paid, lost]) == LabeledNote((), 2.0, 17, 3, "other: it timed out", 2, 5)
+    assert both.combine([paid, paid]) == LabeledNote((X,), 3.0, 20, 6, "", 4, 2)
 
 
 def test_labelers_are_asked_and_combined() -> None:
@@ -223,11 +223,11 @@ def test_use_chooses_and_orders() -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"use": []}, "none came"),
+        ({"use": []}, "got none"),
         ({"use": ["a", "a"]}, "each once; got a, a"),
         ({"use": ["onotlogy"]}, "did you mean ontology"),
-        ({"labelers": {}}, "none came"),
-        ({"match": "loose"}, "match is strict or relaxed; got 'loose'"),
+        ({"labelers": {}}, "got none"),
+        ({"match": "loose"}, "match must be strict or relaxed, got 'loose'"),
     ],
 )
 def test_what_cannot_be_combined_is_told(settings: dict[str, Any], told: str) -> None:
@@ -238,7 +238,7 @@ def test_what_cannot_be_combined_is_told(settings: dict[str, Any], told: str) ->
 def test_people_are_repeated_flat_and_asked_for() -> None:
     nested = (Span(0, 5, "X"), Span(0, 9, "Y"), Span(10, 12, "X"))
     assert next(Human().label([Note("a" * 12, nested)])).spans == ((0, 9, "Y"), (10, 12, "X"))
-    with pytest.raises(ValueError, match="nobody labelled note 2 of 2"):
+    with pytest.raises(ValueError, match="note 2 of 2 has none"):
         list(Human().label([Note("a", ()), Note("b")]))
     with pytest.raises(ValueError, match="inside its text"):
         list(Human().label([Note("a", nested)]))
@@ -251,7 +251,7 @@ def test_five_labelers_have_31_combinations() -> None:
     sweep = OmegaConf.create({"params": {"labeler.use": f"${{subsets:{','.join(names)}}}"}})
     (override,) = OverridesParser.create().parse_overrides([f"{k}={v}" for k, v in sweep.params.items()])
     assert override.is_sweep_override()
-    marker = {"_target_": "marking.Marker"}
+    marker = {"_target_": "support.marking.Marker"}
     base = {"_target_": "clinlm.labelers.union.Union", "_convert_": "all"}
     base |= {"labelers": {name: marker | {"words": [name]} for name in names}}
     built: list[Union] = []

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from labelers.server import USAGE, Asked, Sent, chat, found, in_turn, labelled, llm, refused, serving
+from support.server import USAGE, Asked, Sent, chat, found, in_turn, labelled, llm, refused, serving
 
-from clinlm.labelers.base import Note, Stopped
+from clinlm.labelers.base import LabelingStopped, Note
 from clinlm.labelers.llm import Llm
 from clinlm.terminology.spans import Span, flat
 
@@ -127,7 +127,7 @@ def test_a_server_that_asks_for_more_patience_than_there_is_fails_the_note() -> 
 
 
 def test_notes_that_fail_one_after_another_end_the_run() -> None:
-    with serving(in_turn(found(), refused(500))) as server, pytest.raises(Stopped, match="500"):
+    with serving(in_turn(found(), refused(500))) as server, pytest.raises(LabelingStopped, match="500"):
         labelled(server, *"abcdefgh", attempts=1, give_up_after=3, concurrency=1)
     assert len(server.asked) == 4
 
@@ -146,7 +146,7 @@ def test_a_quota_that_is_used_up_ends_the_run() -> None:
     with serving(in_turn(found(), refused(429, "insufficient_quota"))) as server:
         answers = llm(server, concurrency=1).label([Note(text) for text in "abc"])
         assert not next(answers).failed
-        with pytest.raises(Stopped, match="insufficient_quota"):
+        with pytest.raises(LabelingStopped, match="insufficient_quota"):
             next(answers)
     assert len(server.asked) == 2
 
@@ -239,7 +239,7 @@ def test_a_reader_who_stops_early_leaves_nothing_behind() -> None:
         answers = llm(server, concurrency=2).label([Note("a")] * 1000)
         next(answers)
         answers.close()  # type: ignore[attr-defined]
-        assert not any(thread.name == "clinlm-chat" for thread in threading.enumerate())
+        assert not any(thread.name == "clinlm-llm" for thread in threading.enumerate())
         assert len(server.asked) <= 1 + 2 * 2 + 2
     assert threading.active_count() <= before
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from labelers.server import USAGE, Asked, Sent, chat, found, in_turn, labelled, llm, refused, serving
+from support.server import USAGE, Asked, Sent, chat, found, in_turn, labelled, llm, refused, serving
 
-from clinlm.labelers.base import UNANSWERED, Labelling, Note, Stopped
+from clinlm.labelers.base import UNANSWERED, LabeledNote, LabelingStopped, Note
 from clinlm.labelers.llm_budget import Budget
 from clinlm.labelers.llm_prices import Prices, Usage
 
@@ -18,13 +18,13 @@ SHORT: dict[str, Any] = {"prompt": "<note>\n{text}\n</note>", "answer_format": "
 WORST = len("<note>\na\n</note>") + 256 + 50
 
 
-def until_stopped(server: Any, texts: str, **settings: Any) -> tuple[list[Labelling], str]:
+def until_stopped(server: Any, texts: str, **settings: Any) -> tuple[list[LabeledNote], str]:
     """The answers that came, and why no more did; "" where all came."""
     answers = []
     try:
         for one in llm(server, **{**SHORT, **settings}).label([Note(text) for text in texts]):
             answers.append(one)
-    except Stopped as error:
+    except LabelingStopped as error:
         return answers, str(error)
     return answers, ""
 
@@ -41,7 +41,7 @@ def test_a_budget_of_tokens_stops_before_the_request_that_could_exceed_it() -> N
 
 def test_a_budget_of_money_stops_too_and_the_rest_is_done_by_starting_again() -> None:
     texts = [f"note {number}" for number in range(12)]
-    done: list[Labelling] = []
+    done: list[LabeledNote] = []
     with serving(lambda asked: found((asked.text, "DISEASE"))) as server:
         runs = 0
         while len(done) < len(texts):
@@ -50,7 +50,7 @@ def test_a_budget_of_money_stops_too_and_the_rest_is_done_by_starting_again() ->
             try:
                 for one in labeler.label([Note(text) for text in texts[len(done) :]]):
                     done.append(one)
-            except Stopped as error:
+            except LabelingStopped as error:
                 assert "max_cost" in str(error) and "USD" in str(error)
             assert labeler.prices.cost(labeler.spent) <= 0.004
     assert runs > 1 and len(server.asked) == len(texts)
@@ -61,7 +61,7 @@ def test_the_budget_is_that_of_the_labeler_over_all_its_calls() -> None:
     with serving(in_turn(found())) as server:
         labeler = llm(server, **SHORT, max_tokens_total=2 * sum(USAGE) + WORST - 1)
         assert len([*labeler.label([Note("a")]), *labeler.label([Note("b")])]) == 2
-        with pytest.raises(Stopped):
+        with pytest.raises(LabelingStopped):
             list(labeler.label([Note("c")]))
     assert labeler.spent == Usage(2 * USAGE[0], 2 * USAGE[1])
 
@@ -144,13 +144,13 @@ def test_reserves_never_add_up_to_more_than_the_limit(requests: list[tuple[int, 
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"max_cost": 1.0}, "prices"),
         ({"max_tokens_total": 0}, "max_tokens_total"),
         ({"prompt_price": 1.0}, "priced_on"),
         ({"prompt_price": 1.0, "priced_on": "yesterday"}, "2025-01-31"),
-        ({"prompt_price": -1.0, "priced_on": "2025-01-31"}, "at least 0"),
+        ({"prompt_price": -1.0, "priced_on": "2025-01-31"}, ">= 0"),
         ({"concurrency": 0}, "concurrency"),
         ({"attempts": 0}, "attempts"),
         ({"overlap_characters": 6000}, "overlap"),
@@ -161,6 +161,6 @@ def test_reserves_never_add_up_to_more_than_the_limit(requests: list[tuple[int, 
         ({"max_completion_tokens": 0}, "max_completion_tokens"),
     ],
 )
-def test_settings_out_of_their_range_are_refused(wrong: dict[str, Any], said: str) -> None:
-    with serving(in_turn(found())) as server, pytest.raises(ValueError, match=said):
+def test_settings_out_of_their_range_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with serving(in_turn(found())) as server, pytest.raises(ValueError, match=message):
         llm(server, **wrong)

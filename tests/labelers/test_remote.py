@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from labelers.server import found, in_turn, labelled, llm, serving
+from support.server import found, in_turn, labelled, llm, serving
 
 from clinlm.corpora.base import Corpus, Records
 from clinlm.corpora.mimic.mimic3 import Mimic3
-from clinlm.labelers.base import Labeler, Labelling, Note
+from clinlm.labelers.base import LabeledNote, Labeler, Note
 from clinlm.labelers.llm import Llm
-from clinlm.labelers.llm_address import address
+from clinlm.labelers.llm_client import parse_address
 from clinlm.labelers.remote import refuse_remote
 from clinlm.labelers.union import Union
 
@@ -97,7 +97,7 @@ def test_a_labeler_without_the_setting_is_refused() -> None:
     class Sender(Labeler):
         remote = "far"
 
-        def label(self, notes: Sequence[Note]) -> Iterator[Labelling]:
+        def label(self, notes: Sequence[Note]) -> Iterator[LabeledNote]:
             raise NotImplementedError
 
         def fingerprint(self) -> str:
@@ -135,7 +135,7 @@ def test_addresses_that_are_none_or_may_hold_a_key_are_refused_unseen(url: str) 
 @given(st.text("lo0127.:[]@/%calhostx", max_size=20))
 def test_whatever_is_called_loopback_is_sent_to_a_number_of_this_machine(host: str) -> None:
     try:
-        found = address(f"http://{host}:80/v1")
+        found = parse_address(f"http://{host}:80/v1")
     except ValueError:
         return
     assert not found.loopback or found.url.startswith(("http://127.", "http://[::1]"))

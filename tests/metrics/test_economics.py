@@ -4,12 +4,12 @@ import math
 
 import pytest
 
-from clinlm.labelers.base import Labelling
+from clinlm.labelers.base import LabeledNote
 from clinlm.labelers.llm_prices import Prices
 from clinlm.metrics.economics import Machine, of_labellings, of_latency, times_cheaper, times_faster
 
 PRICES = Prices(prompt=2.5, completion=10.0, priced_on="2025-01-31")
-ANSWERS = [Labelling(seconds=1.0, prompt_tokens=1000, completion_tokens=100), Labelling(seconds=3.0, failed="why")]
+ANSWERS = [LabeledNote(seconds=1.0, prompt_tokens=1000, completion_tokens=100), LabeledNote(seconds=3.0, failed="why")]
 
 
 def test_tokens_and_seconds_of_two_notes_become_those_of_a_thousand() -> None:

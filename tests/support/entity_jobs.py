@@ -10,7 +10,7 @@ from support.pipelines import composed
 from support.taggers import NAMES, notes, written
 
 HUMAN: dict[str, Any] = {"_target_": "clinlm.labelers.human.Human"}
-MARKER: dict[str, Any] = {"_target_": "marking.Marker", "words": ["asthma", "gout"], "label_as": "DISEASE"}
+MARKER: dict[str, Any] = {"_target_": "support.marking.Marker", "words": ["asthma", "gout"], "label_as": "DISEASE"}
 """Marks two diseases of three, and no medication."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from clinlm.labelers.base import Labeler, Labelling, Note, Stopped
+from clinlm.labelers.base import LabeledNote, Labeler, LabelingStopped, Note
 from clinlm.terminology.spans import Span
 
 
@@ -30,19 +30,19 @@ class Marker(Labeler):
     def remote(self) -> str:
         return self.address
 
-    def label(self, notes: Sequence[Note]) -> Iterator[Labelling]:
+    def label(self, notes: Sequence[Note]) -> Iterator[LabeledNote]:
         for note in notes:
             if self.stops in note.text:
-                raise Stopped("the budget of a marker is used up; set a larger one")
+                raise LabelingStopped("the budget of a marker is used up; set a larger one")
             if self.asked is not None:
                 with Path(self.asked).open("a") as file:
                     file.write(json.dumps(note.text) + "\n")
             cost = {"seconds": 0.5, "prompt_tokens": 2, "completion_tokens": 1}
             if self.fails in note.text:
-                yield Labelling(failed="it cannot be answered", **cost)  # type: ignore[arg-type]
+                yield LabeledNote(failed="it cannot be answered", **cost)  # type: ignore[arg-type]
                 continue
             found = [one.span() for word in self.words for one in re.finditer(rf"\b{re.escape(word)}\b", note.text)]
-            yield Labelling(tuple(Span(*ends, self.label_as) for ends in sorted(found)), **cost)  # type: ignore[arg-type]
+            yield LabeledNote(tuple(Span(*ends, self.label_as) for ends in sorted(found)), **cost)  # type: ignore[arg-type]
 
     def fingerprint(self) -> str:
         return json.dumps([*self.words, self.label_as])

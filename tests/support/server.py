@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from clinlm.labelers.base import Labelling, Note
+from clinlm.labelers.base import LabeledNote, Note
 from clinlm.labelers.llm import Llm
 
 USAGE = (100, 20)
@@ -159,7 +159,7 @@ def in_turn(*answers: Sent) -> Callable[[Asked], Sent]:
     return lambda asked: answers[min(asked.number, len(answers) - 1)]
 
 
-def labelled(server: Server, *texts: str, **settings: Any) -> list[Labelling]:
+def labelled(server: Server, *texts: str, **settings: Any) -> list[LabeledNote]:
     """All answers of a labeler to notes."""
     return list(llm(server, **settings).label([Note(text) for text in texts]))
 

@@ -4,7 +4,9 @@ import csv
 import gzip
 import json
 import re
+import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from support.killed import killing
 from support.marking import Marker
 
 from clinlm.cli.main import run_command
-from clinlm.labelers.base import Stopped
+from clinlm.labelers.base import LabelingStopped
 from clinlm.predict.label_run import label
 from clinlm.predict.label_settings import Settings
 
@@ -83,13 +85,16 @@ def test_killed_and_resumed_is_as_if_never_killed(tmp_path: Path, rough: Path, r
     assert rejects[0] == rejects[1]
     progress = json.loads(broken.with_name("broken.jsonl.progress.json").read_text())
     assert progress["complete"] and progress["predicted"] == plain.predicted
-    kept = [lines(next((tmp_path / name).glob("labels-*/answers.jsonl"))) for name in ("store", "own")]
-    assert len({one["sha256"] for one in kept[1]}) == len(kept[1]) == len(kept[0]), "every text was asked for once"
+    stored = []
+    for name in ("store", "own"):
+        with closing(sqlite3.connect(next((tmp_path / name).glob("labels-*/answers.sqlite")))) as database:
+            stored.append(database.execute("SELECT sha256, spans FROM answers ORDER BY sha256").fetchall())
+    assert stored[0] == stored[1], "no answer is lost"
 
 
 def settings(tmp_path: Path, words: Sequence[str], **others: Any) -> Settings:
     """The settings of a run with a marker, which no group names."""
-    marker = {"_target_": "marking.Marker", "words": words, "asked": str(tmp_path / "asked"), **others}
+    marker = {"_target_": "support.marking.Marker", "words": words, "asked": str(tmp_path / "asked"), **others}
     own = [f"input={tmp_path / 'notes.jsonl.gz'}", f"output={tmp_path / 'out.jsonl'}", f"store={tmp_path / 'store'}"]
     told = vars(Settings.of(["labeler=human", *own, "window=2"]))
     return Settings(**told | {"labeler": marker})
@@ -98,7 +103,7 @@ def settings(tmp_path: Path, words: Sequence[str], **others: Any) -> Settings:
 def test_a_run_that_was_stopped_goes_on_where_it_stopped(tmp_path: Path) -> None:
     texts = ["ague", "an ague", "unanswerable", "no ague", "expensive ague", "nothing"]
     written(texts, tmp_path / "notes.jsonl.gz")
-    with pytest.raises(Stopped, match="0 of the 2 notes asked for were answered"):
+    with pytest.raises(LabelingStopped, match="0 of 2 requested notes are answered"):
         label(settings(tmp_path, ["ague"]))
     assert len(lines(tmp_path / "out.jsonl")) == 4
     done = label(settings(tmp_path, ["ague"], stops="nothing stops"))

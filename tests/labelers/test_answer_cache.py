@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import signal
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -12,13 +15,12 @@ import pytest
 from support.marking import Marker
 
 from clinlm.corpora.base import Corpus, Records
-from clinlm.labelers import labeling
-from clinlm.labelers.base import UNANSWERED, Labeler, Labelling, Note, Stopped
-from clinlm.labelers.cache import key
+from clinlm.labelers import answer_cache
+from clinlm.labelers.answer_cache import label_notes, labeler_key
+from clinlm.labelers.answer_database import AnswerDatabase
+from clinlm.labelers.base import UNANSWERED, LabeledNote, Labeler, LabelingStopped, LabelTotals, Note
 from clinlm.labelers.human import Human
 from clinlm.labelers.intersection import Intersection
-from clinlm.labelers.journal import LabelJournal
-from clinlm.labelers.labeling import Tally, labelled
 from clinlm.labelers.union import Union
 from clinlm.terminology.spans import Span
 
@@ -51,12 +53,12 @@ def marker(tmp_path: Path) -> Callable[..., Marker]:
     return made
 
 
-def answers(labeler: Labeler, root: Path, notes: Sequence[Note] = NOTES, again: bool = False) -> list[Labelling]:
-    return labelled(labeler, notes, root / "store", Nothing(), again)
+def answers(labeler: Labeler, root: Path, notes: Sequence[Note] = NOTES, again: bool = False) -> list[LabeledNote]:
+    return label_notes(labeler, notes, root / "store", Nothing(), again)
 
 
-def journal(labeler: Labeler, root: Path) -> Path:
-    return root / "store" / f"labels-{key(labeler)}" / "answers.jsonl"
+def database(labeler: Labeler, root: Path) -> Path:
+    return root / "store" / f"labels-{labeler_key(labeler)}" / "answers.sqlite"
 
 
 def test_answers_are_those_of_the_labeler_and_asked_for_once(tmp_path: Path, marker: Callable[..., Marker]) -> None:
@@ -95,39 +97,68 @@ def test_no_word_of_a_note_is_kept(tmp_path: Path, marker: Callable[..., Marker]
     assert (tmp_path / "store").stat().st_mode & 0o77 == 0
 
 
-def test_whatever_a_kill_leaves_of_the_last_line_is_asked_again(tmp_path: Path, marker: Callable[..., Marker]) -> None:
+def test_a_killed_process_loses_no_answer(tmp_path: Path, marker: Callable[..., Marker]) -> None:
+    """Answers are stored one by one: a child is killed after the third one, without closing the file."""
     ague = marker("ague")
-    found = answers(ague, tmp_path)
-    path = journal(ague, tmp_path)
-    whole = path.read_bytes()
-    lines = whole.splitlines(keepends=True)
-    for cut in range(len(whole) - len(lines[-1]), len(whole)):
-        path.write_bytes(whole[:cut])
-        with closing(LabelJournal(path.parent)) as torn:
-            assert len(torn) == len(lines) - 1
-    for cut in (0, 10, len(lines[0]), len(whole) - 1):
-        path.write_bytes(whole[:cut])
-        assert answers(ague, tmp_path) == found
-        assert path.read_bytes() == whole
+    folder = database(ague, tmp_path).parent
+    child = os.fork()
+    if not child:
+        stored = AnswerDatabase(folder)
+        with stored.writing():
+            for note, answer in zip(NOTES[:3], Marker(["ague"]).label(NOTES[:3]), strict=True):
+                stored.keep(note.text, answer)
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert answers(ague, tmp_path) == list(Marker(["ague"]).label(NOTES))
+    assert ague.questions() == TEXTS[4:], "only what is not there"
 
 
-def test_a_damaged_line_is_told_and_set_aside(
+def test_a_transaction_that_was_cut_off_is_asked_again(tmp_path: Path, marker: Callable[..., Marker]) -> None:
+    """A torn write-ahead log, as a power cut leaves it, holds the answers before the tear."""
+    ague, wanted = marker("ague"), list(Marker(["ague"]).label(NOTES))
+    with closing(AnswerDatabase(tmp_path / "whole")) as stored:
+        with stored.writing():
+            for note, answer in zip(NOTES, wanted, strict=True):
+                stored.keep(note.text, answer)
+        log = stored.path.with_name("answers.sqlite-wal").read_bytes()
+        main = stored.path.read_bytes()
+    path = database(ague, tmp_path)
+    path.parent.mkdir(parents=True)
+    for cut in (0, 40, len(log) // 2, len(log) - 10, len(log)):
+        path.write_bytes(main)
+        path.with_name("answers.sqlite-wal").write_bytes(log[:cut])
+        assert answers(ague, tmp_path) == wanted
+
+
+def test_a_damaged_answer_is_reported_and_asked_again(
     tmp_path: Path, marker: Callable[..., Marker], caplog: pytest.LogCaptureFixture
 ) -> None:
     ague = marker("ague")
     found = answers(ague, tmp_path)
-    path = journal(ague, tmp_path)
-    lines = path.read_text().splitlines(keepends=True)
-    damaged = [lines[0].replace('[[0, 4, "DISEASE"]]', '[[0, 5, "DISEASE"]]'), lines[1], "\x00" * 40 + "\n", lines[3]]
-    assert damaged[0] != lines[0], "an offset that changed is seen, though the line is JSON"
-    path.write_text("".join(damaged))
-    assert answers(ague, tmp_path, NOTES[1:2]) == found[1:2], "also where the answers asked for are sound"
-    assert "2 lines of" in caplog.text and "damaged" in caplog.text
-    (aside,) = path.parent.glob("damaged-*")
-    assert aside.read_text() == damaged[0] + damaged[2]
-    assert path.read_text() == lines[1] + lines[3]
     asked = len(ague.questions())
-    assert answers(ague, tmp_path) == found and ague.questions()[asked:] == [TEXTS[0], TEXTS[2]]
+    with closing(sqlite3.connect(database(ague, tmp_path))) as connection:
+        changed = connection.execute("UPDATE answers SET spans = replace(spans, '[0, 4', '[0, 5')").rowcount
+        connection.commit()
+    assert changed == 4
+    assert answers(ague, tmp_path) == found and "is damaged; the labeler is asked again" in caplog.text
+    assert ague.questions()[asked:] == [TEXTS[0]], "an offset that changed is seen; the other answers are sound"
+
+
+@pytest.mark.parametrize("size", [0, 100, 4096])
+def test_a_damaged_file_is_reported_and_set_aside(
+    tmp_path: Path, marker: Callable[..., Marker], caplog: pytest.LogCaptureFixture, size: int
+) -> None:
+    ague = marker("ague")
+    found = answers(ague, tmp_path)
+    path = database(ague, tmp_path)
+    broken = path.read_bytes()[:size] + b"broken" * 2000
+    path.write_bytes(broken)
+    asked = len(ague.questions())
+    assert answers(ague, tmp_path, NOTES[1:2]) == found[1:2]
+    assert "is damaged; set aside as damaged-" in caplog.text
+    (aside,) = path.parent.glob("damaged-*")
+    assert aside.read_bytes() == broken
+    assert answers(ague, tmp_path) == found and len(ague.questions()) == asked + 4
 
 
 def test_what_failed_stays_failed_until_asked_for_again(tmp_path: Path, marker: Callable[..., Marker]) -> None:
@@ -138,13 +169,13 @@ def test_what_failed_stays_failed_until_asked_for_again(tmp_path: Path, marker: 
     assert answers(mended, tmp_path, notes) == first and len(mended.questions()) == 2
     again = answers(mended, tmp_path, [*notes, notes[1]], again=True)
     assert mended.questions()[2:] == ["ague unanswerable"]
-    assert again == [first[0], *[Labelling((Span(0, 4, "DISEASE"),), 1.0, 4, 2, retries=1)] * 2], "all that was paid"
+    assert again == [first[0], *[LabeledNote((Span(0, 4, "DISEASE"),), 1.0, 4, 2, retries=1)] * 2], "all that was paid"
     assert answers(mended, tmp_path, notes) == again[:2], "the last answer counts"
 
 
 def test_a_budget_stops_and_the_next_run_goes_on(tmp_path: Path, marker: Callable[..., Marker]) -> None:
     notes = [Note("ague"), Note("no ague"), Note("expensive ague"), Note("an ague")]
-    with pytest.raises(Stopped, match="set a larger one; 2 of the 4 notes asked for were answered and are kept in"):
+    with pytest.raises(LabelingStopped, match="set a larger one; 2 of 4 requested notes are answered and kept in"):
         answers(Union({"a": marker("ague")}), tmp_path, notes)
     rich = marker("ague", stops="nothing stops")
     assert len(answers(Union({"a": rich}), tmp_path, notes)) == 4
@@ -156,11 +187,11 @@ def test_a_note_under_way_when_a_run_was_stopped_is_asked_for_again(
 ) -> None:
     """A language model yields such notes with what was paid for them, then stops."""
 
-    def stopped(self: Marker, notes: Sequence[Note]) -> Iterator[Labelling]:
-        yield Labelling(prompt_tokens=7, failed=UNANSWERED)
-        raise Stopped("no money left; give more")
+    def stopped(self: Marker, notes: Sequence[Note]) -> Iterator[LabeledNote]:
+        yield LabeledNote(prompt_tokens=7, failed=UNANSWERED)
+        raise LabelingStopped("no money left; give more")
 
-    with monkeypatch.context() as patch, pytest.raises(Stopped, match="1 of the 2 notes"):
+    with monkeypatch.context() as patch, pytest.raises(LabelingStopped, match="1 of 2 requested notes"):
         patch.setattr(Marker, "label", stopped)
         answers(Marker(["ague"]), tmp_path, [Note("ague"), Note("no ague")])
     found = answers(Marker(["ague"]), tmp_path, [Note("ague"), Note("no ague")])
@@ -170,7 +201,7 @@ def test_a_note_under_way_when_a_run_was_stopped_is_asked_for_again(
 def test_two_processes_share_what_they_find(tmp_path: Path, marker: Callable[..., Marker]) -> None:
     """Threads stand for them: the lock is one of open files."""
     notes = [Note(f"ague {number}") for number in range(200)]
-    found: list[list[Labelling]] = []
+    found: list[list[LabeledNote]] = []
     threads = [
         threading.Thread(target=lambda some: found.append(answers(marker("ague"), tmp_path, some)), args=(some,))
         for some in (notes, notes[::-1], notes[50:150])
@@ -186,13 +217,12 @@ def test_two_processes_share_what_they_find(tmp_path: Path, marker: Callable[...
 
 def test_a_reader_finds_what_another_wrote_since(tmp_path: Path) -> None:
     folder = tmp_path / "labels"
-    with closing(LabelJournal(folder)) as reader, closing(LabelJournal(folder)) as writer:
+    with closing(AnswerDatabase(folder)) as reader, closing(AnswerDatabase(folder)) as writer:
         for text in ("one", "two"):
             with writer.writing():
-                writer.keep(text, Labelling(seconds=1.0))
-            assert reader.get(text) is None
+                writer.keep(text, LabeledNote(seconds=1.0))
             with reader.writing():
-                assert reader.get(text) == Labelling(seconds=1.0)
+                assert reader.get(text) == LabeledNote(seconds=1.0)
 
 
 @pytest.mark.parametrize(("corpus", "told"), [(Sworn(), "data use agreement"), (Nothing(), "allow_remote")])
@@ -201,7 +231,7 @@ def test_nothing_is_read_before_it_is_known_that_notes_may_leave(
 ) -> None:
     away = marker("ague", address="https://example.org/v1")
     with pytest.raises(ValueError, match=told):
-        labelled(Union({"away": away}), NOTES, tmp_path / "store", corpus)
+        label_notes(Union({"away": away}), NOTES, tmp_path / "store", corpus)
     assert not (tmp_path / "store").exists() and not away.questions()
 
 
@@ -212,13 +242,14 @@ def test_nothing_is_read_before_it_is_known_that_notes_may_leave(
 def test_a_broken_promise_is_told_and_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spans: tuple[Span, ...]
 ) -> None:
-    monkeypatch.setattr(Marker, "label", lambda self, notes: (Labelling(spans) for _ in notes))
-    with pytest.raises(RuntimeError, match="Marker gave others"):
+    monkeypatch.setattr(Marker, "label", lambda self, notes: (LabeledNote(spans) for _ in notes))
+    with pytest.raises(RuntimeError, match="Marker returned others"):
         answers(Marker(["a"]), tmp_path, [Note("text")])
     monkeypatch.setattr(Marker, "label", lambda self, notes: iter(()))
-    with pytest.raises(RuntimeError, match="Marker ended before the last"):
+    with pytest.raises(RuntimeError, match="Marker ended early"):
         answers(Marker(["a"]), tmp_path, [Note("text")])
-    assert not journal(Marker(["a"]), tmp_path).read_bytes()
+    with closing(AnswerDatabase(database(Marker(["a"]), tmp_path).parent)) as stored:
+        assert stored.get("text") is None
 
 
 def test_one_line_says_what_came_out(
@@ -227,14 +258,14 @@ def test_one_line_says_what_came_out(
     caplog.set_level(logging.INFO, "clinlm")
     answers(marker("ague"), tmp_path, [*NOTES, Note("unanswerable")])
     answers(marker("ague"), tmp_path)
-    told = [one.getMessage() for one in caplog.records if one.name == labeling.__name__]
+    told = [one.getMessage() for one in caplog.records if one.name == answer_cache.__name__]
     assert told == [
-        "6 notes: DISEASE 3; 1 failed; 5 answers were asked for now, and took 2.5 s, 10 + 5 tokens",
-        "5 notes: DISEASE 3; all were kept",
+        "6 notes: DISEASE 3; 1 failed; 5 new answers took 2.5 s, 10 + 5 tokens",
+        "5 notes: DISEASE 3; all answers were cached",
     ]
 
 
 def test_a_tally_is_json(tmp_path: Path) -> None:
-    tally = Tally()
-    tally.add(Labelling((Span(0, 1, "A"), Span(1, 2, "A")), 1.0, 2, 3, "", 4, 5))
+    tally = LabelTotals()
+    tally.add(LabeledNote((Span(0, 1, "A"), Span(1, 2, "A")), 1.0, 2, 3, "", 4, 5))
     assert json.loads(json.dumps(vars(tally))) == vars(tally) | {"spans": {"A": 2}}
