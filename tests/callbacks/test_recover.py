@@ -13,9 +13,10 @@ from torch.nn.utils import parametrize
 
 from callbacks.base import Compression
 from callbacks.prune.magnitude import Magnitude
+from callbacks.recover.base import Recovery
 from callbacks.recover.distill import Distill
 from callbacks.recover.finetune import Finetune
-from clinlm.compression.keep_zeros import KeepZeros, Recovery
+from clinlm.compression.keep_zeros import KeepZeros
 from clinlm.models import structure
 from clinlm.models.adapters.base import Adapter
 from clinlm.models.adapters.full import Full

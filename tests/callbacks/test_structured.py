@@ -199,7 +199,7 @@ def test_a_latency_holds_as_it_is_measured(
     task: MultiLabel, tiny_model: Model, power: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for place in ("meters", "probes"):
-        monkeypatch.setattr(f"callbacks.prune.{place}.timed", Machine(power))
+        monkeypatch.setattr(f"clinlm.compression.{place}.timed", Machine(power))
     module = bound(task, tiny_model)
     state = torch.random.get_rng_state()
     method = Structured("latency_ms:60%", documents=16)
@@ -225,7 +225,7 @@ def test_a_latency_is_measured_on_this_machine(
 
 
 def test_probes_are_timed_by_the_engine_that_is_named(task: MultiLabel, tiny_model: Model) -> None:
-    with pytest.raises(ValueError, match="an engine is one of"):
+    with pytest.raises(ValueError, match="engine must be one of"):
         Structured("latency_ms:50%", engine="steam")
 
 

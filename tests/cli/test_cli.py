@@ -2,10 +2,7 @@
 
 import csv
 import json
-import os
 import shlex
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,46 +10,12 @@ import hydra
 import pytest
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
+from support.commands import SMALL, clinlm
 
 from clinlm.cli.run import suggestion
 from clinlm.config import runtime
 from clinlm.config.validation import CONF, explained, refuse_unread
 from clinlm.pipeline.execution import open_task
-
-ROOT = Path(__file__).parents[2]
-SMALL = [
-    "task=table",
-    "task.corpus.id=id",
-    "task.corpus.group=group",
-    "task.max_tokens=24",
-    "model@teacher=tiny",
-    "teacher.vocabulary=150",
-    "teacher.config.max_position_embeddings=32",
-    "student.layers=1",
-    "epochs=1",
-    "batch_size=8",
-    "prune.skip_std=0",
-    "prune.ratio=0.25",
-    "trainer=cpu",
-    "precision=32-true",
-    "report.resamples=20",
-    "report.latency_documents=3",
-    "report.latency_passes=1",
-]
-"""Of a run that takes seconds. The table's path and the store are added."""
-
-
-def clinlm(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m clinlm` in `folder`, in which nothing of the project lies."""
-    environment = {"PYTHONPATH": str(ROOT), "CI": "true", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    return subprocess.run(
-        [sys.executable, "-m", "clinlm", *arguments],
-        cwd=folder,
-        env={name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
 
 
 def stages(folder: Path) -> dict[str, dict[str, bool]]:

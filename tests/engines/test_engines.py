@@ -191,7 +191,7 @@ def test_a_matrix_says_its_smaller_side_first() -> None:
 
 
 def test_an_unknown_engine_is_named() -> None:
-    with pytest.raises(ValueError, match="an engine is one of"):
+    with pytest.raises(ValueError, match="engine must be one of"):
         find_engine("tensorrt")
 
 

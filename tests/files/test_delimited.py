@@ -175,7 +175,7 @@ def test_memory_is_that_of_the_kept_rows(tmp_path: Path) -> None:
         file.write("a,b\n")
         file.writelines(row.format(i % 50) for i in range(60_000))
     script = (
-        "import re, sys; from pathlib import Path; import polars as pl; from clinlm.corpora import delimited\n"
+        "import re, sys; from pathlib import Path; import polars as pl; from clinlm.files import delimited\n"
         "delimited.BLOCK_BYTES = 2**20\n"
         "peak = lambda: 1024 * int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
         "scan = lambda: delimited.scan(Path(sys.argv[1]), ['a', 'b'])\n"

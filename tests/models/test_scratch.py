@@ -34,7 +34,7 @@ from pathlib import Path
 import torch
 from clinlm.models import artifact
 from clinlm.corpora.table import Table
-from clinlm.long_notes import Head
+from clinlm.text.long_notes import Head
 from clinlm.models.initializers.scratch import Scratch
 from clinlm.tasks.multilabel import MultiLabel
 corpus = partial(Table, text="text", labels="labels", id="id", group="group", delimiter=";")

@@ -209,7 +209,7 @@ def test_settings_are_checked(make: Any, told: str) -> None:
 def test_a_pipeline_distils_it(name: str, notes_csv: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = {"factorized": ("student.embedding_size=8", "student.hidden_size=16", "student.heads=2")}
     own = size.get(name, ("student.hidden_size=8",) if name == "token_vectors" else ("student.embedding_size=8",))
-    monkeypatch.setattr("pipelines.TINY", [one for one in TINY if not one.startswith("student.")])
+    monkeypatch.setattr("support.pipelines.TINY", [one for one in TINY if not one.startswith("student.")])
     config = composed(notes_csv, shared / "store", "pipeline=distillation", f"model@student={name}", *own)
     done = artifacts(finished(config))
     student = done["student"].load()

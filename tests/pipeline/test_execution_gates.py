@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.commands import SMALL, clinlm
 from support.pipelines import composed, finished
-from test_cli import SMALL, clinlm
 
 from clinlm import __main__
 from clinlm.pipeline import execution

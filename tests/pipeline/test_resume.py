@@ -147,7 +147,7 @@ from pathlib import Path
 sys.path[:0] = ["tests"]
 import clinlm.pipeline.stage
 from callbacks.checkpoint import Checkpoint
-from pipelines import composed, finished
+from support.pipelines import composed, finished
 
 written = Checkpoint.on_train_epoch_end
 def dying(self, trainer, module):

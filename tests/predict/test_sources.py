@@ -146,7 +146,7 @@ def test_a_record_with_another_number_of_fields_costs_itself_alone(tmp_path: Pat
 
 def test_what_is_too_long_is_rejected_without_being_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("physical_lines", "grammar"):
-        monkeypatch.setattr(f"clinlm.predict.{module}.RECORD_BYTES", 100)
+        monkeypatch.setattr(f"clinlm.files.{module}.RECORD_BYTES", 100)
     lines = tmp_path / "notes.jsonl"
     lines.write_text('{"text": "a"}\n{"text": "' + "x" * 500 + '"}\n{"text": "b"}\n')
     assert [record.text for record in read(lines)] == ["a", None, "b"]

@@ -48,7 +48,7 @@ def test_all_engines_that_are_installed_bid() -> None:
     tried = [one.name for one in Auto().candidates()]
     assert tried and Torch.name not in tried and all(not find_engine(name).missing() for name in tried)
     assert [one.name for one in Auto(engines=["torch"]).candidates()] == ["torch"]
-    with pytest.raises(ValueError, match="an engine is one of"):
+    with pytest.raises(ValueError, match="engine must be one of"):
         Auto(engines=["tensorrt"])
 
 

@@ -84,8 +84,9 @@ class Attempts:
 
     def __init__(self, command: str, memory: Path) -> None:
         self.memory = memory
-        self.run = getattr(import_module(f"clinlm.{command}.run"), command)
-        self.settings = import_module(f"clinlm.{command}.settings").Settings
+        modules = {"predict": ("run", "settings"), "label": ("label_run", "label_settings")}[command]
+        run, settings = (import_module(f"clinlm.predict.{name}") for name in modules)
+        self.run, self.settings = getattr(run, command), settings.Settings
 
     def child(self, settings: Any, calls: int) -> int:
         """Fork; the child runs, its parent gets its number."""

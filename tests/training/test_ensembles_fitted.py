@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_ensembles import FILES, KINDS, ensemble, log_loss, members
+from support.ensembles import FILES, KINDS, ensemble, log_loss, members
 
 from clinlm.tasks.inference_config import Kind, probabilities
 from clinlm.training.teachers.best_per_label import BestPerLabel
