@@ -1,1 +1,5 @@
 """Resolvers, validation, runtime settings."""
+
+from clinlm.config.overrides import accept_parameters
+
+accept_parameters()  # wherever a configuration is composed: in this process, in a launcher's, in a test

@@ -12,6 +12,8 @@ from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
+from clinlm.config.overrides import parameters
+
 _HERE = Path(__file__).parents[1]
 CONF = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
 """The configuration: inside the package when installed from a wheel, beside it in a checkout."""
@@ -51,6 +53,9 @@ def _keys(node: Any, prefix: str) -> list[str]:
     if not isinstance(node, DictConfig):
         return []
     found = []
+    target = str(node.get("_target_"))
+    if target.startswith(("clinlm.", "callbacks.")):  # and what the yaml leaves at its default
+        found += [f"{prefix}{name}" for name in parameters(target) if name not in node]
     for name in map(str, node):
         found.append(f"{prefix}{name}")
         if not (OmegaConf.is_interpolation(node, name) or OmegaConf.is_missing(node, name)):

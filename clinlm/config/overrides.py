@@ -1,0 +1,96 @@
+"""Overrides of settings that a yaml leaves at their default: `student.max_tokens=256` needs no + before it."""
+
+import ast
+import dataclasses
+import inspect
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+_OWN = ("clinlm", "callbacks")
+_apply = ConfigLoaderImpl._apply_overrides_to_config
+
+
+def accept_parameters() -> None:
+    """Let Hydra accept KEY=VALUE where KEY is a parameter of the class that `_target_` beside it names.
+
+    A yaml states only what differs from the signature. Hydra refuses keys that no yaml states, and would want
+    `+KEY=VALUE`; a reader cannot know which of the two a setting needs. A key that is no parameter is still refused.
+    """
+    ConfigLoaderImpl._apply_overrides_to_config = staticmethod(_apply_each)  # type: ignore[method-assign, assignment]
+
+
+def _apply_each(overrides: list[Override], config: DictConfig) -> None:
+    for override in overrides:
+        if override.type == OverrideType.CHANGE and _is_unstated_parameter(config, override.key_or_group):
+            override = dataclasses.replace(override, type=OverrideType.FORCE_ADD)
+        _apply([override], config)
+
+
+def _is_unstated_parameter(config: DictConfig, key: str) -> bool:
+    parent, _, name = key.rpartition(".")
+    try:
+        node = OmegaConf.select(config, parent) if parent else None
+    except OmegaConfBaseException:  # an interpolation that cannot be resolved yet: Hydra reports what is wrong
+        return False
+    if not isinstance(node, DictConfig) or name in node or "_target_" not in node:
+        return False
+    return name in parameters(str(node._target_))
+
+
+@cache
+def parameters(target: str) -> frozenset[str]:
+    """Return the names of the parameters of a class or function, given by its dotted name.
+
+    Those of this project are read from the source, without importing it: torch alone takes seconds.
+    """
+    if target.partition(".")[0] not in _OWN:
+        return frozenset(inspect.signature(get_object(target)).parameters)
+    return frozenset(_read(target))
+
+
+def _read(target: str) -> Iterator[str]:
+    module, _, name = target.rpartition(".")
+    spec = find_spec(module) if module.partition(".")[0] in _OWN else None
+    if spec is None or spec.origin is None:
+        return
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            yield from _arguments(node)
+        elif isinstance(node, ast.ClassDef) and node.name == name:
+            constructors = [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
+            for constructor in constructors:
+                yield from _arguments(constructor)
+            if not constructors:  # the fields of a dataclass, or the constructor of a base
+                yield from _fields(node)
+                for base in node.bases:
+                    yield from _read(_origin(tree, module, ast.unparse(base)))
+
+
+def _fields(node: ast.ClassDef) -> Iterator[str]:
+    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+        fields = (part.target for part in node.body if isinstance(part, ast.AnnAssign))
+        yield from (field.id for field in fields if isinstance(field, ast.Name))
+
+
+def _arguments(function: ast.FunctionDef) -> Iterator[str]:
+    every = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    yield from (argument.arg for argument in every if argument.arg != "self")
+
+
+def _origin(tree: ast.Module, module: str, name: str) -> str:
+    """Return the dotted name of what a module calls `name`."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return f"{node.module}.{alias.name}"
+    return f"{module}.{name}"
