@@ -13,6 +13,7 @@ from pathlib import Path
 from clinlm.corpora.synthetic.synthetic import Synthetic
 from clinlm.models.initializers.scratch import Scratch
 from clinlm.models.memory import peak_mib
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.long_notes import Head
 
@@ -41,7 +42,7 @@ def main() -> None:
         task.open(Path(scratch) / "store", "bench")
         facts, opened = task.examples.facts, time.monotonic()
         tokenizer = Scratch(CONFIG).begin(task, None).tokenizer
-        task.bind(tokenizer, limit=512)
+        TaskData(task, tokenizer, limit=512)
         ended = time.monotonic()
     if writer.exitcode:
         raise SystemExit(writer.exitcode)

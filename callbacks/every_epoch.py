@@ -32,7 +32,7 @@ class EveryEpoch(Callback):
         """Lightning's hook, after validation and before the checkpoint."""
         module = as_module(pl_module)
         for split in SPLITS:
-            loader = module.task.loader(module.task.examples.members(split))
+            loader = module.data.loader(module.task.examples.members(split))
             logits = predict(module.network, loader, module.task.long_notes)[1]
             self.logits[f"{split}/{trainer.current_epoch}"] = torch.from_numpy(logits)
 

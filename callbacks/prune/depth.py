@@ -82,7 +82,7 @@ def block_influences(module: Module, documents: int) -> Float[Tensor, " layers"]
     handles = [layer.query.register_forward_pre_hook(reads) for layer in layers]
     handles += [layer.output_norm.register_forward_hook(writes) for layer in layers]
     total, tokens = torch.zeros(len(layers), dtype=torch.float64), 0
-    for batch in module.task.calibration(documents, module.seed):
+    for batch in module.data.calibration(documents, module.seed):
         read.clear()
         written.clear()
         document_logits(module.network, batch, module.task.long_notes)

@@ -85,7 +85,7 @@ def head_importances(module: Module, documents: int) -> list[Float[Tensor, " _"]
 
     module.network.eval()
     handles = [watch(layer.attention_output) for layer in layers]
-    for batch in module.task.calibration(documents, module.seed):
+    for batch in module.data.calibration(documents, module.seed):
         read.clear()
         with torch.enable_grad():
             logits = document_logits(module.network, batch, module.task.long_notes)

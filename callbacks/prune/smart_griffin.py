@@ -85,7 +85,7 @@ def activation_norms(module: Module, readers: list[nn.Linear], documents: int) -
 
     module.network.eval()
     handles = [watch(number) for number in range(len(readers))]
-    for batch in module.task.calibration(documents, module.seed):
+    for batch in module.data.calibration(documents, module.seed):
         mask = batch["attention_mask"].bool()  # padding is no token: its activations would count as evidence
         document_logits(module.network, batch, module.task.long_notes)
     for handle in handles:

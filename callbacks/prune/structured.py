@@ -99,7 +99,7 @@ class Structured(Compression):
         meter = self._meter(module)
         self._check_above(meter.now)
         importance = measure_importance(module, self.documents)
-        often = token_counts(module.task, structure.word_embeddings(module.network.body).num_embeddings)
+        often = token_counts(module.data, structure.word_embeddings(module.network.body).num_embeddings)
         chosen, before, after = self._settled(module.model, meter, importance, now, often)
         stays = select_parts(importance, now, chosen.architecture)
         if stays.rank is not None:

@@ -46,8 +46,7 @@ class Vocabulary(Compression):
         if len(tokens) < size:
             model.apply(Edit("clinlm.models.surgery.keep_tokens", {"tokens": tokens}))
             model.tokenizer = token_pruning.trim_tokenizer(before, tokens)
-            told = (task.batch_size, task.order_seed, task.collate.teacher_logits, task.transfer)
-            task.bind(model.tokenizer, model.max_tokens, *told)
+            module.data.tokenize(model.tokenizer, model.max_tokens)
         pieces = _pieces(before, model.tokenizer, task.texts("validation"))
         self._size = VocabularySize(size, len(tokens), int((counts > 0).sum()), *pieces)
 

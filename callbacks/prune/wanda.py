@@ -64,7 +64,7 @@ def input_norms(module: Module, linears: list[nn.Linear], documents: int) -> lis
 
     module.network.eval()
     handles = [watch(number) for number in range(len(linears))]
-    for batch in module.task.calibration(documents, module.seed):
+    for batch in module.data.calibration(documents, module.seed):
         moved = {name: value.to(device) for name, value in batch.items()}
         mask = moved["attention_mask"].bool()
         document_logits(module.network, moved, module.task.long_notes)

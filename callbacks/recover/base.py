@@ -87,7 +87,7 @@ class Recovery(StageCallback, ABC):
 
 def measured(module: Module) -> dict[str, float]:
     """Return the quality on validation, thresholds fitted on the same documents."""
-    loader = module.task.loader(module.task.examples.members("validation"))
+    loader = module.data.loader(module.task.examples.members("validation"))
     return module.task.validation_metrics(predict(module.network, loader, module.task.long_notes)[1])
 
 

@@ -104,7 +104,7 @@ def observe_inputs(
     training = module.network.training
     module.network.eval()
     handles = [watch(name) for name in linears]
-    for batch in module.task.calibration(documents, seed):
+    for batch in module.data.calibration(documents, seed):
         moved = {name: value.to(device) for name, value in batch.items()}
         mask = moved["attention_mask"].bool()
         document_logits(module.network, moved, module.task.long_notes)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from clinlm.models import structure
 from clinlm.models.layers.low_rank_embedding import principal_directions
 from clinlm.models.model import Network
-from clinlm.tasks.base import Task
 from clinlm.tasks.batches import Batch
+from clinlm.tasks.data import TaskData
 from clinlm.training.modules.base import Module, document_logits
 
 
@@ -52,7 +52,7 @@ def measure_importance(module: Module, documents: int) -> Importance:
     """
     network = module.network
     layers = structure.layers(network.body)
-    basis = principal_directions(_table(network), token_counts(module.task, len(_table(network))))[0]
+    basis = principal_directions(_table(network), token_counts(module.data, len(_table(network))))[0]
     read: list[Tensor] = []  # in the order of the forward pass
     totals: list[Tensor] = []
     handles = _watch(network, read)
@@ -88,18 +88,17 @@ def sum_per_document(
 
 
 def calibration_batches(module: Module, documents: int) -> list[Batch]:
-    """Return the batches of `Task.calibration` with all that the module's objective needs, teacher logits included."""
-    task = module.task
-    return [task.collate(batch) for batch in task.drawn(documents, module.seed)]
+    """Return calibration batches with all that the module's objective needs, teacher logits included."""
+    return module.data.calibration(documents, module.seed, teacher=True)
 
 
 def _documents(batch: Batch) -> int:
     return int(batch["document"][-1]) + 1
 
 
-def token_counts(task: Task, tokens: int) -> Float[Tensor, " tokens"]:
+def token_counts(data: TaskData, tokens: int) -> Float[Tensor, " tokens"]:
     """Return how often every token stands in the rows of training documents, and once more."""
-    rows = [row for document in task.examples.members("train") for row in task.encoded.rows(int(document))]
+    rows = [row for document in data.task.examples.members("train") for row in data.encoded.rows(int(document))]
     return torch.from_numpy(np.bincount(np.concatenate(rows), minlength=tokens) + 1.0).float()
 
 

@@ -72,7 +72,7 @@ class MeasuredLatency(Meter):
     """
 
     def __init__(self, module: Module, engine: str) -> None:
-        self.model, self.engine, self.batches = module.model, find_engine(engine), median_documents(module.task)
+        self.model, self.engine, self.batches = module.model, find_engine(engine), median_documents(module.data)
         now = Architecture.read(module.network)
         layers = [layer for layer in now.layers if layer is not None]
         heads, units = (max(layer[part] for layer in layers) for part in (0, 1))

@@ -15,20 +15,20 @@ from clinlm.engines.base import Answer, Engine, Rows
 from clinlm.metrics.latency import Latency, measure
 from clinlm.models import structure
 from clinlm.models.model import Edit, Model, ModelSpec
-from clinlm.tasks.base import Task
 from clinlm.tasks.batches import Batch
+from clinlm.tasks.data import TaskData
 
 TOKENS = 1000
 """In the vocabulary of a probe: looking up one of many takes no longer than one of few."""
 _QUANTILES = (0.3, 0.4, 0.5, 0.6, 0.7)
 
 
-def median_documents(task: Task) -> list[Batch]:
+def median_documents(data: TaskData) -> list[Batch]:
     """Return training documents of about the median length, each a batch of its rows."""
-    members = task.examples.members("train")
-    order = members[np.argsort(task.encoded.lengths()[members], kind="stable")]
+    members = data.task.examples.members("train")
+    order = members[np.argsort(data.encoded.lengths()[members], kind="stable")]
     places = sorted({round(one * (len(order) - 1)) for one in _QUANTILES})
-    return [task.encoded.collate([int(order[place])]) for place in places]
+    return [data.encoded.collate([int(order[place])]) for place in places]
 
 
 def build_probe(model: Model, architecture: Architecture) -> Model:

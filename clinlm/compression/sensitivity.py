@@ -32,10 +32,8 @@ def mean_loss(module: Module, documents: int, seed: int) -> float:
     """Return the task's own loss, without dropout, over at most `documents` validation documents drawn at random."""
     members = module.task.examples.members("validation")
     chosen = np.random.default_rng(seed).permutation(members)[:documents]
-    index, logits = predict(module.network, module.task.loader(np.sort(chosen)), module.task.long_notes)
-    return float(
-        module.task.loss(torch.from_numpy(logits).double(), module.task.collate.targets[torch.from_numpy(index)])
-    )
+    index, logits = predict(module.network, module.data.loader(np.sort(chosen)), module.task.long_notes)
+    return float(module.task.loss(torch.from_numpy(logits).double(), module.data.targets[torch.from_numpy(index)]))
 
 
 def most_sensitive(rises: Mapping[str, float], count: int) -> list[str]:

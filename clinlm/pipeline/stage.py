@@ -25,6 +25,7 @@ from clinlm.models.model import Model
 from clinlm.models.size import count_nonzero, count_parameters, folder_bytes
 from clinlm.store.content import write_json
 from clinlm.tasks.base import Task
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.augmentation.base import Augmentation
 from clinlm.training.modules.base import Module, predict
@@ -151,17 +152,17 @@ class Stage:
         imitated = {"teacher": self._imitated(teachers)} if self.wants_network else {}
         seed_everything(self.seed, verbose=False)
         model = self._model(task, parent, teachers)
-        task.bind(model.tokenizer, model.max_tokens, self.batch_size, self.seed, logits, transfer)
-        module = self.module(model=model, task=task, seed=self.seed, **imitated)
+        data = TaskData(task, model.tokenizer, model.max_tokens, self.batch_size, self.seed, logits, transfer)
+        module = self.module(model=model, data=data, seed=self.seed, **imitated)
         module.train()  # checkpoints come in evaluation mode
         trainer = self._trainer(folder, logger)
         checkpoint = folder / "last.ckpt"
         resumed = _resumable(checkpoint)
         try:
-            trainer.fit(module, datamodule=task, ckpt_path=resumed, weights_only=True)
+            trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
         except SystemExit:
             raise KeyboardInterrupt from None  # what Lightning makes an exit of
-        report = self._finish(task, model, folder)
+        report = self._finish(data, model, folder)
         report |= {"seconds": time.monotonic() - began, "epochs": trainer.current_epoch, "role": self.role}
         report["steps"] = trainer.global_step
         if transfer is not None:
@@ -202,11 +203,11 @@ class Stage:
             enable_model_summary=False,
         )
 
-    def _finish(self, task: Task, model: Model, folder: Path) -> dict[str, Any]:
+    def _finish(self, data: TaskData, model: Model, folder: Path) -> dict[str, Any]:
         artifacts.save(model, folder)
-        logits = {split: _logits(model, task, split) for split in ("validation", "test")}
+        logits = {split: _logits(model, data, split) for split in ("validation", "test")}
         artifacts.save_predictions(folder, logits)
-        task.inference_config(logits["validation"], model.max_tokens).save(folder)
+        data.task.inference_config(logits["validation"], model.max_tokens).save(folder)
         callbacks = (self.callbacks or {}).items()
         methods = {name: own.report().to_json() for name, own in callbacks if isinstance(own, StageCallback)}
         return {
@@ -214,15 +215,15 @@ class Stage:
             "parameters": count_parameters(model.network),
             "nonzero": count_nonzero(model.network),
             "bytes": folder_bytes(folder, artifacts.NOT_DEPLOYED),
-            "peak_mib": peak_mib(folder, min(model.max_tokens, task.max_tokens)),
+            "peak_mib": peak_mib(folder, min(model.max_tokens, data.task.max_tokens)),
             "device": str(next(model.network.parameters()).device),
             "precision": self.precision,
             "versions": {m.__name__: m.__version__ for m in (torch, transformers, lightning)},
         }
 
 
-def _logits(model: Model, task: Task, split: str) -> Float[np.ndarray, "documents outputs"]:
-    return predict(model.network, task.loader(task.examples.members(split)), task.long_notes)[1]
+def _logits(model: Model, data: TaskData, split: str) -> Float[np.ndarray, "documents outputs"]:
+    return predict(model.network, data.loader(data.task.examples.members(split)), data.task.long_notes)[1]
 
 
 def _resumable(checkpoint: Path) -> Path | None:

@@ -5,16 +5,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, Self, final
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
-from lightning import LightningDataModule
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
-from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from clinlm.corpora.base import Corpus
@@ -23,7 +20,7 @@ from clinlm.metrics.classification import METRICS, Thresholds
 from clinlm.metrics.evaluation import Evaluation
 from clinlm.store.content import claim, locked, seal
 from clinlm.store.key import digest
-from clinlm.tasks.batches import Batch, Collate, Documents, Encoded, LengthBatches
+from clinlm.tasks.batches import Encoded
 from clinlm.tasks.examples import Examples
 from clinlm.tasks.inference_config import InferenceConfig, Kind, one_of, probabilities
 from clinlm.tasks.transfer_set import TransferSet
@@ -36,10 +33,11 @@ _SLICE = 256
 """Documents tokenised at a time."""
 
 
-class Task(LightningDataModule, ABC):
+class Task(ABC):
     """A task on a corpus. Subclasses are final, one per kind of prediction; they choose, and say what a good answer is.
 
-    Use: `open(store)`, then `bind(tokenizer, ...)` for every model, then the loaders.
+    Use: `open(store, key)` once; the task is immutable from then on. `clinlm.tasks.data.TaskData` makes its batches for
+    one model.
 
     Args:
         corpus: makes the corpus from `root`.
@@ -52,6 +50,8 @@ class Task(LightningDataModule, ABC):
     """
 
     kind: ClassVar[Kind]
+    folder: Path | None = None
+    """Where the choice of documents lies in the store; None before `open`."""
 
     def __init__(
         self,
@@ -62,7 +62,6 @@ class Task(LightningDataModule, ABC):
         seed: int = 0,
         calibrate: Calibrate = "none",
     ) -> None:
-        super().__init__()
         if calibrate not in ("none", "temperature"):
             raise ValueError(f"task.calibrate is none or temperature; got {calibrate!r}")
         self.calibrate = calibrate
@@ -70,7 +69,6 @@ class Task(LightningDataModule, ABC):
         self.long_notes = long_notes
         self.max_tokens = max_tokens
         self.seed = seed
-        self.folder: Path | None = None
 
     # What a kind of task decides.
 
@@ -158,21 +156,42 @@ class Task(LightningDataModule, ABC):
         )
 
     @final
-    def open(self, root: Path, key: str) -> None:
-        """Choose the documents, or take the choice made before from the store folder `root/task-<key>`."""
-        self.folder = root / f"task-{key}"
-        self.__dict__.pop("examples", None)
-        with claim(self.folder) as whole:
+    def open(self, root: Path, key: str) -> Self:
+        """Choose the documents, or read an earlier choice from the store folder `root/task-<key>`; freeze the task.
+
+        Returns:
+            the task itself.
+
+        Raises:
+            RuntimeError: the task was opened on another folder before.
+        """
+        folder = root / f"task-{key}"
+        if self.folder not in (None, folder):
+            raise RuntimeError(f"a task must be opened once, got {folder} after {self.folder}; build another task")
+        self.__dict__["folder"] = folder
+        with claim(folder) as whole:
             if not whole:
                 log.info("reading the corpus")
-                self.choose().save(self.folder)
-                seal(self.folder, {"key": key})
+                self.choose().save(folder)
+                seal(folder, {"key": key})
+        return self
+
+    @final
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse changes of an opened task: its documents were chosen by the settings."""
+        if self.folder is not None:
+            raise AttributeError(f"a task is immutable once opened, got {name} = ...; build another task")
+        super().__setattr__(name, value)
 
     @cached_property
     def examples(self) -> Examples:
-        """The documents of the task; `open` comes first."""
+        """The documents of the task.
+
+        Raises:
+            RuntimeError: the task is not open.
+        """
         if self.folder is None:
-            raise RuntimeError("a task is opened on a store before it is used; call open(store, key)")
+            raise RuntimeError("a task must be opened before it is used; call open(store, key)")
         return Examples.load(self.folder)
 
     @property
@@ -214,66 +233,6 @@ class Task(LightningDataModule, ABC):
         places = [own for one in slices for own in one.places or ()] if self.by_word else None
         documents = [own for one in slices for own in one.documents]
         return Encoded.of(documents, int(tokenizer.pad_token_id or 0), sum(one.cut for one in slices), places)
-
-    @final
-    def bind(
-        self,
-        tokenizer: PreTrainedTokenizerBase,
-        limit: int,
-        batch_size: int = 16,
-        seed: int = 0,
-        teacher_logits: Float[Tensor, "units outputs"] | None = None,
-        transfer: TransferSet | None = None,
-    ) -> None:
-        """Make the loaders serve one model.
-
-        Args:
-            tokenizer: the model's.
-            limit: the model's longest row; the smaller of it and `max_tokens` counts.
-            batch_size: training documents a step.
-            seed: of the order of training documents.
-            teacher_logits: row i for unit i; after those of the documents, those of the texts of the transfer set.
-            transfer: texts without labels, over which training runs as well.
-        """
-        self.encoded = self.encode(tokenizer, min(limit, self.max_tokens), transfer)
-        self.batch_size, self.order_seed, self.transfer = batch_size, seed, transfer
-        self.collate = Collate(self.encoded, torch.from_numpy(self.examples.targets).float(), teacher_logits)
-
-    @final
-    def loader(self, documents: Int[np.ndarray, " chosen"], batch_size: int = 32) -> DataLoader[Any]:
-        """Return one fixed pass over `documents`, shortest first, without teacher logits.
-
-        Args:
-            documents: their numbers; those of texts of the transfer set come after all documents.
-            batch_size: of them at a time.
-        """
-        batches = LengthBatches(documents, self.encoded.lengths()[documents], batch_size, seed=None)
-        collate = Collate(self.encoded, self.collate.targets)
-        return DataLoader(Documents(len(self.encoded)), batch_sampler=batches, collate_fn=collate)
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Lightning's hook: training documents, and the texts of the transfer set, in batches of similar length."""
-        texts = np.arange(len(self.examples.frame), len(self.encoded))
-        members = np.concatenate([self.examples.members("train"), texts])
-        batches = LengthBatches(members, self.encoded.lengths()[members], self.batch_size, self.order_seed)
-        return DataLoader(Documents(len(self.encoded)), batch_sampler=batches, collate_fn=self.collate)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Lightning's hook: validation documents, in a fixed order."""
-        return self.loader(self.examples.members("validation"))
-
-    @final
-    def calibration(self, documents: int, seed: int = 0, batch_size: int = 8) -> list[Batch]:
-        """Return batches of `documents` training documents, drawn at random: what a method may look at."""
-        collate = Collate(self.encoded, self.collate.targets)
-        return [collate(batch) for batch in self.drawn(documents, seed, batch_size)]
-
-    @final
-    def drawn(self, documents: int, seed: int = 0, batch_size: int = 8) -> list[list[int]]:
-        """Return the numbers of the documents of `calibration`, batch by batch."""
-        members = self.examples.members("train")
-        chosen = np.sort(np.random.default_rng(seed).permutation(members)[:documents])
-        return list(LengthBatches(chosen, self.encoded.lengths()[chosen], batch_size, seed=None))
 
     @final
     def texts(self, split: str) -> list[str]:

@@ -1,14 +1,14 @@
 """Tokenised notes in memory, and batches of notes of similar length."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from clinlm.tasks.examples import units_of
 
@@ -205,17 +205,17 @@ class LengthBatches(Sampler[list[int]]):
         return [self.documents[order[start : start + self.size]].tolist() for start in range(0, len(order), self.size)]
 
 
-class Documents(torch.utils.data.Dataset[int]):
-    """The numbers 0 to n-1: collation does the work, on whole batches."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-
-    def __len__(self) -> int:
-        return self.total
-
-    def __getitem__(self, number: int) -> int:
-        return number
+def ordered_loader(
+    encoded: Encoded,
+    documents: Int[np.ndarray, " chosen"],
+    collate: Callable[[Sequence[int]], Batch],
+    batch_size: int = 32,
+    seed: int | None = None,
+) -> DataLoader[Any]:
+    """Return a loader of `documents` in batches of similar length; see `LengthBatches` for `seed`."""
+    batches = LengthBatches(documents, encoded.lengths()[documents], batch_size, seed)
+    numbers = cast(Dataset[int], range(len(encoded)))  # collation does the work, on whole batches
+    return DataLoader(numbers, batch_sampler=batches, collate_fn=collate)
 
 
 @dataclass(frozen=True)

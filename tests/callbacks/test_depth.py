@@ -19,6 +19,7 @@ from clinlm.models import structure
 from clinlm.models.adapters.full import Full
 from clinlm.models.model import Model
 from clinlm.models.surgery import keep_layers, quantize_linears
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.long_notes import Windows
 from clinlm.training.modules.base import predict
@@ -45,17 +46,17 @@ def test_influence_is_that_of_a_slow_loop(
 ) -> None:
     """Row by row, so that there is no padding; hidden states as transformers gives them out; token by token."""
     if long_notes is not None:
-        monkeypatch.setattr(task, "long_notes", long_notes)
-    task.bind(tiny_model.tokenizer, 16)
-    found = block_influences(Teacher(tiny_model, task, Full(), FAST, seed=3), documents=9)
+        monkeypatch.setitem(vars(task), "long_notes", long_notes)
+    data = TaskData(task, tiny_model.tokenizer, 16)
+    found = block_influences(Teacher(tiny_model, data, Full(), FAST, seed=3), documents=9)
     assert tiny_model.network.training
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in tiny_model.network.modules())
-    batches = task.calibration(9, seed=3)
+    batches = data.calibration(9, seed=3)
     assert any((batch["attention_mask"] == 0).any() for batch in batches)
     tiny_model.network.eval()
     cosines: list[list[float]] = [[] for _ in range(4)]
     for document in (number for batch in batches for number in batch["index"].tolist()):
-        for row in task.encoded.rows(document):
+        for row in data.encoded.rows(document):
             ids = torch.from_numpy(row.astype(np.int64))[None]
             with torch.no_grad():
                 states = tiny_model.network.body(input_ids=ids, output_hidden_states=True).hidden_states
@@ -91,17 +92,17 @@ def test_the_most_influential_stay(values: list[int], ratio: float) -> None:
 
 @pytest.mark.parametrize(("ratio", "left"), [(0.25, 3), (0.5, 2), (0.99, 1)])
 def test_the_layers_with_least_influence_go(task: MultiLabel, tiny_model: Model, ratio: float, left: int) -> None:
-    task.bind(tiny_model.tokenizer, 32)
+    data = TaskData(task, tiny_model.tokenizer, 32)
     shorter = copy.deepcopy(tiny_model)
     method = Depth(ratio, documents=9)
-    method.prepare(Teacher(tiny_model, task, Full(), FAST))
+    method.prepare(Teacher(tiny_model, data, Full(), FAST))
     told = method.report().rows
     stay = [row.layer for row in told if row.kept]
     assert layers(tiny_model) == left == len(stay) and [row.layer for row in told] == [0, 1, 2, 3]
     worst = min(row.block_influence for row in told if row.kept)
     assert all(row.block_influence <= worst for row in told if not row.kept)
     keep_layers(shorter.network, stay)
-    loader = task.loader(task.examples.members("test"))
+    loader = data.loader(task.examples.members("test"))
     ours, theirs = (predict(one.network, loader, task.long_notes)[1] for one in (tiny_model, shorter))
     np.testing.assert_array_equal(ours, theirs)
 
@@ -132,10 +133,10 @@ def test_nothing_to_remove_raises(tmp_path: Path, task: MultiLabel, tiny_model: 
 
 
 def test_an_int8_network_is_finished(task: MultiLabel, tiny_model: Model) -> None:
-    task.bind(tiny_model.tokenizer, 32)
+    data = TaskData(task, tiny_model.tokenizer, 32)
     quantize_linears(tiny_model.network, ["body.encoder.layer.0.output.dense"])
     with pytest.raises(ValueError, match="after INT8 nothing trains"):
-        Depth().prepare(Teacher(tiny_model, task, Full(), FAST))
+        Depth().prepare(Teacher(tiny_model, data, Full(), FAST))
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0, -0.1, float("nan")])

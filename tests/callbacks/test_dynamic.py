@@ -24,6 +24,7 @@ from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.model import Model
 from clinlm.models.size import count_parameters
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.base import predict
 from clinlm.training.modules.teacher import Teacher
@@ -74,8 +75,8 @@ def test_it_answers_like_the_float_network(tmp_path: Path, task: MultiLabel, tin
     float_, int_ = trained.predictions("test"), made.predictions("test")
     assert 0 < np.abs(float_ - int_).max() < 0.05 * np.abs(float_).max()
     model = made.load()
-    task.bind(model.tokenizer, model.max_tokens)
-    loader = task.loader(task.examples.members("test"))
+    data = TaskData(task, model.tokenizer, model.max_tokens)
+    loader = data.loader(task.examples.members("test"))
     np.testing.assert_array_equal(predict(model.network, loader, task.long_notes)[1], int_)
 
 
@@ -101,7 +102,7 @@ def test_zeros_and_widths_and_ranks_are_kept(tmp_path: Path, task: MultiLabel, t
 
 def test_what_is_skipped_stays_float(task: MultiLabel, tiny_model: Model) -> None:
     method = Dynamic(skip=["head", "output.dense", "self.query", "word_embeddings"])
-    method.finalize(Teacher(tiny_model, task, Full(), FAST))
+    method.finalize(Teacher(tiny_model, TaskData(task, tiny_model.tokenizer, 32), Full(), FAST))
     left = {name.removeprefix("body.encoder.layer.") for name in floats(tiny_model)}
     ends = ("attention.self.query", "attention.output.dense", "output.dense")
     words = "body.embeddings.word_embeddings"
@@ -136,7 +137,7 @@ def test_weights_that_are_no_numbers_are_refused(task: MultiLabel, tiny_model: M
     with torch.no_grad():
         tiny_model.network.head.weight[0, 0] = torch.nan
     with pytest.raises(ValueError, match="only finite weights are quantised; head has others"):
-        Dynamic().finalize(Teacher(tiny_model, task, Full(), FAST))
+        Dynamic().finalize(Teacher(tiny_model, TaskData(task, tiny_model.tokenizer, 32), Full(), FAST))
 
 
 def test_skipping_everything_raises(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:

@@ -19,6 +19,7 @@ from clinlm.models.initializers.text_cnn import TextCnn
 from clinlm.models.initializers.token_vectors import TokenVectors
 from clinlm.models.model import Model
 from clinlm.models.surgery import quantize_linears
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.teacher import Teacher
 
@@ -42,10 +43,10 @@ def test_norms_by_hand() -> None:
 
 @pytest.mark.parametrize(("ratio", "left"), [(0.25, 4), (0.5, 3), (0.99, 1)])
 def test_the_weakest_filters_go(task: MultiLabel, cnn: Model, ratio: float, left: int) -> None:
-    task.bind(cnn.tokenizer, 32)
+    data = TaskData(task, cnn.tokenizer, 32)
     before = [linear.weight.detach().clone() for linear in structure.filters(cnn.network.body)]
     method = Filters(ratio)
-    method.prepare(Teacher(cnn, task, Full(), FAST))
+    method.prepare(Teacher(cnn, data, Full(), FAST))
     (edit,) = cnn.edits
     for number, (row, weight) in enumerate(zip(method.report().rows, before, strict=True)):
         stay = edit.arguments["filters"][str(number)]
@@ -95,15 +96,15 @@ def test_masks_go_where_filters_are(tmp_path: Path, task: MultiLabel, cnn: Model
 
 
 def test_other_architectures_are_refused(task: MultiLabel, tiny_model: Model, cnn: Model) -> None:
-    task.bind(tiny_model.tokenizer, 32)
+    data = TaskData(task, tiny_model.tokenizer, 32)
     with pytest.raises(ValueError, match="convolutional network .*; BertModel has none; use a method that cuts FFN"):
-        Filters().prepare(Teacher(tiny_model, task, Full(), FAST))
+        Filters().prepare(Teacher(tiny_model, data, Full(), FAST))
     for other in (cnn, TokenVectors(8).begin(task, tiny_model)):
         with pytest.raises(ValueError, match="a TextCnn has prune=filters"):
-            Magnitude().prepare(Teacher(other, task, Full(), FAST))
+            Magnitude().prepare(Teacher(other, data, Full(), FAST))
     quantize_linears(cnn.network, ["body.filters.0"])
     with pytest.raises(ValueError, match="after INT8 nothing trains"):
-        Filters().prepare(Teacher(cnn, task, Full(), FAST))
+        Filters().prepare(Teacher(cnn, data, Full(), FAST))
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0, -0.1, float("nan")])

@@ -20,6 +20,7 @@ from clinlm.models.adapters.full import Full
 from clinlm.models.initializers.from_teacher import FromTeacher
 from clinlm.models.model import Model, ModelSpec
 from clinlm.models.surgery import quantize_linears
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.long_notes import Windows
 from clinlm.training.modules.base import predict
@@ -55,13 +56,13 @@ def test_importance_is_that_of_a_slow_loop(
 ) -> None:
     """Document by document, row by row (so that there is no padding), token by token, head by head."""
     if long_notes is not None:
-        monkeypatch.setattr(task, "long_notes", long_notes)
-    task.bind(model.tokenizer, 16)
-    found = head_importances(Teacher(model, task, Full(), FAST, seed=3), documents=9)
+        monkeypatch.setitem(vars(task), "long_notes", long_notes)
+    data = TaskData(task, model.tokenizer, 16)
+    found = head_importances(Teacher(model, data, Full(), FAST, seed=3), documents=9)
     layers = structure.layers(model.network.body)
     assert model.network.training and not layers[0].attention_output._forward_pre_hooks
     assert all(parameter.grad is None for parameter in model.network.parameters())
-    batches = task.calibration(9, seed=3)
+    batches = data.calibration(9, seed=3)
     assert any((batch["attention_mask"] == 0).any() for batch in batches)
     seen: list[Tensor] = []
 
@@ -75,10 +76,10 @@ def test_importance_is_that_of_a_slow_loop(
     model.network.eval()
     for document in (number for batch in batches for number in batch["index"].tolist()):
         seen.clear()
-        ids = [torch.from_numpy(row.astype(np.int64))[None] for row in task.encoded.rows(document)]
+        ids = [torch.from_numpy(row.astype(np.int64))[None] for row in data.encoded.rows(document)]
         logits = torch.cat([model.network(row, torch.ones_like(row)) for row in ids])
         pooled = task.long_notes.pool(logits, torch.zeros(len(ids), dtype=torch.long), 1)
-        task.loss(pooled, task.collate([document])["targets"]).backward()
+        task.loss(pooled, data.collate([document])["targets"]).backward()
         for place, read in enumerate(seen):
             assert read.grad is not None
             for output, gradient in zip(read[0].detach().double(), read.grad[0].double(), strict=True):
@@ -117,10 +118,10 @@ def test_the_least_of_all_layers_go(values: list[list[int]], ratio: float) -> No
 def test_the_cut_network_is_the_whole_one_with_silent_heads(
     task: MultiLabel, model: Model, ratio: float, total: int
 ) -> None:
-    task.bind(model.tokenizer, 32)
+    data = TaskData(task, model.tokenizer, 32)
     silent = copy.deepcopy(model)
     method = Heads(ratio, documents=9)
-    method.prepare(Teacher(model, task, Full(), FAST))
+    method.prepare(Teacher(model, data, Full(), FAST))
     (edit,) = model.edits
     assert sum(heads(model)) == total == sum(row.heads_after for row in method.report().rows)
     assert [row.heads_before for row in method.report().rows] == [HEADS] * 4
@@ -129,7 +130,7 @@ def test_the_cut_network_is_the_whole_one_with_silent_heads(
         with torch.no_grad():
             for head in {*range(HEADS)} - {*stay}:
                 weight[:, SIZE * head : SIZE * (head + 1)] = 0
-    loader = task.loader(task.examples.members("test"))
+    loader = data.loader(task.examples.members("test"))
     ours, theirs = (predict(one.network, loader, task.long_notes)[1] for one in (model, silent))
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
@@ -146,7 +147,8 @@ def test_heads_hold_in_training_and_in_recovery(tmp_path: Path, task: MultiLabel
     for student in (FromTeacher(2), FromTeacher(2, 24)):
         cut = student.begin(task, twice.load())
         assert heads(cut) == [heads(twice.load())[0], heads(twice.load())[-1]]
-        assert predict(cut.network, task.loader(task.examples.members("test")), task.long_notes)[1].all()
+        data = TaskData(task, cut.tokenizer, cut.max_tokens)
+        assert predict(cut.network, data.loader(task.examples.members("test")), task.long_notes)[1].all()
 
 
 def test_heads_that_come_back_raise(tmp_path: Path, task: MultiLabel, model: Model) -> None:
@@ -165,10 +167,10 @@ def test_nothing_to_cut_raises(tmp_path: Path, task: MultiLabel, model: Model) -
 
 
 def test_integers_have_no_gradient(task: MultiLabel, model: Model) -> None:
-    task.bind(model.tokenizer, 32)
+    data = TaskData(task, model.tokenizer, 32)
     quantize_linears(model.network, ["body.encoder.layer.0.output.dense"])
     with pytest.raises(ValueError, match="after INT8 nothing trains"):
-        Heads().prepare(Teacher(model, task, Full(), FAST))
+        Heads().prepare(Teacher(model, data, Full(), FAST))
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0, -0.1, float("nan")])

@@ -22,6 +22,7 @@ from callbacks.schedules.cubic import Cubic
 from callbacks.schedules.one_shot import OneShot
 from clinlm.models.adapters.full import Full
 from clinlm.models.model import Model
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.teacher import Teacher
 
@@ -79,19 +80,19 @@ def test_movement_by_hand() -> None:
 
 def test_scores_of_wanda_are_those_of_a_slow_loop(task: MultiLabel, tiny_model: Model) -> None:
     """The slow loop reads one row after the other, so that there is no padding to ignore."""
-    task.bind(tiny_model.tokenizer, 16)
-    module = Teacher(tiny_model, task, Full(), FAST, seed=3)
+    data = TaskData(task, tiny_model.tokenizer, 16)
+    module = Teacher(tiny_model, data, Full(), FAST, seed=3)
     modules = [m for m in tiny_model.network.body.modules() if isinstance(m, nn.Linear)]
     found = input_norms(module, modules, documents=9)
     assert tiny_model.network.training and not modules[0]._forward_pre_hooks
-    batches = task.calibration(9, seed=3)
+    batches = data.calibration(9, seed=3)
     assert any((batch["attention_mask"] == 0).any() for batch in batches)
     totals, seen = [np.zeros(linear.in_features) for linear in modules], dict[int, Tensor]()
     for number, linear in enumerate(modules):
         linear.register_forward_pre_hook(lambda _, inputs, number=number: seen.update({number: inputs[0].detach()}))
     tiny_model.network.eval()
     for document in (number for batch in batches for number in batch["index"].tolist()):
-        for row in task.encoded.rows(document):
+        for row in data.encoded.rows(document):
             ids = torch.from_numpy(row.astype(np.int64))[None]
             tiny_model.network(ids, torch.ones_like(ids))
             for number, inputs in seen.items():
@@ -108,9 +109,10 @@ def test_scores_of_wanda_are_those_of_a_slow_loop(task: MultiLabel, tiny_model: 
 
 
 def test_masks_grow_and_only_movement_lets_weights_return(task: MultiLabel, tiny_model: Model) -> None:
+    data = TaskData(task, tiny_model.tokenizer, 32)
     for make in (partial(Unstructured, 0.5), partial(Movement, 0.5)):
         model = copy.deepcopy(tiny_model)
-        pruning, module = make(schedule=Cubic(end=1.0, updates=4)), Teacher(model, task, Full(), FAST)
+        pruning, module = make(schedule=Cubic(end=1.0, updates=4)), Teacher(model, data, Full(), FAST)
         pruning.prepare(module)
         dead, returned = [~mask.alive.clone() for mask in pruning.masks], 0
         for step in range(1, 5):

@@ -31,6 +31,7 @@ from clinlm.models.adapters.full import Full
 from clinlm.models.adapters.lora import Lora
 from clinlm.models.model import Model
 from clinlm.models.size import count_nonzero
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.teacher import Teacher
 
@@ -106,7 +107,7 @@ def test_zeros_are_exact_after_training(
 def test_one_shot_removes_the_worst_and_touches_nothing_else(
     tmp_path: Path, task: MultiLabel, tiny_model: Model, path: Path
 ) -> None:
-    task.bind(tiny_model.tokenizer, 32)
+    data = TaskData(task, tiny_model.tokenizer, 32)
     start, pruning = kept(tiny_model, tmp_path / "start"), method(path, ratio=0.4)
     artifact = built(tmp_path / "built", task, start, {"prune": pruning})
     before, after = linears(start.load()), linears(artifact.load())
@@ -116,7 +117,7 @@ def test_one_shot_removes_the_worst_and_touches_nothing_else(
     if isinstance(pruning, Wanda):
         fresh = Wanda(documents=64, schedule=AT_ONCE)
         fresh.linears = {n: m for n, m in tiny_model.network.body.named_modules() if isinstance(m, nn.Linear)}
-        worth = dict(zip(before, fresh.scores(Teacher(tiny_model, task, Full(), FAST)), strict=True))
+        worth = dict(zip(before, fresh.scores(Teacher(tiny_model, data, Full(), FAST)), strict=True))
     for score, new in zip(groups(worth, pruning.scope), groups(after, pruning.scope), strict=True):
         assert score.abs()[new == 0].max() <= score.abs()[new != 0].min()
     assert artifact.report["nonzero"] == count_nonzero(start.load().network) - sum(
@@ -185,16 +186,18 @@ def test_what_ends_before_the_schedule_raises(tmp_path: Path, task: MultiLabel, 
 
 
 def test_scores_that_are_not_finite_raise(task: MultiLabel, tiny_model: Model) -> None:
+    data = TaskData(task, tiny_model.tokenizer, 32)
     with torch.no_grad():
         tiny_model.network.body.encoder.layer[1].output.dense.weight[0, 0] = float("nan")
     with pytest.raises(RuntimeError, match="pruning ranks finite scores; some are not"):
-        Unstructured(schedule=AT_ONCE).prepare(Teacher(tiny_model, task, Full(), FAST))
+        Unstructured(schedule=AT_ONCE).prepare(Teacher(tiny_model, data, Full(), FAST))
 
 
 def test_a_network_without_linear_weights_raises(task: MultiLabel, tiny_model: Model) -> None:
+    data = TaskData(task, tiny_model.tokenizer, 32)
     tiny_model.network.body = nn.Embedding(3, 3)
     with pytest.raises(RuntimeError, match="masks need linear layers; Embedding has none"):
-        Unstructured(schedule=AT_ONCE).prepare(Teacher(tiny_model, task, Full(), FAST))
+        Unstructured(schedule=AT_ONCE).prepare(Teacher(tiny_model, data, Full(), FAST))
 
 
 def test_movement_refuses_scaled_gradients() -> None:

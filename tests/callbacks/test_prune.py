@@ -25,6 +25,7 @@ from clinlm.config.validation import CONF
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
 from clinlm.models.model import Model
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.long_notes import Windows
 from clinlm.training.modules.teacher import Teacher
@@ -72,19 +73,19 @@ def test_activation_norms_are_those_of_a_slow_loop(
 ) -> None:
     """The slow loop reads one row after the other, so that there is no padding to ignore."""
     if long_notes is not None:
-        monkeypatch.setattr(task, "long_notes", long_notes)
-    task.bind(tiny_model.tokenizer, 16)
-    module = Teacher(tiny_model, task, Full(), AdamW(), seed=3)
+        monkeypatch.setitem(vars(task), "long_notes", long_notes)
+    data = TaskData(task, tiny_model.tokenizer, 16)
+    module = Teacher(tiny_model, data, Full(), AdamW(), seed=3)
     readers = [layer.down for layer in structure.layers(tiny_model.network.body)]
     found = activation_norms(module, readers, documents=9)
     assert tiny_model.network.training and not readers[0]._forward_pre_hooks
-    batches = task.calibration(9, seed=3)
+    batches = data.calibration(9, seed=3)
     assert any((batch["attention_mask"] == 0).any() for batch in batches)
     totals = np.zeros((len(readers), 48))
     seen = [watched(reader) for reader in readers]
     tiny_model.network.eval()
     for document in (number for batch in batches for number in batch["index"].tolist()):
-        for row in task.encoded.rows(document):
+        for row in data.encoded.rows(document):
             ids = torch.from_numpy(row.astype(np.int64))[None]
             tiny_model.network(ids, torch.ones_like(ids))
             for layer, calls in enumerate(seen):
@@ -103,11 +104,11 @@ def test_the_best_stay(values: list[int], ratio: float) -> None:
 
 @pytest.mark.parametrize("path", METHODS, ids=lambda path: path.stem)
 def test_scores_rank_the_units_that_stay(task: MultiLabel, tiny_model: Model, path: Path) -> None:
-    task.bind(tiny_model.tokenizer, 32)
+    data = TaskData(task, tiny_model.tokenizer, 32)
     pruning = method(path, ratio=0.25)
     before = copy.deepcopy(tiny_model)
-    module = Teacher(tiny_model, task, Full(), AdamW())
-    scores = pruning.scores(Teacher(before, task, Full(), AdamW()))
+    module = Teacher(tiny_model, data, Full(), AdamW())
+    scores = pruning.scores(Teacher(before, data, Full(), AdamW()))
     pruning.prepare(module)
     (edit,) = tiny_model.edits
     for number, row in enumerate(pruning.report().rows):
@@ -123,7 +124,7 @@ def test_scores_rank_the_units_that_stay(task: MultiLabel, tiny_model: Model, pa
 
 
 def test_scores_of_the_controls(task: MultiLabel, tiny_model: Model) -> None:
-    module = Teacher(tiny_model, task, Full(), AdamW())
+    module = Teacher(tiny_model, TaskData(task, tiny_model.tokenizer, 32), Full(), AdamW())
     layers = structure.layers(tiny_model.network.body)
     for layer, scores in zip(layers, Magnitude().scores(module), strict=True):
         assert scores.tolist() == pytest.approx(
@@ -138,7 +139,7 @@ def test_a_layer_without_spread_is_left_whole(task: MultiLabel, tiny_model: Mode
     with torch.no_grad():
         layers[1].up.weight.fill_(0.1)
     pruning = SmartGriffin(ratio=0.5)
-    pruning.prepare(Teacher(tiny_model, task, Full(), AdamW()))
+    pruning.prepare(Teacher(tiny_model, TaskData(task, tiny_model.tokenizer, 32), Full(), AdamW()))
     assert [row.skipped for row in pruning.report().rows] == [False, True, False, False]
     assert [layer.up.out_features for layer in structure.layers(tiny_model.network.body)] == [24, 48, 24, 24]
 

@@ -23,6 +23,7 @@ from clinlm.models.layers.int4_linear import Int4Linear
 from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.model import Model
 from clinlm.models.size import count_parameters
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.base import predict
 
@@ -46,8 +47,8 @@ def start(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> Artifact:
 
 
 def answers(model: Model, task: MultiLabel) -> Any:
-    task.bind(model.tokenizer, model.max_tokens)
-    return predict(model.network, task.loader(task.examples.members("test")), task.long_notes)[1]
+    data = TaskData(task, model.tokenizer, model.max_tokens)
+    return predict(model.network, data.loader(task.examples.members("test")), task.long_notes)[1]
 
 
 @pytest.fixture(scope="module")

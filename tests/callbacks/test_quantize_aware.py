@@ -28,6 +28,7 @@ from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.layers.static_int8_linear import StaticInt8Linear
 from clinlm.models.model import Model
 from clinlm.models.replace import replace_module
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.distillation import Distillation
 from clinlm.training.modules.base import Module, predict
@@ -80,8 +81,8 @@ def test_a_simulated_network_answers_like_the_one_of_integers(task: MultiLabel, 
     network = tiny_model.network.eval()
     layers = {name: m for name, m in network.named_modules() if isinstance(m, nn.Linear | nn.Embedding)}
     spans = {name: (-4.0, 4.0) for name, layer in layers.items() if isinstance(layer, nn.Linear)}
-    task.bind(tiny_model.tokenizer, tiny_model.max_tokens)
-    loader = task.loader(task.examples.members("test"))
+    data = TaskData(task, tiny_model.tokenizer, tiny_model.max_tokens)
+    loader = data.loader(task.examples.members("test"))
     plain = predict(network, loader, task.long_notes)[1]
     handles = attach(network, layers, spans)
     simulated = predict(network, loader, task.long_notes)[1]

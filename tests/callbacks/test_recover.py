@@ -23,6 +23,7 @@ from clinlm.models.adapters.full import Full
 from clinlm.models.adapters.lora import Lora
 from clinlm.models.artifact import Artifact
 from clinlm.models.model import Model
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.distillation import Distillation
 from clinlm.training.modules.base import predict
@@ -125,8 +126,8 @@ def test_distillation_pulls_towards_the_teacher(tmp_path: Path, task: MultiLabel
     def distance(artifact: Artifact) -> float:
         answers = []
         for one in (artifact.load(), teacher.load()):
-            task.bind(one.tokenizer, one.max_tokens)
-            answers.append(predict(one.network, task.loader(task.examples.members("train")), task.long_notes)[1])
+            data = TaskData(task, one.tokenizer, one.max_tokens)
+            answers.append(predict(one.network, data.loader(task.examples.members("train")), task.long_notes)[1])
         return float(abs(answers[0] - answers[1]).mean())
 
     imitate = Distill(Distillation(alpha=1.0, form="sigmoid"), 4, 5e-3)

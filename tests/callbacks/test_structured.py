@@ -22,6 +22,7 @@ from clinlm.models.artifact import Artifact
 from clinlm.models.model import Model
 from clinlm.models.size import count_parameters
 from clinlm.models.surgery import quantize_linears
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.base import document_logits, predict
 from clinlm.training.modules.teacher import Teacher
@@ -30,9 +31,9 @@ from clinlm.training.promises import CostTarget
 pytestmark = pytest.mark.usefixtures("quick")
 
 
-def bound(task: MultiLabel, model: Model) -> Teacher:
-    task.bind(model.tokenizer, 16)
-    return Teacher(model, task, Full(), FAST, seed=3)
+def bound(task: MultiLabel, model: Model, teacher_logits: torch.Tensor | None = None) -> Teacher:
+    data = TaskData(task, model.tokenizer, 16, teacher_logits=teacher_logits)
+    return Teacher(model, data, Full(), FAST, seed=3)
 
 
 # Importance.
@@ -43,9 +44,9 @@ def losses(module: Teacher) -> torch.Tensor:
     module.network.eval()
     found = []
     with torch.no_grad():
-        for batch in module.task.calibration(5, module.seed):
+        for batch in module.data.calibration(5, module.seed):
             for document in batch["index"].tolist():
-                one = module.task.collate([document])
+                one = module.data.collate([document])
                 found.append(module.objective(document_logits(module.network, one, module.task.long_notes), one))
     return torch.stack(found).double()
 
@@ -172,8 +173,8 @@ def test_the_report_is_the_architecture(made: dict[str, Artifact], name: str) ->
 @pytest.mark.parametrize("name", ["parameters", "bytes", "little"])
 def test_a_saved_model_answers_to_the_bit(task: MultiLabel, made: dict[str, Artifact], name: str) -> None:
     model = made[name].load()
-    task.bind(model.tokenizer, model.max_tokens)
-    found = predict(model.network, task.loader(task.examples.members("test")), task.long_notes)[1]
+    data = TaskData(task, model.tokenizer, model.max_tokens)
+    found = predict(model.network, data.loader(task.examples.members("test")), task.long_notes)[1]
     np.testing.assert_array_equal(found, made[name].predictions("test"))
     assert np.isfinite(found).all()
 
@@ -270,9 +271,9 @@ def test_wrong_settings_are_refused(settings: Any, message: str) -> None:
 
 def test_the_objective_is_that_of_the_stage(task: MultiLabel, tiny_model: Model) -> None:
     """Logits of teachers are in the batches that importance reads, so a student is cut for what it is to learn."""
-    module = bound(task, tiny_model)
+    logits = torch.zeros(len(task.examples.frame), task.outputs)
+    module = bound(task, tiny_model, logits)
     seen: list[set[str]] = []
-    task.bind(tiny_model.tokenizer, 16, teacher_logits=torch.zeros(len(task.examples.frame), task.outputs))
     own = module.objective
 
     def objective(logits: torch.Tensor, batch: Any) -> torch.Tensor:

@@ -27,6 +27,7 @@ from clinlm.models.artifact import Artifact
 from clinlm.models.initializers.scratch import Scratch
 from clinlm.models.model import Model
 from clinlm.models.size import count_parameters
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.entities import Entities
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.base import predict
@@ -58,13 +59,13 @@ def test_what_is_left_comes_nearer_to_the_whole(
     with torch.no_grad():
         for parameter in tiny_model.network.parameters():  # so that what is cut had something to say
             parameter.mul_(3.0 if parameter.ndim == 2 else 1.0)
-    task.bind(tiny_model.tokenizer, 32)
-    module = Teacher(tiny_model, task, Full(), FAST)
+    data = TaskData(task, tiny_model.tokenizer, 32)
+    module = Teacher(tiny_model, data, Full(), FAST)
     batches = calibration_batches(module, 36)
     stays = select_parts(
         measure_importance(module, 16), Architecture.read(tiny_model.network), Architecture(hidden, None, [layer] * 4)
     )
-    loader = task.loader(task.examples.members("test"))
+    loader = data.loader(task.examples.members("test"))
     whole, errors = predict(tiny_model.network, loader, task.long_notes)[1], []
     for refit in (False, True):
         cut_off = copy.deepcopy(tiny_model)
@@ -78,20 +79,21 @@ def test_what_is_left_comes_nearer_to_the_whole(
 def test_a_head_on_maximum_and_mean_is_cut_in_both(task: MultiLabel) -> None:
     torch.manual_seed(0)
     model = Scratch(TINY, vocabulary=150, pooling="max_mean").begin(task, None)
-    task.bind(model.tokenizer, 16)
+    data = TaskData(task, model.tokenizer, 16)
     method = Structured("parameters:6000", documents=4)
-    method.prepare(Teacher(model, task, Full(), FAST))
+    method.prepare(Teacher(model, data, Full(), FAST))
     told = method.report().rows[0]
     assert told.hidden_after < told.hidden_before
     assert told.cost_predicted == told.cost_after == count_parameters(model.network)
-    assert np.isfinite(predict(model.network, task.loader(task.examples.members("test")), task.long_notes)[1]).all()
+    assert np.isfinite(predict(model.network, data.loader(task.examples.members("test")), task.long_notes)[1]).all()
 
 
 def test_words_are_units_of_a_tagger(entities: Entities, _tiny_tagger: Model) -> None:
     """Batches for calibration hold documents, not as many documents as they have words."""
     model = copy.deepcopy(_tiny_tagger)
-    entities.bind(model.tokenizer, 24, teacher_logits=torch.zeros(len(entities.examples.targets), entities.outputs))
-    module = Teacher(model, entities, Full(), FAST)
+    logits = torch.zeros(len(entities.examples.targets), entities.outputs)
+    data = TaskData(entities, model.tokenizer, 24, teacher_logits=logits)
+    module = Teacher(model, data, Full(), FAST)
     batches = calibration_batches(module, 9)
     assert sum(int(one["document"][-1]) + 1 for one in batches) == 9 < sum(len(one["index"]) for one in batches)
     assert all(one["teacher_logits"].shape == (len(one["index"]), entities.outputs) for one in batches)
@@ -124,8 +126,8 @@ def test_engines_run_it(tmp_path: Path, task: MultiLabel, made: dict[str, Artifa
         pytest.skip(f"{engine} is not installed")
     model = made["little"].load()
     find_engine(engine).export(model, tmp_path)
-    task.bind(model.tokenizer, model.max_tokens)
-    batch = task.collate([0])
+    data = TaskData(task, model.tokenizer, model.max_tokens)
+    batch = data.collate([0])
     with torch.no_grad():
         wanted = model.network(batch["input_ids"], batch["attention_mask"]).numpy()
     answer = find_engine(engine).open(tmp_path, 1)(batch["input_ids"], batch["attention_mask"]).numpy()

@@ -21,6 +21,7 @@ from clinlm.models.layers.low_rank_linear import LowRankLinear
 from clinlm.models.model import Model
 from clinlm.models.size import count_parameters
 from clinlm.models.surgery import quantize_linears
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.base import predict
 from clinlm.training.modules.teacher import Teacher
@@ -34,7 +35,7 @@ def ranks(model: Model) -> dict[str, int]:
 
 def prepared(task: MultiLabel, model: Model, **settings: Any) -> Svd:
     method = Svd(**settings)
-    method.prepare(Teacher(model, task, Full(), FAST))
+    method.prepare(Teacher(model, TaskData(task, model.tokenizer, 32), Full(), FAST))
     return method
 
 
@@ -67,13 +68,13 @@ def test_only_targets_and_only_what_gets_smaller(task: MultiLabel, tiny_model: M
 
 
 def test_what_has_that_rank_answers_alike(task: MultiLabel, tiny_model: Model) -> None:
-    task.bind(tiny_model.tokenizer, 32)
+    data = TaskData(task, tiny_model.tokenizer, 32)
     with torch.no_grad():
         for layer in structure.layers(tiny_model.network.body):
             for role in structure.LINEARS:
                 weight = getattr(layer, role).weight
                 weight.copy_(torch.randn(weight.shape[0], 3) @ torch.randn(3, weight.shape[1]) * 0.1)
-    loader = task.loader(task.examples.members("test"))
+    loader = data.loader(task.examples.members("test"))
     before = predict(tiny_model.network, loader, task.long_notes)[1]
     told = prepared(task, tiny_model, rank=3).report().rows
     np.testing.assert_allclose(predict(tiny_model.network, loader, task.long_notes)[1], before, atol=1e-4)

@@ -14,6 +14,7 @@ from clinlm.models import structure
 from clinlm.models.adapters.full import Full
 from clinlm.models.model import Model
 from clinlm.models.surgery import quantize_linears
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.tokens import uncut
 from clinlm.training.distillation import Distillation
@@ -24,8 +25,8 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 
 def logits(model: Model, task: MultiLabel, split: str) -> Any:
-    task.bind(model.tokenizer, model.max_tokens)
-    return predict(model.network, task.loader(task.examples.members(split)), task.long_notes)[1]
+    data = TaskData(task, model.tokenizer, model.max_tokens)
+    return predict(model.network, data.loader(task.examples.members(split)), task.long_notes)[1]
 
 
 @pytest.mark.parametrize("epochs", [0, 2])
@@ -59,12 +60,12 @@ def test_what_is_predicted_is_what_the_loaded_model_says(tmp_path: Path, task: M
 
 
 def test_the_batches_of_the_stage_are_what_they_were(task: MultiLabel, tiny_model: Model) -> None:
-    task.bind(tiny_model.tokenizer, 32, 5, 7)
-    wanted = [batch["index"].tolist() for batch in task.train_dataloader()]
-    Vocabulary().prepare(Teacher(tiny_model, task, Full(), FAST))
-    assert [batch["index"].tolist() for batch in task.train_dataloader()] == wanted
-    assert (task.batch_size, task.order_seed, task.collate.teacher_logits) == (5, 7, None)
-    assert max(int(batch["input_ids"].max()) for batch in task.train_dataloader()) < len(tiny_model.tokenizer)
+    data = TaskData(task, tiny_model.tokenizer, 32, 5, 7)
+    wanted = [batch["index"].tolist() for batch in data.train_dataloader()]
+    Vocabulary().prepare(Teacher(tiny_model, data, Full(), FAST))
+    assert [batch["index"].tolist() for batch in data.train_dataloader()] == wanted
+    assert (data.batch_size, data.seed, data.collate.teacher_logits) == (5, 7, None)
+    assert max(int(batch["input_ids"].max()) for batch in data.train_dataloader()) < len(tiny_model.tokenizer)
 
 
 def test_a_vocabulary_without_idle_tokens_raises(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
@@ -83,10 +84,10 @@ def test_tokens_that_come_back_raise(tmp_path: Path, task: MultiLabel, tiny_mode
 
 
 def test_an_int8_network_is_finished(task: MultiLabel, tiny_model: Model) -> None:
-    task.bind(tiny_model.tokenizer, 32)
+    data = TaskData(task, tiny_model.tokenizer, 32)
     quantize_linears(tiny_model.network, ["body.encoder.layer.0.output.dense"])
     with pytest.raises(ValueError, match="after INT8 nothing trains"):
-        Vocabulary().prepare(Teacher(tiny_model, task, Full(), FAST))
+        Vocabulary().prepare(Teacher(tiny_model, data, Full(), FAST))
 
 
 def test_wrong_settings_are_refused() -> None:

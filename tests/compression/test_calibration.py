@@ -17,6 +17,7 @@ from clinlm.models import structure
 from clinlm.models.adapters.full import Full
 from clinlm.models.artifact import Artifact
 from clinlm.models.model import Model
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.teacher import Teacher
 
@@ -25,8 +26,8 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 @pytest.fixture
 def module(task: MultiLabel, tiny_model: Model) -> Teacher:
-    task.bind(tiny_model.tokenizer, tiny_model.max_tokens)
-    return Teacher(tiny_model, task, Full(), FAST)
+    data = TaskData(task, tiny_model.tokenizer, tiny_model.max_tokens)
+    return Teacher(tiny_model, data, Full(), FAST)
 
 
 def linears(module: Teacher) -> dict[str, nn.Linear]:
@@ -42,7 +43,7 @@ def unpadded(module: Teacher, documents: int, seed: int) -> dict[str, Tensor]:
     ]
     module.network.eval()
     with torch.no_grad():
-        for batch in module.task.calibration(documents, seed):
+        for batch in module.data.calibration(documents, seed):
             for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True):
                 length = int(mask.sum())
                 module.network(ids[None, :length], mask[None, :length])
@@ -53,7 +54,7 @@ def unpadded(module: Teacher, documents: int, seed: int) -> dict[str, Tensor]:
 
 def test_ranges_are_those_without_padding(module: Teacher) -> None:
     found, slow = input_ranges(module, linears(module), 12, 3), unpadded(module, 12, 3)
-    lengths = {int(m.sum()) for b in module.task.calibration(12, 3) for m in b["attention_mask"]}
+    lengths = {int(m.sum()) for b in module.data.calibration(12, 3) for m in b["attention_mask"]}
     assert len(lengths) > 3, "there is padding to leave out"
     for name, (low, high) in found.items():
         torch.testing.assert_close(low, slow[name].amin(0), atol=1e-5, rtol=1e-5)
@@ -130,8 +131,8 @@ def test_percentiles_help_where_few_inputs_are_large(tmp_path: Path, task: Multi
         for layer in structure.layers(tiny_model.network.body):
             layer.up.weight[0] *= 1e4
             layer.down.weight[:, 0] = 0
-    task.bind(tiny_model.tokenizer, tiny_model.max_tokens)
-    module = Teacher(tiny_model, task, Full(), FAST)
+    data = TaskData(task, tiny_model.tokenizer, tiny_model.max_tokens)
+    module = Teacher(tiny_model, data, Full(), FAST)
     for number, layer in enumerate(structure.layers(tiny_model.network.body)):
         seen = unpadded(module, 60, 0)[f"body.encoder.layer.{number}.intermediate.dense"] @ layer.up.weight[0].detach()
         with torch.no_grad():

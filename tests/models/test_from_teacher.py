@@ -13,14 +13,15 @@ from clinlm.models import artifact, structure
 from clinlm.models.initializers.from_teacher import FromTeacher, layer_numbers
 from clinlm.models.model import Edit, Model, rebuild
 from clinlm.models.surgery import keep_layers
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 
 UNEVEN = Edit("clinlm.models.surgery.keep_ffn_units", {"units": {"0": [1, 2, 5], "3": [4]}})
 
 
 def answer(model: Model, task: MultiLabel) -> torch.Tensor:
-    task.bind(model.tokenizer, model.max_tokens)
-    batch = task.collate(range(6))
+    data = TaskData(task, model.tokenizer, model.max_tokens)
+    batch = data.collate(range(6))
     with torch.no_grad():
         logits: torch.Tensor = model.network.eval()(batch["input_ids"], batch["attention_mask"])
     return logits

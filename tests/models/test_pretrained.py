@@ -11,6 +11,7 @@ from support import families
 from clinlm.models.initializers.base import plain_config
 from clinlm.models.initializers.pretrained import Pretrained, keep_positions
 from clinlm.models.model import Model, ModelSpec, max_positions, rebuild
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 
 
@@ -45,8 +46,8 @@ def test_dropout_inside_the_encoder_is_the_settings_or_the_checkpoints(task: Mul
     none = Pretrained(str(folder), dropout=0.0, hidden_dropout=0.0, attention_dropout=0.0).begin(task, None)
     own = Pretrained(str(folder), dropout=0.0).begin(task, None)
     hidden = Pretrained(str(folder), dropout=0.0, attention_dropout=0.0).begin(task, None)
-    task.bind(none.tokenizer, none.max_tokens)
-    batch = task.collate(range(4))
+    data = TaskData(task, none.tokenizer, none.max_tokens)
+    batch = data.collate(range(4))
     for model, random in ((none, False), (own, True), (hidden, True)):
         for network in (model.network, rebuild(model.spec, [])):  # the rates are in the spec
             with torch.no_grad():

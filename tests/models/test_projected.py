@@ -12,6 +12,7 @@ from clinlm.models import artifact, structure
 from clinlm.models.initializers.projected import Projected
 from clinlm.models.model import Model, ModelSpec
 from clinlm.models.surgery import quantize_linears
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 
 SMALL = partial(Projected, 16, layers=2, heads=2, intermediate_size=24)
@@ -86,8 +87,8 @@ def test_the_seed_decides_and_the_teacher_is_left_alone(task: MultiLabel, tiny_m
 def test_it_is_saved_and_loaded_to_the_bit(task: MultiLabel, tiny_model: Model, tmp_path: Any) -> None:
     student = begin(task, tiny_model)
     artifact.save(student, tmp_path)
-    task.bind(student.tokenizer, student.max_tokens)
-    rows = task.collate(range(6))
+    data = TaskData(task, student.tokenizer, student.max_tokens)
+    rows = data.collate(range(6))
     given = rows["input_ids"], rows["attention_mask"]
     assert artifact.load(tmp_path).network(*given).equal(student.network.eval()(*given))
 

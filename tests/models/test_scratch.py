@@ -16,6 +16,7 @@ from clinlm.models.initializers.scratch import Scratch
 from clinlm.models.model import Model, rebuild
 from clinlm.store.content import write_json
 from clinlm.tasks.base import Task
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 
 CONFIG = {
@@ -83,7 +84,7 @@ def test_only_training_texts_are_read(task: MultiLabel, monkeypatch: pytest.Monk
         asked.append(split)
         return texts
 
-    monkeypatch.setattr(task, "texts", watched)
+    monkeypatch.setitem(vars(task), "texts", watched)
     begin(task)
     assert set(asked) == {"train"}
 
@@ -94,8 +95,8 @@ def test_rows_stand_between_cls_and_sep(task: MultiLabel) -> None:
     assert (ids[0], ids[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
     assert tokenizer.unk_token_id not in ids
     assert tokenizer.decode(ids, skip_special_tokens=True) == "fever and cough"
-    task.bind(tokenizer, 16)
-    first = task.collate([0])["input_ids"][0].tolist()
+    data = TaskData(task, tokenizer, 16)
+    first = data.collate([0])["input_ids"][0].tolist()
     assert (first[0], first[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
 
 

@@ -23,6 +23,7 @@ from clinlm.models.initializers.text_cnn import TextCnn
 from clinlm.models.initializers.token_vectors import TokenVectors
 from clinlm.models.model import Model, ModelSpec, rebuild
 from clinlm.models.surgery import quantize_linears
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.tokens import uncut
 
@@ -47,8 +48,8 @@ def begin(name: str, task: MultiLabel, teacher: Model | None, **settings: Any) -
 
 
 def batch(task: MultiLabel, model: Model) -> tuple[torch.Tensor, torch.Tensor]:
-    task.bind(model.tokenizer, model.max_tokens)
-    rows = task.collate(range(6))
+    data = TaskData(task, model.tokenizer, model.max_tokens)
+    rows = data.collate(range(6))
     return rows["input_ids"], rows["attention_mask"]
 
 
@@ -67,7 +68,7 @@ def test_only_training_texts_are_read(
 ) -> None:
     asked: list[str] = []
     texts = task.texts("train")
-    monkeypatch.setattr(task, "texts", lambda split: asked.append(split) or texts)  # type: ignore[func-returns-value]
+    monkeypatch.setitem(vars(task), "texts", lambda split: asked.append(split) or texts)  # type: ignore[func-returns-value]
     begin(name, task, tiny_model)
     assert set(asked) == {"train"}
 

@@ -17,6 +17,7 @@ from clinlm.pipeline import execution
 from clinlm.pipeline.execution import Done
 from clinlm.store import key as store_key
 from clinlm.store.content import Damaged, seal, sealed, verify
+from clinlm.tasks.data import TaskData
 from clinlm.training.modules.base import predict
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -281,11 +282,11 @@ def test_it_runs_from_end_to_end(c: list[Done], notes_csv: Path, root: Path, ove
     members = task.examples.members("test")
     for one in done:
         model = one.artifact.load()
-        task.bind(model.tokenizer, model.max_tokens)
-        answers = torch.from_numpy(predict(model.network, task.loader(members), task.long_notes)[1])
+        data = TaskData(task, model.tokenizer, model.max_tokens)
+        answers = torch.from_numpy(predict(model.network, data.loader(members), task.long_notes)[1])
         assert answers.shape == (len(members), 4) and answers.isfinite().all()
         assert torch.equal(answers, torch.from_numpy(one.artifact.predictions("test")))
         assert not [name for name in model.network.state_dict() if "lora" in name or "parametrizations" in name]
     if "long_notes=windows" in overrides:
-        rows = [len(task.encoded.rows(document)) for document in members]
+        rows = [len(data.encoded.rows(document)) for document in members]
         assert max(rows) == 3 and min(rows) >= 1

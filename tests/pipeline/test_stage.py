@@ -24,6 +24,7 @@ from clinlm.models.initializers.from_teacher import FromTeacher
 from clinlm.models.initializers.text_cnn import TextCnn
 from clinlm.models.model import Model
 from clinlm.pipeline.stage import Stage, peak_mib
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.distillation import Distillation
 from clinlm.training.modules.base import predict
@@ -106,9 +107,9 @@ def test_every_method_keeps_its_promises(
     # Law 8: everything is finite.
     assert logits.isfinite().all() and all(p.isfinite().all() for p in model.network.parameters())
     assert artifact.report["steps"] > 0
-    task.bind(model.tokenizer, model.max_tokens)
+    data = TaskData(task, model.tokenizer, model.max_tokens)
     for split in ("validation", "test"):
-        _, again = predict(model.network, task.loader(task.examples.members(split)), task.long_notes)
+        _, again = predict(model.network, data.loader(task.examples.members(split)), task.long_notes)
         np.testing.assert_array_equal(artifact.predictions(split), again)
 
 

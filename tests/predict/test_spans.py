@@ -19,6 +19,7 @@ from clinlm.predict.questions import question
 from clinlm.predict.settings import Settings
 from clinlm.predict.span_shadow import EDGES, SpanShadow
 from clinlm.predict.summary import show
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.entities import Entities
 from clinlm.tasks.examples import EVERY
 from clinlm.tasks.inference_config import InferenceConfig
@@ -40,8 +41,8 @@ def texts(entities: Entities) -> list[tuple[str, str]]:
 def expected(entities: Entities, tagger_folder: Path) -> tuple[list[list[Span]], list[np.ndarray]]:
     """What the task finds with the artifact, and the probabilities that it gives the tags of the words."""
     model, serving = artifact.load(tagger_folder), InferenceConfig.load(tagger_folder)
-    entities.bind(model.tokenizer, model.max_tokens)
-    _, logits = predict(model.network, entities.loader(entities.examples.members(EVERY)), entities.long_notes)
+    data = TaskData(entities, model.tokenizer, model.max_tokens)
+    _, logits = predict(model.network, data.loader(entities.examples.members(EVERY)), entities.long_notes)
     judged = entities.evaluate(EVERY, serving.probabilities(logits), None)
     return judged.found, np.split(judged.probabilities, judged.word_start[1:-1])
 

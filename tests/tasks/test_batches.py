@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinlm.tasks.batches import Collate, Documents, Encoded, LengthBatches
+from clinlm.tasks.batches import Collate, Encoded, LengthBatches, ordered_loader
 
 ROWS = st.lists(st.lists(st.integers(0, 30_000), min_size=1, max_size=9), min_size=1, max_size=4)
 DOCUMENTS = st.lists(ROWS, min_size=1, max_size=8)
@@ -115,5 +115,8 @@ def test_no_batch_is_empty() -> None:
         LengthBatches(np.arange(3), np.arange(3), 0, seed=0)
 
 
-def test_documents_are_their_own_numbers() -> None:
-    assert [Documents(4)[n] for n in range(len(Documents(4)))] == [0, 1, 2, 3]
+def test_a_loader_hands_the_numbers_of_documents_to_the_collation() -> None:
+    encoded = Encoded.of([[[1] * length] for length in (3, 1, 2, 5)], pad=0)
+    chosen = np.array([3, 0, 2])
+    assert [*ordered_loader(encoded, chosen, list, 2)] == [[2, 0], [3]]  # type: ignore[arg-type]
+    assert sorted(n for batch in ordered_loader(encoded, chosen, list, 2, seed=1) for n in batch) == [0, 2, 3]  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ from clinlm.models.model import Model
 from clinlm.predict.run import predict as answer
 from clinlm.predict.settings import Settings
 from clinlm.tasks.batches import Batch
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.entities import Entities
 from clinlm.terminology.spans import Span
 from clinlm.training.distillation import Distillation
@@ -102,8 +103,8 @@ def convolution(root: Path, entities: Entities, teacher: Artifact, made: DictCon
 def check(artifact: Artifact, task: Entities) -> Model:
     """A loaded artifact answers for every word what it was stored with, and its answers can be judged."""
     model = artifact.load()
-    task.bind(model.tokenizer, model.max_tokens)
-    _, logits = predict(model.network, task.loader(task.examples.members("test")), task.long_notes)
+    data = TaskData(task, model.tokenizer, model.max_tokens)
+    _, logits = predict(model.network, data.loader(task.examples.members("test")), task.long_notes)
     assert logits.shape == (len(task.examples.units("test")), task.outputs) and np.isfinite(logits).all()
     np.testing.assert_array_equal(logits, artifact.predictions("test"))
     assert set(task.evaluate("test", task.probabilities(logits), None).quality()) == set(task.metrics)
@@ -222,12 +223,12 @@ def _spans(path: Path) -> list[list[dict[str, Any]]]:
 def test_a_batch_of_a_method_is_of_documents(entities: Entities, teacher: Artifact) -> None:
     """Words have numbers as well: what draws documents must not take them for one another."""
     model = teacher.load()
-    entities.bind(model.tokenizer, model.max_tokens)
-    drawn, batches = entities.drawn(9, seed=3), entities.calibration(9, seed=3)
+    data = TaskData(entities, model.tokenizer, model.max_tokens)
+    drawn, batches = data.drawn(9, seed=3), data.calibration(9, seed=3)
     train = set(entities.examples.members("train").tolist())
     assert sum(map(len, drawn)) == 9 and {one for batch in drawn for one in batch} <= train
     for numbers, batch in zip(drawn, batches, strict=True):
-        assert all(torch.equal(value, _first(entities.encoded.collate(numbers), name)) for name, value in _read(batch))
+        assert all(torch.equal(value, _first(data.encoded.collate(numbers), name)) for name, value in _read(batch))
 
 
 def _read(batch: Batch) -> list[tuple[str, torch.Tensor]]:

@@ -22,6 +22,7 @@ from clinlm.models.adapters.full import Full
 from clinlm.models.initializers.base import Initializer, with_head
 from clinlm.models.model import Model, ModelSpec
 from clinlm.tasks.batches import Encoded
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.entities import Entities
 from clinlm.text.long_notes import UNREAD, Head, HeadTail, LongNotes, Windows, unit_logits
 from clinlm.text.tokens import RowCutter, uncut
@@ -165,8 +166,8 @@ def test_no_text_is_too_odd(_tiny_tagger: Model, text: str, limit: int) -> None:
 
 def test_a_word_that_is_not_read_teaches_nothing(tmp_path: Path, _tiny_tagger: Model) -> None:
     task = taggers.opened(taggers.written(tmp_path / "notes.jsonl"), tmp_path / "store", long_notes=Head())
-    task.bind(_tiny_tagger.tokenizer, 24)
-    batch = task.collate(range(12))
+    data = TaskData(task, _tiny_tagger.tokenizer, 24)
+    batch = data.collate(range(12))
     unread = batch["place"] < 0
     assert 0 < unread.sum() < len(unread)
     answers = torch.randn(*batch["input_ids"].shape, task.outputs, requires_grad=True)
@@ -215,8 +216,8 @@ def test_taggers_of_different_tokens_answer_for_the_same_words(
 
     def apart(artifact: Any) -> float:
         model = artifact.load()
-        entities.bind(model.tokenizer, model.max_tokens)
-        index, said = predict(model.network, entities.loader(entities.examples.members("train")), entities.long_notes)
+        data = TaskData(entities, model.tokenizer, model.max_tokens)
+        index, said = predict(model.network, data.loader(entities.examples.members("train")), entities.long_notes)
         return float(Distillation(alpha=1.0).soft(torch.from_numpy(said), logits[torch.from_numpy(index)]))
 
     assert apart(student) < apart(bpe)
@@ -230,12 +231,12 @@ def test_a_transfer_set_is_words_without_labels(entities: Entities, _tiny_tagger
     logits = teacher_logits([Trained(teacher)], None, entities, "32-true", made)
     labelled, extra = len(entities.examples.targets), sum(len(words(text)) for text in made.texts)
     assert len(logits) == labelled + extra and extra > 100
-    entities.bind(_tiny_tagger.tokenizer, 24, teacher_logits=logits, transfer=made)
+    data = TaskData(entities, _tiny_tagger.tokenizer, 24, teacher_logits=logits, transfer=made)
     documents = len(entities.examples.frame)
-    batch = entities.collate([3, documents, documents + len(made.texts) - 1])
+    batch = data.collate([3, documents, documents + len(made.texts) - 1])
     counts = [len(words(text)) for text in (entities.examples.frame["text"][3], made.texts[0], made.texts[-1])]
     assert batch["labelled"].tolist() == [True] * counts[0] + [False] * sum(counts[1:])
     assert torch.equal(batch["teacher_logits"], logits[batch["index"]]) and not batch["targets"][counts[0] :].any()
-    own = predict(_tiny_tagger.network, entities.loader(np.array([documents + 1])), entities.long_notes)[1]
+    own = predict(_tiny_tagger.network, data.loader(np.array([documents + 1])), entities.long_notes)[1]
     number = labelled + counts[1]
     np.testing.assert_allclose(logits[number : number + len(own)].numpy(), own, atol=1e-5)

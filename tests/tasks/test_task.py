@@ -19,6 +19,7 @@ from clinlm.corpora.table import Table
 from clinlm.models.model import Model
 from clinlm.tasks import base as tasks
 from clinlm.tasks.base import counted
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.long_notes import Head, HeadTail, Windows
 
@@ -120,21 +121,49 @@ def test_a_count_is_written_with_its_total_or_not_at_all() -> None:
 def test_a_note_longer_than_the_limit_fits_it(how: Any, opened: Callable[..., MultiLabel], tiny_model: Model) -> None:
     task = opened(long_notes=how, max_tokens=512)
     for limit in (tiny_model.max_tokens, 10, 3):
-        task.bind(tiny_model.tokenizer, limit)
-        rows = [row for document in range(60) for row in task.encoded.rows(document)]
+        data = TaskData(task, tiny_model.tokenizer, limit)
+        rows = [row for document in range(60) for row in data.encoded.rows(document)]
         assert max(map(len, rows)) <= limit
         ends = {(int(row[0]), int(row[-1])) for row in rows}
         assert ends == {(tiny_model.tokenizer.cls_token_id, tiny_model.tokenizer.sep_token_id)}
     with pytest.raises(ValueError, match="a row holds at least one token beside the special ones"):
-        task.bind(tiny_model.tokenizer, 2)
+        TaskData(task, tiny_model.tokenizer, 2)
 
 
 def test_wrong_settings_are_refused(notes_csv: Path) -> None:
     for settings in ({"labels": 0}, {"training_documents": 0}):
         with pytest.raises(ValueError, match=rf"task.{next(iter(settings))} is at least 1"):
             unopened(notes_csv, **settings)
-    with pytest.raises(RuntimeError, match="opened on a store before it is used"):
+    with pytest.raises(RuntimeError, match="must be opened before it is used"):
         _ = unopened(notes_csv).examples
+
+
+# An opened task never changes.
+
+
+def test_an_opened_task_is_frozen(opened: Callable[..., MultiLabel], tmp_path: Path) -> None:
+    task = opened()
+    for name in [*vars(task), "added"]:
+        with pytest.raises(AttributeError, match=f"immutable once opened, got {name} = "):
+            setattr(task, name, 1)
+    with pytest.raises(RuntimeError, match="must be opened once"):
+        task.open(tmp_path / "elsewhere", "key")
+    assert task.open(tmp_path / task.folder.parent, "key") is task  # type: ignore[union-attr]
+
+
+def test_the_data_of_two_stages_do_not_influence_each_other(
+    opened: Callable[..., MultiLabel], tiny_model: Model
+) -> None:
+    """Each stage has its own row length, batches, order and teacher logits; the task stays the same."""
+    task = opened()
+    before = {"examples": task.examples} | vars(task)
+    first = TaskData(task, tiny_model.tokenizer, 32, batch_size=4, seed=1, teacher_logits=torch.ones(60, 4))
+    wanted = [{name: value.tolist() for name, value in batch.items()} for batch in first.train_dataloader()]
+    second = TaskData(task, tiny_model.tokenizer, 8, batch_size=9, seed=2)
+    assert all("teacher_logits" not in b and b["input_ids"].shape[1] <= 8 for b in second.train_dataloader())
+    again = [{name: value.tolist() for name, value in batch.items()} for batch in first.train_dataloader()]
+    assert again == wanted and all(len(batch["index"]) <= 4 for batch in wanted)
+    assert vars(task) == before
 
 
 # What is chosen.
@@ -149,6 +178,7 @@ def test_choice_and_split_are_the_same_every_time(
     assert one.folder is not None
     before = one.examples
     monkeypatch.setattr(one.corpus, "records", lambda: pytest.fail("a choice once made is read, not made again"))
+    vars(one).pop("examples")
     one.open(one.folder.parent, "key")
     assert one.examples is not before
     assert one.examples.frame.equals(before.frame) and (one.examples.targets == before.targets).all()
@@ -216,12 +246,12 @@ def test_tokens_are_computed_once_for_a_tokenizer_and_a_length(
 
 def test_calibration_shows_training_documents_only(opened: Callable[..., MultiLabel], tiny_model: Model) -> None:
     task = opened()
-    task.bind(tiny_model.tokenizer, 32)
+    data = TaskData(task, tiny_model.tokenizer, 32)
     train = set(task.examples.members("train").tolist())
-    drawn = [[i for batch in task.calibration(9, seed) for i in batch["index"].tolist()] for seed in (0, 0, 1)]
+    drawn = [[i for batch in data.calibration(9, seed) for i in batch["index"].tolist()] for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] and set(drawn[0]) != set(drawn[2])
     assert all(len(one) == 9 and set(one) <= train for one in drawn)
-    assert {i for batch in task.calibration(10**6) for i in batch["index"].tolist()} == train
+    assert {i for batch in data.calibration(10**6) for i in batch["index"].tolist()} == train
 
 
 @pytest.mark.parametrize("scope", ["global", "per_label"])

@@ -14,6 +14,7 @@ from torch.nn import functional
 from clinlm.models.adapters.full import Full
 from clinlm.models.initializers.factorized import Factorized
 from clinlm.models.model import Model, ModelSpec
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.general import General
 from clinlm.training.modules.masked_language import MaskedLanguageHead, Masking
@@ -23,8 +24,8 @@ MASK, SPECIAL, OTHERS = 4, torch.tensor([0, 1, 2, 3, 4]), torch.arange(5, 100)
 
 def fit(model: Model, task: MultiLabel, epochs: int = 1, **settings: Any) -> General:
     seed_everything(0, verbose=False)
-    task.bind(model.tokenizer, model.max_tokens, batch_size=8)
-    module = General(model, task, Full(), FAST, **settings)
+    data = TaskData(task, model.tokenizer, model.max_tokens, batch_size=8)
+    module = General(model, data, Full(), FAST, **settings)
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=epochs,
@@ -34,7 +35,7 @@ def fit(model: Model, task: MultiLabel, epochs: int = 1, **settings: Any) -> Gen
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    trainer.fit(module.train(), datamodule=task)
+    trainer.fit(module.train(), datamodule=data)
     return module
 
 
@@ -98,7 +99,7 @@ def test_it_learns_to_guess_and_leaves_nothing_behind(task: MultiLabel, tiny_mod
     losses = []
     for epochs in (0, 6):
         module = fit(copy.deepcopy(tiny_model), task, epochs)
-        batches = list(task.val_dataloader())
+        batches = list(module.data.val_dataloader())
         module.eval()
         with torch.no_grad():
             for number, batch in enumerate(batches):
@@ -129,7 +130,7 @@ def test_no_label_is_read(task: MultiLabel, tiny_model: Model, monkeypatch: pyte
 def test_the_loss_is_that_of_the_tokens_guessed(task: MultiLabel, tiny_model: Model) -> None:
     module = fit(tiny_model, task, 0)
     module.eval()
-    batch = task.collate([0, 5, 9])
+    batch = module.data.collate([0, 5, 9])
     torch.manual_seed(3)
     masked = module.read(batch)
     total, count = 0.0, 0

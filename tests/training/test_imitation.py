@@ -28,6 +28,7 @@ from clinlm.models.initializers.projected import Projected
 from clinlm.models.initializers.scratch import Scratch
 from clinlm.models.initializers.text_cnn import TextCnn
 from clinlm.models.model import Edit, Model
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.distillation import Distillation
 from clinlm.training.hidden_state_losses.base import HiddenStateLoss
@@ -62,14 +63,14 @@ def fit(
 ) -> Any:
     seed_everything(0, verbose=False)
     logits = torch.zeros(60, 4) if kind == "student" else None
-    task.bind(student.tokenizer, student.max_tokens, 8, 0, logits)
+    data = TaskData(task, student.tokenizer, student.max_tokens, 8, 0, logits)
     given: dict[str, Any] = {
         "adapter": adapter or Full(),
         "optimizer": FAST,
         "hidden_state_loss": hidden_state_loss,
         "teacher": teacher,
     } | settings
-    module = MAKE[kind](model=student, task=task, **given)
+    module = MAKE[kind](model=student, data=data, **given)
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=epochs,
@@ -80,7 +81,7 @@ def fit(
         num_sanity_val_steps=0,
         callbacks=list(callbacks),
     )
-    trainer.fit(module.train(), datamodule=task)
+    trainer.fit(module.train(), datamodule=data)
     return module
 
 

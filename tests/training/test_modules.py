@@ -17,6 +17,7 @@ from clinlm.models.adapters.base import Adapter
 from clinlm.models.adapters.full import Full
 from clinlm.models.adapters.lora import Lora
 from clinlm.models.model import Model
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.long_notes import Windows
 from clinlm.training.distillation import Distillation
@@ -38,13 +39,13 @@ def windowed(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Multi
 
 def fit(model: Model, task: MultiLabel, adapter: Adapter, epochs: int = 3, **settings: Any) -> Teacher:
     seed_everything(0, verbose=False)
-    task.bind(model.tokenizer, model.max_tokens, batch_size=4)
-    module = Teacher(model, task, adapter, FAST, **settings)
-    train(module, task, epochs)
+    data = TaskData(task, model.tokenizer, model.max_tokens, batch_size=4)
+    module = Teacher(model, data, adapter, FAST, **settings)
+    train(module, epochs)
     return module
 
 
-def train(module: Any, task: MultiLabel, epochs: int) -> None:
+def train(module: Any, epochs: int) -> None:
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=epochs,
@@ -54,11 +55,12 @@ def train(module: Any, task: MultiLabel, epochs: int) -> None:
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    trainer.fit(module.train(), datamodule=task)
+    trainer.fit(module.train(), datamodule=module.data)
 
 
 def training_loss(model: Model, task: MultiLabel) -> float:
-    index, logits = predict(model.network, task.loader(task.examples.members("train")), task.long_notes)
+    data = TaskData(task, model.tokenizer, model.max_tokens)
+    index, logits = predict(model.network, data.loader(task.examples.members("train")), task.long_notes)
     return float(task.loss(torch.from_numpy(logits), torch.from_numpy(task.examples.targets[index]).float()))
 
 
@@ -67,22 +69,22 @@ def test_answers_come_by_document_number_and_equal_those_one_by_one(
 ) -> None:
     documents = np.random.default_rng(0).permutation(60)[:25]
     for one in (task, windowed):
-        one.bind(tiny_model.tokenizer, tiny_model.max_tokens)
+        data = TaskData(one, tiny_model.tokenizer, tiny_model.max_tokens)
         advanced: list[int] = []
-        index, logits = predict(tiny_model.network, one.loader(documents, 4), one.long_notes, advanced.append)
+        index, logits = predict(tiny_model.network, data.loader(documents, 4), one.long_notes, advanced.append)
         assert index.tolist() == sorted(documents.tolist())
         assert advanced == [4] * 6 + [1]
         for number, row in zip(index.tolist(), logits, strict=True):
-            _, alone = predict(tiny_model.network, one.loader(np.array([number]), 1), one.long_notes)
+            _, alone = predict(tiny_model.network, data.loader(np.array([number]), 1), one.long_notes)
             np.testing.assert_allclose(alone[0], row, rtol=1e-4, atol=1e-5)
-    assert windowed.collate([int(windowed.encoded.lengths().argmax())])["input_ids"].shape[0] > 1
+    assert data.collate([int(data.encoded.lengths().argmax())])["input_ids"].shape[0] > 1
 
 
 def test_asking_leaves_mode_and_gradients_as_they_were(task: MultiLabel, tiny_model: Model) -> None:
-    task.bind(tiny_model.tokenizer, tiny_model.max_tokens)
+    data = TaskData(task, tiny_model.tokenizer, tiny_model.max_tokens)
     for training in (True, False):
         tiny_model.network.train(training)
-        loader = task.loader(np.arange(8))
+        loader = data.loader(np.arange(8))
         first, again = (predict(tiny_model.network, loader, task.long_notes)[1] for _ in "ab")
         np.testing.assert_array_equal(first, again)  # no dropout
         assert tiny_model.network.training == training
@@ -90,13 +92,13 @@ def test_asking_leaves_mode_and_gradients_as_they_were(task: MultiLabel, tiny_mo
 
 
 def test_a_document_is_the_maximum_of_its_windows(windowed: MultiLabel, tiny_model: Model) -> None:
-    windowed.bind(tiny_model.tokenizer, tiny_model.max_tokens)
-    batch = windowed.collate(range(8))
+    data = TaskData(windowed, tiny_model.tokenizer, tiny_model.max_tokens)
+    batch = data.collate(range(8))
     network = tiny_model.network.eval()
     with torch.no_grad():
         pooled = document_logits(network, batch, windowed.long_notes)
         for number in range(8):
-            rows = [torch.tensor(row[None].astype(np.int64)) for row in windowed.encoded.rows(number)]
+            rows = [torch.tensor(row[None].astype(np.int64)) for row in data.encoded.rows(number)]
             alone = torch.cat([network(row, torch.ones_like(row)) for row in rows])
             assert torch.allclose(pooled[number], alone.amax(0), rtol=1e-4, atol=1e-5)
 
@@ -104,7 +106,7 @@ def test_a_document_is_the_maximum_of_its_windows(windowed: MultiLabel, tiny_mod
 @pytest.mark.parametrize("adapter", [Full(), Lora(r=4, alpha=8)], ids=["full", "lora"])
 def test_training_learns_and_leaves_plain_modules(task: MultiLabel, tiny_model: Model, adapter: Adapter) -> None:
     before = copy.deepcopy(tiny_model)
-    task.bind(tiny_model.tokenizer, tiny_model.max_tokens)
+    data = TaskData(task, tiny_model.tokenizer, tiny_model.max_tokens)
     at_first = training_loss(tiny_model, task)
     module = fit(tiny_model, task, adapter)
     assert training_loss(tiny_model, task) < at_first
@@ -116,7 +118,7 @@ def test_training_learns_and_leaves_plain_modules(task: MultiLabel, tiny_model: 
     if isinstance(adapter, Lora):
         assert "body.embeddings.word_embeddings.weight" not in changed
     logged = module.trainer.callback_metrics
-    index, logits = predict(tiny_model.network, task.loader(task.examples.members("validation")), task.long_notes)
+    index, logits = predict(tiny_model.network, data.loader(task.examples.members("validation")), task.long_notes)
     metrics = task.validation_metrics(logits)
     for name in ("micro_f1", "macro_f1"):
         assert float(logged[f"val/{name}"]) == pytest.approx(metrics[name], abs=1e-4)
@@ -139,10 +141,10 @@ def test_zero_epochs_train_nothing(task: MultiLabel, tiny_model: Model) -> None:
 
 
 def test_a_teachers_objective_is_the_tasks_loss(task: MultiLabel, tiny_model: Model) -> None:
-    task.bind(tiny_model.tokenizer, tiny_model.max_tokens)
-    batch = task.collate(range(5))
+    data = TaskData(task, tiny_model.tokenizer, tiny_model.max_tokens)
+    batch = data.collate(range(5))
     logits = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
-    module = Teacher(tiny_model, task, Full(), FAST)
+    module = Teacher(tiny_model, data, Full(), FAST)
     expected = functional.binary_cross_entropy_with_logits(logits, batch["targets"])
     assert module.objective(logits, batch).equal(expected)
 
@@ -153,13 +155,13 @@ def test_a_student_learns_from_its_teacher(task: MultiLabel, tiny_model: Model) 
     distill = Distillation(alpha=1.0, form="sigmoid")
 
     def distance() -> float:
-        index, logits = predict(tiny_model.network, task.loader(np.arange(60)), task.long_notes)
+        index, logits = predict(tiny_model.network, data.loader(np.arange(60)), task.long_notes)
         return float(distill.soft(torch.from_numpy(logits), teacher[index]))
 
     seed_everything(0, verbose=False)
-    task.bind(tiny_model.tokenizer, tiny_model.max_tokens, batch_size=4, teacher_logits=teacher)
+    data = TaskData(task, tiny_model.tokenizer, tiny_model.max_tokens, batch_size=4, teacher_logits=teacher)
     before = distance()
-    train(Student(tiny_model, task, Full(), FAST, distill), task, epochs=4)
+    train(Student(tiny_model, data, Full(), FAST, distill), epochs=4)
     assert distance() < 0.5 * before
 
 

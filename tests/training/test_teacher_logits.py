@@ -11,6 +11,7 @@ from torch import Tensor
 
 from clinlm.models.artifact import Artifact
 from clinlm.models.model import Model
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.modules.base import predict
@@ -50,8 +51,8 @@ def test_teachers_are_asked_once_and_averaged(task: MultiLabel, teachers: list[A
     assert not both[elsewhere].any()
     for one, logits in zip(teachers, each, strict=True):
         model = one.load()
-        task.bind(model.tokenizer, model.max_tokens)
-        _, direct = predict(model.network, task.loader(train), task.long_notes)
+        data = TaskData(task, model.tokenizer, model.max_tokens)
+        _, direct = predict(model.network, data.loader(train), task.long_notes)
         torch.testing.assert_close(logits[train], torch.from_numpy(direct))
         (cache,) = (one.folder / "logits").glob("*.safetensors")
         assert task.folder is not None and cache.name == f"{task.folder.name}-32-true.safetensors"

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader
 from clinlm.models import structure
 from clinlm.models.adapters.base import Adapter
 from clinlm.models.model import Model, Network
-from clinlm.tasks.base import Task
 from clinlm.tasks.batches import Batch
+from clinlm.tasks.data import TaskData
 from clinlm.text.long_notes import LongNotes, unit_logits
 from clinlm.training.optimizer import AdamW
 
@@ -30,7 +30,7 @@ class Module(LightningModule):
 
     Args:
         model: what to train; changed in place.
-        task: bound to the model's tokenizer.
+        data: a task, tokenized for the model.
         adapter: what learns.
         optimizer: how.
         objective: the loss.
@@ -42,11 +42,12 @@ class Module(LightningModule):
     """Whether it learns to answer the task; if not, nobody judges it by its answers."""
 
     def __init__(
-        self, model: Model, task: Task, adapter: Adapter, optimizer: AdamW, objective: Objective, seed: int = 0
+        self, model: Model, data: TaskData, adapter: Adapter, optimizer: AdamW, objective: Objective, seed: int = 0
     ) -> None:
         super().__init__()
         self.model, self.network = model, model.network
-        self.task, self.adapter, self.optimizer, self.objective, self.seed = task, adapter, optimizer, objective, seed
+        self.data, self.task = data, data.task
+        self.adapter, self.optimizer, self.objective, self.seed = adapter, optimizer, objective, seed
         self._validated: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, batch: Batch) -> Float[Tensor, "units outputs"]:
@@ -137,7 +138,7 @@ def predict(
 
     Args:
         network: put into evaluation mode, and back into the mode it was in.
-        loader: of batches; see `Task.loader`.
+        loader: of batches; see `TaskData.loader`.
         long_notes: of the task.
         advance: told the number of documents after every batch.
     """

@@ -10,8 +10,8 @@ from torch.nn import functional
 from clinlm.models import structure
 from clinlm.models.adapters.base import Adapter
 from clinlm.models.model import Model
-from clinlm.tasks.base import Task
 from clinlm.tasks.batches import Batch
+from clinlm.tasks.data import TaskData
 from clinlm.training.hidden_state_losses.base import HiddenStateLoss
 from clinlm.training.modules.imitation import Imitation
 from clinlm.training.modules.masked_language import MaskedLanguageHead, Masking
@@ -47,7 +47,7 @@ class General(Imitation):
     def __init__(
         self,
         model: Model,
-        task: Task,
+        data: TaskData,
         adapter: Adapter,
         optimizer: AdamW,
         hidden_state_loss: HiddenStateLoss | None = None,
@@ -60,7 +60,7 @@ class General(Imitation):
             raise ValueError(f"general.share is a share of the tokens in (0, 1); got {share}")
         if learning_rate is not None:
             optimizer = optimizer.at(learning_rate, optimizer.head_learning_rate)
-        super().__init__(model, task, adapter, optimizer, lambda *_: _refused(), hidden_state_loss, teacher, seed)
+        super().__init__(model, data, adapter, optimizer, lambda *_: _refused(), hidden_state_loss, teacher, seed)
         self.share = share
         self._guessed: list[tuple[float, int]] = []
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from clinlm.models.adapters.base import Adapter
 from clinlm.models.model import Model
-from clinlm.tasks.base import Task
 from clinlm.tasks.batches import Batch
+from clinlm.tasks.data import TaskData
 from clinlm.training.hidden_state_losses.base import HiddenStateLoss
 from clinlm.training.hidden_state_losses.same_tokens import same_tokens
 from clinlm.training.modules.base import Module, Objective
@@ -37,7 +37,7 @@ class Imitation(Module):
     def __init__(
         self,
         model: Model,
-        task: Task,
+        data: TaskData,
         adapter: Adapter,
         optimizer: AdamW,
         objective: Objective,
@@ -45,7 +45,7 @@ class Imitation(Module):
         teacher: Model | None,
         seed: int,
     ) -> None:
-        super().__init__(model, task, adapter, optimizer, objective, seed)
+        super().__init__(model, data, adapter, optimizer, objective, seed)
         if hidden_state_loss is not None and teacher is None:
             raise ValueError(
                 "hidden_state_loss needs a teacher with a network, got none; name a stage in `teachers`, or set "

@@ -8,6 +8,7 @@ from clinlm.models.adapters.base import Adapter
 from clinlm.models.model import Model
 from clinlm.tasks.base import Task
 from clinlm.tasks.batches import Batch
+from clinlm.tasks.data import TaskData
 from clinlm.training.distillation import Distillation
 from clinlm.training.hidden_state_losses.base import HiddenStateLoss
 from clinlm.training.modules.base import Objective
@@ -33,7 +34,7 @@ class Student(Imitation):
     def __init__(
         self,
         model: Model,
-        task: Task,
+        data: TaskData,
         adapter: Adapter,
         optimizer: AdamW,
         distill: Distillation,
@@ -44,7 +45,9 @@ class Student(Imitation):
     ) -> None:
         if learning_rate is not None:
             optimizer = optimizer.at(learning_rate, optimizer.head_learning_rate)
-        super().__init__(model, task, adapter, optimizer, distilling(distill, task), hidden_state_loss, teacher, seed)
+        super().__init__(
+            model, data, adapter, optimizer, distilling(distill, data.task), hidden_state_loss, teacher, seed
+        )
 
     def own_loss(self, batch: Batch) -> Tensor:
         """See `Imitation.own_loss`."""

@@ -8,6 +8,7 @@ from clinlm.models.adapters.base import Adapter
 from clinlm.models.model import Model
 from clinlm.tasks.base import Task
 from clinlm.tasks.batches import Batch
+from clinlm.tasks.data import TaskData
 from clinlm.training.modules.base import Module
 from clinlm.training.optimizer import AdamW
 
@@ -16,8 +17,9 @@ from clinlm.training.optimizer import AdamW
 class Teacher(Module):
     """A model that learns from the labels alone: the task's own loss. Arguments as `Module`."""
 
-    def __init__(self, model: Model, task: Task, adapter: Adapter, optimizer: AdamW, seed: int = 0) -> None:
-        super().__init__(model, task, adapter, optimizer, lambda logits, batch: supervised(task, logits, batch), seed)
+    def __init__(self, model: Model, data: TaskData, adapter: Adapter, optimizer: AdamW, seed: int = 0) -> None:
+        task = data.task
+        super().__init__(model, data, adapter, optimizer, lambda logits, batch: supervised(task, logits, batch), seed)
 
 
 def supervised(task: Task, logits: Tensor, batch: Batch) -> Tensor:

@@ -3,19 +3,18 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch.utils.data import DataLoader
 
 from clinlm.models import artifact as artifacts
 from clinlm.models.artifact import Artifact
 from clinlm.models.model import Model
 from clinlm.store.content import locked
 from clinlm.tasks.base import Task
-from clinlm.tasks.batches import Documents, Encoded, LengthBatches
+from clinlm.tasks.batches import Encoded, ordered_loader
 from clinlm.tasks.examples import EVERY
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.modules.base import document_logits, predict
@@ -23,7 +22,6 @@ from clinlm.training.teachers.base import Measured, TeacherSource
 from clinlm.training.teachers.teacher_cost import TeacherCost
 
 log = logging.getLogger(__name__)
-_BATCH = 32
 Answered = Float[np.ndarray, "units outputs"]
 
 
@@ -123,7 +121,8 @@ class Trained(TeacherSource):
                     log.warning("%s: computing them again", damage)
             log.info("computing the logits of %s for %d documents, once", self.name, len(documents))
             model = self.source.load()
-            loader = _loader(encoded(model), documents)
+            rows = encoded(model)
+            loader = ordered_loader(rows, documents, rows.collate)
             with torch.autocast("cpu", torch.bfloat16, enabled=precision.startswith("bf16")):
                 index, logits = predict(model.network, loader, task.long_notes)
             artifacts.save_logits(path, index, logits)
@@ -133,10 +132,3 @@ class Trained(TeacherSource):
 def _task(task: Task) -> str:
     assert task.folder is not None
     return task.folder.name
-
-
-def _loader(encoded: Encoded, documents: Int[np.ndarray, " asked"]) -> DataLoader[Any]:
-    """Return one pass over `documents`, shortest first."""
-    batches = LengthBatches(documents, encoded.lengths()[documents], _BATCH, seed=None)
-    total = len(encoded.document_start) - 1
-    return DataLoader(Documents(total), batch_sampler=batches, collate_fn=encoded.collate)

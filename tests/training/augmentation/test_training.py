@@ -21,6 +21,7 @@ from clinlm.pipeline.execution import Done, stage_key
 from clinlm.pipeline.plan import planned
 from clinlm.pipeline.stage import Stage
 from clinlm.store.content import verify
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.augmentation.mixing import Mixing
@@ -105,9 +106,9 @@ def test_training_runs_over_documents_and_texts(task: MultiLabel, model: Model) 
     texts = TransferSet("some", Mixing(times=1).texts(task, 0))
     total, members = len(task.examples.frame), task.examples.members("train")
     logits = torch.arange(float((total + len(texts.texts)) * 3)).view(-1, 3)
-    task.bind(model.tokenizer, 32, batch_size=5, teacher_logits=logits, transfer=texts)
+    data = TaskData(task, model.tokenizer, 32, batch_size=5, teacher_logits=logits, transfer=texts)
     seen: list[int] = []
-    for batch in task.train_dataloader():
+    for batch in data.train_dataloader():
         seen += batch["index"].tolist()
         labelled = batch["index"] < total
         assert torch.equal(batch["labelled"], labelled)
@@ -117,18 +118,18 @@ def test_training_runs_over_documents_and_texts(task: MultiLabel, model: Model) 
         assert torch.equal(batch["targets"][labelled], expected)
     assert sorted(seen) == [*members.tolist(), *range(total, total + len(texts.texts))]
     alone = task.encode(model.tokenizer, 32)
-    assert [[row.tolist() for row in task.encoded.rows(n)] for n in range(total)] == [
+    assert [[row.tolist() for row in data.encoded.rows(n)] for n in range(total)] == [
         [row.tolist() for row in alone.rows(n)] for n in range(total)
     ]
     for number, text in enumerate(texts.texts):
-        (row,) = task.encoded.rows(total + number)
+        (row,) = data.encoded.rows(total + number)
         assert row.tolist() == model.tokenizer(text, truncation=True, max_length=32)["input_ids"]
     assert [path.parent.name for path in texts.folder(task.folder.parent).glob("tokens/*.safetensors")] == ["tokens"]  # type: ignore[union-attr]
-    for loader in (task.val_dataloader(), task.calibration(10**6)):
+    for loader in (data.val_dataloader(), data.calibration(10**6)):
         assert all(batch["labelled"].all() for batch in loader)
-    task.bind(model.tokenizer, 32)
-    assert all("labelled" not in batch for batch in task.train_dataloader())
-    assert len(task.encoded) == total
+    data = TaskData(task, model.tokenizer, 32)
+    assert all("labelled" not in batch for batch in data.train_dataloader())
+    assert len(data.encoded) == total
 
 
 def test_teachers_answer_for_both(task: MultiLabel, model: Model, tmp_path: Path) -> None:
@@ -136,9 +137,9 @@ def test_teachers_answer_for_both(task: MultiLabel, model: Model, tmp_path: Path
     total = len(task.examples.frame)
     logits = teacher_logits([Trained(kept(model, tmp_path / "teacher"))], None, task, "32-true", texts)
     assert logits.shape == (total + len(texts.texts), 3)
-    task.bind(model.tokenizer, model.max_tokens, transfer=texts)
+    data = TaskData(task, model.tokenizer, model.max_tokens, transfer=texts)
     every = np.concatenate([task.examples.members("train"), np.arange(total, len(logits))])
-    _, direct = predict(model.network, task.loader(every), task.long_notes)
+    _, direct = predict(model.network, data.loader(every), task.long_notes)
     torch.testing.assert_close(logits[every], torch.from_numpy(direct))
 
 
@@ -195,10 +196,10 @@ def test_labels_alone_have_no_transfer_set(task: MultiLabel, model: Model, notes
     wrong = ("pipeline=baseline", "augmentation=mixing", "+stages.teacher.augmentation=${augmentation}")
     with pytest.raises(InstantiationException, match="this stage learns from labels alone"):
         planned(composed(notes, tmp_path / "store", *wrong))
-    task.bind(model.tokenizer, 32, transfer=TransferSet("some", ["A text."]))
-    module = LABELS(model=model, task=task)
+    data = TaskData(task, model.tokenizer, 32, transfer=TransferSet("some", ["A text."]))
+    module = LABELS(model=model, data=data)
     with pytest.raises(ValueError, match="this stage learns from labels alone"):
-        module.training_step(task.collate([0, 1]), 0)
+        module.training_step(data.collate([0, 1]), 0)
     with pytest.raises(RuntimeError, match="one of the two is missing"):
         Stage("student", IMITATE, CPU, augmentation=Mixing()).build(task, tmp_path, None, [], None)
 
