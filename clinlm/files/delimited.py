@@ -1,48 +1,194 @@
-"""Delimited text (CSV, TSV; plain or gzip) read in one bounded pass, strict about bytes, quotes and fields.
+"""Delimited text (CSV, TSV; plain or gzip) in one streaming pass, strict about bytes, quotes and fields.
 
-polars alone is not enough here (polars 2.1, tried on a 2.6 GB table of notes): a row with too few fields is filled with
-nulls without a word, its errors quote the cells (note text in a log), and a filtered scan keeps every byte of the file
-in memory, because the kept strings are views into buffers that nothing compacts. So the file is inflated and checked in
-blocks of some MiB, cut at record ends, and each block that passed is parsed and filtered by polars and compacted.
-Nothing is written to disk: inflated notes under a data use agreement stay in memory.
+Two ways to read share one splitter: `scan_delimited` yields frames and raises at the first flaw; `DelimitedSource`
+yields notes one at a time and rejects what is broken.
+
+polars alone is not enough here (polars 2.1, tried on a 2.6 GB table of notes): it silently fills a record with too few
+fields with nulls, its errors quote the cells (note text in a log), and a filtered scan keeps every byte of the file in
+memory, because the kept strings are views into buffers that nothing compacts. So the file is inflated and split in
+blocks, cut at record ends, and each sound block is parsed and filtered by polars and compacted. Nothing is written to
+disk: inflated notes under a data use agreement stay in memory.
 
 The dialect is RFC 4180: UTF-8 (a byte order mark is skipped), a header, `"` around cells, doubled inside them, records
 that end in a line feed (a carriage return before it is dropped). Quoted cells may span lines. Blank lines between
-records are skipped, as `csv.DictReader` does. Anything else is an error that names the line.
+records are skipped, as `csv.DictReader` does.
 """
 
-import gzip
-import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, NamedTuple, final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 from polars.io.plugins import register_io_source
 
-BLOCK_BYTES = 8 * 2**20
-RECORD_BYTES_LIMIT = 64 * 2**20
-"""A longer record is taken for an opening quote that nothing closes."""
+from clinlm.config.errors import DataError
+from clinlm.files.columns import require_columns, shown
+from clinlm.files.plain_text import BLOCK_BYTES, BOM, LINE_BYTES_LIMIT, checked_read, decode, open_bytes
+from clinlm.files.record import RECORD_BYTES, Position, Record, Source
+
+VOUCHED = 64
+"""So many sound records in a row after a broken quote are not lines of a quoted note."""
 
 _QUOTE, _LINE_FEED, _RETURN = b'"\n\r'
-_NAME_CHARACTERS = 32
+_FIRST_WINDOW = 2**16
+"""Bytes analysed at once at the start and after a flaw; the window doubles from there to `BLOCK_BYTES`."""
+
+_STRAY = "a quote neither opens nor closes a cell and is not doubled"
+_RETURNED = "a carriage return is alone outside quotes"
+_UNCLOSED = "a quote is never closed"
+_TOO_LONG = "the line is too long"
+_TOO_NEAR = "too near a broken quote to tell records from lines of a note"
+_REMEDIES = {
+    _STRAY: "put the cell in quotes and double the quotes in it",
+    _RETURNED: "quote the cell, or convert the line ends",
+    _UNCLOSED: "close it",
+    _TOO_LONG: "check the file",
+}
 
 _Integers = npt.NDArray[np.int64]
 """Positions in a block, or one number per record."""
 
 
 class _Piece(NamedTuple):
-    """Whole records: their bytes without blank lines, how many they are, and the line on which they start."""
+    """Sound records, and the blank lines around them.
+
+    Attributes:
+        data: their bytes, which start on line `line`.
+        line: from 1.
+        starts, ends: of every record in `data`; an end is the byte after its line feed.
+        fields: number of fields of every record.
+        offsets: of the file after every record.
+        separators: positions outside quotes in `data`.
+        feeds: positions of all line feeds in `data`.
+    """
 
     data: bytes
-    records: int
     line: int
+    starts: _Integers
+    ends: _Integers
+    fields: _Integers
+    offsets: _Integers
+    separators: _Integers
+    feeds: _Integers
+
+    def first_lines(self) -> _Integers:
+        """Return the line, from 1, on which every record starts."""
+        lines: _Integers = self.line + np.searchsorted(self.feeds, self.starts)
+        return lines
+
+    def positions(self) -> list[Position]:
+        """Return the position after every record."""
+        lines = self.line - 1 + np.searchsorted(self.feeds, self.ends)
+        return [Position(*pair) for pair in zip(self.offsets.tolist(), lines.tolist(), strict=True)]
+
+    def cells(self) -> Iterator[list[bytes]]:
+        """Yield the cells of every record, unquoted."""
+        separators, firsts = self.separators.tolist(), np.searchsorted(self.separators, self.starts).tolist()
+        records = zip(self.starts.tolist(), self.ends.tolist(), firsts, self.fields.tolist(), strict=True)
+        for start, end, first, fields in records:
+            inner = separators[first : first + fields - 1]
+            stop = end - 2 if self.data[end - 2] == _RETURN else end - 1
+            edges = zip((start, *(place + 1 for place in inner)), (*inner, stop), strict=True)
+            yield [_unquoted(self.data[left:right]) for left, right in edges]
 
 
-def scan(path: Path, columns: Sequence[str], separator: str = ",") -> pl.LazyFrame:
-    """The given columns of a delimited file, every one as string, as a lazy frame that reads in bounded memory.
+class _Flaw(NamedTuple):
+    """A record that cannot be split. Its first line is skipped, and splitting resumes on the next.
+
+    Attributes:
+        line: on which the record starts.
+        place: line of the flaw itself.
+        reason: a key of `_REMEDIES`.
+        after: position after the skipped line.
+    """
+
+    line: int
+    place: int
+    reason: str
+    after: Position
+
+
+@final
+class DelimitedSource(Source):
+    """Notes in delimited text; broken records are rejected one by one.
+
+    A record whose number of fields differs from the header's is rejected. So is the first line of a record with a
+    broken quote; reading resumes on the next line. Whether a record or a line of the broken note starts there is
+    unknown, so records are held back until `VOUCHED` of them in a row, or all to the end of the file, are sound. If a
+    quote breaks before (as it must where the lines were a note's), the held ones are rejected, too.
+
+    Args:
+        path: the file; gzip is recognised by its first bytes.
+        text: column of the text.
+        id: column of the id, required of every record; None reads `id` where present.
+        separator: one ASCII character.
+
+    Raises:
+        DataError: the header is missing or broken, or lacks a column.
+    """
+
+    def __init__(self, path: Path, text: str, id: str | None, separator: str) -> None:
+        self.path, self.needs_id, self._separator = path, id is not None, separator
+        if not path.name.endswith(".gz"):
+            self.total = path.stat().st_size
+        names, self._body = _header(path, separator)
+        require_columns(path, names, [text], "set text to the column with the note")
+        if id is not None:
+            require_columns(path, names, [id], "set id to the column with the id")
+        self._width, self._text = len(names), names.index(text)
+        name = id or "id"
+        self._id = names.index(name) if name in names else None
+
+    def records(self, start: Position) -> Iterator[Record]:
+        """See `Source.records`."""
+        start = max(start, self._body)
+        suspect, held = start.suspect, list[Record]()
+        with open_bytes(self.path) as file:
+            file.seek(start.offset)
+            splitter = _Splitter(file, self.path.name, self._separator, start, RECORD_BYTES)
+            for record, ragged, broken in self._checked(splitter.parts()):
+                if broken or (suspect and ragged):
+                    yield from (_suspected(replace(other, id=None, text=None, reason=_TOO_NEAR)) for other in held)
+                    held, suspect = [], True
+                if broken or ragged:
+                    yield _suspected(record) if suspect else record
+                elif not suspect:
+                    yield record
+                else:
+                    held.append(record)
+                    if len(held) == VOUCHED:
+                        yield from held
+                        held, suspect = [], False
+            yield from held
+
+    def _checked(self, parts: Iterator["_Piece | _Flaw"]) -> Iterator[tuple[Record, bool, bool]]:
+        """Yield every record, whether its number of fields is wrong, and whether a quote is broken."""
+        for part in parts:
+            if isinstance(part, _Flaw):
+                yield Record.rejected(part.line, part.reason, part.after), False, True
+                continue
+            for line, cells, after in zip(part.first_lines().tolist(), part.cells(), part.positions(), strict=True):
+                if len(cells) == self._width:
+                    yield self._record(line, cells, after), False, False
+                else:
+                    reason = f"number of fields: {len(cells)}, of the header: {self._width}"
+                    yield Record.rejected(line, reason, after), True, False
+
+    def _record(self, line: int, cells: list[bytes], after: Position) -> Record:
+        try:
+            id = None if self._id is None else cells[self._id].decode()
+            text = cells[self._text].decode()
+        except UnicodeDecodeError as error:
+            reason = f"not UTF-8: byte 0x{error.object[error.start]:02x} in the id or the text"
+            return Record.rejected(line, reason, after)
+        return Record.checked(line, id, text, after, self.needs_id)
+
+
+def scan_delimited(path: Path, columns: Sequence[str], separator: str = ",") -> pl.LazyFrame:
+    """Return columns of a delimited file as a lazy frame of strings that reads in bounded memory.
 
     Filters and projections of the lazy frame are applied block by block, so memory holds the kept rows and one block.
     An empty cell is null, a quoted empty cell (`""`) is the empty string.
@@ -50,251 +196,232 @@ def scan(path: Path, columns: Sequence[str], separator: str = ",") -> pl.LazyFra
     Args:
         path: the file; gzip is recognised by its first bytes, whatever the name.
         columns: names as in the header, at least one.
-        separator: the one-byte separator, `,` or a tab.
+        separator: one ASCII character.
 
     Raises:
-        FileNotFoundError: at once, when the file is missing.
-        ValueError: at once, when the file is empty or a column is missing or stands twice; while collecting, with the
-            line, when bytes are not UTF-8, a quote is stray or never closed, or a record has more or fewer fields than
-            the header.
+        MissingFileError: at once, if the file does not exist.
+        DataError: at once, if the file is empty or a column is missing or repeated; on collecting, with the line, if
+            bytes are not UTF-8, a quote is stray or unclosed, or a record has another number of fields than the header.
     """
-    names = header(path, separator)
-    require(path, names, columns)
+    names, start = _header(path, separator)
+    require_columns(path, names, columns)
     schema: dict[str, pl.DataType] = {name: pl.String() for name in columns}
 
     def blocks(
         wanted: list[str] | None, predicate: pl.Expr | None, rows: int | None, _batch: int | None
     ) -> Iterator[pl.DataFrame]:
         left = rows
-        for piece in _body(path, separator):
-            frame = _parse(path, piece, names, columns, separator)
-            if left is not None:
-                frame = frame.head(left)
-                left -= frame.height
-            if predicate is not None:
-                # Filtered strings are views into the whole block; writing them anew lets the block go.
-                frame = frame.filter(predicate).with_columns(pl.all() + pl.lit(""))
-            yield frame if wanted is None else frame.select(wanted)
-            if left == 0:
-                return
+        with open_bytes(path) as file:
+            file.seek(start.offset)
+            splitter = _Splitter(file, path.name, separator, start, LINE_BYTES_LIMIT)
+            for part in splitter.parts():
+                frame = _parse(path, _sound(path, part, len(names)), names, columns, separator)
+                if left is not None:
+                    frame = frame.head(left)
+                    left -= frame.height
+                if predicate is not None:
+                    # Filtered strings are views into the whole block; copying them lets the block go.
+                    frame = frame.filter(predicate).with_columns(pl.all() + pl.lit(""))
+                yield frame if wanted is None else frame.select(wanted)
+                if left == 0:
+                    return
 
     return register_io_source(blocks, schema=schema, validate_schema=True)
 
 
-def header(path: Path, separator: str = ",") -> list[str]:
-    """The column names of a delimited file, in its order.
+def read_header(path: Path, separator: str = ",") -> list[str]:
+    """Return the column names of a delimited file, in its order.
 
     Raises:
-        FileNotFoundError: the file is missing.
-        ValueError: the file is empty, or a name stands twice.
+        MissingFileError: the file does not exist.
+        DataError: the file is empty, or a name is repeated.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"a corpus reads a file; there is none at {path}; set root to the file or its folder")
-    first = next(_pieces(path, separator), None)
-    if first is None:
-        raise ValueError(f"a table needs a header and rows; {path} is empty")
-    record = first.data[: _first_end(first.data)]
-    cells = pl.read_csv(record, has_header=False, infer_schema=False, separator=separator).row(0)
-    names = [cell or "" for cell in cells]
+    return _header(path, separator)[0]
+
+
+def _header(path: Path, separator: str) -> tuple[list[str], Position]:
+    """Return the column names and the position after them."""
+    with open_bytes(path) as file:
+        splitter = _Splitter(file, path.name, separator, Position(), LINE_BYTES_LIMIT)
+        part = next((part for part in splitter.parts() if isinstance(part, _Flaw) or len(part.starts)), None)
+    if part is None:
+        raise DataError(f"a table must have a header and rows, got {path}, which is empty; add them")
+    if isinstance(part, _Flaw):
+        raise _error(path, part)
+    names = [decode(cell, path, int(part.first_lines()[0])) for cell in next(part.cells())]
     if len(set(names)) < len(names):
-        raise ValueError(f"the columns of a table need different names; {path.name} has {shown(names)}; rename them")
-    return names
+        raise DataError(f"column names must be unique, got {shown(names)} in {path.name}; rename them")
+    return names, part.positions()[0]
 
 
-def require(path: Path, names: Sequence[str], columns: Sequence[str], remedy: str = "set columns that it has") -> None:
-    """Raise a ValueError that lists the columns there are, unless `columns` all stand in `names`."""
-    missing = [repr(column) for column in columns if column not in names]
-    if missing:
-        raise ValueError(f"the table needs the column {', '.join(missing)}; {path.name} has {shown(names)}; {remedy}")
+def _sound(path: Path, part: "_Piece | _Flaw", width: int) -> _Piece:
+    """Return a piece of which every record has `width` fields in UTF-8, or raise a DataError."""
+    if isinstance(part, _Flaw):
+        raise _error(path, part)
+    if not part.data.isascii():
+        decode(part.data, path, part.line)
+    ragged = np.flatnonzero(part.fields != width)
+    if ragged.size:
+        first = int(ragged[0])
+        raise DataError(
+            f"every record must have as many fields as the header ({width}), got {int(part.fields[first])} in "
+            f"{path.name} line {int(part.first_lines()[first]):,}; put cells with line breaks or separators in quotes"
+        )
+    return part
 
 
-def shown(names: Sequence[str]) -> str:
-    """Column names for a message; long ones only as their length, since a headerless file has note text there."""
-    short = [name if len(name) <= _NAME_CHARACTERS else f"<{len(name):,} characters>" for name in names[:40]]
-    return ", ".join(short) + (f" and {len(names) - 40} more" if len(names) > 40 else "")
-
-
-def opened(path: Path) -> IO[bytes]:
-    """The file's bytes as a stream, inflated if it starts with gzip's magic number."""
-    with path.open("rb") as file:
-        magic = file.read(2)
-    return cast(IO[bytes], gzip.open(path)) if magic == b"\x1f\x8b" else path.open("rb")
-
-
-def chunks(path: Path, size_bytes: int) -> Iterator[bytes]:
-    """The file in blocks of about `size_bytes`, inflated.
-
-    Raises:
-        ValueError: the gzip data are damaged or cut off.
-    """
-    with opened(path) as file:
-        while True:
-            try:
-                block = file.read(size_bytes)
-            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                raise ValueError(f"a .gz file must inflate to its end; {path}: {error}; copy it again") from None
-            if not block:
-                return
-            yield block
-
-
-def _body(path: Path, separator: str) -> Iterator[_Piece]:
-    """The pieces after the header record."""
-    pieces = _pieces(path, separator)
-    first = next(pieces)
-    yield _Piece(first.data[_first_end(first.data) :], first.records - 1, first.line)
-    yield from pieces
-
-
-def _first_end(data: bytes) -> int:
-    """Where the first record of checked data ends."""
-    return int(_outside(_where(data, _LINE_FEED), _where(data, _QUOTE))[0]) + 1
+def _error(path: Path, flaw: _Flaw) -> DataError:
+    inside = "" if flaw.place == flaw.line else f", in the record that starts on line {flaw.line:,}"
+    return DataError(
+        f"records must be separated and quoted as in RFC 4180, got {path.name} line {flaw.place:,}{inside}: "
+        f"{flaw.reason}; {_REMEDIES[flaw.reason]}"
+    )
 
 
 def _parse(path: Path, piece: _Piece, names: list[str], columns: Sequence[str], separator: str) -> pl.DataFrame:
     schema: dict[str, pl.DataType] = {name: pl.String() for name in names}
-    if not piece.records:
+    count = len(piece.starts)
+    if not count:
         return pl.DataFrame(schema=schema).select(columns)
+    data = piece.data
+    if int((piece.ends - piece.starts).sum()) < len(data):  # there are blank lines
+        records = zip(piece.starts.tolist(), piece.ends.tolist(), strict=True)
+        data = b"".join(data[start:end] for start, end in records)
     try:
         frame = pl.read_csv(
-            piece.data,
+            data,
             has_header=False,
             schema=schema,
             separator=separator,
             columns=[names.index(column) for column in columns],
         )
     except pl.exceptions.PolarsError:
-        # polars quotes the cells in its messages, so only the place is told.
-        raise ValueError(f"{path.name}: the rows from line {piece.line:,} on cannot be parsed as CSV") from None
-    if frame.height != piece.records:
-        raise ValueError(f"{path.name}: {piece.records:,} records from line {piece.line:,} on, {frame.height:,} parsed")
+        # polars quotes cells in its messages, so only the line is named.
+        raise DataError(f"{path.name}: the rows from line {piece.line:,} on cannot be parsed as CSV") from None
+    if frame.height != count:
+        raise DataError(f"{path.name}: {count:,} records from line {piece.line:,} on, but {frame.height:,} parsed")
     return frame.select(columns)
 
 
-def _pieces(path: Path, separator: str) -> Iterator[_Piece]:
-    """Checked pieces of whole records, the header's among them."""
-    carry, line, width = b"", 1, None
-    stream = chunks(path, BLOCK_BYTES)
-    block = next(stream, b"").removeprefix(b"\xef\xbb\xbf")
-    while block:
-        following = next(stream, b"")
-        data = carry + block
-        if not following and not data.endswith(b"\n"):
-            data += b"\n"
-        quotes = _where(data, _QUOTE)
-        _check_quotes(path, data, quotes, line, separator)
-        feeds = _where(data, _LINE_FEED)
-        ends = _outside(feeds, quotes)
-        cut = int(ends[-1]) + 1 if ends.size else 0
-        carry, block = data[cut:], following
-        if carry and (not following or len(carry) > RECORD_BYTES_LIMIT):
-            start = _line(data, cut, line)
-            raise ValueError(
-                f"a quote must be closed; {path.name} line {start:,} starts a record with one that is not; close it"
-            )
-        if cut:
-            piece = data[:cut]
-            _check_bytes(path, piece, line)
-            _check_returns(path, piece, quotes, line)
-            filled = ~_blank(piece, ends)
-            if filled.any():
-                fields = _fields(piece, ends, quotes, separator)
-                width = int(fields[filled][0]) if width is None else width
-                _check_fields(path, piece, ends, np.where(filled, fields, width), width, line)
-                yield _Piece(_without(piece, ends[~filled]), int(filled.sum()), line)
-            line += int(np.searchsorted(feeds, cut))
+@final
+class _Splitter:
+    """Splits a stream of delimited text into pieces of sound records and flaws, in bounded memory.
 
+    Args:
+        stream: at the offset of `start`.
+        name: of the file, for errors.
+        separator: one ASCII character.
+        start: where a record begins.
+        limit: most bytes of a record; a longer one is taken for an opening quote that is never closed.
+    """
 
-def _where(data: bytes, byte: int) -> _Integers:
-    positions: _Integers = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == byte)
-    return positions
+    def __init__(self, stream: IO[bytes], name: str, separator: str, start: Position, limit: int) -> None:
+        self._stream, self._name, self._separator, self._limit = stream, name, ord(separator), limit
+        self._offset, self._line = start.offset, start.line + 1
+        self._buffer, self._place, self._ended = b"", 0, False
+        if not start.offset:
+            self._buffer = checked_read(stream.read, len(BOM), name)
+            if self._buffer == BOM:
+                self._buffer, self._offset = b"", len(BOM)
+        self._read = self._offset + len(self._buffer)
+
+    def parts(self) -> Iterator[_Piece | _Flaw]:
+        """Yield the whole stream in order."""
+        window = min(_FIRST_WINDOW, BLOCK_BYTES)
+        while self._fill(window):
+            view = self._buffer[self._place : self._place + window]
+            piece, reason, place = self._split(view, self._ended and self._place + window >= len(self._buffer))
+            if piece.data:
+                self._advance(len(piece.data), len(piece.feeds))
+                yield piece
+            if reason:
+                yield self._skip(reason, place)
+                window = min(_FIRST_WINDOW, BLOCK_BYTES)
+            else:
+                window = min(2 * window, BLOCK_BYTES) if piece.data else 2 * window
+
+    def _fill(self, size: int) -> bool:
+        """Buffer at least `size` bytes, or all that the stream still has; return whether there are any."""
+        while not self._ended and len(self._buffer) - self._place < size:
+            self._buffer, self._place = self._buffer[self._place :], 0
+            data = checked_read(self._stream.read, size - len(self._buffer), self._name)
+            self._read += len(data)
+            self._ended = not data
+            # The last record may lack its line feed.
+            self._buffer += data or (b"\n" if self._buffer and not self._buffer.endswith(b"\n") else b"")
+        return self._place < len(self._buffer)
+
+    def _advance(self, size: int, lines: int) -> None:
+        self._place, self._offset, self._line = self._place + size, self._offset + size, self._line + lines
+
+    def _split(self, view: bytes, final: bool) -> tuple[_Piece, str, int]:
+        """Split the sound records at the beginning of `view` off.
+
+        Returns:
+            them; why the next record is broken, "" where it is incomplete or absent; and the line of the flaw.
+        """
+        codes = np.frombuffer(view, dtype=np.uint8)
+        quotes, feeds = np.flatnonzero(codes == _QUOTE), np.flatnonzero(codes == _LINE_FEED)
+        flaw, reason = self._first_flaw(codes, quotes)
+        ends = _outside(feeds, quotes) + 1
+        ends = ends[ends <= flaw]
+        starts = np.append(0, ends)[:-1]
+        large = np.flatnonzero(ends - starts > self._limit)
+        if large.size:
+            starts, ends = starts[: large[0]], ends[: large[0]]
+        cut = int(ends[-1]) if ends.size else 0
+        # Only the first `limit` bytes decide, so that the outcome does not depend on where reading began.
+        if large.size or len(view) - cut > self._limit <= flaw - cut or (final and not reason and cut < len(view)):
+            flaw, reason = cut, _UNCLOSED
+        place = self._line + int(np.searchsorted(feeds, flaw)) if reason else 0
+        filled = ~((ends - starts == 1) | ((ends - starts == 2) & (codes[starts] == _RETURN)))
+        starts, ends = starts[filled], ends[filled]
+        separators = _outside(np.flatnonzero(codes[:cut] == self._separator), quotes)
+        fields = np.searchsorted(separators, ends) - np.searchsorted(separators, starts) + 1
+        offsets = np.minimum(self._offset + ends, self._read)
+        feeds = feeds[: np.searchsorted(feeds, cut)]
+        return _Piece(view[:cut], self._line, starts, ends, fields, offsets, separators, feeds), reason, place
+
+    def _first_flaw(self, codes: npt.NDArray[np.uint8], quotes: _Integers) -> tuple[int, str]:
+        """Return the place of the first stray quote or lone carriage return, and which it is; the length and ""."""
+        last = len(codes) - 1
+        opening, closing = quotes[::2], quotes[1::2]
+        # What follows the last byte is not read yet; its record is incomplete then and is split again.
+        opening, closing = opening[opening > 0], closing[closing < last]
+        # A quote next to a quote is doubled: it closes and opens at once.
+        allowed = np.array([self._separator, _QUOTE, _LINE_FEED, _RETURN], dtype=np.uint8)
+        misplaced = opening[~np.isin(codes[opening - 1], allowed[:3])], closing[~np.isin(codes[closing + 1], allowed)]
+        returns = _outside(np.flatnonzero(codes[:last] == _RETURN), quotes)
+        lone = returns[codes[returns + 1] != _LINE_FEED]
+        stray = int(min((places[0] for places in misplaced if places.size), default=last + 1))
+        returned = int(lone[0]) if lone.size else last + 1
+        if stray <= returned:
+            return stray, _STRAY if stray <= last else ""
+        return returned, _RETURNED
+
+    def _skip(self, reason: str, place: int) -> _Flaw:
+        """Skip the first line of a broken record, of any length, without holding more than a block of it."""
+        line, size = self._line, 0
+        while (feed := self._buffer.find(b"\n", self._place)) < 0 and not self._ended:
+            if len(self._buffer) - self._place > self._limit:
+                size += len(self._buffer) - self._place
+                self._advance(len(self._buffer) - self._place, 0)
+            self._fill(len(self._buffer) - self._place + BLOCK_BYTES)
+        size += feed + 1 - self._place
+        self._advance(feed + 1 - self._place, 1)
+        after = Position(min(self._offset, self._read), line)
+        return _Flaw(line, *((line, _TOO_LONG) if size > self._limit else (place, reason)), after)
 
 
 def _outside(positions: _Integers, quotes: _Integers) -> _Integers:
-    """Those of `positions` that an even number of quotes precedes."""
+    """Return those of `positions` that an even number of quotes precedes."""
     outside: _Integers = positions[np.searchsorted(quotes, positions) % 2 == 0]
     return outside
 
 
-def _blank(data: bytes, ends: _Integers) -> npt.NDArray[np.bool_]:
-    """Which records hold nothing, or a carriage return alone."""
-    codes = np.frombuffer(data, dtype=np.uint8)
-    lengths = np.diff(ends, prepend=-1) - 1
-    blank: npt.NDArray[np.bool_] = (lengths == 0) | ((lengths == 1) & (codes[ends - 1] == _RETURN))
-    return blank
+def _unquoted(cell: bytes) -> bytes:
+    return cell[1:-1].replace(b'""', b'"') if cell.startswith(b'"') else cell
 
 
-def _without(data: bytes, ends: _Integers) -> bytes:
-    """`data` without the blank records that end at `ends`."""
-    if not ends.size:
-        return data
-    codes = np.frombuffer(data, dtype=np.uint8)
-    returns = ends[(ends > 0) & (codes[ends - 1] == _RETURN)] - 1
-    return np.delete(codes, np.concatenate([ends, returns])).tobytes()
-
-
-def _fields(data: bytes, ends: _Integers, quotes: _Integers, separator: str) -> _Integers:
-    separators = _outside(_where(data, ord(separator)), quotes)
-    fields: _Integers = np.diff(np.searchsorted(separators, ends), prepend=0) + 1
-    return fields
-
-
-def _line(data: bytes, place: int, first: int) -> int:
-    """The line of the byte at `place`, when `data` starts on line `first`."""
-    return first + data.count(b"\n", 0, place)
-
-
-def _check_quotes(path: Path, data: bytes, quotes: _Integers, line: int, separator: str) -> None:
-    """A quote opens a cell only at its start and closes it only at its end."""
-    codes = np.frombuffer(data, dtype=np.uint8)
-    opening, closing = quotes[::2], quotes[1::2]
-    # The last byte's successor is not read yet; the record is not complete then and comes again with the next block.
-    opening, closing = opening[opening > 0], closing[closing < len(data) - 1]
-    # A quote beside a quote is doubled: it closes and opens at once.
-    allowed = np.array([ord(separator), _QUOTE, _LINE_FEED, _RETURN], dtype=np.uint8)
-    misplaced = opening[~np.isin(codes[opening - 1], allowed[:3])], closing[~np.isin(codes[closing + 1], allowed)]
-    stray = np.concatenate(misplaced)
-    if stray.size:
-        place = int(stray.min())
-        ends = _outside(_where(data[:place], _LINE_FEED), quotes)
-        start = int(ends[-1]) + 1 if ends.size else 0
-        raise ValueError(
-            f"a quote stands at a cell's start or end, or doubled; {path.name} line {_line(data, place, line):,}, in "
-            f"the record that starts on line {_line(data, start, line):,}, has one elsewhere; put the cell in "
-            "quotes and double the quotes in it"
-        )
-
-
-def _check_bytes(path: Path, data: bytes, line: int) -> None:
-    if data.isascii():
-        return
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"text must be UTF-8; {path.name} line {_line(data, error.start, line):,} has the byte "
-            f"0x{data[error.start]:02x}; convert the file, for instance with iconv"
-        ) from None
-
-
-def _check_fields(path: Path, data: bytes, ends: _Integers, fields: _Integers, width: int, line: int) -> None:
-    ragged = np.flatnonzero(fields != width)
-    if ragged.size:
-        first = int(ragged[0])
-        start = int(ends[first - 1]) + 1 if first else 0
-        raise ValueError(
-            f"every record needs as many fields as the header, {width}; {path.name} line {_line(data, start, line):,} "
-            f"has {int(fields[first])}; put cells with line breaks or separators in quotes"
-        )
-
-
-def _check_returns(path: Path, data: bytes, quotes: _Integers, line: int) -> None:
-    if b"\r" not in data:
-        return
-    returns = _outside(_where(data, _RETURN), quotes)
-    lone = returns[np.frombuffer(data, dtype=np.uint8)[returns + 1] != _LINE_FEED]
-    if lone.size:
-        raise ValueError(
-            f"records end in a line feed; {path.name} line {_line(data, int(lone[0]), line):,} has a carriage return "
-            "alone outside quotes; quote the cell, or convert the line ends"
-        )
+def _suspected(record: Record) -> Record:
+    return replace(record, after=record.after._replace(suspect=True))

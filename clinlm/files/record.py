@@ -1,15 +1,17 @@
-"""What a reader finds: a note, or the reason why there is none, and where the reader stands after it."""
+"""One note of an input file, or the reason why it is rejected; and the interface of all note readers."""
 
 import json
 import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self, final
 
 RECORD_BYTES = 8 * 2**20
-"""A longer line or quoted cell is no note, and would have to be held in memory."""
+"""Limit for a line or record of an input of notes: it has to be held in memory."""
 
 ID_CHARACTERS = 256
-"""A longer id is most likely a note in the wrong column, which has no place in the answers."""
+"""Limit for an id: a longer one is most likely a note in the wrong column, and ids are written to the answers."""
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -17,16 +19,16 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @final
 class Number(str):
-    """A number of JSON as it is written: an id, but no text."""
+    """A JSON number as the file writes it: valid as an id, not as a text."""
 
 
-class Place(NamedTuple):
-    """Where a reader stands between two records.
+class Position(NamedTuple):
+    """A place between two records from which reading can resume.
 
     Attributes:
-        offset: bytes done, of the inflated file; rows done of a Parquet file.
-        line: lines done.
-        suspect: whether a broken quote came before, so that records cannot be told from lines of a note yet.
+        offset: bytes read of the inflated file; rows read of a Parquet file.
+        line: lines read.
+        suspect: whether a broken quote precedes, so that records cannot yet be told from lines of a quoted note.
     """
 
     offset: int = 0
@@ -37,66 +39,89 @@ class Place(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Record:
-    """One record of the input: with a text, or with the reason why it is rejected.
+    """One record of the input: a note, or a rejected record with its reason.
 
     Attributes:
-        line: on which it starts, from 1; the row in a Parquet file.
-        id: its id; None where it is not known.
-        text: of the note; None if rejected.
-        reason: why it is rejected; None if it is not. Never holds a word of the note.
-        after: where the reader stands after it.
+        line: line on which it starts, from 1; the row number in a Parquet file.
+        id: None where it is unknown.
+        text: the note; None if rejected.
+        reason: why it is rejected, without any text of the note; None if it is not.
+        after: position from which reading resumes after it.
     """
 
     line: int
     id: str | None
     text: str | None = field(repr=False)
     reason: str | None
-    after: Place
+    after: Position
 
     @classmethod
-    def rejected(cls, line: int, reason: str, after: Place, id: str | None = None) -> Self:
-        """Return a record that is none."""
+    def rejected(cls, line: int, reason: str, after: Position, id: str | None = None) -> Self:
+        """Return a rejected record."""
         return cls(line, id, None, reason, after)
 
     @classmethod
-    def of(cls, line: int, id: Any, text: Any, after: Place, needs_id: bool) -> Self:
-        """Return a record of two values as they were read, after checking them.
+    def checked(cls, line: int, id: Any, text: Any, after: Position, needs_id: bool) -> Self:
+        """Return a record of two values as read, rejected if one is invalid.
 
         Args:
-            line: on which it starts.
-            id: str or absent; anything else is rejected.
-            text: str; anything else is rejected.
-            after: where the reader stands after it.
-            needs_id: whether an absent id is rejected; else the line number takes its place.
+            line: line on which it starts.
+            id: a string, or None; any other type is rejected.
+            text: a string; any other type is rejected.
+            after: position after the record.
+            needs_id: whether a missing id is rejected; otherwise the line number replaces it.
         """
-        wrong = _wrong_id(id, needs_id)
-        if wrong:
-            return cls.rejected(line, wrong, after)
+        problem = _id_problem(id, needs_id)
+        if problem:
+            return cls.rejected(line, problem, after)
         name = str(line) if id is None or id == "" else str(id)
-        wrong = _wrong_text(text)
-        return cls.rejected(line, wrong, after, name) if wrong else cls(line, name, text, None, after)
+        problem = _text_problem(text)
+        return cls.rejected(line, problem, after, name) if problem else cls(line, name, text, None, after)
 
-    def told(self) -> bytes:
-        """Return the line of the rejects that tells of it."""
-        told = {"line": self.line, "id": self.id, "reason": self.reason}
-        return (json.dumps(told, ensure_ascii=False) + "\n").encode()
+    def reject_line(self) -> bytes:
+        """Return the JSON line that the file of rejects gets for this record."""
+        fields = {"line": self.line, "id": self.id, "reason": self.reason}
+        return (json.dumps(fields, ensure_ascii=False) + "\n").encode()
 
 
-def _wrong_id(id: Any, needed: bool) -> str:
+class Source(ABC):
+    """A reader of notes, one at a time. Subclasses are final.
+
+    Attributes:
+        total: the final `Position.offset`, where known in advance; else None.
+    """
+
+    total: int | None = None
+
+    @abstractmethod
+    def records(self, start: Position) -> Iterator[Record]:
+        """Yield the records after `start` in file order, in constant memory.
+
+        Raises:
+            DataError: the file cannot be read any further.
+        """
+
+
+def has_surrogate(text: str) -> bool:
+    """Return whether `text` holds half a surrogate pair, which no encoding can write."""
+    return _SURROGATE.search(text) is not None
+
+
+def _id_problem(id: Any, needed: bool) -> str:
     if id is None or id == "":
         return "no id" if needed else ""
     if not isinstance(id, str):
-        return f"the id is no string or number but a {type(id).__name__}"
+        return f"the id must be a string or a number, got a {type(id).__name__}"
     if len(id) > ID_CHARACTERS:
         return f"the id has {len(id):,} characters, more than {ID_CHARACTERS}"
-    return "the id has line breaks or other control characters" if _CONTROL.search(id) or _SURROGATE.search(id) else ""
+    return "the id has line breaks or other control characters" if _CONTROL.search(id) or has_surrogate(id) else ""
 
 
-def _wrong_text(text: Any) -> str:
+def _text_problem(text: Any) -> str:
     if text is None:
         return "no text"
     if not isinstance(text, str) or isinstance(text, Number):
-        return f"the text is no string but a {'number' if isinstance(text, Number) else type(text).__name__}"
+        return f"the text must be a string, got a {'number' if isinstance(text, Number) else type(text).__name__}"
     if not text.strip():
         return "the text is empty"
-    return "the text is not Unicode: half a surrogate pair" if _SURROGATE.search(text) else ""
+    return "the text is not Unicode: half a surrogate pair" if has_surrogate(text) else ""

@@ -1,39 +1,92 @@
-"""Which reader reads a file: the ending of its name says so."""
+"""Opens a file with the reader that the ending of its name selects: notes one at a time, or a table of columns."""
 
+import hashlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from clinlm.files.delimited_source import DelimitedSource
-from clinlm.files.json_lines_source import JsonLinesSource
-from clinlm.files.parquet_source import ParquetSource
-from clinlm.files.source import Source
+import polars as pl
+
+from clinlm.config.errors import DataError, MissingFileError
+from clinlm.files.delimited import DelimitedSource, scan_delimited
+from clinlm.files.json_lines import JsonLinesSource, read_json_lines
+from clinlm.files.parquet import ParquetSource, read_parquet
+from clinlm.files.record import Source
 
 STANDARD = Path("-")
 """Standard input or output."""
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
+ENDINGS = f"{', '.join((*SEPARATORS, *JSON_LINES))} (these also with .gz) or .parquet"
+
+_HEAD_BYTES = 2**20
 
 
-def source(path: Path, text: str, id: str | None) -> Source:
-    """Return what reads `path`; see `clinlm.predict.settings.Settings` for the columns.
+def open_source(path: Path, text: str, id: str | None) -> Source:
+    """Open a file of notes, or standard input.
+
+    Args:
+        path: the file, or `STANDARD` for JSON Lines from standard input.
+        text: column with the text.
+        id: column with the id, required of every record; None reads `id` where present, else numbers the lines.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: nothing reads such a file, or it lacks a column.
+        MissingFileError: the file does not exist.
+        DataError: it has an unknown ending, or lacks a column.
     """
     if path == STANDARD:
         return JsonLinesSource(path, text, id, sys.stdin.buffer)
     if not path.is_file():
-        raise FileNotFoundError(f"notes are read from a file; there is none at {path}; set input to the file, or to -")
-    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+        raise MissingFileError(f"input must be a file or -, got {path}, which does not exist; set input to the file")
+    suffix = _suffix(path)
     if suffix in JSON_LINES:
         return JsonLinesSource(path, text, id)
     if suffix in SEPARATORS:
         return DelimitedSource(path, text, id, SEPARATORS[suffix])
     if path.suffix == ".parquet":
         return ParquetSource(path, text, id)
-    raise ValueError(
-        f"the ending of input says what it is: {', '.join((*JSON_LINES, *SEPARATORS))} (also with .gz) or .parquet; "
-        f"{path.name} has another; rename it"
-    )
+    raise DataError(f"input must end in {ENDINGS}, got {path.name}; rename it")
+
+
+def read_table(
+    path: Path, columns: Sequence[str], lists: Sequence[str] = (), nested: Sequence[str] = ()
+) -> pl.DataFrame:
+    """Read some columns of a table, every value as a string.
+
+    Args:
+        path: the file, with an ending of `ENDINGS`.
+        columns: to read, each once.
+        lists: those that hold lists of scalars, read as lists of strings; delimited text cannot hold any.
+        nested: those that hold lists of anything, or JSON as text; read as JSON.
+
+    Raises:
+        MissingFileError: the file does not exist.
+        DataError: it has an unknown ending or is broken, or a column is missing or has another type.
+    """
+    suffix = _suffix(path)
+    if suffix in SEPARATORS:
+        if lists:
+            raise DataError(
+                f"the labels of delimited text must be separated by a delimiter, got none for {path.name}; set "
+                "delimiter, such as ';'"
+            )
+        return scan_delimited(path, columns, SEPARATORS[suffix]).collect(engine="streaming")
+    if suffix in JSON_LINES:
+        return read_json_lines(path, columns, lists, nested)
+    if path.suffix == ".parquet":
+        return read_parquet(path, columns, lists, nested)
+    raise DataError(f"a table must end in {ENDINGS}, got {path.name}; rename it")
+
+
+def file_identity(path: Path) -> dict[str, Any]:
+    """Return what identifies a file cheaply: its size, modification time, and a digest of its first MiB."""
+    facts = path.stat()
+    with path.open("rb") as file:
+        head = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
+    return {"bytes": facts.st_size, "changed_ns": facts.st_mtime_ns, "head": head}
+
+
+def _suffix(path: Path) -> str:
+    return Path(path.name.removesuffix(".gz")).suffix

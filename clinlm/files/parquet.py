@@ -1,0 +1,106 @@
+"""Parquet files: notes one at a time, or columns as a frame."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import final
+
+import polars as pl
+
+from clinlm.config.errors import DataError, MissingFileError
+from clinlm.files.columns import require_columns
+from clinlm.files.record import Position, Record, Source
+
+_ROWS = 1024
+
+
+@final
+class ParquetSource(Source):
+    """Notes in Parquet, one a row; rows count as lines. Memory holds some row groups of the file.
+
+    Args:
+        path: the file.
+        text: column of the text, of type String.
+        id: column of the id, required of every row; None reads `id` where present. Written as text.
+
+    Raises:
+        DataError: the file is not Parquet, lacks a column, or the column has another type.
+    """
+
+    def __init__(self, path: Path, text: str, id: str | None) -> None:
+        self.path, self.needs_id = path, id is not None
+        schema = _schema(path)
+        require_columns(path, list(schema), [text], "set text to the column with the note")
+        if id is not None:
+            require_columns(path, list(schema), [id], "set id to the column with the id")
+        if schema[text] not in (pl.String, pl.Categorical, pl.Null):
+            raise DataError(
+                f"text must be a column of strings, got {schema[text]} for column {text!r} of {path.name}; set text to "
+                "another column"
+            )
+        self._columns = [pl.col(text).cast(pl.String).alias("text")]
+        name = id or "id"
+        if name in schema:
+            self._columns.append(pl.col(name).cast(pl.String).alias("id"))
+        self.total = int(pl.scan_parquet(path).select(pl.len()).collect().item())
+
+    def records(self, start: Position) -> Iterator[Record]:
+        """See `Source.records`."""
+        row = start.offset
+        rows = pl.scan_parquet(self.path).slice(row).select(self._columns)
+        for frame in rows.collect_batches(chunk_size=_ROWS, maintain_order=True):
+            ids = frame["id"] if "id" in frame.columns else [None] * frame.height
+            for text, id in zip(frame["text"], ids, strict=True):
+                row += 1
+                yield Record.checked(row, id, text, Position(row, row), self.needs_id)
+
+
+def read_parquet(path: Path, columns: Sequence[str], lists: Sequence[str], nested: Sequence[str]) -> pl.DataFrame:
+    """Read columns of a Parquet file as strings; see `clinlm.files.sources.read_table`."""
+    schema = _schema(path)
+    require_columns(path, list(schema), columns)
+    try:
+        frame = pl.read_parquet(path, columns=list(columns))
+    except pl.exceptions.PolarsError as error:
+        raise _unreadable(path, error) from None
+    plain = [column for column in columns if column not in nested]
+    for column in plain:
+        dtype = schema[column]
+        inner = dtype.inner if isinstance(dtype, pl.List) else dtype
+        if isinstance(dtype, pl.List) != (column in lists) or inner.is_nested() or inner in (pl.Binary, pl.Object):
+            wanted = "hold a list of labels" if column in lists else "hold one value a row"
+            raise DataError(
+                f"the column {column!r} must {wanted}, got {dtype} in {path.name}; set another column, or delimiter "
+                "for labels"
+            )
+    strings = [pl.col(c).cast(pl.List(pl.String) if c in lists else pl.String) for c in plain]
+    return frame.select(*strings, *(_as_json(path, frame[column]) for column in nested)).select(columns)
+
+
+def _schema(path: Path) -> dict[str, pl.DataType]:
+    if not path.is_file():
+        raise MissingFileError(f"the input must be a file, got {path}, which does not exist; set root to the file")
+    try:
+        return dict(pl.read_parquet_schema(path))
+    except pl.exceptions.PolarsError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"a .parquet file must be Parquet, got {path}, which cannot be read ({type(error).__name__}); copy it again, or "
+        "rename it"
+    )
+
+
+def _as_json(path: Path, values: pl.Series) -> pl.Series:
+    if values.dtype == pl.String:
+        return values
+    try:
+        texts = [None if value is None else json.dumps(value) for value in values.to_list()]
+    except TypeError:
+        raise DataError(
+            f"the column {values.name!r} must hold lists of numbers and text, got {values.dtype} in {path.name}; set "
+            "another column"
+        ) from None
+    return pl.Series(values.name, texts, dtype=pl.String)
