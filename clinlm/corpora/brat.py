@@ -13,8 +13,8 @@ from clinlm.corpora.base import Corpus, Records, digest_files
 from clinlm.corpora.span_records import SpanDocument, span_records
 from clinlm.corpora.split_files import split_files
 from clinlm.corpora.standoff import Fragment, Told, notices, place
-from clinlm.files import plain_text
-from clinlm.files.delimited import shown
+from clinlm.files.columns import shown
+from clinlm.files.plain_text import read_lines, read_text
 from clinlm.terminology.spans import Span
 
 Discontinuous = Literal["hull", "first", "longest", "drop"]
@@ -88,7 +88,7 @@ class Brat(Corpus):
         for path, split in self._pairs():
             name = path.relative_to(self.root).with_suffix("").as_posix()
             annotations = _annotations(path.with_suffix(".ann"), counts)
-            placed = place(plain_text.read(path), annotations)
+            placed = place(read_text(path), annotations)
             checked.append((name, annotations, placed))
             both = [(one, found) for one, found in zip(annotations, placed.fragments, strict=True) if found]
             parted = [one.label for one, found in both if len(found) > 1]
@@ -147,7 +147,7 @@ class Brat(Corpus):
 
 def _annotations(path: Path, counts: Counter[str]) -> list[Told]:
     found = []
-    for number, line in enumerate(plain_text.lines(path), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
         if line[0] in _OTHERS:

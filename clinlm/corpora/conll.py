@@ -12,7 +12,7 @@ from clinlm.corpora.base import Corpus, Records, digest_files
 from clinlm.corpora.span_records import SpanDocument, span_records
 from clinlm.corpora.split_files import split_files
 from clinlm.corpora.tag_schemes import Scheme, Tag
-from clinlm.files import plain_text
+from clinlm.files.plain_text import read_lines
 from clinlm.terminology.spans import Span
 
 Choice = Literal["auto", "io", "iob1", "iob2", "iobes", "bilou", "bmes"]
@@ -138,7 +138,7 @@ class Conll(Corpus):
         """The documents that the file marks; before the first mark, one of no name."""
         documents, sentence = [_Document()], _Sentence()
         marks = (_BREAK,) if self.marker is None else (_BREAK, self.marker)
-        for number, line in enumerate(plain_text.lines(path), start=1):
+        for number, line in enumerate(read_lines(path), start=1):
             line = line.rstrip(_SPACES)
             if line.startswith(marks):
                 documents.append(_Document(self._name(line)))

@@ -6,7 +6,7 @@ from typing import final
 import polars as pl
 
 from clinlm.corpora.base import Corpus, Records, digest_files
-from clinlm.files import delimited
+from clinlm.files.delimited import scan_delimited
 
 _COLUMNS = ["sample_id", "medical_specialty", "transcription"]
 
@@ -40,7 +40,7 @@ class MTSamples(Corpus):
             ValueError: also when a row has no sample_id, or one sample_id has several texts.
         """
         path = self._path()
-        rows = delimited.scan(path, _COLUMNS).collect(engine="streaming")
+        rows = scan_delimited(path, _COLUMNS).collect(engine="streaming")
         kept = rows.filter(pl.col("transcription").str.contains(r"\S"))
         if not kept.height:
             raise ValueError(

@@ -11,7 +11,7 @@ from clinlm.corpora.base import Corpus, Records, digest_files
 from clinlm.corpora.span_records import SpanDocument, span_records
 from clinlm.corpora.split_files import split_files
 from clinlm.corpora.standoff import Told, notices, place
-from clinlm.files import plain_text
+from clinlm.files.plain_text import read_lines
 from clinlm.terminology.spans import Span
 
 _PASSAGE = re.compile(r"([^|\t]+)\|([a-z])\|(.*)")
@@ -86,7 +86,7 @@ class Pubtator(Corpus):
 
 def _documents(path: Path, counts: Counter[str]) -> list[_Document]:
     found: list[_Document] = []
-    for number, line in enumerate(plain_text.lines(path), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
         passage = _PASSAGE.fullmatch(line)

@@ -9,7 +9,7 @@ import polars as pl
 from clinlm.corpora.base import Records
 from clinlm.corpora.mimic.patient_lists import united
 from clinlm.corpora.split import SPLITS
-from clinlm.files.delimited import shown
+from clinlm.files.columns import shown
 from clinlm.terminology.spans import Span, checked
 
 SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "label": pl.String}))

@@ -8,9 +8,9 @@ from typing import final
 
 import polars as pl
 
+from clinlm.corpora import table_rows
 from clinlm.corpora.base import Corpus, Records, digest_files
 from clinlm.corpora.span_records import SpanDocument, span_records
-from clinlm.files import table_rows
 from clinlm.terminology.spans import Span, checked
 
 _WHOLE = re.compile(r"[0-9]{1,15}")
@@ -78,16 +78,16 @@ class SpanTable(Corpus):
                 stands on different rows.
         """
         used = [self.text, self.spans, *(c for c in (self.id, self.group) if c is not None), *self.attributes]
-        rows = table_rows.read(self.root, list(dict.fromkeys(used)), nested=[self.spans])
-        kept = table_rows.written(self.root, rows, self.text)
+        rows = table_rows.numbered_rows(self.root, list(dict.fromkeys(used)), nested=[self.spans])
+        kept = table_rows.rows_with_text(self.root, rows, self.text)
         frame = kept.select(
             table_rows.ROW,
-            *table_rows.named(self.root, kept, self.id, self.group),
+            *table_rows.identity(self.root, kept, self.id, self.group),
             pl.col(self.text).alias("text"),
-            table_rows.carried(self.attributes),
+            table_rows.attribute_struct(self.attributes),
             pl.col(self.spans).alias("spans"),
         )
-        distinct = table_rows.distinct(self.root, frame)
+        distinct = table_rows.distinct_documents(self.root, frame)
         counts = [
             (rows.height - kept.height, f"of {rows.height:,} rows dropped: empty text"),
             (frame.height - distinct.height, f"of {rows.height:,} rows dropped: they repeat another"),
@@ -114,8 +114,8 @@ class SpanTable(Corpus):
             found.append(SpanDocument(id, group, text, spans, attributes=attributes))
         names = ", ".join(self.keys)
         needed = f"a list of spans, each with {names}, or [] where there is none"
-        table_rows.broken(self.root, wrong, self.spans, needed)
-        table_rows.broken(self.root, outside, self.spans, "spans of at least one character inside their text")
+        table_rows.require_no_rows(self.root, wrong, self.spans, needed)
+        table_rows.require_no_rows(self.root, outside, self.spans, "spans of at least one character inside their text")
         return found
 
     def _parsed(self, cell: str | None) -> list[Span] | None:

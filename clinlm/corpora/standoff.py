@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
-from clinlm.files.delimited import shown
+from clinlm.files.columns import shown
 
 Fragment = tuple[int, int]
 """First character, and the one after the last."""

@@ -6,8 +6,8 @@ from typing import final
 
 import polars as pl
 
+from clinlm.corpora import table_rows
 from clinlm.corpora.base import Corpus, Records, digest_files
-from clinlm.files import table_rows
 
 _TRUE, _FALSE = ("1", "true", "1.0"), ("0", "false", "0.0")
 
@@ -77,15 +77,15 @@ class Table(Corpus):
             ValueError: also when a 0/1 column has another value, an id or group is empty, or an id stands on different
                 rows.
         """
-        rows = table_rows.read(self.root, self._columns(), self._lists())
-        kept = table_rows.written(self.root, rows, self.text)
+        rows = table_rows.numbered_rows(self.root, self._columns(), self._lists())
+        kept = table_rows.rows_with_text(self.root, rows, self.text)
         frame = kept.select(
-            *table_rows.named(self.root, kept, self.id, self.group),
+            *table_rows.identity(self.root, kept, self.id, self.group),
             pl.col(self.text).alias("text"),
             self._labels(kept).alias("labels"),
-            table_rows.carried(self.attributes),
+            table_rows.attribute_struct(self.attributes),
         )
-        distinct = table_rows.distinct(self.root, frame)
+        distinct = table_rows.distinct_documents(self.root, frame)
         counts = [
             (rows.height - kept.height, f"of {rows.height:,} rows dropped: empty text"),
             (frame.height - distinct.height, f"of {rows.height:,} rows dropped: they repeat another"),
@@ -120,7 +120,7 @@ class Table(Corpus):
     def _flagged(self, rows: pl.DataFrame) -> pl.Expr:
         for column in self.labels:
             law = _flag(column).is_in([*_TRUE, *_FALSE]).fill_null(False)
-            table_rows.require(self.root, rows, law, column, "0, 1, true or false")
+            table_rows.require_rows(self.root, rows, law, column, "0, 1, true or false")
         marks = [pl.when(_flag(column).is_in(_TRUE)).then(pl.lit(column)) for column in self.labels]
         return pl.concat_list(marks).list.drop_nulls()
 

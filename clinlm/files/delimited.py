@@ -26,15 +26,21 @@ from polars.io.plugins import register_io_source
 
 from clinlm.config.errors import DataError
 from clinlm.files.columns import require_columns, shown
-from clinlm.files.plain_text import BLOCK_BYTES, BOM, LINE_BYTES_LIMIT, checked_read, decode, open_bytes
+from clinlm.files.plain_text import BOM, LINE_BYTES_LIMIT, checked_read, decode, open_bytes
 from clinlm.files.record import RECORD_BYTES, Position, Record, Source
 
 VOUCHED = 64
 """So many sound records in a row after a broken quote are not lines of a quoted note."""
 
 _QUOTE, _LINE_FEED, _RETURN = b'"\n\r'
-_FIRST_WINDOW = 2**16
-"""Bytes analysed at once at the start and after a flaw; the window doubles from there to `BLOCK_BYTES`."""
+BLOCK_BYTES = 8 * 2**20
+"""Bytes split at once for frames."""
+
+_NOTES_BYTES = 2**20
+"""Bytes split at once for notes."""
+
+_FIRST_BYTES = 2**16
+"""Bytes split at once at the start and after a flaw; doubled from there."""
 
 _STRAY = "a quote neither opens nor closes a cell and is not doubled"
 _RETURNED = "a carriage return is alone outside quotes"
@@ -149,7 +155,7 @@ class DelimitedSource(Source):
         with open_bytes(self.path) as file:
             file.seek(start.offset)
             splitter = _Splitter(file, self.path.name, self._separator, start, RECORD_BYTES)
-            for record, ragged, broken in self._checked(splitter.parts()):
+            for record, ragged, broken in self._checked(splitter.parts(_NOTES_BYTES)):
                 if broken or (suspect and ragged):
                     yield from (_suspected(replace(other, id=None, text=None, reason=_TOO_NEAR)) for other in held)
                     held, suspect = [], True
@@ -214,7 +220,7 @@ def scan_delimited(path: Path, columns: Sequence[str], separator: str = ",") -> 
         with open_bytes(path) as file:
             file.seek(start.offset)
             splitter = _Splitter(file, path.name, separator, start, LINE_BYTES_LIMIT)
-            for part in splitter.parts():
+            for part in splitter.parts(BLOCK_BYTES):
                 frame = _parse(path, _sound(path, part, len(names)), names, columns, separator)
                 if left is not None:
                     frame = frame.head(left)
@@ -243,7 +249,7 @@ def _header(path: Path, separator: str) -> tuple[list[str], Position]:
     """Return the column names and the position after them."""
     with open_bytes(path) as file:
         splitter = _Splitter(file, path.name, separator, Position(), LINE_BYTES_LIMIT)
-        part = next((part for part in splitter.parts() if isinstance(part, _Flaw) or len(part.starts)), None)
+        part = next((part for part in splitter.parts(BLOCK_BYTES) if isinstance(part, _Flaw) or len(part.starts)), None)
     if part is None:
         raise DataError(f"a table must have a header and rows, got {path}, which is empty; add them")
     if isinstance(part, _Flaw):
@@ -325,9 +331,9 @@ class _Splitter:
                 self._buffer, self._offset = b"", len(BOM)
         self._read = self._offset + len(self._buffer)
 
-    def parts(self) -> Iterator[_Piece | _Flaw]:
-        """Yield the whole stream in order."""
-        window = min(_FIRST_WINDOW, BLOCK_BYTES)
+    def parts(self, block: int) -> Iterator[_Piece | _Flaw]:
+        """Yield the whole stream in order, split in blocks of about `block` bytes."""
+        window = min(_FIRST_BYTES, block)
         while self._fill(window):
             view = self._buffer[self._place : self._place + window]
             piece, reason, place = self._split(view, self._ended and self._place + window >= len(self._buffer))
@@ -336,9 +342,9 @@ class _Splitter:
                 yield piece
             if reason:
                 yield self._skip(reason, place)
-                window = min(_FIRST_WINDOW, BLOCK_BYTES)
+                window = min(_FIRST_BYTES, block)
             else:
-                window = min(2 * window, BLOCK_BYTES) if piece.data else 2 * window
+                window = min(2 * window, block) if piece.data else 2 * window
 
     def _fill(self, size: int) -> bool:
         """Buffer at least `size` bytes, or all that the stream still has; return whether there are any."""
@@ -406,7 +412,7 @@ class _Splitter:
             if len(self._buffer) - self._place > self._limit:
                 size += len(self._buffer) - self._place
                 self._advance(len(self._buffer) - self._place, 0)
-            self._fill(len(self._buffer) - self._place + BLOCK_BYTES)
+            self._fill(len(self._buffer) - self._place + _NOTES_BYTES)
         size += feed + 1 - self._place
         self._advance(feed + 1 - self._place, 1)
         after = Position(min(self._offset, self._read), line)

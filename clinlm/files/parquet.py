@@ -88,8 +88,8 @@ def _schema(path: Path) -> dict[str, pl.DataType]:
 
 def _unreadable(path: Path, error: Exception) -> DataError:
     return DataError(
-        f"a .parquet file must be Parquet, got {path}, which cannot be read ({type(error).__name__}); copy it again, or "
-        "rename it"
+        f"a .parquet file must be Parquet, got {path}, which cannot be read ({type(error).__name__}); copy it again, "
+        "or rename it"
     )
 
 

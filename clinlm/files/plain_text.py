@@ -9,7 +9,6 @@ from typing import IO, NamedTuple, cast
 from clinlm.config.errors import DataError, MissingFileError
 
 BOM = b"\xef\xbb\xbf"
-BLOCK_BYTES = 8 * 2**20
 LINE_BYTES_LIMIT = 64 * 2**20
 """Longest line of a corpus file: lines are held in memory."""
 

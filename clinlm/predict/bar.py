@@ -15,7 +15,7 @@ class Bar:
     """A progress bar on standard error, on a terminal only.
 
     Args:
-        total: `Place.offset` at the end; None where nobody knows.
+        total: `Position.offset` at the end; None where nobody knows.
         before: documents answered in earlier attempts, which say nothing of how fast this one is.
     """
 

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import final
 
 from clinlm.corpora.base import Records
-from clinlm.files.record import Place, Record
-from clinlm.files.source import Source
+from clinlm.files.record import Position, Record, Source
 from clinlm.terminology.spans import Span
 
 
@@ -26,11 +25,11 @@ class CorpusSource(Source):
         """Whether people labelled the notes."""
         return "spans" in self._frame.columns
 
-    def records(self, start: Place) -> Iterator[Record]:
+    def records(self, start: Position) -> Iterator[Record]:
         """See `Source.records`."""
         rows = self._frame.select("id", "text").slice(start.offset)
         for row, (id, text) in enumerate(rows.iter_rows(), start.offset + 1):
-            yield Record.of(row, id, text, Place(row, row), True)
+            yield Record.checked(row, id, text, Position(row, row), True)
 
     def human(self, lines: Sequence[int]) -> list[tuple[Span, ...]]:
         """Return what people said of the notes on these lines."""

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, final
 
-from clinlm.files.record import Place
+from clinlm.files.record import Position
 from clinlm.predict.sink import write_whole
 
 ENDING = ".progress.json"
@@ -30,7 +30,7 @@ class Progress:
         complete: whether the input is read to its end and the output is in its final form.
     """
 
-    place: Place = Place()
+    place: Position = Position()
     output: int = 0
     rejects_bytes: int = 0
     documents: int = 0
@@ -96,7 +96,7 @@ def _read(path: Path, promises: dict[str, Any]) -> Progress:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         version, begun = told.pop("version"), told.pop("begun_with")
-        progress = Progress(**{**told, "place": Place(*told["place"])})
+        progress = Progress(**{**told, "place": Position(*told["place"])})
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"a run goes on from its journal; {path} is damaged; {remedy}") from None
     if version != _VERSION:

@@ -13,10 +13,8 @@ from hydra.utils import instantiate
 from clinlm.config import runtime
 from clinlm.corpora.base import Corpus
 from clinlm.corpora.table import Table
-from clinlm.files import sources
-from clinlm.files.record import Record
-from clinlm.files.source import Source, fingerprint
-from clinlm.files.sources import STANDARD
+from clinlm.files.record import Record, Source
+from clinlm.files.sources import STANDARD, file_identity, open_source
 from clinlm.labelers.answer_cache import AnswerCache, labeler_key
 from clinlm.labelers.base import LabeledNote, Labeler, LabelTotals, Note
 from clinlm.labelers.remote import refuse_remote
@@ -111,7 +109,7 @@ class _Run:
         answers = self.answers.label(self.labeler, self._notes(kept), step)
         lines = [self._line(record, answer) for record, answer in zip(kept, answers, strict=True)]
         self.output.write(b"".join(lines))
-        self.rejects.write(b"".join(one.told() for one in records if one.text is None))
+        self.rejects.write(b"".join(one.reject_line() for one in records if one.text is None))
         for answer in answers:
             self.tally.add(answer)
         totals = dict(vars(self.tally))
@@ -158,7 +156,7 @@ def _corpus(settings: Settings) -> Corpus:
 
 def _source(settings: Settings, corpus: Corpus) -> Source:
     if settings.input is not None:
-        return sources.source(settings.input, settings.text, settings.id)
+        return open_source(settings.input, settings.text, settings.id)
     log.info("reading the corpus")
     records = corpus.records()
     for notice in records.notices:
@@ -172,7 +170,7 @@ def _journal(settings: Settings, labeler: Labeler, corpus: Corpus) -> Journal:
     if settings.corpus is not None:
         promises |= {"corpus": digest([settings.corpus, corpus.fingerprint()])}
     elif settings.resumable and settings.input is not None:
-        promises |= {"text": settings.text, "id": settings.id, "input": fingerprint(settings.input)}
+        promises |= {"text": settings.text, "id": settings.id, "input": file_identity(settings.input)}
     written = [settings.rejects, *([settings.output] if settings.output != STANDARD else [])]
     return Journal.opened(settings.beside(ENDING) if settings.resumable else None, promises, written)
 

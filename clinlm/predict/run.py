@@ -15,10 +15,8 @@ from typing import Any, NamedTuple, TypeVar, final
 import numpy as np
 
 from clinlm.config import runtime
-from clinlm.files import sources
-from clinlm.files.record import Record
-from clinlm.files.source import Source, fingerprint
-from clinlm.files.sources import STANDARD
+from clinlm.files.record import Record, Source
+from clinlm.files.sources import STANDARD, file_identity, open_source
 from clinlm.predict import formats
 from clinlm.predict.answers import Said, Written
 from clinlm.predict.bar import Bar
@@ -55,7 +53,7 @@ def predict(settings: Settings) -> Progress:
     for path in (settings.output, settings.rejects):
         if path != STANDARD and not path.parent.is_dir():
             raise FileNotFoundError(f"files are written into a folder; there is none at {path.parent}; make it first")
-    source = sources.source(settings.input, settings.text, settings.id)
+    source = open_source(settings.input, settings.text, settings.id)
     with ExitStack() as stack:
         if settings.resumable:
             stack.enter_context(alone(settings.output))
@@ -134,7 +132,7 @@ class _Run:
         rejects = [_rejected(one) for one, whole in zip(window.records, answered, strict=True) if not whole]
         models = {prefix: one.only(sound) for prefix, one in said.items()}
         self.output.append(self._rows(kept, models))
-        self.rejects.write(b"".join(one.told() for one in rejects))
+        self.rejects.write(b"".join(one.reject_line() for one in rejects))
         if self.shadow is not None:
             self.shadow.add(models[OWN], models[SHADOW])
         done = self.journal.progress
@@ -190,7 +188,7 @@ def _journal(settings: Settings) -> Journal:
     promises |= {name: getattr(settings, name) for name in ("text", "id", "window", "batch_tokens")}
     promises |= {"rejects": str(settings.rejects.resolve())}
     if settings.resumable:
-        promises["input"] = fingerprint(settings.input)
+        promises["input"] = file_identity(settings.input)
     outputs = [settings.output, settings.beside(".parts"), settings.beside(".shadow.json")]
     written = [settings.rejects, *(outputs if settings.output != STANDARD else [])]
     return Journal.opened(settings.beside(ENDING) if settings.resumable else None, promises, written)

@@ -1,14 +1,13 @@
 """What every vocabulary promises: terms, each with the label of what it names."""
 
 import hashlib
-import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, final
 
-from clinlm.files.delimited import opened
+from clinlm.files.plain_text import read_lines
 
 
 class Term(NamedTuple):
@@ -69,29 +68,13 @@ class Vocabulary(ABC):
         """Yield the terms; they may repeat. The files are there."""
 
 
-def lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a text, plain or .gz, without their ends. Only line feeds end lines.
-
-    Raises:
-        ValueError: it is no UTF-8.
-    """
-    with io.TextIOWrapper(opened(path), encoding="utf-8-sig", newline="\n") as file:
-        try:
-            for line in file:
-                yield line.rstrip("\r\n")
-        except UnicodeDecodeError:
-            raise ValueError(
-                f"a vocabulary is UTF-8; {path.name} is not; convert it, for instance with iconv"
-            ) from None
-
-
-def rows(path: Path, separator: str, width: int) -> Iterator[list[str]]:
+def read_cells(path: Path, separator: str, width: int) -> Iterator[list[str]]:
     """Yield the cells of every line of a file without quotes.
 
     Raises:
         ValueError: a line has other than `width` cells, or the file is no UTF-8.
     """
-    for number, line in enumerate(lines(path), 1):
+    for number, line in enumerate(read_lines(path), 1):
         cells = line.split(separator)
         if len(cells) != width:
             raise ValueError(

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import final
 
-from clinlm.files.delimited import scan
+from clinlm.files.delimited import scan_delimited
 from clinlm.terminology.base import Term, Vocabulary
 
 
@@ -39,7 +39,7 @@ class Dictionary(Vocabulary):
 
     def read(self, root: Path) -> Iterator[Term]:
         """See `Vocabulary.read`."""
-        for row in scan(root / self.file, self.columns, self.separator).collect().iter_rows():
+        for row in scan_delimited(root / self.file, self.columns, self.separator).collect().iter_rows():
             for cell in row:
                 for way in (cell or "").split(self.delimiter) if self.delimiter else (cell or "",):
                     if way.strip():

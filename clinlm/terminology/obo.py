@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import final
 
-from clinlm.terminology.base import Term, Vocabulary, lines
+from clinlm.files.plain_text import read_lines
+from clinlm.terminology.base import Term, Vocabulary
 
 SCOPES = ("EXACT", "BROAD", "NARROW", "RELATED")
 
@@ -58,7 +59,7 @@ class Obo(Vocabulary):
 def _stanzas(path: Path) -> Iterator[list[str]]:
     """Yield the lines of each [Term]."""
     stanza: list[str] | None = None
-    for line in lines(path):
+    for line in read_lines(path):
         if line.startswith("["):
             if stanza is not None:
                 yield stanza

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, final
 
-from clinlm.terminology.base import Term, Vocabulary, rows
+from clinlm.terminology.base import Term, Vocabulary, read_cells
 
 FULLY_SPECIFIED, SYNONYM = "900000000000003001", "900000000000013009"
 
@@ -96,7 +96,7 @@ class Rf2(Vocabulary):
 
 def _body(path: Path, width: int) -> Iterator[list[str]]:
     """Yield the rows below the header."""
-    body = rows(path, "\t", width)
+    body = read_cells(path, "\t", width)
     header = next(body, None)
     if header is None or header[0] != "id":
         raise ValueError(f"a file of RF2 begins with a header, the first column being id; {path.name} does not")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import final
 
-from clinlm.terminology.base import Term, Vocabulary, rows
+from clinlm.terminology.base import Term, Vocabulary, read_cells
 
 _COLUMNS = "RXCUI LAT TS LUI STT SUI ISPREF RXAUI SAUI SCUI SDUI SAB TTY CODE STR SRL SUPPRESS CVF".split()
 _LAT, _SAB, _TTY, _STR, _SUPPRESS = (_COLUMNS.index(name) for name in ("LAT", "SAB", "TTY", "STR", "SUPPRESS"))
@@ -53,7 +53,7 @@ class Rxnconso(Vocabulary):
         """See `Vocabulary.read`."""
         filters = ((_SAB, self.sab), (_TTY, self.tty), (_SUPPRESS, self.suppress), (_LAT, self.lat))
         kept = [(column, frozenset(values)) for column, values in filters if values is not None]
-        for cells in rows(root / self.file, "|", len(_COLUMNS) + 1):
+        for cells in read_cells(root / self.file, "|", len(_COLUMNS) + 1):
             if all(cells[column] in values for column, values in kept):
                 yield Term(cells[_STR].strip(), self.label)
 

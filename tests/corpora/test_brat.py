@@ -179,7 +179,7 @@ def test_bad_input_is_an_error_without_text(tmp_path: Path) -> None:
         assert "secret" not in str(caught.value)
     assert Brat(tmp_path, ignore=["README*"]).fingerprint() != before
     (tmp_path / "a.txt").write_bytes(b"\xff")
-    with pytest.raises(ValueError, match=r"a.txt line 1 has the byte 0xff"):
+    with pytest.raises(ValueError, match=r"byte 0xff in a.txt line 1"):
         Brat(tmp_path, ignore=["README*"]).records()
 
 

@@ -219,7 +219,9 @@ def test_missing_tables_and_columns_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="needs PATIENTS.csv"):
         Mimic3(tmp_path).records()
     (tmp_path / "PATIENTS.csv").write_text("SUBJECT_ID,SEX\n1,F\n")
-    with pytest.raises(ValueError, match=r"needs the column 'GENDER', 'DOB'; PATIENTS\.csv has SUBJECT_ID, SEX"):
+    with pytest.raises(
+        ValueError, match=r"must have the column 'GENDER', 'DOB', got PATIENTS\.csv with SUBJECT_ID, SEX"
+    ):
         Mimic3(tmp_path).records()
     write(tmp_path, packed=True)
     with pytest.raises(ValueError, match=r"NOTEEVENTS\.csv and NOTEEVENTS\.csv\.gz; keep one"):

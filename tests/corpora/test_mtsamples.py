@@ -76,7 +76,7 @@ def test_root_is_the_folder_or_the_file_plain_or_packed(tmp_path: Path) -> None:
 def test_bad_input_is_an_error_without_text(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="has neither"):
         MTSamples(tmp_path).records()
-    with pytest.raises(FileNotFoundError, match="none at"):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
         MTSamples(tmp_path / "mtsamples.csv").records()
     for rows, law in (
         ([("1", "A", "secret"), ("1", "B", "secret too")], "1 in mtsamples.csv have several"),

@@ -28,7 +28,7 @@ def whole_blocks() -> Iterator[None]:
 
 
 def rows(path: Path, columns: list[str], separator: str = ",") -> list[tuple[str, ...]]:
-    frame = delimited.scan(path, columns, separator).collect(engine="streaming")
+    frame = delimited.scan_delimited(path, columns, separator).collect(engine="streaming")
     return [tuple(cell or "" for cell in row) for row in frame.rows()]
 
 
@@ -70,7 +70,7 @@ def test_any_text_is_read_as_the_csv_module_reads_it_or_refused(
         found = rows(path, ["a", "b"])
     except ValueError as error:
         # csv accepts a quote inside an unquoted cell and a carriage return alone; both hint at a broken file.
-        assert "a quote stands" in str(error) or "carriage return" in str(error)
+        assert "a quote neither opens" in str(error) or "carriage return" in str(error)
     else:
         assert found == expected[1:]
 
@@ -81,10 +81,10 @@ def test_any_text_is_read_as_the_csv_module_reads_it_or_refused(
         (b"a,b\n1,2\n3\n5,6\n", 3, "as many fields"),
         (b"a,b\n1,2\n3,4,5\n", 3, "as many fields"),
         (b'a,b\n1,"x\ny"\nbroken over\nlines,3\n', 4, "as many fields"),
-        (b'a,b\n1,"x\n\n"\n3,x"y\n', 5, "a quote stands"),
-        (b'a,b\n1,"say "no" to"\n', 2, "a quote stands"),
-        (b'a,b\n1,"x\n2,"y"\n', 3, "a quote stands"),
-        (b'a,b\n1,x\n2,"y\n3,z\n', 3, "a quote must be closed"),
+        (b'a,b\n1,"x\n\n"\n3,x"y\n', 5, "a quote neither opens"),
+        (b'a,b\n1,"say "no" to"\n', 2, "a quote neither opens"),
+        (b'a,b\n1,"x\n2,"y"\n', 3, "a quote neither opens"),
+        (b'a,b\n1,x\n2,"y\n3,z\n', 3, "a quote is never closed"),
         (b"a,b\n1,x\n2,secr\xffet\n", 3, "UTF-8"),
         (b'a,b\n1,"\n\n\xe9 secret"\n', 4, "UTF-8"),
         (b"a,b\n1,x\ry\n", 2, "carriage return"),
@@ -113,15 +113,15 @@ def test_blank_lines_and_a_byte_order_mark_are_skipped(tmp_path: Path) -> None:
 def test_an_empty_cell_is_null_and_a_quoted_one_is_not(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b'a,b\n,""\n')
-    assert delimited.scan(path, ["a", "b"]).collect().rows() == [(None, "")]
+    assert delimited.scan_delimited(path, ["a", "b"]).collect().rows() == [(None, "")]
 
 
 def test_a_record_that_outgrows_the_limit_is_an_open_quote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delimited, "RECORD_BYTES_LIMIT", 100)
+    monkeypatch.setattr(delimited, "LINE_BYTES_LIMIT", 100)
     delimited.BLOCK_BYTES = 32
     path = tmp_path / "t.csv"
     path.write_bytes(b'a,b\n1,2\n3,"' + b"word\n" * 1000)
-    with pytest.raises(ValueError, match="line 3 "):
+    with pytest.raises(ValueError, match="line 3: "):
         rows(path, ["a", "b"])
 
 
@@ -133,7 +133,7 @@ def test_gzip_is_read_like_plain_text_and_damage_is_an_error(tmp_path: Path) -> 
     cut.write_bytes(gzip.compress(content)[:-2000])
     delimited.BLOCK_BYTES = 1000
     assert rows(packed, ["a", "b"]) == rows(plain, ["a", "b"])
-    with pytest.raises(ValueError, match="inflate to its end"):
+    with pytest.raises(ValueError, match="must inflate to its end"):
         rows(cut, ["a", "b"])
 
 
@@ -141,7 +141,7 @@ def test_filters_projections_and_heads_agree_with_an_eager_reading(tmp_path: Pat
     delimited.BLOCK_BYTES = 100
     path = tmp_path / "t.csv"
     path.write_bytes(written([[str(i), str(i % 7), "x"] for i in range(500)], ["a", "b", "c"], "\n"))
-    lazy, whole = delimited.scan(path, ["a", "b", "c"]), pl.read_csv(path, infer_schema=False)
+    lazy, whole = delimited.scan_delimited(path, ["a", "b", "c"]), pl.read_csv(path, infer_schema=False)
     keep = pl.col("b").is_in(["3", "5"])
     assert lazy.filter(keep).select("a").collect().equals(whole.filter(keep).select("a"))
     assert lazy.head(33).filter(keep).collect().equals(whole.head(33).filter(keep))
@@ -151,19 +151,19 @@ def test_filters_projections_and_heads_agree_with_an_eager_reading(tmp_path: Pat
 def test_missing_files_columns_and_headers_are_named(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     with pytest.raises(FileNotFoundError, match=r"t\.csv"):
-        delimited.scan(path, ["a"])
+        delimited.scan_delimited(path, ["a"])
     path.write_bytes(b"")
-    with pytest.raises(ValueError, match="is empty"):
-        delimited.scan(path, ["a"])
+    with pytest.raises(ValueError, match="which is empty"):
+        delimited.scan_delimited(path, ["a"])
     path.write_bytes(b"a,b\n1,2\n")
-    with pytest.raises(ValueError, match=r"needs the column 'c'; t\.csv has a, b"):
-        delimited.scan(path, ["a", "c"])
+    with pytest.raises(ValueError, match=r"must have the column 'c', got t\.csv with a, b"):
+        delimited.scan_delimited(path, ["a", "c"])
     path.write_bytes(b"a,a\n1,2\n")
-    with pytest.raises(ValueError, match="different names"):
-        delimited.scan(path, ["a"])
+    with pytest.raises(ValueError, match="must be unique"):
+        delimited.scan_delimited(path, ["a"])
     path.write_bytes(b'1,"the patient was admitted with a secret complaint"\n')
-    with pytest.raises(ValueError, match="needs the column") as caught:
-        delimited.scan(path, ["text"])
+    with pytest.raises(ValueError, match="must have the column") as caught:
+        delimited.scan_delimited(path, ["text"])
     assert "secret" not in str(caught.value)
 
 
@@ -178,7 +178,7 @@ def test_memory_is_that_of_the_kept_rows(tmp_path: Path) -> None:
         "import re, sys; from pathlib import Path; import polars as pl; from clinlm.files import delimited\n"
         "delimited.BLOCK_BYTES = 2**20\n"
         "peak = lambda: 1024 * int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
-        "scan = lambda: delimited.scan(Path(sys.argv[1]), ['a', 'b'])\n"
+        "scan = lambda: delimited.scan_delimited(Path(sys.argv[1]), ['a', 'b'])\n"
         "scan().head(2000).filter(pl.col('a') == '7').collect(engine='streaming'); before = peak()\n"
         "kept = scan().filter(pl.col('a') == '7').collect(engine='streaming')\n"
         "print(kept.height, peak() - before)\n"

@@ -2,8 +2,6 @@
 
 import copy
 import csv
-import gzip
-import io
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +13,7 @@ import polars as pl
 import pytest
 import torch
 from conftest import SIGNS
+from support.note_files import Notes, write_notes
 from support.pipelines import kept
 
 from clinlm.models import artifact
@@ -28,7 +27,6 @@ from clinlm.text.long_notes import LongNotes, Windows
 from clinlm.text.tokens import RowCutter
 
 LABELS = tuple(sorted(SIGNS))
-Notes = Sequence[tuple[str, str]]
 
 
 @pytest.fixture(autouse=True)
@@ -116,32 +114,10 @@ def notes() -> Notes:
     return [(f"n-{number}", text) for number, text in enumerate(texts)]
 
 
-def csv_text(notes: Notes, separator: str = ",") -> str:
-    """Return the notes as delimited text, every cell in quotes."""
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter=separator, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-    writer.writerows([("id", "other", "text"), *((id, "", note) for id, note in notes)])
-    return text.getvalue()
-
-
-@pytest.fixture(scope="session")
-def write_notes() -> Callable[[Notes, Path], Path]:
-    """Return what writes notes into a file, in the format that the ending of its name says."""
-
-    def write(notes: Notes, path: Path) -> Path:
-        suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-        if suffix == ".parquet":
-            pl.DataFrame(notes, schema=["id", "text"], orient="row").write_parquet(path, row_group_size=16)
-            return path
-        if suffix in (".csv", ".tsv"):
-            text = csv_text(notes, {".csv": ",", ".tsv": "\t"}[suffix])
-        else:
-            text = "".join(json.dumps({"text": note, "id": id}) + "\n" for id, note in notes)
-        data = text.encode()
-        path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
-        return path
-
-    return write
+@pytest.fixture(scope="session", name="write_notes")
+def write_notes_fixture() -> Callable[[Notes, Path], Path]:
+    """Return `support.note_files.write_notes`."""
+    return write_notes
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def test_files_and_folders_that_are_not_there(tmp_path: Path, run: Run, notes: N
         run(path, tmp_path / "nowhere/out.csv")
     with pytest.raises(FileNotFoundError, match="name the folder of an artifact or of a deployment"):
         run(path, tmp_path / "out.csv", artifact=tmp_path)
-    with pytest.raises(ValueError, match="the ending of input says what it is"):
+    with pytest.raises(ValueError, match=r"input must end in \.csv"):
         run(path.rename(tmp_path / "notes.txt"), tmp_path / "out.csv")
 
 
@@ -172,7 +172,7 @@ def test_no_word_of_a_note_leaves(
     with pytest.raises(SystemExit):
         run_command("predict", [*settings, "output=other.csv", "text=note"])
     printed = "".join(capfd.readouterr())
-    assert "clinlm predict: the table needs the column 'note'" in printed
+    assert "clinlm predict: the table must have the column 'note'" in printed
     assert "documents  1" in printed and "rejects    2" in printed
     everything = piped.stdout + piped.stderr + printed + caplog.text
     everything += "".join(path.read_bytes().decode(errors="replace") for path in (tmp_path / "run").iterdir())

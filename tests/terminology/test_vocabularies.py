@@ -148,7 +148,7 @@ def test_dictionary(tmp_path: Path) -> None:
     assert texts(Dictionary("x.csv", "A", ["name"], ";"), tmp_path) == ["Aspirin", "Iron; ferrous"]
     both = Dictionary("x.csv", "A", ["name", "others"], ";", "|")
     assert texts(both, tmp_path) == ["Aspirin", "ASA", "Acetyl", "Iron; ferrous", "iron"]
-    with pytest.raises(ValueError, match="needs the column 'label'"):
+    with pytest.raises(ValueError, match="must have the column 'label'"):
         Dictionary("x.csv", "A", ["label"], ";").terms(tmp_path)
     with pytest.raises(ValueError, match=r"set \[name\]"):
         Dictionary("x.csv", "A", "name")

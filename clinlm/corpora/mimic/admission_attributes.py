@@ -6,7 +6,7 @@ import polars as pl
 
 from clinlm.corpora.mimic.ages import completed_years
 from clinlm.corpora.mimic.mimic3 import ATTRIBUTES, scan, table_path
-from clinlm.files import delimited
+from clinlm.files.delimited import read_header
 from clinlm.files.pandas_values import present, whole
 
 _STAYS = ("SUBJECT_ID", "ADMITTIME", "ADMISSION_TYPE", "INSURANCE", "LANGUAGE", "ETHNICITY")
@@ -44,7 +44,7 @@ def attributes(root: Path) -> pl.DataFrame:
 
 def _read(root: Path, table: str, key: str, columns: tuple[str, ...]) -> pl.DataFrame:
     """The first row of every `key`, with `columns`, null where the table lacks them."""
-    there = {name.upper() for name in delimited.header(table_path(root, table))}
+    there = {name.upper() for name in read_header(table_path(root, table))}
     frame = scan(root, table, [key, *(name for name in columns if name in there)]).collect(engine="streaming")
     lacking = [pl.lit(None, dtype=pl.String).alias(name) for name in columns if name not in there]
     rows = frame.with_columns(whole(key), *lacking).drop_nulls(key)

@@ -12,7 +12,8 @@ import polars as pl
 
 from clinlm.corpora.base import Corpus, Records, digest_files
 from clinlm.corpora.mimic.ages import completed_years
-from clinlm.files import delimited
+from clinlm.files.columns import require_columns, shown
+from clinlm.files.delimited import read_header, scan_delimited
 
 CODES = {"diagnoses": "DIAGNOSES_ICD"}
 """The table that each kind of codes stands in."""
@@ -57,14 +58,14 @@ def scan(root: Path, table: str, columns: Sequence[str]) -> pl.LazyFrame:
 
     Raises:
         FileNotFoundError: the table is missing.
-        ValueError: at once, when a column is missing; while collecting, when a record is broken (`delimited.scan`).
+        ValueError: at once, when a column is missing; while collecting, when a record is broken (`scan_delimited`).
     """
     path = table_path(root, table)
-    names = delimited.header(path)
+    names = read_header(path)
     actual = {name.upper(): name for name in names}
-    delimited.require(path, list(actual), columns, f"set root to a folder with MIMIC-III's own {table}")
+    require_columns(path, list(actual), columns, f"set root to a folder with MIMIC-III's own {table}")
     chosen = [actual[column] for column in columns]
-    return delimited.scan(path, chosen).rename(dict(zip(chosen, columns, strict=True)))
+    return scan_delimited(path, chosen).rename(dict(zip(chosen, columns, strict=True)))
 
 
 @final
@@ -179,7 +180,7 @@ class Mimic3(Corpus):
             there = scan(self.root, "NOTEEVENTS", ["CATEGORY"]).select(column).unique().collect(engine="streaming")
             raise ValueError(
                 f"every category needs a note; NOTEEVENTS has none of {sorted(missing)}; "
-                f"it has {delimited.shown(sorted(there['CATEGORY'].drop_nulls()))}; set categories to some of them"
+                f"it has {shown(sorted(there['CATEGORY'].drop_nulls()))}; set categories to some of them"
             )
 
     def _labels(self, texts: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:

@@ -11,7 +11,7 @@ import polars as pl
 from clinlm.corpora.base import Corpus, Records, digest_files
 from clinlm.corpora.mimic.mimic3 import scan, table_path
 from clinlm.corpora.split import draw_groups
-from clinlm.files.delimited import shown
+from clinlm.files.columns import shown
 
 _COLUMNS = ["ROW_ID", "SUBJECT_ID", "CATEGORY", "ISERROR", "TEXT"]
 

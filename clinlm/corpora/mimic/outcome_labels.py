@@ -9,7 +9,7 @@ import polars as pl
 from clinlm.corpora.mimic.admission_sections import Definition
 from clinlm.corpora.mimic.discharge_summaries import counted
 from clinlm.corpora.mimic.mimic3 import scan, table_path
-from clinlm.files import delimited
+from clinlm.files.delimited import read_header
 from clinlm.files.pandas_values import inferred, present, require_whole, whole
 
 SURVIVAL = ("survived", "died")
@@ -75,7 +75,7 @@ def short_codes(root: Path, table: str, definition: Definition) -> tuple[pl.Data
         require_whole(rows, column, table)
     text = rows.select(present("ICD9_CODE"))["ICD9_CODE"]
     if definition == "published":
-        code = inferred(rows["ICD9_CODE"], len(delimited.header(table_path(root, table))))
+        code = inferred(rows["ICD9_CODE"], len(read_header(table_path(root, table))))
     else:
         code = text.str.strip_chars()
     changed = int((code != text).sum()) if definition == "published" else 0

@@ -7,7 +7,7 @@ from typing import TypeVar
 import polars as pl
 
 from clinlm.corpora.split import SPLITS
-from clinlm.files import delimited
+from clinlm.files.delimited import scan_delimited
 from clinlm.files.pandas_values import require_whole, whole
 
 FILES = dict(zip(("mimic_train.csv", "mimic_val.csv", "mimic_test.csv"), SPLITS, strict=True))
@@ -31,7 +31,7 @@ def read(root: Path) -> tuple[dict[int, str], int]:
     found: dict[int, str] = {}
     several: set[int] = set()
     for path, split in zip(paths(root), FILES.values(), strict=True):
-        table = delimited.scan(path, ["SUBJECT_ID"]).collect(engine="streaming")
+        table = scan_delimited(path, ["SUBJECT_ID"]).collect(engine="streaming")
         require_whole(table, "SUBJECT_ID", path.name)
         people = set(table.select(whole("SUBJECT_ID"))["SUBJECT_ID"].drop_nulls())
         several |= people & found.keys()

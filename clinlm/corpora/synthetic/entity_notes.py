@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from clinlm.corpora.synthetic.lexicon import SyntheticLexicon
-from clinlm.files import delimited
+from clinlm.files.delimited import read_header, scan_delimited
 from clinlm.terminology.spans import Span
 
 NAMES_FILE = Path(__file__).with_name("entity_names.csv")
@@ -104,7 +104,7 @@ _WIDTH = 78
 @cache
 def names() -> Mapping[str, tuple[str, ...]]:
     """The columns of `NAMES_FILE`, read once per process."""
-    table = delimited.scan(NAMES_FILE, delimited.header(NAMES_FILE)).collect()
+    table = scan_delimited(NAMES_FILE, read_header(NAMES_FILE)).collect()
     return {column.name: tuple(column.drop_nulls()) for column in table}
 
 
