@@ -90,7 +90,7 @@ def test_bad_input_is_an_error_without_text(tmp_path: Path) -> None:
         assert "secret" not in str(caught.value)
     (tmp_path / "mtsamples.csv").write_text("sample_id,transcription\n1,x\n")
     with pytest.raises(
-        ValueError, match="needs the column 'medical_specialty'; mtsamples.csv has sample_id, transcription"
+        ValueError, match="must have the column 'medical_specialty', got mtsamples.csv with sample_id, transcription"
     ):
         MTSamples(tmp_path).records()
     (tmp_path / "mtsamples.csv.gz").write_bytes(b"")
