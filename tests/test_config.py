@@ -15,10 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from clinlm.config import runtime
 from clinlm.config.validation import CONF
-from clinlm.pipeline.plan import planned
+from clinlm.pipeline.plan import plan
 
 FILES = sorted(CONF.glob("*/*.yaml"))
-RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_", "times", "members"}
+RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_", "times", "members", "method"}
 """What no signature has: Hydra's own words, and how many stages one stands for, which `clinlm.pipeline.plan` reads."""
 ABSENT = "none"
 """The option of a slot that may stay empty: it sets the slot to null."""
@@ -160,7 +160,7 @@ def test_every_option_can_be_built(place: str, subtests: pytest.Subtests) -> Non
         with subtests.test(choice=choice):
             config = composed(*row)
             if slot == "pipeline":
-                assert planned(config)
+                assert plan(config)
             elif choice == f"{slot}={ABSENT}" and "_target_" not in OmegaConf.load(CONF / slot / f"{ABSENT}.yaml"):
                 assert config[slot] is None
             else:

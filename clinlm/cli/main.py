@@ -66,7 +66,7 @@ def launch(config: DictConfig) -> dict[str, float]:
     returns NaN, so that the other jobs still run and the sweep gets its table.
     """
     from clinlm.cli.run import run
-    from clinlm.pipeline.execution import GateFailed
+    from clinlm.pipeline.results import GateFailed
     from clinlm.report import gates
 
     runtime.register()

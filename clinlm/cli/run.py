@@ -17,7 +17,8 @@ from clinlm.config.validation import refuse_monitor, refuse_unread
 from clinlm.metrics import entity_evaluation
 from clinlm.metrics.classification import METRICS, ONE_VS_ONE
 from clinlm.pipeline import execution
-from clinlm.pipeline.execution import Done, GateFailed
+from clinlm.pipeline.plan import plan
+from clinlm.pipeline.results import GateFailed, StageResult
 from clinlm.report import epochs, external_table, gates, methods, safety
 from clinlm.report.comparison import Candidate, Settings, compare
 from clinlm.report.ensembles import assemblies
@@ -50,7 +51,7 @@ def run(config: DictConfig) -> dict[str, float]:
     logger = instantiate(config.logger)
     for name in (RUN, gates.FAILED):  # of an earlier run in this folder: a sweep would read them
         (Path(HydraConfig.get().runtime.output_dir) / name).unlink(missing_ok=True)
-    execution.plan(config)  # bad values fail now, not when their stage's turn comes
+    stages = plan(config)  # bad values fail now, before anything is trained
     task, task_key = execution.open_task(config)
     for notice in task.examples.notices:
         log.warning(notice)
@@ -58,7 +59,7 @@ def run(config: DictConfig) -> dict[str, float]:
     other = opened_external(config, task, task_key)
     stopped: GateFailed | None = None
     try:
-        done = execution.run(config, task, task_key, logger)
+        done = execution.run(config, stages, task, task_key, logger)
     except GateFailed as failed:
         done, stopped = failed.done, failed
     row = _report(config, settings, task, task_key, done, logger, other, whole=stopped is None)
@@ -72,7 +73,7 @@ def _report(
     settings: Settings,
     task: Task,
     task_key: str,
-    done: Sequence[Done],
+    done: Sequence[StageResult],
     logger: RunLogger,
     other: External | None,
     whole: bool,
@@ -115,7 +116,7 @@ def _report(
     return next(row for row in rows if row.name == done[-1].name)
 
 
-def _facts(config: DictConfig, name: str, task: Task, task_key: str, done: Sequence[Done]) -> dict[str, Any]:
+def _facts(config: DictConfig, name: str, task: Task, task_key: str, done: Sequence[StageResult]) -> dict[str, Any]:
     """Return what a sweep has to know of this run."""
     return {
         "pipeline": name,

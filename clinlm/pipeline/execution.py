@@ -1,20 +1,23 @@
-"""A pipeline: the ordered mapping of stages, each reused from the store or built, and then judged by a gate."""
+"""Runs the stages of a plan: each is reused from the store or built, and then judged by a gate."""
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from clinlm.config.settings import plain
 from clinlm.models.artifact import Artifact
 from clinlm.models.initializers.base import Initializer
 from clinlm.pipeline import gate_policy
-from clinlm.pipeline.gates import Gate, Verdict, spelt
-from clinlm.pipeline.plan import Planned, left_out, plain, planned
+from clinlm.pipeline.gates import Gate, Verdict, open_gate
+from clinlm.pipeline.plan import left_out
+from clinlm.pipeline.results import GateFailed, StageResult
 from clinlm.pipeline.stage import Stage
+from clinlm.pipeline.stage_spec import StageSpec
 from clinlm.store.content import claim, seal
 from clinlm.store.key import digest, sources
 from clinlm.tasks.base import Task
@@ -37,45 +40,6 @@ _PLACEMENT = (
 """Settings of the trainer that say where and how it runs. Any other (`limit_train_batches`, say) makes another key."""
 
 
-@dataclass(frozen=True)
-class Done:
-    """A finished stage of this pipeline.
-
-    Attributes:
-        name: of the stage.
-        role: teacher or student.
-        artifact: on disk.
-        cached: whether it was there already.
-        teachers: those whose logits it learned from; how several were combined is in the artifact's settings.
-        techniques: by which it was compressed, here and in all that it comes from; keys of
-            `clinlm.pipeline.gates.TECHNIQUES`.
-        verdict: of the gate; None where there is none, or none after this stage.
-    """
-
-    name: str
-    role: str
-    artifact: Artifact
-    cached: bool
-    teachers: tuple[TeacherSource, ...] = ()
-    techniques: tuple[str, ...] = ()
-    verdict: Verdict | None = None
-
-
-class GateFailed(RuntimeError):
-    """A pipeline stopped at its gate.
-
-    Attributes:
-        done: the stages that finished, the one that failed the last; none where a technique is not allowed.
-        verdicts: those that failed.
-    """
-
-    exit_status: ClassVar[int] = 3
-
-    def __init__(self, message: str, done: Sequence[Done] = (), verdicts: Sequence[Verdict] = ()) -> None:
-        super().__init__(message)
-        self.done, self.verdicts = list(done), list(verdicts)
-
-
 def open_task(config: DictConfig) -> tuple[Task, str]:
     """Return the task of `config`, opened on the store, and its key."""
     return opened_task(plain(config.task), Path(config.store))
@@ -95,129 +59,88 @@ def _placeless(settings: Any) -> Any:
     return {name: _placeless(value) for name, value in settings.items() if name not in _PLACES}
 
 
-def plan(config: DictConfig) -> list[Planned]:
-    """Return all stages, in order: a bad value, or a technique that the gate forbids, fails before anything is trained.
+def run(
+    config: DictConfig, stages: Sequence[StageSpec], task: Task, task_key: str, logger: RunLogger
+) -> list[StageResult]:
+    """Run every stage of a plan in order, and return them all.
 
-    Raises:
-        ValueError: as `clinlm.pipeline.plan.planned`; or there is a gate, but no stage of role teacher to compare
-            with, or one
-            that is compressed itself.
-        GateFailed: the gate does not allow a stage's technique.
-    """
-    stages, gate = planned(config), open_gate(config)
-    if gate is not None:
-        own, original = gate_policy.techniques(stages), gate_policy.original(stages)
-        if original is None:
-            raise ValueError(
-                "a gate compares with the model before compression, the first stage of role teacher; there is none; "
-                "give the pipeline one (stages.NAME.role=teacher), or set gate=none"
-            )
-        if own[original]:
-            raise ValueError(
-                f"a gate compares with the model before compression, the first stage of role teacher; {original!r} is "
-                f"compressed itself ({' and '.join(map(spelt, own[original]))}); do that in a stage after it, or set "
-                "gate=none"
-            )
-        refused = [Verdict(gate.name, one.name, gate.refused(own[one.name])) for one in stages]
-        failed = [one for one in refused if not one.passed]
-        if failed:
-            told = "; ".join(f"stage {one.subject!r} is {' and '.join(map(spelt, one.refused))}" for one in failed)
-            raise GateFailed(
-                f"gate {gate.name} does not allow every technique: {told}; nothing was trained; allowed instead: "
-                f"{gate.instead()}",
-                verdicts=failed,
-            )
-    return stages
-
-
-def open_gate(config: DictConfig) -> Gate | None:
-    """Return the gate of `config`, if it has one."""
-    if config.get("gate") is None:
-        return None
-    gate: Gate = instantiate(plain(config.gate))
-    return gate
-
-
-def run(config: DictConfig, task: Task, task_key: str, logger: RunLogger) -> list[Done]:
-    """Run every stage in order and return them all.
-
-    A gate judges each against the first teacher on stored predictions, whether it was built now or before; which stages
-    it judges is told by `clinlm.pipeline.gate_policy.judged`.
+    A gate judges each stage against the first teacher on stored predictions, whether it was built now or before; see
+    `gate_policy.judged_stages`.
 
     Args:
-        config: the whole configuration, with `stages` and `store`.
+        config: the whole configuration, with `store` and `gate`.
+        stages: as `clinlm.pipeline.plan.plan` returns them.
         task: opened.
         task_key: its key.
         logger: follows the stages that are built.
 
     Raises:
-        ValueError, GateFailed: as `plan`.
-        GateFailed: a stage lost more than the gate allows; those before it, and itself, stay in the store.
+        GateFailed: a stage lost more than the gate allows; it stays in the store, and so do those before it.
     """
-    stages, gate = plan(config), open_gate(config)
     for name, method in left_out(config).items():
         log.info("stage %s is left out: %s=none", name, method)
-    used = gate_policy.inherited(stages)
-    judged = gate_policy.judged(stages) if gate is not None else set()
+    gate = open_gate(config)
+    judged = gate_policy.judged_stages(stages) if gate is not None else set()
     if gate is not None and not judged:
-        log.warning("gate %s judges nothing: no stage comes after the model before compression", gate.name)
-    done: dict[str, Done] = {}
-    for number, one in enumerate(stages, 1):
-        log_as = f"stage {number} of {len(stages)}: {one.name}"
-        artifact, cached = _built(config, one, done, task, task_key, logger, log_as)
+        log.warning("gate %s judges nothing: no stage follows the model before compression", gate.name)
+    own, inherited = gate_policy.techniques(stages), gate_policy.inherited_techniques(stages)
+    original = gate_policy.find_original(stages)
+    done: dict[str, StageResult] = {}
+    for number, spec in enumerate(stages, 1):
+        log_as = f"stage {number} of {len(stages)}: {spec.name}"
+        result = _build(spec, done, Path(config.store), task, task_key, logger, log_as)
         verdict = None
-        if gate is not None and one.name in judged:
-            first = done[str(gate_policy.original(stages))].artifact
-            own = gate_policy.techniques(stages)[one.name]
-            verdict = gate.verdict(one.name, gate.changes(task, first, artifact), own)
+        if gate is not None and spec.name in judged and original is not None:
+            lost = gate.measure(task, done[original].artifact, result.artifact)
+            verdict = gate.verdict(spec.name, lost, own[spec.name])
             log.log(logging.INFO if verdict.passed else logging.ERROR, "%s", verdict.line())
-        teachers = tuple(_teachers(one, done, Path(config.store), task_key)) if one.stage.wants_logits else ()
-        done[one.name] = Done(one.name, one.stage.role, artifact, cached, teachers, used[one.name], verdict)
+        done[spec.name] = replace(result, techniques=inherited[spec.name], verdict=verdict)
         if gate is not None and verdict is not None and not verdict.passed:
             raise _failed(gate, verdict, list(done.values()))
     return list(done.values())
 
 
-def _built(
-    config: DictConfig,
-    one: Planned,
-    done: Mapping[str, Done],
+def _build(
+    spec: StageSpec,
+    done: Mapping[str, StageResult],
+    root: Path,
     task: Task,
     task_key: str,
     logger: RunLogger,
     log_as: str,
-) -> tuple[Artifact, bool]:
-    """Return the artifact of a stage, and whether it was in the store already."""
-    parent = done[one.parent].artifact if one.parent is not None else None
-    teachers = _teachers(one, done, Path(config.store), task_key)
-    key = stage_key(one.settings, one.stage, task_key, parent, teachers)
-    name = one.group or one.name  # a member is what the stage alone would be, and lies where it would
-    folder = Path(config.store) / f"{name}-{key}"
+) -> StageResult:
+    """Return a stage from the store `root`, built there if it is not complete."""
+    stage = spec.open()
+    parent = done[spec.parent].artifact if spec.parent is not None else None
+    teachers = [
+        Tfidf(root, task_key) if name == TFIDF else Trained(done[name].artifact, name) for name in spec.teachers
+    ]
+    key = stage_key(spec.settings, stage, task_key, parent, teachers)
+    name = spec.group or spec.name  # a member shares its folder with the same stage on its own
+    folder = root / f"{name}-{key}"
     with claim(folder) as whole:
-        what = "reused" if whole else "resumed" if (folder / "last.ckpt").exists() else "building"
-        log.info("%s [%s] %s", log_as, key, what)
+        state = "reused" if whole else "resumed" if (folder / "last.ckpt").exists() else "building"
+        log.info("%s [%s] %s", log_as, key, state)
         if not whole:
-            lightning_logger = logger.stage(one.name, key, folder, dict(one.settings))
-            way = one.stage.augmentation
-            texts = transfer_set(way, one.settings["augmentation"], task, task_key) if way is not None else None
-            report = one.stage.build(task, folder, parent, teachers, lightning_logger, texts)
+            lightning_logger = logger.stage(spec.name, key, folder, dict(spec.settings))
+            texts = None
+            if stage.augmentation is not None:
+                texts = transfer_set(stage.augmentation, spec.settings["augmentation"], task, task_key)
+            report = stage.build(task, folder, parent, teachers, lightning_logger, texts)
             logger.stage_done(report)
-            parents = {"start": parent.key if parent else None, "teachers": [t.key for t in teachers]}
-            facts = {"key": key, "stage": name, "parents": parents, "settings": one.settings, "task": task_key}
+            parents = {"start": parent.key if parent else None, "teachers": [teacher.key for teacher in teachers]}
+            facts = {"key": key, "stage": name, "parents": parents, "settings": spec.settings, "task": task_key}
             seal(folder, facts)
-    return Artifact(folder), whole
+    answering = tuple(teachers) if spec.needs_logits else ()
+    return StageResult(spec.name, spec.role, Artifact(folder), whole, answering)
 
 
-def _teachers(one: Planned, done: Mapping[str, Done], root: Path, task_key: str) -> list[TeacherSource]:
-    return [Tfidf(root, task_key) if name == TFIDF else Trained(done[name].artifact, name) for name in one.teachers]
-
-
-def _failed(gate: Gate, verdict: Verdict, done: Sequence[Done]) -> GateFailed:
-    beyond = "; ".join(one.line() for one in verdict.findings if not one.passed)
+def _failed(gate: Gate, verdict: Verdict, done: Sequence[StageResult]) -> GateFailed:
+    beyond = "; ".join(finding.line() for finding in verdict.findings if not finding.passed)
     return GateFailed(
         f"stage {verdict.subject!r} fails gate {gate.name} by {gate.judge} on {gate.split}, in points: {beyond}; the "
-        f"pipeline stops here, what was built stays in the store; compress less, or take what gate {gate.name} allows: "
-        f"{gate.instead()}",
+        "pipeline stops here, and what was built stays in the store; compress less, or use what gate "
+        f"{gate.name} allows: {gate.alternatives()}",
         done,
         [verdict],
     )

@@ -1,14 +1,19 @@
-"""A gate: how much a compressed model may lose against its original, and by which techniques it may be made."""
+"""Gates: limits on what a compressed model may lose against its original, and on how it may be compressed."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, final
 
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from clinlm.config.errors import ConfigError
+from clinlm.config.settings import plain
 from clinlm.metrics.classification import METRICS
 from clinlm.metrics.estimate import Estimate
 from clinlm.models.artifact import Artifact
-from clinlm.pipeline.degradation import Changes, measure
+from clinlm.pipeline.degradation import Degradation, measure_degradation
 from clinlm.tasks.base import Task
 
 TECHNIQUES: Mapping[str, str] = {
@@ -20,12 +25,12 @@ TECHNIQUES: Mapping[str, str] = {
     "pruning": "pipeline=pruning",
     "factorization": "pipeline=low_rank_svd",
 }
-"""What a model may be compressed by -> what a user types for it: a whole pipeline that does nothing else."""
+"""Technique -> what a user types for it: a whole pipeline that does nothing else."""
 
 Judge = Literal["interval", "point"]
 
 
-def spelt(technique: str) -> str:
+def spell_out(technique: str) -> str:
     """Return a technique in words."""
     return technique.replace("post_", "post-").replace("_aware", "-aware").replace("_", " ")
 
@@ -33,17 +38,17 @@ def spelt(technique: str) -> str:
 @final
 @dataclass(frozen=True)
 class Finding:
-    """One limit, and what was found.
+    """One limit, and what was measured.
 
     Attributes:
-        what: "loss of macro_auroc", "agreement", "gap by gender".
-        change: what was measured.
-        limit: of it, a share of 1.
-        bound: what is held against the limit: an end of the interval, or the value itself.
-        passed: whether it keeps to the limit; never where it is undefined.
+        quantity: "loss of macro_auroc", "agreement", "gap by gender".
+        change: its measured value.
+        limit: a share of 1.
+        bound: what is compared with the limit: an end of the interval, or the value itself.
+        passed: whether it is within the limit; False where it is undefined.
     """
 
-    what: str
+    quantity: str
     change: Estimate
     limit: float
     bound: float
@@ -51,36 +56,36 @@ class Finding:
 
     @property
     def excess(self) -> float:
-        """How far the bound lies beyond the limit, as a share of 1; negative where there is room; NaN if undefined."""
-        return self.limit - self.bound if self.what == "agreement" else self.bound - self.limit
+        """How far the bound is beyond the limit, as a share of 1; negative within the limit; NaN if undefined."""
+        return self.limit - self.bound if self.quantity == "agreement" else self.bound - self.limit
 
     def line(self) -> str:
-        """Return what was found, in points (hundredths), and by how much it passes or fails."""
+        """Return the measured value, in points (hundredths), and by how much it passes or fails."""
         if math.isnan(self.bound):
-            return f"{self.what}: undefined on these documents, so it is not shown to keep to {100 * self.limit:.2f}"
-        beyond = "too little" if self.what == "agreement" else "too much"
-        value, low, high = (f"{100 * each:z.2f}" for each in (self.change.value, self.change.low, self.change.high))
+            return f"{self.quantity}: undefined on this split; cannot show that it is within {100 * self.limit:.2f}"
+        beyond = "too little" if self.quantity == "agreement" else "too much"
+        value, low, high = (f"{100 * number:z.2f}" for number in (self.change.value, self.change.low, self.change.high))
         by = f"{100 * abs(self.excess):.2f} {'to spare' if self.passed else beyond}"
-        return f"{self.what} {value} ({low} to {high}), limit {100 * self.limit:.2f}: {by}"
+        return f"{self.quantity} {value} ({low} to {high}), limit {100 * self.limit:.2f}: {by}"
 
     def reason(self) -> str:
-        """Return in few words why it failed: which limit, and by how much, in points."""
+        """Return which limit failed, and by how much, in points."""
         if math.isnan(self.bound):
-            return f"{self.what} undefined"
-        return f"{self.what} {100 * self.excess:.2f} beyond"
+            return f"{self.quantity} undefined"
+        return f"{self.quantity} {100 * self.excess:.2f} beyond"
 
 
 @final
 @dataclass(frozen=True)
 class Verdict:
-    """What a gate says of a model.
+    """The result of a gate for one model.
 
     Attributes:
         gate: its name.
         subject: the name of the stage, or of the row.
         refused: techniques that the gate does not allow.
-        findings: one a limit, those that failed first.
-        notices: what could not be judged, and why.
+        findings: one per limit, failed ones first.
+        notices: what could not be measured, and why.
     """
 
     gate: str
@@ -91,47 +96,48 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether every limit is kept, and every technique allowed."""
-        return not self.refused and all(one.passed for one in self.findings)
+        """Whether every limit is kept and every technique is allowed."""
+        return not self.refused and all(finding.passed for finding in self.findings)
 
     def line(self) -> str:
         """Return the verdict in one line; numbers are points, intervals in brackets."""
-        said = [f"not allowed: {spelt(one)}" for one in self.refused]
-        said += [one.line() for one in self.findings]
-        told = f"gate {self.gate}, {self.subject}: {'passed' if self.passed else 'FAILED'}: {'; '.join(said)}"
-        return "; ".join([told, *self.notices])
+        reasons = [f"not allowed: {spell_out(technique)}" for technique in self.refused]
+        reasons += [finding.line() for finding in self.findings]
+        result = f"gate {self.gate}, {self.subject}: {'passed' if self.passed else 'FAILED'}: {'; '.join(reasons)}"
+        return "; ".join([result, *self.notices])
 
     def reasons(self) -> str:
-        """Return in few words why it is no; "" if it is yes."""
-        failed = [one.reason() for one in self.findings if not one.passed]
-        return "; ".join([*(f"{spelt(one)} not allowed" for one in self.refused), *failed])
+        """Return why it failed, in few words; "" if it passed."""
+        failed = [finding.reason() for finding in self.findings if not finding.passed]
+        return "; ".join([*(f"{spell_out(technique)} not allowed" for technique in self.refused), *failed])
 
 
 @final
 @dataclass(frozen=True)
 class Gate:
-    """Limits of what a model may lose against its original. All are shares of 1, and differences of such shares.
+    """Limits on what a model may lose against its original. All are shares of 1, or differences of shares.
 
-    By `interval` a gate asks for non-inferiority: the end of the 95 % interval that speaks against the model has to
-    keep to the limit, so that few documents prove little. By `point`, as S4, the value itself has.
+    Judging by `interval` is a test of non-inferiority: the pessimistic end of the 95 % interval must be within the
+    limit, so that few documents prove little. Judging by `point`, as the paper on clinical edge deployment does, the
+    value itself must be.
 
     Attributes:
         name: of the gate, as typed.
-        metrics: metric of `clinlm.metrics.classification` -> what its loss has to stay below.
-        agreement: least share of equal decisions; None for any.
-        fairness: what the gap between subgroups must not grow by, of any attribute of the corpus; None for any. See
-            `clinlm.pipeline.degradation`.
+        metrics: metric of `clinlm.metrics.classification` -> its loss must be below this.
+        agreement: least share of equal decisions; None for no limit.
+        fairness: the gap between subgroups must grow by less than this, for every attribute of the corpus; None for no
+            limit. See `clinlm.pipeline.degradation`.
         techniques: the keys of `TECHNIQUES` that are allowed.
         judge: `interval` or `point`.
-        split: whose documents judge between stages. A pipeline that stops, or goes on, has chosen; test documents are
-            for the report.
+        split: whose documents decide between stages. A pipeline that stops or continues has chosen by them; test
+            documents are for the report.
         resamples: of the bootstrap.
-        by_group: draw whole groups (patients), as notes of one patient are not independent.
-        smallest_subgroup: documents that a subgroup needs for its gap to be judged.
+        by_group: draw whole groups (patients): notes of one patient are not independent.
+        smallest_subgroup: documents that a subgroup needs for its gap to be measured.
         seed: of the draw.
 
     Raises:
-        ValueError: a setting is out of its range.
+        ConfigError: a setting is out of its range.
     """
 
     name: str
@@ -150,32 +156,32 @@ class Gate:
         shares = {**self.metrics, "agreement": self.agreement, "fairness": self.fairness}
         wrong = {name: value for name, value in shares.items() if value is not None and not 0 <= value <= 1}
         if wrong:
-            raise ValueError(f"the limits of a gate are shares in [0, 1] (0.02 for two points); got {wrong}")
+            raise ConfigError(f"the limits of a gate must be shares in [0, 1] (0.02 is two points), got {wrong}")
         for setting, given, known in (
             ("metrics", self.metrics, METRICS),
             ("techniques", self.techniques, TECHNIQUES),
             ("judge", [self.judge], ("interval", "point")),
             ("split", [self.split], ("validation", "test")),
         ):
-            unknown = [one for one in given if one not in known]
+            unknown = [name for name in given if name not in known]
             if unknown:
-                raise ValueError(f"gate.{setting} knows {', '.join(known)}; got {', '.join(unknown)}")
+                raise ConfigError(f"gate.{setting} must be of {', '.join(known)}; got {', '.join(unknown)}")
         if self.resamples < 1 or self.smallest_subgroup < 1:
-            raise ValueError(
-                "gate.resamples and gate.smallest_subgroup are at least 1; got "
+            raise ConfigError(
+                "gate.resamples and gate.smallest_subgroup must be at least 1, got "
                 f"{self.resamples} and {self.smallest_subgroup}"
             )
 
     def refused(self, techniques: Sequence[str]) -> tuple[str, ...]:
         """Return those of `techniques` that are not allowed."""
-        return tuple(one for one in techniques if one not in self.techniques)
+        return tuple(technique for technique in techniques if technique not in self.techniques)
 
-    def changes(self, task: Task, original: Artifact, artifact: Artifact, split: str | None = None) -> Changes:
-        """Measure what `artifact` lost against `original`, on `split` (the gate's own, if None)."""
-        return measure(
+    def measure(self, task: Task, original: Artifact, compressed: Artifact, split: str | None = None) -> Degradation:
+        """Return what `compressed` lost against `original`, on `split` (the gate's own, if None)."""
+        return measure_degradation(
             task,
             original,
-            artifact,
+            compressed,
             split or self.split,
             resamples=self.resamples,
             by_group=self.by_group,
@@ -183,26 +189,34 @@ class Gate:
             seed=self.seed,
         )
 
-    def verdict(self, subject: str, changes: Changes, techniques: Sequence[str]) -> Verdict:
-        """Return what the gate says of a model made by `techniques`."""
-        found = [self._most(f"loss of {name}", changes.losses[name], limit) for name, limit in self.metrics.items()]
+    def verdict(self, subject: str, lost: Degradation, techniques: Sequence[str]) -> Verdict:
+        """Return the verdict on a model that lost `lost` and was compressed by `techniques`."""
+        found = [self._at_most(f"loss of {name}", lost.losses[name], limit) for name, limit in self.metrics.items()]
         if self.agreement is not None:
-            found.append(self._least("agreement", changes.agreement, self.agreement))
+            found.append(self._at_least("agreement", lost.agreement, self.agreement))
         notices: tuple[str, ...] = ()
         if self.fairness is not None:
-            found += [self._most(f"gap by {name}", one, self.fairness) for name, one in changes.gaps.items()]
-            notices = changes.notices
-        found.sort(key=lambda one: one.passed)
+            found += [self._at_most(f"gap by {name}", growth, self.fairness) for name, growth in lost.gaps.items()]
+            notices = lost.notices
+        found.sort(key=lambda finding: finding.passed)
         return Verdict(self.name, subject, self.refused(techniques), tuple(found), notices)
 
-    def instead(self) -> str:
+    def alternatives(self) -> str:
         """Return what the gate allows, as a user types it."""
-        return ", ".join(f"{TECHNIQUES[one]} ({spelt(one)})" for one in self.techniques)
+        return ", ".join(f"{TECHNIQUES[technique]} ({spell_out(technique)})" for technique in self.techniques)
 
-    def _most(self, what: str, change: Estimate, limit: float) -> Finding:
+    def _at_most(self, quantity: str, change: Estimate, limit: float) -> Finding:
         bound = change.high if self.judge == "interval" else change.value
-        return Finding(what, change, limit, bound, bound < limit)
+        return Finding(quantity, change, limit, bound, bound < limit)
 
-    def _least(self, what: str, change: Estimate, limit: float) -> Finding:
+    def _at_least(self, quantity: str, change: Estimate, limit: float) -> Finding:
         bound = change.low if self.judge == "interval" else change.value
-        return Finding(what, change, limit, bound, bound >= limit)
+        return Finding(quantity, change, limit, bound, bound >= limit)
+
+
+def open_gate(config: DictConfig) -> Gate | None:
+    """Return the gate of `config`, if it has one."""
+    if config.get("gate") is None:
+        return None
+    gate: Gate = instantiate(plain(config.gate))
+    return gate

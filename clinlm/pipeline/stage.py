@@ -1,4 +1,4 @@
-"""One Lightning fit, from an artifact or a start to an artifact."""
+"""One Lightning fit: from an artifact or an initializer to an artifact."""
 
 import logging
 import subprocess
@@ -7,17 +7,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import lightning
 import numpy as np
 import torch
 import transformers
+from hydra.utils import instantiate
 from jaxtyping import Float
 from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
+from clinlm.config.errors import ConfigError
 from clinlm.models import artifact as artifacts
 from clinlm.models.artifact import Artifact
 from clinlm.models.initializers.base import Initializer
@@ -28,7 +30,8 @@ from clinlm.tasks.base import Task
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.augmentation.base import Augmentation
-from clinlm.training.modules.base import Module, predict
+from clinlm.training.modules.base import predict
+from clinlm.training.modules.factory import ModuleFactory
 from clinlm.training.stage_callback import StageCallback
 from clinlm.training.teachers.base import TeacherSource
 from clinlm.training.teachers.cached_logits import networks, teacher_logits
@@ -40,29 +43,32 @@ Role = Literal["teacher", "student"]
 
 @dataclass(frozen=True)
 class Stage:
-    """What to do in one fit. Built from configuration; where its parents lie is the pipeline's affair.
+    """The settings of one fit, as objects. The pipeline resolves parent artifacts and teachers.
 
     Attributes:
-        role: `teacher` or `student`: the line of artifacts it continues.
-        start: where the first weights come from; the name of an earlier stage; or None, the latest stage of its role.
-        module: makes the module from model, task and seed.
-        trainer: makes the Trainer from what the stage decides.
-        teachers: names of earlier stages, or `tfidf` for the TF-IDF baseline; None, where a teacher is needed, for the
-            latest stage of role teacher (for a stage of that role itself, the first one: the teacher before
-            compression), all of its members where it has several.
+        role: `teacher` or `student`: which line of artifacts it continues.
+        module: builds the module from model, data and seed.
+        trainer: builds the Trainer from what the stage decides.
+        start: an initializer; the name of an earlier stage; or None, the latest stage of its role.
+        teachers: names of earlier stages, or `tfidf` for the TF-IDF baseline. None, where a teacher is needed, means
+            the latest stage of role teacher with all its members; for a stage of that role itself the first one, the
+            teacher before compression.
         ensemble: how several teachers are combined; None for the mean of their logits.
-        augmentation: makes texts without labels, from which it learns besides the training documents; None for none.
+        augmentation: makes texts without labels, from which it learns as well; None for none.
         callbacks: methods and training callbacks, called in this order.
-        epochs: most epochs; 0 trains nothing. A recovery callback brings its own number.
-        batch_size: documents a training step.
-        accumulate: training steps an optimiser step.
-        precision: of training and of teacher logits, in Lightning's words. Quality is measured in float32 always.
-        clip: largest norm of the gradient; None for any.
+        epochs: most epochs; 0 trains nothing. A callback may bring its own number (`StageCallback.epochs`).
+        batch_size: documents per training step.
+        accumulate: training steps per optimiser step.
+        precision: of training and of teacher logits, as Lightning names it. Quality is always measured in float32.
+        clip: largest norm of the gradient; None for no limit.
         seed: of everything random in the stage.
+
+    Raises:
+        ConfigError: a setting is out of its range, or two do not go together.
     """
 
     role: Role
-    module: Callable[..., Module]
+    module: ModuleFactory
     trainer: Callable[..., Trainer]
     start: Initializer | str | None = None
     teachers: Sequence[str] | None = None
@@ -78,47 +84,62 @@ class Stage:
 
     def __post_init__(self) -> None:
         if self.role not in ("teacher", "student"):
-            raise ValueError(f"a stage's role is teacher or student; got {self.role!r}")
+            raise ConfigError(f"a stage's role must be teacher or student, got {self.role!r}")
         if self.epochs < 0:
-            raise ValueError(f"a stage's epochs are at least 0; got {self.epochs}")
-        if self.augmentation is not None and self.answers and not self.wants_logits:
-            raise ValueError(
-                "a transfer set has no labels, only a teacher's logits; this stage learns from labels alone; leave its "
-                "`augmentation` out, or take a module or recovery that learns from a teacher"
+            raise ConfigError(f"a stage's epochs must be at least 0, got {self.epochs}")
+        if self.augmentation is not None and self.module.kind.answers and not self.needs_logits:
+            raise ConfigError(
+                "a transfer set must have a teacher's logits, for it has no labels; this stage learns from labels "
+                "only; remove its `augmentation`, or set a module that learns from a teacher"
             )
-        callbacks = (self.callbacks or {}).values()
-        waiting = [type(one).__name__ for one in callbacks if getattr(one, "needs_training", False)]
-        if waiting and not self.epochs and not any(getattr(one, "epochs", 0) for one in callbacks):
-            raise ValueError(
-                f"{waiting[0]} acts gradually, while its stage trains; it stands in a stage of 0 epochs; choose "
-                "pipeline=pruning_gradual, set the stage's epochs, or take schedule=one_shot where the method allows it"
+        waiting = [type(own).__name__ for own in self.declared if own.needs_training]
+        if waiting and not self.trains:
+            raise ConfigError(
+                f"{waiting[0]} needs training, but its stage has epochs=0; choose pipeline=pruning_gradual, set the "
+                "stage's epochs, or set schedule=one_shot where the method allows it"
             )
 
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
+        """Return the stage of resolved settings: a node whose `_target_` is this class."""
+        others = {name: value for name, value in settings.items() if name != "module"}
+        build: Callable[..., Self] = instantiate(others | {"_partial_": True})
+        return build(module=ModuleFactory.from_settings(settings["module"]))
+
     @property
-    def answers(self) -> bool:
-        """Whether the module learns to answer the task."""
-        return getattr(getattr(self.module, "func", self.module), "answers", True)
+    def declared(self) -> list[StageCallback]:
+        """The callbacks that declare needs and report; any other Lightning callback does neither."""
+        return [own for own in (self.callbacks or {}).values() if isinstance(own, StageCallback)]
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything learns."""
+        return self.epochs > 0 or any(own.epochs for own in self.declared)
+
+    @property
+    def needs_logits(self) -> bool:
+        """Whether training needs a teacher's logits."""
+        return self.module.kind.needs_teacher or any(own.needs_teacher for own in self.declared)
+
+    @property
+    def needs_network(self) -> bool:
+        """Whether a teacher's network is needed: to initialise from, or to imitate its hidden states."""
+        return self.module.imitates or (isinstance(self.start, Initializer) and self.start.needs_teacher)
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether module, start or a callback asks for a teacher."""
-        return self.wants_logits or self.wants_network or getattr(self.start, "needs_teacher", False)
+        """Whether module, initializer or a callback needs a teacher."""
+        return self.needs_logits or self.needs_network
 
     @property
-    def wants_network(self) -> bool:
-        """Whether a teacher's network runs beside the student: the module has a hidden-state loss."""
-        return getattr(self.module, "keywords", {}).get("hidden_state_loss") is not None
+    def techniques(self) -> tuple[str, ...]:
+        """How it compresses, as it declares: keys of `clinlm.pipeline.gates.TECHNIQUES`, in order.
 
-    @property
-    def only_logits(self) -> bool:
-        """Whether no teacher's network is asked for, so that any teacher will do."""
-        return not (self.wants_network or getattr(self.start, "needs_teacher", False))
-
-    @property
-    def wants_logits(self) -> bool:
-        """Whether training needs a teacher's logits, and not only its weights to start from."""
-        asking = (getattr(self.module, "func", self.module), *(self.callbacks or {}).values())
-        return any(getattr(one, "needs_teacher", False) for one in asking)
+        Learning from a teacher, its answers or its hidden states, is distillation.
+        """
+        distils = self.module.kind.needs_teacher or self.module.imitates
+        methods = [own.technique for own in self.declared if own.technique is not None]
+        return (*(["distillation"] if distils else []), *methods)
 
     def build(
         self,
@@ -129,12 +150,12 @@ class Stage:
         logger: Logger | None,
         transfer: TransferSet | None = None,
     ) -> dict[str, Any]:
-        """Train, and write everything but the record into `folder`; goes on from `folder/last.ckpt` if there is one.
+        """Train, and write everything but the record into `folder`; resume from `folder/last.ckpt` if it exists.
 
         Args:
             task: opened.
             folder: of the artifact; it exists.
-            parent: the artifact that the stage goes on from, where it has no start of its own.
+            parent: the artifact that the stage continues; None if it has an initializer.
             teachers: what it learns from.
             logger: Lightning's.
             transfer: the texts that `self.augmentation` makes.
@@ -143,25 +164,25 @@ class Stage:
             the report.
         """
         if (transfer is None) != (self.augmentation is None):
-            raise RuntimeError("a stage gets the texts of its own transfer; one of the two is missing")
+            raise ValueError("augmentation and its texts must be given together, got only one of them")
         began = time.monotonic()
         # Before seeding: computing them draws random numbers (the teacher's skeleton), reading them does not.
         logits = None
-        if teachers and self.wants_logits:
+        if teachers and self.needs_logits:
             logits = teacher_logits(teachers, self.ensemble, task, self.precision, transfer)
-        imitated = {"teacher": self._imitated(teachers)} if self.wants_network else {}
+        imitated = self._imitated(teachers) if self.module.imitates else None
         seed_everything(self.seed, verbose=False)
         model = self._model(task, parent, teachers)
         data = TaskData(task, model.tokenizer, model.max_tokens, self.batch_size, self.seed, logits, transfer)
-        module = self.module(model=model, data=data, seed=self.seed, **imitated)
-        module.train()  # checkpoints come in evaluation mode
+        module = self.module.build(model, data, self.seed, imitated)
+        module.train()  # pretrained checkpoints are loaded in evaluation mode
         trainer = self._trainer(folder, logger)
         checkpoint = folder / "last.ckpt"
         resumed = _resumable(checkpoint)
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
         except SystemExit:
-            raise KeyboardInterrupt from None  # what Lightning makes an exit of
+            raise KeyboardInterrupt from None  # Lightning turns it into SystemExit
         report = self._finish(data, model, folder)
         report |= {"seconds": time.monotonic() - began, "epochs": trainer.current_epoch, "role": self.role}
         report["steps"] = trainer.global_step
@@ -176,13 +197,13 @@ class Stage:
             first = next(iter(networks(teachers)), None)
             return self.start.begin(task, first.load() if first is not None else None)
         if parent is None:
-            raise ValueError("a stage begins from a start or from an earlier stage; it has neither")
+            raise ValueError("a stage must have an initializer or a parent artifact, got neither")
         return parent.load()
 
     def _imitated(self, teachers: Sequence[TeacherSource]) -> Model:
         for artifact in networks(teachers):
             return artifact.load()
-        raise ValueError(
+        raise ConfigError(
             "hidden_state_loss needs a teacher with a network, got none; name a stage in `teachers`, or set "
             "hidden_state_loss=none"
         )
@@ -198,7 +219,7 @@ class Stage:
             accumulate_grad_batches=self.accumulate,
             gradient_clip_val=self.clip,
             num_sanity_val_steps=0,
-            # Without one of ours Lightning would add its own, whose pickled file would lie in the artifact.
+            # Without one of ours Lightning adds its own, which pickles into the artifact's folder.
             enable_checkpointing=any(isinstance(one, Checkpoint) for one in callbacks),
             enable_model_summary=False,
         )
@@ -227,20 +248,20 @@ def _logits(model: Model, data: TaskData, split: str) -> Float[np.ndarray, "docu
 
 
 def _resumable(checkpoint: Path) -> Path | None:
-    """Return the checkpoint if there is one that can be read; one that cannot is taken away."""
+    """Return the checkpoint if it exists and can be read; delete one that cannot."""
     if not checkpoint.exists():
         return None
     try:
         torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except Exception as damage:  # of many kinds: what torch says depends on which byte is broken
-        log.warning("%s is damaged (%s): the stage begins anew", checkpoint, type(damage).__name__)
+    except Exception as damage:  # torch raises many kinds, depending on which byte is broken
+        log.warning("%s is damaged (%s); the stage starts again", checkpoint, type(damage).__name__)
         checkpoint.unlink()
         return None
     return checkpoint
 
 
 def peak_mib(folder: Path, tokens: int) -> float:
-    """Return the MiB by which loading the model and reading a row of `tokens` raises the memory of a fresh process."""
+    """Return the MiB that a fresh process needs to load the model and read a row of `tokens` tokens."""
     command = [sys.executable, "-m", "clinlm.models.memory", str(folder), str(tokens)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])

@@ -10,10 +10,10 @@ from hydra.utils import get_class
 from jaxtyping import Float, Int
 from omegaconf import DictConfig
 
+from clinlm.config.settings import plain
 from clinlm.metrics.entity_evaluation import EntityEvaluation
 from clinlm.metrics.intervals import Groups
 from clinlm.pipeline import execution
-from clinlm.pipeline.plan import plain
 from clinlm.tasks.base import Task
 from clinlm.tasks.entities import Entities
 from clinlm.tasks.examples import EVERY, units_of

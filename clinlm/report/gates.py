@@ -12,13 +12,13 @@ from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from clinlm.config.settings import plain
 from clinlm.config.validation import CONF
 from clinlm.engines.devices import Device
 from clinlm.models.artifact import Artifact
-from clinlm.pipeline.degradation import Changes
-from clinlm.pipeline.execution import Done, GateFailed
+from clinlm.pipeline.degradation import Degradation
 from clinlm.pipeline.gates import Gate, Verdict
-from clinlm.pipeline.plan import plain
+from clinlm.pipeline.results import GateFailed, StageResult
 from clinlm.report import cells
 from clinlm.store.content import write_json
 from clinlm.sweepers.study import STUDY
@@ -49,7 +49,7 @@ class Subject:
     techniques: tuple[str, ...]
 
 
-def subjects(done: Sequence[Done]) -> list[Subject]:
+def subjects(done: Sequence[StageResult]) -> list[Subject]:
     """Return the compressed stages of a pipeline, each beside its first teacher."""
     first = next((one.artifact for one in done if one.role == "teacher"), None)
     return [] if first is None else [Subject(d.name, first, d.artifact, d.techniques) for d in done if d.techniques]
@@ -73,12 +73,12 @@ def verdicts(
     """
     found: dict[str, list[Verdict]] = {}
     for one in judged:
-        measured: dict[tuple[Any, ...], Changes] = {}
+        measured: dict[tuple[Any, ...], Degradation] = {}
         found[one.name] = []
         for gate in gates:
             how = (gate.resamples, gate.by_group, gate.smallest_subgroup, gate.seed)
             if how not in measured:
-                measured[how] = gate.changes(task, one.original, one.artifact, split)
+                measured[how] = gate.measure(task, one.original, one.artifact, split)
             found[one.name].append(gate.verdict(one.name, measured[how], one.techniques))
     return found
 

@@ -7,7 +7,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from clinlm.models.artifact import Artifact
-from clinlm.pipeline import execution
+from clinlm.pipeline.gates import open_gate
 from clinlm.report import gates, validation, validation_text
 from clinlm.report.comparison import Settings
 from clinlm.report.gates import Subject
@@ -31,7 +31,7 @@ def verdicts(task: Task, judged: Sequence[Subject], rows: Sequence[Row], config:
     """
     if not judged:
         return []
-    known = gates.every_gate(execution.open_gate(config))
+    known = gates.every_gate(open_gate(config))
     found = gates.verdicts(task, judged, known)
     (folder / "gates.md").write_text(gates.markdown(found, known), encoding="utf-8")
     (folder / "gates_numbers.md").write_text(gates.numbers(found), encoding="utf-8")

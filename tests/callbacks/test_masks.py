@@ -13,7 +13,7 @@ from hydra.utils import get_object, instantiate
 from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import OmegaConf
 from support.competition import groups, linears
-from support.pipelines import FAST, built, kept, reported
+from support.pipelines import FAST, built, factory, kept, reported
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -87,7 +87,7 @@ def test_zeros_are_exact_after_training(
     with torch.no_grad():
         tiny_model.network.body.encoder.layer[0].intermediate.dense.weight[:, :20] = 0.0  # an earlier prune stage
     start, pruning = kept(tiny_model, tmp_path / "start"), method(path, schedule, ratio=0.3)
-    module = partial(Teacher, adapter=ADAPTERS[adapter], optimizer=FAST.at(2e-2, 2e-2))
+    module = factory(Teacher, adapter=ADAPTERS[adapter], optimizer=FAST.at(2e-2, 2e-2))
     mixed: dict[str, Any] = {"precision": "bf16-mixed", "clip": None} if adapter == "lora" else {}
     stage = built(tmp_path / "built", task, start, {"prune": pruning}, module=module, epochs=3, accumulate=2, **mixed)
     after = stage.load()
@@ -146,7 +146,7 @@ def test_recovery_in_the_same_stage_keeps_them(
 ) -> None:
     pruning, recovery = Unstructured(0.6, "layer", schedule=Cubic(end=0.5)), Finetune(2, 1e-2)
     start = kept(tiny_model, tmp_path / "start")
-    module = partial(Teacher, adapter=ADAPTERS[adapter], optimizer=FAST)
+    module = factory(Teacher, adapter=ADAPTERS[adapter], optimizer=FAST)
     after = built(tmp_path / "built", task, start, {"recover": recovery, "prune": pruning}, module=module)
     assert_exact(pruning, linears(start.load()), linears(after.load()))
     again = built(tmp_path / "again", task, after, {"recover": Finetune(1, 1e-2)}, module=module)
@@ -179,7 +179,7 @@ def test_what_ends_before_the_schedule_raises(tmp_path: Path, task: MultiLabel, 
     with pytest.raises(RuntimeError, match="training stopped at .*% of 0.5; take early stopping out"):
         built(tmp_path / "early", task, start, {"prune": gradual(), "stop": stops}, epochs=4)
     first = KeepBest("val/loss", mode="max")
-    module = partial(Teacher, adapter=Full(), optimizer=FAST)
+    module = factory(Teacher, adapter=Full(), optimizer=FAST)
     with pytest.raises(RuntimeError, match=r"pruning promised \d+ zeros .* take out .* keep_best"):
         built(tmp_path / "best", task, start, {"prune": gradual(), "keep": first}, module=module, epochs=4)
     built(tmp_path / "late", task, start, {"prune": gradual(schedule=Cubic(end=0.2)), "stop": stops}, epochs=4)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from lightning import Callback
-from support.pipelines import FAST, built, kept
+from support.pipelines import FAST, built, factory, kept
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -228,7 +228,7 @@ def test_distilling_needs_a_teacher_and_follows_it(tmp_path: Path, task: MultiLa
 
 def test_what_would_learn_unrounded_is_refused(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
     start = kept(tiny_model, tmp_path / "start")
-    module = partial(Teacher, adapter=Lora(r=2, alpha=4, dropout=0.0), optimizer=FAST)
+    module = factory(Teacher, adapter=Lora(r=2, alpha=4, dropout=0.0), optimizer=FAST)
     with pytest.raises(ValueError, match="the adapter Lora adds others, unrounded, to them; set adapter=full"):
         built(tmp_path / "lora", task, start, {"quantize": Qat()}, module=module)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.pipelines import FAST, built, kept, reported
+from support.pipelines import FAST, built, factory, kept, reported
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -57,7 +57,7 @@ def test_zeros_and_shapes_are_kept(
     start = kept(tiny_model, tmp_path / "start")
     arguments = {"distill": Distillation()} if recovery is Distill else {}
     method = recovery(**arguments, epochs=2, learning_rate=1e-2)
-    module = partial(Teacher, adapter=adapter, optimizer=FAST)
+    module = factory(Teacher, adapter=adapter, optimizer=FAST)
     before, after = start.load(), built(tmp_path / "built", task, start, {"recover": method}, [start], module).load()
     for name, weight in linears(after).items():
         old = linears(before)[name]

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from support.pipelines import FAST, built, kept
+from support.pipelines import FAST, built, factory, kept
 
 from callbacks.checkpoint import Checkpoint
 from callbacks.prune.masks import MaskPruning
@@ -125,7 +125,7 @@ def test_a_killed_stage_goes_on_to_the_same_bytes(
     still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # this is about masks, not about dropout
     tiny_model.spec = replace(tiny_model.spec, config={**tiny_model.spec.config, **still}, dropout=0.0)
     start = kept(tiny_model, tmp_path / "start")
-    module = partial(Teacher, adapter=adapter, optimizer=FAST)
+    module = factory(Teacher, adapter=adapter, optimizer=FAST)
 
     def build(folder: str) -> Artifact:
         pruning: MaskPruning = make()

@@ -10,7 +10,7 @@ from clinlm.config.validation import refuse_monitor
 from clinlm.metrics.classification import METRICS
 from clinlm.models import structure
 from clinlm.models.layers.low_rank_linear import LowRankLinear
-from clinlm.pipeline import execution
+from clinlm.pipeline.plan import plan
 
 pytestmark = pytest.mark.usefixtures("quick")
 BERT = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
@@ -33,8 +33,8 @@ def test_a_monitor_is_a_metric_of_which_more_is_better(monitor: str) -> None:
 def test_gradual_pruning_without_training_is_refused_at_once(
     notes_csv: Path, tmp_path: Path, overrides: tuple[str, ...]
 ) -> None:
-    with pytest.raises(Exception, match="gradually, while its stage trains; .*pipeline=pruning_gradual"):
-        execution.plan(composed(notes_csv, tmp_path / "store", *overrides))
+    with pytest.raises(Exception, match="needs training, but its stage has epochs=0; .*pipeline=pruning_gradual"):
+        plan(composed(notes_csv, tmp_path / "store", *overrides))
 
 
 def test_an_artifact_holds_no_checkpoint(notes_csv: Path, tmp_path: Path) -> None:

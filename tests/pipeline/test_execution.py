@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from support.pipelines import artifacts, composed, finished, reported, weights
 
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline import execution
-from clinlm.pipeline.execution import Done
+from clinlm.pipeline.results import StageResult
+from clinlm.pipeline.stage import Stage
 from clinlm.store import key as store_key
 from clinlm.store.content import Damaged, seal, sealed, verify
 from clinlm.tasks.data import TaskData
@@ -29,7 +29,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def c(notes_csv: Path, root: Path, quick: None) -> list[Done]:
+def c(notes_csv: Path, root: Path, quick: None) -> list[StageResult]:
     """Pipeline C, finished."""
     return finished(composed(notes_csv, root, "pipeline=c"))
 
@@ -42,7 +42,7 @@ def parents(artifact: Artifact) -> dict[str, Any]:
 # Who goes on from whom.
 
 
-def test_every_stage_of_c_goes_on_from_the_latest_of_its_role(c: list[Done]) -> None:
+def test_every_stage_of_c_goes_on_from_the_latest_of_its_role(c: list[StageResult]) -> None:
     made = artifacts(c)
     names = ["teacher", "prune_teacher", "recover_teacher", "student", "prune_student", "recover_student"]
     assert list(made) == names and [one.role for one in c] == ["teacher"] * 3 + ["student"] * 3
@@ -60,7 +60,9 @@ def test_every_stage_of_c_goes_on_from_the_latest_of_its_role(c: list[Done]) -> 
     assert widths["prune_teacher"] == [48, 48] and widths["prune_student"] == [36]
 
 
-def test_what_is_there_is_reused(c: list[Done], notes_csv: Path, root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_there_is_reused(
+    c: list[StageResult], notes_csv: Path, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO):
         again = finished(composed(notes_csv, root, "pipeline=c", "logger=csv", "prune.skip_std=0.001"))
     assert all(one.cached for one in again) and not any(one.cached for one in c)
@@ -68,7 +70,7 @@ def test_what_is_there_is_reused(c: list[Done], notes_csv: Path, root: Path, cap
     assert caplog.text.count("reused") == 6
 
 
-def test_without_a_stage_the_others_close_ranks(c: list[Done], notes_csv: Path, root: Path) -> None:
+def test_without_a_stage_the_others_close_ranks(c: list[StageResult], notes_csv: Path, root: Path) -> None:
     done = finished(composed(notes_csv, root, "pipeline=c", "~stages.recover_teacher", "~stages.recover_student"))
     made, whole = artifacts(done), artifacts(c)
     assert list(made) == ["teacher", "prune_teacher", "student", "prune_student"]
@@ -77,7 +79,9 @@ def test_without_a_stage_the_others_close_ranks(c: list[Done], notes_csv: Path, 
     assert made["student"].key != whole["student"].key
 
 
-def test_recovery_by_distillation_asks_the_model_before_compression(c: list[Done], notes_csv: Path, root: Path) -> None:
+def test_recovery_by_distillation_asks_the_model_before_compression(
+    c: list[StageResult], notes_csv: Path, root: Path
+) -> None:
     made = artifacts(finished(composed(notes_csv, root, "pipeline=c", "recover=distill")))
     assert parents(made["recover_teacher"])["teachers"] == [artifacts(c)["teacher"].key]
     assert parents(made["recover_student"])["teachers"] == [made["recover_teacher"].key]
@@ -96,7 +100,7 @@ def test_a_teacher_answers_once_for_all_its_students(notes_csv: Path, tmp_path: 
     assert asked == measured
 
 
-def test_named_starts_and_teachers(c: list[Done], notes_csv: Path, root: Path) -> None:
+def test_named_starts_and_teachers(c: list[StageResult], notes_csv: Path, root: Path) -> None:
     named = ("stages.student.teachers=[teacher,recover_teacher]", "stages.student.start=prune_teacher")
     kept = ("~stages.prune_student", "~stages.recover_student")
     made = artifacts(finished(composed(notes_csv, root, "pipeline=c", *named, *kept)))
@@ -135,7 +139,9 @@ def test_named_starts_and_teachers(c: list[Done], notes_csv: Path, root: Path) -
         ),
     ],
 )
-def test_broken_lines_are_errors(c: list[Done], notes_csv: Path, root: Path, overrides: list[str], told: str) -> None:
+def test_broken_lines_are_errors(
+    c: list[StageResult], notes_csv: Path, root: Path, overrides: list[str], told: str
+) -> None:
     with pytest.raises(ValueError) as raised:
         finished(composed(notes_csv, root, *overrides))
     assert str(raised.value) == told
@@ -155,8 +161,8 @@ def keys(notes: Path, root: Path, *overrides: str) -> list[str]:
     for name in ("teacher", "prune_teacher", "recover_teacher"):
         settings = OmegaConf.to_container(config.stages[name], resolve=True)
         assert isinstance(settings, dict)
-        stage = instantiate(settings)
         plain = {str(key): value for key, value in settings.items()}
+        stage = Stage.from_settings(plain)
         found.append(execution.stage_key(plain, stage, task_key, None if name == "teacher" else parent, []))
     return found
 
@@ -230,7 +236,7 @@ def test_the_code_of_a_method_counts(notes_csv: Path, root: Path, monkeypatch: p
 
 
 def test_a_damaged_stage_is_built_again_to_the_same_bytes(
-    c: list[Done], notes_csv: Path, root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    c: list[StageResult], notes_csv: Path, root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     copied = tmp_path / "store"
     shutil.copytree(root, copied)
@@ -246,7 +252,7 @@ def test_a_damaged_stage_is_built_again_to_the_same_bytes(
     assert caplog.text.count("built again") == 3 and len(list(copied.glob("*.damaged-*"))) == 3
 
 
-def test_every_file_of_an_artifact_is_watched(c: list[Done], tmp_path: Path) -> None:
+def test_every_file_of_an_artifact_is_watched(c: list[StageResult], tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(artifacts(c)["prune_student"].folder, folder)
     watched = set(verify(folder)["files"])
@@ -275,7 +281,7 @@ def test_every_file_of_an_artifact_is_watched(c: list[Done], tmp_path: Path) -> 
     ],
     ids=["windows", "head and tail", "lora", "activation"],
 )
-def test_it_runs_from_end_to_end(c: list[Done], notes_csv: Path, root: Path, overrides: list[str]) -> None:
+def test_it_runs_from_end_to_end(c: list[StageResult], notes_csv: Path, root: Path, overrides: list[str]) -> None:
     config = composed(notes_csv, root, "pipeline=b", *overrides)
     task, _ = execution.open_task(config)
     done = finished(config)

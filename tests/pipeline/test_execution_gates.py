@@ -11,8 +11,8 @@ from support.pipelines import composed, finished
 
 from clinlm import __main__
 from clinlm.pipeline import execution
-from clinlm.pipeline.execution import GateFailed
 from clinlm.pipeline.gates import Gate
+from clinlm.pipeline.results import GateFailed
 from clinlm.report import gates
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -46,7 +46,7 @@ def test_a_pipeline_that_fails_stops_there_and_keeps_what_it_built(notes_csv: Pa
         finished(composed(notes_csv, root, "pipeline=c", "epochs=1", *SHUT))
     assert [one.name for one in failed.value.done] == C[:3] and all(one.cached for one in failed.value.done)
     (verdict,) = failed.value.verdicts
-    assert verdict.subject == "recover_teacher" and not verdict.passed and verdict.findings[0].what == "agreement"
+    assert verdict.subject == "recover_teacher" and not verdict.passed and verdict.findings[0].quantity == "agreement"
     assert "too little; " in str(failed.value) and "quantize=int4 (int4)" in str(failed.value)
     assert failed.value.exit_status == 3
 
@@ -70,7 +70,7 @@ def test_the_report_tells_every_gate_of_every_compressed_stage(notes_csv: Path, 
     assert [*found] == C[1:] and all([one.gate for one in own] == [g.name for g in known] for own in found.values())
     assert all(own[0].refused for own in found.values()), "critical allows no pruning"
     assert len(gates.lines(found)) == 6 and "critical fails (pruning not allowed" in gates.lines(found)[0]
-    assert gates.lines(found)[5].startswith("gates      fairness not judged: the corpus has no attributes"), "once"
+    assert gates.lines(found)[5].startswith("gates      fairness not measured: the corpus has no attributes"), "once"
     text = gates.markdown(found, known)
     assert text.startswith("| stage | critical | high | medium | low |")
     assert gates.numbers(found).count("- gate ") == 20
@@ -78,9 +78,9 @@ def test_the_report_tells_every_gate_of_every_compressed_stage(notes_csv: Path, 
 
 
 def test_the_chosen_gate_is_told_as_it_was_set(notes_csv: Path, root: Path) -> None:
-    chosen = execution.open_gate(composed(notes_csv, root, *OPEN))
+    chosen = gates.open_gate(composed(notes_csv, root, *OPEN))
     assert chosen is not None and gates.every_gate(chosen)[-1] is chosen
-    assert execution.open_gate(composed(notes_csv, root)) is None
+    assert gates.open_gate(composed(notes_csv, root)) is None
     mine = Gate("mine", {"micro_f1": 0.1})
     assert [one.name for one in gates.every_gate(mine)] == ["critical", "high", "medium", "low", "mine"]
 

@@ -20,7 +20,7 @@ from clinlm.metrics.classification import quality
 from clinlm.metrics.estimate import Estimate
 from clinlm.models import artifact
 from clinlm.models.artifact import Artifact
-from clinlm.pipeline.degradation import Changes, measure
+from clinlm.pipeline.degradation import Degradation, measure_degradation
 from clinlm.pipeline.gates import TECHNIQUES, Gate, Verdict
 from clinlm.store.content import seal
 from clinlm.tasks.base import Task
@@ -37,11 +37,13 @@ def gate(name: str) -> Gate:
     return made
 
 
-def changed(loss: float = 0.0, low: float | None = None, high: float | None = None, **others: Any) -> Changes:
-    """Changes in which every metric lost the same."""
+def changed(loss: float = 0.0, low: float | None = None, high: float | None = None, **others: Any) -> Degradation:
+    """Degradation in which every metric lost the same."""
     lost = Estimate(loss, loss if low is None else low, loss if high is None else high)
     alike = others.pop("agreement", Estimate(1.0, 1.0, 1.0))
-    return Changes({"macro_auroc": lost, "micro_f1": lost}, alike, others.pop("gaps", {}), others.pop("notices", ()))
+    return Degradation(
+        {"macro_auroc": lost, "micro_f1": lost}, alike, others.pop("gaps", {}), others.pop("notices", ())
+    )
 
 
 # Laws over conf/gate.
@@ -78,7 +80,7 @@ def test_what_is_allowed_instead_can_be_typed(technique: str) -> None:
     runtime.register()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         assert hydra.compose("config", TECHNIQUES[technique].split()).stages
-    assert TECHNIQUES[technique] in Gate("g", {}, techniques=[technique]).instead()
+    assert TECHNIQUES[technique] in Gate("g", {}, techniques=[technique]).alternatives()
 
 
 def test_every_method_says_which_technique_it_is() -> None:
@@ -115,7 +117,7 @@ def test_agreement_is_judged_by_its_low_end_and_a_gap_by_its_high_end() -> None:
     made = Gate("g", {}, agreement=0.9, fairness=0.05)
     gap = {"sex": Estimate(0.0, -0.1, 0.06)}
     doubtful = changed(agreement=Estimate(0.95, 0.89, 0.99), gaps=gap)
-    assert [one.what for one in made.verdict("x", doubtful, []).findings if not one.passed] == [
+    assert [one.quantity for one in made.verdict("x", doubtful, []).findings if not one.passed] == [
         "agreement",
         "gap by sex",
     ]
@@ -131,7 +133,7 @@ def test_what_is_undefined_is_not_proved() -> None:
 def test_a_verdict_names_what_failed_first() -> None:
     made = Gate("g", {"macro_auroc": 0.5, "micro_f1": 0.01}, techniques=["int4"])
     verdict: Verdict = made.verdict("x", changed(0.1), ["int4", "post_training_quantization"])
-    assert [one.what for one in verdict.findings] == ["loss of micro_f1", "loss of macro_auroc"]
+    assert [one.quantity for one in verdict.findings] == ["loss of micro_f1", "loss of macro_auroc"]
     assert verdict.refused == ("post_training_quantization",)
     assert verdict.reasons() == "post-training quantization not allowed; loss of micro_f1 9.00 beyond"
     assert verdict.line().startswith("gate g, x: FAILED: not allowed: post-training quantization; loss of micro_f1")
@@ -187,7 +189,7 @@ def test_losses_agreement_and_gaps_are_those_of_the_predictions(planted: Task, t
     men = [place for place, one in enumerate(sex) if one == "m"]
     original = saying(planted, tmp_path / "original", ([], men[:4]))
     worse = saying(planted, tmp_path / "worse", ([], men[2:12]))
-    found = measure(planted, original, worse, "test", resamples=200)
+    found = measure_degradation(planted, original, worse, "test", resamples=200)
     a, b = (
         quality(planted.examples.targets[members], planted.probabilities(one.predictions("test")), None)
         for one in (original, worse)
@@ -204,28 +206,28 @@ def test_losses_agreement_and_gaps_are_those_of_the_predictions(planted: Task, t
 def test_few_documents_prove_little(planted: Task, tmp_path: Path) -> None:
     original, same = (saying(planted, tmp_path / name, ([], [])) for name in ("original", "same"))
     strict = gate("critical")
-    assert not strict.verdict("x", strict.changes(planted, original, same), ["quantization_aware_training"]).passed
-    assert Gate("g", strict.metrics).verdict("x", strict.changes(planted, original, same), []).passed
+    assert not strict.verdict("x", strict.measure(planted, original, same), ["quantization_aware_training"]).passed
+    assert Gate("g", strict.metrics).verdict("x", strict.measure(planted, original, same), []).passed
 
 
 def test_the_split_of_the_gate_judges(planted: Task, tmp_path: Path) -> None:
     original = saying(planted, tmp_path / "original", ([], []))
     only_test = saying(planted, tmp_path / "only_test", ([], range(40)))
     limits = Gate("g", {"micro_f1": 0.1}, resamples=50)
-    assert limits.verdict("x", limits.changes(planted, original, only_test), []).passed
-    assert not limits.verdict("x", limits.changes(planted, original, only_test, "test"), []).passed
+    assert limits.verdict("x", limits.measure(planted, original, only_test), []).passed
+    assert not limits.verdict("x", limits.measure(planted, original, only_test, "test"), []).passed
 
 
 def test_a_corpus_without_attributes_is_told(task: MultiLabel, tmp_path: Path) -> None:
     original, same = (saying(task, tmp_path / name, ([], [])) for name in ("original", "same"))
     made = Gate("g", {}, fairness=0.0, resamples=20)
-    verdict = made.verdict("x", made.changes(task, original, same), [])
-    assert verdict.passed and "fairness not judged: the corpus has no attributes" in verdict.line()
+    verdict = made.verdict("x", made.measure(task, original, same), [])
+    assert verdict.passed and "fairness not measured: the corpus has no attributes" in verdict.line()
 
 
 def test_small_subgroups_are_told(planted: Task, tmp_path: Path) -> None:
     original, same = (saying(planted, tmp_path / name, ([], [])) for name in ("original", "same"))
-    found = measure(planted, original, same, "test", resamples=20, smallest_subgroup=1000)
+    found = measure_degradation(planted, original, same, "test", resamples=20, smallest_subgroup=1000)
     assert not found.gaps and found.notices == (
-        "fairness by sex not judged: fewer than two subgroups of 1000 documents",
+        "fairness by sex not measured: fewer than two subgroups of 1000 documents",
     )

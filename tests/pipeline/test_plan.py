@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from support.pipelines import artifacts, composed, finished, reported
 
 from clinlm.config.validation import CONF
-from clinlm.pipeline import execution, gate_policy
-from clinlm.pipeline.execution import GateFailed
+from clinlm.pipeline import gate_policy
+from clinlm.pipeline.expansion import expand_steps, step_ratio
 from clinlm.pipeline.gates import TECHNIQUES
-from clinlm.pipeline.plan import Planned, expanded, left_out, planned, share
+from clinlm.pipeline.plan import left_out, plan
+from clinlm.pipeline.results import GateFailed
+from clinlm.pipeline.stage_spec import StageSpec
 
 pytestmark = pytest.mark.usefixtures("quick")
 PIPELINES = sorted(path.stem for path in CONF.glob("pipeline/*.yaml"))
@@ -23,12 +25,12 @@ UNSTRUCTURED = {"_target_": "callbacks.prune.unstructured.Unstructured", "ratio"
 
 
 @cache
-def stages(notes: Path, *overrides: str) -> list[Planned]:
+def stages(notes: Path, *overrides: str) -> list[StageSpec]:
     """Return the plan; nothing is written."""
-    return planned(composed(notes, notes.parent / "run" / "store", *overrides))
+    return plan(composed(notes, notes.parent / "run" / "store", *overrides))
 
 
-def names(planned_stages: list[Planned]) -> list[str]:
+def names(planned_stages: list[StageSpec]) -> list[str]:
     return [one.name for one in planned_stages]
 
 
@@ -37,9 +39,9 @@ def names(planned_stages: list[Planned]) -> list[str]:
 
 @given(st.floats(0.01, 0.99), st.integers(1, 12))
 def test_the_shares_reach_the_ratio_and_are_equal(ratio: float, steps: int) -> None:
-    cut = [share(ratio, step, steps, counts_zeros=False) for step in range(1, steps + 1)]
+    cut = [step_ratio(ratio, step, steps, counts_zeros=False) for step in range(1, steps + 1)]
     assert math.prod(1 - one for one in cut) == pytest.approx(1 - ratio, abs=1e-9) and len(set(cut)) == 1
-    zeros = [share(ratio, step, steps, counts_zeros=True) for step in range(1, steps + 1)]
+    zeros = [step_ratio(ratio, step, steps, counts_zeros=True) for step in range(1, steps + 1)]
     assert zeros[-1] == pytest.approx(ratio, abs=1e-9) and zeros == sorted(zeros)
     for before, after in zip(zeros, zeros[1:], strict=False):
         assert (1 - after) / (1 - before) == pytest.approx(1 - cut[0], abs=1e-6)
@@ -48,25 +50,25 @@ def test_the_shares_reach_the_ratio_and_are_equal(ratio: float, steps: int) -> N
 def test_the_loop_of_the_source_ends_short_of_its_ratio() -> None:
     """torch's structured pruning takes its amount of the filters that are left: 6 % five times are not 30 %."""
     assert 1 - (1 - 0.3 / 5) ** 5 == pytest.approx(0.266, abs=1e-3)
-    assert 1 - (1 - share(0.3, 1, 5, counts_zeros=False)) ** 5 == pytest.approx(0.3)
+    assert 1 - (1 - step_ratio(0.3, 1, 5, counts_zeros=False)) ** 5 == pytest.approx(0.3)
 
 
 def test_a_stage_done_several_times_is_several_stages() -> None:
     settings = {"start": "teacher", "times": 3, "callbacks": {"prune": MAGNITUDE, "other": {"_target_": "x"}}}
-    found = expanded("prune", settings)
+    found = expand_steps("prune", settings)
     assert [*found] == ["prune_1", "prune_2", "prune_3"] and settings["times"] == 3
     assert [one["start"] for one in found.values()] == ["teacher", "prune_1", "prune_2"]
     assert all("times" not in one and one["callbacks"]["other"] == {"_target_": "x"} for one in found.values())
-    assert {one["callbacks"]["prune"]["ratio"] for one in found.values()} == {share(0.3, 1, 3, False)}
-    masked = expanded("prune", settings | {"callbacks": {"prune": UNSTRUCTURED}}).values()
-    assert [one["callbacks"]["prune"]["ratio"] for one in masked] == [share(0.3, n, 3, True) for n in (1, 2, 3)]
-    assert expanded("once", {"start": None}) == {"once": {"start": None}}
+    assert {one["callbacks"]["prune"]["ratio"] for one in found.values()} == {step_ratio(0.3, 1, 3, False)}
+    masked = expand_steps("prune", settings | {"callbacks": {"prune": UNSTRUCTURED}}).values()
+    assert [one["callbacks"]["prune"]["ratio"] for one in masked] == [step_ratio(0.3, n, 3, True) for n in (1, 2, 3)]
+    assert expand_steps("once", {"start": None}) == {"once": {"start": None}}
 
 
 @pytest.mark.parametrize("times", [0, -1, 1.5, "3", True])
 def test_a_number_of_steps_is_a_number_from_one_on(times: Any) -> None:
     with pytest.raises(ValueError, match="stages.prune.times is .*; set steps"):
-        expanded("prune", {"times": times, "callbacks": {"prune": MAGNITUDE}})
+        expand_steps("prune", {"times": times, "callbacks": {"prune": MAGNITUDE}})
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def test_a_number_of_steps_is_a_number_from_one_on(times: Any) -> None:
 def test_steps_share_out_a_target(target: str, remaining: list[int]) -> None:
     """A share is of what a step finds; a number is the same for all, and fewer steps remain to it."""
     structured = {"_target_": "callbacks.prune.structured.Structured", "target": target}
-    found = expanded("prune", {"start": None, "times": 3, "callbacks": {"prune": structured}}).values()
+    found = expand_steps("prune", {"start": None, "times": 3, "callbacks": {"prune": structured}}).values()
     assert [one["callbacks"]["prune"] for one in found] == [structured | {"remaining": left} for left in remaining]
 
 
@@ -104,7 +106,7 @@ def test_a_student_is_pruned_while_it_learns(notes_csv: Path, tmp_path: Path) ->
 
 def test_steps_need_a_ratio(notes_csv: Path) -> None:
     with pytest.raises(ValueError, match="steps share out a ratio or a target; stages.prune"):
-        expanded("prune", {"times": 2, "callbacks": {"prune": {"_target_": MAGNITUDE["_target_"]}}})
+        expand_steps("prune", {"times": 2, "callbacks": {"prune": {"_target_": MAGNITUDE["_target_"]}}})
 
 
 @pytest.mark.parametrize("prune", ["magnitude", "unstructured"])
@@ -139,20 +141,20 @@ def test_the_name_of_several_stages_is_that_of_the_last(notes_csv: Path) -> None
 def test_a_stage_without_its_method_is_left_out(notes_csv: Path, tmp_path: Path) -> None:
     config = composed(notes_csv, tmp_path / "store", "pipeline=edge", "quantize=none")
     assert left_out(config) == {"quantize": "quantize"}
-    assert names(planned(config))[-1] == "student"
+    assert names(plan(config))[-1] == "student"
     config = composed(notes_csv, tmp_path / "store", "pipeline=edge", "stages.prune_teacher.callbacks.prune=null")
-    assert left_out(config) == {"prune_teacher": "prune"} and names(planned(config)) == [
+    assert left_out(config) == {"prune_teacher": "prune"} and names(plan(config)) == [
         "teacher",
         "student",
         "quantize",
     ]
     config = composed(notes_csv, tmp_path / "store", "pipeline=pruning", "stages.recover.callbacks.recover=null")
-    assert left_out(config) == {"recover": "recover"} and names(planned(config)) == ["teacher", "prune"]
+    assert left_out(config) == {"recover": "recover"} and names(plan(config)) == ["teacher", "prune"]
 
 
 def test_another_callback_that_is_null_is_merely_none(notes_csv: Path, tmp_path: Path) -> None:
     config = composed(notes_csv, tmp_path / "store", "pipeline=baseline", "training.early_stopping=null")
-    (teacher,) = planned(config)
+    (teacher,) = plan(config)
     assert not left_out(config) and "early_stopping" not in (teacher.stage.callbacks or {})
     steps = stages(notes_csv, "pipeline=pruning_iterative", "stages.prune.callbacks.recover=null")
     assert names(steps)[1:] == ["prune_1", "prune_2", "prune_3"]
@@ -172,9 +174,9 @@ def test_every_pipeline_has_techniques_that_a_gate_knows(notes_csv: Path) -> Non
         found = stages(notes_csv, f"pipeline={name}")
         used = gate_policy.techniques(found)
         assert {one for own in used.values() for one in own} <= set(TECHNIQUES), name
-        first = gate_policy.original(found)
+        first = gate_policy.find_original(found)
         assert first in ("teacher", "teacher_1") and not used[first]
-        judged = gate_policy.judged(found)
+        judged = gate_policy.judged_stages(found)
         assert first not in judged and (len(found) == 1 or found[-1].name in judged), name
 
 
@@ -184,8 +186,8 @@ def test_techniques_of_the_edge(notes_csv: Path) -> None:
     own = {"prune_teacher_1": pruned, "prune_teacher_2": pruned, "student": ("distillation",)}
     assert gate_policy.techniques(found) == {"teacher": (), **own, "quantize": ("quantization_aware_training",)}
     everything = ("iterative_pruning", "distillation", "quantization_aware_training")
-    assert gate_policy.inherited(found)["quantize"] == everything
-    assert gate_policy.judged(found) == {"prune_teacher_1", "prune_teacher_2", "student", "quantize"}
+    assert gate_policy.inherited_techniques(found)["quantize"] == everything
+    assert gate_policy.judged_stages(found) == {"prune_teacher_1", "prune_teacher_2", "student", "quantize"}
 
 
 @pytest.mark.parametrize(
@@ -210,10 +212,12 @@ def test_pruning_is_iterative_where_its_line_recovers_in_between(
 
 def test_what_is_recovered_is_judged_after_it(notes_csv: Path) -> None:
     found = stages(notes_csv, "pipeline=c")
-    assert gate_policy.judged(found) == {"recover_teacher", "student", "recover_student"}
+    assert gate_policy.judged_stages(found) == {"recover_teacher", "student", "recover_student"}
     cut = stages(notes_csv, "pipeline=c", "~stages.recover_student")
-    assert gate_policy.judged(cut) == {"recover_teacher", "student", "prune_student"}, "the last is always judged"
-    assert gate_policy.judged(stages(notes_csv, "pipeline=low_rank")) == {"low_rank"}
+    assert gate_policy.judged_stages(cut) == {"recover_teacher", "student", "prune_student"}, (
+        "the last is always judged"
+    )
+    assert gate_policy.judged_stages(stages(notes_csv, "pipeline=low_rank")) == {"low_rank"}
     assert gate_policy.techniques(stages(notes_csv, "pipeline=low_rank"))["low_rank"] == ()
 
 
@@ -225,7 +229,7 @@ def test_what_a_gate_does_not_allow_is_refused(notes_csv: Path, tmp_path: Path, 
     with pytest.raises(
         GateFailed, match=f"gate {gate} does not allow.*nothing was trained; .*=quantization_qat"
     ) as raised:
-        execution.plan(composed(notes_csv, tmp_path / "store", f"pipeline={name}", f"gate={gate}"))
+        plan(composed(notes_csv, tmp_path / "store", f"pipeline={name}", f"gate={gate}"))
     assert not raised.value.done and raised.value.verdicts and all(one.refused for one in raised.value.verdicts)
 
 
@@ -233,11 +237,11 @@ def test_what_a_gate_does_not_allow_is_refused(notes_csv: Path, tmp_path: Path, 
     ("gate", "name"), [("critical", "quantization_qat"), ("high", "pruning_iterative"), ("low", "c")]
 )
 def test_what_a_gate_allows_is_planned(notes_csv: Path, tmp_path: Path, gate: str, name: str) -> None:
-    assert execution.plan(composed(notes_csv, tmp_path / "store", f"pipeline={name}", f"gate={gate}"))
+    assert plan(composed(notes_csv, tmp_path / "store", f"pipeline={name}", f"gate={gate}"))
 
 
 def test_the_edge_is_allowed_from_medium_on(notes_csv: Path, tmp_path: Path) -> None:
-    assert execution.plan(composed(notes_csv, tmp_path / "store", "pipeline=edge", "gate=medium"))
+    assert plan(composed(notes_csv, tmp_path / "store", "pipeline=edge", "gate=medium"))
 
 
 @pytest.mark.parametrize("name", TECHNIQUES)
@@ -251,11 +255,11 @@ def test_an_original_is_not_compressed(notes_csv: Path, tmp_path: Path) -> None:
     pruned = ("pipeline=baseline", "stages.teacher.callbacks={prune: '${prune}'}")
     config = composed(notes_csv, tmp_path / "store", *pruned, "gate=low")
     with pytest.raises(ValueError, match=r"'teacher' is compressed itself \(pruning\); do that in a stage after it"):
-        execution.plan(config)
-    assert execution.plan(composed(notes_csv, tmp_path / "store", *pruned))
+        plan(config)
+    assert plan(composed(notes_csv, tmp_path / "store", *pruned))
 
 
 def test_a_gate_needs_an_original(notes_csv: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="first stage of role teacher; there is none"):
         config = composed(notes_csv, tmp_path / "store", "pipeline=baseline", "gate=low", "stages.teacher.role=student")
-        execution.plan(config)
+        plan(config)

@@ -6,46 +6,47 @@ from typing import Any
 import pytest
 from support.pipelines import artifacts, composed, finished
 
-from clinlm.pipeline.members import members
-from clinlm.pipeline.plan import Planned, planned
+from clinlm.pipeline.expansion import expand_members
+from clinlm.pipeline.plan import plan
+from clinlm.pipeline.stage_spec import StageSpec
 
 pytestmark = pytest.mark.usefixtures("quick")
 TWO = ("pipeline=ensemble", "members=[{},{seed:5}]")
 STAGE = {"seed": 0, "start": {"_target_": "a", "name": "one", "size": 1}, "module": {"adapter": {"_target_": "full"}}}
 
 
-def stages(notes: Path, root: Path, *overrides: str) -> dict[str, Planned]:
-    return {one.name: one for one in planned(composed(notes, root / "store", *overrides))}
+def stages(notes: Path, root: Path, *overrides: str) -> dict[str, StageSpec]:
+    return {one.name: one for one in plan(composed(notes, root / "store", *overrides))}
 
 
 def test_differences_are_merged_setting_by_setting() -> None:
     different = [{}, {"seed": 3}, {"start": {"name": "two"}}, {"module": {"adapter": {"_target_": "lora", "r": 2}}}]
-    found = members("t", STAGE | {"members": different})
+    found = expand_members("t", STAGE | {"members": different})
     assert [*found] == ["t_1", "t_2", "t_3", "t_4"] and found["t_1"] == STAGE
     assert found["t_2"] == STAGE | {"seed": 3}
     assert found["t_3"]["start"] == {"_target_": "a", "name": "two", "size": 1}
     assert found["t_4"]["module"] == {"adapter": {"_target_": "lora", "r": 2}}
-    whole = members("t", STAGE | {"members": [{"start": {"_target_": "b"}}, {}]})
+    whole = expand_members("t", STAGE | {"members": [{"start": {"_target_": "b"}}, {}]})
     assert whole["t_1"]["start"] == {"_target_": "b"}, "another class takes none of the settings of the one before"
 
 
 def test_a_single_member_is_the_stage() -> None:
-    assert members("t", STAGE) == members("t", STAGE | {"members": [{}]}) == {"t": STAGE}
-    assert members("t", STAGE | {"members": [{"seed": 4}]}) == {"t": STAGE | {"seed": 4}}
+    assert expand_members("t", STAGE) == expand_members("t", STAGE | {"members": [{}]}) == {"t": STAGE}
+    assert expand_members("t", STAGE | {"members": [{"seed": 4}]}) == {"t": STAGE | {"seed": 4}}
 
 
 @pytest.mark.parametrize("wrong", [[], {}, "teacher", [1], 3])
 def test_members_are_differences(wrong: Any) -> None:
     with pytest.raises(ValueError, match=r"members are differences of settings.*stages.t.members is"):
-        members("t", STAGE | {"members": wrong})
+        expand_members("t", STAGE | {"members": wrong})
 
 
 def test_the_same_member_twice_is_refused() -> None:
     """As when a sweep over seeds comes to the seed of a member."""
     with pytest.raises(ValueError, match=r"of stages.t.members number 1 and 3 come to the same settings \(seed 0\)"):
-        members("t", STAGE | {"members": [{}, {"seed": 1}, {"seed": 0}]})
+        expand_members("t", STAGE | {"members": [{}, {"seed": 1}, {"seed": 0}]})
     with pytest.raises(ValueError, match=r"several times or has several members; stages.t has both"):
-        members("t", STAGE | {"members": [{}, {"seed": 1}], "times": 2})
+        expand_members("t", STAGE | {"members": [{}, {"seed": 1}], "times": 2})
 
 
 def test_a_name_stands_for_all_members(notes_csv: Path, tmp_path: Path) -> None:

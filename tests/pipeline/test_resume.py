@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from support.pipelines import artifacts, composed, finished, reported, weights
 
 from clinlm.models import artifact
-from clinlm.pipeline.execution import Done
+from clinlm.pipeline.results import StageResult
 from clinlm.pipeline.stage import Stage
 from clinlm.store.content import sealed
 from clinlm.tasks.multilabel import MultiLabel
@@ -29,18 +29,18 @@ class Killed(BaseException):
     """Nothing catches it."""
 
 
-def told(done: list[Done]) -> dict[str, Any]:
+def told(done: list[StageResult]) -> dict[str, Any]:
     """What the reports say, without seconds."""
     return {one.name: {k: v for k, v in one.artifact.report.items() if k != "seconds"} for one in done}
 
 
 @pytest.fixture(scope="module")
-def whole(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: None) -> Iterator[list[Done]]:
+def whole(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: None) -> Iterator[list[StageResult]]:
     """A pipeline that nothing interrupted."""
     yield finished(composed(notes_csv, tmp_path_factory.mktemp("whole") / "store", *C))
 
 
-def killed_until_done(config: DictConfig, patch: pytest.MonkeyPatch, steps: int) -> tuple[int, list[Done]]:
+def killed_until_done(config: DictConfig, patch: pytest.MonkeyPatch, steps: int) -> tuple[int, list[StageResult]]:
     """Run a pipeline that is killed after every `steps` steps, until it ends; returns how often it was."""
     step = Module.training_step
     for kills in range(100):
@@ -60,7 +60,7 @@ def killed_until_done(config: DictConfig, patch: pytest.MonkeyPatch, steps: int)
 
 
 def test_killed_in_the_middle_of_epochs(
-    whole: list[Done], notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: list[StageResult], notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An epoch has 5 steps, so that every attempt gets through one epoch and part of the next."""
     kills, done = killed_until_done(composed(notes_csv, tmp_path / "store", *C), monkeypatch, 7)
@@ -70,7 +70,7 @@ def test_killed_in_the_middle_of_epochs(
 
 
 def test_killed_between_training_and_the_record(
-    whole: list[Done], notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: list[StageResult], notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The best epoch is put back and training is not begun again, although nobody recorded that it was over."""
     config, killed = composed(notes_csv, tmp_path / "store", *C), set[Path]()
@@ -164,12 +164,14 @@ BASELINE = ("pipeline=baseline", "epochs=3")
 
 
 @pytest.fixture(scope="module")
-def teacher(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: None) -> list[Done]:
+def teacher(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: None) -> list[StageResult]:
     """A teacher alone, that nothing interrupted."""
     return finished(composed(notes_csv, tmp_path_factory.mktemp("teacher") / "store", *BASELINE))
 
 
-def test_another_process_is_killed_and_this_one_goes_on(teacher: list[Done], notes_csv: Path, tmp_path: Path) -> None:
+def test_another_process_is_killed_and_this_one_goes_on(
+    teacher: list[StageResult], notes_csv: Path, tmp_path: Path
+) -> None:
     """The key is the same in both processes, whatever the seeds of their hash tables."""
     root = tmp_path / "killed" / "store"
     dead = subprocess.run(
@@ -208,7 +210,7 @@ def broken(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: Non
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"x" * 100 + b[100:]])
 def test_a_damaged_checkpoint_is_no_dead_end(
-    teacher: list[Done],
+    teacher: list[StageResult],
     broken: Path,
     notes_csv: Path,
     tmp_path: Path,

@@ -2,7 +2,6 @@
 
 import signal
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
-from lightning import Callback
-from support.pipelines import CPU, FAST, LABELS, built, composed, kept, reported
+from lightning import Callback, LightningModule, Trainer
+from support.pipelines import CPU, FAST, LABELS, built, composed, factory, kept, reported
 from torch import nn
 
 from callbacks.checkpoint import Checkpoint
@@ -27,14 +26,15 @@ from clinlm.pipeline.stage import Stage, peak_mib
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.distillation import Distillation
-from clinlm.training.modules.base import predict
+from clinlm.training.modules.base import Module, predict
 from clinlm.training.modules.student import Student
 from clinlm.training.modules.teacher import Teacher
 from clinlm.training.promises import CostTarget, FfnWidth, FilterCount, HeadCount, LayerKept, Sparsity, VocabularySize
+from clinlm.training.stage_callback import StageCallback
 
 pytestmark = pytest.mark.usefixtures("quick")
 PRUNE, RECOVER = ([path.stem for path in sorted(CONF.glob(f"{group}/*.yaml"))] for group in ("prune", "recover"))
-IMITATE = partial(Student, adapter=Lora(r=2, alpha=4), optimizer=FAST, distill=Distillation())
+IMITATE = factory(Student, adapter=Lora(r=2, alpha=4), optimizer=FAST, distill=Distillation())
 _PEAK_MIB = peak_mib
 
 
@@ -69,6 +69,18 @@ def found(model: Model, rows: Sequence[Any]) -> bool:
     raise AssertionError(f"a new kind of promise, {type(rows[0]).__name__}: check it here, a second way")
 
 
+class Spy(Callback):
+    """Keeps the networks that were trained."""
+
+    def __init__(self) -> None:
+        self.trained: list[nn.Module] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Lightning's hook."""
+        assert isinstance(pl_module, Module)
+        self.trained.append(pl_module.network)
+
+
 def pruning(name: str) -> Any:
     """The method of a yaml; it takes a quarter away, where it lets one choose."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
@@ -85,13 +97,9 @@ def test_every_method_keeps_its_promises(
         start = kept(TextCnn(8, filters=8).begin(task, tiny_model), tmp_path / "convolution")
     config = composed(notes_csv, tmp_path / "store", f"recover={recover}", "recover.epochs=2")
     callbacks = {"prune": pruning(prune), "recover": instantiate(config.recover)}
-    trained: list[nn.Module] = []
-
-    def module(model: Model, **settings: Any) -> Teacher:
-        trained.append(model.network)
-        return LABELS(model=model, **settings)
-
-    artifact = built(tmp_path / "built", task, start, callbacks, [start], module)
+    spy = Spy()
+    artifact = built(tmp_path / "built", task, start, callbacks | {"spy": spy}, [start])
+    trained = spy.trained
     model = artifact.load()
     # Law 2: what is loaded answers, bit for bit, as what was saved.
     generator = torch.Generator().manual_seed(0)
@@ -139,7 +147,7 @@ def test_accumulated_steps(tmp_path: Path, task: MultiLabel, start: Artifact, ba
 
 
 def test_a_lora_update_is_merged(tmp_path: Path, task: MultiLabel, start: Artifact) -> None:
-    module = partial(Teacher, adapter=Lora(r=2, alpha=4, targets=["query"]), optimizer=FAST)
+    module = factory(Teacher, adapter=Lora(r=2, alpha=4, targets=["query"]), optimizer=FAST)
     model = built(tmp_path / "built", task, start, {}, module=module, epochs=1).load()
     before = start.load().network.state_dict()
     after = model.network.state_dict()
@@ -160,24 +168,25 @@ def test_who_asks_for_a_teacher() -> None:
     module, trainer = LABELS, CPU
     assert not Stage("student", module, trainer).needs_teacher
     cut = Stage("student", module, trainer, start=FromTeacher(1))
-    assert cut.needs_teacher and not cut.wants_logits
-    assert Stage("student", IMITATE, trainer).wants_logits
-    asks = type("Asks", (Callback,), {"needs_teacher": True})()
-    assert Stage("student", module, trainer, callbacks={"some": asks}).wants_logits
+    assert cut.needs_teacher and not cut.needs_logits
+    assert Stage("student", IMITATE, trainer).needs_logits
+    asks, third_party = (type("Asks", (kind,), {"needs_teacher": True})() for kind in (StageCallback, Callback))
+    assert Stage("student", module, trainer, callbacks={"some": asks}).needs_logits
+    assert not Stage("student", module, trainer, callbacks={"some": third_party}).needs_logits, "declares nothing"
 
 
 # What is refused.
 
 
 def test_wrong_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match="a stage's role is teacher or student; got 'pupil'"):
+    with pytest.raises(ValueError, match="a stage's role must be teacher or student, got 'pupil'"):
         Stage(cast(Any, "pupil"), LABELS, CPU)
-    with pytest.raises(ValueError, match="a stage's epochs are at least 0; got -1"):
+    with pytest.raises(ValueError, match="a stage's epochs must be at least 0, got -1"):
         Stage("student", LABELS, CPU, epochs=-1)
 
 
 def test_a_stage_begins_from_something(tmp_path: Path, task: MultiLabel) -> None:
-    with pytest.raises(ValueError, match="begins from a start or from an earlier stage; it has neither"):
+    with pytest.raises(ValueError, match="must have an initializer or a parent artifact, got neither"):
         Stage("student", LABELS, CPU).build(task, tmp_path, None, [], None)
 
 

@@ -9,7 +9,7 @@ from support.pipelines import composed, finished
 from torch import nn
 
 from clinlm.models.artifact import Artifact
-from clinlm.pipeline.execution import Done
+from clinlm.pipeline.results import StageResult
 
 pytestmark = pytest.mark.usefixtures("quick")
 STRATEGIES = {
@@ -25,7 +25,7 @@ SETTINGS = ("prune=unstructured", "prune.ratio=0.4", "distill=symptoms", "factor
 
 
 @pytest.fixture(scope="module")
-def ran(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: None) -> dict[str, list[Done]]:
+def ran(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: None) -> dict[str, list[StageResult]]:
     """Every strategy on one store."""
     root = tmp_path_factory.mktemp("strategies") / "store"
     found = {}
@@ -35,7 +35,7 @@ def ran(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: None) 
     return found
 
 
-def last(ran: dict[str, list[Done]], name: str) -> Artifact:
+def last(ran: dict[str, list[StageResult]], name: str) -> Artifact:
     return ran[name][-1].artifact
 
 
@@ -44,7 +44,7 @@ def linears(artifact: Artifact) -> list[nn.Linear]:
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_every_strategy_shares_one_teacher(ran: dict[str, list[Done]], name: str) -> None:
+def test_every_strategy_shares_one_teacher(ran: dict[str, list[StageResult]], name: str) -> None:
     assert [one.name for one in ran[name]] == ["teacher", *STRATEGIES[name]]
     assert ran[name][0].artifact.key == ran["baseline"][0].artifact.key
     assert ran[name][0].cached == (name != "baseline")
@@ -54,7 +54,7 @@ def test_every_strategy_shares_one_teacher(ran: dict[str, list[Done]], name: str
 
 
 @pytest.mark.parametrize("name", ["pruning", "pruning_gradual"])
-def test_pruning_is_exactly_as_sparse_as_it_says(ran: dict[str, list[Done]], name: str) -> None:
+def test_pruning_is_exactly_as_sparse_as_it_says(ran: dict[str, list[StageResult]], name: str) -> None:
     """Forty of a hundred weights of the encoder's matrices, after training."""
     weights = [linear.weight for linear in linears(last(ran, name))]
     total, zeros = sum(w.numel() for w in weights), sum(int((w == 0).sum()) for w in weights)
@@ -63,7 +63,7 @@ def test_pruning_is_exactly_as_sparse_as_it_says(ran: dict[str, list[Done]], nam
     assert report["parameters"] - report["nonzero"] >= zeros
 
 
-def test_low_rank_updates_leave_the_rest_of_the_encoder_as_it_began(ran: dict[str, list[Done]]) -> None:
+def test_low_rank_updates_leave_the_rest_of_the_encoder_as_it_began(ran: dict[str, list[StageResult]]) -> None:
     """The update has rank 2 and stands in the attention projections; the FFN of two seeds' starts is the same."""
     tuned = last(ran, "low_rank").load().network
     settings = last(ran, "low_rank").record["settings"]
@@ -76,11 +76,11 @@ def test_low_rank_updates_leave_the_rest_of_the_encoder_as_it_began(ran: dict[st
 
 
 @pytest.mark.parametrize("name", ["distillation", "low_rank_svd", "quantization"])
-def test_what_claims_to_be_smaller_is_smaller_on_disk(ran: dict[str, list[Done]], name: str) -> None:
+def test_what_claims_to_be_smaller_is_smaller_on_disk(ran: dict[str, list[StageResult]], name: str) -> None:
     assert last(ran, name).report["bytes"] < last(ran, "baseline").report["bytes"]
 
 
-def test_factors_and_integers_are_counted_as_what_they_are(ran: dict[str, list[Done]]) -> None:
+def test_factors_and_integers_are_counted_as_what_they_are(ran: dict[str, list[StageResult]]) -> None:
     whole = last(ran, "baseline").report["parameters"]
     assert last(ran, "low_rank_svd").report["parameters"] < whole
     assert last(ran, "quantization").report["parameters"] == whole

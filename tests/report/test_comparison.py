@@ -11,7 +11,7 @@ from support.pipelines import composed, finished
 from clinlm.metrics.baseline import TfidfBaseline
 from clinlm.metrics.classification import METRICS, quality
 from clinlm.pipeline import execution
-from clinlm.pipeline.execution import Done
+from clinlm.pipeline.results import StageResult
 from clinlm.report.baselines import BASELINE
 from clinlm.report.comparison import Candidate, Settings, compare
 from clinlm.report.row import Row
@@ -27,7 +27,7 @@ class Compared:
     def __init__(self, notes: Path, root: Path) -> None:
         config = composed(notes, root, "pipeline=b")
         self.root = root
-        self.done: list[Done] = finished(config)
+        self.done: list[StageResult] = finished(config)
         self.task: Task
         self.task, self.key = execution.open_task(config)
         self.rows, self.notices, self.tables = self.again()

@@ -1,6 +1,6 @@
 """Pipelines of tiny networks: composed from `conf/` as the command line does, run in this process, in seconds."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ from clinlm.models.adapters.full import Full
 from clinlm.models.artifact import Artifact, save
 from clinlm.models.model import Model
 from clinlm.pipeline import execution
-from clinlm.pipeline.execution import Done
+from clinlm.pipeline.plan import plan
+from clinlm.pipeline.results import StageResult
 from clinlm.pipeline.stage import Stage
 from clinlm.store.content import seal, write_json
 from clinlm.tasks.base import Task
 from clinlm.training.method_report import method_reports
 from clinlm.training.modules.base import Module
+from clinlm.training.modules.factory import ModuleFactory
 from clinlm.training.modules.teacher import Teacher
 from clinlm.training.optimizer import AdamW
 from clinlm.training.teachers.trained import Trained
@@ -49,7 +51,14 @@ TINY = (
 RATIO = 0.25
 CPU = partial(Trainer, accelerator="cpu", devices=1, enable_progress_bar=False)
 FAST = AdamW(1e-3, 1e-2, warmup=0.0)
-LABELS = partial(Teacher, adapter=Full(), optimizer=FAST)
+
+
+def factory(kind: type[Module], **arguments: Any) -> ModuleFactory:
+    """Return what builds a module of this class and these arguments."""
+    return ModuleFactory(kind, arguments)
+
+
+LABELS = factory(Teacher, adapter=Full(), optimizer=FAST)
 
 
 def composed(notes: Path, root: Path, *overrides: str) -> DictConfig:
@@ -71,18 +80,18 @@ def composed(notes: Path, root: Path, *overrides: str) -> DictConfig:
     return config
 
 
-def finished(config: DictConfig) -> list[Done]:
+def finished(config: DictConfig) -> list[StageResult]:
     """Run the pipeline of `config`; what is in its store is reused."""
     task, key = execution.open_task(config)
-    return execution.run(config, task, key, instantiate(config.logger))
+    return execution.run(config, plan(config), task, key, instantiate(config.logger))
 
 
-def artifacts(done: list[Done]) -> dict[str, Artifact]:
+def artifacts(done: list[StageResult]) -> dict[str, Artifact]:
     """Return the artifact of every stage by the stage's name."""
     return {one.name: one.artifact for one in done}
 
 
-def weights(done: list[Done]) -> dict[str, bytes]:
+def weights(done: list[StageResult]) -> dict[str, bytes]:
     """Return the bytes of the weights of every stage."""
     return {one.name: (one.artifact.folder / "model.safetensors").read_bytes() for one in done}
 
@@ -107,7 +116,7 @@ def built(
     parent: Artifact,
     callbacks: Mapping[str, Callback],
     teachers: Sequence[Artifact] = (),
-    module: Callable[..., Module] = LABELS,
+    module: ModuleFactory = LABELS,
     **settings: Any,
 ) -> Artifact:
     """Build one stage that goes on from `parent`, and return its artifact."""

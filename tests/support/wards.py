@@ -8,9 +8,9 @@ from typing import Any
 
 from hydra.utils import instantiate
 
+from clinlm.config.settings import plain
 from clinlm.config.validation import CONF
 from clinlm.corpora.table import Table
-from clinlm.pipeline.plan import plain
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.long_notes import Head
 from clinlm.training.augmentation.base import Augmentation

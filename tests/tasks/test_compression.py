@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from support import taggers
-from support.pipelines import FAST, built, composed, kept
+from support.pipelines import FAST, built, composed, factory, kept
 
 from clinlm.config.validation import CONF
 from clinlm.engines.base import find_engine
@@ -57,7 +56,7 @@ OWN: dict[tuple[str, str], dict[str, Any]] = {
     ("model", "pkd"): {"layers": [0, 2]},
     ("model", "bert_scratch"): {"config": {"model_type": "bert", "hidden_size": 16, "num_attention_heads": 2}},
 }
-IMITATE = partial(Student, adapter=Full(), optimizer=FAST, distill=Distillation(alpha=0.5))
+IMITATE = factory(Student, adapter=Full(), optimizer=FAST, distill=Distillation(alpha=0.5))
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +89,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def teacher(root: Path, entities: Entities, _tiny_tagger: Model, quick: None) -> Artifact:
     """A trained tagger."""
     start = kept(copy.deepcopy(_tiny_tagger), root / "start")
-    module = partial(Teacher, adapter=Full(), optimizer=FAST)
+    module = factory(Teacher, adapter=Full(), optimizer=FAST)
     return built(root / "teacher", entities, start, {}, module=module, epochs=3)
 
 
@@ -149,15 +148,15 @@ def test_an_opening_is_refused(made: DictConfig, entities: Entities, teacher: Ar
 def test_every_feature_of_a_tagger_is_imitated(
     group: str, name: str, made: DictConfig, entities: Entities, teacher: Artifact, tmp_path: Path
 ) -> None:
-    imitate = partial(IMITATE, hidden_state_loss=instantiate(made.made[group][name]))
+    imitate = factory(Student, **IMITATE.arguments, hidden_state_loss=instantiate(made.made[group][name]))
     start = FromTeacher(layers=[0, 2])
     check(built(tmp_path / name, entities, teacher, {}, [teacher], imitate, start=start, epochs=1), entities)
 
 
 def test_a_student_learns_to_read_first(entities: Entities, teacher: Artifact, tmp_path: Path) -> None:
-    general = partial(General, adapter=Full(), optimizer=FAST)
+    general = factory(General, adapter=Full(), optimizer=FAST)
     read = built(tmp_path / "general", entities, teacher, {}, [teacher], general, start=FromTeacher(layers=1), epochs=1)
-    lora = partial(Teacher, adapter=Lora(r=2, alpha=4, dropout=0.0), optimizer=FAST)
+    lora = factory(Teacher, adapter=Lora(r=2, alpha=4, dropout=0.0), optimizer=FAST)
     check(built(tmp_path / "lora", entities, read, {}, [], lora, epochs=1), entities)
 
 

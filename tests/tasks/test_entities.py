@@ -1,6 +1,5 @@
 """Laws of the task on entities: whose spans are learned, which row answers for a word, and who learns from whom."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from support import taggers
 from support.marking import Marker
 from support.odd_texts import texts
-from support.pipelines import FAST, built, kept
+from support.pipelines import FAST, built, factory, kept
 from tokenizers import ByteLevelBPETokenizer
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -206,7 +205,7 @@ def test_taggers_of_different_tokens_answer_for_the_same_words(
     teacher = built(tmp_path / "teacher", entities, kept(_tiny_tagger, tmp_path / "start"), {}, epochs=1)
     logits = teacher_logits([Trained(teacher)], None, entities, "32-true")
     assert logits.shape == entities.examples.targets.shape
-    imitate = partial(Student, adapter=Full(), optimizer=FAST, distill=Distillation(alpha=1.0))
+    imitate = factory(Student, adapter=Full(), optimizer=FAST, distill=Distillation(alpha=1.0))
     bpe = kept(Bpe().begin(entities, None), tmp_path / "bpe")
     student = built(tmp_path / "student", entities, bpe, {}, [teacher], imitate, epochs=2)
     assert student.predictions("test").shape == teacher.predictions("test").shape

@@ -14,8 +14,8 @@ from clinlm.config.validation import CONF
 from clinlm.models import artifact
 from clinlm.models.initializers.base import Initializer
 from clinlm.models.model import Model, ModelSpec
-from clinlm.pipeline.gate_policy import judged, techniques
-from clinlm.pipeline.plan import planned
+from clinlm.pipeline.gate_policy import judged_stages, techniques
+from clinlm.pipeline.plan import plan
 from clinlm.tasks.multilabel import MultiLabel
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -68,19 +68,19 @@ def test_none_is_in_no_key(notes_csv: Path, tmp_path: Path) -> None:
     config = composed(notes_csv, tmp_path / "store", "pipeline=a")
     before: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     del before["stages"]["student"]["module"]["hidden_state_loss"], before["hidden_state_loss"]
-    for one, other in zip(planned(config), planned(OmegaConf.create(before)), strict=True):
+    for one, other in zip(plan(config), plan(OmegaConf.create(before)), strict=True):
         assert one.settings == other.settings and "hidden_state_loss" not in str(one.settings)
 
 
 def test_a_gate_does_not_judge_what_answers_nothing_yet(notes_csv: Path, tmp_path: Path) -> None:
-    stages = planned(composed(notes_csv, tmp_path / "store", "pipeline=general", "hidden_state_loss=minilm"))
-    assert judged(stages) == {"student"}
+    stages = plan(composed(notes_csv, tmp_path / "store", "pipeline=general", "hidden_state_loss=minilm"))
+    assert judged_stages(stages) == {"student"}
     assert techniques(stages) == {"teacher": (), "general": ("distillation",), "student": ("distillation",)}
 
 
 def test_logits_alone_are_no_network(notes_csv: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="network"):
-        planned(
+        plan(
             composed(
                 notes_csv,
                 tmp_path / "store",

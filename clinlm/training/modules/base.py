@@ -1,7 +1,7 @@
 """What every module does: train a model on a task with an objective, and hand the model back."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -40,6 +40,11 @@ class Module(LightningModule):
     needs_teacher: ClassVar[bool] = False
     answers: ClassVar[bool] = True
     """Whether it learns to answer the task; if not, nobody judges it by its answers."""
+
+    @classmethod
+    def imitates(cls, arguments: Mapping[str, Any]) -> bool:
+        """Return whether a module with these arguments needs a teacher's network in training."""
+        return False
 
     def __init__(
         self, model: Model, data: TaskData, adapter: Adapter, optimizer: AdamW, objective: Objective, seed: int = 0

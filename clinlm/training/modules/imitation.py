@@ -2,6 +2,7 @@
 
 import logging
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, final
 
 import torch
@@ -33,6 +34,11 @@ class Imitation(Module):
         ValueError: a hidden-state loss without a teacher; (before training) a teacher that reads other tokens or
             shorter rows, or whose layers cannot be compared.
     """
+
+    @classmethod
+    def imitates(cls, arguments: Mapping[str, Any]) -> bool:
+        """See `Module.imitates`."""
+        return arguments.get("hidden_state_loss") is not None
 
     def __init__(
         self,

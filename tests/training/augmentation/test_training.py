@@ -2,23 +2,23 @@
 
 import logging
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig, open_dict
-from support.pipelines import CPU, FAST, LABELS, artifacts, composed, finished, kept, weights
+from support.pipelines import CPU, FAST, LABELS, artifacts, composed, factory, finished, kept, weights
 from support.wards import opened, write
 
+from clinlm.config.errors import ConfigError
 from clinlm.models.adapters.full import Full
 from clinlm.models.initializers.scratch import Scratch
 from clinlm.models.model import Model
-from clinlm.pipeline.execution import Done, stage_key
-from clinlm.pipeline.plan import planned
+from clinlm.pipeline.execution import stage_key
+from clinlm.pipeline.plan import plan
+from clinlm.pipeline.results import StageResult
 from clinlm.pipeline.stage import Stage
 from clinlm.store.content import verify
 from clinlm.tasks.data import TaskData
@@ -36,7 +36,7 @@ from clinlm.training.teachers.trained import Trained
 pytestmark = pytest.mark.usefixtures("quick")
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 SETTINGS = {"_target_": "clinlm.training.augmentation.mixing.Mixing", "times": 2}
-IMITATE = partial(Student, adapter=Full(), optimizer=FAST, distill=Distillation(alpha=0.5))
+IMITATE = factory(Student, adapter=Full(), optimizer=FAST, distill=Distillation(alpha=0.5))
 PLAIN = ("pipeline=distillation", "task.labels=3")
 DISTIL = (*PLAIN, "augmentation=mixing", "augmentation.times=2", "student_epochs=3")
 
@@ -92,7 +92,7 @@ def test_no_transfer_is_in_no_key(notes: Path, tmp_path: Path) -> None:
     with open_dict(absent):
         del absent.stages.student.augmentation
     keys = [
-        {one.name: stage_key(one.settings, one.stage, "task", None, []) for one in planned(config)}
+        {one.name: stage_key(one.settings, one.open(), "task", None, []) for one in plan(config)}
         for config in (none, absent, mixing, more)
     ]
     assert keys[0] == keys[1] and len({own["student"] for own in keys}) == 3
@@ -191,16 +191,16 @@ def _entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def test_labels_alone_have_no_transfer_set(task: MultiLabel, model: Model, notes: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="this stage learns from labels alone"):
+    with pytest.raises(ValueError, match="this stage learns from labels only"):
         Stage("student", LABELS, CPU, augmentation=Mixing())
     wrong = ("pipeline=baseline", "augmentation=mixing", "+stages.teacher.augmentation=${augmentation}")
-    with pytest.raises(InstantiationException, match="this stage learns from labels alone"):
-        planned(composed(notes, tmp_path / "store", *wrong))
+    with pytest.raises(ConfigError, match="this stage learns from labels only"):
+        plan(composed(notes, tmp_path / "store", *wrong))
     data = TaskData(task, model.tokenizer, 32, transfer=TransferSet("some", ["A text."]))
-    module = LABELS(model=model, data=data)
+    module = LABELS.build(model, data, 0, None)
     with pytest.raises(ValueError, match="this stage learns from labels alone"):
         module.training_step(data.collate([0, 1]), 0)
-    with pytest.raises(RuntimeError, match="one of the two is missing"):
+    with pytest.raises(ValueError, match="must be given together"):
         Stage("student", IMITATE, CPU, augmentation=Mixing()).build(task, tmp_path, None, [], None)
 
 
@@ -226,7 +226,7 @@ class Killed(BaseException):
     """Nothing catches it."""
 
 
-def killed_until_done(config: DictConfig, patch: pytest.MonkeyPatch, steps: int) -> tuple[int, list[Done]]:
+def killed_until_done(config: DictConfig, patch: pytest.MonkeyPatch, steps: int) -> tuple[int, list[StageResult]]:
     """Run a pipeline that is killed after every `steps` steps, until it ends; returns how often it was."""
     step = Module.training_step
     for kills in range(20):
