@@ -165,7 +165,7 @@ class Gate:
         ):
             unknown = [name for name in given if name not in known]
             if unknown:
-                raise ConfigError(f"gate.{setting} must be of {', '.join(known)}; got {', '.join(unknown)}")
+                raise ConfigError(f"gate.{setting} must be one of {', '.join(known)}; got {', '.join(unknown)}")
         if self.resamples < 1 or self.smallest_subgroup < 1:
             raise ConfigError(
                 "gate.resamples and gate.smallest_subgroup must be at least 1, got "

@@ -143,10 +143,10 @@ def test_a_verdict_names_what_failed_first() -> None:
     ("settings", "told"),
     [
         ({"metrics": {"micro_f1": 2}}, "shares in"),
-        ({"metrics": {"f1": 0.1}}, "gate.metrics knows accuracy"),
+        ({"metrics": {"f1": 0.1}}, "gate.metrics must be one of accuracy"),
         ({"agreement": -0.1}, "shares in"),
-        ({"techniques": ["magic"]}, "gate.techniques knows"),
-        ({"judge": "luck"}, "gate.judge knows interval, point; got luck"),
+        ({"techniques": ["magic"]}, "gate.techniques must be one of"),
+        ({"judge": "luck"}, "gate.judge must be one of interval, point; got luck"),
         ({"resamples": 0}, "at least 1"),
     ],
 )

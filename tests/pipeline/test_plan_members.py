@@ -37,13 +37,13 @@ def test_a_single_member_is_the_stage() -> None:
 
 @pytest.mark.parametrize("wrong", [[], {}, "teacher", [1], 3])
 def test_members_are_differences(wrong: Any) -> None:
-    with pytest.raises(ValueError, match=r"members are differences of settings.*stages.t.members is"):
+    with pytest.raises(ValueError, match=r"stages.t.members must be a list of differing settings"):
         expand_members("t", STAGE | {"members": wrong})
 
 
 def test_the_same_member_twice_is_refused() -> None:
     """As when a sweep over seeds comes to the seed of a member."""
-    with pytest.raises(ValueError, match=r"of stages.t.members number 1 and 3 come to the same settings \(seed 0\)"):
+    with pytest.raises(ValueError, match=r"numbers 1 and 3 of stages.t.members have the same settings \(seed 0\)"):
         expand_members("t", STAGE | {"members": [{}, {"seed": 1}, {"seed": 0}]})
     with pytest.raises(ValueError, match=r"several times or has several members; stages.t has both"):
         expand_members("t", STAGE | {"members": [{}, {"seed": 1}], "times": 2})
@@ -53,7 +53,7 @@ def test_a_name_stands_for_all_members(notes_csv: Path, tmp_path: Path) -> None:
     found = stages(notes_csv, tmp_path, *TWO)
     assert [*found] == ["teacher_1", "teacher_2", "student"]
     assert [one.parent for one in found.values()] == [None, None, None]
-    assert [found[name].stage.seed for name in ("teacher_1", "teacher_2")] == [0, 5]
+    assert [found[name].open().seed for name in ("teacher_1", "teacher_2")] == [0, 5]
     assert found["student"].teachers == ("teacher_1", "teacher_2") == found["student"].teachers
     for named, expected in (
         ("teacher", ("teacher_1", "teacher_2")),
@@ -75,12 +75,15 @@ def test_members_may_go_on_member_by_member(notes_csv: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (["pipeline=c", "+stages.teacher.members=[{},{seed:1}]"], "the latest of role 'teacher' is teacher_1 and"),
-        (["pipeline=pruning", "+stages.teacher.members=[{},{seed:1}]"], "'teacher' is teacher_1 and teacher_2"),
-        ([*TWO, "stages.student.teachers=[teacher,teacher_1]"], r"from each once; .*\['teacher_1', 'teacher_2', 't"),
-        ([*TWO, "stages.student.teachers=[]"], r"learns from at least one teacher.* come to \[\]"),
-        ([*TWO, "stages.student.teachers=[tfidf]"], "needs a teacher that is a network.*tfidf is none"),
-        (["pipeline=a", "+stages.tfidf=${stages.teacher}"], "'tfidf' is the name of the baseline"),
+        (
+            ["pipeline=c", "+stages.teacher.members=[{},{seed:1}]"],
+            r"got teacher_1 and teacher_2 \(the latest of role 'teacher'\)",
+        ),
+        (["pipeline=pruning", "+stages.teacher.members=[{},{seed:1}]"], r"got teacher_1 and teacher_2 \('teacher'\)"),
+        ([*TWO, "stages.student.teachers=[teacher,teacher_1]"], r"each once; got \['teacher_1', 'teacher_2', 't"),
+        ([*TWO, "stages.student.teachers=[]"], r"must name at least one teacher.* got \[\]"),
+        ([*TWO, "stages.student.teachers=[tfidf]"], "needs a teacher that is a network.*got tfidf"),
+        (["pipeline=a", "+stages.tfidf=${stages.teacher}"], "must not be named 'tfidf', the TF-IDF baseline"),
     ],
 )
 def test_what_is_not_clear_is_refused(notes_csv: Path, tmp_path: Path, overrides: list[str], told: str) -> None:
