@@ -45,7 +45,7 @@ def test_the_same_member_twice_is_refused() -> None:
     """As when a sweep over seeds comes to the seed of a member."""
     with pytest.raises(ValueError, match=r"numbers 1 and 3 of stages.t.members have the same settings \(seed 0\)"):
         expand_members("t", STAGE | {"members": [{}, {"seed": 1}, {"seed": 0}]})
-    with pytest.raises(ValueError, match=r"several times or has several members; stages.t has both"):
+    with pytest.raises(ValueError, match=r"stages.t must have either times or members, got both"):
         expand_members("t", STAGE | {"members": [{}, {"seed": 1}], "times": 2})
 
 
