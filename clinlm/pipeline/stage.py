@@ -31,7 +31,7 @@ from clinlm.tasks.data import TaskData
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.augmentation.base import Augmentation
 from clinlm.training.modules.base import predict
-from clinlm.training.modules.factory import ModuleFactory
+from clinlm.training.modules.module_factory import ModuleFactory
 from clinlm.training.stage_callback import StageCallback
 from clinlm.training.teachers.base import TeacherSource
 from clinlm.training.teachers.cached_logits import networks, teacher_logits

@@ -24,7 +24,7 @@ from clinlm.store.content import seal, write_json
 from clinlm.tasks.base import Task
 from clinlm.training.method_report import method_reports
 from clinlm.training.modules.base import Module
-from clinlm.training.modules.factory import ModuleFactory
+from clinlm.training.modules.module_factory import ModuleFactory
 from clinlm.training.modules.teacher import Teacher
 from clinlm.training.optimizer import AdamW
 from clinlm.training.teachers.trained import Trained
