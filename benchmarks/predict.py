@@ -34,8 +34,8 @@ from clinlm.metrics.latency import BUSY
 from clinlm.models import artifact
 from clinlm.models.layers.edits import quantize_embeddings, quantize_linears
 from clinlm.models.model import Model, ModelSpec
-from clinlm.predict import run
-from clinlm.predict.settings import Settings, cores
+from clinlm.predict import model_answerer
+from clinlm.predict.settings import PredictSettings, cores
 from clinlm.store.content import write_json
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.text.long_notes import Head
@@ -150,16 +150,16 @@ def main() -> None:
 
 def answered(settings: dict[str, object], documents: int) -> tuple[float, float]:
     """Run clinlm-predict; return the seconds that passed, and those of processors, opening the model left out."""
-    opening, busy = Settings.of([f"{key}={value}" for key, value in settings.items()]), 0.0
-    begin = run.Runner.__init__
+    opening, busy = PredictSettings.of([f"{key}={value}" for key, value in settings.items()]), 0.0
+    begin = model_answerer.ModelRunner.__init__
 
     def timed(*arguments: Any) -> None:
         nonlocal busy
         begin(*arguments)
         busy = time.process_time()
 
-    with unittest.mock.patch.object(run.Runner, "__init__", timed):
-        done = run.predict(opening)
+    with unittest.mock.patch.object(model_answerer.ModelRunner, "__init__", timed):
+        done = model_answerer.predict_file(opening)
     assert done.documents == documents
     return done.seconds, time.process_time() - busy
 

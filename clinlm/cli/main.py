@@ -17,8 +17,8 @@ from clinlm.config.validation import CONF
 from clinlm.sweepers import optuna
 
 COMMANDS = {
-    "predict": "clinlm.predict.__main__:predict_command",
-    "label": "clinlm.predict.label_main:label_command",
+    "predict": "clinlm.predict.predict:predict_command",
+    "label": "clinlm.predict.label:label_command",
     "documents": "clinlm.predict.documents:documents_command",
 }
 """Name -> module and function. The function takes the arguments and raises; errors are reported here."""

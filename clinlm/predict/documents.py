@@ -1,4 +1,4 @@
-"""The command line: `clinlm-documents task=mortality task.root=FOLDER output=FOLDER`."""
+"""The command `clinlm documents task=mortality task.root=FOLDER output=FOLDER`."""
 
 import csv
 import os
@@ -14,27 +14,28 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from clinlm.config import runtime
+from clinlm.config.errors import ConfigError
 from clinlm.config.validation import CONF
 from clinlm.corpora.mimic.mimic3_outcomes import Mimic3Outcomes
 from clinlm.corpora.mimic.outcome_labels import STAYS, SURVIVAL
 from clinlm.corpora.split import SPLITS
 from clinlm.tasks.labelled import Labelled
 
-_HELP = """clinlm-documents: write the documents of an outcome task in the shape of its published files.
+_HELP = """clinlm documents: write the documents of an outcome task in the shape of its published files.
 
-  clinlm-documents task=mortality task.root=/data/mimic3 output=mortality
-  clinlm-documents task=procedures_3digit task.root=/data/mimic3 task.corpus.lists_root=lists output=procedures
-  clinlm-documents task=length_of_stay task.corpus.definition=strict output=generated
+  clinlm documents task=mortality task.root=/data/mimic3 output=mortality
+  clinlm documents task=procedures_3digit task.root=/data/mimic3 task.corpus.lists_root=lists output=procedures
+  clinlm documents task=length_of_stay task.corpus.definition=strict output=generated
 
 Writes train.csv, val.csv and test.csv into a new folder, with the columns id (HADM_ID), text and hospital_expire_flag,
-los_label or short_codes, every cell in quotes, rows ordered by id (the published files are shuffled). For codes also
-ALL_3_DIGIT_DIA_CODES.txt or ALL_3_DIGIT_PRO_CODES.txt. All documents and all codes of the definition are written,
-whatever task.labels, task.documents and task.training_documents say; so the split agrees with that of the task where
-these are null, as by default, or where task.corpus.lists_root names the published lists.
+los_label or short_codes, all cells quoted, rows ordered by id (the published files are shuffled). For codes also writes
+ALL_3_DIGIT_DIA_CODES.txt or ALL_3_DIGIT_PRO_CODES.txt. All documents and all codes of the definition are written;
+task.labels, task.documents and task.training_documents are ignored. So the split equals that of the task where these
+are null, as by default, or where task.corpus.lists_root names the published lists.
 
-THE FILES HOLD NOTES. Those of MIMIC-III fall under PhysioNet's data use agreement: keep them where the tables may lie,
-share them with nobody who has not signed it, send them to no service. Only you may read them (mode 0600). Nothing is
-overwritten.
+THE FILES CONTAIN NOTES. Those of MIMIC-III are under PhysioNet's data use agreement: keep them where the tables may be
+kept, do not share them with anybody who has not signed it, and do not send them to any service. Only you can read them
+(mode 0600). Nothing is overwritten.
 
 Settings: output=FOLDER, and those of `clinlm` (task=..., task.*, store=...).
 """
@@ -56,12 +57,12 @@ def documents_command(arguments: list[str]) -> None:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(_HELP, end="")
         return
-    for line in write(arguments):
+    for line in write_documents(arguments):
         print(line)
 
 
-def write(arguments: Sequence[str]) -> list[str]:
-    """Write the documents that `arguments` ask for; see the help.
+def write_documents(arguments: Sequence[str]) -> list[str]:
+    """Write the documents of a task into a new folder; see the help.
 
     Args:
         arguments: `output=FOLDER` and overrides of the configuration.
@@ -70,15 +71,15 @@ def write(arguments: Sequence[str]) -> list[str]:
         lines to print: the notices of the corpus and what was written. No text of a note.
 
     Raises:
-        ValueError: no output, or the task is no outcome.
-        FileExistsError: the output is there already.
+        ConfigError: the output is missing, or the task is not an outcome task.
+        FileExistsError: the output already exists.
     """
     outputs = [word.partition("=")[2] for word in arguments if word.startswith("output=")]
     if len(outputs) != 1 or not outputs[0]:
-        raise ValueError("the documents go into one new folder; set output=FOLDER")
+        raise ConfigError("documents need one new folder, got none or several; set output=FOLDER")
     folder = Path(outputs[0])
     if folder.exists():
-        raise FileExistsError(f"nothing is overwritten; {folder} is there already; set output to a new folder")
+        raise FileExistsError(f"nothing is overwritten, but {folder} already exists; set output to a new folder")
     task, corpus = _task([word for word in arguments if not word.startswith("output=")])
     records = corpus.records()
     examples = task.chosen(records)
@@ -104,12 +105,12 @@ def _task(overrides: Sequence[str]) -> tuple[Labelled, Mimic3Outcomes]:
     assert isinstance(settings, dict)
     task = instantiate({**settings, **_EVERYTHING})
     if not isinstance(task, Labelled) or not isinstance(task.corpus, Mimic3Outcomes):
-        raise ValueError(f"published files are of outcome tasks; this is none; set task={'|'.join(_COLUMNS)}")
+        raise ConfigError(f"task must be an outcome task, got another; set task={'|'.join(_COLUMNS)}")
     return task, task.corpus
 
 
 def _write_files(folder: Path, outcome: str, frame: pl.DataFrame, codes: Sequence[str] | None) -> dict[str, str]:
-    """Write all files of an outcome; returns what each of them holds."""
+    """Write all files of an outcome; return the number of documents or codes in each."""
     written = {}
     for split, name in _FILES.items():
         rows = frame.filter(pl.col("split") == split).select("id", "text", "labels")
@@ -132,5 +133,5 @@ def _write_rows(path: Path, outcome: str, rows: Iterable[tuple[str, str, list[st
 
 
 def _private(path: Path) -> TextIO:
-    """A new file that only its owner may read."""
+    """Open a new file that only its owner can read."""
     return open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8", newline="")

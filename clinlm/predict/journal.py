@@ -1,12 +1,13 @@
-"""How far a run has come, on disk: written after every window, so that a run that was killed goes on from there."""
+"""Progress of a run on disk, written after every window, so that a killed run continues from there."""
 
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, final
 
+from clinlm.config.errors import ConfigError, DataError
 from clinlm.files.record import Position
-from clinlm.predict.sink import write_whole
+from clinlm.predict.durable_file import write_whole
 
 ENDING = ".progress.json"
 _VERSION = 1
@@ -15,18 +16,18 @@ _VERSION = 1
 @final
 @dataclass(frozen=True)
 class Progress:
-    """What is written and counted.
+    """What is written and counted so far.
 
     Attributes:
-        place: where the reader stands.
+        place: position of the reader.
         output: position of the output, see `Sink.position`.
-        rejects_bytes: of the file of rejects.
-        documents: notes answered.
-        rejects: records rejected.
-        predicted: for every label, by how many notes it is predicted, or how many spans have it.
-        seconds: that reading and answering took, over all attempts.
-        shadow: what the comparison of two models has counted; None without a shadow.
-        totals: what else was counted, by name.
+        rejects_bytes: size of the file of rejects.
+        documents: number of notes answered.
+        rejects: number of records rejected.
+        predicted: number of notes or spans with each label.
+        seconds: of reading and answering, over all attempts.
+        shadow: counts of the comparison of two models; None without a shadow.
+        totals: further counts, by name.
         complete: whether the input is read to its end and the output is in its final form.
     """
 
@@ -48,8 +49,8 @@ class Journal:
 
     Args:
         path: of the file; None for none.
-        promises: all that must be the same when the run goes on, by name.
-        progress: what it says.
+        promises: settings that must be the same when the run continues, by name. JSON.
+        progress: so far.
     """
 
     def __init__(self, path: Path | None, promises: dict[str, Any], progress: Progress) -> None:
@@ -57,54 +58,56 @@ class Journal:
 
     @classmethod
     def opened(cls, path: Path | None, promises: dict[str, Any], written: list[Path]) -> Self:
-        """Return the journal of a run begun before, or begin one.
+        """Return the journal of an earlier run, or begin one.
 
         Args:
             path: of the file; None for none.
-            promises: all that must be the same when the run goes on, by name. JSON.
-            written: files that a run which begins must not find.
+            promises: settings that must be the same when the run continues, by name. JSON.
+            written: files that a new run must not overwrite.
 
         Raises:
-            ValueError: the run was begun with another promise, or a file to be written is there already.
+            ConfigError: the run was begun with other settings, or a file to be written already exists.
+            DataError: the journal is damaged.
         """
         if path is not None and path.is_file():
             return cls(path, promises, _read(path, promises))
-        there = [str(one) for one in written if one.exists()]
-        if there:
-            raise ValueError(
-                f"a run begins with files of its own and overwrites none; {' and '.join(there)} is there already; "
-                "delete it, or set another output"
+        existing = [str(file) for file in written if file.exists()]
+        if existing:
+            raise ConfigError(
+                f"a new run must not overwrite files, but {' and '.join(existing)} already exists; delete it, or set "
+                "another output"
             )
         journal = cls(path, promises, Progress())
         journal.commit(journal.progress)
         return journal
 
     def commit(self, progress: Progress) -> None:
-        """Declare that everything `progress` tells of is on disk."""
+        """Record that everything in `progress` is on disk."""
         self.progress = progress
         if self.path is not None:
-            told = {"version": _VERSION, "begun_with": self.promises, **asdict(progress), "place": list(progress.place)}
-            write_whole(self.path, (json.dumps(told, ensure_ascii=False, allow_nan=False) + "\n").encode())
+            facts = {"version": _VERSION, "begun_with": self.promises, **asdict(progress)}
+            facts |= {"place": list(progress.place)}
+            write_whole(self.path, (json.dumps(facts, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
     def complete(self) -> None:
-        """Declare the whole run finished."""
+        """Record that the whole run is finished."""
         self.commit(replace(self.progress, complete=True))
 
 
 def _read(path: Path, promises: dict[str, Any]) -> Progress:
-    remedy = f"delete the output, its rejects and {path.name} to begin anew, or set another output"
+    remedy = f"delete the output, its rejects and {path.name} to start again, or set another output"
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        version, begun = told.pop("version"), told.pop("begun_with")
-        progress = Progress(**{**told, "place": Position(*told["place"])})
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        version, begun = facts.pop("version"), facts.pop("begun_with")
+        progress = Progress(**{**facts, "place": Position(*facts["place"])})
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"a run goes on from its journal; {path} is damaged; {remedy}") from None
+        raise DataError(f"the progress of a run must be readable, but {path} is damaged; {remedy}") from None
     if version != _VERSION:
-        raise ValueError(f"a run goes on with the version that began it; {path} is of another; {remedy}")
+        raise DataError(f"{path} must have format {_VERSION}, got {version}; {remedy}")
     other = sorted(name for name in {*promises, *begun} if promises.get(name) != begun.get(name))
     if other:
-        raise ValueError(
-            f"a run goes on with what it was begun with; {path} tells of another {', another '.join(other)}; set it "
-            f"back, or {remedy}"
+        raise ConfigError(
+            f"a run must continue with its settings, but {path} was begun with another {', another '.join(other)}; set "
+            f"it back, or {remedy}"
         )
     return progress

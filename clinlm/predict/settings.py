@@ -1,112 +1,211 @@
-"""The settings of `clinlm-predict`: read from its arguments, each held to its law."""
+"""Settings of `clinlm predict` and `clinlm label`: read from KEY=VALUE arguments and checked."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, final
+from types import NoneType
+from typing import Any, Self, final, get_args, get_type_hints
 
-from omegaconf import OmegaConf
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
 
+from clinlm.config import runtime
+from clinlm.config.errors import ConfigError
 from clinlm.config.validation import CONF, nearest
 from clinlm.files.sources import STANDARD
-from clinlm.predict.formats import OUTPUTS
 
-YAML = CONF / "predict.yaml"
-_PATHS = ("artifact", "input", "output", "rejects", "shadow")
-_COUNTS = ("threads", "window", "batch_tokens")
+PREDICT_YAML = CONF / "predict.yaml"
+LABEL_YAML = CONF / "label.yaml"
+OUTPUTS = (".jsonl", ".csv", ".parquet")
+_GROUPS = ("labeler", "corpus")
+_FLAGS = {"true": True, "false": False}
 
 
-@final
 @dataclass(frozen=True)
-class Settings:
-    """See `conf/predict.yaml`, which has a sentence on each and its default.
+class StreamSettings:
+    """Settings of any stream of notes; their yaml has a sentence on each and its default.
 
     Raises:
-        ValueError: one breaks its law.
+        ConfigError: a value is out of its range.
     """
 
-    artifact: Path
-    input: Path
+    input: Path | None
     output: Path
     text: str
     id: str | None
     rejects: Path
-    shadow: Path | None
-    threads: int
     window: int
-    batch_tokens: int
 
     def __post_init__(self) -> None:
-        for name in _COUNTS:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is at least 1; got {getattr(self, name)}")
-        if self.output != STANDARD and self.output.suffix not in OUTPUTS:
-            raise ValueError(
-                f"the ending of output says what to write: {', '.join(OUTPUTS)}, or - for standard output; got "
-                f"{self.output.name}; set output to such a name"
-            )
+        for name, value in vars(self).items():
+            if type(value) is int and value < 1:
+                raise ConfigError(f"{name} must be >= 1, got {value}")
         written = [self.rejects, *([] if self.output == STANDARD else [self.output])]
-        read = [] if self.input == STANDARD else [self.input]
-        places = [path.resolve() for path in (*written, *read)]
-        if len(set(places)) < len(places):
-            raise ValueError("input, output and rejects are different files; two of them are one; set another output")
-
-    @classmethod
-    def of(cls, arguments: Sequence[str]) -> Self:
-        """Return the settings of a command line of KEY=VALUE, the rest as in `conf/predict.yaml`.
-
-        Raises:
-            ValueError: a key is none, one without default is missing, or a value breaks its law.
-        """
-        values: dict[str, Any] = dict(OmegaConf.to_container(OmegaConf.load(YAML)))  # type: ignore[arg-type]
-        for argument in arguments:
-            key, equals, value = argument.partition("=")
-            if not equals:
-                raise ValueError(f"an argument is KEY=VALUE; got {argument!r}{nearest(key, values)}")
-            if key not in values:
-                raise ValueError(f"every setting is read by something; nothing reads {key!r}{nearest(key, values)}")
-            values[key] = None if value in ("", "null") else value
-        missing = [key for key, value in values.items() if value == "???"]
-        if missing:
-            raise ValueError(
-                f"a setting without a default has to be given; {', '.join(missing)} was not; add "
-                f"{missing[0]}=VALUE to the command (clinlm-predict --help lists them)"
-            )
-        return cls(**_typed(values))
+        read = [] if self.input in (None, STANDARD) else [self.input]
+        paths = [path.resolve() for path in (*written, *read) if path is not None]
+        if len(set(paths)) < len(paths):
+            raise ConfigError("input, output and rejects must be different files; set another output")
 
     @property
     def resumable(self) -> bool:
-        """Whether a run that was stopped can go on: neither standard input nor output can be read again."""
+        """Return whether a stopped run can continue: neither standard input nor output can be read again."""
         return STANDARD not in (self.input, self.output)
 
     def beside(self, ending: str) -> Path:
         """Return the path of the output with another ending after its own."""
         return self.output.with_name(f"{self.output.name}{ending}")
 
+    @classmethod
+    def convert(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values as the types of their fields. `rejects` gets its default.
 
-def _typed(values: dict[str, Any]) -> dict[str, Any]:
-    for name in ("artifact", "input", "output", "text", "window", "batch_tokens"):
-        if values[name] is None:
-            raise ValueError(f"{name} has a value; got null; set {name}=VALUE")
-    if values["rejects"] is None:
-        if values["output"] == str(STANDARD):
-            raise ValueError(
-                "what cannot be read is written to a file; output=- gives no name for one; add rejects=FILE.jsonl"
+        Raises:
+            ConfigError: a required value is missing, or one has another type.
+        """
+        missing = [name for name, value in values.items() if value == "???"]
+        if missing:
+            raise ConfigError(
+                f"missing required setting: {', '.join(missing)}; add {missing[0]}=VALUE to the command (--help lists "
+                "all settings)"
             )
-        values["rejects"] = f"{values['output']}.rejects.jsonl"
-    if values["threads"] is None:
-        values["threads"] = cores()
-    for name in _COUNTS:
+        values = dict(values)
+        if values["rejects"] is None and values["output"] is not None:
+            if values["output"] == str(STANDARD):
+                raise ConfigError("rejects need a file where output=-; add rejects=FILE.jsonl")
+            values["rejects"] = f"{values['output']}.rejects.jsonl"
+        types = get_type_hints(cls)
+        return {name: _convert(name, value, types[name]) for name, value in values.items()}
+
+
+def _convert(name: str, value: Any, hint: Any) -> Any:
+    options = get_args(hint) or (hint,)
+    if value is None:
+        if NoneType in options:
+            return None
+        raise ConfigError(f"{name} must have a value, got null; set {name}=VALUE")
+    if options[0] is Path:
+        return Path(value).expanduser()
+    if options[0] is int:
         try:
-            values[name] = int(values[name])
+            return int(value)
         except ValueError:
-            raise ValueError(f"{name} is a whole number; got {values[name]!r}") from None
-    paths = {name: Path(values[name]).expanduser() for name in _PATHS if values[name] is not None}
-    assert set(values) == {one.name for one in fields(Settings)}, "the yaml names every setting"
-    return {**values, **paths}
+            raise ConfigError(f"{name} must be a whole number, got {value!r}") from None
+    if options[0] is bool:
+        if str(value).lower() not in _FLAGS:
+            raise ConfigError(f"{name} must be true or false, got {value!r}")
+        return _FLAGS[str(value).lower()]
+    return value
+
+
+@final
+@dataclass(frozen=True)
+class PredictSettings(StreamSettings):
+    """Settings of `clinlm predict`; see `conf/predict.yaml`."""
+
+    input: Path
+    artifact: Path
+    shadow: Path | None
+    threads: int
+    batch_tokens: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.output != STANDARD and self.output.suffix not in OUTPUTS:
+            raise ConfigError(
+                f"output must end in {', '.join(OUTPUTS)}, or be - for standard output; got {self.output.name}"
+            )
+
+    @classmethod
+    def of(cls, arguments: Sequence[str]) -> Self:
+        """Return the settings of a command line of KEY=VALUE; the rest are the defaults of `conf/predict.yaml`.
+
+        Raises:
+            ConfigError: a key is unknown, a required one is missing, or a value is wrong.
+        """
+        values = _defaults(PREDICT_YAML)
+        for argument in arguments:
+            key, equals, value = argument.partition("=")
+            if not equals:
+                raise ConfigError(f"arguments must be KEY=VALUE, got {argument!r}{nearest(key, values)}")
+            if key not in values:
+                raise ConfigError(f"unknown setting {key!r}{nearest(key, values)}")
+            values[key] = None if value in ("", "null") else value
+        if values["threads"] is None:
+            values["threads"] = cores()
+        return cls(**cls.convert(values))
+
+
+@final
+@dataclass(frozen=True)
+class LabelSettings(StreamSettings):
+    """Settings of `clinlm label`; see `conf/label.yaml`.
+
+    Attributes:
+        labeler, corpus: resolved, to be instantiated; no corpus where `input` is read.
+    """
+
+    labeler: Mapping[str, Any]
+    corpus: Mapping[str, Any] | None
+    root: Path | None
+    store: Path
+    again: bool
+    span_texts: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.input is None) == (self.corpus is None):
+            got = "neither" if self.input is None else "both"
+            raise ConfigError(
+                f"notes must come from a file or from a corpus, got {got}; set input=FILE, or corpus=NAME root=PATH"
+            )
+        if self.corpus is None and self.root is not None:
+            raise ConfigError("root needs a corpus, got none; add corpus=NAME, or remove root")
+        if self.output != STANDARD and self.output.suffix != ".jsonl":
+            raise ConfigError(f"output must end in .jsonl, or be - for standard output; got {self.output.name}")
+
+    @classmethod
+    def of(cls, arguments: Sequence[str]) -> Self:
+        """Return the settings of a command line: KEY=VALUE, and Hydra's overrides of `labeler` and `corpus`.
+
+        Raises:
+            ConfigError: a key is unknown, a required one is missing, or a value is wrong.
+            HydraException, OmegaConfBaseException: the labeler or the corpus cannot be composed.
+        """
+        values = _defaults(LABEL_YAML)
+        overrides = []
+        for argument in arguments:
+            key, equals, value = argument.partition("=")
+            if equals and key in values:
+                values[key] = None if value in ("", "null") else value
+            elif re.match(rf"[+~]*({'|'.join(_GROUPS)})([.@=]|$)", argument):
+                overrides.append(argument)
+            else:
+                raise ConfigError(f"unknown setting {key!r}{nearest(key, (*values, *_GROUPS))}")
+        runtime.register()
+        GlobalHydra.instance().clear()
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            config = hydra.compose("label", overrides)
+        labeler, corpus = _to_plain(config.labeler) or {}, _to_plain(config.get("corpus"))
+        return cls(**cls.convert(values), labeler=labeler, corpus=corpus)
+
+
+def _defaults(yaml: Path) -> dict[str, Any]:
+    loaded = OmegaConf.to_container(OmegaConf.load(yaml))
+    assert isinstance(loaded, dict)
+    return {str(key): value for key, value in loaded.items() if key != "defaults"}
+
+
+def _to_plain(node: DictConfig | None) -> dict[str, Any] | None:
+    if node is None:
+        return None
+    plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

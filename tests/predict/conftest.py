@@ -18,8 +18,8 @@ from support.pipelines import kept
 
 from clinlm.models import artifact
 from clinlm.models.model import Model
-from clinlm.predict.run import predict
-from clinlm.predict.settings import Settings
+from clinlm.predict.model_answerer import predict_file
+from clinlm.predict.settings import PredictSettings
 from clinlm.store.content import RECORD, seal
 from clinlm.tasks.entities import Entities
 from clinlm.tasks.inference_config import InferenceConfig
@@ -127,7 +127,7 @@ def run(model_folder: Path) -> Callable[..., Any]:
     def predicted(input: Path, output: Path, **settings: Any) -> Any:
         told = {"artifact": model_folder, "window": 16, "batch_tokens": 128, "threads": 2} | settings
         arguments = {"input": input, "output": output, **told}
-        return predict(Settings.of([f"{key}={value}" for key, value in arguments.items()]))
+        return predict_file(PredictSettings.of([f"{key}={value}" for key, value in arguments.items()]))
 
     return predicted
 

@@ -36,7 +36,7 @@ def read(path: Path) -> list[list[str]]:
 def test_the_files_hold_every_document_and_every_label(tmp_path: Path, root: Path, outcome: str) -> None:
     output = tmp_path / "output"
     settings = [f"task={outcome}", f"task.root={root}", f"task.corpus.lists_root={root}", f"output={output}"]
-    told = documents.write([*settings, "task.labels=1", f"store={tmp_path / 'store'}"])
+    told = documents.write_documents([*settings, "task.labels=1", f"store={tmp_path / 'store'}"])
     people = {"train.csv": {"2"}, "val.csv": {"4"}, "test.csv": {"1", "3", "5"}}
     written = 0
     for name, own in people.items():
@@ -60,7 +60,7 @@ def label(outcome: str, labels: tuple[str, ...]) -> str:
 
 
 def test_every_cell_stands_in_quotes(tmp_path: Path, root: Path) -> None:
-    documents.write(["task=mortality", f"task.root={root}", f"output={tmp_path / 'o'}"])
+    documents.write_documents(["task=mortality", f"task.root={root}", f"output={tmp_path / 'o'}"])
     assert (tmp_path / "o" / "train.csv").read_text().startswith('"id","text","hospital_expire_flag"\n"')
 
 
@@ -71,20 +71,20 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, root: Path, monkeypatch
     monkeypatch.setattr(documents, "_write_rows", full)
     before = sorted(tmp_path.iterdir())
     with pytest.raises(OSError, match="no space left"):
-        documents.write(["task=mortality", f"task.root={root}", f"output={tmp_path / 'o'}"])
+        documents.write_documents(["task=mortality", f"task.root={root}", f"output={tmp_path / 'o'}"])
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_nothing_is_overwritten(tmp_path: Path, root: Path) -> None:
     with pytest.raises(FileExistsError, match="nothing is overwritten"):
-        documents.write(["task=mortality", f"task.root={root}", f"output={root}"])
+        documents.write_documents(["task=mortality", f"task.root={root}", f"output={root}"])
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["task=mortality"], "set output=FOLDER"),
-        (["task=symptoms", "output=OUT"], "of outcome tasks"),
+        (["task=symptoms", "output=OUT"], "must be an outcome task"),
         (["task=mortality", "task.root=nowhere", "output=OUT"], "MIMIC-III needs ADMISSIONS.csv"),
         (["task=mortalty", "output=OUT"], "did you mean mortality"),
     ],

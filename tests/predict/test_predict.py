@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinlm.predict.runner import batches
+from clinlm.predict.model_runner import batches
 from clinlm.store.content import RECORD
 from clinlm.tasks.inference_config import InferenceConfig
 

@@ -13,7 +13,7 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from clinlm.cli.main import run_command
-from clinlm.predict.settings import YAML, Settings
+from clinlm.predict.settings import PREDICT_YAML, PredictSettings
 
 ROOT = Path(__file__).parents[2]
 SECRET = "Mrs. Zyxwvut of 12 Qwertz Lane"
@@ -24,32 +24,34 @@ GIVEN = ("artifact=a", "input=notes.csv", "output=out.csv")
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["inptu=notes.csv"], "nothing reads 'inptu'; did you mean input"),
-        (["notes.csv"], "an argument is KEY=VALUE; got 'notes.csv'"),
-        (["artifact=a", "output=out.csv"], "input was not; add input=VALUE"),
-        ([*GIVEN, "output=answers.txt"], r"\.jsonl, \.csv, \.parquet, or - .*got answers\.txt"),
-        ([*GIVEN, "window=0"], "window is at least 1; got 0"),
-        ([*GIVEN, "threads=two"], "threads is a whole number; got 'two'"),
-        ([*GIVEN, "output=notes.csv"], "input, output and rejects are different files"),
-        ([*GIVEN, "rejects=out.csv"], "input, output and rejects are different files"),
+        (["inptu=notes.csv"], "unknown setting 'inptu'; did you mean input"),
+        (["notes.csv"], "arguments must be KEY=VALUE, got 'notes.csv'"),
+        (["artifact=a", "output=out.csv"], "missing required setting: input; add input=VALUE"),
+        ([*GIVEN, "output=answers.txt"], r"\.jsonl, \.csv, \.parquet, or be - .*got answers\.txt"),
+        ([*GIVEN, "window=0"], "window must be >= 1, got 0"),
+        ([*GIVEN, "threads=two"], "threads must be a whole number, got 'two'"),
+        ([*GIVEN, "output=notes.csv"], "input, output and rejects must be different files"),
+        ([*GIVEN, "rejects=out.csv"], "input, output and rejects must be different files"),
         ([*GIVEN, "output=-"], "add rejects=FILE.jsonl"),
-        ([*GIVEN, "text=null"], "text has a value; got null"),
+        ([*GIVEN, "text=null"], "text must have a value, got null"),
     ],
 )
 def test_a_setting_that_breaks_its_law_says_so(arguments: list[str], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        Settings.of(arguments)
+        PredictSettings.of(arguments)
 
 
 def test_a_value_is_taken_as_it_stands() -> None:
-    found = Settings.of(["artifact=x", "input=a (1), b=c.csv", "output=-", "rejects=r.jsonl", "id=007", "threads=null"])
+    found = PredictSettings.of(
+        ["artifact=x", "input=a (1), b=c.csv", "output=-", "rejects=r.jsonl", "id=007", "threads=null"]
+    )
     assert (str(found.input), found.id) == ("a (1), b=c.csv", "007") and found.threads >= 1
 
 
 def test_the_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     run_command("predict", ["--help"])
     printed = capsys.readouterr().out
-    assert all(f"\n  {key}: " in printed for key in OmegaConf.load(YAML))
+    assert all(f"\n  {key}: " in printed for key in OmegaConf.load(PREDICT_YAML))
 
 
 @pytest.mark.parametrize("change", ["artifact", "shadow", "window", "batch_tokens", "text", "input"])
@@ -64,7 +66,7 @@ def test_a_run_goes_on_only_with_what_it_was_begun_with(
     other = {"artifact": shadow_folder, "shadow": shadow_folder, "window": 3, "batch_tokens": 5, "text": "id"}
     if change == "input":
         path.write_text(path.read_text() + '{"text": "one more"}\n')
-    with pytest.raises(ValueError, match=f"tells of another {change}; .*delete the output"):
+    with pytest.raises(ValueError, match=f"was begun with another {change}; .*delete the output"):
         run(path, output, **({change: other[change]} if change in other else {}))
     assert output.read_bytes() == before
 
@@ -73,7 +75,7 @@ def test_a_run_goes_on_only_with_what_it_was_begun_with(
 def test_no_file_is_overwritten(tmp_path: Path, run: Run, notes: Notes, write_notes: Any, name: str) -> None:
     path = write_notes(notes[-3:], tmp_path / "notes.jsonl")
     (tmp_path / name).write_text("mine")
-    with pytest.raises(ValueError, match=f"overwrites none; .*{name} is there already; delete it"):
+    with pytest.raises(ValueError, match=f"must not overwrite files, .*{name} already exists; delete it"):
         run(path, tmp_path / "out.jsonl")
     assert (tmp_path / name).read_text() == "mine" and len(list(tmp_path.iterdir())) == 2
 
@@ -89,14 +91,14 @@ def test_an_output_that_was_tampered_with_is_not_gone_on_with(
     assert run(path, output).documents == 20
     output.write_bytes(output.read_bytes()[:-1])
     journal.write_text(unfinished)
-    with pytest.raises(ValueError, match="bytes that were written; delete it"):
+    with pytest.raises(ValueError, match="bytes that were written, got .*; delete it"):
         run(path, output)
     journal.write_text(unfinished[:50])
     with pytest.raises(ValueError, match="is damaged; delete the output"):
         run(path, output)
     journal.write_text(unfinished.replace('"complete": false', '"complete": true'))
     output.unlink()
-    with pytest.raises(ValueError, match="its output is gone"):
+    with pytest.raises(ValueError, match="the run is complete, but there is no"):
         run(path, output)
 
 
@@ -126,7 +128,7 @@ def test_a_shadow_knows_the_same_labels_in_the_same_order(
     with pytest.raises(ValueError, match="same labels in the same order; .* 4 of them are in both"):
         run(path, tmp_path / "out.csv", shadow=other)
     joined = save_artifact(4, labels=("a;b", "c", "d", "e"))
-    with pytest.raises(ValueError, match="joined by ';'; the label 'a;b'"):
+    with pytest.raises(ValueError, match="must not contain ';' in CSV.*got 'a;b'"):
         run(path, tmp_path / "other.csv", artifact=joined)
 
 

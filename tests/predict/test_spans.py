@@ -12,13 +12,13 @@ import pytest
 
 from clinlm.corpora.span_table import SpanTable
 from clinlm.models import artifact
-from clinlm.predict.answers import Found
 from clinlm.predict.drift import mcnemar_p, stability
 from clinlm.predict.drift_monitor import PERIODS
-from clinlm.predict.questions import question
-from clinlm.predict.settings import Settings
-from clinlm.predict.span_shadow import EDGES, SpanShadow
-from clinlm.predict.summary import show
+from clinlm.predict.model_answerer import show_predictions
+from clinlm.predict.model_runner import open_head
+from clinlm.predict.predictions import SpanPredictions
+from clinlm.predict.settings import PredictSettings
+from clinlm.predict.span_comparison import SPAN_EDGES, SpanComparison
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.entities import Entities
 from clinlm.tasks.examples import EVERY
@@ -123,7 +123,7 @@ def test_what_is_not_read_is_told(
     done = run(path, output, artifact=folder)
     assert (done.documents, done.rejects) == (len(texts), 1)
     assert 0 < done.totals["documents_cut"] < len(texts) and done.totals["words_unread"] > done.totals["documents_cut"]
-    show(Settings.of([f"artifact={folder}", f"input={path}", f"output={output}"]), done)
+    show_predictions(PredictSettings.of([f"artifact={folder}", f"input={path}", f"output={output}"]), done)
     printed = capsys.readouterr().out
     assert f"unread     {done.totals['words_unread']:,} of {done.totals['words']:,} words" in printed
 
@@ -151,10 +151,13 @@ def test_a_shadow_is_compared_span_by_span_and_word_by_word(
         assert (at["only_artifact"], at["only_shadow"]) == (ours - both, theirs - both)
         more, fewer = sum(len(a) > len(b) for a, b in own), sum(len(a) < len(b) for a, b in own)
         assert at["sign_p"] == pytest.approx(mcnemar_p(more, fewer)) and at["sign_p"] <= at["sign_p_corrected"]
-        bins = [np.bincount(np.digitize([len(pair[side]) for pair in own], EDGES), minlength=9) for side in (0, 1)]
+        bins = [np.bincount(np.digitize([len(pair[side]) for pair in own], SPAN_EDGES), minlength=9) for side in (0, 1)]
         assert at["stability_between_models"] == pytest.approx(stability(*bins))
-    show(
-        Settings.of([f"artifact={tagger_folder}", f"input={path}", f"output={output}", f"shadow={shadow_tagger}"]), done
+    show_predictions(
+        PredictSettings.of(
+            [f"artifact={tagger_folder}", f"input={path}", f"output={output}", f"shadow={shadow_tagger}"]
+        ),
+        done,
     )
     assert f"{told['agreement']['spans']:.2%} of spans" in capsys.readouterr().out
 
@@ -171,19 +174,21 @@ def _second(a: set[Span], b: set[Span]) -> set[Span]:
     return b
 
 
-def some(rng: np.random.Generator, notes: int, many: float) -> Found:
+def some(rng: np.random.Generator, notes: int, many: float) -> SpanPredictions:
     spans = [[Span(2 * n, 2 * n + 1, "X") for n in range(rng.poisson(many))] for _ in range(notes)]
     tags = [np.array([1, 0] * len(own), dtype=np.int64) for own in spans]
-    return Found(spans, [[0.5] * len(own) for own in spans], tags, np.zeros(notes, np.int64), np.ones(notes, bool))
+    return SpanPredictions(
+        spans, [[0.5] * len(own) for own in spans], tags, np.zeros(notes, np.int64), np.ones(notes, bool)
+    )
 
 
 @pytest.mark.parametrize("grows", [0.0, 2.0])
 def test_spans_that_become_more_are_drift(grows: float) -> None:
-    rng, shadow = np.random.default_rng(1), SpanShadow(("X",), None)
+    rng, shadow = np.random.default_rng(1), SpanComparison(("X",), None)
     for window in range(PERIODS + 3):
         one = some(rng, 100, 3 + (grows if window else 0))
         shadow.add(one, one)
-        shadow = SpanShadow(("X",), json.loads(json.dumps(shadow.counts())))  # as a run that is killed and goes on
+        shadow = SpanComparison(("X",), json.loads(json.dumps(shadow.counts())))  # as a run that is killed and goes on
     shadow.add(some(rng, 0, 1), some(rng, 0, 1))
     told = shadow.summary()
     assert told["drift"]["artifact"]["shifted"] == told["drift"]["shadow"]["shifted"] == (["X"] if grows else [])
@@ -193,14 +198,16 @@ def test_spans_that_become_more_are_drift(grows: float) -> None:
 
 def test_a_note_with_half_an_answer_has_none() -> None:
     found = some(np.random.default_rng(0), 4, 2)
-    broken = Found(found.spans, found.probabilities, found.tags, found.unread, np.array([True, False, True, True]))
-    kept = broken.only(broken.sound)
-    assert list(kept.spans) == [found.spans[place] for place in (0, 2, 3)] and kept.sound.all() and len(kept.tags) == 3
+    broken = SpanPredictions(
+        found.spans, found.probabilities, found.tags, found.unread, np.array([True, False, True, True])
+    )
+    kept = broken.only(broken.valid)
+    assert list(kept.spans) == [found.spans[place] for place in (0, 2, 3)] and kept.valid.all() and len(kept.tags) == 3
 
 
-def test_tags_of_another_order_are_no_question(tagger_folder: Path) -> None:
+def test_tags_of_another_order_are_no_open_head(tagger_folder: Path) -> None:
     serving = InferenceConfig.load(tagger_folder)
-    assert question(serving).labels == ("DISEASE", "MEDICATION")
+    assert open_head(serving).labels == ("DISEASE", "MEDICATION")
     odd = InferenceConfig("entities", ("B-X", "I-X", "O"), None, 24, serving.long_notes)
     with pytest.raises(ValueError, match="tags are named O, then B-X and I-X of every label X"):
-        question(odd)
+        open_head(odd)

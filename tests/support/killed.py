@@ -21,6 +21,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from clinlm.predict.settings import LabelSettings, PredictSettings
+
 UntilDone = Callable[[int, Sequence[str]], dict[str, float]]
 ROOT = Path(__file__).parents[2]
 
@@ -84,9 +86,9 @@ class Attempts:
 
     def __init__(self, command: str, memory: Path) -> None:
         self.memory = memory
-        modules = {"predict": ("run", "settings"), "label": ("label_run", "label_settings")}[command]
-        run, settings = (import_module(f"clinlm.predict.{name}") for name in modules)
-        self.run, self.settings = getattr(run, command), settings.Settings
+        module = {"predict": "model_answerer", "label": "label"}[command]
+        self.run = getattr(import_module(f"clinlm.predict.{module}"), f"{command}_file")
+        self.settings = {"predict": PredictSettings, "label": LabelSettings}[command]
 
     def child(self, settings: Any, calls: int) -> int:
         """Fork; the child runs, its parent gets its number."""

@@ -21,8 +21,8 @@ from clinlm.models.adapters.lora import Lora
 from clinlm.models.artifact import Artifact
 from clinlm.models.initializers.from_teacher import FromTeacher
 from clinlm.models.model import Model
-from clinlm.predict.run import predict as answer
-from clinlm.predict.settings import Settings
+from clinlm.predict.model_answerer import predict_file
+from clinlm.predict.settings import PredictSettings
 from clinlm.tasks.batches import Batch
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.entities import Entities
@@ -204,7 +204,7 @@ def test_an_engine_finds_the_spans_of_the_artifact(
     found = {}
     for name, folder in (("artifact", integers.folder), ("engine", result.folder)):
         paths = [f"artifact={folder}", f"input={tmp_path / 'notes.jsonl'}", f"output={tmp_path / name}.parquet"]
-        assert answer(Settings.of([*paths, "threads=1"])).documents == len(test)
+        assert predict_file(PredictSettings.of([*paths, "threads=1"])).documents == len(test)
         found[name] = [[Span(*list(one.values())[:3]) for one in own] for own in _spans(tmp_path / f"{name}.parquet")]
     judged = entities.evaluate("test", entities.probabilities(integers.predictions("test")), None)
     exact = entities.evaluate("test", entities.probabilities(result.predictions("test")), None)

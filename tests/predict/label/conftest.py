@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from clinlm.predict.label_run import label
-from clinlm.predict.label_settings import Settings
+from clinlm.predict.label import label_file
+from clinlm.predict.settings import LabelSettings
 
 TERMS = ("ague", "psoriasis", "night sweats")
 
@@ -51,6 +51,8 @@ def run(tmp_path: Path, ontology: list[str]) -> Callable[..., Any]:
 
     def labelled(output: Path, *arguments: str, labeler: Sequence[str] = tuple(ontology), **settings: Any) -> Any:
         told = {"output": output, "window": 16, "store": tmp_path / "store"} | settings
-        return label(Settings.of([*labeler, *arguments, *(f"{name}={value}" for name, value in told.items())]))
+        return label_file(
+            LabelSettings.of([*labeler, *arguments, *(f"{name}={value}" for name, value in told.items())])
+        )
 
     return labelled

@@ -17,8 +17,8 @@ from support.marking import Marker
 
 from clinlm.cli.main import run_command
 from clinlm.labelers.base import LabelingStopped
-from clinlm.predict.label_run import label
-from clinlm.predict.label_settings import Settings
+from clinlm.predict.label import label_file
+from clinlm.predict.settings import LabelSettings
 
 TERMS = ("ague", "psoriasis", "night sweats")
 """As in the ontology of `conftest.py`."""
@@ -92,29 +92,29 @@ def test_killed_and_resumed_is_as_if_never_killed(tmp_path: Path, rough: Path, r
     assert stored[0] == stored[1], "no answer is lost"
 
 
-def settings(tmp_path: Path, words: Sequence[str], **others: Any) -> Settings:
+def settings(tmp_path: Path, words: Sequence[str], **others: Any) -> LabelSettings:
     """The settings of a run with a marker, which no group names."""
     marker = {"_target_": "support.marking.Marker", "words": words, "asked": str(tmp_path / "asked"), **others}
     own = [f"input={tmp_path / 'notes.jsonl.gz'}", f"output={tmp_path / 'out.jsonl'}", f"store={tmp_path / 'store'}"]
-    told = vars(Settings.of(["labeler=human", *own, "window=2"]))
-    return Settings(**told | {"labeler": marker})
+    told = vars(LabelSettings.of(["labeler=human", *own, "window=2"]))
+    return LabelSettings(**told | {"labeler": marker})
 
 
 def test_a_run_that_was_stopped_goes_on_where_it_stopped(tmp_path: Path) -> None:
     texts = ["ague", "an ague", "unanswerable", "no ague", "expensive ague", "nothing"]
     written(texts, tmp_path / "notes.jsonl.gz")
     with pytest.raises(LabelingStopped, match="0 of 2 requested notes are answered"):
-        label(settings(tmp_path, ["ague"]))
+        label_file(settings(tmp_path, ["ague"]))
     assert len(lines(tmp_path / "out.jsonl")) == 4
-    done = label(settings(tmp_path, ["ague"], stops="nothing stops"))
+    done = label_file(settings(tmp_path, ["ague"], stops="nothing stops"))
     assert Marker([], asked=str(tmp_path / "asked")).questions() == texts
     assert [one["failed"] for one in lines(tmp_path / "out.jsonl")] == [
         *(None, None, "it cannot be answered", None, None, None)
     ]
     assert done.totals["failed"] == 1 and done.totals["prompt_tokens"] == 12 and done.documents == 6
-    assert label(settings(tmp_path, ["ague"])) == done, "what is complete is not done again"
-    with pytest.raises(ValueError, match="tells of another labeler"):
-        label(settings(tmp_path, ["boils"]))
+    assert label_file(settings(tmp_path, ["ague"])) == done, "what is complete is not done again"
+    with pytest.raises(ValueError, match="was begun with another labeler"):
+        label_file(settings(tmp_path, ["boils"]))
 
 
 @pytest.fixture
@@ -163,22 +163,22 @@ def test_standard_output_has_the_same_lines(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["output=OUT"], "neither came"),
-        (["input=IN", "corpus=brat", "root=IN", "output=OUT"], "both came"),
-        (["input=IN", "root=IN", "output=OUT"], "root is where a corpus lies"),
-        (["input=IN"], "output was not"),
-        (["input=IN", "output=labels.csv"], "answers are .jsonl"),
+        (["output=OUT"], "got neither"),
+        (["input=IN", "corpus=brat", "root=IN", "output=OUT"], "got both"),
+        (["input=IN", "root=IN", "output=OUT"], "root needs a corpus"),
+        (["input=IN"], "missing required setting: output"),
+        (["input=IN", "output=labels.csv"], "output must end in .jsonl"),
         (["input=IN", "output=-"], "rejects=FILE"),
         (["input=IN", "output=OUT", "windw=3"], "did you mean window"),
-        (["input=IN", "output=OUT", "window=0"], "at least 1"),
+        (["input=IN", "output=OUT", "window=0"], "window must be >= 1"),
         (["input=IN", "output=OUT", "window=few"], "a whole number"),
         (["input=IN", "output=OUT", "again=perhaps"], "true or false"),
-        (["input=IN", "output=OUT", "text=null"], "text has a value"),
+        (["input=IN", "output=OUT", "text=null"], "text must have a value"),
         (["input=IN", "output=IN", "rejects=OUT"], "different files"),
         (["labeler=ontolgy", "input=IN", "output=OUT"], "did you mean ontology"),
         (["labeler=ontology", "input=IN", "output=OUT"], "add labeler.root=VALUE"),
         (["labeler=human", "input=IN", "output=OUT"], "these notes have no spans"),
-        (["labeler=human", "input=missing.jsonl", "output=OUT"], "there is none at missing.jsonl"),
+        (["labeler=human", "input=missing.jsonl", "output=OUT"], "missing.jsonl"),
         (["labeler=human", "input=IN", "output=no/where.jsonl"], "make it first"),
     ],
 )

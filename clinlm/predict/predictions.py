@@ -1,4 +1,4 @@
-"""What a model says of some notes: their labels, or the spans in them."""
+"""Predictions of a model for some notes: their labels, or the spans in them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,59 +12,59 @@ from jaxtyping import Bool, Float, Int
 from clinlm.terminology.spans import Span
 
 DIGITS = 6
-"""Significant digits of a probability as written; what is decided is decided before it is rounded."""
+"""Significant digits of a written probability; decisions are made before rounding."""
 
-Written = dict[str, Any]
-"""What is written of one note, as JSON: `id`, `line`, and one value a name of `Question.schema`."""
+Row = dict[str, Any]
+"""Answer to one note, as JSON."""
 
 
-class Said(ABC):
-    """What one model says of some notes, in their order; nothing of their texts. Subclasses are final, one per kind."""
+class Predictions(ABC):
+    """Predictions of one model for some notes, in order, without their texts. Subclasses are final, one per kind."""
 
     @property
     @abstractmethod
-    def sound(self) -> Bool[np.ndarray, " documents"]:
-        """Whether the model has an answer to a note: a finite number wherever there has to be one."""
+    def valid(self) -> Bool[np.ndarray, " documents"]:
+        """Return for each note whether the model has an answer: finite numbers wherever needed."""
 
     @abstractmethod
     def only(self, chosen: Bool[np.ndarray, " documents"]) -> Self:
-        """Return what it says of the chosen notes."""
+        """Return the predictions for the chosen notes."""
 
 
 @final
 @dataclass(frozen=True)
-class Judged(Said):
+class DocumentPredictions(Predictions):
     """Labels of notes.
 
     Attributes:
-        probabilities: in [0, 1]; NaN where the model cannot answer.
-        decided: the labels predicted, at the thresholds that the model was saved with.
+        probabilities: in [0, 1]; NaN where the model has no answer.
+        decided: the predicted labels, at the thresholds that the model was saved with.
     """
 
     probabilities: Float[np.ndarray, "documents labels"]
     decided: Bool[np.ndarray, "documents labels"]
 
     @property
-    def sound(self) -> Bool[np.ndarray, " documents"]:
-        """See `Said.sound`."""
+    def valid(self) -> Bool[np.ndarray, " documents"]:
+        """See `Predictions.valid`."""
         return np.asarray(np.isfinite(self.probabilities).all(axis=1))
 
     def only(self, chosen: Bool[np.ndarray, " documents"]) -> Self:
-        """See `Said.only`."""
+        """See `Predictions.only`."""
         return type(self)(self.probabilities[chosen], self.decided[chosen])
 
 
 @final
 @dataclass(frozen=True)
-class Found(Said):
+class SpanPredictions(Predictions):
     """Spans of notes.
 
     Attributes:
-        spans: of every note, in order; none shares a character with another.
+        spans: of every note, in order, without overlap.
         probabilities: of every span of every note.
         tags: of every word of every note.
-        unread: words of every note that stand in no row of the model.
-        finite: whether all numbers of a note are.
+        unread: number of words of every note that are in no row of the model.
+        finite: whether all numbers of a note are finite.
     """
 
     spans: Sequence[Sequence[Span]]
@@ -74,12 +74,12 @@ class Found(Said):
     finite: Bool[np.ndarray, " documents"]
 
     @property
-    def sound(self) -> Bool[np.ndarray, " documents"]:
-        """See `Said.sound`."""
+    def valid(self) -> Bool[np.ndarray, " documents"]:
+        """See `Predictions.valid`."""
         return self.finite
 
     def only(self, chosen: Bool[np.ndarray, " documents"]) -> Self:
-        """See `Said.only`."""
+        """See `Predictions.only`."""
         return replace(
             self,
             spans=[*compress(self.spans, chosen)],
@@ -90,6 +90,6 @@ class Found(Said):
         )
 
 
-def rounded(value: float) -> float:
-    """Return a probability as it is written, to `DIGITS` significant digits."""
-    return float(f"{value:.{DIGITS}g}")
+def rounded(probability: float) -> float:
+    """Return a probability as it is written, with `DIGITS` significant digits."""
+    return float(f"{probability:.{DIGITS}g}")

@@ -1,0 +1,96 @@
+"""What depends on the kind of answer, between the logits of a model and a row of the output."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar, final
+
+import numpy as np
+from jaxtyping import Int
+from torch import Tensor
+
+from clinlm.predict.comparison import Comparison
+from clinlm.predict.predictions import Predictions, Row
+from clinlm.tasks.inference_config import InferenceConfig
+
+P = TypeVar("P", bound=Predictions)
+
+
+@final
+@dataclass
+class TokenizedNotes:
+    """Rows of tokens that some notes are cut into.
+
+    Attributes:
+        notes: number of notes.
+        document: note of each row, ascending.
+        lengths: tokens of each row.
+        words: of every note, as `clinlm.text.words.Words`, for heads by word.
+        places: of every note, as `clinlm.text.tokens.Rows.places`, for heads by word.
+    """
+
+    notes: int
+    document: list[int]
+    lengths: list[int]
+    words: list[Int[np.ndarray, "_ 2"]]
+    places: list[Int[np.ndarray, " _"]]
+
+
+class AnswerHead(ABC, Generic[P]):
+    """Turns logits into predictions and predictions into rows. Subclasses are final, one per kind of answer.
+
+    Attributes:
+        by_word: whether words are predicted, rather than notes.
+        config: of the model.
+        labels: that predictions are counted by.
+    """
+
+    by_word: ClassVar[bool]
+
+    def __init__(self, config: InferenceConfig, labels: Sequence[str]) -> None:
+        self.config, self.labels = config, tuple(labels)
+
+    @abstractmethod
+    def decode(self, logits: Sequence[Tensor | None], notes: TokenizedNotes) -> P:
+        """Return the predictions of a model.
+
+        Args:
+            logits: of every row: outputs, or tokens (perhaps with padding) x outputs; None for a row without a token.
+            notes: that the rows are cut from.
+        """
+
+    @abstractmethod
+    def schema(self) -> dict[str, Any]:
+        """Return name -> polars type of the values of a row."""
+
+    @abstractmethod
+    def rows(self, predictions: P) -> list[Row]:
+        """Return one row per note."""
+
+    @abstractmethod
+    def headings(self) -> list[str]:
+        """Return the column names of a table without lists.
+
+        Raises:
+            ConfigError: such a table cannot hold the labels.
+        """
+
+    @abstractmethod
+    def cells(self, row: Row, prefix: str) -> list[Any]:
+        """Return the cells of these columns; names in the row start with the `prefix` of the model."""
+
+    @abstractmethod
+    def predicted(self, predictions: P) -> Mapping[str, int]:
+        """Return how often each label is predicted."""
+
+    def totals(self, predictions: P) -> Mapping[str, float]:
+        """Return further counts, by name."""
+        return {}
+
+    def describe(self, totals: Mapping[str, float]) -> Sequence[str]:
+        """Return lines for the user about these counts."""
+        return []
+
+    @abstractmethod
+    def comparison(self, counts: dict[str, Any] | None) -> Comparison[P]:
+        """Return the comparison of two models; `counts` are those so far, None to begin."""

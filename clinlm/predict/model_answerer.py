@@ -1,0 +1,198 @@
+"""Answers a file of notes with a model, and with its shadow if there is one."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar, final
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from clinlm.config import runtime
+from clinlm.config.errors import ConfigError
+from clinlm.files.record import Record
+from clinlm.files.sources import STANDARD, file_identity, open_source
+from clinlm.predict.comparison import Comparison
+from clinlm.predict.journal import Progress
+from clinlm.predict.model_runner import ModelRunner, PendingPredictions, open_head
+from clinlm.predict.predictions import Row
+from clinlm.predict.settings import PredictSettings
+from clinlm.predict.sinks import CsvSink, JsonLinesSink, ParquetSink, Sink
+from clinlm.predict.stream import AnswerCounts, Answerer, Pending, check_folders, stream
+from clinlm.store.content import read_record, sealed
+from clinlm.store.key import digest
+from clinlm.tasks.inference_config import InferenceConfig
+
+N = TypeVar("N", int, float)
+
+OWN, SHADOW = "", "shadow_"
+"""Prefixes of the values of either model."""
+
+SHOWN_LABELS = 20
+"""Labels in the printed table of a shadow, those that agree least; the file has all."""
+
+
+def predict_file(settings: PredictSettings) -> Progress:
+    """Answer every note of the input that is not answered yet; return the progress over all attempts.
+
+    Raises:
+        ConfigError, DataError: a file is missing or malformed; the models have different labels.
+    """
+    check_folders(settings)
+    source = open_source(settings.input, settings.text, settings.id)
+    models = {"artifact": settings.artifact, "shadow": settings.shadow}
+    promises: dict[str, Any] = {name: None if folder is None else _identify(folder) for name, folder in models.items()}
+    promises |= {name: getattr(settings, name) for name in ("text", "id", "window", "batch_tokens")}
+    if settings.resumable:
+        promises["input"] = file_identity(settings.input)
+    return stream(settings, source, promises, lambda begun: ModelAnswerer(settings, begun))
+
+
+@final
+class ModelAnswerer(Answerer):
+    """Answers notes with a model, and with its shadow if there is one.
+
+    Args:
+        settings: of the command.
+        begun: progress of earlier attempts.
+
+    Raises:
+        ConfigError: the models have different labels.
+    """
+
+    lookahead = 1
+    no_answer = "the model has no answer: no token that it knows, or no finite number"
+
+    def __init__(self, settings: PredictSettings, begun: Progress) -> None:
+        self._pool = ThreadPoolExecutor(settings.threads)
+        folders = {OWN: settings.artifact} | ({} if settings.shadow is None else {SHADOW: settings.shadow})
+        self._runners = {
+            prefix: ModelRunner(folder, settings.threads, settings.batch_tokens, self._pool)
+            for prefix, folder in folders.items()
+        }
+        self._head = self._runners[OWN].head
+        self._predicted, self._totals = begun.predicted, begun.totals
+        self._comparison: Comparison[Any] | None = None
+        if SHADOW in self._runners:
+            _refuse_other_labels(self._head.config, self._runners[SHADOW].head.config)
+            self._comparison = self._head.comparison(begun.shadow)
+
+    def refuse(self, text: str) -> str:
+        """See `Answerer.refuse`: by either model."""
+        return next((reason for runner in self._runners.values() if (reason := runner.refuse(text))), "")
+
+    def begin(self, notes: Sequence[Record]) -> Pending:
+        """See `Answerer.begin`: tokenize the notes and let the threads compute."""
+        texts = [str(note.text) for note in notes]
+        pending = {prefix: runner.begin(texts) for prefix, runner in self._runners.items()}
+        return lambda _: self._finish(pending)
+
+    def counts(self) -> AnswerCounts:
+        """See `Answerer.counts`."""
+        shadow = None if self._comparison is None else self._comparison.counts()
+        return AnswerCounts(self._predicted, self._totals, shadow)
+
+    def open_sink(self, path: Path, position: int) -> Sink:
+        """See `Answerer.open_sink`: in the format of the ending."""
+        head, prefixes = self._head, list(self._runners)
+        if path.suffix == ".csv":
+            headings = [f"{prefix}{name}" for prefix in prefixes for name in head.headings()]
+            return CsvSink(path, position, headings, lambda row: [c for own in prefixes for c in head.cells(row, own)])
+        if path.suffix == ".parquet":
+            columns = {f"{own}{name}": kind for own in prefixes for name, kind in head.schema().items()}
+            return ParquetSink(path, position, columns)
+        return JsonLinesSink(path, position)
+
+    def reports(self) -> Mapping[str, Any]:
+        """See `Answerer.reports`: the comparison with the shadow."""
+        return {} if self._comparison is None else {".shadow.json": self._comparison.summary()}
+
+    def close(self) -> None:
+        """See `Answerer.close`."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _finish(self, pending: Mapping[str, PendingPredictions]) -> list[Row | None]:
+        every = {prefix: predictions.wait() for prefix, predictions in pending.items()}
+        valid = np.all([predictions.valid for predictions in every.values()], axis=0)
+        models = {prefix: predictions.only(valid) for prefix, predictions in every.items()}
+        if self._comparison is not None:
+            self._comparison.add(models[OWN], models[SHADOW])
+        self._predicted = _add(self._predicted, self._head.predicted(models[OWN]))
+        self._totals = _add(self._totals, self._head.totals(models[OWN]))
+        rows: list[Row] = [{} for _ in range(int(valid.sum()))]
+        for prefix, predictions in models.items():
+            for row, values in zip(rows, self._head.rows(predictions), strict=True):
+                row |= {f"{prefix}{name}": value for name, value in values.items()}
+        answered = iter(rows)
+        return [next(answered) if whole else None for whole in valid.tolist()]
+
+
+def _add(before: Mapping[str, N], new: Mapping[str, N]) -> dict[str, N]:
+    return {name: before[name] + count if name in before else count for name, count in new.items()}
+
+
+def _refuse_other_labels(own: InferenceConfig, other: InferenceConfig) -> None:
+    if (own.kind, own.labels) != (other.kind, other.labels):
+        raise ConfigError(
+            f"a model and its shadow must have the same labels in the same order; artifact is {own.kind} with "
+            f"{len(own.labels)} labels, shadow is {other.kind} with {len(other.labels)}, and "
+            f"{len(set(own.labels) & set(other.labels))} of them are in both; set shadow to the original of artifact"
+        )
+
+
+def _identify(folder: Path) -> str:
+    """Return a digest of all files of a model, from its record where it has one."""
+    InferenceConfig.load(folder)  # raises where the folder holds no model
+    if sealed(folder):
+        return str(read_record(folder)["digest"])
+    files = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            files[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digest(files)
+
+
+def show_predictions(settings: PredictSettings, done: Progress) -> None:
+    """Print what was done; to standard error where the answers go to standard output."""
+    console = Console(stderr=True, width=120) if settings.output == STANDARD else runtime.console()
+    rate = done.documents / done.seconds if done.seconds else 0.0
+    console.print(
+        f"documents  {done.documents:,} in {done.seconds:,.1f} s, {rate:,.1f} per second, {settings.threads} threads"
+    )
+    where = f", see {settings.rejects}" if done.rejects else ""
+    console.print(f"rejects    {done.rejects:,}{where}", soft_wrap=True)
+    counts = sorted(done.predicted.items(), key=lambda item: -item[1])
+    console.print(f"predicted  {', '.join(f'{label} {n:,}' for label, n in counts)}", soft_wrap=True, markup=False)
+    head = open_head(InferenceConfig.load(settings.artifact))
+    for line in head.describe(done.totals):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    if done.shadow is not None:
+        _show_comparison(console, head.comparison(done.shadow))
+        if settings.output != STANDARD:
+            console.print(f"shadow     {settings.beside('.shadow.json')}", soft_wrap=True)
+    if settings.output != STANDARD:
+        console.print(f"output     {settings.output}", soft_wrap=True)
+
+
+def _show_comparison(console: Console, comparison: Comparison[Any]) -> None:
+    summary = comparison.summary()
+    drift = summary["drift"]
+    console.print(f"agreement  {comparison.headline(summary['agreement'])}", soft_wrap=True)
+    table = Table("label", *comparison.headings, "drift", "of shadow", box=box.SIMPLE)
+    for label, values in sorted(summary["labels"].items(), key=lambda item: item[1]["agreement"])[:SHOWN_LABELS]:
+        indices = ["-", "-"] if drift is None else [_index(drift[model], label) for model in ("artifact", "shadow")]
+        table.add_row(label, *comparison.cells(values), *indices)
+    console.print(table)
+    if drift is None:
+        console.print("drift      not tested: all notes are in one window")
+        return
+    shifted = sorted({*drift["artifact"]["shifted"], *drift["shadow"]["shifted"]})
+    labels = f"{', '.join(shifted)} (marked *)" if shifted else "no label"
+    console.print(f"drift      since the first window: {labels}; {drift['shifted_if']}", soft_wrap=True, markup=False)
+
+
+def _index(drift: dict[str, Any], label: str) -> str:
+    return f"{drift['labels'][label]['stability']:.3f}{'*' if label in drift['shifted'] else ''}"

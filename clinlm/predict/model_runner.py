@@ -1,0 +1,145 @@
+"""One model on all cores: rows of similar length in batches, each batch computed by a single thread."""
+
+import queue
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from clinlm.engines.base import Answer, find_engine
+from clinlm.engines.export import open_model
+from clinlm.predict.answer_head import AnswerHead, TokenizedNotes
+from clinlm.predict.document_head import DocumentHead
+from clinlm.predict.predictions import Predictions
+from clinlm.predict.span_head import SpanHead
+from clinlm.tasks.inference_config import InferenceConfig
+from clinlm.terminology.lexicon import MASK
+from clinlm.text.tokens import RowCutter
+from clinlm.text.words import words
+
+_CHARACTERS = 2**18
+"""Tokenized at once: the tokenizer needs some hundred bytes per token until the rows are made."""
+
+
+def open_head(config: InferenceConfig) -> AnswerHead[Any]:
+    """Return the head for the kind of a model."""
+    return SpanHead(config) if config.kind == "entities" else DocumentHead(config)
+
+
+@final
+class ModelRunner:
+    """Predicts notes with one model.
+
+    Single threads with small batches beat one batch on many threads on a CPU, and share nothing but the queue.
+
+    Args:
+        folder: of an artifact or a deployment.
+        threads: number of copies of the model.
+        batch_tokens: maximum tokens of a batch, padding included.
+        pool: that computes the batches, with as many threads.
+    """
+
+    def __init__(self, folder: Path, threads: int, batch_tokens: int, pool: Executor) -> None:
+        first = open_model(folder, threads=1)
+        self.head = open_head(first.serving)
+        self.engine = first.engine
+        self.batch_tokens, self._pool = batch_tokens, pool
+        config, by_word = first.serving, self.head.by_word
+        self._cut = RowCutter(first.tokenizer, config.max_tokens, config.long_notes, by_word)
+        # For a head by word, our character for a masked word is a character like any other.
+        self._refused = MASK if first.tokenizer.mask_token is None and not by_word else ""
+        self._pad = int(first.tokenizer.pad_token_id or 0)
+        self._copies: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._copies.put(first.answer)
+        for _ in range(threads - 1):
+            self._copies.put(find_engine(first.engine).open(folder, threads=1))
+
+    def refuse(self, text: str) -> str:
+        """Return why the model cannot read a text at all, or "" if it can."""
+        if self._refused and self._refused in text:
+            return f"the text has the character U+{ord(MASK):04X}, which stands for a masked word; the model has none"
+        return ""
+
+    def begin(self, texts: Sequence[str]) -> "PendingPredictions":
+        """Tokenize texts, none of which is refused, and submit their batches to the pool."""
+        rows: list[np.ndarray] = []
+        notes = TokenizedNotes(len(texts), [], [], [], [])
+        for part in _slices(texts):
+            cut = self._cut(part)
+            for pieces in cut.documents:
+                number = notes.document[-1] + 1 if notes.document else 0
+                rows += [np.array(piece, dtype=np.int32) for piece in pieces]
+                notes.document += [number] * len(pieces)
+            if cut.places is not None:
+                notes.places += cut.places
+                notes.words += map(words, part)
+        notes.lengths += map(len, rows)
+        futures = [
+            self._pool.submit(self._predict, [rows[place] for place in batch], batch)
+            for batch in batches(notes.lengths, self.batch_tokens)
+        ]
+        return PendingPredictions(self.head, futures, notes)
+
+    def _predict(self, rows: list[np.ndarray], places: list[int]) -> tuple[list[int], torch.Tensor]:
+        longest = max(map(len, rows))
+        input_ids = torch.full((len(rows), longest), self._pad, dtype=torch.long)
+        attention_mask = torch.zeros_like(input_ids)
+        for line, row in enumerate(rows):
+            input_ids[line, : len(row)] = torch.from_numpy(row)
+            attention_mask[line, : len(row)] = 1
+        model = self._copies.get()
+        try:
+            return places, model(input_ids, attention_mask)
+        finally:
+            self._copies.put(model)
+
+
+@final
+@dataclass(frozen=True)
+class PendingPredictions:
+    """Notes whose batches are being computed."""
+
+    head: AnswerHead[Any]
+    futures: list["Future[tuple[list[int], torch.Tensor]]"]
+    notes: TokenizedNotes
+
+    def wait(self) -> Predictions:
+        """Return the predictions for the notes, in order."""
+        logits: list[torch.Tensor | None] = [None] * len(self.notes.lengths)
+        for future in self.futures:
+            places, found = future.result()
+            for place, row in zip(places, found, strict=True):
+                logits[place] = row
+        predictions: Predictions = self.head.decode(logits, self.notes)
+        return predictions
+
+
+def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Yield the places of rows of similar length, the longest rows first, so that no thread ends with a long batch.
+
+    Args:
+        lengths: of the rows; rows without tokens are left out.
+        tokens: maximum of a batch, padding included; a longer row is a batch of its own.
+    """
+    order = sorted((place for place, length in enumerate(lengths) if length), key=lambda place: -lengths[place])
+    start = 0
+    while start < len(order):
+        size = max(1, tokens // lengths[order[start]])
+        yield order[start : start + size]
+        start += size
+
+
+def _slices(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield slices of about `_CHARACTERS` characters, each with at least one text."""
+    start, size = 0, 0
+    for end, text in enumerate(texts):
+        if size and size + len(text) > _CHARACTERS:
+            yield texts[start:end]
+            start, size = end, 0
+        size += len(text)
+    if start < len(texts):
+        yield texts[start:]

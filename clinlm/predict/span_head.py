@@ -1,0 +1,119 @@
+"""Spans of entities in a note."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float
+
+from clinlm.predict.answer_head import AnswerHead, TokenizedNotes
+from clinlm.predict.predictions import Row, SpanPredictions, rounded
+from clinlm.predict.span_comparison import SpanComparison
+from clinlm.tasks.inference_config import InferenceConfig
+from clinlm.terminology.spans import Span
+from clinlm.text.long_notes import unit_logits
+from clinlm.text.tags import Tags
+from clinlm.text.words import Words
+
+_SPAN = {"start": pl.Int64(), "end": pl.Int64(), "label": pl.String(), "probability": pl.Float64()}
+
+
+@final
+class SpanHead(AnswerHead[SpanPredictions]):
+    """Spans of entities in a note: `spans`, a list of `start`, `end`, `label`, `probability`.
+
+    `start` and `end` (exclusive) count characters of the text, Unicode code points, from 0. Spans are in order and do
+    not overlap. Every word has its most probable tag; `probability` of a span is the lowest probability of the tags of
+    its words. In a table without lists `spans` is a cell of JSON.
+    """
+
+    by_word = True
+
+    def __init__(self, config: InferenceConfig) -> None:
+        self.tags = Tags.named(config.labels)
+        super().__init__(config, self.tags.labels)
+
+    def decode(self, logits: Sequence[torch.Tensor | None], notes: TokenizedNotes) -> SpanPredictions:
+        """See `AnswerHead.decode`: each word is predicted from one row, see `clinlm.text.long_notes.unit_logits`."""
+        rows = [row[:length] for row, length in zip(logits, notes.lengths, strict=True) if row is not None]
+        # The last row is for notes without a token: words that are in no row still point at some token.
+        tokens = torch.cat([*rows, torch.zeros(1, len(self.config.labels))]).float()
+        starts = np.cumsum([0, *notes.lengths])[np.searchsorted(notes.document, np.arange(notes.notes))]
+        moved = [np.where(own < 0, -1, own + start) for own, start in zip(notes.places, starts.tolist(), strict=True)]
+        place = torch.from_numpy(np.concatenate([*moved, np.zeros(0, np.int64)]))
+        found = unit_logits(tokens.unsqueeze(0), {"place": place}, self.config.long_notes)
+        probabilities = self.config.probabilities(found.numpy())
+        cuts = np.cumsum([len(own) for own in notes.places])[:-1]
+        each = np.split(probabilities, cuts) if notes.notes else []
+        return self._predictions(each, notes)
+
+    def _predictions(
+        self, probabilities: Sequence[Float[np.ndarray, "_ tags"]], notes: TokenizedNotes
+    ) -> SpanPredictions:
+        tags = [values.argmax(axis=1) for values in probabilities]
+        spans = [self.tags.decode(own, words) for own, words in zip(tags, notes.words, strict=True)]
+        three = zip(spans, probabilities, notes.words, strict=True)
+        return SpanPredictions(
+            spans,
+            [_lowest(own, values.max(axis=1), words) for own, values, words in three],
+            tags,
+            np.array([(own < 0).sum() for own in notes.places], dtype=np.int64),
+            np.array([np.isfinite(values).all() for values in probabilities], dtype=bool),
+        )
+
+    def schema(self) -> dict[str, Any]:
+        """See `AnswerHead.schema`."""
+        return {"spans": pl.List(pl.Struct(_SPAN))}
+
+    def rows(self, predictions: SpanPredictions) -> list[Row]:
+        """See `AnswerHead.rows`."""
+        return [
+            {"spans": [{**span._asdict(), "probability": rounded(p)} for span, p in zip(own, values, strict=True)]}
+            for own, values in zip(predictions.spans, predictions.probabilities, strict=True)
+        ]
+
+    def headings(self) -> list[str]:
+        """See `AnswerHead.headings`."""
+        return ["spans"]
+
+    def cells(self, row: Row, prefix: str) -> list[Any]:
+        """See `AnswerHead.cells`."""
+        return [json.dumps(row[f"{prefix}spans"], ensure_ascii=False)]
+
+    def predicted(self, predictions: SpanPredictions) -> Mapping[str, int]:
+        """See `AnswerHead.predicted`: as spans."""
+        counts = Counter(span.label for spans in predictions.spans for span in spans)
+        return {label: counts[label] for label in self.labels}
+
+    def totals(self, predictions: SpanPredictions) -> Mapping[str, float]:
+        """See `AnswerHead.totals`: words, those in no row of the model, and the notes that have some."""
+        return {
+            "words": sum(map(len, predictions.tags)),
+            "words_unread": int(predictions.unread.sum()),
+            "documents_cut": int((predictions.unread > 0).sum()),
+        }
+
+    def describe(self, totals: Mapping[str, float]) -> Sequence[str]:
+        """See `AnswerHead.describe`: how much was not read."""
+        if not totals.get("words_unread"):
+            return []
+        return [
+            f"unread     {totals['words_unread']:,} of {totals['words']:,} words, in {totals['documents_cut']:,} "
+            f"notes; no span is found there: the model reads {self.config.long_notes} of {self.config.max_tokens} "
+            "tokens"
+        ]
+
+    def comparison(self, counts: dict[str, Any] | None) -> SpanComparison:
+        """See `AnswerHead.comparison`."""
+        return SpanComparison(self.labels, counts)
+
+
+def _lowest(spans: Sequence[Span], probabilities: Float[np.ndarray, " words"], words: Words) -> list[float]:
+    """Return the lowest probability of the words of every span."""
+    first = np.searchsorted(words[:, 0], [span.start for span in spans])
+    last = np.searchsorted(words[:, 1], [span.end for span in spans]) + 1
+    return [float(probabilities[begin:end].min()) for begin, end in zip(first.tolist(), last.tolist(), strict=True)]
