@@ -29,7 +29,7 @@ from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.model import Model
 from clinlm.models.size import folder_bytes
 from clinlm.store.content import RECORD, claim, seal, sealed, verify, write_json
-from clinlm.store.key import digest, sources
+from clinlm.store.key import cache_key
 from clinlm.tasks.base import Task
 from clinlm.tasks.batches import Batch, Encoded
 from clinlm.tasks.inference_config import InferenceConfig
@@ -131,7 +131,7 @@ def deploy(artifact: Artifact, engine: Engine, task: Task, root: Path) -> Deploy
     """
     settings = {"_target_": f"{type(engine).__module__}.{type(engine).__qualname__}", "engine": engine.name}
     limits = engine.limits | {"version": engine.version()}
-    key = digest([artifact.key, settings, limits, sources([settings, {"_target_": _OWN}])])
+    key = cache_key(settings, artifact.key, limits, code=[f"{__name__}.deploy"])
     folder = root / f"{artifact.stage}-{engine.name}-{key}"
     with claim(folder) as whole:
         if not whole:
@@ -144,9 +144,6 @@ def deploy(artifact: Artifact, engine: Engine, task: Task, root: Path) -> Deploy
             write_json(folder / FACTS, facts)
             seal(folder, {"key": key, "artifact": artifact.key, "engine": engine.name})
     return Deployment(folder)
-
-
-_OWN = f"{__name__}.Deployment"
 
 
 def _build(artifact: Artifact, engine: Engine, task: Task, folder: Path) -> dict[str, Any]:

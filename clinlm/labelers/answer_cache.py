@@ -17,7 +17,7 @@ from clinlm.labelers.answer_database import AnswerDatabase, text_hash
 from clinlm.labelers.base import UNANSWERED, LabeledNote, Labeler, LabelingStopped, LabelTotals, Note
 from clinlm.labelers.combination import Combination
 from clinlm.labelers.remote import refuse_remote
-from clinlm.store.key import digest, sources
+from clinlm.store.key import cache_key
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +31,8 @@ Watch = Callable[[Labeler, int, int, LabeledNote], None]
 def labeler_key(labeler: Labeler) -> str:
     """Return the hash of all that the answers of a labeler depend on besides the text: settings, files and code."""
     classes = [_class_path(labeler), *map(_class_path, _own_attributes(labeler))]
-    code = sources([{"_target_": path} for path in classes])
     parts = [labeler_key(part) for part in labeler.parts]
-    return digest([_VERSION, classes[0], labeler.fingerprint(), code, parts])
+    return cache_key(None, _VERSION, classes[0], labeler.fingerprint(), parts, code=classes)
 
 
 def _own_attributes(labeler: Labeler) -> list[object]:

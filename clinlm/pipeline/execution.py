@@ -19,7 +19,7 @@ from clinlm.pipeline.results import GateFailed, StageResult
 from clinlm.pipeline.stage import Stage
 from clinlm.pipeline.stage_spec import StageSpec
 from clinlm.store.content import claim, seal
-from clinlm.store.key import digest, sources
+from clinlm.store.key import cache_key
 from clinlm.tasks.base import Task
 from clinlm.tracking.base import RunLogger
 from clinlm.training.augmentation.stored import transfer_key, transfer_set
@@ -28,16 +28,6 @@ from clinlm.training.teachers.tfidf import TFIDF, Tfidf
 from clinlm.training.teachers.trained import Trained
 
 log = logging.getLogger(__name__)
-
-# Where and how it runs, and what its folder is called, changes no result. Start and teachers count by their keys.
-_NO_RESULT = ("trainer", "role", "teachers")
-_PLACES = ("root", "lists_root")
-"""Settings of a task that say where files lie, at any depth: the bytes read there count, by the fingerprint."""
-_PLACEMENT = (
-    *("_target_", "_partial_", "accelerator", "devices", "num_nodes", "strategy"),
-    *("enable_progress_bar", "log_every_n_steps", "profiler", "plugins"),
-)
-"""Settings of the trainer that say where and how it runs. Any other (`limit_train_batches`, say) makes another key."""
 
 
 def open_task(config: DictConfig) -> tuple[Task, str]:
@@ -48,15 +38,9 @@ def open_task(config: DictConfig) -> tuple[Task, str]:
 def opened_task(settings: dict[str, Any], root: Path) -> tuple[Task, str]:
     """Return the task that `settings` describe, opened on the store `root`, and its key."""
     task: Task = instantiate(settings)
-    key = digest([_placeless(settings), task.fingerprint(), sources(settings)])
+    key = cache_key(settings, task.fingerprint())
     task.open(root, key)
     return task, key
-
-
-def _placeless(settings: Any) -> Any:
-    if not isinstance(settings, dict):
-        return settings
-    return {name: _placeless(value) for name, value in settings.items() if name not in _PLACES}
 
 
 def run(
@@ -153,15 +137,12 @@ def stage_key(
 
     How several teachers are combined changes nothing where there are not several.
     """
-    counted = {name: value for name, value in settings.items() if name not in _NO_RESULT}
+    own = dict(settings)
     if len(teachers) < 2:
-        counted.pop("ensemble", None)
-    trainer = {name: value for name, value in settings.get("trainer", {}).items() if name not in _PLACEMENT}
-    if trainer:
-        counted["trainer"] = trainer
+        own.pop("ensemble", None)
     if parent is not None:
-        counted["start"] = parent.key
+        own["start"] = parent.key
     if stage.augmentation is not None:
-        counted["augmentation"] = transfer_key(stage.augmentation, settings["augmentation"], task_key)
+        own["augmentation"] = transfer_key(stage.augmentation, settings["augmentation"], task_key)
     fingerprint = stage.start.fingerprint() if isinstance(stage.start, Initializer) else None
-    return digest([counted, fingerprint, task_key, [t.key for t in teachers], sources(counted)])
+    return cache_key(own, fingerprint, task_key, [teacher.key for teacher in teachers])

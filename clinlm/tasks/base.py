@@ -19,7 +19,7 @@ from clinlm.metrics.calibration import fit_temperature
 from clinlm.metrics.classification import METRICS, Thresholds
 from clinlm.metrics.evaluation import Evaluation
 from clinlm.store.content import claim, locked, seal
-from clinlm.store.key import digest
+from clinlm.store.key import cache_key
 from clinlm.tasks.batches import Encoded
 from clinlm.tasks.examples import Examples
 from clinlm.tasks.inference_config import InferenceConfig, Kind, one_of, probabilities
@@ -217,8 +217,8 @@ class Task(ABC):
     def _cached(
         self, folder: Path, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int
     ) -> Encoded:
-        told = [tokenizer.backend_tokenizer.to_str(), max_tokens, repr(self.long_notes)]
-        path = folder / "tokens" / f"{digest([*told, 'words'] if self.by_word else told)}.safetensors"
+        key = cache_key(None, tokenizer.backend_tokenizer.to_str(), max_tokens, repr(self.long_notes), self.by_word)
+        path = folder / "tokens" / f"{key}.safetensors"
         with locked(path):
             if not path.exists():
                 log.info("tokenising the texts of %s", folder.name)

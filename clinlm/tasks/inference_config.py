@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float
 
 from clinlm.metrics.classification import Thresholds, decided
 from clinlm.store.content import write_json
-from clinlm.text import long_notes as cuts
 from clinlm.text.long_notes import LongNotes
 
 Kind = Literal["multilabel", "multiclass", "entities"]
@@ -76,8 +75,9 @@ class InferenceConfig:
         told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         thresholds = None if told["thresholds"] is None else np.array(told["thresholds"], dtype=np.float64)
         way = told["long_notes"].pop("name")
-        known = {one.__name__: one for one in LongNotes.__subclasses__()}
-        if way not in known or not isinstance(getattr(cuts, way, None), type):
+        ours = (one for one in LongNotes.__subclasses__() if one.__module__ == LongNotes.__module__)
+        known = {one.__name__: one for one in ours}
+        if way not in known:
             raise ValueError(f"long notes are cut by one of {sorted(known)}; {path} says {way!r}")
         return cls(
             told["kind"],

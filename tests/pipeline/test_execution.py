@@ -15,7 +15,7 @@ from clinlm.models.artifact import Artifact
 from clinlm.pipeline import execution
 from clinlm.pipeline.results import StageResult
 from clinlm.pipeline.stage import Stage
-from clinlm.store import key as store_key
+from clinlm.store import sources
 from clinlm.store.content import Damaged, seal, sealed, verify
 from clinlm.tasks.data import TaskData
 from clinlm.training.modules.base import predict
@@ -225,10 +225,10 @@ def test_the_notes_count_and_not_where_they_lie(notes_csv: Path, root: Path, tmp
 
 
 def test_the_code_of_a_method_counts(notes_csv: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    base, code = keys(notes_csv, root), store_key._code
+    base, definition = keys(notes_csv, root), sources._definition
     for module, changes in (("callbacks.prune.ffn", [0, 0, 1, 0]), ("clinlm.models.surgery", [0, 0, 1, 0])):
-        spoilt = lambda name, module=module: type(code(name))([], []) if name == module else code(name)  # noqa: E731
-        monkeypatch.setattr(store_key, "_code", spoilt)
+        spoilt = lambda *node, module=module: ("", ()) if node[0] == module else definition(*node)  # noqa: E731
+        monkeypatch.setattr(sources, "_definition", spoilt)
         assert [int(a != b) for a, b in zip(keys(notes_csv, root), base, strict=True)] == changes, module
 
 

@@ -8,15 +8,13 @@ from typing import Any
 import polars as pl
 
 from clinlm.store.content import claim, seal
-from clinlm.store.key import digest, sources
+from clinlm.store.key import cache_key, counted
 from clinlm.tasks.base import Task
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.augmentation.base import Augmentation
 
 log = logging.getLogger(__name__)
 _TEXTS = "texts.parquet"
-_NO_RESULT = ("root",)
-"""Settings that change no text: where a corpus lies."""
 
 
 def transfer_key(augmentation: Augmentation, settings: Mapping[str, Any], task_key: str) -> str:
@@ -27,7 +25,7 @@ def transfer_key(augmentation: Augmentation, settings: Mapping[str, Any], task_k
         settings: resolved.
         task_key: of the opened task, whose seed is part of it.
     """
-    return digest([_counted(settings), augmentation.fingerprint(), task_key, sources(settings)])
+    return cache_key(settings, augmentation.fingerprint(), task_key)
 
 
 def transfer_set(augmentation: Augmentation, settings: Mapping[str, Any], task: Task, task_key: str) -> TransferSet:
@@ -46,7 +44,7 @@ def transfer_set(augmentation: Augmentation, settings: Mapping[str, Any], task: 
         if not whole:
             texts = augmentation.texts(task, task.seed)
             pl.DataFrame({"text": texts}).write_parquet(folder / _TEXTS)
-            facts = {"key": key, "task": task_key, "texts": len(texts), "settings": _counted(settings)}
+            facts = {"key": key, "task": task_key, "texts": len(texts), "settings": counted(settings)}
             seal(folder, facts)
     return read(folder, key)
 
@@ -54,9 +52,3 @@ def transfer_set(augmentation: Augmentation, settings: Mapping[str, Any], task: 
 def read(folder: Path, key: str) -> TransferSet:
     """Return the texts of a sealed folder."""
     return TransferSet(key, pl.read_parquet(folder / _TEXTS)["text"].to_list())
-
-
-def _counted(settings: Any) -> Any:
-    if isinstance(settings, Mapping):
-        return {name: _counted(value) for name, value in settings.items() if name not in _NO_RESULT}
-    return [_counted(value) for value in settings] if isinstance(settings, list | tuple) else settings

@@ -15,7 +15,7 @@ from clinlm.config import runtime
 from clinlm.corpora.split import split_groups
 from clinlm.metrics.baseline import TfidfBaseline
 from clinlm.store.content import claim, locked, read_record, seal
-from clinlm.store.key import digest, sources
+from clinlm.store.key import cache_key
 from clinlm.tasks.base import Task
 from clinlm.tasks.examples import units_of
 from clinlm.tasks.inference_config import Kind
@@ -67,7 +67,7 @@ class Tfidf(TeacherSource):
     @property
     def key(self) -> str:
         """See `TeacherSource.key`."""
-        return digest([self.task_key, sources({"_target_": f"{__name__}.Tfidf"})])
+        return cache_key({"_target_": f"{__name__}.Tfidf"}, self.task_key)
 
     @property
     def artifact(self) -> None:
@@ -77,8 +77,8 @@ class Tfidf(TeacherSource):
     @property
     def folder(self) -> Path:
         """Where the baseline lies, once it is fitted."""
-        code = sources({"_target_": f"{TfidfBaseline.__module__}.TfidfBaseline"})
-        return self.root / f"tfidf-{digest([self.task_key, code])}"
+        key = cache_key({"_target_": f"{TfidfBaseline.__module__}.TfidfBaseline"}, self.task_key)
+        return self.root / f"tfidf-{key}"
 
     def fitted(self, task: Task) -> tuple[TfidfBaseline, bool]:
         """Return the baseline, and whether it was in the store already."""
