@@ -6,9 +6,8 @@ from typing import Literal, final
 import numpy as np
 from jaxtyping import Bool, Float
 
-from clinlm.metrics.estimate import Estimate, weights
-from clinlm.metrics.intervals import Groups
-from clinlm.metrics.weighted import Values, Weights
+from clinlm.metrics.bootstrap import Groups, Interval, Values, Weights, resample
+from clinlm.metrics.entities import WordStart, WordTags, documents_of
 
 Decisions = Bool[np.ndarray, "documents labels"]
 Classes = Bool[np.ndarray, "documents cells classes"]
@@ -29,9 +28,9 @@ class Agreement:
             one thing.
     """
 
-    cells: Estimate
-    documents: Estimate
-    kappa: Estimate
+    cells: Interval
+    documents: Interval
+    kappa: Interval
 
 
 def agreement(
@@ -57,16 +56,16 @@ def agreement(
             thresholds.
         b: of the other, on the same documents.
         kind: of the task.
-        resamples: as in `clinlm.metrics.intervals.intervals`.
+        resamples: as in `clinlm.metrics.bootstrap.intervals`.
         seed: as there.
         groups: as there.
 
     Raises:
         ValueError: the two do not fit each other, a multiclass document has not exactly one label decided, or as in
-            `clinlm.metrics.intervals.draw`.
+            `clinlm.metrics.bootstrap.draw`.
     """
     _check(a, b, kind)
-    rows = weights(len(a), resamples, seed, groups)
+    rows = resample(len(a), resamples, seed, groups)
     units = len(a) if groups is None else len(np.unique(groups))
     same = a == b
     total = rows.sum(axis=1)
@@ -74,7 +73,7 @@ def agreement(
     alike = (one & other).sum(axis=(1, 2)).astype(np.float64)
     beyond = kappa(alike, one.sum(axis=1).astype(np.float64), other.sum(axis=1).astype(np.float64), rows)
     cells, documents = (rows @ each / total for each in (same.mean(axis=1), same.all(axis=1)))
-    return Agreement(rate(cells, units), rate(documents, units), Estimate.percentile(beyond))
+    return Agreement(rate(cells, units), rate(documents, units), Interval.percentile(beyond))
 
 
 def _check(a: Decisions, b: Decisions, kind: str) -> None:
@@ -89,10 +88,10 @@ def _check(a: Decisions, b: Decisions, kind: str) -> None:
         raise ValueError("a multiclass document has exactly one label decided; others came: use kind='multilabel'")
 
 
-def rate(values: Values, units: int) -> Estimate:
+def rate(values: Values, units: int) -> Interval:
     """Return a share of decisions alike with its interval, whose low end `agreement` explains."""
-    found = Estimate.percentile(values)
-    return Estimate(found.value, min(found.low, 0.025 ** (1 / units)), found.high)
+    found = Interval.percentile(values)
+    return Interval(found.value, min(found.low, 0.025 ** (1 / units)), found.high)
 
 
 def _classes(decisions: Decisions, kind: str) -> Classes:
@@ -109,3 +108,46 @@ def kappa(alike: Float[np.ndarray, " documents"], a: Said, b: Said, rows: Weight
     beyond, room = observed * cells - expected, cells**2 - expected
     # Rounding aside, there is no room only where nothing but one class is ever said.
     return np.asarray(np.divide(beyond, room, out=nothing, where=room > 1e-12 * cells**2))
+
+
+def word_agreement(
+    a: WordTags,
+    b: WordTags,
+    word_start: WordStart,
+    resamples: int = 1000,
+    seed: int = 0,
+    groups: Groups | None = None,
+) -> Agreement:
+    """Compare the tags that two models give to the same words, as `agreement` does decisions on the same documents.
+
+    Documents are drawn, never words, and the low end of both rates is bounded by the number of documents (or groups):
+    words of one note are no proof of each other. A document without words is alike.
+
+    Args:
+        a: tags of one model, all documents end to end.
+        b: of the other.
+        word_start: where the words of each document begin, and last their number.
+        resamples: as in `clinlm.metrics.bootstrap.intervals`.
+        seed: as there.
+        groups: of each document, as there.
+
+    Raises:
+        ValueError: the three do not fit each other, there is no word, or as in `clinlm.metrics.bootstrap.draw`.
+    """
+    if a.shape != b.shape or not len(a):
+        raise ValueError(f"both models tag the same words, at least one; {a.shape} and {b.shape} tags came")
+    document, documents = documents_of(word_start, len(a)), len(word_start) - 1
+    rows = resample(documents, resamples, seed, groups)
+    units = documents if groups is None else len(np.unique(groups))
+    alike = np.bincount(document[a == b], minlength=documents).astype(np.float64)
+    classes = int(max(a.max(), b.max())) + 1
+    one, other = (
+        np.bincount(document * classes + tags, minlength=documents * classes).reshape(documents, classes)
+        for tags in (a, b)
+    )
+    beyond = kappa(alike, one.astype(np.float64), other.astype(np.float64), rows)
+    whole = alike == np.diff(word_start)
+    # A resample may hold documents without words only: it says nothing of words.
+    words = rows @ np.diff(word_start)
+    cells = np.divide(rows @ alike, words, out=np.full(len(rows), np.nan), where=words > 0)
+    return Agreement(rate(cells, units), rate(rows @ whole / rows.sum(axis=1), units), Interval.percentile(beyond))

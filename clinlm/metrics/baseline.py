@@ -1,4 +1,4 @@
-"""The trivial baseline of every table: TF-IDF and one logistic regression per label."""
+"""Trivial baselines of every table: TF-IDF with one logistic regression per label, and keyword matching."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, final
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Integer
+from jaxtyping import Bool, Float, Float32, Float64, Integer
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
@@ -251,3 +251,14 @@ def _read(path: Path) -> bytes:
     if not path.is_file():
         raise FileNotFoundError(f"a saved baseline has a file {path.name}; {path} is missing: save() writes it")
     return path.read_bytes()
+
+
+def keyword_matches(mentioned: Sequence[str | None], labels: Sequence[str]) -> Float[np.ndarray, "documents labels"]:
+    """Return 1 where a label is among those mentioned, and 0 elsewhere.
+
+    Args:
+        mentioned: of every document, labels separated by `;`; None for none.
+        labels: the columns.
+    """
+    found = [set((names or "").split(";")) for names in mentioned]
+    return np.array([[float(label in own) for label in labels] for own in found]).reshape(len(found), len(labels))

@@ -8,10 +8,8 @@ from jaxtyping import Bool, Float, Int
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
+from clinlm.metrics.bootstrap import Groups, Interval, Values, Weights, resample
 from clinlm.metrics.classification import Probabilities, Targets, check
-from clinlm.metrics.estimate import Estimate, weights
-from clinlm.metrics.intervals import Groups
-from clinlm.metrics.weighted import Values, Weights
 
 Kind = Literal["multilabel", "multiclass"]
 Logits = Float[np.ndarray, "documents outputs"]
@@ -41,7 +39,7 @@ class Bin:
     high: float
     count: int
     confidence: float
-    frequency: Estimate
+    frequency: Interval
 
 
 @final
@@ -56,9 +54,9 @@ class Calibration:
         curve: of reliability, one bin after the other from 0 to 1.
     """
 
-    ece: Estimate
+    ece: Interval
     chance: float
-    brier: Estimate
+    brier: Interval
     curve: tuple[Bin, ...]
 
 
@@ -77,7 +75,7 @@ def calibration(
     |observed frequency - mean confidence|, weighted by their answers. Multilabel: of every label by itself, its
     probability against its truth, then the mean over labels. Multiclass: of the most probable label, whether it is
     right. Per label it is torchmetrics' `binary_calibration_error`, as a test shows; here it is one product over all
-    resamples. Noise pushes it up, the more the fewer documents a bin: its interval is cautious (`Estimate.cautious`),
+    resamples. Noise pushes it up, the more the fewer documents a bin: its interval is cautious (`Interval.cautious`),
     and `chance` says what is left of it in a model without fault (consistency resampling, Broecker & Smith 2007: the
     mean over CONSISTENT drawings of the truth from the probabilities, documents taken as independent).
 
@@ -89,20 +87,20 @@ def calibration(
         probabilities: in [0, 1], documents x labels.
         kind: of the task.
         bins: of equal width.
-        resamples: as in `clinlm.metrics.intervals.intervals`.
+        resamples: as in `clinlm.metrics.bootstrap.intervals`.
         seed: as there.
         groups: as there.
 
     Raises:
         ValueError: as in `clinlm.metrics.classification.quality` and `draw`; or `bins` or `kind` is none.
     """
-    rows = weights(len(targets), resamples, seed, groups)
+    rows = resample(len(targets), resamples, seed, groups)
     ece, brier = _errors(targets, probabilities, kind, bins, rows)
     truth, confidence = _answers(targets, probabilities, kind)
     return Calibration(
-        Estimate.cautious(ece),
+        Interval.cautious(ece),
         _chance(confidence, bins, seed),
-        Estimate.percentile(brier),
+        Interval.percentile(brier),
         _curve(truth, confidence, bins, rows),
     )
 
@@ -116,16 +114,16 @@ def calibration_change(
     resamples: int = 1000,
     seed: int = 0,
     groups: Groups | None = None,
-) -> dict[str, Estimate]:
+) -> dict[str, Interval]:
     """Return what `ece` and `brier` of b are above those of a, on the same documents and resamples.
 
     Arguments, intervals and errors as in `calibration`.
     """
-    rows = weights(len(targets), resamples, seed, groups)
+    rows = resample(len(targets), resamples, seed, groups)
     a, b = (_errors(targets, each, kind, bins, rows) for each in (a_probabilities, b_probabilities))
     return {
-        "ece": Estimate.cautious(b[0] - a[0], least=-1.0),
-        "brier": Estimate.percentile(b[1] - a[1]),
+        "ece": Interval.cautious(b[0] - a[0], least=-1.0),
+        "brier": Interval.percentile(b[1] - a[1]),
     }
 
 
@@ -234,5 +232,5 @@ def _curve(
         frequency = np.divide(true, count, out=np.full(len(rows), np.nan), where=count > 0)
         mean = float(confidence[inside].mean()) if inside.any() else float("nan")
         edges = number / bins, (number + 1) / bins
-        curve.append(Bin(*edges, int(inside.sum()), mean, Estimate.percentile(frequency)))
+        curve.append(Bin(*edges, int(inside.sum()), mean, Interval.percentile(frequency)))
     return tuple(curve)

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from scipy.stats import false_discovery_control, hypergeom, poisson_binom
 
 from clinlm.metrics.agreement import Decisions
-from clinlm.metrics.intervals import Groups
+from clinlm.metrics.bootstrap import Groups
 
 Masks = Bool[np.ndarray, "features documents"]
 

@@ -4,14 +4,16 @@ With counts per document, all of a bootstrap over documents is one product of we
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, final
+from dataclasses import dataclass, replace
+from typing import Literal, Self, final
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
-from clinlm.metrics.weighted import Values, Weights, scores
+from clinlm.metrics.bootstrap import Values, Weights
+from clinlm.metrics.classification import check_weights, count_scores
+from clinlm.metrics.ranking import ranking_metrics
 from clinlm.terminology.spans import Span
 
 PerLabel = Int[np.ndarray, "documents labels"]
@@ -22,6 +24,13 @@ SCORES = tuple(
 )
 METRICS = ("subset_accuracy", *SCORES, *(f"relaxed_{name}" for name in SCORES))
 """Keys of `entity_quality()`, in the order of reports. All lie in [0, 1]; higher is better."""
+
+WORD_METRICS = ("micro_auroc", "macro_auroc", "micro_auprc", "macro_auprc")
+"""Keys of `word_ranking()`, in the order of reports. All lie in [0, 1]; higher is better."""
+
+WordTags = Int[np.ndarray, " words"]
+WordStart = Int[np.ndarray, " documents_and_end"]
+"""Where the words of each document begin, all documents end to end, and last their number."""
 
 
 @final
@@ -45,6 +54,13 @@ class Counts:
     def right(self) -> Bool[np.ndarray, " documents"]:
         """Whether a document has nothing extra and nothing missed."""
         return np.asarray((self.extra + self.missed).sum(axis=1) == 0)
+
+    def only(self, column: int) -> Self:
+        """Return the counts of one label."""
+        own = slice(column, column + 1)
+        return replace(
+            self, labels=self.labels[own], hits=self.hits[:, own], extra=self.extra[:, own], missed=self.missed[:, own]
+        )
 
 
 def counts(
@@ -114,13 +130,10 @@ def weighted_entity_quality(strict: Counts, relaxed: Counts, weights: Weights) -
             f"strict and relaxed counts are of the same documents and labels, at least one each; {shape} and "
             f"{relaxed.hits.shape} came"
         )
-    if weights.ndim != 2 or weights.shape[1] != shape[0] or not np.all(weights.sum(axis=1) > 0):
-        raise ValueError(
-            f"weights are a table resamples x {shape[0]} documents, every row with a positive sum; {weights.shape} came"
-        )
+    check_weights(weights, shape[0])
     values = {"subset_accuracy": weights @ strict.right / weights.sum(axis=1)}
     for prefix, each in (("", strict), ("relaxed_", relaxed)):
-        found = scores(*(weights @ one.astype(np.float64) for one in (each.hits, each.extra, each.missed)))
+        found = count_scores(*(weights @ one.astype(np.float64) for one in (each.hits, each.extra, each.missed)))
         values |= {prefix + name: value for name, value in found.items()}
     return {name: values[name] for name in METRICS}
 
@@ -139,16 +152,11 @@ def entities_per_label(strict: Counts, relaxed: Counts) -> pl.DataFrame:
         "label": list(strict.labels),
         "support": (strict.hits + strict.missed).sum(axis=0).tolist(),
     }
-    each = [entity_quality(_only(strict, column), _only(relaxed, column)) for column in range(len(strict.labels))]
+    each = [entity_quality(strict.only(column), relaxed.only(column)) for column in range(len(strict.labels))]
     for prefix in ("", "relaxed_"):
         for metric in ("precision", "recall", "f1"):
             table[prefix + metric] = [one[f"{prefix}micro_{metric}"] for one in each]
     return pl.DataFrame(table)
-
-
-def _only(counts: Counts, column: int) -> Counts:
-    own = slice(column, column + 1)
-    return Counts(counts.labels[own], counts.hits[:, own], counts.extra[:, own], counts.missed[:, own])
 
 
 Edges = list[tuple[int, int]]
@@ -187,3 +195,52 @@ def _overlapping(true: Edges, said: Edges) -> int:
         else:
             other += 1
     return hits
+
+
+def word_ranking(
+    tags: WordTags,
+    probabilities: Float[np.ndarray, "words tags"],
+    word_start: WordStart,
+    weights: Weights,
+) -> dict[str, Values]:
+    """Rank the words for every label by the sum of the probabilities of its two tags; right is a word inside an entity.
+
+    Where an entity begins plays no part here. 120,000 words, 3 labels and 1,000 resamples take about 2 seconds.
+
+    Args:
+        tags: the true ones, as `clinlm.text.tags.Tags` numbers them.
+        probabilities: of all tags, in [0, 1].
+        word_start: ascends from 0 to the number of words.
+        weights: whole numbers >= 0, how often each resample holds each document.
+
+    Returns:
+        One value per row of weights and metric of `WORD_METRICS`; NaN where no label has words in- and outside.
+
+    Raises:
+        ValueError: the arguments do not fit each other, or probabilities leave [0, 1].
+    """
+    document = documents_of(word_start, len(tags))
+    if probabilities.shape[1] % 2 == 0 or len(probabilities) != len(tags) or weights.shape[1] != len(word_start) - 1:
+        raise ValueError(
+            f"words are ranked by the probabilities of O and two tags a label, and weighted by document; "
+            f"{probabilities.shape} probabilities came for {len(tags)} words, and {weights.shape} weights for "
+            f"{len(word_start) - 1} documents"
+        )
+    if not np.all((probabilities >= 0) & (probabilities <= 1)):
+        raise ValueError("probabilities lie in [0, 1]; others (or NaN) came: pass logits through a softmax first")
+    labels = np.arange(probabilities.shape[1] // 2)
+    inside = (tags[:, None] - 1) // 2 == labels
+    values = ranking_metrics(inside, probabilities[:, 1::2] + probabilities[:, 2::2], document, weights)
+    return {name: values[name] for name in WORD_METRICS}
+
+
+def documents_of(word_start: WordStart, words: int) -> Int[np.ndarray, " words"]:
+    """Return the number of the document of every word.
+
+    Raises:
+        ValueError: `word_start` does not ascend from 0 to the number of words.
+    """
+    counts = np.diff(word_start)
+    if len(word_start) < 2 or word_start[0] != 0 or word_start[-1] != words or np.any(counts < 0):
+        raise ValueError(f"the words of documents begin at 0, ascend and end at {words}; other numbers came")
+    return np.repeat(np.arange(len(counts)), counts)

@@ -1,5 +1,6 @@
-"""Entities that a model finds in documents, beside those that people see there."""
+"""Entities that a model finds in documents, compared with the true ones."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,21 +10,24 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
-from clinlm.metrics.agreement import Agreement
+from clinlm.metrics.agreement import Agreement, word_agreement
+from clinlm.metrics.bootstrap import Groups, Interval, Values, Weights, intervals, resample
 from clinlm.metrics.entities import METRICS as FOUND
-from clinlm.metrics.entities import Counts, Match, counts, entities_per_label, weighted_entity_quality
-from clinlm.metrics.estimate import Estimate, weights
+from clinlm.metrics.entities import (
+    WORD_METRICS,
+    Counts,
+    Match,
+    counts,
+    entities_per_label,
+    weighted_entity_quality,
+    word_ranking,
+)
 from clinlm.metrics.evaluation import Evaluation
 from clinlm.metrics.fairness import UNKNOWN, Subgroups
-from clinlm.metrics.intervals import Groups
-from clinlm.metrics.weighted import Values, Weights
-from clinlm.metrics.word_agreement import word_agreement
-from clinlm.metrics.word_ranking import METRICS as RANKED
-from clinlm.metrics.word_ranking import word_ranking
 from clinlm.terminology.spans import Span
 from clinlm.text.tags import Tags
 
-METRICS = ("accuracy", *FOUND, *RANKED)
+METRICS = ("accuracy", *FOUND, *WORD_METRICS)
 """Keys of `EntityEvaluation.quality()`, in the order of reports. All lie in [0, 1]; higher is better."""
 
 
@@ -34,7 +38,7 @@ class EntityEvaluation(Evaluation):
 
     Precision, recall and F1 are those of entities, strict, with `relaxed_` before their names relaxed (see
     `clinlm.metrics.entities`); `accuracy` is the share of words with the right tag; AUROC and AUPRC rank words (see
-    `clinlm.metrics.word_ranking`).
+    `clinlm.metrics.entities.word_ranking`).
 
     Attributes:
         tags: of the task.
@@ -87,10 +91,6 @@ class EntityEvaluation(Evaluation):
     def _relaxed(self) -> Counts:
         return counts(self.truth, self.found, self.tags.labels, "relaxed")
 
-    def quality(self) -> dict[str, float]:
-        """See `Evaluation.quality`."""
-        return {name: float(value[0]) for name, value in self.weighted(np.ones((1, self.documents))).items()}
-
     def weighted(self, weights: Weights) -> dict[str, Values]:
         """See `Evaluation.weighted`."""
         values = weighted_entity_quality(self._strict, self._relaxed, weights)
@@ -106,13 +106,41 @@ class EntityEvaluation(Evaluation):
         """See `Evaluation.per_label`: the scores again relaxed, and no ranking."""
         return entities_per_label(self._strict, self._relaxed)
 
+    def entity_metrics(self, weights: Weights) -> dict[str, Values]:
+        """Return `weighted` without accuracy and the ranking of words, which is slow."""
+        return weighted_entity_quality(self._strict, self._relaxed, weights)
+
+    def label_intervals(self, resamples: int = 1000, seed: int = 0, groups: Groups | None = None) -> pl.DataFrame:
+        """Return the table of `per_label` with 95 % intervals: `_low` and `_high` of every score.
+
+        Args:
+            resamples, seed, groups: see `clinlm.metrics.bootstrap.draw`.
+        """
+        names = [prefix + metric for prefix in ("", "relaxed_") for metric in ("precision", "recall", "f1")]
+
+        def metrics(weights: Weights) -> dict[str, Values]:
+            found: dict[str, Values] = {}
+            for column, label in enumerate(self.tags.labels):
+                alone = self._strict.only(column), self._relaxed.only(column)
+                values = weighted_entity_quality(*alone, weights)  # micro, macro and weighted means are the same
+                found |= {f"{label} {name}": values[_micro(name)] for name in names}
+            return found
+
+        ends = intervals(metrics, self.documents, resamples, seed, groups)
+        columns = {
+            f"{name}_{end}": [getattr(ends[f"{label} {name}"], end) for label in self.tags.labels]
+            for name in names
+            for end in ("low", "high")
+        }
+        return self.per_label().with_columns(pl.Series(name, values) for name, values in columns.items())
+
     def agreement(
         self, other: "EntityEvaluation", resamples: int = 1000, seed: int = 0, groups: Groups | None = None
     ) -> Agreement:
         """See `Evaluation.agreement`: of the tags of words."""
         return word_agreement(self.decisions, other.decisions, self.word_start, resamples, seed, groups)
 
-    def alike(self, found: Agreement) -> Estimate:
+    def alike(self, found: Agreement) -> Interval:
         """See `Evaluation.alike`: of words."""
         return found.cells
 
@@ -124,17 +152,21 @@ class EntityEvaluation(Evaluation):
         resamples: int = 1000,
         seed: int = 0,
         groups: Groups | None = None,
-    ) -> Estimate:
+    ) -> Interval:
         """See `Evaluation.gap`: strict."""
         names = [name for name in np.unique(column) if name != UNKNOWN and (column == name).sum() >= smallest]
         if len(names) < 2:
-            return Estimate(*[float("nan")] * 3)
-        drawn = weights(self.documents, resamples, seed, groups)
+            return Interval(math.nan, math.nan, math.nan)
+        drawn = resample(self.documents, resamples, seed, groups)
         gaps = []
         for one in (reference, self):
             each = np.stack([_micro_f1(one.counts("strict"), drawn * (column == name)) for name in names])
             gaps.append(each.max(axis=0) - each.min(axis=0))
-        return Estimate.percentile(gaps[1] - gaps[0])
+        return Interval.percentile(gaps[1] - gaps[0])
+
+
+def _micro(name: str) -> str:
+    return name.replace("relaxed_", "relaxed_micro_") if name.startswith("relaxed_") else f"micro_{name}"
 
 
 def _micro_f1(found: Counts, weights: Weights) -> Values:

@@ -1,36 +1,39 @@
-"""A model's answers for documents beside the truth: what every comparison asks, whatever is predicted."""
+"""A model's predictions on a split, compared with the truth: one interface for labels and entities."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
+import numpy as np
 import polars as pl
 
 from clinlm.metrics.agreement import Agreement, Decisions, agreement
-from clinlm.metrics.classification import Probabilities, Targets, Thresholds, decided, per_label, quality
-from clinlm.metrics.estimate import Estimate
+from clinlm.metrics.bootstrap import Groups, Interval, Values, Weights, differences, intervals
+from clinlm.metrics.classification import Probabilities, Targets, Thresholds, decided, per_label, weighted_quality
 from clinlm.metrics.fairness import Subgroups, gaps
-from clinlm.metrics.intervals import Difference, Groups, Interval, differences, spreads
-from clinlm.metrics.weighted import Values, Weights, weighted_quality
 
 
 class Evaluation(ABC):
-    """Answers of one model for the documents of a split. Subclasses are final, one per way to be right.
+    """Predictions of one model on a split, with the truth. Subclasses are final, one per kind of prediction.
 
     Attributes:
-        documents: how many.
+        documents: number of documents.
     """
 
     documents: int
 
     @abstractmethod
-    def quality(self) -> dict[str, float]:
-        """Return metric -> value; among them those of `clinlm.metrics.classification.METRICS`, NaN where undefined."""
-
-    @abstractmethod
     def weighted(self, weights: Weights) -> dict[str, Values]:
-        """Return what `quality` does for every row of weights, a number a document; see `weighted_quality`."""
+        """Return metric -> values, one for every row of weights (how often each document counts); NaN where undefined.
+
+        Among the metrics are those of `clinlm.metrics.classification.METRICS`.
+        """
+
+    @final
+    def quality(self) -> dict[str, float]:
+        """Return metric -> value on the documents as they are; NaN where undefined."""
+        return {name: float(value[0]) for name, value in self.weighted(np.ones((1, self.documents))).items()}
 
     @abstractmethod
     def per_label(self) -> pl.DataFrame:
@@ -38,11 +41,11 @@ class Evaluation(ABC):
 
     @abstractmethod
     def agreement(self, other: Any, resamples: int = 1000, seed: int = 0, groups: Groups | None = None) -> Agreement:
-        """Return how often the two models decide alike; `other` is one of the same kind, on the same documents."""
+        """Return the agreement of two models; `other` is of the same class, on the same documents."""
 
     @abstractmethod
-    def alike(self, found: Agreement) -> Estimate:
-        """Return the one share of `found` that says how often decisions are equal."""
+    def alike(self, found: Agreement) -> Interval:
+        """Return the share of equal decisions, which one of those of `found` it is for this kind."""
 
     @abstractmethod
     def gap(
@@ -53,7 +56,7 @@ class Evaluation(ABC):
         resamples: int = 1000,
         seed: int = 0,
         groups: Groups | None = None,
-    ) -> Estimate:
+    ) -> Interval:
         """Return the growth, from `reference` to this, of the gap in micro F1 between the best and worst subgroup.
 
         NaN where fewer than two subgroups of `column` have `smallest` documents.
@@ -61,14 +64,14 @@ class Evaluation(ABC):
 
     @final
     def intervals(self, resamples: int = 1000, seed: int = 0, groups: Groups | None = None) -> dict[str, Interval]:
-        """Return a 95 % interval for every metric; see `clinlm.metrics.intervals.intervals`."""
-        return spreads(self.weighted, self.documents, resamples, seed, groups)
+        """Return a 95 % interval for every metric; see `clinlm.metrics.bootstrap.intervals`."""
+        return intervals(self.weighted, self.documents, resamples, seed, groups)
 
     @final
     def difference(
         self, reference: "Evaluation", resamples: int = 1000, seed: int = 0, groups: Groups | None = None
-    ) -> dict[str, Difference]:
-        """Return this minus `reference`, paired, for every metric; see `clinlm.metrics.intervals.paired`."""
+    ) -> dict[str, Interval]:
+        """Return this minus `reference`, paired, for every metric; see `clinlm.metrics.bootstrap.differences`."""
         return differences(reference.weighted, self.weighted, self.documents, resamples, seed, groups)
 
 
@@ -99,10 +102,6 @@ class LabelEvaluation(Evaluation):
         """What is decided, documents x labels."""
         return decided(self.probabilities, self.thresholds)
 
-    def quality(self) -> dict[str, float]:
-        """See `Evaluation.quality`."""
-        return quality(self.targets, self.probabilities, self.thresholds)
-
     def weighted(self, weights: Weights) -> dict[str, Values]:
         """See `Evaluation.weighted`."""
         return weighted_quality(self.targets, self.probabilities, self.thresholds, weights)
@@ -125,11 +124,11 @@ class LabelEvaluation(Evaluation):
         resamples: int = 1000,
         seed: int = 0,
         groups: Groups | None = None,
-    ) -> Estimate:
+    ) -> Interval:
         """See `Evaluation.gap`."""
         pair = (self.targets, reference.probabilities, reference.thresholds, self.probabilities, self.thresholds)
         return gaps(*pair, column, "micro_f1", smallest, resamples, seed, groups).difference
 
-    def alike(self, found: Agreement) -> Estimate:
+    def alike(self, found: Agreement) -> Interval:
         """See `Evaluation.alike`: of documents x labels; of documents, where each has exactly one label."""
         return found.documents if self.kind == "multiclass" else found.cells

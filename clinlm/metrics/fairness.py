@@ -6,23 +6,23 @@ positive and a negative document in each of the subgroups counted (`Fairness.lab
 a resample counts those that have a positive in it.
 
 Best minus worst is never negative, and noise widens it: equal subgroups show a gap too, the wider the smaller they
-are. Their intervals are cautious (`Estimate.cautious`) and reach 0 where noise would explain the gap. In difference
+are. Their intervals are cautious (`Interval.cautious`) and reach 0 where noise would explain the gap. In difference
 and ratio most of that noise is common to both models and cancels; they have percentile intervals. What is left draws
 the ratio towards 1, most where the gap before is itself within noise: judge by the difference there. Which subgroup is
 best and which worst is decided anew in every resample; resamples without any document of a subgroup counted are left
 out.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final, Literal, final
 
 import numpy as np
+import polars as pl
 from jaxtyping import Bool, Float, Int, Shaped
 
-from clinlm.metrics.classification import METRICS, Probabilities, Targets, Thresholds, decide
-from clinlm.metrics.estimate import Estimate, weights
-from clinlm.metrics.intervals import Groups
-from clinlm.metrics.weighted import Values, Weights, weighted_quality
+from clinlm.metrics.bootstrap import Groups, Interval, Values, Weights, resample
+from clinlm.metrics.classification import METRICS, Probabilities, Targets, Thresholds, decide, weighted_quality
 
 Subgroups = Shaped[np.ndarray, " documents"]
 """The subgroup of every document as a string; `UNKNOWN` where the attribute is missing."""
@@ -32,6 +32,30 @@ UNKNOWN: Final = "unknown"
 
 TINY: Final = 0.005
 """Half a point: smaller gaps count as this in a ratio, which would otherwise divide by noise."""
+
+BANDS: Final = ((0, "0-17"), (18, "18-44"), (45, "45-64"), (65, "65-79"), (80, "80+"))
+"""First year of every age band, and its name."""
+
+MISSING: Final = (
+    "",
+    "?",
+    "n/a",
+    "not specified",
+    "patient declined to answer",
+    "unable to obtain",
+    "unknown",
+    "unknown/not specified",
+)
+"""Values, in lower case, that say that nobody knows."""
+
+LARGE: Final = 0.05
+"""Values of this share of the documents must hold half of those known, or the attribute makes no subgroups."""
+
+_YEARS = r"^\s*(\d{1,3})(?:\.\d+)?\s*\+?\s*$"
+_FINER = re.compile(r"\s+-\s+|/|\s+OR\s+", re.IGNORECASE)
+
+KEYWORDS_ATTRIBUTE: Final = "keywords"
+"""The attribute of a record that names the labels whose words occur in its text, separated by `;`, asserted or not."""
 
 _MACRO: Final = ("macro_precision", "macro_recall", "macro_f1")
 
@@ -54,8 +78,8 @@ class Subgroup:
     name: str
     documents: int
     standing: Standing
-    original: Estimate
-    compressed: Estimate
+    original: Interval
+    compressed: Interval
 
 
 @final
@@ -78,10 +102,10 @@ class Fairness:
     metric: str
     labels: tuple[int, ...]
     subgroups: tuple[Subgroup, ...]
-    before: Estimate
-    after: Estimate
-    difference: Estimate
-    ratio: Estimate
+    before: Interval
+    after: Interval
+    difference: Interval
+    ratio: Interval
 
 
 def gaps(
@@ -108,7 +132,7 @@ def gaps(
         subgroups: of every document.
         metric: key of METRICS.
         minimum_documents: that a subgroup needs to be counted.
-        resamples, seed, groups: as in `clinlm.metrics.intervals.intervals`; groups are drawn, not compared.
+        resamples, seed, groups: as in `clinlm.metrics.bootstrap.intervals`; groups are drawn, not compared.
 
     Raises:
         ValueError: as in `quality` and `draw`; the metric is unknown, or not one subgroup a document came.
@@ -124,13 +148,13 @@ def gaps(
     standing = [_standing(name, size, minimum_documents) for name, size in zip(names, sizes.tolist(), strict=True)]
     counted = [place for place, each in enumerate(standing) if each == "counted"]
     columns = _columns(np.asarray(targets, dtype=bool), metric, [member == place for place in counted])
-    rows = weights(len(targets), resamples, seed, groups)
+    rows = resample(len(targets), resamples, seed, groups)
     a, b = (
         _by_subgroup(targets, probabilities, thresholds, metric, columns, member, rows)
         for probabilities, thresholds in ((a_probabilities, a_thresholds), (b_probabilities, b_thresholds))
     )
     listed = [
-        Subgroup(str(names[p]), int(sizes[p]), standing[p], Estimate.percentile(a[p]), Estimate.percentile(b[p]))
+        Subgroup(str(names[p]), int(sizes[p]), standing[p], Interval.percentile(a[p]), Interval.percentile(b[p]))
         for p in np.argsort(-sizes, kind="stable")
     ]
     return Fairness(metric, tuple(columns.tolist()), tuple(listed), *_compared(_gap(a[counted]), _gap(b[counted])))
@@ -209,7 +233,55 @@ def _gap(values: Float[np.ndarray, "counted rows"]) -> Values:
     return np.asarray(values.max(axis=0) - values.min(axis=0))
 
 
-def _compared(before: Values, after: Values) -> tuple[Estimate, Estimate, Estimate, Estimate]:
+def _compared(before: Values, after: Values) -> tuple[Interval, Interval, Interval, Interval]:
     ratio = np.maximum(after, TINY) / np.maximum(before, TINY)
-    both = Estimate.cautious(before), Estimate.cautious(after)
-    return *both, Estimate.percentile(after - before), Estimate.percentile(ratio)
+    both = Interval.cautious(before), Interval.cautious(after)
+    return *both, Interval.percentile(after - before), Interval.percentile(ratio)
+
+
+def subgroups(attributes: pl.Series) -> tuple[dict[str, Subgroups], list[str]]:
+    """Return the subgroup of every document, by attribute, and notices of what cannot be compared.
+
+    - `age` in years ("71", "90+") becomes `age_band` (`BANDS`). An `age` with any other value stays as it is.
+    - `ethnicity` is cut before its finer part: MIMIC-III's 41 values, such as "ASIAN - CHINESE", "BLACK/HAITIAN" or
+      "HISPANIC OR LATINO", are told by their first words.
+    - A missing value, or one of `MISSING`, is `UNKNOWN`.
+    - Left out: attributes missing everywhere, the words of labels, and what looks like numbers or free text: fewer than
+      5 documents a value, or fewer than half of the known documents in values of `LARGE` or more. These are no groups
+      of people, and they may identify.
+
+    Args:
+        attributes: column `attributes` of `Examples.frame`, a struct of strings.
+
+    Returns:
+        strings, one a document, by name of the attribute; and notices that name attributes, never values.
+    """
+    found: dict[str, Subgroups] = {}
+    notices: list[str] = []
+    for field in attributes.struct.fields if isinstance(attributes.dtype, pl.Struct) else []:
+        column = attributes.struct.field(field).cast(pl.String)
+        if field == KEYWORDS_ATTRIBUTE or column.null_count() == len(column):
+            continue
+        name, values = _grouped(field, column)
+        sizes = values.filter(values != UNKNOWN).value_counts()["count"]
+        if not len(sizes):
+            continue
+        count, large = len(sizes), sizes.filter(sizes >= LARGE * len(values))
+        if count > max(2, len(values) // 5) or 2 * large.sum() < sizes.sum():
+            notices.append(f"attribute {name} makes no subgroups: {count:,} values in {len(values):,} documents")
+            continue
+        found[name] = values.to_numpy().astype(str)
+    return found, notices
+
+
+def _grouped(field: str, column: pl.Series) -> tuple[str, pl.Series]:
+    text = column.str.strip_chars()
+    known = text.set(text.str.to_lowercase().is_in(MISSING), None)
+    if field == "age" and known.drop_nulls().str.contains(_YEARS).all():
+        years = known.str.extract(_YEARS).cast(pl.Int32)
+        places = np.searchsorted([first for first, _ in BANDS], years.fill_null(0).to_numpy(), side="right") - 1
+        bands = pl.Series([BANDS[place][1] for place in places.tolist()], dtype=pl.String)
+        return "age_band", bands.set(years.is_null(), UNKNOWN)
+    if field == "ethnicity":
+        known = pl.Series([None if value is None else _FINER.split(value)[0] for value in known], dtype=pl.String)
+    return field, known.fill_null(UNKNOWN)

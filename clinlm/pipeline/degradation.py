@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
-from clinlm.metrics.estimate import Estimate
+from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.evaluation import Evaluation
-from clinlm.metrics.subgroups import subgroups
+from clinlm.metrics.fairness import subgroups
 from clinlm.models.artifact import Artifact
 from clinlm.tasks.base import Task
 
@@ -25,9 +25,9 @@ class Degradation:
         notices: attributes that were not measured, and why.
     """
 
-    losses: Mapping[str, Estimate]
-    agreement: Estimate
-    gaps: Mapping[str, Estimate]
+    losses: Mapping[str, Interval]
+    agreement: Interval
+    gaps: Mapping[str, Interval]
     notices: tuple[str, ...] = ()
 
 
@@ -61,7 +61,7 @@ def measure_degradation(
     sampling: dict[str, Any] = {"resamples": resamples, "seed": seed, "groups": groups}
     before, after = (_evaluate(task, artifact, split) for artifact in (original, compressed))
     differences = after.difference(before, **sampling)
-    gaps: dict[str, Estimate] = {}
+    gaps: dict[str, Interval] = {}
     attributes, notices = subgroups(frame["attributes"])
     if not attributes:
         notices.append("fairness not measured: the corpus has no attributes that make subgroups")
@@ -74,7 +74,7 @@ def measure_degradation(
         else:
             gaps[name] = growth
     return Degradation(
-        {name: Estimate(0.0 - d.value, 0.0 - d.high, 0.0 - d.low) for name, d in differences.items()},
+        {name: Interval(0.0 - d.value, 0.0 - d.high, 0.0 - d.low) for name, d in differences.items()},
         after.alike(after.agreement(before, **sampling)),
         gaps,
         tuple(notices),

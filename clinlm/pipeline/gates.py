@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 
 from clinlm.config.errors import ConfigError
 from clinlm.config.settings import plain
+from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.classification import METRICS
-from clinlm.metrics.estimate import Estimate
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline.degradation import Degradation, measure_degradation
 from clinlm.tasks.base import Task
@@ -49,7 +49,7 @@ class Finding:
     """
 
     quantity: str
-    change: Estimate
+    change: Interval
     limit: float
     bound: float
     passed: bool
@@ -205,11 +205,11 @@ class Gate:
         """Return what the gate allows, as a user types it."""
         return ", ".join(f"{TECHNIQUES[technique]} ({spell_out(technique)})" for technique in self.techniques)
 
-    def _at_most(self, quantity: str, change: Estimate, limit: float) -> Finding:
+    def _at_most(self, quantity: str, change: Interval, limit: float) -> Finding:
         bound = change.high if self.judge == "interval" else change.value
         return Finding(quantity, change, limit, bound, bound < limit)
 
-    def _at_least(self, quantity: str, change: Estimate, limit: float) -> Finding:
+    def _at_least(self, quantity: str, change: Interval, limit: float) -> Finding:
         bound = change.low if self.judge == "interval" else change.value
         return Finding(quantity, change, limit, bound, bound >= limit)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from clinlm.metrics.keywords import ATTRIBUTE, matched
+from clinlm.metrics.baseline import keyword_matches
+from clinlm.metrics.fairness import KEYWORDS_ATTRIBUTE
 from clinlm.report.entry import Entry
 from clinlm.report.row import Row
 from clinlm.store.content import read_record
@@ -55,7 +56,7 @@ def labeler(task: Task, reference: str) -> Entry | None:
 def has_keywords(task: Task) -> bool:
     """Whether the records of the task say which labels' words occur in them."""
     kind = task.examples.frame.schema["attributes"]
-    return isinstance(kind, pl.Struct) and ATTRIBUTE in [each.name for each in kind.fields]
+    return isinstance(kind, pl.Struct) and KEYWORDS_ATTRIBUTE in [each.name for each in kind.fields]
 
 
 def keywords(task: Task, reference: str) -> Entry:
@@ -63,9 +64,9 @@ def keywords(task: Task, reference: str) -> Entry:
     row = Row(
         name=KEYWORDS, kind="baseline", key="", parameters=0, nonzero=0, bytes=0, seconds=float("nan"), cached=False
     )
-    column = task.examples.frame["attributes"].struct.field(ATTRIBUTE)
+    column = task.examples.frame["attributes"].struct.field(KEYWORDS_ATTRIBUTE)
     validation, test = (
-        matched(column.gather(task.examples.members(split)).to_list(), task.examples.labels)
+        keyword_matches(column.gather(task.examples.members(split)).to_list(), task.examples.labels)
         for split in ("validation", "test")
     )
     return Entry(row, validation, test, None, reference)

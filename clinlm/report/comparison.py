@@ -15,7 +15,6 @@ from clinlm.engines.base import EngineSelection
 from clinlm.metrics import latency
 from clinlm.metrics.economics import Machine
 from clinlm.metrics.entity_evaluation import EntityEvaluation
-from clinlm.metrics.entity_intervals import label_intervals
 from clinlm.metrics.evaluation import Evaluation
 from clinlm.metrics.latency import Latency
 from clinlm.models.artifact import Artifact
@@ -241,7 +240,7 @@ def _ratio(reference: int, own: int) -> float:
 def _per_label(task: Task, entry: Entry, settings: Settings) -> pl.DataFrame:
     judged = _judged(task, entry)
     if isinstance(judged, EntityEvaluation):
-        return label_intervals(judged, **resampling(task, settings))
+        return judged.label_intervals(**resampling(task, settings))
     return judged.per_label()
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from clinlm.metrics.estimate import Estimate
-from clinlm.metrics.intervals import Difference
+from clinlm.metrics.bootstrap import Interval
 from clinlm.report import cells, entity_plot, entity_scores
 from clinlm.report.entity_scores import SCORES, EntityScores
 from clinlm.report.row import Row
@@ -71,12 +70,12 @@ def _cells(one: EntityScores, labels: Sequence[str], dropped: bool) -> list[str]
     return [one.name, *map(share, numbers), change(one.difference), *([change(one.drop)] if dropped else [])]
 
 
-def share(one: Estimate) -> str:
+def share(one: Interval) -> str:
     """A share with its interval: 57.16 (53.1–60.9)."""
     return f"{cells.percent(one.value)} ({cells.percent_range(one.low, one.high)})"
 
 
-def change(one: Difference | None) -> str:
+def change(one: Interval | None) -> str:
     """A difference with its interval and, where that excludes 0, a star: -1.24* (-2.1…-0.3)."""
     if one is None:
         return cells.NONE

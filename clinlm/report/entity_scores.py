@@ -9,8 +9,7 @@ from typing import Any, Final, Self, final
 
 import polars as pl
 
-from clinlm.metrics.estimate import Estimate
-from clinlm.metrics.intervals import Difference
+from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.latency import Latency
 from clinlm.report.row import Row
 from clinlm.store.content import write_json
@@ -44,26 +43,26 @@ class EntityScores:
     latency: Latency | None
     of: str
     folder: str
-    scores: Mapping[str, Estimate]
-    strict: Mapping[str, Estimate]
-    relaxed: Mapping[str, Estimate]
+    scores: Mapping[str, Interval]
+    strict: Mapping[str, Interval]
+    relaxed: Mapping[str, Interval]
     support: Mapping[str, int]
-    difference: Difference | None
-    drop: Difference | None = None
+    difference: Interval | None
+    drop: Interval | None = None
 
     @classmethod
-    def of_row(cls, row: Row, per_label: pl.DataFrame, drop: Difference | None = None) -> Self:
+    def of_row(cls, row: Row, per_label: pl.DataFrame, drop: Interval | None = None) -> Self:
         """Return the scores of a row.
 
         Args:
             row: measured, with intervals.
-            per_label: as `clinlm.metrics.entity_intervals.label_intervals` makes it.
+            per_label: as `EntityEvaluation.label_intervals` makes it.
             drop: see the attribute.
         """
-        scores = {one: Estimate(row.quality[one], row.intervals[one].low, row.intervals[one].high) for one in SCORES}
+        scores = {one: Interval(row.quality[one], row.intervals[one].low, row.intervals[one].high) for one in SCORES}
         told = per_label.to_dicts()
         strict, relaxed = (
-            {one["label"]: Estimate(*(one[f"{prefix}f1{end}"] for end in ("", "_low", "_high"))) for one in told}
+            {one["label"]: Interval(*(one[f"{prefix}f1{end}"] for end in ("", "_low", "_high"))) for one in told}
             for prefix in ("", "relaxed_")
         )
         return cls(
@@ -89,9 +88,9 @@ class EntityScores:
         """Return what `write` wrote."""
         values = {each.name: told[each.name] for each in fields(cls)}
         for name in ("scores", "strict", "relaxed"):
-            values[name] = {key: Estimate(**_numbers(one)) for key, one in told[name].items()}
+            values[name] = {key: Interval(**_numbers(one)) for key, one in told[name].items()}
         values["scores"] = {name: values["scores"][name] for name in SCORES}  # a file sorts its keys
-        for name, kind in (("latency", Latency), ("difference", Difference), ("drop", Difference)):
+        for name, kind in (("latency", Latency), ("difference", Interval), ("drop", Interval)):
             values[name] = None if told[name] is None else kind(**_numbers(told[name], keep=("busy",)))
         return cls(**values)
 

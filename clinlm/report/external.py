@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from omegaconf import DictConfig
 
 from clinlm.config.settings import plain
+from clinlm.metrics.bootstrap import Groups
 from clinlm.metrics.entity_evaluation import EntityEvaluation
-from clinlm.metrics.intervals import Groups
 from clinlm.pipeline import execution
 from clinlm.tasks.base import Task
 from clinlm.tasks.entities import Entities

@@ -11,9 +11,8 @@ import polars as pl
 from jaxtyping import Float
 
 from clinlm.engines.export import Deployment, open_model, unit_answers
+from clinlm.metrics.bootstrap import Groups, differences, intervals, unpaired_differences
 from clinlm.metrics.entity_evaluation import EntityEvaluation
-from clinlm.metrics.entity_intervals import label_intervals, weigh_entities
-from clinlm.metrics.intervals import Groups, differences, spreads, unpaired
 from clinlm.models import artifact as artifacts
 from clinlm.models.artifact import Artifact
 from clinlm.report import entities, entity_plot, entity_scores
@@ -110,17 +109,17 @@ def _scored(
     how = resampling(external.main, settings)
     groups: Groups | None = external.groups if settings.by_group else None
     draws: dict[str, Any] = how | {"groups": groups}
-    weigh = weigh_entities(there)
-    changes = {} if reference is None else differences(weigh_entities(reference), weigh, there.documents, **draws)
+    weigh = there.entity_metrics
+    changes = {} if reference is None else differences(reference.entity_metrics, weigh, there.documents, **draws)
     found = replace(
         row,
         quality={name: float(value[0]) for name, value in weigh(np.ones((1, there.documents))).items()},
-        intervals=spreads(weigh, there.documents, **draws),
+        intervals=intervals(weigh, there.documents, **draws),
         differences=changes,
     )
     apart = how | {"groups": (how["groups"], groups)}
-    drop = unpaired(weigh_entities(own), weigh, (own.documents, there.documents), **apart)
-    return EntityScores.of_row(found, label_intervals(there, **draws), drop["micro_f1"])
+    drop = unpaired_differences(own.entity_metrics, weigh, (own.documents, there.documents), **apart)
+    return EntityScores.of_row(found, there.label_intervals(**draws), drop["micro_f1"])
 
 
 def _answers(external: External, row: Row, models: Mapping[str, Artifact], root: Path) -> _Answers:

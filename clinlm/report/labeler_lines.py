@@ -6,9 +6,8 @@ from typing import Any, final
 
 from clinlm.labelers.base import Labeler
 from clinlm.labelers.llm_prices import Prices, Usage
+from clinlm.metrics.bootstrap import Interval, differences
 from clinlm.metrics.economics import Economics, Machine, of_latency, of_totals, together
-from clinlm.metrics.entity_intervals import weigh_entities
-from clinlm.metrics.intervals import Difference, differences
 from clinlm.report.baselines import BASELINE, LABELER
 from clinlm.report.comparison import Settings, resampling
 from clinlm.report.entity_scores import EntityScores
@@ -37,8 +36,8 @@ class Line:
     model: str
     own: EntityScores
     outside: EntityScores | None
-    against_people: Difference | None
-    against_labeler: Difference | None
+    against_people: Interval | None
+    against_labeler: Interval | None
     takes: Economics | None
     people: bool
 
@@ -108,10 +107,10 @@ def _counterparts(job: Job, one: EntityScores, jobs: Sequence[Job]) -> Iterator[
                 yield other, each
 
 
-def _difference(a: tuple[Job, EntityScores], b: tuple[Job, EntityScores], settings: Settings) -> Difference:
+def _difference(a: tuple[Job, EntityScores], b: tuple[Job, EntityScores], settings: Settings) -> Interval:
     before, after = (job.judged(one) for job, one in (a, b))
     how = resampling(b[0].task, settings)
-    return differences(weigh_entities(before), weigh_entities(after), after.documents, **how)["micro_f1"]
+    return differences(before.entity_metrics, after.entity_metrics, after.documents, **how)["micro_f1"]
 
 
 def _takes(one: EntityScores, machine: Machine) -> Economics | None:

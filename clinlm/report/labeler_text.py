@@ -10,8 +10,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.economics import Economics, times_cheaper, times_faster
-from clinlm.metrics.estimate import Estimate
 from clinlm.report import cells, entities
 from clinlm.report.baselines import LABELER
 from clinlm.report.entity_scores import SCORES, EntityScores
@@ -94,7 +94,7 @@ def _quality(lines: Sequence[Line]) -> str:
     header += [*(f"{one} F1 %" for one in labels), *(f"{one} relaxed %" for one in labels), "Δ people", "Δ labeler"]
     rows = []
     for one in lines:
-        each: list[Estimate] = [one.own.scores[name] for name in SCORES]
+        each: list[Interval] = [one.own.scores[name] for name in SCORES]
         each += [score[label] for score in (one.own.strict, one.own.relaxed) for label in labels]
         against = (entities.change(one.against_people), entities.change(one.against_labeler))
         rows.append([one.name, *map(entities.share, each), *against])
@@ -126,7 +126,7 @@ def _ratios(one: Line, labeler: Economics | None) -> list[str]:
     return [size, cells.times(times_faster(one.takes, labeler)), cells.times(cheaper)]
 
 
-def _two(one: Estimate) -> tuple[str, str]:
+def _two(one: Interval) -> tuple[str, str]:
     return cells.percent(one.value), cells.percent_range(one.low, one.high)
 
 

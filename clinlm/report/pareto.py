@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float
 
-from clinlm.metrics.intervals import Interval
+from clinlm.metrics.bootstrap import Interval
 from clinlm.report import cells
 
 _GREY, _FRONT = "#9aa0a6", "#0b5fa5"

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
+from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.economics import Economics
-from clinlm.metrics.intervals import Difference, Interval
 from clinlm.metrics.latency import Latency
 
 
@@ -51,7 +51,7 @@ class Row:
     engine: str = "torch"
     quality: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, Interval] = field(default_factory=dict)
-    differences: dict[str, Difference] = field(default_factory=dict)
+    differences: dict[str, Interval] = field(default_factory=dict)
     validation: dict[str, float] = field(default_factory=dict)
     deviations: dict[str, float] = field(default_factory=dict)
     latency: Latency | None = None

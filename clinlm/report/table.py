@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from clinlm.metrics.intervals import Difference, Interval
+from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.latency import Latency
 from clinlm.report import cells
 from clinlm.report.row import Row
@@ -184,7 +184,7 @@ def _share(value: float | None, interval: Interval | None) -> tuple[str, str]:
     return cells.percent(value), cells.percent_range(interval.low, interval.high) if interval else ""
 
 
-def _change(change: Difference | None) -> tuple[str, str]:
+def _change(change: Interval | None) -> tuple[str, str]:
     if change is None:
         return cells.NONE, ""
     return cells.points(change.value) + "*" * change.significant, cells.points_range(change.low, change.high)

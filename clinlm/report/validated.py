@@ -9,11 +9,10 @@ import polars as pl
 from jaxtyping import Float
 
 from clinlm.metrics.agreement import Agreement
+from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.calibration import BINS, Calibration
 from clinlm.metrics.disagreements import Pattern
-from clinlm.metrics.estimate import Estimate
 from clinlm.metrics.fairness import Fairness
-from clinlm.metrics.intervals import Difference
 
 ValidationLogits = Float[np.ndarray, "validation outputs"]
 TestLogits = Float[np.ndarray, "test outputs"]
@@ -71,8 +70,8 @@ class Drop:
 
     original: float
     compressed: float
-    change: Difference
-    percent: Estimate
+    change: Interval
+    percent: Interval
 
 
 @final
@@ -109,7 +108,7 @@ class Validation:
     drops: Mapping[str, Drop]
     agreement: Agreement
     calibration: Mapping[str, Calibration]
-    calibration_change: Mapping[str, Estimate]
+    calibration_change: Mapping[str, Interval]
     temperatures: Mapping[str, float]
     fairness: Mapping[str, Fairness]
     patterns: tuple[Pattern, ...]

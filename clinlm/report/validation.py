@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -11,14 +12,12 @@ import polars as pl
 from jaxtyping import Int
 
 from clinlm.metrics.agreement import Decisions, agreement
+from clinlm.metrics.bootstrap import Interval, differences
 from clinlm.metrics.calibration import calibration, calibration_change, fit_temperature
-from clinlm.metrics.classification import Probabilities, Targets, Thresholds, decided, quality
+from clinlm.metrics.classification import Probabilities, Targets, Thresholds, decided, quality, weighted_quality
 from clinlm.metrics.disagreements import Feature, length_bands, listing, patterns, present, values_of
-from clinlm.metrics.estimate import Estimate
-from clinlm.metrics.fairness import Subgroups, gaps
-from clinlm.metrics.intervals import Difference, paired
+from clinlm.metrics.fairness import Subgroups, gaps, subgroups
 from clinlm.metrics.sections import sections
-from clinlm.metrics.subgroups import subgroups
 from clinlm.report import reliability, validation_text
 from clinlm.report.validated import Answers, Drop, Validation, ValidationSettings
 from clinlm.store.content import write_json
@@ -71,10 +70,11 @@ def validate(
     how: dict[str, Any] = {"resamples": settings.resamples, "seed": settings.seed, "groups": groups}
     a, b = (_Judged.of(task, one) for one in (original, compressed))
     pair = (targets, a.probabilities, a.thresholds, b.probabilities, b.thresholds)
+    before, after = (partial(weighted_quality, targets, one.probabilities, one.thresholds) for one in (a, b))
     attributes, notices = subgroups(frame["attributes"].gather(members))
     features = _features(task.texts("test"), lengths, attributes)
     told = {
-        "drops": _drops(targets, a, b, paired(*pair, **how)),
+        "drops": _drops(targets, a, b, differences(before, after, len(members), **how)),
         "agreement": agreement(a.decisions, b.decisions, one_of(task.kind), **how),
         **_calibrated(task, original, compressed, how | {"kind": one_of(task.kind), "bins": settings.bins}),
         "fairness": {
@@ -149,14 +149,14 @@ def _calibrated(task: Task, original: Answers, compressed: Answers, how: Mapping
     }
 
 
-def _drops(targets: Targets, a: _Judged, b: _Judged, changes: Mapping[str, Difference]) -> dict[str, Drop]:
+def _drops(targets: Targets, a: _Judged, b: _Judged, changes: Mapping[str, Interval]) -> dict[str, Drop]:
     before, after = (quality(targets, one.probabilities, one.thresholds) for one in (a, b))
     return {name: Drop(before[name], after[name], each, _percent(each, before[name])) for name, each in changes.items()}
 
 
-def _percent(change: Difference, original: float) -> Estimate:
+def _percent(change: Interval, original: float) -> Interval:
     share = 100 / original if original > 0 else math.nan
-    return Estimate(share * change.value, share * change.low, share * change.high)
+    return Interval(share * change.value, share * change.low, share * change.high)
 
 
 def _plain(content: Any) -> Any:

@@ -3,8 +3,8 @@
 import math
 from itertools import islice
 
+from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.disagreements import SYSTEMATIC, Pattern
-from clinlm.metrics.estimate import Estimate
 from clinlm.metrics.fairness import TINY, Fairness, Subgroup
 from clinlm.report import cells
 from clinlm.report.validated import Drop, Validation
@@ -186,16 +186,16 @@ def _change(drop: Drop) -> str:
     )
 
 
-def _points(each: Estimate) -> list[str]:
+def _points(each: Interval) -> list[str]:
     return [cells.percent(each.value), cells.percent_range(each.low, each.high)]
 
 
-def _share(each: Estimate) -> str:
+def _share(each: Interval) -> str:
     value, spread = _points(each)
     return f"{value} % ({spread})"
 
 
-def _plain(each: Estimate) -> str:
+def _plain(each: Interval) -> str:
     return f"{cells.three(each.value)} ({cells.three_range(each.low, each.high)})"
 
 

@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from clinlm.corpora.base import Corpus
-from clinlm.metrics.classification import Thresholds
-from clinlm.metrics.thresholds import fit_thresholds
+from clinlm.metrics.classification import Thresholds, fit_thresholds
 from clinlm.tasks.base import Calibrate
 from clinlm.tasks.labelled import Labelled
 from clinlm.text.long_notes import LongNotes

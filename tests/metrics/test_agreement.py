@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from clinlm.metrics.agreement import agreement
-from clinlm.metrics.intervals import draw
+from clinlm.metrics.bootstrap import draw
 
 
 def decisions(seed: int, documents: int = 60, labels: int = 4) -> tuple[Any, Any]:

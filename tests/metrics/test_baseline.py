@@ -8,8 +8,7 @@ import polars as pl
 import pytest
 
 from clinlm.metrics.baseline import TfidfBaseline
-from clinlm.metrics.classification import quality
-from clinlm.metrics.thresholds import fit_thresholds
+from clinlm.metrics.classification import fit_thresholds, quality
 
 MTSAMPLES = Path(__file__).parents[2] / "../shared/data/mtsamples.csv.gz"
 

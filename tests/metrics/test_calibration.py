@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.special import expit, softmax
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
+from clinlm.metrics.bootstrap import draw
 from clinlm.metrics.calibration import calibration, calibration_change, fit_temperature, log_loss
-from clinlm.metrics.intervals import draw
 
 
 def sample(seed: int, documents: int = 120, labels: int = 3) -> tuple[Any, Any]:

@@ -8,11 +8,17 @@ from nervaluate import Evaluator
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import average_precision_score, cohen_kappa_score, roc_auc_score
 
-from clinlm.metrics.entities import METRICS, counts, entities_per_label, entity_quality, weighted_entity_quality
-from clinlm.metrics.intervals import draw
-from clinlm.metrics.word_agreement import word_agreement
-from clinlm.metrics.word_ranking import METRICS as RANKINGS
-from clinlm.metrics.word_ranking import word_ranking
+from clinlm.metrics.agreement import word_agreement
+from clinlm.metrics.bootstrap import draw
+from clinlm.metrics.entities import (
+    METRICS,
+    counts,
+    entities_per_label,
+    entity_quality,
+    weighted_entity_quality,
+    word_ranking,
+)
+from clinlm.metrics.entities import WORD_METRICS as RANKINGS
 from clinlm.terminology.spans import Span, flat
 
 LABELS = ("DISEASE", "MEDICATION", "SYMPTOM")
@@ -197,7 +203,7 @@ def test_misfits_are_refused() -> None:
     gold, found = made(0, 4)
     strict, relaxed = (counts(gold, found, LABELS, match) for match in ("strict", "relaxed"))
     tags, probabilities, start = words_of(0)
-    with pytest.raises(ValueError, match="4 and 3 lists came"):
+    with pytest.raises(ValueError, match="4 and 3 lists"):
         counts(gold, found[:3], LABELS, "strict")
     with pytest.raises(ValueError, match="one came with 'DRUG'"):
         counts([[Span(0, 1, "DRUG")]], [[]], LABELS, "strict")

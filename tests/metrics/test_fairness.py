@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clinlm.metrics.bootstrap import Interval, draw
 from clinlm.metrics.classification import METRICS, quality
-from clinlm.metrics.estimate import Estimate
 from clinlm.metrics.fairness import TINY, UNKNOWN, gaps
-from clinlm.metrics.intervals import draw
 
 
 def sample(seed: int, documents: int = 240, labels: int = 3) -> tuple[Any, Any, Any, Any]:
@@ -51,7 +50,7 @@ def test_planted_unfairness_is_found_and_a_model_is_as_fair_as_itself() -> None:
     found = gaps(targets, a, thresholds, b, thresholds, own, resamples=300)
     assert found.difference.low > 0.05 and found.ratio.low > 1 and found.after.low > 0.05
     same = gaps(targets, a, thresholds, a, thresholds, own, resamples=50)
-    assert same.difference == Estimate(0, 0, 0) and same.ratio == Estimate(1, 1, 1)
+    assert same.difference == Interval(0, 0, 0) and same.ratio == Interval(1, 1, 1)
     assert same.before == same.after and same.before.low == 0
 
 
@@ -69,7 +68,7 @@ def test_small_and_unknown_subgroups_are_listed_and_not_counted() -> None:
         "rare": "small",
     }
     assert sum(each.documents for each in found.subgroups) == len(targets)
-    assert found.difference == Estimate(0, 0, 0)
+    assert found.difference == Interval(0, 0, 0)
 
 
 def test_without_two_large_subgroups_there_is_no_gap() -> None:

@@ -3,8 +3,7 @@
 import polars as pl
 import pytest
 
-from clinlm.metrics.fairness import UNKNOWN
-from clinlm.metrics.subgroups import BANDS, subgroups
+from clinlm.metrics.fairness import BANDS, UNKNOWN, subgroups
 
 
 def of(**columns: list[str | None]) -> tuple[dict[str, list[str]], list[str]]:

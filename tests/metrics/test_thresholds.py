@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from clinlm.metrics.thresholds import fit_thresholds
+from clinlm.metrics.classification import fit_thresholds
 
 
 def f1(truth: Any, decided: Any) -> float:

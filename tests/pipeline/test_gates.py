@@ -16,8 +16,8 @@ from omegaconf import OmegaConf
 from clinlm.config import runtime
 from clinlm.config.validation import CONF
 from clinlm.corpora.table import Table
+from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.classification import quality
-from clinlm.metrics.estimate import Estimate
 from clinlm.models import artifact
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline.degradation import Degradation, measure_degradation
@@ -39,8 +39,8 @@ def gate(name: str) -> Gate:
 
 def changed(loss: float = 0.0, low: float | None = None, high: float | None = None, **others: Any) -> Degradation:
     """Degradation in which every metric lost the same."""
-    lost = Estimate(loss, loss if low is None else low, loss if high is None else high)
-    alike = others.pop("agreement", Estimate(1.0, 1.0, 1.0))
+    lost = Interval(loss, loss if low is None else low, loss if high is None else high)
+    alike = others.pop("agreement", Interval(1.0, 1.0, 1.0))
     return Degradation(
         {"macro_auroc": lost, "micro_f1": lost}, alike, others.pop("gaps", {}), others.pop("notices", ())
     )
@@ -115,14 +115,14 @@ def test_an_interval_that_crosses_the_limit_proves_nothing() -> None:
 
 def test_agreement_is_judged_by_its_low_end_and_a_gap_by_its_high_end() -> None:
     made = Gate("g", {}, agreement=0.9, fairness=0.05)
-    gap = {"sex": Estimate(0.0, -0.1, 0.06)}
-    doubtful = changed(agreement=Estimate(0.95, 0.89, 0.99), gaps=gap)
+    gap = {"sex": Interval(0.0, -0.1, 0.06)}
+    doubtful = changed(agreement=Interval(0.95, 0.89, 0.99), gaps=gap)
     assert [one.quantity for one in made.verdict("x", doubtful, []).findings if not one.passed] == [
         "agreement",
         "gap by sex",
     ]
     assert Gate("g", {}, agreement=0.9, fairness=0.05, judge="point").verdict("x", doubtful, []).passed
-    assert made.verdict("x", changed(agreement=Estimate(0.95, 0.90, 0.99)), []).passed
+    assert made.verdict("x", changed(agreement=Interval(0.95, 0.90, 0.99)), []).passed
 
 
 def test_what_is_undefined_is_not_proved() -> None:

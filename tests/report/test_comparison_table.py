@@ -11,20 +11,20 @@ import pytest
 from polars.testing import assert_frame_equal
 from rich.console import Console
 
-from clinlm.metrics.intervals import Difference, Interval
+from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.latency import Latency
 from clinlm.report.row import Row
 from clinlm.report.table import frame, markdown, render, write
 
 
-def row(name: str, change: Difference | None, latency: Latency | None, micro: float = 0.57) -> Row:
+def row(name: str, change: Interval | None, latency: Latency | None, micro: float = 0.57) -> Row:
     return Row(
         name=name,
         kind="stage" if change else "baseline",
         key="0123456789ab" if change else "",
         role="student" if change else "",
         quality={"accuracy": 0.8974, "micro_f1": micro, "macro_f1": 1 / 3, "macro_auroc": math.nan},
-        intervals={"micro_f1": Interval(0.531, 0.609), "macro_auroc": Interval(math.nan, math.nan)},
+        intervals={"micro_f1": Interval(micro, 0.531, 0.609), "macro_auroc": Interval(math.nan, math.nan, math.nan)},
         differences={"micro_f1": change} if change else {},
         parameters=22_713_216,
         nonzero=22_000_000,
@@ -40,10 +40,10 @@ def row(name: str, change: Difference | None, latency: Latency | None, micro: fl
 
 TIMED = Latency(12.593, 20.1, 31.7, 13.3, 467, 1.7612345, 1.69, 1.84, 0.01)
 ROWS = (
-    row("TF-IDF + logistic regression", Difference(-0.0724, -0.101, -0.04, 0.002), None),
+    row("TF-IDF + logistic regression", Interval(-0.0724, -0.101, -0.04, 0.002), None),
     row("teacher", None, TIMED),
-    row("recover_student", Difference(0.004, -0.01, 0.021, 0.6), TIMED, micro=math.nan),
-    row("odd | name [red]", Difference(math.nan, math.nan, math.nan, math.nan), TIMED),
+    row("recover_student", Interval(0.004, -0.01, 0.021, 0.6), TIMED, micro=math.nan),
+    row("odd | name [red]", Interval(math.nan, math.nan, math.nan, math.nan), TIMED),
 )
 
 

@@ -9,10 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from clinlm.metrics.bootstrap import Interval, draw, unpaired_differences
 from clinlm.metrics.entity_evaluation import EntityEvaluation
-from clinlm.metrics.entity_intervals import label_intervals, weigh_entities
-from clinlm.metrics.estimate import Estimate
-from clinlm.metrics.intervals import Difference, Interval, draw, unpaired
 from clinlm.metrics.latency import Latency
 from clinlm.report import entities, entity_scores
 from clinlm.report.entity_scores import SCORES
@@ -41,7 +39,7 @@ def repeated(one: EntityEvaluation, weights: np.ndarray) -> EntityEvaluation:
 
 def test_intervals_of_labels_are_those_of_documents_repeated() -> None:
     one, groups = judged(9), np.array(list("aabbcdefg"))
-    table = label_intervals(one, 30, 5, groups)
+    table = one.label_intervals(30, 5, groups)
     drawn = [repeated(one, weights).per_label() for weights in draw(9, 30, 5, groups)]
     assert table.select(one.per_label().columns).equals(one.per_label())
     for row, label in enumerate(TAGS.labels):
@@ -53,7 +51,7 @@ def test_intervals_of_labels_are_those_of_documents_repeated() -> None:
 
 def test_corpora_are_drawn_apart() -> None:
     a, b = judged(7), judged(12, seed=1)
-    found = unpaired(weigh_entities(a), weigh_entities(b), (7, 12), 40, 3)["micro_f1"]
+    found = unpaired_differences(a.entity_metrics, b.entity_metrics, (7, 12), 40, 3)["micro_f1"]
     assert found.value == pytest.approx(b.quality()["micro_f1"] - a.quality()["micro_f1"])
     each = [
         [repeated(one, weights).quality()["micro_f1"] for weights in draw(one.documents, 40, seed)]
@@ -64,7 +62,7 @@ def test_corpora_are_drawn_apart() -> None:
 
 
 def row(name: str, one: EntityEvaluation, **fields: object) -> Row:
-    ends = {metric: Interval(value - 0.01, value + 0.01) for metric, value in one.quality().items()}
+    ends = {metric: Interval(value, value - 0.01, value + 0.01) for metric, value in one.quality().items()}
     costs = {"parameters": 5, "nonzero": 5, "bytes": 7, "seconds": 1.0, "cached": False}
     made = Row(name=name, kind="stage", key="", quality=one.quality(), intervals=ends, **costs)  # type: ignore[arg-type]
     return replace(made, **fields)  # type: ignore[arg-type]
@@ -72,11 +70,11 @@ def row(name: str, one: EntityEvaluation, **fields: object) -> Row:
 
 def rows() -> tuple[list[Row], dict[str, pl.DataFrame]]:
     a, b = judged(8), judged(8, seed=2)
-    change = Difference(-0.02, -0.03, -0.01, 0.01)
+    change = Interval(-0.02, -0.03, -0.01, 0.01)
     time = Latency(1.0, 2.0, 3.0, 1.5, 4, 1.0, math.nan, 1.0)
     made = [row("teacher", a, latency=time), row("student @x", b, differences={"micro_f1": change})]
     made[1] = replace(made[1], deployment={"of": "student", "folder": "/store/x"})
-    return made, {one.name: label_intervals(own, 20) for one, own in zip(made, (a, b), strict=True)}
+    return made, {one.name: own.label_intervals(20) for one, own in zip(made, (a, b), strict=True)}
 
 
 def test_scores_are_those_of_the_row_and_come_back_from_the_file(tmp_path: Path) -> None:
@@ -111,7 +109,7 @@ def test_the_report_has_every_row_and_label_with_intervals(tmp_path: Path) -> No
 def test_a_drop_has_its_column() -> None:
     made, tables = rows()
     first, last = entities.scores(made, tables)
-    dropped = replace(last, drop=Difference(-0.2, -0.3, -0.1, 0.01))
+    dropped = replace(last, drop=Interval(-0.2, -0.3, -0.1, 0.01))
     assert "against own test" in entities.grid([first, dropped]) and "-20.00* (-30.0…-10.0)" in entities.grid([dropped])
 
 
@@ -124,4 +122,4 @@ def test_the_same_rows_make_the_same_file(tmp_path: Path) -> None:
 
 
 def test_what_is_undefined_is_a_dash() -> None:
-    assert entities.share(Estimate(math.nan, math.nan, math.nan)) == "– (–)" and entities.change(None) == "–"
+    assert entities.share(Interval(math.nan, math.nan, math.nan)) == "– (–)" and entities.change(None) == "–"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinlm.metrics.intervals import Interval
+from clinlm.metrics.bootstrap import Interval
 from clinlm.report.pareto import Point, frame, front, markdown, numbered, write
 
 VALUE = st.one_of(st.integers(-2, 2).map(float), st.just(float("nan")), st.just(float("inf")))
@@ -58,7 +58,7 @@ def test_every_objective_needs_a_direction() -> None:
 
 
 POINTS = [
-    Point("slow", 0.75, 4e6, 5.0, 0.7, shlex.join(["clinlm", "task.labels=[a,b|c]"]), Interval(0.65, 0.74)),
+    Point("slow", 0.75, 4e6, 5.0, 0.7, shlex.join(["clinlm", "task.labels=[a,b|c]"]), Interval(0.7, 0.65, 0.74)),
     Point("worse", 0.5, 5e6, 5.0, 0.9, "clinlm seed=1"),
     Point("small", 0.6, 1e6, 2.0, None, "clinlm seed=2"),
     Point("best", 0.8, 9e6, 9.0, 0.8, "clinlm seed=3"),

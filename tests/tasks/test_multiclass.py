@@ -13,7 +13,7 @@ from support.pipelines import composed, finished
 from torch import nn
 
 from clinlm.corpora.table import Table
-from clinlm.metrics.keywords import matched
+from clinlm.metrics.baseline import keyword_matches
 from clinlm.pipeline import execution
 from clinlm.report.baselines import KEYWORDS
 from clinlm.report.comparison import Candidate, Settings, compare
@@ -87,7 +87,7 @@ def test_fewer_training_documents_than_asked_for_is_told(opened: Callable[..., A
 
 
 def test_keywords_by_hand() -> None:
-    found = matched(["a;c", None, "b", "", "d"], ["a", "b", "c"])
+    found = keyword_matches(["a;c", None, "b", "", "d"], ["a", "b", "c"])
     assert found.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 0]]
 
 

@@ -45,8 +45,8 @@ class Tfidf(TeacherSource):
     are mostly made of training documents: each is answered by the baseline that has not seen the training document
     nearest to it (cosine of TF-IDF vectors). Validation and test are answered by the whole baseline.
 
-    Where words are tagged, it reads every word with its neighbours (`clinlm.metrics.contexts`), on whole training
-    documents of at most `WORDS` words; a transfer set it does not answer.
+    Where words are tagged, it reads every word with its neighbours (`clinlm.tasks.entities.contexts`), on whole
+    training documents of at most `WORDS` words; it does not answer transfer sets.
 
     Where documents have exactly one label, its regressions answer one against the rest; their probabilities over their
     sum are shares.

@@ -1,5 +1,6 @@
 """The bootstrap in one sweep equals quality() on documents that are really repeated."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
-from clinlm.metrics import weighted
-from clinlm.metrics.classification import METRICS, ONE_VS_ONE, quality
-from clinlm.metrics.intervals import draw, intervals, paired
-from clinlm.metrics.weighted import weighted_quality
+from clinlm.metrics import bootstrap, ranking
+from clinlm.metrics.bootstrap import Interval, draw
+from clinlm.metrics.classification import METRICS, ONE_VS_ONE, quality, weighted_quality
 
 
 def sample(seed: int, documents: int = 80, labels: int = 5, digits: int = 2) -> tuple[Any, Any, Any]:
@@ -20,6 +20,18 @@ def sample(seed: int, documents: int = 80, labels: int = 5, digits: int = 2) -> 
     targets = random.random((documents, labels)) < 0.25
     probabilities = np.round(np.clip(0.3 * targets + 0.7 * random.random(targets.shape), 0, 1), digits)
     return targets, probabilities, np.linspace(0.3, 0.6, labels)
+
+
+def intervals(targets: Any, probabilities: Any, thresholds: Any, **how: Any) -> dict[str, Interval]:
+    """Intervals of the quality of labels."""
+    metrics = partial(weighted_quality, targets, probabilities, thresholds)
+    return bootstrap.intervals(metrics, len(targets), **how)
+
+
+def paired(targets: Any, *parts: Any, **how: Any) -> dict[str, Interval]:
+    """Differences in the quality of labels; `parts`: probabilities and thresholds of the reference, then of another."""
+    a, b = (partial(weighted_quality, targets, *pair) for pair in (parts[:2], parts[2:]))
+    return bootstrap.differences(a, b, len(targets), **how)
 
 
 def same(found: dict[str, Any], place: int, expected: dict[str, float]) -> None:
@@ -90,7 +102,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = sample(0)
     weights = draw(80, 50, seed=3)
     whole = weighted_quality(*parts, weights)
-    monkeypatch.setattr(weighted, "CELLS", 100)
+    monkeypatch.setattr(ranking, "CELLS", 100)
     for name, values in weighted_quality(*parts, weights).items():
         np.testing.assert_allclose(values, whole[name], rtol=1e-12)
 
