@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from clinlm.config import runtime
+from clinlm.config.resolvers import register_resolvers
 from clinlm.config.validation import CONF
 from clinlm.pipeline.plan import plan
 
@@ -67,7 +67,7 @@ def slot_choices() -> dict[str, tuple[str, ...]]:
 @cache
 def composed(*overrides: str) -> DictConfig:
     """The configuration and Hydra's callbacks, every `???` filled in and every interpolation resolved."""
-    runtime.register()
+    register_resolvers()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", list(overrides), return_hydra_config=True)
     OmegaConf.set_readonly(config.hydra, False)

@@ -12,7 +12,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from clinlm.cli.errors import report
-from clinlm.config import runtime
+from clinlm.config.resolvers import register_resolvers
+from clinlm.config.runtime import share_cores
 from clinlm.config.validation import CONF
 from clinlm.sweepers import optuna
 
@@ -69,8 +70,8 @@ def launch(config: DictConfig) -> dict[str, float]:
     from clinlm.pipeline.results import GateFailed
     from clinlm.report import gates
 
-    runtime.register()
-    runtime.share_cores()
+    register_resolvers()
+    share_cores()
     try:
         return run(config)
     except GateFailed as failed:
@@ -81,7 +82,7 @@ def launch(config: DictConfig) -> dict[str, float]:
 
 def run_pipelines() -> None:
     """Run what Hydra reads from the command line; exit with 3 where a gate failed, 1 after any other error."""
-    runtime.register()
+    register_resolvers()
     optuna.register()
     # Hydra's parser wants all overrides together; `clinlm +experiment=x -m pipeline=a,b` is what people type.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))

@@ -12,7 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from clinlm.config import runtime
+from clinlm.config.console import make_console
+from clinlm.config.runtime import keep_memory
 from clinlm.config.validation import refuse_monitor, refuse_unread
 from clinlm.metrics import entity_evaluation
 from clinlm.metrics.classification import METRICS, ONE_VS_ONE
@@ -44,7 +45,7 @@ def run(config: DictConfig) -> dict[str, float]:
         GateFailed: after everything that was built has been told.
     """
     quiet()
-    runtime.keep_memory()
+    keep_memory()
     refuse_unread(config)
     refuse_monitor(str(config.monitor), dict.fromkeys([*METRICS, ONE_VS_ONE, *entity_evaluation.METRICS]))
     settings: Settings = instantiate(config.report)
@@ -97,7 +98,7 @@ def _report(
     logger.table(name, frame(rows), _plain(config), folder)
     if whole:
         write_json(folder / RUN, facts)
-    console = runtime.console()
+    console = make_console()
     console.print(render(rows, f"pipeline {name}: every stage on test, beside the teacher it began from"))
     lines = [*methods.lines(reports), *(f"note: {notice}" for notice in notices)]
     if task.by_word:

@@ -1,4 +1,4 @@
-"""What this machine is and how we run on it: facts that configuration asks for."""
+"""How this process computes: precision, threads, memory, and the time it takes."""
 
 import ctypes
 import os
@@ -7,17 +7,12 @@ import time
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import OmegaConf
-from rich.console import Console
-
-from clinlm.config.subsets import subsets
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def best_precision() -> str:
-    """Return `bf16-mixed` where the processor computes in it natively, else `32-true`, in Lightning's words."""
+    """Return `bf16-mixed` where the hardware computes in bfloat16 fast, else `32-true`, as Lightning names them."""
     import torch  # here, because `clinlm --help` needs none of it
 
     if torch.cuda.is_available():
@@ -38,9 +33,9 @@ def _vendor() -> str:
 
 
 def keep_memory() -> None:
-    """Ask glibc to keep freed memory for the next tensor instead of returning it to the system, where there is glibc.
+    """Make glibc, where there is one, keep freed memory for the next tensor instead of returning it to the system.
 
-    Every large tensor otherwise costs a system call and a page fault per page: a training step of MiniLM took 1.15
+    Otherwise every large tensor costs a system call and a page fault per page: a training step of MiniLM took 1.15
     times as long.
     """
     if sys.platform == "linux":
@@ -51,40 +46,16 @@ def keep_memory() -> None:
 
 
 def share_cores() -> None:
-    """Compute with the threads that a job may have: two jobs that each take all cores are several times slower.
+    """Limit torch to the threads of this job: two jobs that each use all cores are several times slower.
 
-    submitit says `cpus_per_task`; its local executor starts all jobs at once, and where it says nothing each gets one
-    thread. Joblib and Ray set OMP_NUM_THREADS in every process themselves, which torch has read.
+    submitit has `cpus_per_task`; its local executor starts all jobs at once, so without that setting each gets one
+    thread. Joblib and Ray set OMP_NUM_THREADS in every process themselves, and torch has read it.
     """
     import torch
 
     alone = os.environ.get("SUBMITIT_EXECUTOR") != "local"
-    told = HydraConfig.get().launcher.get("cpus_per_task")
-    torch.set_num_threads(told or (torch.get_num_threads() if alone else 1))
-
-
-def interactive() -> bool:
-    """Return whether somebody watches: progress bars are drawn on a terminal only, and not in CI."""
-    return sys.stderr.isatty() and "CI" not in os.environ
-
-
-def console() -> Console:
-    """Return where tables are printed: as wide as the terminal, or 120 columns into a file."""
-    return Console(width=None if sys.stdout.isatty() else 120)
-
-
-def run_group() -> str | None:
-    """Return the name of the sweep that this run is part of, or None."""
-    hydra = HydraConfig.get()
-    if hydra.mode != RunMode.MULTIRUN:
-        return None
-    return os.path.basename(hydra.sweep.dir)
-
-
-def register() -> None:
-    """Let configuration ask: `${best_precision:}`, `${interactive:}`, `${run_group:}`, `${subsets:a,b}`."""
-    for resolver in (best_precision, interactive, run_group, subsets):
-        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    threads = HydraConfig.get().launcher.get("cpus_per_task")
+    torch.set_num_threads(threads or (torch.get_num_threads() if alone else 1))
 
 
 class Stopwatch:

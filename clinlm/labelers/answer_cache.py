@@ -10,8 +10,9 @@ from typing import final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from clinlm.config import runtime
+from clinlm.config.console import interactive
 from clinlm.config.errors import ModelError
+from clinlm.config.runtime import Stopwatch
 from clinlm.corpora.base import Corpus
 from clinlm.labelers.answer_database import AnswerDatabase, text_hash
 from clinlm.labelers.base import UNANSWERED, LabeledNote, Labeler, LabelingStopped, LabelTotals, Note
@@ -149,7 +150,7 @@ def label_notes(
         def watch(labeler: Labeler, number: int, total: int, answer: LabeledNote) -> None:
             new.add(answer)
             if number == 1:
-                tasks[id(labeler)] = bar.add_task(type(labeler).__name__, total=total, rate=0.0), runtime.Stopwatch()
+                tasks[id(labeler)] = bar.add_task(type(labeler).__name__, total=total, rate=0.0), Stopwatch()
             task, stopwatch = tasks[id(labeler)]
             bar.update(task, completed=number, rate=number / max(stopwatch.seconds(), 1e-9))
 
@@ -167,7 +168,7 @@ def _progress_bar() -> Progress:
         *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
         *(TextColumn("{task.fields[rate]:,.1f} per second"), TimeElapsedColumn(), TimeRemainingColumn()),
         console=Console(stderr=True),
-        disable=not runtime.interactive(),
+        disable=not interactive(),
         transient=True,
     )
 

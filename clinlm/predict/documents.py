@@ -13,8 +13,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from clinlm.config import runtime
 from clinlm.config.errors import ConfigError
+from clinlm.config.resolvers import register_resolvers
 from clinlm.config.validation import CONF
 from clinlm.corpora.mimic.mimic3_outcomes import Mimic3Outcomes
 from clinlm.corpora.mimic.outcome_labels import STAYS, SURVIVAL
@@ -97,7 +97,7 @@ def write_documents(arguments: Sequence[str]) -> list[str]:
 
 
 def _task(overrides: Sequence[str]) -> tuple[Labelled, Mimic3Outcomes]:
-    runtime.register()
+    register_resolvers()
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", list(overrides))

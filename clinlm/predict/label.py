@@ -8,7 +8,7 @@ from typing import Any, final
 from hydra.utils import instantiate
 from rich.console import Console
 
-from clinlm.config import runtime
+from clinlm.config.console import make_console
 from clinlm.config.errors import ConfigError
 from clinlm.corpora.base import Corpus, Records
 from clinlm.corpora.table import Table
@@ -196,7 +196,7 @@ def _read_totals(done: Progress) -> LabelTotals:
 
 
 def _show(settings: LabelSettings, done: Progress) -> None:
-    console = Console(stderr=True, width=120) if settings.output == STANDARD else runtime.console()
+    console = Console(stderr=True, width=120) if settings.output == STANDARD else make_console()
     totals = _read_totals(done)
     lines = {
         "labeled": totals.describe(),

@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from clinlm.config import runtime
+from clinlm.config.console import make_console
 from clinlm.config.errors import ConfigError
 from clinlm.files.record import Record
 from clinlm.files.sources import STANDARD, file_identity, open_source
@@ -157,7 +157,7 @@ def _identify(folder: Path) -> str:
 
 def show_predictions(settings: PredictSettings, done: Progress) -> None:
     """Print what was done; to standard error where the answers go to standard output."""
-    console = Console(stderr=True, width=120) if settings.output == STANDARD else runtime.console()
+    console = Console(stderr=True, width=120) if settings.output == STANDARD else make_console()
     rate = done.documents / done.seconds if done.seconds else 0.0
     console.print(
         f"documents  {done.documents:,} in {done.seconds:,.1f} s, {rate:,.1f} per second, {settings.threads} threads"

@@ -12,8 +12,8 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from clinlm.config import runtime
 from clinlm.config.errors import ConfigError
+from clinlm.config.resolvers import register_resolvers
 from clinlm.config.validation import CONF, nearest
 from clinlm.files.sources import STANDARD
 
@@ -184,7 +184,7 @@ class LabelSettings(StreamSettings):
                 overrides.append(argument)
             else:
                 raise ConfigError(f"unknown setting {key!r}{nearest(key, (*values, *_GROUPS))}")
-        runtime.register()
+        register_resolvers()
         GlobalHydra.instance().clear()
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra.compose("label", overrides)

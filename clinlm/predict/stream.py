@@ -16,8 +16,9 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from clinlm.config import runtime
+from clinlm.config.console import interactive
 from clinlm.config.errors import ConfigError, DataError, MissingFileError
+from clinlm.config.runtime import Stopwatch
 from clinlm.files.record import Record, Source
 from clinlm.files.sources import STANDARD
 from clinlm.predict.durable_file import AppendedFile
@@ -154,7 +155,7 @@ class _Stream:
     ) -> None:
         self._settings, self._source, self._journal = settings, source, journal
         self._answerer, self._output, self._rejects = answerer, output, rejects
-        self._before_s, self._watch = journal.progress.seconds, runtime.Stopwatch()
+        self._before_s, self._watch = journal.progress.seconds, Stopwatch()
 
     def run(self) -> Progress:
         begun, settings = self._journal.progress, self._settings
@@ -227,9 +228,9 @@ class _Bar(rich.progress.Progress):
 
     def __init__(self, total: int | None, before: int) -> None:
         columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TimeRemainingColumn())
-        super().__init__(*columns, console=Console(stderr=True), disable=not runtime.interactive(), transient=True)
+        super().__init__(*columns, console=Console(stderr=True), disable=not interactive(), transient=True)
         self._own_task = self.add_task("reading", total=total)
-        self._watch, self._before = runtime.Stopwatch(), before
+        self._watch, self._before = Stopwatch(), before
 
     def show(self, done: Progress) -> None:
         """Show the progress."""

@@ -10,7 +10,7 @@ import polars as pl
 import torch
 from rich.progress import Progress
 
-from clinlm.config import runtime
+from clinlm.config.console import interactive
 from clinlm.engines.base import EngineSelection
 from clinlm.metrics import latency
 from clinlm.metrics.economics import Machine
@@ -199,7 +199,7 @@ def _latencies(task: Task, entries: Sequence[Entry], reference: str, settings: S
     members = task.examples.members("test")
     chosen = np.random.default_rng(settings.seed).permutation(members)[: settings.latency_documents]
     models = {entry.row.name: entry.answer for entry in entries if entry.answer is not None}
-    with Progress(transient=True, disable=not runtime.interactive()) as progress:
+    with Progress(transient=True, disable=not interactive()) as progress:
         bar = progress.add_task("timing all models", total=len(chosen) * settings.latency_passes)
         return latency.measure(
             models,

@@ -32,18 +32,19 @@ def tell(folders: Sequence[Path], folder: Path) -> None:
     """Print the table of the jobs in `folders`; write labelers.md, .json, .svg, .png and published.md into `folder`."""
     from hydra.utils import instantiate  # here, as what follows loads torch, and every job of a sweep loads this file
 
-    from clinlm.config import runtime
+    from clinlm.config.console import make_console
+    from clinlm.config.resolvers import register_resolvers
     from clinlm.report import entity_plot, labeler_published, labeler_text
     from clinlm.report.comparison import Settings
     from clinlm.report.labeler_jobs import opened
     from clinlm.report.labeler_lines import lines
     from clinlm.report.published import Published, side_by_side
 
-    runtime.register()
+    register_resolvers()
     jobs = opened(folders)
     settings: Settings = instantiate(jobs[0].config.report)
     found = lines(jobs, settings)
-    console = runtime.console()
+    console = make_console()
     console.print(labeler_text.render(found))
     labeler_text.write(jobs, found, folder, NAME)
     drawn = [labeler_text.named(one) for one in found]

@@ -51,14 +51,15 @@ class SweepTable(Callback):
 
 def summarise(runs: Sequence[Mapping[str, Any]], config: DictConfig, folder: Path, name: str) -> list[Row]:
     """Print and write the table of `runs`, all on the task of `config`, and what the paper printed beside it."""
-    from clinlm.config import runtime
+    from clinlm.config.console import make_console
+    from clinlm.config.resolvers import register_resolvers
     from clinlm.pipeline import execution
     from clinlm.report import external_table, safety
     from clinlm.report.comparison import Settings, compare
     from clinlm.report.external import opened_external
     from clinlm.report.table import render, write
 
-    runtime.register()
+    register_resolvers()
     settings: Settings = instantiate(config.report)
     task, task_key = execution.open_task(config)
     models = chosen(runs)
@@ -66,7 +67,7 @@ def summarise(runs: Sequence[Mapping[str, Any]], config: DictConfig, folder: Pat
     shown = taught(runs, models, Path(config.store))
     rows, notices, per_label = compare(task, task_key, candidates, settings, Path(config.store), shown)
     write(rows, folder, name, per_label, [*task.examples.notices, *notices])
-    console = runtime.console()
+    console = make_console()
     console.print(render(rows, f"the last stage of {len(runs)} pipelines, on test, beside their teacher"))
     lines = [*(f"note: {notice}" for notice in notices), *safety.verdicts(task, compressed(runs), rows, config, folder)]
     if task.by_word:

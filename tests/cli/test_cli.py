@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from support.commands import SMALL, clinlm
 
 from clinlm.cli.run import suggestion
-from clinlm.config import runtime
+from clinlm.config.resolvers import register_resolvers
 from clinlm.config.validation import CONF, explained, refuse_unread
 from clinlm.pipeline.execution import open_task
 
@@ -93,7 +93,7 @@ def test_what_is_mistyped_ends_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_the_nearest_name_is_offered(mistyped: str, meant: str) -> None:
-    runtime.register()
+    register_resolvers()
     with (
         hydra.initialize_config_dir(str(CONF), version_base="1.3"),
         pytest.raises((HydraException, OmegaConfBaseException)) as caught,
@@ -110,7 +110,7 @@ def test_a_setting_that_nothing_reads_is_refused() -> None:
 
 
 def test_a_root_that_is_not_set_is_named() -> None:
-    runtime.register()
+    register_resolvers()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", ["task=mtsamples"])
     with pytest.raises(OmegaConfBaseException) as caught:
@@ -120,7 +120,7 @@ def test_a_root_that_is_not_set_is_named() -> None:
 
 def test_a_missing_file_is_an_error_that_says_what_to_set() -> None:
     """That its error is one paragraph, `test_launchers` sees: of a worker, which is the longer way."""
-    runtime.register()
+    register_resolvers()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", ["task=mtsamples", "task.root=nowhere"])
     with pytest.raises(FileNotFoundError) as caught:

@@ -41,8 +41,8 @@ from hydra.core.hydra_config import HydraConfig
 @hydra.main(version_base="1.3", config_path=None)
 def job(config):
     import torch
-    from clinlm.config import runtime
-    runtime.share_cores()
+    from clinlm.config.runtime import share_cores
+    share_cores()
     told = HydraConfig.get()
     Path(told.runtime.output_dir, "told.txt").write_text(f"{torch.get_num_threads()} {os.getpid()}")
 

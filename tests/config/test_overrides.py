@@ -8,13 +8,13 @@ from hydra.errors import ConfigCompositionException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from clinlm.config import runtime
 from clinlm.config.overrides import parameters
+from clinlm.config.resolvers import register_resolvers
 from clinlm.config.validation import CONF
 
 
 def composed(*overrides: str) -> DictConfig:
-    runtime.register()
+    register_resolvers()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose("config", list(overrides))
 

@@ -7,7 +7,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from clinlm.config import runtime
+from clinlm.config.resolvers import register_resolvers
 from clinlm.config.validation import CONF
 from clinlm.engines.devices import Device
 
@@ -23,7 +23,7 @@ ENGINES = {path.stem for path in CONF.glob("engine/*.yaml")} - {"none", "auto"}
 
 
 def composed(*overrides: str) -> Any:
-    runtime.register()
+    register_resolvers()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose("config", list(overrides))
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from support.marking import Marker
 
-from clinlm.config import runtime
-from clinlm.config.subsets import subsets
+from clinlm.config.resolvers import register_resolvers, subsets
 from clinlm.config.validation import CONF
 from clinlm.labelers.base import LabeledNote, Note
 from clinlm.labelers.combination import Combination
@@ -246,7 +245,7 @@ def test_people_are_repeated_flat_and_asked_for() -> None:
 
 def test_five_labelers_have_31_combinations() -> None:
     """As in S2: every non-empty subset, from one line of a sweep."""
-    runtime.register()
+    register_resolvers()
     names = ["rxnorm", "snomed", "gemini", "openai", "people"]
     sweep = OmegaConf.create({"params": {"labeler.use": f"${{subsets:{','.join(names)}}}"}})
     (override,) = OverridesParser.create().parse_overrides([f"{k}={v}" for k, v in sweep.params.items()])

@@ -13,7 +13,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from clinlm.config import runtime
+from clinlm.config.resolvers import register_resolvers
 from clinlm.config.validation import CONF
 from clinlm.corpora.table import Table
 from clinlm.metrics.bootstrap import Interval
@@ -77,7 +77,7 @@ def test_the_levels_are_those_of_the_source() -> None:
 
 @pytest.mark.parametrize("technique", TECHNIQUES)
 def test_what_is_allowed_instead_can_be_typed(technique: str) -> None:
-    runtime.register()
+    register_resolvers()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         assert hydra.compose("config", TECHNIQUES[technique].split()).stages
     assert TECHNIQUES[technique] in Gate("g", {}, techniques=[technique]).alternatives()

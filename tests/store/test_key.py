@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from clinlm.config import runtime
+from clinlm.config.resolvers import register_resolvers
 from clinlm.config.validation import CONF
 from clinlm.store import sources as code
 from clinlm.store.key import cache_key, digest
@@ -78,7 +78,7 @@ def forget() -> None:
 @functools.cache
 def parts() -> dict[str, dict[str, Any]]:
     """Return, by name, what a key is made of: of the task, every stage, a deployment and a labeler of pipeline C."""
-    runtime.register()
+    register_resolvers()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", ["pipeline=c", "precision=32-true", "quantize=none"])
     stages = {str(name): OmegaConf.to_container(config.stages[name], resolve=True) for name in config.stages}

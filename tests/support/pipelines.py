@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from lightning import Callback, Trainer
 from omegaconf import DictConfig, open_dict
 
-from clinlm.config import runtime
+from clinlm.config.resolvers import register_resolvers
 from clinlm.config.validation import CONF
 from clinlm.models.adapters.full import Full
 from clinlm.models.artifact import Artifact, save
@@ -66,7 +66,7 @@ def composed(notes: Path, root: Path, *overrides: str) -> DictConfig:
 
     Hydra's own part is registered as a run would, with the output folder `run` beside the store `root`.
     """
-    runtime.register()
+    register_resolvers()
     places = (f"task.root={notes}", f"store={root}", f"hydra.run.dir={root.parent / 'run'}")
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", [*TINY, *places, *overrides], return_hydra_config=True)

@@ -7,7 +7,7 @@ import hydra
 import pytest
 from support.outcome_tables import tables, write
 
-from clinlm.config import runtime
+from clinlm.config.resolvers import register_resolvers
 from clinlm.config.validation import CONF
 from clinlm.corpora.mimic.mimic3_outcomes import Outcome
 from clinlm.pipeline import execution
@@ -15,7 +15,7 @@ from clinlm.tasks.base import Task
 
 
 def opened(store: Path, *overrides: str) -> tuple[Task, str]:
-    runtime.register()
+    register_resolvers()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return execution.open_task(hydra.compose("config", [f"store={store}", *overrides]))
 

@@ -9,7 +9,7 @@ from typing import final
 import numpy as np
 from rich.progress import Progress
 
-from clinlm.config import runtime
+from clinlm.config.console import interactive
 from clinlm.corpora.split import SPLITS
 from clinlm.tasks.base import Task
 
@@ -44,7 +44,7 @@ class Augmentation(ABC):
         """
         left_out: Counter[str] = Counter()
         found = []
-        with Progress(transient=True, disable=not runtime.interactive()) as progress:
+        with Progress(transient=True, disable=not interactive()) as progress:
             bar = progress.add_task("writing the transfer set", total=None)
             for text in new(self.drafts(task, seed), task, left_out):
                 found.append(text)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from safetensors.numpy import load_file, save_file
 from scipy.special import log_expit
 
-from clinlm.config import runtime
+from clinlm.config.runtime import Stopwatch
 from clinlm.corpora.split import split_groups
 from clinlm.metrics.baseline import TfidfBaseline
 from clinlm.store.content import claim, locked, read_record, seal
@@ -87,7 +87,7 @@ class Tfidf(TeacherSource):
                 log.info("fitting the TF-IDF baseline")
                 drawn = [_drawn(task, split) for split in ("train", "validation")]
                 texts, targets = zip(*(_read(task, members) for members in drawn), strict=True)
-                clock = runtime.Stopwatch()
+                clock = Stopwatch()
                 TfidfBaseline.fit(texts[0], targets[0], texts[1], targets[1]).save(self.folder)
                 seal(self.folder, {"key": self.folder.name, "seconds": clock.seconds()})
         return TfidfBaseline.load(self.folder), whole

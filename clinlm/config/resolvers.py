@@ -1,0 +1,38 @@
+"""What configuration can compute: `${best_precision:}`, `${interactive:}`, `${run_group:}`, `${subsets:a,b}`."""
+
+import os
+from itertools import combinations
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from clinlm.config.console import interactive
+from clinlm.config.errors import ConfigError
+from clinlm.config.runtime import best_precision
+
+
+def register_resolvers() -> None:
+    """Make the resolvers known to OmegaConf; may be called again."""
+    for resolver in (best_precision, interactive, run_group, subsets):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+
+
+def run_group() -> str | None:
+    """Return the name of the sweep that this run is part of, or None."""
+    config = HydraConfig.get()
+    return os.path.basename(config.sweep.dir) if config.mode == RunMode.MULTIRUN else None
+
+
+def subsets(*names: str) -> str:
+    """Return every non-empty subset of `names` as Hydra's list of values, smallest first: "[a],[b],[a,b]".
+
+    A sweep writes `labeler.use: ${subsets:ontology,llm,human}`.
+
+    Raises:
+        ConfigError: no name, or one twice.
+    """
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"names must be unique and at least one, got {', '.join(names) or 'none'}; correct subsets:")
+    chosen = [some for size in range(1, len(names) + 1) for some in combinations(names, size)]
+    return ",".join(f"[{','.join(some)}]" for some in chosen)
