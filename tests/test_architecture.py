@@ -199,13 +199,28 @@ def test_pickling_is_found(code: str, found: bool) -> None:
     assert unpickles(call.value) == found
 
 
+CLASSES = {node.name: node for tree in TREES.values() for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def documented(node: ast.ClassDef) -> set[str]:
+    """Return the methods of a class that have a docstring, their own or that of a base class of ours."""
+    bases = [base.value if isinstance(base, ast.Subscript) else base for base in node.bases]
+    parents = [CLASSES[base.id] for base in bases if isinstance(base, ast.Name) and base.id in CLASSES]
+    own = {item.name for item in node.body if isinstance(item, ast.FunctionDef) and ast.get_docstring(item)}
+    return own.union(*map(documented, parents))
+
+
 def test_what_is_public_says_what_it_does() -> None:
+    """An overriding method inherits its docstring, as `inspect.getdoc` shows it."""
     silent = []
     for path, tree in TREES.items():
         public: list[ast.Module | ast.ClassDef | ast.FunctionDef] = [tree, *classes(path)]
-        for body in (tree.body, *(node.body for node in classes(path))):
-            public += [node for node in body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+        public += [node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
         silent += [f"{name(path)}:{getattr(node, 'name', 'file')}" for node in public if not ast.get_docstring(node)]
+        for owner in classes(path):
+            methods = {item.name for item in owner.body if isinstance(item, ast.FunctionDef)}
+            missing = {method for method in methods if not method.startswith("_")} - documented(owner)
+            silent += [f"{name(path)}:{owner.name}.{method}" for method in missing]
     assert silent == []
 
 

@@ -49,7 +49,6 @@ class Combination(Labeler):
     @property
     @final
     def parts(self) -> Sequence[Labeler]:
-        """See `Labeler.parts`."""
         return [self.labelers[name] for name in self.names]
 
     @abstractmethod
@@ -81,7 +80,6 @@ class Combination(Labeler):
 
     @final
     def label(self, notes: Sequence[Note]) -> Iterator[LabeledNote]:
-        """See `Labeler.label`."""
         for results in zip(*(part.label(notes) for part in self.parts), strict=True):
             yield self.combine(results)
 

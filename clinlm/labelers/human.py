@@ -14,7 +14,6 @@ class Human(Labeler):
 
     @property
     def needs_people(self) -> bool:
-        """See `Labeler.needs_people`."""
         return True
 
     def label(self, notes: Sequence[Note]) -> Iterator[LabeledNote]:

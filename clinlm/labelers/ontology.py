@@ -61,14 +61,12 @@ class Ontology(Labeler):
         return Matcher(terms, self.stop, self.acronym, self.shortest)
 
     def label(self, notes: Sequence[Note]) -> Iterator[LabeledNote]:
-        """See `Labeler.label`."""
         for note in notes:
             began = time.perf_counter()
             spans = tuple(self.matcher.spans(note.text))
             yield LabeledNote(spans, seconds=time.perf_counter() - began)
 
     def fingerprint(self) -> str:
-        """See `Labeler.fingerprint`."""
         settings = [type(self).__name__, self.stop, self.acronym, self.shortest]
         read = [source.fingerprint(self.root) for source in self.sources.values()]
         return hashlib.sha256(json.dumps([settings, read]).encode()).hexdigest()

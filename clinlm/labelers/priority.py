@@ -18,7 +18,6 @@ class Priority(Combination):
     """
 
     def merge(self, each: Sequence[Sequence[Span] | None]) -> list[Span] | None:
-        """See `Combination.merge`."""
         kept: list[Span] = []
         for spans in each:
             if spans is None:

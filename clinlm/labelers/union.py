@@ -18,6 +18,5 @@ class Union(Combination):
     """
 
     def merge(self, each: Sequence[Sequence[Span] | None]) -> list[Span] | None:
-        """See `Combination.merge`."""
         answered = [spans for spans in each if spans is not None]
         return flat(span for spans in answered for span in spans) if len(answered) == len(each) else None

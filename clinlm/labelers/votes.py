@@ -37,7 +37,6 @@ class Vote(Combination):
 
     @final
     def merge(self, each: Sequence[Sequence[Span] | None]) -> list[Span] | None:
-        """See `Combination.merge`."""
         quota = self.quota(len(each))
         answered = [spans for spans in each if spans is not None]
         failed = len(each) - len(answered)
@@ -48,7 +47,6 @@ class Vote(Combination):
 
     @final
     def settings(self) -> Sequence[str]:
-        """See `Combination.settings`."""
         return (self.match,)
 
 

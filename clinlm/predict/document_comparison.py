@@ -18,13 +18,11 @@ class DocumentComparison(Comparison[DocumentPredictions]):
     test = "mcnemar_p"
 
     def zeros(self) -> dict[str, Any]:
-        """See `Comparison.zeros`."""
         counts = {name: [0] * len(self.labels) for name in ("both", "only_artifact", "only_shadow")}
         distances = {name: [0.0] * len(self.labels) for name in ("distance", "largest")}
         return {"documents": 0, "alike": 0, **counts, **distances}
 
     def add(self, artifact: DocumentPredictions, shadow: DocumentPredictions) -> None:
-        """See `Comparison.add`."""
         documents = len(artifact.decided)
         if not documents:
             return
@@ -43,7 +41,6 @@ class DocumentComparison(Comparison[DocumentPredictions]):
         self._monitor.add(documents, histograms, np.stack([a.sum(axis=0), b.sum(axis=0)]))
 
     def headline(self, agreement: Mapping[str, float]) -> str:
-        """See `Comparison.headline`."""
         return (
             f"{agreement['documents']:.2%} of documents in all labels, {agreement['decisions']:.2%} of decisions; "
             f"probabilities differ by {agreement['mean_absolute_difference']:.4f} on average, by "
@@ -51,7 +48,6 @@ class DocumentComparison(Comparison[DocumentPredictions]):
         )
 
     def cells(self, label: Mapping[str, float]) -> list[str]:
-        """See `Comparison.cells`."""
         shares = [f"{label[name]:.2%}" for name in ("rate", "shadow_rate", "agreement")]
         return [*shares, f"{label['mean_absolute_difference']:.4f}", f"{label['mcnemar_p_corrected']:.3g}"]
 

@@ -41,14 +41,12 @@ class DocumentHead(AnswerHead[DocumentPredictions]):
         return DocumentPredictions(probabilities, self.config.decide(probabilities))
 
     def schema(self) -> dict[str, Any]:
-        """See `AnswerHead.schema`."""
         return {
             "labels": pl.List(pl.String()),
             "probabilities": pl.Struct({label: pl.Float64() for label in self.labels}),
         }
 
     def rows(self, predictions: DocumentPredictions) -> list[Row]:
-        """See `AnswerHead.rows`."""
         names = np.array(self.labels, dtype=object)
         return [
             {
@@ -59,7 +57,6 @@ class DocumentHead(AnswerHead[DocumentPredictions]):
         ]
 
     def headings(self) -> list[str]:
-        """See `AnswerHead.headings`."""
         wrong = [label for label in self.labels if SEPARATOR in label]
         if wrong:
             raise ConfigError(
@@ -69,7 +66,6 @@ class DocumentHead(AnswerHead[DocumentPredictions]):
         return ["labels", *(f"p_{label}" for label in self.labels)]
 
     def cells(self, row: Row, prefix: str) -> list[Any]:
-        """See `AnswerHead.cells`."""
         return [SEPARATOR.join(row[f"{prefix}labels"]), *row[f"{prefix}probabilities"].values()]
 
     def predicted(self, predictions: DocumentPredictions) -> Mapping[str, int]:
@@ -77,5 +73,4 @@ class DocumentHead(AnswerHead[DocumentPredictions]):
         return dict(zip(self.labels, predictions.decided.sum(axis=0).tolist(), strict=True))
 
     def comparison(self, counts: dict[str, Any] | None) -> DocumentComparison:
-        """See `AnswerHead.comparison`."""
         return DocumentComparison(self.labels, counts)

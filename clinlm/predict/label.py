@@ -105,13 +105,11 @@ class LabelerAnswerer(Answerer):
         return lambda report: self._label(notes, report)
 
     def counts(self) -> AnswerCounts:
-        """See `Answerer.counts`."""
         totals = dict(vars(self._totals))
         del totals["notes"]
         return AnswerCounts(dict(totals.pop("spans")), totals)
 
     def close(self) -> None:
-        """See `Answerer.close`."""
         self._cache.close()
 
     def _label(self, records: Sequence[Record], report: Callable[[int], None]) -> list[Row | None]:
@@ -156,7 +154,6 @@ class CorpusSource(Source):
         return "spans" in self._frame.columns
 
     def records(self, start: Position) -> Iterator[Record]:
-        """See `Source.records`."""
         rows = self._frame.select("id", "text").slice(start.offset)
         for row, (id, text) in enumerate(rows.iter_rows(), start.offset + 1):
             yield Record.checked(row, id, text, Position(row, row), True)

@@ -91,7 +91,6 @@ class ModelAnswerer(Answerer):
         return lambda _: self._finish(pending)
 
     def counts(self) -> AnswerCounts:
-        """See `Answerer.counts`."""
         shadow = None if self._comparison is None else self._comparison.counts()
         return AnswerCounts(self._predicted, self._totals, shadow)
 
@@ -111,7 +110,6 @@ class ModelAnswerer(Answerer):
         return {} if self._comparison is None else {".shadow.json": self._comparison.summary()}
 
     def close(self) -> None:
-        """See `Answerer.close`."""
         self._pool.shutdown(cancel_futures=True)
 
     def _finish(self, pending: Mapping[str, PendingPredictions]) -> list[Row | None]:

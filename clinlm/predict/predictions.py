@@ -46,11 +46,9 @@ class DocumentPredictions(Predictions):
 
     @property
     def valid(self) -> Bool[np.ndarray, " documents"]:
-        """See `Predictions.valid`."""
         return np.asarray(np.isfinite(self.probabilities).all(axis=1))
 
     def only(self, chosen: Bool[np.ndarray, " documents"]) -> Self:
-        """See `Predictions.only`."""
         return type(self)(self.probabilities[chosen], self.decided[chosen])
 
 
@@ -75,11 +73,9 @@ class SpanPredictions(Predictions):
 
     @property
     def valid(self) -> Bool[np.ndarray, " documents"]:
-        """See `Predictions.valid`."""
         return self.finite
 
     def only(self, chosen: Bool[np.ndarray, " documents"]) -> Self:
-        """See `Predictions.only`."""
         return replace(
             self,
             spans=[*compress(self.spans, chosen)],

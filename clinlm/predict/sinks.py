@@ -59,7 +59,6 @@ class AppendingSink(Sink):
         return self._file.position
 
     def append(self, rows: Sequence[Row]) -> None:
-        """See `Sink.append`."""
         self._file.write(self._encode(rows))
 
     def finish(self) -> None:
@@ -69,7 +68,6 @@ class AppendingSink(Sink):
         """See `Sink.clear`: there is nothing to remove."""
 
     def close(self) -> None:
-        """See `Sink.close`."""
         self._file.close()
 
     @abstractmethod
@@ -150,7 +148,6 @@ class ParquetSink(Sink):
         return self._position
 
     def append(self, rows: Sequence[Row]) -> None:
-        """See `Sink.append`."""
         part = io.BytesIO()
         columns = {name: [row[name] for row in rows] for name in self._schema}
         pl.DataFrame(columns, schema=self._schema).write_parquet(part)

@@ -32,13 +32,11 @@ class SpanComparison(Comparison[SpanPredictions]):
     test = "sign_p"
 
     def zeros(self) -> dict[str, Any]:
-        """See `Comparison.zeros`."""
         by_label = ("both", "only_artifact", "only_shadow", "more", "fewer")
         counts: dict[str, Any] = dict.fromkeys(("documents", "alike", "words", "words_alike"), 0)
         return counts | {name: [0] * len(self.labels) for name in by_label}
 
     def add(self, artifact: SpanPredictions, shadow: SpanPredictions) -> None:
-        """See `Comparison.add`."""
         documents = len(artifact.spans)
         if not documents:
             return
@@ -64,14 +62,12 @@ class SpanComparison(Comparison[SpanPredictions]):
         self._monitor.add(documents, histograms, np.stack([ours.sum(axis=0), theirs.sum(axis=0)]))
 
     def headline(self, agreement: Mapping[str, float]) -> str:
-        """See `Comparison.headline`."""
         return (
             f"{agreement['spans']:.2%} of spans, {agreement['words']:.2%} of words; {agreement['documents']:.2%} of "
             "documents in all spans"
         )
 
     def cells(self, label: Mapping[str, float]) -> list[str]:
-        """See `Comparison.cells`."""
         rates = [f"{label[name]:.3f}" for name in ("rate", "shadow_rate")]
         only = [f"{label[name]:,}" for name in ("only_artifact", "only_shadow")]
         return [*rates, f"{label['agreement']:.2%}", *only, f"{label['sign_p_corrected']:.3g}"]

@@ -66,22 +66,18 @@ class SpanHead(AnswerHead[SpanPredictions]):
         )
 
     def schema(self) -> dict[str, Any]:
-        """See `AnswerHead.schema`."""
         return {"spans": pl.List(pl.Struct(_SPAN))}
 
     def rows(self, predictions: SpanPredictions) -> list[Row]:
-        """See `AnswerHead.rows`."""
         return [
             {"spans": [{**span._asdict(), "probability": rounded(p)} for span, p in zip(own, values, strict=True)]}
             for own, values in zip(predictions.spans, predictions.probabilities, strict=True)
         ]
 
     def headings(self) -> list[str]:
-        """See `AnswerHead.headings`."""
         return ["spans"]
 
     def cells(self, row: Row, prefix: str) -> list[Any]:
-        """See `AnswerHead.cells`."""
         return [json.dumps(row[f"{prefix}spans"], ensure_ascii=False)]
 
     def predicted(self, predictions: SpanPredictions) -> Mapping[str, int]:
@@ -108,7 +104,6 @@ class SpanHead(AnswerHead[SpanPredictions]):
         ]
 
     def comparison(self, counts: dict[str, Any] | None) -> SpanComparison:
-        """See `AnswerHead.comparison`."""
         return SpanComparison(self.labels, counts)
 
 
