@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 from omegaconf import DictConfig
-from support.pipelines import artifacts, composed, finished
+from support.pipelines import EVERY_EPOCH, artifacts, composed, finished
 
 from clinlm.models.artifact import EPOCHS, Artifact
 from clinlm.pipeline import execution
@@ -21,7 +21,9 @@ class Trained:
     """A pipeline B with three epochs of training."""
 
     def __init__(self, notes: Path, root: Path) -> None:
-        config: DictConfig = composed(notes, root, "pipeline=b", "epochs=3", "recover.epochs=2", "optimizer=adamw")
+        config: DictConfig = composed(
+            notes, root, "pipeline=b", "epochs=3", "recover.epochs=2", "optimizer=adamw", EVERY_EPOCH
+        )
         self.stages: dict[str, Artifact] = artifacts(finished(config))
         self.task: Task = execution.open_task(config)[0]
 

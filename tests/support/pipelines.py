@@ -48,6 +48,8 @@ TINY = (
     "report.latency_passes=1",
     "report.resamples=50",
 )
+EVERY_EPOCH = "training.every_epoch={_target_: callbacks.every_epoch.EveryEpoch}"
+"""Predicts validation and test after every epoch."""
 RATIO = 0.25
 CPU = partial(Trainer, accelerator="cpu", devices=1, enable_progress_bar=False)
 FAST = AdamW(1e-3, 1e-2, warmup=0.0)

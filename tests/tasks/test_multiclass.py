@@ -96,7 +96,7 @@ def test_a_pipeline_of_multi_class_with_a_keyword_matcher(notes_csv: Path, tmp_p
     path = tmp_path / "notes.csv"
     pl.read_csv(notes_csv).with_columns(pl.col("labels").alias("keywords")).write_csv(path)
     target = "task._target_=clinlm.tasks.multiclass.MultiClass"
-    columns = ("task.corpus.attributes=[keywords]", "~task.thresholds", "epochs=1")
+    columns = ("task.corpus.attributes=[keywords]", "epochs=1")
     config = composed(path, tmp_path / "store", target, *columns, "pipeline=a")
     done = finished(config)
     task, key = execution.open_task(config)
