@@ -33,7 +33,7 @@ class Agreement:
     kappa: Interval
 
 
-def agreement(
+def measure_agreement(
     a: Decisions,
     b: Decisions,
     kind: Literal["multilabel", "multiclass"],
@@ -52,7 +52,7 @@ def agreement(
     scikit-learn's `cohen_kappa_score`, as a test shows.
 
     Args:
-        a: decisions of one model, as `clinlm.metrics.classification.decided` gives them from probabilities and
+        a: decisions of one model, as `clinlm.metrics.classification.apply_thresholds` gives them from probabilities and
             thresholds.
         b: of the other, on the same documents.
         kind: of the task.
@@ -79,13 +79,13 @@ def agreement(
 def _check(a: Decisions, b: Decisions, kind: str) -> None:
     if a.ndim != 2 or a.shape != b.shape or 0 in a.shape or {a.dtype, b.dtype} != {np.dtype(bool)}:
         raise ValueError(
-            "decisions are two boolean tables documents x labels of one shape, neither side 0; "
-            f"{a.dtype} {a.shape} and {b.dtype} {b.shape} came; take them from clinlm.metrics.classification.decided"
+            "decisions must be two boolean tables documents x labels of one shape, neither side 0, got "
+            f"{a.dtype} {a.shape} and {b.dtype} {b.shape}; take them from apply_thresholds()"
         )
     if kind not in ("multilabel", "multiclass"):
-        raise ValueError(f"kind is 'multilabel' or 'multiclass'; {kind!r} came")
+        raise ValueError(f"kind must be 'multilabel' or 'multiclass', got {kind!r}")
     if kind == "multiclass" and not (np.all(a.sum(axis=1) == 1) and np.all(b.sum(axis=1) == 1)):
-        raise ValueError("a multiclass document has exactly one label decided; others came: use kind='multilabel'")
+        raise ValueError("multiclass decisions must be exactly one label a document; use kind='multilabel'")
 
 
 def rate(values: Values, units: int) -> Interval:

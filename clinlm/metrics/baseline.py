@@ -18,7 +18,7 @@ from scipy.special import expit
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from clinlm.metrics.classification import Probabilities, Targets, check, quality
+from clinlm.metrics.classification import Probabilities, Targets, check_predictions, quality
 
 ValidationTargets = Integer[np.ndarray, "validation labels"] | Bool[np.ndarray, "validation labels"]
 
@@ -230,7 +230,7 @@ def _ranking(probabilities: Probabilities, targets: Targets) -> float:
 def _fits(texts: Sequence[str], targets: Targets) -> None:
     if len(texts) != len(targets):
         raise ValueError(f"every text needs one row of targets; {len(texts)} texts and {len(targets)} rows came")
-    check(targets, np.zeros(targets.shape))
+    check_predictions(targets, np.zeros(targets.shape))
 
 
 def _files(baseline: TfidfBaseline) -> dict[str, bytes]:

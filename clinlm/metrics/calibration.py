@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
 from clinlm.metrics.bootstrap import Groups, Interval, Values, Weights, resample
-from clinlm.metrics.classification import Probabilities, Targets, check
+from clinlm.metrics.classification import Probabilities, Targets, check_predictions
 
 Kind = Literal["multilabel", "multiclass"]
 Logits = Float[np.ndarray, "documents outputs"]
@@ -60,7 +60,7 @@ class Calibration:
     curve: tuple[Bin, ...]
 
 
-def calibration(
+def measure_calibration(
     targets: Targets,
     probabilities: Probabilities,
     kind: Kind,
@@ -204,7 +204,7 @@ def _answers(
 ) -> tuple[Float[np.ndarray, "documents answers"], Float[np.ndarray, "documents answers"]]:
     """Truth (0 or 1) and confidence of every answer: of all labels, or of the most probable one."""
     _check_kind(kind)
-    check(targets, probabilities)
+    check_predictions(targets, probabilities)
     truth = np.asarray(targets, dtype=np.float64)
     if kind == "multilabel":
         return truth, np.asarray(probabilities, dtype=np.float64)

@@ -161,16 +161,16 @@ def _label_scores(hit: np.ndarray, extra: np.ndarray, missed: np.ndarray) -> dic
 def decide(
     targets: Targets, probabilities: Probabilities, thresholds: Thresholds
 ) -> Bool[np.ndarray, "documents labels"]:
-    """Return the predicted labels as `decided`, after checking that the three arrays belong together.
+    """Return the predicted labels as `apply_thresholds`, after checking that the three arrays belong together.
 
     Raises:
         ValueError: shapes differ, there is no document, or a value is out of its range.
     """
-    check(targets, probabilities)
-    return decided(probabilities, thresholds)
+    check_predictions(targets, probabilities)
+    return apply_thresholds(probabilities, thresholds)
 
 
-def decided(probabilities: Probabilities, thresholds: Thresholds) -> Bool[np.ndarray, "documents labels"]:
+def apply_thresholds(probabilities: Probabilities, thresholds: Thresholds) -> Bool[np.ndarray, "documents labels"]:
     """Return the predicted labels, `probability >= threshold`; probabilities are not checked.
 
     Without thresholds the most probable label of every document, of equal ones the first.
@@ -187,7 +187,7 @@ def decided(probabilities: Probabilities, thresholds: Thresholds) -> Bool[np.nda
     return np.asarray(probabilities >= thresholds, dtype=bool)
 
 
-def check(targets: Targets, probabilities: Probabilities) -> None:
+def check_predictions(targets: Targets, probabilities: Probabilities) -> None:
     """Raise unless targets and probabilities belong together.
 
     Raises:
@@ -233,7 +233,7 @@ def fit_thresholds(
     Raises:
         ValueError: shapes or ranges are wrong, `scope` is unknown, or there is no positive at all.
     """
-    check(targets, probabilities)
+    check_predictions(targets, probabilities)
     truth, scores = np.asarray(targets, dtype=bool), np.asarray(probabilities, dtype=np.float64)
     if not truth.any():
         raise ValueError("fitting thresholds by F1 needs a positive label, got validation targets without any")

@@ -167,13 +167,13 @@ def length_bands(lengths: Shaped[np.ndarray, " documents"], unit: str) -> list[F
     return [Feature("length", name, band == place) for place, name in enumerate(names) if (band == place).any()]
 
 
-def values_of(name: str, subgroups: Shaped[np.ndarray, " documents"]) -> list[Feature]:
+def value_features(name: str, subgroups: Shaped[np.ndarray, " documents"]) -> list[Feature]:
     """Return a feature for every subgroup of an attribute."""
     return [Feature(name, str(value), subgroups == value) for value in np.unique(subgroups)]
 
 
-def present(name: str, masks: Mapping[str, Bool[np.ndarray, " documents"]]) -> list[Feature]:
-    """Return a feature for every mask, such as those of `clinlm.metrics.sections.sections`."""
+def mask_features(name: str, masks: Mapping[str, Bool[np.ndarray, " documents"]]) -> list[Feature]:
+    """Return a feature for every mask, such as those of `clinlm.metrics.sections.section_masks`."""
     return [Feature(name, value, has) for value, has in masks.items()]
 
 

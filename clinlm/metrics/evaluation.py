@@ -8,9 +8,16 @@ from typing import Any, Literal, final
 import numpy as np
 import polars as pl
 
-from clinlm.metrics.agreement import Agreement, Decisions, agreement
+from clinlm.metrics.agreement import Agreement, Decisions, measure_agreement
 from clinlm.metrics.bootstrap import Groups, Interval, Values, Weights, differences, intervals
-from clinlm.metrics.classification import Probabilities, Targets, Thresholds, decided, per_label, weighted_quality
+from clinlm.metrics.classification import (
+    Probabilities,
+    Targets,
+    Thresholds,
+    apply_thresholds,
+    per_label,
+    weighted_quality,
+)
 from clinlm.metrics.fairness import Subgroups, gaps
 
 
@@ -99,8 +106,8 @@ class LabelEvaluation(Evaluation):
 
     @property
     def decisions(self) -> Decisions:
-        """What is decided, documents x labels."""
-        return decided(self.probabilities, self.thresholds)
+        """Decisions, documents x labels."""
+        return apply_thresholds(self.probabilities, self.thresholds)
 
     def weighted(self, weights: Weights) -> dict[str, Values]:
         """See `Evaluation.weighted`."""
@@ -114,7 +121,7 @@ class LabelEvaluation(Evaluation):
         self, other: "LabelEvaluation", resamples: int = 1000, seed: int = 0, groups: Groups | None = None
     ) -> Agreement:
         """See `Evaluation.agreement`."""
-        return agreement(self.decisions, other.decisions, self.kind, resamples, seed, groups)
+        return measure_agreement(self.decisions, other.decisions, self.kind, resamples, seed, groups)
 
     def gap(
         self,

@@ -48,7 +48,7 @@ _WAYS = "|".join(re.escape(written) for written in sorted(_NAMES, key=len, rever
 _HEADER = re.compile(rf"^[ \t]*({_WAYS})[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
 
-def parts(text: str) -> list[str]:
+def split_sections(text: str) -> list[str]:
     """Return the note cut before every header of `SECTIONS`: its sections, and first what stands before them, if any.
 
     Put together they are the note.
@@ -57,7 +57,7 @@ def parts(text: str) -> list[str]:
     return [text[start:end] for start, end in pairwise(starts) if start < end]
 
 
-def sections(texts: Sequence[str]) -> dict[str, Bool[np.ndarray, " documents"]]:
+def section_masks(texts: Sequence[str]) -> dict[str, Bool[np.ndarray, " documents"]]:
     """Return, for every section of `SECTIONS`, which texts have it: a line that begins with its header and a colon."""
     found = {name: np.zeros(len(texts), dtype=bool) for name in SECTIONS}
     for place, text in enumerate(texts):

@@ -16,7 +16,7 @@ from clinlm.report.row import Row
 from clinlm.store.key import digest
 from clinlm.tasks.base import Task
 from clinlm.training.teachers.base import TeacherSource
-from clinlm.training.teachers.cached_logits import combination, measured
+from clinlm.training.teachers.cached_logits import ensemble_logits, fit_combination
 from clinlm.training.teachers.ensemble import Ensemble
 from clinlm.training.teachers.logit_combination import LogitCombination
 from clinlm.training.teachers.tfidf import TFIDF, Tfidf
@@ -109,8 +109,10 @@ def entry(task: Task, assembly: Assembly, first: str) -> tuple[Entry, str]:
         first: name of the first teacher's row.
     """
     rule = _fitted(task, assembly)
-    validation, test = (task.probabilities(measured(assembly.members, rule, task, s)) for s in ("validation", "test"))
-    costs = [one.costs() for one in assembly.members]
+    validation, test = (
+        task.probabilities(ensemble_logits(assembly.members, rule, task, s)) for s in ("validation", "test")
+    )
+    costs = [one.cost() for one in assembly.members]
     row = Row(
         name=assembly.name,
         kind="ensemble",
@@ -122,7 +124,7 @@ def entry(task: Task, assembly: Assembly, first: str) -> tuple[Entry, str]:
         seconds=sum(one.seconds for one in costs),
         cached=assembly.cached,
     )
-    answers = [one.answers(task) for one in assembly.members]
+    answers = [one.timed_predictor(task) for one in assembly.members]
     made = Entry(
         row,
         validation,
@@ -135,7 +137,7 @@ def entry(task: Task, assembly: Assembly, first: str) -> tuple[Entry, str]:
 
 def _fitted(task: Task, assembly: Assembly) -> LogitCombination:
     ensemble: Ensemble | None = instantiate(assembly.settings) if assembly.settings is not None else None
-    return combination(assembly.members, ensemble, task)
+    return fit_combination(assembly.members, ensemble, task)
 
 
 def _weights(assembly: Assembly, rule: LogitCombination) -> str:

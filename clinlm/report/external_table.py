@@ -139,7 +139,7 @@ def _answers(external: External, row: Row, models: Mapping[str, Artifact], root:
     else:
         artifact = models[row.name]
         own = main.probabilities(artifact.predictions("test"))
-        there = other.probabilities(Trained(artifact).elsewhere(other))
+        there = other.probabilities(Trained(artifact).all_logits(other))
     assert own is not None and there is not None, "a labeler of both tasks, and it is the same"
     return _Answers(main.evaluate("test", own, None), external.judged(there))
 

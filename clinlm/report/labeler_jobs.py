@@ -64,7 +64,7 @@ class Job:
             said = task.labelled_probabilities("test")
             assert said is not None, "there is such a row only where a labeler is not people"
         elif one.name == BASELINE:
-            said = task.probabilities(Tfidf(self.root, self.run["task"]["key"]).measured(task, "test"))
+            said = task.probabilities(Tfidf(self.root, self.run["task"]["key"]).split_logits(task, "test"))
         elif one.of:
             said = task.probabilities(Deployment(Path(one.folder)).predictions("test"))
         else:

@@ -11,18 +11,25 @@ import numpy as np
 import polars as pl
 from jaxtyping import Int
 
-from clinlm.metrics.agreement import Decisions, agreement
+from clinlm.metrics.agreement import Decisions, measure_agreement
 from clinlm.metrics.bootstrap import Interval, differences
-from clinlm.metrics.calibration import calibration, calibration_change, fit_temperature
-from clinlm.metrics.classification import Probabilities, Targets, Thresholds, decided, quality, weighted_quality
-from clinlm.metrics.disagreements import Feature, length_bands, listing, patterns, present, values_of
+from clinlm.metrics.calibration import calibration_change, fit_temperature, measure_calibration
+from clinlm.metrics.classification import (
+    Probabilities,
+    Targets,
+    Thresholds,
+    apply_thresholds,
+    quality,
+    weighted_quality,
+)
+from clinlm.metrics.disagreements import Feature, length_bands, listing, mask_features, patterns, value_features
 from clinlm.metrics.fairness import Subgroups, gaps, subgroups
-from clinlm.metrics.sections import sections
+from clinlm.metrics.sections import section_masks
 from clinlm.report import reliability, validation_text
 from clinlm.report.validated import Answers, Drop, Validation, ValidationSettings
 from clinlm.store.content import write_json
 from clinlm.tasks.base import Task
-from clinlm.tasks.inference_config import one_of
+from clinlm.tasks.inference_config import label_kind
 
 
 @final
@@ -38,7 +45,7 @@ class _Judged:
     def of(cls, task: Task, answers: Answers) -> Self:
         probabilities = task.probabilities(answers.test)
         thresholds = task.fit_thresholds(task.probabilities(answers.validation))
-        return cls(probabilities, thresholds, decided(probabilities, thresholds))
+        return cls(probabilities, thresholds, apply_thresholds(probabilities, thresholds))
 
 
 def validate(
@@ -75,8 +82,8 @@ def validate(
     features = _features(task.texts("test"), lengths, attributes)
     told = {
         "drops": _drops(targets, a, b, differences(before, after, len(members), **how)),
-        "agreement": agreement(a.decisions, b.decisions, one_of(task.kind), **how),
-        **_calibrated(task, original, compressed, how | {"kind": one_of(task.kind), "bins": settings.bins}),
+        "agreement": measure_agreement(a.decisions, b.decisions, label_kind(task.kind), **how),
+        **_calibrated(task, original, compressed, how | {"kind": label_kind(task.kind), "bins": settings.bins}),
         "fairness": {
             name: gaps(*pair, each, settings.metric, settings.minimum_documents, **how)
             for name, each in attributes.items()
@@ -87,7 +94,7 @@ def validate(
         "notices": tuple(notices),
     }
     units = len(members) if groups is None else len(np.unique(groups))
-    return Validation(original.name, compressed.name, one_of(task.kind), labels, len(members), units, **told)
+    return Validation(original.name, compressed.name, label_kind(task.kind), labels, len(members), units, **told)
 
 
 def write(validation: Validation, folder: Path) -> list[Path]:
@@ -128,8 +135,8 @@ def _features(
         if lengths is None
         else length_bands(lengths, "tokens")
     )
-    found += present("section", sections(texts))
-    return found + [each for name, values in attributes.items() for each in values_of(name, values)]
+    found += mask_features("section", section_masks(texts))
+    return found + [each for name, values in attributes.items() for each in value_features(name, values)]
 
 
 def _calibrated(task: Task, original: Answers, compressed: Answers, how: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,13 +144,14 @@ def _calibrated(task: Task, original: Answers, compressed: Answers, how: Mapping
     checked, members = (task.examples.members(split) for split in ("validation", "test"))
     targets = task.examples.targets
     temperatures = {
-        one.name: fit_temperature(one.validation, targets[checked], one_of(task.kind)) for one in (original, compressed)
+        one.name: fit_temperature(one.validation, targets[checked], label_kind(task.kind))
+        for one in (original, compressed)
     }
     a, b = (task.probabilities(one.test) for one in (original, compressed))
     curves = {original.name: a, compressed.name: b}
     curves[f"{compressed.name}, tempered"] = task.probabilities(compressed.test / temperatures[compressed.name])
     return {
-        "calibration": {name: calibration(targets[members], one, **how) for name, one in curves.items()},
+        "calibration": {name: measure_calibration(targets[members], one, **how) for name, one in curves.items()},
         "calibration_change": calibration_change(targets[members], a, b, **how),
         "temperatures": temperatures,
     }

@@ -22,7 +22,7 @@ from clinlm.store.content import claim, locked, seal
 from clinlm.store.key import cache_key
 from clinlm.tasks.batches import Encoded
 from clinlm.tasks.examples import Examples
-from clinlm.tasks.inference_config import InferenceConfig, Kind, one_of, probabilities
+from clinlm.tasks.inference_config import InferenceConfig, Kind, label_kind, probabilities_from_logits
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.text.long_notes import LongNotes
 from clinlm.text.tokens import RowCutter
@@ -136,7 +136,7 @@ class Task(ABC):
     @final
     def probabilities(self, logits: Float[np.ndarray, "units outputs"]) -> Float[np.ndarray, "units outputs"]:
         """Return probabilities from logits: each label's own, or shares of one whole, as `kind` says."""
-        return probabilities(logits, self.kind)
+        return probabilities_from_logits(logits, self.kind)
 
     @final
     def inference_config(self, logits: Float[np.ndarray, "validation outputs"], limit: int) -> InferenceConfig:
@@ -149,8 +149,8 @@ class Task(ABC):
         temperature = 1.0
         if self.calibrate == "temperature":
             targets = self.examples.targets[self.examples.units("validation")]
-            temperature = fit_temperature(logits.astype(np.float64), targets, one_of(self.kind))
-        thresholds = self.fit_thresholds(probabilities(logits / temperature, self.kind))
+            temperature = fit_temperature(logits.astype(np.float64), targets, label_kind(self.kind))
+        thresholds = self.fit_thresholds(probabilities_from_logits(logits / temperature, self.kind))
         return InferenceConfig(
             self.kind, self.examples.labels, thresholds, min(limit, self.max_tokens), self.long_notes, temperature
         )
@@ -255,6 +255,6 @@ def _load_encoded(path: Path) -> Encoded:
         return Encoded(**arrays, pad=int(file.metadata()["pad"]), cut=int(file.metadata()["cut"]))
 
 
-def counted(dropped: int, total: int, why: str) -> Sequence[str]:
+def dropped_notice(dropped: int, total: int, why: str) -> Sequence[str]:
     """Return the notice that `dropped` of `total` documents went, or nothing if none did."""
     return [f"{dropped:,} of {total:,} notes dropped: {why}"] if dropped else []

@@ -18,7 +18,7 @@ from clinlm.labelers.answer_cache import label_notes
 from clinlm.labelers.base import LabeledNote, Labeler, Note
 from clinlm.metrics.classification import Thresholds
 from clinlm.metrics.entity_evaluation import METRICS, EntityEvaluation
-from clinlm.tasks.base import Calibrate, Task, counted
+from clinlm.tasks.base import Calibrate, Task, dropped_notice
 from clinlm.tasks.examples import Examples
 from clinlm.terminology.spans import Span, flat
 from clinlm.text.long_notes import LongNotes
@@ -126,7 +126,7 @@ class Entities(Task):
         if not by_people:
             notices += _told(dropped, "what the labeler said")
         failed = np.array([bool(one.failed) for one in said]) & (split != SPLITS.index("test"))
-        notices += counted(int(failed.sum()), len(said), "the labeler has no answer")
+        notices += dropped_notice(int(failed.sum()), len(said), "the labeler has no answer")
         kept = np.flatnonzero(~failed)
         frame, split = frame[kept], split[kept]
         people, learned = [people[number] for number in kept], [learned[number] for number in kept]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from clinlm.metrics.classification import Thresholds, decided
+from clinlm.metrics.classification import Thresholds, apply_thresholds
 from clinlm.store.content import write_json
 from clinlm.text.long_notes import LongNotes
 
@@ -42,11 +42,11 @@ class InferenceConfig:
 
     def probabilities(self, logits: Float[np.ndarray, "units outputs"]) -> Float[np.ndarray, "units outputs"]:
         """Return probabilities from logits."""
-        return probabilities(logits / self.temperature, self.kind)
+        return probabilities_from_logits(logits / self.temperature, self.kind)
 
     def decide(self, values: Float[np.ndarray, "units outputs"]) -> Bool[np.ndarray, "units outputs"]:
         """Return the labels predicted, from probabilities."""
-        return decided(values, self.thresholds)
+        return apply_thresholds(values, self.thresholds)
 
     def save(self, folder: Path) -> None:
         """Write `serving.json` into `folder`."""
@@ -89,12 +89,14 @@ class InferenceConfig:
         )
 
 
-def one_of(kind: Kind) -> Literal["multilabel", "multiclass"]:
+def label_kind(kind: Kind) -> Literal["multilabel", "multiclass"]:
     """Return whether exactly one of the outputs of a unit holds, or any number of them."""
     return "multilabel" if kind == "multilabel" else "multiclass"
 
 
-def probabilities(logits: Float[np.ndarray, "units outputs"], kind: Kind) -> Float[np.ndarray, "units outputs"]:
+def probabilities_from_logits(
+    logits: Float[np.ndarray, "units outputs"], kind: Kind
+) -> Float[np.ndarray, "units outputs"]:
     """Return the sigmoid of every logit, or the softmax over the labels, in float64."""
     values = torch.from_numpy(np.ascontiguousarray(logits)).double()
     answer: Float[np.ndarray, "units outputs"] = (

@@ -13,7 +13,7 @@ from clinlm.corpora.base import Corpus, Records
 from clinlm.corpora.split import SPLITS, draw_groups, even_subset, imbalance, split_groups
 from clinlm.metrics.classification import Probabilities, Thresholds
 from clinlm.metrics.evaluation import LabelEvaluation
-from clinlm.tasks.base import Calibrate, Task, counted
+from clinlm.tasks.base import Calibrate, Task, dropped_notice
 from clinlm.tasks.examples import Examples
 from clinlm.text.long_notes import LongNotes
 
@@ -84,7 +84,7 @@ class Labelled(Task):
         names = self._most_frequent(frame)
         targets = _multi_hot(frame["labels"].to_list(), names)
         kept, why = self.serves(targets)
-        notices += counted(int((~kept).sum()), len(frame), why)
+        notices += dropped_notice(int((~kept).sum()), len(frame), why)
         frame, targets = frame.filter(kept), targets[kept]
         if not len(frame):
             raise ValueError(f"a task needs documents; all {len(kept):,} of the corpus were dropped: {why}")

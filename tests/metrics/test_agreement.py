@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from clinlm.metrics.agreement import agreement
+from clinlm.metrics.agreement import measure_agreement
 from clinlm.metrics.bootstrap import draw
 
 
@@ -26,7 +26,7 @@ def classes(seed: int, documents: int = 60, labels: int = 4) -> tuple[Any, Any]:
 def test_three_documents_by_hand() -> None:
     a = np.array([[1, 0], [0, 0], [1, 1]], dtype=bool)
     b = np.array([[1, 0], [0, 1], [0, 0]], dtype=bool)
-    found = agreement(a, b, "multilabel", resamples=20)
+    found = measure_agreement(a, b, "multilabel", resamples=20)
     assert found.cells.value == pytest.approx(3 / 6) and found.documents.value == pytest.approx(1 / 3)
     # a says yes 3 of 6 times, b 2 of 6: by chance 1/2 * 1/3 + 1/2 * 2/3 = 1/2, which is what is seen.
     assert found.kappa.value == pytest.approx(0)
@@ -35,16 +35,18 @@ def test_three_documents_by_hand() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_kappa_is_that_of_scikit_learn(seed: int) -> None:
     a, b = decisions(seed)
-    assert agreement(a, b, "multilabel", 5).kappa.value == pytest.approx(cohen_kappa_score(a.ravel(), b.ravel()))
+    assert measure_agreement(a, b, "multilabel", 5).kappa.value == pytest.approx(
+        cohen_kappa_score(a.ravel(), b.ravel())
+    )
     a, b = classes(seed)
     expected = cohen_kappa_score(a.argmax(1), b.argmax(1))
-    assert agreement(a, b, "multiclass", 5).kappa.value == pytest.approx(expected)
+    assert measure_agreement(a, b, "multiclass", 5).kappa.value == pytest.approx(expected)
 
 
 def test_intervals_are_percentiles_of_repeated_documents() -> None:
     a, b = decisions(4)
     groups = np.arange(60) // 3
-    found = agreement(a, b, "multilabel", resamples=50, seed=2, groups=groups)
+    found = measure_agreement(a, b, "multilabel", resamples=50, seed=2, groups=groups)
     slow = []
     for count in draw(60, 50, 2, groups):
         rows = np.repeat(np.arange(60), count.astype(int))
@@ -58,7 +60,10 @@ def test_intervals_are_percentiles_of_repeated_documents() -> None:
 
 def test_agreement_without_exception_is_as_certain_as_the_documents_are_many() -> None:
     a, _ = decisions(5)
-    found, few = agreement(a, a, "multilabel", 10), agreement(a, a, "multilabel", 10, groups=np.arange(60) // 20)
+    found, few = (
+        measure_agreement(a, a, "multilabel", 10),
+        measure_agreement(a, a, "multilabel", 10, groups=np.arange(60) // 20),
+    )
     assert found.cells.value == found.documents.value == found.kappa.value == 1
     assert found.documents.low == pytest.approx(0.94, abs=0.005) and few.documents.low == pytest.approx(0.292, abs=1e-3)
     # Clopper and Pearson: with 2.5 % chance all 60 documents agree although only this share of all documents does.
@@ -72,19 +77,19 @@ def test_a_disagreement_never_makes_agreement_surer(documents: int) -> None:
     for wrong in range(6):
         b = a.copy()
         b[:wrong, 0] ^= True
-        found = agreement(a, b, "multilabel", 400)
+        found = measure_agreement(a, b, "multilabel", 400)
         lows.append(np.array([found.cells.low, found.documents.low]))
     assert all((before >= after).all() for before, after in zip(lows, lows[1:], strict=False))
 
 
 def test_models_that_say_one_thing_have_no_kappa() -> None:
     nothing = np.zeros((8, 2), dtype=bool)
-    assert np.isnan(agreement(nothing, nothing, "multilabel", 5).kappa.value)
+    assert np.isnan(measure_agreement(nothing, nothing, "multilabel", 5).kappa.value)
 
 
 def test_misfits_are_refused() -> None:
     a, b = decisions(0)
     with pytest.raises(ValueError, match="two boolean tables"):
-        agreement(a[:0], b[:0], "multilabel")
+        measure_agreement(a[:0], b[:0], "multilabel")
     with pytest.raises(ValueError, match="exactly one label"):
-        agreement(a, b, "multiclass")
+        measure_agreement(a, b, "multiclass")

@@ -11,7 +11,7 @@ from scipy.special import expit, softmax
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
 from clinlm.metrics.bootstrap import draw
-from clinlm.metrics.calibration import calibration, calibration_change, fit_temperature, log_loss
+from clinlm.metrics.calibration import calibration_change, fit_temperature, log_loss, measure_calibration
 
 
 def sample(seed: int, documents: int = 120, labels: int = 3) -> tuple[Any, Any]:
@@ -45,7 +45,7 @@ def slow_ece(truth: Any, confidence: Any, bins: int) -> float:
 @pytest.mark.parametrize("bins", (5, 15))
 def test_multilabel_error_is_the_mean_over_labels(bins: int) -> None:
     targets, probabilities = sample(0)
-    found = calibration(targets, probabilities, "multilabel", bins, resamples=5).ece.value
+    found = measure_calibration(targets, probabilities, "multilabel", bins, resamples=5).ece.value
     theirs = [
         float(binary_calibration_error(torch.from_numpy(p), torch.from_numpy(t), n_bins=bins))
         for p, t in zip(probabilities.T.copy(), targets.T.copy(), strict=True)
@@ -57,7 +57,7 @@ def test_multilabel_error_is_the_mean_over_labels(bins: int) -> None:
 def test_multiclass_error_is_that_of_the_most_probable_label() -> None:
     targets, logits = one_of(1)
     probabilities = softmax(logits, axis=1)
-    found = calibration(targets, probabilities, "multiclass", resamples=5)
+    found = measure_calibration(targets, probabilities, "multiclass", resamples=5)
     truth = torch.from_numpy(targets.argmax(1))
     theirs = multiclass_calibration_error(torch.from_numpy(probabilities), truth, num_classes=4, n_bins=15)
     assert found.ece.value == pytest.approx(float(theirs), abs=1e-6)
@@ -70,7 +70,7 @@ def test_multiclass_error_is_that_of_the_most_probable_label() -> None:
 
 def test_three_answers_by_hand() -> None:
     targets = np.array([[1], [0], [1]])
-    found = calibration(targets, np.array([[0.9], [0.2], [0.3]]), "multilabel", bins=2, resamples=5)
+    found = measure_calibration(targets, np.array([[0.9], [0.2], [0.3]]), "multilabel", bins=2, resamples=5)
     # Below one half: said .25, seen .5, two of three answers; above: said .9, seen 1, one of three.
     assert found.ece.value == pytest.approx((2 * 0.25 + 0.1) / 3)
     assert found.brier.value == pytest.approx((0.01 + 0.04 + 0.49) / 3)
@@ -83,7 +83,7 @@ def test_change_is_the_difference_and_its_interval_that_of_repeated_documents() 
     targets, probabilities = sample(2)
     other = probabilities**2
     change = calibration_change(targets, probabilities, other, "multilabel", resamples=40, seed=1)["ece"]
-    a, b = (calibration(targets, each, "multilabel", resamples=5).ece.value for each in (probabilities, other))
+    a, b = (measure_calibration(targets, each, "multilabel", resamples=5).ece.value for each in (probabilities, other))
     assert change.value == pytest.approx(b - a)
     slow = []
     for count in draw(120, 40, 1):
@@ -102,13 +102,13 @@ def test_noise_alone_is_no_miscalibration() -> None:
     rng = np.random.default_rng(3)
     probabilities = rng.random((300, 4))
     targets = rng.random((300, 4)) < probabilities
-    found = calibration(targets, probabilities, "multilabel", resamples=100)
+    found = measure_calibration(targets, probabilities, "multilabel", resamples=100)
     assert found.ece.value > 0.04 and found.chance == pytest.approx(found.ece.value, rel=0.25)
     assert found.ece.low < found.chance < found.ece.high
     drawn = [(rng.random((300, 4)) < probabilities, probabilities) for _ in range(20)]
     slow = [np.mean([slow_ece(t, p, 15) for t, p in zip(y.T, x.T, strict=True)]) for y, x in drawn]
     assert found.chance == pytest.approx(np.mean(slow), rel=0.1)
-    wrong = calibration(rng.random((300, 4)) < probabilities**3, probabilities, "multilabel", resamples=100)
+    wrong = measure_calibration(rng.random((300, 4)) < probabilities**3, probabilities, "multilabel", resamples=100)
     assert wrong.ece.low > 2 * wrong.chance
 
 
@@ -136,6 +136,6 @@ def test_temperature_is_positive_and_never_worse_than_none(seed: int, scale: flo
 def test_misfits_are_refused() -> None:
     targets, probabilities = sample(0)
     with pytest.raises(ValueError, match="bin"):
-        calibration(targets, probabilities, "multilabel", bins=0)
+        measure_calibration(targets, probabilities, "multilabel", bins=0)
     with pytest.raises(ValueError, match="finite logits"):
         fit_temperature(np.full((2, 2), np.inf), np.ones((2, 2), dtype=bool), "multilabel")

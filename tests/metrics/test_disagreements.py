@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control, fisher_exact
 
-from clinlm.metrics.disagreements import Feature, length_bands, listing, patterns, present, values_of
+from clinlm.metrics.disagreements import Feature, length_bands, listing, mask_features, patterns, value_features
 
 LABELS = ("asthma", "flu", "gout", "fracture", "stroke")
 
@@ -24,7 +24,7 @@ def test_planted_patterns_are_found_and_only_they() -> None:
     differs = rng.random((400, 5)) < 0.02
     sex, some = rng.choice(["F", "M"], 400), features(rng, 400)
     differs[sex == "F", 1] |= rng.random((sex == "F").sum()) < 0.25
-    found = patterns(differs, LABELS, [*some, *values_of("gender", sex)])
+    found = patterns(differs, LABELS, [*some, *value_features("gender", sex)])
     assert named(found) == {("gender", "F"), ("label", "flu")}
     assert [each.adjusted_p for each in found] == sorted(each.adjusted_p for each in found)
     women = next(each for each in found if each.value == "F")
@@ -96,7 +96,7 @@ def test_features_of_few_documents_are_not_tested() -> None:
     rng = np.random.default_rng(5)
     differs = rng.random((50, 5)) < 0.1
     few = Feature("ethnicity", "rare", np.arange(50) < 4)
-    assert len(patterns(differs, LABELS, [few, *values_of("sex", np.repeat("F", 50))])) == len(LABELS)
+    assert len(patterns(differs, LABELS, [few, *value_features("sex", np.repeat("F", 50))])) == len(LABELS)
     assert len(patterns(differs, LABELS, [few], minimum_documents=4)) == len(LABELS) + 1
 
 
@@ -130,4 +130,4 @@ def test_misfits_are_refused() -> None:
     with pytest.raises(ValueError, match="labels"):
         patterns(differs, LABELS, [])
     with pytest.raises(ValueError, match="one value a document"):
-        patterns(differs, ("a", "b"), present("section", {"plan": np.ones(3, dtype=bool)}))
+        patterns(differs, ("a", "b"), mask_features("section", {"plan": np.ones(3, dtype=bool)}))

@@ -16,7 +16,7 @@ from clinlm.report.candidates import chosen, taught
 from clinlm.report.comparison import Candidate, Settings, compare
 from clinlm.report.ensembles import assemblies, called
 from clinlm.report.row import Row
-from clinlm.tasks.inference_config import probabilities
+from clinlm.tasks.inference_config import probabilities_from_logits
 from clinlm.training.teachers.tfidf import Tfidf
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -63,7 +63,7 @@ def test_its_quality_is_that_of_the_combined_answers(compared: Compared) -> None
         each = [compared.artifact(f"teacher_{n}").predictions(split) for n in (1, 2)]
         member = Tfidf(compared.root, compared.key)
         each.append(member.fitted(task)[0].logits(task.texts(split)))
-        answers[split] = np.mean([probabilities(one, task.kind) for one in each], axis=0)
+        answers[split] = np.mean([probabilities_from_logits(one, task.kind) for one in each], axis=0)
     targets = task.examples.targets[task.examples.members("test")]
     expected = quality(targets, answers["test"], task.fit_thresholds(answers["validation"]))
     assert row.quality == pytest.approx(expected, abs=1e-5, nan_ok=True)

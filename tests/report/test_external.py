@@ -89,10 +89,10 @@ def test_answers_are_judged_document_by_document(external: External) -> None:
 
 
 def test_an_artifact_answers_another_task_once(external: External, model: Artifact, asked: list[int]) -> None:
-    first = Trained(model).elsewhere(external.task)
+    first = Trained(model).all_logits(external.task)
     assert first.shape == (len(external.task.examples.targets), 5) and len(asked) == 1
-    assert np.array_equal(Trained(model).elsewhere(external.task), first) and len(asked) == 1
-    answer = Trained(model).answers(external.task)
+    assert np.array_equal(Trained(model).all_logits(external.task), first) and len(asked) == 1
+    answer = Trained(model).timed_predictor(external.task)
     each = np.concatenate([answer(number) for number in range(len(external.task.examples.frame))])
     assert np.abs(each - first).max() < 1e-4
     assert all(path.parent.name == "logits" for path in model.folder.rglob(f"{EVERY}-*"))
@@ -111,7 +111,7 @@ def test_the_table_has_every_row_and_its_drop(
     lines = external_table.report(external, rows, models, settings, Path(made.store), tmp_path)
     (said, own), notices = entity_scores.read(tmp_path / "external.json")
     assert said.name == "labeler" and said.difference is not None and own.difference is None
-    there = external.judged(external.task.probabilities(Trained(model).elsewhere(external.task)))
+    there = external.judged(external.task.probabilities(Trained(model).all_logits(external.task)))
     here = task.evaluate("test", task.probabilities(model.predictions("test")), None)
     assert own.scores["micro_f1"].value == pytest.approx(there.quality()["micro_f1"])
     assert own.drop is not None

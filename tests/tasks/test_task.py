@@ -18,7 +18,7 @@ from clinlm.corpora.split import SPLITS
 from clinlm.corpora.table import Table
 from clinlm.models.model import Model
 from clinlm.tasks import base as tasks
-from clinlm.tasks.base import counted
+from clinlm.tasks.base import dropped_notice
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.long_notes import Head, HeadTail, Windows
@@ -56,7 +56,7 @@ def simple(count: int, labels: Callable[[int], str]) -> list[Row]:
     return [(f"n{i}", f"p{i}", f"note number {i}", labels(i)) for i in range(count)]
 
 
-# Bad input: a clear error or a counted notice.
+# Bad input: a clear error or a dropped_notice notice.
 
 
 def test_no_labels_at_all_is_an_error(tmp_path: Path) -> None:
@@ -107,14 +107,14 @@ def test_documents_without_a_kept_label_are_counted(notes_csv: Path, opened: Cal
         gone = sum(not set(own) & set(kept) for own in labels)
         examples = opened(labels=k).examples
         assert list(examples.labels) == kept
-        assert examples.notices[: gone > 0] == tuple(counted(gone, 60, f"none of the {k} labels kept"))
+        assert examples.notices[: gone > 0] == tuple(dropped_notice(gone, 60, f"none of the {k} labels kept"))
         assert len(examples.frame) == 60 - gone == examples.facts["documents_with_a_label"]
         assert examples.targets.sum(0).tolist() == [counts[name] for name in kept]
 
 
 def test_a_count_is_written_with_its_total_or_not_at_all() -> None:
-    assert counted(12, 2377, "why") == ["12 of 2,377 notes dropped: why"]
-    assert counted(0, 2377, "why") == []
+    assert dropped_notice(12, 2377, "why") == ["12 of 2,377 notes dropped: why"]
+    assert dropped_notice(0, 2377, "why") == []
 
 
 @pytest.mark.parametrize("how", [Head(), HeadTail(), Windows()], ids=lambda how: type(how).__name__)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from clinlm.training.hidden_state_losses.base import scores, squared
+from clinlm.training.hidden_state_losses.base import attention_scores, squared
 from clinlm.training.hidden_state_losses.distilbert import Distilbert
-from clinlm.training.hidden_state_losses.minilm import Minilm, divergence
+from clinlm.training.hidden_state_losses.minilm import Minilm, relation_divergence
 from clinlm.training.hidden_state_losses.pkd import Pkd
 from clinlm.training.hidden_state_losses.states import Part, States
 from clinlm.training.hidden_state_losses.tinybert import Tinybert, squared_scores
@@ -74,8 +74,8 @@ def test_patient_distance_is_a_sum_over_layers() -> None:
 def test_attention_scores_by_hand() -> None:
     """Two heads of size 1 of two tokens; the scale is the root of the size of a head."""
     query, key = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), torch.tensor([[[5.0, 6.0], [7.0, 8.0]]])
-    assert scores(query, key, 2).tolist() == [[[[5, 7], [15, 21]], [[12, 16], [24, 32]]]]
-    torch.testing.assert_close(scores(query, key, 1)[0, 0], query[0] @ key[0].T / 2**0.5)
+    assert attention_scores(query, key, 2).tolist() == [[[[5, 7], [15, 21]], [[12, 16], [24, 32]]]]
+    torch.testing.assert_close(attention_scores(query, key, 1)[0, 0], query[0] @ key[0].T / 2**0.5)
 
 
 def test_tinybert_a_second_way() -> None:
@@ -128,7 +128,7 @@ def test_divergence_by_hand() -> None:
     keep = torch.tensor([[True, True, False]])
     student = torch.tensor([0.0, math.log(3.0), 50.0]).expand(1, 2, 3, 3)
     teacher = torch.tensor([0.0, 0.0, -50.0]).expand(1, 2, 3, 3)
-    assert float(divergence(student, teacher, keep)) == pytest.approx(math.log(2 / 3**0.5), rel=1e-5)
+    assert float(relation_divergence(student, teacher, keep)) == pytest.approx(math.log(2 / 3**0.5), rel=1e-5)
 
 
 @pytest.mark.parametrize("relations", [("qq", "kk", "vv"), ("qk", "vv")])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.ensembles import FILES, KINDS, Array, ensemble, log_loss, members
 
-from clinlm.tasks.inference_config import Kind, probabilities
+from clinlm.tasks.inference_config import Kind, probabilities_from_logits
 from clinlm.training.teachers.best_per_label import BestPerLabel
 from clinlm.training.teachers.confidence import Confidence
 from clinlm.training.teachers.learned import Learned
@@ -23,7 +23,9 @@ def test_a_member_alone_is_itself(path: Path, kind: Kind) -> None:
     logits, truth = members(kind)
     alone = ensemble(path).fit(logits[:1], truth, kind)
     np.testing.assert_allclose(
-        probabilities(alone.combine(logits[:1]), kind), probabilities(logits[0], kind), atol=1e-12
+        probabilities_from_logits(alone.combine(logits[:1]), kind),
+        probabilities_from_logits(logits[0], kind),
+        atol=1e-12,
     )
 
 
@@ -32,7 +34,9 @@ def test_equal_members_are_one(path: Path, kind: Kind, count: int) -> None:
     logits, truth = members(kind)
     same = np.repeat(logits[:1], count, axis=0)
     rule = ensemble(path).fit(same, truth, kind)
-    np.testing.assert_allclose(probabilities(rule.combine(same), kind), probabilities(logits[0], kind), atol=1e-9)
+    np.testing.assert_allclose(
+        probabilities_from_logits(rule.combine(same), kind), probabilities_from_logits(logits[0], kind), atol=1e-9
+    )
     np.testing.assert_allclose(rule.weights, 1 / count, atol=1e-9)
 
 
@@ -57,7 +61,7 @@ def test_extreme_logits_stay_finite(path: Path, kind: Kind, size: float) -> None
     for rule in (ensemble(path).fit(one, truth, kind) for one in (logits, large)):
         found = rule.combine(large)
         assert found.shape == (60, 5) and np.isfinite(found).all()
-        assert ((probabilities(found, kind) >= 0) & (probabilities(found, kind) <= 1)).all()
+        assert ((probabilities_from_logits(found, kind) >= 0) & (probabilities_from_logits(found, kind) <= 1)).all()
 
 
 def test_documents_do_not_depend_on_each_other(path: Path, kind: Kind) -> None:
@@ -70,12 +74,12 @@ def test_documents_do_not_depend_on_each_other(path: Path, kind: Kind) -> None:
 def test_it_says_what_its_card_says(path: Path, kind: Kind) -> None:
     """Against a second, slower way of computing it."""
     logits, truth = members(kind)
-    values = np.stack([probabilities(one, kind) for one in logits])
+    values = np.stack([probabilities_from_logits(one, kind) for one in logits])
     made = ensemble(path)
-    found = probabilities(made.fit(logits, truth, kind).combine(logits), kind)
+    found = probabilities_from_logits(made.fit(logits, truth, kind).combine(logits), kind)
     match made:
         case MeanLogits():
-            expected = probabilities(np.stack([*logits]).mean(0), kind)
+            expected = probabilities_from_logits(np.stack([*logits]).mean(0), kind)
         case MeanProbabilities():
             expected = values.mean(0)
         case BestPerLabel():
@@ -100,6 +104,6 @@ def test_it_says_what_its_card_says(path: Path, kind: Kind) -> None:
 
 
 def _penalised(weights: Array, logits: Array, truth: np.ndarray, kind: Kind, pull: float) -> float:
-    combined = probabilities((weights[:, None, None] * logits).sum(0), kind)
+    combined = probabilities_from_logits((weights[:, None, None] * logits).sum(0), kind)
     loss = log_loss(combined, truth) * len(truth) / (5 if kind == "multilabel" else 1)
     return loss + pull * float(-(np.log(3 * weights) / 3).sum())

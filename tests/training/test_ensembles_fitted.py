@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.ensembles import FILES, KINDS, ensemble, log_loss, members
 
-from clinlm.tasks.inference_config import Kind, probabilities
+from clinlm.tasks.inference_config import Kind, probabilities_from_logits
 from clinlm.training.teachers.best_per_label import BestPerLabel
 from clinlm.training.teachers.confidence import Confidence
 from clinlm.training.teachers.learned import Learned
@@ -21,7 +21,7 @@ def test_what_is_added_to_a_document_of_shares_changes_nothing(path: Path) -> No
     logits, truth = members("multiclass")
     moved = logits + np.random.default_rng(1).normal(size=(3, 60, 1)).astype(np.float32) * 5
     found, again = (
-        probabilities(ensemble(path).fit(each, truth, "multiclass").combine(each), "multiclass")
+        probabilities_from_logits(ensemble(path).fit(each, truth, "multiclass").combine(each), "multiclass")
         for each in (logits, moved)
     )
     np.testing.assert_allclose(found, again, atol=1e-4)
@@ -43,7 +43,9 @@ def test_learned_weights_are_pulled_to_equal_ones(kind: Kind) -> None:
 def test_learned_weights_do_not_lose_to_equal_ones_where_they_were_fitted(kind: Kind, scope: str, seed: int) -> None:
     logits, truth = members(kind, seed)
     rule = Learned(scope=scope).fit(logits, truth, kind)  # type: ignore[arg-type]
-    learned, equal = (log_loss(probabilities(each, kind), truth) for each in (rule.combine(logits), logits.mean(0)))
+    learned, equal = (
+        log_loss(probabilities_from_logits(each, kind), truth) for each in (rule.combine(logits), logits.mean(0))
+    )
     assert learned <= equal + 1e-6
     assert (rule.weights[0] > rule.weights[2]).all(), "who knows nothing counts for less"
 

@@ -119,7 +119,7 @@ def test_an_ensemble_is_fitted_on_validation_alone(
 
     monkeypatch.setattr(Trained, "measured", watched)
     for ensemble in (Learned(), BestPerLabel()):
-        rule = cached_logits.combination(members, ensemble, task)
+        rule = cached_logits.fit_combination(members, ensemble, task)
         validation = np.stack([one.predictions("validation") for one in teachers])
         targets = task.examples.targets[task.examples.members("validation")]
         np.testing.assert_array_equal(rule.weights, ensemble.fit(validation, targets, task.kind).weights)

@@ -57,7 +57,7 @@ def test_no_document_is_answered_by_who_saw_its_group(
     task: MultiLabel, member: Tfidf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched = Watched(monkeypatch)
-    found = member.training(task, "32-true")
+    found = member.training_logits(task, "32-true")
     train = task.texts("train")
     assert found.shape == (len(train), 4) and np.isfinite(found).all()
     folds = [(asked, seen) for asked, seen in watched.asked if seen]
@@ -75,7 +75,7 @@ def test_a_document_that_was_seen_is_nearly_certain_and_one_that_was_not_is_less
     """Why: in the logits of the whole baseline a student finds nothing but the labels."""
     truth = task.examples.targets[task.examples.members("train")]
     seen = member.fitted(task)[0].logits(task.texts("train"))
-    crossed = member.training(task, "32-true")
+    crossed = member.training_logits(task, "32-true")
     losses = [np.logaddexp(0, -np.where(truth, each, -each)).mean() for each in (seen, crossed)]
     assert losses[1] > 1.5 * losses[0]
 
@@ -84,8 +84,8 @@ def test_answers_are_kept(task: MultiLabel, member: Tfidf, monkeypatch: pytest.M
     texts = TransferSet("k", task.texts("train")[:5])
 
     def answers(precision: str) -> list[Float[np.ndarray, "documents labels"]]:
-        own = [member.training(task, precision), member.transferred(task, precision, texts)]
-        return [*own, member.measured(task, "validation"), member.measured(task, "test")]
+        own = [member.training_logits(task, precision), member.transfer_logits(task, precision, texts)]
+        return [*own, member.split_logits(task, "validation"), member.split_logits(task, "test")]
 
     first = answers("32-true")
     for name in ("fit", "fit_at", "logits"):
@@ -99,7 +99,7 @@ def test_texts_made_of_training_documents_are_answered_as_if_these_were_unseen(t
     order = np.random.default_rng(0).permutation(len(train))
     texts = TransferSet("k", [train[number] for number in order])
     np.testing.assert_allclose(
-        member.transferred(task, "32-true", texts), member.training(task, "32-true")[order], atol=1e-5
+        member.transfer_logits(task, "32-true", texts), member.training_logits(task, "32-true")[order], atol=1e-5
     )
 
 
@@ -109,7 +109,7 @@ def test_folds_are_fitted_once_for_documents_and_texts(
     watched, texts = Watched(monkeypatch), TransferSet("k", task.texts("train")[3:9])
     logits = teacher_logits([member], None, task, "32-true", texts)
     assert len(watched.fits) == FOLDS
-    own = Tfidf(member.root / "other", "key").training(task, "32-true")
+    own = Tfidf(member.root / "other", "key").training_logits(task, "32-true")
     np.testing.assert_array_equal(logits[task.examples.members("train")], own)
     np.testing.assert_allclose(logits[len(task.examples.frame) :], own[3:9], atol=1e-5)
 
@@ -119,10 +119,12 @@ def test_validation_and_test_are_those_of_the_baseline(task: MultiLabel, member:
     assert not whole and member.fitted(task)[1]
     for split in ("validation", "test"):
         expected = model.probabilities(task.texts(split))
-        np.testing.assert_allclose(task.probabilities(member.measured(task, split)), expected, atol=1e-6)
+        np.testing.assert_allclose(task.probabilities(member.split_logits(task, split)), expected, atol=1e-6)
     document = int(task.examples.members("test")[2])
-    np.testing.assert_allclose(member.answers(task)(document)[0], member.measured(task, "test")[2], atol=1e-5)
-    costs = member.costs()
+    np.testing.assert_allclose(
+        member.timed_predictor(task)(document)[0], member.split_logits(task, "test")[2], atol=1e-5
+    )
+    costs = member.cost()
     assert (costs.parameters, costs.nonzero, costs.bytes) == (model.parameters, model.nonzero, model.bytes)
     assert member.artifact is None and member.name == "tfidf"
 
@@ -138,7 +140,7 @@ def test_shares_are_those_of_the_regressions(notes_csv: Path, tmp_path: Path) ->
     task.open(tmp_path / "store", "key")
     member = Tfidf(tmp_path / "store", "key")
     single = member.fitted(task)[0].probabilities(task.texts("test"))
-    found = task.probabilities(member.measured(task, "test"))
+    found = task.probabilities(member.split_logits(task, "test"))
     np.testing.assert_allclose(found, single / single.sum(1, keepdims=True), atol=1e-6)
 
 
@@ -157,7 +159,7 @@ def test_one_group_cannot_be_crossed(tmp_path: Path) -> None:
     if not task.examples.targets[task.examples.members("validation")].any():
         pytest.fail("the split of this corpus has changed: no label in validation")
     with pytest.raises(ValueError, match="all are of one group"):
-        Tfidf(tmp_path / "store", "key").training(task, "32-true")
+        Tfidf(tmp_path / "store", "key").training_logits(task, "32-true")
 
 
 def test_it_has_no_network(member: Tfidf) -> None:

@@ -14,7 +14,7 @@ from clinlm.corpora.base import digest_files
 from clinlm.models import structure
 from clinlm.tasks.base import Task
 from clinlm.text.tokens import uncut
-from clinlm.training.augmentation.neighbours import counted, mean_embeddings, neighbours
+from clinlm.training.augmentation.neighbours import count_words, mean_embeddings, neighbours
 from clinlm.training.augmentation.substitution import Substitution, Words, negates
 
 _MASKED = 0.15
@@ -71,7 +71,7 @@ class MaskedSubstitution(Substitution):
     ) -> Iterator[Sequence[Sequence[str]]]:
         """See `Substitution.propose`."""
         tokenizer, model = self._loaded()
-        words = counted(notes)
+        words = count_words(notes)
         near = {}
         if words:
             vectors = mean_embeddings(words, tokenizer, structure.word_embeddings(model.base_model))

@@ -6,7 +6,7 @@ from typing import final
 
 import numpy as np
 
-from clinlm.metrics.sections import parts
+from clinlm.metrics.sections import split_sections
 from clinlm.tasks.base import Task
 from clinlm.text.sentences import sentences
 from clinlm.training.augmentation.base import Augmentation, check_times
@@ -68,7 +68,7 @@ def _spliced(notes: Sequence[Sequence[str]], rng: np.random.Generator) -> Iterat
 
 def _pieces(texts: Sequence[str]) -> list[list[str]]:
     """Return the pieces of every text."""
-    found = [[part.strip() for part in parts(text)] for text in texts]
+    found = [[part.strip() for part in split_sections(text)] for text in texts]
     whole = [place for place, pieces in enumerate(found) if len(pieces) < 2]
     for place, cut in zip(whole, sentences(texts[place] for place in whole), strict=True):
         found[place] = [sentence.text for sentence in cut]

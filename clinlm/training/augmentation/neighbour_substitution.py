@@ -7,7 +7,7 @@ import torch
 
 from clinlm.models.initializers.base import Initializer
 from clinlm.tasks.base import Task
-from clinlm.training.augmentation.neighbours import counted, neighbours, word_states
+from clinlm.training.augmentation.neighbours import count_words, neighbours, word_states
 from clinlm.training.augmentation.substitution import Substitution, Words, negates
 
 
@@ -49,7 +49,7 @@ class NeighbourSubstitution(Substitution):
         self, texts: Sequence[str], notes: Sequence[Words], task: Task, seed: int
     ) -> Iterator[Sequence[Sequence[str]]]:
         """See `Substitution.propose`."""
-        words = counted(notes)
+        words = count_words(notes)
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)  # a start may begin with random numbers
             model = self.start.begin(task, None)

@@ -89,6 +89,6 @@ def word_states(words: Sequence[str], model: Model) -> Float[Tensor, "words hidd
     return torch.cat(states)[torch.from_numpy(np.argsort(order))]
 
 
-def counted(notes: Sequence[Iterable[str]]) -> Counter[str]:
+def count_words(notes: Sequence[Iterable[str]]) -> Counter[str]:
     """Return how often every word occurs."""
     return Counter(word for note in notes for word in note)

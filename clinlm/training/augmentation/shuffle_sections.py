@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
-from clinlm.metrics.sections import parts
+from clinlm.metrics.sections import split_sections
 from clinlm.tasks.base import Task
 from clinlm.training.augmentation.base import Augmentation, check_times, shuffled
 
@@ -30,5 +30,5 @@ class ShuffleSections(Augmentation):
 
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
         """See `Augmentation.drafts`."""
-        notes = [[part.strip() for part in parts(text)] for text in task.texts("train")]
+        notes = [[part.strip() for part in split_sections(text)] for text in task.texts("train")]
         return shuffled(notes, self.times, seed, "\n\n")

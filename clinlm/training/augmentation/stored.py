@@ -46,9 +46,9 @@ def transfer_set(augmentation: Augmentation, settings: Mapping[str, Any], task: 
             pl.DataFrame({"text": texts}).write_parquet(folder / _TEXTS)
             facts = {"key": key, "task": task_key, "texts": len(texts), "settings": counted(settings)}
             seal(folder, facts)
-    return read(folder, key)
+    return read_transfer_set(folder, key)
 
 
-def read(folder: Path, key: str) -> TransferSet:
+def read_transfer_set(folder: Path, key: str) -> TransferSet:
     """Return the texts of a sealed folder."""
     return TransferSet(key, pl.read_parquet(folder / _TEXTS)["text"].to_list())

@@ -138,7 +138,7 @@ def squared(student: Vectors, teacher: Vectors, keep: Keep) -> Float[Tensor, ""]
     return (student[keep] - teacher[keep]).square().mean()
 
 
-def scores(
+def attention_scores(
     first: Float[Tensor, "rows tokens first"], second: Float[Tensor, "rows tokens second"], heads: int
 ) -> Float[Tensor, "rows heads tokens tokens"]:
     """Return the scaled scalar products of every token's `first` with every token's `second`, for each head."""

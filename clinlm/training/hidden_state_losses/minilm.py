@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from clinlm.models.structure import Layer
-from clinlm.training.hidden_state_losses.base import HiddenStateLoss, Keep, Pairs, Scores, scores
+from clinlm.training.hidden_state_losses.base import HiddenStateLoss, Keep, Pairs, Scores, attention_scores
 from clinlm.training.hidden_state_losses.states import Part, States
 
 Relation = Literal["qk", "qq", "kk", "vv"]
@@ -82,16 +82,18 @@ class Minilm(HiddenStateLoss):
 
     def difference(self, student: States, teacher: States, keep: Keep) -> Float[Tensor, ""]:
         """See `HiddenStateLoss.difference`."""
-        terms = [divergence(self._of(student, 0, one), self._of(teacher, 1, one), keep) for one in self.relations]
+        terms = [
+            relation_divergence(self._of(student, 0, one), self._of(teacher, 1, one), keep) for one in self.relations
+        ]
         return sum(terms[1:], terms[0])
 
     def _of(self, states: States, place: int, relation: Relation) -> Scores:
         first, second = (_PARTS[letter] for letter in relation)
         layer = self.pairs[first][0][place]
-        return scores(states[first][layer], states[second][layer], self.heads)
+        return attention_scores(states[first][layer], states[second][layer], self.heads)
 
 
-def divergence(student: Scores, teacher: Scores, keep: Keep) -> Float[Tensor, ""]:
+def relation_divergence(student: Scores, teacher: Scores, keep: Keep) -> Float[Tensor, ""]:
     """Return the divergence KL(teacher || student) of the softmax over tokens; a mean over heads and tokens."""
     padding = ~keep[:, None, None, :]
     lowest = torch.finfo(student.dtype).min

@@ -12,9 +12,9 @@ from clinlm.training.hidden_state_losses.base import (
     Keep,
     Pairs,
     Scores,
+    attention_scores,
     every,
     projection,
-    scores,
     squared,
 )
 from clinlm.training.hidden_state_losses.states import Part, States
@@ -59,8 +59,8 @@ class Tinybert(HiddenStateLoss):
             total = total + squared(self.hidden(student["hidden"][ours]), teacher["hidden"][theirs], keep)
             heads = self.heads[0][ours - 1], self.heads[1][theirs - 1]
             both = (
-                scores(student["query"][ours], student["key"][ours], heads[0]),
-                scores(teacher["query"][theirs], teacher["key"][theirs], heads[1]),
+                attention_scores(student["query"][ours], student["key"][ours], heads[0]),
+                attention_scores(teacher["query"][theirs], teacher["key"][theirs], heads[1]),
             )
             if heads[0] != heads[1]:
                 both = (both[0].mean(1, keepdim=True), both[1].mean(1, keepdim=True))

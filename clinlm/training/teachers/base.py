@@ -37,7 +37,7 @@ class TeacherSource(ABC):
         """Its network on disk, for those who go on from it or learn from its inside; None if it is no network."""
 
     @abstractmethod
-    def training(self, task: Task, precision: str) -> Float[np.ndarray, "units outputs"]:
+    def training_logits(self, task: Task, precision: str) -> Float[np.ndarray, "units outputs"]:
         """Return the logits of the training documents, in the order of `Examples.units`; computed only once.
 
         Args:
@@ -46,7 +46,7 @@ class TeacherSource(ABC):
         """
 
     @abstractmethod
-    def transferred(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "units outputs"]:
+    def transfer_logits(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "units outputs"]:
         """Return the logits of the texts of a transfer set, in its order; computed only once.
 
         Args:
@@ -56,13 +56,13 @@ class TeacherSource(ABC):
         """
 
     @abstractmethod
-    def measured(self, task: Task, split: Measured) -> Float[np.ndarray, "units outputs"]:
+    def split_logits(self, task: Task, split: Measured) -> Float[np.ndarray, "units outputs"]:
         """Return the logits of the documents of a split that nothing was fitted on, as quality is measured."""
 
     @abstractmethod
-    def costs(self) -> TeacherCost:
+    def cost(self) -> TeacherCost:
         """Return what it takes."""
 
     @abstractmethod
-    def answers(self, task: Task) -> Callable[[int], Float[np.ndarray, "units outputs"]]:
+    def timed_predictor(self, task: Task) -> Callable[[int], Float[np.ndarray, "units outputs"]]:
         """Return what maps the number of a document to its logits, to be timed: everything whose time counts."""

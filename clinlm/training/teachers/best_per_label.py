@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.metrics import average_precision_score
 
-from clinlm.tasks.inference_config import Kind, probabilities
+from clinlm.tasks.inference_config import Kind, probabilities_from_logits
 from clinlm.training.teachers.ensemble import Ensemble
 from clinlm.training.teachers.learned import centred, weighted
 from clinlm.training.teachers.logit_combination import LogitCombination, Logits, Targets, TeacherLogits
@@ -27,7 +27,7 @@ class BestPerLabel(Ensemble):
 
     def fit(self, validation: TeacherLogits, targets: Targets, kind: Kind) -> LogitCombination:
         """See `Ensemble.fit`."""
-        scores = np.stack([precision(probabilities(each, kind), targets) for each in validation])
+        scores = np.stack([precision(probabilities_from_logits(each, kind), targets) for each in validation])
         defined = ~np.isnan(scores).any(0)
         overall = scores[:, defined].mean(1, keepdims=True) if defined.any() else np.zeros((len(scores), 1))
         decisive = np.where(defined & (kind == "multilabel"), scores, overall)

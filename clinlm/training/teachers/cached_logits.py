@@ -39,15 +39,15 @@ def teacher_logits(
         row i for unit i of the task, zeros for those of validation and test; then row by row those of the texts.
     """
     found = torch.zeros(len(task.examples.targets), task.outputs)
-    rule = combination(members, ensemble, task)
+    rule = fit_combination(members, ensemble, task)
     # Texts first: who answers them by cross-fitting answers the training documents in the same pass.
-    texts = None if transfer is None else np.stack([one.transferred(task, precision, transfer) for one in members])
-    trained = rule.combine(np.stack([one.training(task, precision) for one in members]))
+    texts = None if transfer is None else np.stack([one.transfer_logits(task, precision, transfer) for one in members])
+    trained = rule.combine(np.stack([one.training_logits(task, precision) for one in members]))
     found[torch.from_numpy(task.examples.units("train"))] = torch.from_numpy(trained).float()
     return found if texts is None else torch.cat([found, torch.from_numpy(rule.combine(texts)).float()])
 
 
-def combination(members: Sequence[TeacherSource], ensemble: Ensemble | None, task: Task) -> LogitCombination:
+def fit_combination(members: Sequence[TeacherSource], ensemble: Ensemble | None, task: Task) -> LogitCombination:
     """Return the rule that makes one teacher of `members`, fitted on validation; a member alone is itself, to the bit.
 
     Arguments as `teacher_logits`.
@@ -59,14 +59,14 @@ def combination(members: Sequence[TeacherSource], ensemble: Ensemble | None, tas
         raise ValueError("an ensemble has a member; none came; name a teacher")
     if len(members) == 1:
         return LogitCombination(lambda logits: logits[0], np.ones((1, task.outputs)))
-    validation = np.stack([one.measured(task, "validation") for one in members])
+    validation = np.stack([one.split_logits(task, "validation") for one in members])
     targets = task.examples.targets[task.examples.units("validation")]
     return (ensemble or MeanLogits()).fit(validation, targets, task.kind)
 
 
-def measured(members: Sequence[TeacherSource], rule: LogitCombination, task: Task, split: Measured) -> Logits:
+def ensemble_logits(members: Sequence[TeacherSource], rule: LogitCombination, task: Task, split: Measured) -> Logits:
     """Return the logits of an ensemble for the documents of `validation` or `test`."""
-    return rule.combine(np.stack([one.measured(task, split) for one in members]))
+    return rule.combine(np.stack([one.split_logits(task, split) for one in members]))
 
 
 def networks(members: Sequence[TeacherSource]) -> list[Artifact]:

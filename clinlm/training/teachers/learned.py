@@ -60,7 +60,7 @@ class Learned(Ensemble):
 
         def objective(free: Float[np.ndarray, " free"]) -> tuple[float, Float[np.ndarray, " free"]]:
             weights, logs = (each(free.reshape(members, columns), axis=0) for each in (softmax, log_softmax))
-            loss, by_logit = log_loss(weighted(weights, values), truth, kind)
+            loss, by_logit = _log_loss(weighted(weights, values), truth, kind)
             by_weight = scale * np.einsum("mdo,do->mo", values, by_logit)
             by_weight = by_weight if columns > 1 else by_weight.sum(1, keepdims=True)
             total = scale * loss - self.pull * float(logs.mean(0).sum())
@@ -92,7 +92,7 @@ def weighted(weights: Weights, values: TeacherLogits) -> Logits:
     return np.asarray((weights[:, None] * values).sum(0))
 
 
-def log_loss(logits: Logits, truth: Float[np.ndarray, "documents outputs"], kind: Kind) -> tuple[float, Logits]:
+def _log_loss(logits: Logits, truth: Float[np.ndarray, "documents outputs"], kind: Kind) -> tuple[float, Logits]:
     """Return the negative log likelihood, summed over documents and independent labels, and its derivative."""
     if kind != "multilabel":
         loss = float((logsumexp(logits, axis=1) - (truth * logits).sum(1)).sum())

@@ -92,12 +92,12 @@ class Tfidf(TeacherSource):
                 seal(self.folder, {"key": self.folder.name, "seconds": clock.seconds()})
         return TfidfBaseline.load(self.folder), whole
 
-    def training(self, task: Task, precision: str) -> Float[np.ndarray, "train outputs"]:
-        """See `TeacherSource.training`; there is one precision."""
+    def training_logits(self, task: Task, precision: str) -> Float[np.ndarray, "train outputs"]:
+        """See `TeacherSource.training_logits`; there is one precision."""
         return self._cached(f"train-{self.key}", task, lambda baseline: _crossed(task, baseline, [])[0])
 
-    def transferred(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "texts outputs"]:
-        """See `TeacherSource.transferred`; `precision` has no effect. Caches the training logits, too."""
+    def transfer_logits(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "texts outputs"]:
+        """See `TeacherSource.transfer_logits`; `precision` has no effect. Caches the training logits, too."""
 
         def crossed(baseline: TfidfBaseline) -> Float[np.ndarray, "texts outputs"]:
             if task.by_word:
@@ -111,17 +111,17 @@ class Tfidf(TeacherSource):
 
         return self._cached(f"{transfer.key}-{self.key}", task, crossed)
 
-    def measured(self, task: Task, split: Measured) -> Float[np.ndarray, "documents outputs"]:
-        """See `TeacherSource.measured`."""
+    def split_logits(self, task: Task, split: Measured) -> Float[np.ndarray, "documents outputs"]:
+        """See `TeacherSource.split_logits`."""
         return self._cached(f"{split}-{self.key}", task, lambda baseline: baseline.logits(_split(task, split)[0]))
 
-    def costs(self) -> TeacherCost:
-        """See `TeacherSource.costs`."""
+    def cost(self) -> TeacherCost:
+        """See `TeacherSource.cost`."""
         model = TfidfBaseline.load(self.folder)
         return TeacherCost(model.parameters, model.nonzero, model.bytes, read_record(self.folder)["seconds"])
 
-    def answers(self, task: Task) -> Callable[[int], Float[np.ndarray, "1 outputs"]]:
-        """See `TeacherSource.answers`: from the text, as weighting words is its model."""
+    def timed_predictor(self, task: Task) -> Callable[[int], Float[np.ndarray, "1 outputs"]]:
+        """See `TeacherSource.timed_predictor`: from the text, as weighting words is its model."""
         model, kind = self.fitted(task)[0], task.kind
         return lambda document: _linked(model.logits(task.passages(np.array([document]))), kind)
 
@@ -140,7 +140,7 @@ class Tfidf(TeacherSource):
         return load_file(path)["logits"]
 
 
-def nearest(baseline: TfidfBaseline, texts: list[str], among: list[str]) -> Int[np.ndarray, " texts"]:
+def nearest_documents(baseline: TfidfBaseline, texts: list[str], among: list[str]) -> Int[np.ndarray, " texts"]:
     """Return for every text the number of the document `among` that its TF-IDF vector is nearest to."""
     documents = baseline.vectors(among).T
     slices = [baseline.vectors(texts[start : start + _SLICE]) @ documents for start in range(0, len(texts), _SLICE)]
@@ -152,7 +152,7 @@ def _crossed(
 ) -> tuple[Float[np.ndarray, "train outputs"], Float[np.ndarray, "texts outputs"]]:
     """Return what baselines that did not see them say of the training documents, and of texts made of these."""
     own, targets = _split(task, "train")
-    near = nearest(baseline, list(texts), task.texts("train")) if texts else np.zeros(0, np.int64)
+    near = nearest_documents(baseline, list(texts), task.texts("train")) if texts else np.zeros(0, np.int64)
     found = np.zeros(targets.shape, np.float32), np.zeros((len(texts), task.outputs), np.float32)
     for held, model in _folds(task, baseline.strength):
         found[0][held] = model.logits([own[number] for number in held])

@@ -53,8 +53,8 @@ class Trained(TeacherSource):
         """See `TeacherSource.artifact`."""
         return self.source
 
-    def training(self, task: Task, precision: str) -> Float[np.ndarray, "units outputs"]:
-        """See `TeacherSource.training`."""
+    def training_logits(self, task: Task, precision: str) -> Float[np.ndarray, "units outputs"]:
+        """See `TeacherSource.training_logits`."""
         members = task.examples.members("train")
 
         def encoded(model: Model) -> Encoded:
@@ -62,8 +62,8 @@ class Trained(TeacherSource):
 
         return self._cached(f"{_task(task)}-{precision}", task, precision, members, encoded)
 
-    def transferred(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "units outputs"]:
-        """See `TeacherSource.transferred`."""
+    def transfer_logits(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "units outputs"]:
+        """See `TeacherSource.transfer_logits`."""
 
         def encoded(model: Model) -> Encoded:
             return task.encoded_texts(transfer.texts, model.tokenizer, min(model.max_tokens, task.max_tokens))
@@ -71,11 +71,11 @@ class Trained(TeacherSource):
         every = np.arange(len(transfer.texts))
         return self._cached(f"{_task(task)}-{precision}-{transfer.key}", task, precision, every, encoded)
 
-    def measured(self, task: Task, split: Measured) -> Float[np.ndarray, "units outputs"]:
-        """See `TeacherSource.measured`: what the stage itself wrote, in float32."""
+    def split_logits(self, task: Task, split: Measured) -> Float[np.ndarray, "units outputs"]:
+        """See `TeacherSource.split_logits`: what the stage itself wrote, in float32."""
         return self.source.predictions(split)
 
-    def elsewhere(self, task: Task) -> Float[np.ndarray, "units outputs"]:
+    def all_logits(self, task: Task) -> Float[np.ndarray, "units outputs"]:
         """Return the logits of all documents of a task that it was not built on, in float32; computed only once.
 
         Args:
@@ -88,13 +88,13 @@ class Trained(TeacherSource):
         name = f"{EVERY}-{_task(task)}"
         return self._cached(name, task, "32-true", task.examples.members(EVERY), encoded)
 
-    def costs(self) -> TeacherCost:
-        """See `TeacherSource.costs`."""
+    def cost(self) -> TeacherCost:
+        """See `TeacherSource.cost`."""
         report = self.source.report
         return TeacherCost(report["parameters"], report["nonzero"], report["bytes"], report["seconds"])
 
-    def answers(self, task: Task) -> Callable[[int], Float[np.ndarray, "units outputs"]]:
-        """See `TeacherSource.answers`: from token ids, in eager float32; tokenising is left out."""
+    def timed_predictor(self, task: Task) -> Callable[[int], Float[np.ndarray, "units outputs"]]:
+        """See `TeacherSource.timed_predictor`: from token ids, in eager float32; tokenising is left out."""
         model = self.source.load()
         encoded = task.encode(model.tokenizer, min(model.max_tokens, task.max_tokens))
 

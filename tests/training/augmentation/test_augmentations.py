@@ -11,7 +11,7 @@ import pytest
 from support.wards import SECTIONS, WAYS, made, opened, write
 
 from clinlm.corpora.split import SPLITS
-from clinlm.metrics.sections import parts
+from clinlm.metrics.sections import split_sections
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.augmentation.base import new, normalised
 from clinlm.training.augmentation.mixing import Mixing
@@ -91,9 +91,9 @@ def test_nothing_new_is_told(task: MultiLabel, tmp_path: Path) -> None:
 
 
 def test_sections_are_all_there_in_another_order(task: MultiLabel) -> None:
-    known = {tuple(sorted(part.strip() for part in parts(text))) for text in task.texts("train")}
+    known = {tuple(sorted(part.strip() for part in split_sections(text))) for text in task.texts("train")}
     for text in ShuffleSections(times=3).texts(task, 0):
-        own = [part.strip() for part in parts(text)]
+        own = [part.strip() for part in split_sections(text)]
         assert tuple(sorted(own)) in known and len(own) > 1
 
 
@@ -120,7 +120,7 @@ def test_mixed_texts_are_pieces_of_so_many_notes(task: MultiLabel, notes_of_a_te
 def test_pieces_of_a_note_keep_their_order(task: MultiLabel) -> None:
     every = [" ".join(text.split()) for text in task.texts("train")]
     for text in Mixing(notes=2, times=2).texts(task, 0):
-        pieces = [" ".join(part.split()) for part in parts(text)]
+        pieces = [" ".join(part.split()) for part in split_sections(text)]
         for own in every:
             alone = [piece for piece in pieces if own.count(piece) == 1 == sum(piece in one for one in every)]
             places = [own.find(piece) for piece in alone]
