@@ -52,10 +52,11 @@ class _Result(NamedTuple):
 
 
 @final
+@dataclass
 class Session:
     """Labels every note of a list with a pool of threads.
 
-    Args:
+    Attributes:
         template: of the requests.
         chunking: of long notes.
         retry: policy.
@@ -65,20 +66,16 @@ class Session:
         counts: is added to: entities with `foreign` labels, requests whose tokens are `estimated`.
     """
 
-    def __init__(
-        self,
-        template: RequestTemplate,
-        chunking: Chunking,
-        retry: RetryPolicy,
-        scheduler: Scheduler,
-        client: ChatClient,
-        concurrency: int,
-        counts: Counter[str],
-    ) -> None:
-        self._template, self._chunking, self._retry = template, chunking, retry
-        self._scheduler, self._client, self._concurrency = scheduler, client, concurrency
-        self._counts, self._shares = counts, TimeShares()
-        self._lock, self._failed_in_a_row = threading.Lock(), 0
+    template: RequestTemplate
+    chunking: Chunking
+    retry: RetryPolicy
+    scheduler: Scheduler
+    client: ChatClient
+    concurrency: int
+    counts: Counter[str]
+
+    def __post_init__(self) -> None:
+        self._shares, self._lock, self._failed_in_a_row = TimeShares(), threading.Lock(), 0
 
     def label(self, texts: Sequence[str]) -> Iterator[LabeledNote]:
         """Yield one result per text, in order.
@@ -90,11 +87,11 @@ class Session:
             LabelingStopped, ConfigError: why the run ended, after the last result.
         """
         pending: deque[Future[_Result]] = deque()
-        begun, scheduler = 0, self._scheduler
-        with Workers(min(self._concurrency, len(texts))) as workers:
+        begun, scheduler = 0, self.scheduler
+        with Workers(min(self.concurrency, len(texts))) as workers:
             try:
                 while begun < len(texts) or pending:
-                    while begun < len(texts) and len(pending) < AHEAD * self._concurrency and scheduler.ending is None:
+                    while begun < len(texts) and len(pending) < AHEAD * self.concurrency and scheduler.ending is None:
                         pending.append(workers.submit(partial(self._label_note, begun, texts[begun])))
                         begun += 1
                     if scheduler.ending is None:
@@ -112,8 +109,8 @@ class Session:
             raise reason
 
     def _count(self, result: _Result) -> LabeledNote:
-        self._counts["foreign"] += result.draft.foreign
-        self._counts["estimated"] += result.draft.estimated
+        self.counts["foreign"] += result.draft.foreign
+        self.counts["estimated"] += result.draft.estimated
         return result.note
 
     def _label_note(self, number: int, text: str) -> _Result:
@@ -121,10 +118,10 @@ class Session:
         with self._shares.running() as share_s:
             grounding = Grounding(text)
             try:
-                for start, end in self._chunking.split(text):
+                for start, end in self.chunking.split(text):
                     if text[start:end].strip():
                         entities = self._entities(number, text[start:end], draft)
-                        grounded = grounding.verify(entities, list(self._template.labels), start, end)
+                        grounded = grounding.verify(entities, list(self.template.labels), start, end)
                         draft.spans |= grounded.spans
                         draft.invented += grounded.invented
                         draft.foreign += grounded.foreign
@@ -149,11 +146,11 @@ class Session:
         """End the run where too many notes fail in a row."""
         with self._lock:
             self._failed_in_a_row = self._failed_in_a_row + 1 if failed else 0
-            give_up = self._failed_in_a_row >= self._retry.give_up_after
+            give_up = self._failed_in_a_row >= self.retry.give_up_after
         if give_up:
-            self._scheduler.end(
+            self.scheduler.end(
                 LabelingStopped(
-                    f"labeling stops after {self._retry.give_up_after} consecutive failed notes; the last one: "
+                    f"labeling stops after {self.retry.give_up_after} consecutive failed notes; the last one: "
                     f"{failed}; check the endpoint and start again, or raise give_up_after"
                 )
             )
@@ -166,21 +163,21 @@ class Session:
             RunEndedError: the run has ended.
         """
         malformed, requested_s, reason = 0, 0.0, ""
-        for attempt in range(self._retry.attempts):
+        for attempt in range(self.retry.attempts):
             if attempt:
                 draft.retries += 1
-                self._scheduler.pause(self._retry.pause_s(attempt, requested_s))
+                self.scheduler.pause(self.retry.pause_s(attempt, requested_s))
             requested_s = 0.0
             reply = self._send(number, text, malformed, draft)
             if isinstance(reply, Failure):
                 reason, requested_s = reply.reason, reply.wait_s
                 if reply.action != "retry":
                     break
-                if requested_s > self._retry.max_wait_s:
+                if requested_s > self.retry.max_wait_s:
                     reason = f"{reason} and requests a pause of {requested_s:.0f} seconds, longer than max_wait_s"
                     break
                 if requested_s:
-                    self._scheduler.hold(requested_s)
+                    self.scheduler.hold(requested_s)
                 continue
             try:
                 if reply.content is None:
@@ -188,28 +185,28 @@ class Session:
                 return parse_entities(reply.content)
             except MalformedAnswerError as error:
                 reason, malformed = str(error), malformed + 1
-        raise _NoteFailedError(f"{reason} (attempt {attempt + 1} of {self._retry.attempts})")
+        raise _NoteFailedError(f"{reason} (attempt {attempt + 1} of {self.retry.attempts})")
 
     def _send(self, number: int, text: str, malformed: int, draft: _Draft) -> Reply | Failure:
         """Send one request when the scheduler admits it, and count its usage."""
-        request = self._template.request(text, malformed)
-        worst = self._template.worst_usage(request)
-        self._scheduler.acquire(number, worst)
+        request = self.template.request(text, malformed)
+        worst = self.template.worst_usage(request)
+        self.scheduler.acquire(number, worst)
         used: Usage | None = None
         try:
-            reply = self._client.send(request)
+            reply = self.client.send(request)
             if isinstance(reply, Reply):
                 used = reply.usage
             elif reply.free:
                 used = Usage()
         finally:
-            self._scheduler.release(worst, used)
+            self.scheduler.release(worst, used)
         if used is None:
             draft.estimated += 1
             used = estimate_usage(request, reply.content if isinstance(reply, Reply) else None)
         draft.usage = draft.usage.plus(used)
         if isinstance(reply, Failure) and reply.action in ("stop", "abort"):
-            self._scheduler.end(_ending(reply))
+            self.scheduler.end(_ending(reply))
             raise RunEndedError
         return reply
 

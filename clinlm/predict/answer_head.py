@@ -68,18 +68,6 @@ class AnswerHead(ABC, Generic[P]):
         """Return one row per note."""
 
     @abstractmethod
-    def headings(self) -> list[str]:
-        """Return the column names of a table without lists.
-
-        Raises:
-            ConfigError: such a table cannot hold the labels.
-        """
-
-    @abstractmethod
-    def cells(self, row: Row, prefix: str) -> list[Any]:
-        """Return the cells of these columns; names in the row start with the `prefix` of the model."""
-
-    @abstractmethod
     def predicted(self, predictions: P) -> Mapping[str, int]:
         """Return how often each label is predicted."""
 

@@ -7,22 +7,15 @@ import numpy as np
 import polars as pl
 import torch
 
-from clinlm.config.errors import ConfigError
 from clinlm.predict.answer_head import AnswerHead, TokenizedNotes
 from clinlm.predict.document_comparison import DocumentComparison
 from clinlm.predict.predictions import DocumentPredictions, Row, rounded
 from clinlm.tasks.inference_config import InferenceConfig
 
-SEPARATOR = ";"
-"""Between the labels of a note in a table without lists."""
-
 
 @final
 class DocumentHead(AnswerHead[DocumentPredictions]):
-    """Labels of a note: `labels` (list, decided at the saved thresholds) and `probabilities` (by label).
-
-    In a table without lists: `labels`, joined by `;`, and a column `p_<label>` per label.
-    """
+    """Labels of a note: `labels` (list, decided at the saved thresholds) and `probabilities` (by label)."""
 
     by_word = False
 
@@ -55,18 +48,6 @@ class DocumentHead(AnswerHead[DocumentPredictions]):
             }
             for decided, values in zip(predictions.decided, predictions.probabilities.tolist(), strict=True)
         ]
-
-    def headings(self) -> list[str]:
-        wrong = [label for label in self.labels if SEPARATOR in label]
-        if wrong:
-            raise ConfigError(
-                f"labels must not contain {SEPARATOR!r} in CSV, where it separates them; got {wrong[0]!r}; write to a "
-                ".jsonl or .parquet file"
-            )
-        return ["labels", *(f"p_{label}" for label in self.labels)]
-
-    def cells(self, row: Row, prefix: str) -> list[Any]:
-        return [SEPARATOR.join(row[f"{prefix}labels"]), *row[f"{prefix}probabilities"].values()]
 
     def predicted(self, predictions: DocumentPredictions) -> Mapping[str, int]:
         """See `AnswerHead.predicted`: in notes."""

@@ -96,14 +96,11 @@ class ModelAnswerer(Answerer):
 
     def open_sink(self, path: Path, position: int) -> Sink:
         """See `Answerer.open_sink`: in the format of the ending."""
-        head, prefixes = self._head, list(self._runners)
-        if path.suffix == ".csv":
-            headings = [f"{prefix}{name}" for prefix in prefixes for name in head.headings()]
-            return CsvSink(path, position, headings, lambda row: [c for own in prefixes for c in head.cells(row, own)])
-        if path.suffix == ".parquet":
-            columns = {f"{own}{name}": kind for own in prefixes for name, kind in head.schema().items()}
-            return ParquetSink(path, position, columns)
-        return JsonLinesSink(path, position)
+        if path.suffix not in (".csv", ".parquet"):
+            return JsonLinesSink(path, position)
+        columns = self._head.schema().items()
+        schema = {f"{prefix}{name}": kind for prefix in self._runners for name, kind in columns}
+        return (CsvSink if path.suffix == ".csv" else ParquetSink)(path, position, schema)
 
     def reports(self) -> Mapping[str, Any]:
         """See `Answerer.reports`: the comparison with the shadow."""

@@ -5,16 +5,19 @@ import io
 import json
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
 import polars as pl
 
-from clinlm.config.errors import DataError
+from clinlm.config.errors import ConfigError, DataError
 from clinlm.files.sources import STANDARD
 from clinlm.predict.durable_file import AppendedFile, rename_durably, write_whole
 from clinlm.predict.predictions import Row
+
+SEPARATOR = ";"
+"""Separates the labels of a note in a cell."""
 
 
 class Sink(ABC):
@@ -85,25 +88,52 @@ class JsonLinesSink(AppendingSink):
 
 @final
 class CsvSink(AppendingSink):
-    """One row per note: id, line, and the cells of its answer.
+    """One row per note: id, line, and the values of its answer.
+
+    A list of strings is joined by `;`, `probabilities` have a column `p_<label>` per label, and a list of spans is a
+    cell of JSON.
 
     Args:
         path: of the file.
         position: bytes to keep.
-        headings: of the cells.
-        cells: returns the cells of an answer.
+        schema: name -> polars type of the values.
+
+    Raises:
+        ConfigError: a label contains the separator.
     """
 
-    def __init__(
-        self, path: Path, position: int, headings: Sequence[str], cells: Callable[[Row], Sequence[Any]]
-    ) -> None:
+    def __init__(self, path: Path, position: int, schema: Mapping[str, Any]) -> None:
+        self._schema = schema
+        wrong = [label for kind in schema.values() for label in _fields(kind) if SEPARATOR in label]
+        if wrong:
+            raise ConfigError(
+                f"labels must not contain {SEPARATOR!r} in CSV, where it separates them; got {wrong[0]!r}; write to a "
+                ".jsonl or .parquet file"
+            )
         super().__init__(path, position)
-        self._cells = cells
         if not position:
-            self._file.write(_to_csv([["id", "line", *headings]]))
+            self._file.write(_to_csv([["id", "line", *self._headings()]]))
 
     def _encode(self, rows: Sequence[Row]) -> bytes:
         return _to_csv([row["id"], row["line"], *self._cells(row)] for row in rows)
+
+    def _headings(self) -> Iterator[str]:
+        for name, kind in self._schema.items():
+            labels = _fields(kind)
+            yield from (f"{name.removesuffix('probabilities')}p_{label}" for label in labels) if labels else [name]
+
+    def _cells(self, row: Row) -> Iterator[Any]:
+        for name, kind in self._schema.items():
+            if isinstance(kind, pl.Struct):
+                yield from row[name].values()
+            elif kind == pl.List(pl.String()):
+                yield SEPARATOR.join(row[name])
+            else:
+                yield json.dumps(row[name], ensure_ascii=False)
+
+
+def _fields(kind: Any) -> list[str]:
+    return [field.name for field in kind.fields] if isinstance(kind, pl.Struct) else []
 
 
 def _to_csv(rows: Iterable[Sequence[Any]]) -> bytes:

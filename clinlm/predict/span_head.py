@@ -1,6 +1,5 @@
 """Spans of entities in a note."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, final
@@ -28,7 +27,7 @@ class SpanHead(AnswerHead[SpanPredictions]):
 
     `start` and `end` (exclusive) count characters of the text, Unicode code points, from 0. Spans are in order and do
     not overlap. Every word has its most probable tag; `probability` of a span is the lowest probability of the tags of
-    its words. In a table without lists `spans` is a cell of JSON.
+    its words.
     """
 
     by_word = True
@@ -73,12 +72,6 @@ class SpanHead(AnswerHead[SpanPredictions]):
             {"spans": [{**span._asdict(), "probability": rounded(p)} for span, p in zip(own, values, strict=True)]}
             for own, values in zip(predictions.spans, predictions.probabilities, strict=True)
         ]
-
-    def headings(self) -> list[str]:
-        return ["spans"]
-
-    def cells(self, row: Row, prefix: str) -> list[Any]:
-        return [json.dumps(row[f"{prefix}spans"], ensure_ascii=False)]
 
     def predicted(self, predictions: SpanPredictions) -> Mapping[str, int]:
         """See `AnswerHead.predicted`: as spans."""
