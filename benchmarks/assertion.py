@@ -19,7 +19,7 @@ from negspacy.termsets import LANGUAGES
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from clinlm.terminology.mentions import Finder, Mention
-from clinlm.text.negation import Assertion
+from clinlm.text.negation import ConText
 from clinlm.text.sentences import Sentence
 
 SENTENCES = Path(__file__).parents[1] / "tests" / "data" / "assertions.csv"
@@ -60,7 +60,7 @@ def cases() -> list[Case]:
     ]
 
 
-def read_by(assertion: Assertion) -> Callable[[Case], bool]:
+def read_by(assertion: ConText) -> Callable[[Case], bool]:
     """Return the reading of one set of triggers."""
     return lambda case: not all(assertion.modifiers(Sentence("", case.sentence), case.mentions))
 
@@ -82,8 +82,8 @@ def main() -> None:
     every = cases()
     readings = {"keyword only": [True] * len(every)}
     for name, assertion in {
-        "negspacy, its own en_clinical": Assertion({"negated": LANGUAGES["en_clinical"]}),
-        "clinlm.text.negation": Assertion(),
+        "negspacy, its own en_clinical": ConText({"negated": LANGUAGES["en_clinical"]}),
+        "clinlm.text.negation": ConText(),
     }.items():
         readings[name] = [read_by(assertion)(case) for case in every]
     if python:

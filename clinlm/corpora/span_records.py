@@ -10,7 +10,7 @@ from clinlm.corpora.base import Records
 from clinlm.corpora.mimic.patient_lists import united
 from clinlm.corpora.split import SPLITS
 from clinlm.files.columns import shown
-from clinlm.terminology.spans import Span, checked
+from clinlm.terminology.spans import Span, check_spans
 
 SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "label": pl.String}))
 """The type of the column `spans`."""
@@ -115,7 +115,7 @@ def overlapping(spans: Sequence[Span]) -> int:
 
 def _mapped(documents: Sequence[SpanDocument], map: Mapping[str, str] | None) -> tuple[list[list[Span]], list[str]]:
     """The spans of every document with the labels wanted, trimmed and sorted, and what was counted."""
-    given = [checked(one.spans, len(one.text)) for one in documents]
+    given = [check_spans(one.spans, len(one.text)) for one in documents]
     found = Counter(span.label for one in documents for span in one.spans)
     wanted = {label: label for label in found} if map is None else dict(map)
     taken = [[span for span in spans if span.label in wanted] for spans in given]

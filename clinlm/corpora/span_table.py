@@ -11,7 +11,7 @@ import polars as pl
 from clinlm.corpora import table_rows
 from clinlm.corpora.base import Corpus, Records, digest_files
 from clinlm.corpora.span_records import SpanDocument, span_records
-from clinlm.terminology.spans import Span, checked
+from clinlm.terminology.spans import Span, check_spans
 
 _WHOLE = re.compile(r"[0-9]{1,15}")
 
@@ -108,7 +108,7 @@ class SpanTable(Corpus):
                 wrong.append(row)
                 continue
             try:
-                checked(spans, len(text))
+                check_spans(spans, len(text))
             except ValueError:
                 outside.append(row)
             found.append(SpanDocument(id, group, text, spans, attributes=attributes))

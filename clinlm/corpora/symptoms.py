@@ -14,8 +14,8 @@ import polars as pl
 from clinlm.corpora.base import Corpus, Records
 from clinlm.corpora.split import draw_groups
 from clinlm.terminology.lexicon import MASK, Lexicon
-from clinlm.terminology.mentions import Finder, Mention, masked
-from clinlm.text.negation import Assertion
+from clinlm.terminology.mentions import Finder, Mention, mask_mentions
+from clinlm.text.negation import ConText
 from clinlm.text.sentences import Sentence, sentences
 
 Step = Callable[[str], str]
@@ -207,14 +207,14 @@ class Symptoms(Corpus):
     def _labels(self, passages: Sequence[_Passage]) -> list[list[str]]:
         if self.labels == "mention":
             return [sorted(passage.symptoms()) for passage in passages]
-        assertion, none = Assertion(), [] if self.unasserted is None else [self.unasserted]
+        assertion, none = ConText(), [] if self.unasserted is None else [self.unasserted]
         return [sorted(_asserted(assertion, passage)) or list(none) for passage in passages]
 
     def _text(self, passage: _Passage) -> str:
         """The unit's text: normalised around its mentions, which are masked or put back one by one."""
         steps = self.normalize.values()
         pairs = list(zip(passage.sentences, passage.mentions, strict=True))
-        pieces = _through(steps, "\n".join(masked(s.text, some) for s, some in pairs)).split(MASK)
+        pieces = _through(steps, "\n".join(mask_mentions(s.text, some) for s, some in pairs)).split(MASK)
         words = [s.text[m.start : m.end] for s, some in pairs for m in some]
         if len(pieces) != len(words) + 1:
             raise ValueError("no step of normalize takes MASK away; one of those set did; repair it or leave it out")
@@ -235,7 +235,7 @@ def _narrowed(passage: _Passage, chosen: frozenset[str]) -> _Passage:
     return passage._replace(mentions=tuple(tuple(m for m in some if m.symptom in chosen) for some in passage.mentions))
 
 
-def _asserted(assertion: Assertion, passage: _Passage) -> set[str]:
+def _asserted(assertion: ConText, passage: _Passage) -> set[str]:
     found: set[str] = set()
     for sentence, some in zip(passage.sentences, passage.mentions, strict=True):
         if some:

@@ -194,7 +194,7 @@ def _check_spans(labeler: Labeler, answer: LabeledNote, length: int) -> None:
     if not apart or any(span.start >= span.end for span in answer.spans) or (answer.failed and answer.spans):
         raise ModelError(
             f"a labeler must return sorted, non-overlapping spans within the text, and none where it failed; "
-            f"{type(labeler).__name__} returned others; use clinlm.terminology.spans.checked and flat"
+            f"{type(labeler).__name__} returned others; use clinlm.terminology.spans.check_spans and flatten"
         )
 
 

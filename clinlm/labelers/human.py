@@ -5,7 +5,7 @@ from typing import final
 
 from clinlm.config.errors import ConfigError
 from clinlm.labelers.base import LabeledNote, Labeler, Note
-from clinlm.terminology.spans import checked, flat
+from clinlm.terminology.spans import check_spans, flatten
 
 
 @final
@@ -28,7 +28,7 @@ class Human(Labeler):
                     f"the labeler human needs spans of people for every note; note {number:,} of {len(notes):,} has "
                     "none; choose a corpus with such spans, or another labeler"
                 )
-            yield LabeledNote(tuple(flat(checked(note.human, len(note.text)))))
+            yield LabeledNote(tuple(flatten(check_spans(note.human, len(note.text)))))
 
     def fingerprint(self) -> str:
         """See `Labeler.fingerprint`: it has no settings, and its spans are part of the corpus."""

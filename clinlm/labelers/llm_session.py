@@ -17,7 +17,7 @@ from clinlm.labelers.llm_prices import Usage
 from clinlm.labelers.llm_prompt import Entity, MalformedAnswerError, RequestTemplate, estimate_usage, parse_entities
 from clinlm.labelers.llm_retry import RetryPolicy
 from clinlm.labelers.llm_scheduler import RunEndedError, Scheduler, TimeShares, Workers
-from clinlm.terminology.spans import Span, flat
+from clinlm.terminology.spans import Span, flatten
 
 AHEAD = 4
 """Maximum number of notes begun but not yet yielded, as a multiple of the concurrent requests: a note that is retried
@@ -130,7 +130,7 @@ class Session:
             except RunEndedError:
                 failed, ended = UNANSWERED, True
             note = LabeledNote(
-                spans=() if failed else tuple(flat(draft.spans)),
+                spans=() if failed else tuple(flatten(draft.spans)),
                 seconds=share_s(),
                 prompt_tokens=draft.usage.prompt_tokens,
                 completion_tokens=draft.usage.completion_tokens,

@@ -10,7 +10,7 @@ from typing import final
 
 from clinlm.config.errors import ConfigError
 from clinlm.labelers.base import LabeledNote, Labeler, Note
-from clinlm.terminology.base import Vocabulary
+from clinlm.terminology.base import TermSource
 from clinlm.terminology.matcher import Matcher
 from clinlm.terminology.stop_terms import STOP_TERMS
 
@@ -37,7 +37,7 @@ class Ontology(Labeler):
     def __init__(
         self,
         root: str | Path,
-        sources: Mapping[str, Vocabulary],
+        sources: Mapping[str, TermSource],
         stop: Sequence[str] = (),
         keep: Sequence[str] = (),
         acronym: int = 5,

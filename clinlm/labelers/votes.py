@@ -9,7 +9,7 @@ from typing import Literal, final, get_args
 
 from clinlm.config.errors import ConfigError
 from clinlm.labelers.combination import Combination
-from clinlm.terminology.spans import Span, flat
+from clinlm.terminology.spans import Span, flatten
 
 Match = Literal["strict", "relaxed"]
 """When two labelers agree: on start, end and label; or on the label of overlapping spans."""
@@ -21,7 +21,7 @@ class Vote(Combination):
 
     Attributes:
         match: strict: a labeler votes for its own spans. relaxed: also for spans of the same label that overlap one of
-            its own; of several such spans that overlap, the longest is kept (`clinlm.terminology.spans.flat`).
+            its own; of several such spans that overlap, the longest is kept (`clinlm.terminology.spans.flatten`).
     """
 
     match: Match = "strict"
@@ -43,7 +43,7 @@ class Vote(Combination):
         votes = _strict_votes(answered) if self.match == "strict" else _relaxed_votes(answered)
         if failed and (failed >= quota or _is_open(answered, votes, quota, failed, self.match)):
             return None
-        return flat(span for span, count in votes.items() if count >= quota)
+        return flatten(span for span, count in votes.items() if count >= quota)
 
     @final
     def settings(self) -> Sequence[str]:

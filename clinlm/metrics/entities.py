@@ -170,7 +170,7 @@ def _by_label(spans: Sequence[Span], labels: Sequence[str]) -> dict[str, Edges]:
             raise ValueError(f"entities are counted by the labels {list(labels)}; one came with {span.label!r}")
         own = found[span.label]
         if own and own[-1][1] > span.start:
-            raise ValueError("entities of one label that share a character cannot be counted; take flat(spans)")
+            raise ValueError("entities of one label that share a character cannot be counted; take flatten(spans)")
         own.append((span.start, span.end))
     return found
 

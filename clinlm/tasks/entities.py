@@ -20,7 +20,7 @@ from clinlm.metrics.classification import Thresholds
 from clinlm.metrics.entity_evaluation import METRICS, EntityEvaluation
 from clinlm.tasks.base import Calibrate, Task, dropped_notice
 from clinlm.tasks.examples import Examples
-from clinlm.terminology.spans import Span, flat
+from clinlm.terminology.spans import Span, flatten
 from clinlm.text.long_notes import LongNotes
 from clinlm.text.tags import Tags
 from clinlm.text.words import Words, words
@@ -50,7 +50,7 @@ class Entities(Task):
 
     Models learn from the spans of a labeler, on training and validation documents; test documents are judged by what
     people said. Entities do not overlap: of those that share a character the longest stays
-    (`clinlm.terminology.spans.flat`), in
+    (`clinlm.terminology.spans.flatten`), in
     what people said as well. In training an edge inside a word moves to the edge of the word; nothing is moved in what
     people said of test documents. All of it is counted.
 
@@ -254,7 +254,7 @@ def _flattened(spans: Sequence[Sequence[Span]], labels: Sequence[str]) -> tuple[
     kept, dropped = [], Counter[str]()
     for own in spans:
         known = [one for one in set(own) if one.label in labels]
-        kept.append(flat(known))
+        kept.append(flatten(known))
         dropped["their labels are none of the task's"] += len(set(own)) - len(known)
         dropped["they overlap a longer one"] += len(known) - len(kept[-1])
     return kept, dropped

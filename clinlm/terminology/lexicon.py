@@ -1,34 +1,34 @@
-"""What every lexicon promises: symptoms, each with the words for it."""
+"""Lexicons: symptoms, each with its spellings."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 MASK = "\ue000"
-"""Stands for the masked words of one mention in a text, until tokenisation puts the tokenizer's mask token there.
+"""Replaces the masked words of one mention in a text, until tokenisation inserts the tokenizer's mask token.
 
-From Unicode's private use area: no note has it, and no normalisation may take it away.
+From Unicode's private use area: no note contains it, and no normalisation may remove it.
 """
 
 
 class Lexicon(ABC):
-    """Symptoms and the words for them. Subclasses are final, one per source, one per file."""
+    """Symptoms and their spellings. Subclasses are final, one per source."""
 
     @abstractmethod
     def terms(self) -> Mapping[str, tuple[str, ...]]:
-        """Return for each symptom the ways to write it, at least one; no way to write belongs to two symptoms.
+        """Return for each symptom its spellings, at least one; no spelling belongs to two symptoms.
 
-        Case and runs of white space do not count.
+        Case and runs of white space are ignored.
 
         Raises:
-            FileNotFoundError: a file is missing.
-            ValueError: it cannot be read, or holds no symptom.
+            MissingFileError: a file does not exist.
+            DataError: it cannot be read, or holds no symptom.
         """
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Hex sha256 of all that decides `terms()` beyond the settings, such as the bytes of a file."""
+        """Return the hex sha256 of everything that decides `terms()` beyond the settings, such as a file's bytes."""
 
 
-def folded(term: str) -> str:
-    """Return `term` as terms are compared: in lower case, with single spaces."""
+def normalize_term(term: str) -> str:
+    """Return `term` in lower case with single spaces, as terms are compared."""
     return " ".join(term.lower().split())

@@ -1,11 +1,12 @@
-"""A lexicon written out in the settings."""
+"""A lexicon listed in the settings."""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import final
 
-from clinlm.terminology.lexicon import Lexicon, folded
+from clinlm.config.errors import ConfigError
+from clinlm.terminology.lexicon import Lexicon, normalize_term
 
 
 @final
@@ -13,25 +14,30 @@ class Listed(Lexicon):
     """The symptoms that the settings list, each with its synonyms and inflections.
 
     Args:
-        symptoms: name -> ways to write it. The name itself counts only if it is among them.
+        symptoms: name -> spellings. The name itself counts only if it is among them.
 
     Raises:
-        ValueError: no symptom, a symptom without a way to write it, or one way to write two symptoms.
+        ConfigError: no symptom, a symptom without a spelling, or one spelling for two symptoms.
     """
 
     def __init__(self, symptoms: Mapping[str, Sequence[str]]) -> None:
         owner: dict[str, str] = {}
-        for name, ways in symptoms.items():
-            if isinstance(ways, str) or not ways or not all(folded(way) for way in ways):
-                raise ValueError(f"a symptom has a list of ways to write it; {name} has none; set [{name}]")
-            for way in map(folded, ways):
-                if owner.setdefault(way, name) != name:
-                    raise ValueError(
-                        f"a word stands for one symptom; {way!r} is in {owner[way]} and {name}; remove one"
+        for name, spellings in symptoms.items():
+            if isinstance(spellings, str) or not spellings or not all(map(normalize_term, spellings)):
+                raise ConfigError(
+                    f"a symptom must have a list of spellings, got {spellings!r} for {name}; set [{name}]"
+                )
+            for spelling in map(normalize_term, spellings):
+                if owner.setdefault(spelling, name) != name:
+                    raise ConfigError(
+                        f"a spelling must belong to one symptom, got {spelling!r} in {owner[spelling]} and {name}; "
+                        "remove one"
                     )
         if not owner:
-            raise ValueError("a lexicon has a symptom; none came; list some under lexicon.symptoms")
-        self.symptoms = {str(name): tuple(dict.fromkeys(map(folded, ways))) for name, ways in symptoms.items()}
+            raise ConfigError("a lexicon must have a symptom, got none; list some under lexicon.symptoms")
+        self.symptoms = {
+            str(name): tuple(dict.fromkeys(map(normalize_term, spellings))) for name, spellings in symptoms.items()
+        }
 
     def terms(self) -> Mapping[str, tuple[str, ...]]:
         """See `Lexicon.terms`."""

@@ -1,11 +1,12 @@
-"""A vocabulary from the descriptions of SNOMED CT in Release Format 2."""
+"""Terms from the descriptions of SNOMED CT in Release Format 2."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, final
 
-from clinlm.terminology.base import Term, Vocabulary, read_cells
+from clinlm.config.errors import ConfigError, DataError
+from clinlm.terminology.base import Term, TermSource, read_cells
 
 FULLY_SPECIFIED, SYNONYM = "900000000000003001", "900000000000013009"
 
@@ -15,7 +16,7 @@ _CONCEPT = 5
 
 
 class _Row(NamedTuple):
-    """A description, but for what is not needed of it."""
+    """The columns of a description that are used."""
 
     time: str
     active: bool
@@ -26,15 +27,15 @@ class _Row(NamedTuple):
 
 
 @final
-class Rf2(Vocabulary):
+class Rf2(TermSource):
     """Names and synonyms of the concepts whose fully specified name ends in one of some semantic tags.
 
-    Only active descriptions count; of several rows of one description (a Full release has them) the one of the latest
-    effectiveTime. A semantic tag is the last thing in round brackets of a fully specified name, such as "disorder"; it
-    is stripped from the name. Synonyms carry none, so they follow their concept.
+    Only active descriptions count; of several rows of one description (in a Full release) the one with the latest
+    effectiveTime. A semantic tag, such as "disorder", is the last part in round brackets of a fully specified name; it
+    is stripped from the name. Synonyms have none, so they follow their concept.
 
     Source: SNOMED CT Release File Specifications, sections 4.2.1 and 4.2.2. Tabs, a header, no quotes.
-    Departs: reference sets are not read, so synonyms that a dialect calls unacceptable count too.
+    Departs: reference sets are not read, so synonyms that are unacceptable in a dialect count too.
 
     Args:
         file: sct2_Description_Snapshot-*.txt, its name in the labeler's root, or a path; plain or .gz.
@@ -43,10 +44,10 @@ class Rf2(Vocabulary):
         languages: values of languageCode that count.
         kinds: values of typeId that count.
         concepts: sct2_Concept_Snapshot-*.txt. Descriptions of an inactive concept mostly stay active themselves, so
-            without it retired concepts count too.
+            without this file retired concepts count too.
 
     Raises:
-        ValueError: no tag, or a list that is one string.
+        ConfigError: no tag, or a string instead of a list.
     """
 
     def __init__(
@@ -58,34 +59,34 @@ class Rf2(Vocabulary):
         concepts: str | Path | None = None,
     ) -> None:
         if not tags:
-            raise ValueError("tags say which concepts count; none came; set {disorder: DISEASE, finding: SYMPTOM}")
+            raise ConfigError("tags must select concepts, got none; set {disorder: DISEASE, finding: SYMPTOM}")
         if isinstance(languages, str) or isinstance(kinds, str):
-            raise ValueError("languages and kinds are lists; a string came; set [en], [900000000000013009]")
+            raise ConfigError("languages and kinds must be lists, got a string; set [en], [900000000000013009]")
         self.file, self.concepts = Path(file), None if concepts is None else Path(concepts)
         self.tags = {str(tag): str(label) for tag, label in tags.items()}
         self.languages, self.kinds = tuple(languages), tuple(map(str, kinds))
 
     def files(self, root: Path) -> Sequence[Path]:
-        """See `Vocabulary.files`."""
+        """See `TermSource.files`."""
         return (root / self.file, *(() if self.concepts is None else (root / self.concepts,)))
 
     def read(self, root: Path) -> Iterator[Term]:
-        """See `Vocabulary.read`."""
+        """See `TermSource.read`."""
         latest = self._descriptions(root / self.file)
         retired = set() if self.concepts is None else _retired(root / self.concepts)
         labels = {}
-        for one in latest:
-            match = _TAG.fullmatch(one.term) if one.kind == FULLY_SPECIFIED else None
-            if match and match[2] in self.tags and one.concept not in retired:
-                labels[one.concept] = self.tags[match[2]]
-        counted = [one for one in latest if one.concept in labels and one.kind in self.kinds]
+        for row in latest:
+            match = _TAG.fullmatch(row.term) if row.kind == FULLY_SPECIFIED else None
+            if match and match[2] in self.tags and row.concept not in retired:
+                labels[row.concept] = self.tags[match[2]]
+        kept = [row for row in latest if row.concept in labels and row.kind in self.kinds]
         for label in dict.fromkeys(self.tags.values()):
-            for one in counted:
-                if labels[one.concept] == label:
-                    yield Term(_untagged(one), label)
+            for row in kept:
+                if labels[row.concept] == label:
+                    yield Term(_without_tag(row), label)
 
     def _descriptions(self, path: Path) -> list[_Row]:
-        """The active ones, each once, of the languages that count."""
+        """Return the active descriptions of the languages that count, each once."""
         latest: dict[str, _Row] = {}
         for cells in _body(path, _DESCRIPTION):
             row = _Row(cells[1], cells[2] == "1", cells[4], cells[5], cells[6], cells[7])
@@ -99,12 +100,14 @@ def _body(path: Path, width: int) -> Iterator[list[str]]:
     body = read_cells(path, "\t", width)
     header = next(body, None)
     if header is None or header[0] != "id":
-        raise ValueError(f"a file of RF2 begins with a header, the first column being id; {path.name} does not")
+        raise DataError(
+            f"an RF2 file must begin with a header whose first column is id, got {path.name}; set another file"
+        )
     yield from body
 
 
 def _retired(path: Path) -> set[str]:
-    """The concepts whose latest row is inactive."""
+    """Return the concepts whose latest row is inactive."""
     latest: dict[str, tuple[str, bool]] = {}
     for concept, time, active, *_ in _body(path, _CONCEPT):
         if concept not in latest or latest[concept][0] <= time:
@@ -112,6 +115,6 @@ def _retired(path: Path) -> set[str]:
     return {concept for concept, (_, active) in latest.items() if not active}
 
 
-def _untagged(row: _Row) -> str:
+def _without_tag(row: _Row) -> str:
     match = _TAG.fullmatch(row.term) if row.kind == FULLY_SPECIFIED else None
     return (match[1] if match else row.term).strip()

@@ -1,20 +1,21 @@
-"""A vocabulary from RxNorm's RXNCONSO.RRF, or the MRCONSO.RRF of the UMLS, which has the same columns."""
+"""Terms from RxNorm's RXNCONSO.RRF, or the MRCONSO.RRF of the UMLS, which has the same columns."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import final
 
-from clinlm.terminology.base import Term, Vocabulary, read_cells
+from clinlm.config.errors import ConfigError
+from clinlm.terminology.base import Term, TermSource, read_cells
 
 _COLUMNS = "RXCUI LAT TS LUI STT SUI ISPREF RXAUI SAUI SCUI SDUI SAB TTY CODE STR SRL SUPPRESS CVF".split()
 _LAT, _SAB, _TTY, _STR, _SUPPRESS = (_COLUMNS.index(name) for name in ("LAT", "SAB", "TTY", "STR", "SUPPRESS"))
 
 
 @final
-class Rxnconso(Vocabulary):
-    """The strings (STR) of the rows that pass all filters; a filter is the values kept of one column, null for all.
+class Rxnconso(TermSource):
+    """The strings (STR) of the rows that pass all filters; a filter lists the values of a column to keep.
 
-    Source: RxNorm Technical Documentation, section 12.4, Concept names and sources. No quotes, no header, a `|` behind
+    Source: RxNorm Technical Documentation, section 12.4, Concept names and sources. No quotes, no header, a `|` after
     every cell.
 
     Args:
@@ -22,12 +23,12 @@ class Rxnconso(Vocabulary):
         label: of all terms.
         sab: abbreviated sources, such as RXNORM, MTHSPL.
         tty: term types. IN, PIN, MIN and BN (ingredients and brand names) are what notes write; those with strength
-            and form (SCD, SBD, ...) hardly ever stand in a text.
+            and form (SCD, SBD, ...) hardly ever occur in a text.
         suppress: N is not suppressed; O obsolete, Y and E suppressed.
         lat: languages; RxNorm has ENG only, MRCONSO many.
 
     Raises:
-        ValueError: a filter is one string instead of a list.
+        ConfigError: a filter is a string instead of a list.
     """
 
     def __init__(
@@ -41,16 +42,16 @@ class Rxnconso(Vocabulary):
     ) -> None:
         for name, values in (("sab", sab), ("tty", tty), ("suppress", suppress), ("lat", lat)):
             if isinstance(values, str):
-                raise ValueError(f"a filter is a list of values; {name} is {values}; set [{values}]")
+                raise ConfigError(f"{name} must be a list of values, got {values!r}; set [{values}]")
         self.file, self.label = Path(file), label
-        self.sab, self.tty, self.suppress, self.lat = map(_listed, (sab, tty, suppress, lat))
+        self.sab, self.tty, self.suppress, self.lat = map(_tuple_or_none, (sab, tty, suppress, lat))
 
     def files(self, root: Path) -> Sequence[Path]:
-        """See `Vocabulary.files`."""
+        """See `TermSource.files`."""
         return (root / self.file,)
 
     def read(self, root: Path) -> Iterator[Term]:
-        """See `Vocabulary.read`."""
+        """See `TermSource.read`."""
         filters = ((_SAB, self.sab), (_TTY, self.tty), (_SUPPRESS, self.suppress), (_LAT, self.lat))
         kept = [(column, frozenset(values)) for column, values in filters if values is not None]
         for cells in read_cells(root / self.file, "|", len(_COLUMNS) + 1):
@@ -58,5 +59,5 @@ class Rxnconso(Vocabulary):
                 yield Term(cells[_STR].strip(), self.label)
 
 
-def _listed(values: Sequence[str] | None) -> tuple[str, ...] | None:
+def _tuple_or_none(values: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if values is None else tuple(values)

@@ -1,4 +1,4 @@
-"""Which written words are one word: the rule by which texts and vocabularies are compared."""
+"""Folding of word forms, by which texts and terms are compared."""
 
 import re
 import unicodedata
@@ -8,7 +8,7 @@ _JOINED = "".join(
     for character in map(chr, range(0x10000))
     if unicodedata.category(character) in ("Mn", "Mc", "Me", "Cf") and character != "\u200b"
 )
-"""Combining and format characters: part of the word that they stand in. A zero width space parts words."""
+"""Combining and format characters, part of the word around them. A zero width space separates words."""
 
 _LETTERS = rf"[^\W_][^\W_{_JOINED}]*(?:[{_JOINED}]+[^\W_]*)*"
 _OWNER = r"\s?['\u2019\u02bc]\s?[sS](?![^\W_])"
@@ -24,40 +24,40 @@ _BRITISH = re.compile(r"(?<=.)[ao]e(?=..)|^oe(?=d)")
 _GREEK = {"α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "κ": "kappa", "λ": "lambda", "μ": "mu", "ω": "omega"}
 
 
-def without_possessive(word: str) -> str:
-    """Return a word as `WORD` finds it without the 's of a possessive, if it has one."""
+def strip_possessive(word: str) -> str:
+    """Return a match of `WORD` without the 's of a possessive."""
     return _POSSESSIVE.sub("", word) if word[-1:] in "sS" else word
 
 
-def folded(word: str) -> str:
-    """Return what all forms of a word have in common; words are the same if this is.
+def fold_word(word: str) -> str:
+    """Return the common form of all forms of a word.
 
-    In this order: the 's of a possessive goes; case, accents, ligatures and soft hyphens go; a Greek letter by itself
-    is its name; then endings, from words of letters only:
+    In this order: the 's of a possessive is removed; case, accents, ligatures and soft hyphens are removed; a Greek
+    letter by itself becomes its name; then, from words of letters only, endings are removed:
 
-    - ies and ie become y, if three letters stay before it (biopsies, biopsy);
-    - es, is and e go if four letters stay (rashes, rash; metastasis, metastases; headaches, headache), else s goes
-      if three letters stay (tics, tic);
-    - ss and us stay (abscess, virus), so that abscesses and viruses are theirs.
+    - ies and ie become y, if at least three letters precede (biopsies, biopsy);
+    - es, is and e are removed if four letters remain (rashes, rash; metastasis, metastases; headaches, headache), else
+      s is removed if three letters remain (tics, tic);
+    - ss and us stay (abscess, virus), so that abscesses and viruses match them.
 
-    At last British spelling goes from words that still have six letters: ae and oe within a word are e (anaemia), oed
-    at its beginning is ed (oedema), our at its end is or (tumour).
+    Last, British spelling is replaced in words that still have six letters: ae and oe within a word become e (anaemia),
+    oed at its beginning becomes ed (oedema), our at its end becomes or (tumour).
 
     Source: the S-stemmer of Harman 1991 ("How effective is suffixing?", JASIS 42(1)), changed so that -es, -is and
-    -sis meet. It is applied to both sides, so a plural in the vocabulary finds the singular in the text too.
+    -sis match. It is applied to both sides, so a plural term matches the singular in the text, too.
     """
-    bare = without_possessive(word).casefold()
+    bare = strip_possessive(word).casefold()
     if not bare.isascii():
         plain = unicodedata.normalize("NFKD", _GREEK.get(bare, bare))
         bare = _IGNORED.sub("", plain).casefold()
     return _american(_stem(bare)) if len(bare) > 3 and bare.isalpha() else bare
 
 
-def folded_gap(gap: str) -> str:
-    """Return what stands between two words as it is compared: a space, or the marks that part them.
+def fold_gap(gap: str) -> str:
+    """Return the common form of the characters between two words: a space, or other marks.
 
-    White space, hyphens and apostrophes are all a space; beside other marks they do not count. A blank line, or a line
-    that begins with a hyphen, parts what stands around it: a line feed, which no term holds.
+    White space, hyphens and apostrophes become one space, and are ignored next to other marks. A blank line, or a line
+    that begins with a hyphen, becomes a line feed, which no term contains.
     """
     if _BREAK.search(gap):
         return "\n"

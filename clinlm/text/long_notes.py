@@ -1,4 +1,4 @@
-"""How a note longer than the model's limit becomes rows of tokens, and how the rows' logits become the note's."""
+"""Cuts notes that exceed the model's limit into rows of tokens, and pools the rows' logits into the note's."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clinlm.config.errors import ConfigError
+
 
 class LongNotes(ABC):
-    """A way to cut. Subclasses are final and hold plain settings only."""
+    """A strategy for long notes. Subclasses are final and hold plain settings only."""
 
     @abstractmethod
     def cut(self, tokens: Sequence[int], room: int) -> list[Sequence[int]]:
@@ -19,7 +21,7 @@ class LongNotes(ABC):
 
         Args:
             tokens: the note's token ids without special tokens; may be empty.
-            room: most tokens a row may hold, special tokens not counted; at least 1.
+            room: most tokens of a row, special tokens not counted; >= 1.
         """
 
     def pool(
@@ -27,14 +29,16 @@ class LongNotes(ABC):
     ) -> Float[Tensor, "documents outputs"]:
         """Return one row of logits per document. `document[i]` is the document of row i, ascending."""
         if logits.shape[0] != documents:
-            raise RuntimeError(f"{type(self).__name__} makes one row a document; got {logits.shape[0]} for {documents}")
+            raise RuntimeError(
+                f"{type(self).__name__} must have one row per document, got {logits.shape[0]} for {documents}"
+            )
         return logits
 
 
 @final
 @dataclass(frozen=True)
 class Head(LongNotes):
-    """The first tokens; the rest is not read."""
+    """Reads the first tokens only."""
 
     def cut(self, tokens: Sequence[int], room: int) -> list[Sequence[int]]:
         """See `LongNotes.cut`."""
@@ -44,22 +48,21 @@ class Head(LongNotes):
 @final
 @dataclass(frozen=True)
 class HeadTail(LongNotes):
-    """The first and the last tokens, the middle left out.
+    """Reads the first and the last tokens only.
 
     Source: Sun et al. 2019, "How to fine-tune BERT for text classification", arXiv:1905.05583, section 5.3.1 (128 + 382
     of 510).
 
     Args:
-        head: share of the room that the beginning gets, in (0, 1); where the room is 2 or more, either side
-            gets at least one token.
+        head: share of the room for the beginning, in (0, 1); if the room is >= 2, either side gets at least one token.
     """
 
     head: float = 0.25
 
     def __post_init__(self) -> None:
         if not 0 < self.head < 1:
-            raise ValueError(
-                f"long_notes.head is a share in (0, 1); got {self.head}; use long_notes=head for all of it"
+            raise ConfigError(
+                f"long_notes.head must be in (0, 1), got {self.head}; set long_notes=head to read the beginning only"
             )
 
     def cut(self, tokens: Sequence[int], room: int) -> list[Sequence[int]]:
@@ -73,12 +76,12 @@ class HeadTail(LongNotes):
 @final
 @dataclass(frozen=True)
 class Windows(LongNotes):
-    """Overlapping windows over the whole note; their logits are pooled label by label.
+    """Reads overlapping windows over the whole note, and pools their logits label by label.
 
     Args:
-        overlap: share of a window that the next one repeats, in [0, 1).
-        most: windows read at most, from the beginning of the note; bounds the cost of a very long note.
-        pooling: `max` (a label holds if some window shows it) or `mean`.
+        overlap: share of a window that the next window repeats, in [0, 1).
+        most: maximum number of windows, from the beginning of the note; bounds the cost of a very long note.
+        pooling: `max` (a label is predicted if any window predicts it) or `mean`.
     """
 
     overlap: float = 0.125
@@ -87,11 +90,11 @@ class Windows(LongNotes):
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:
-            raise ValueError(f"long_notes.overlap is a share in [0, 1); got {self.overlap}")
+            raise ConfigError(f"long_notes.overlap must be in [0, 1), got {self.overlap}")
         if self.most < 1:
-            raise ValueError(f"long_notes.most is at least 1 window; got {self.most}")
+            raise ConfigError(f"long_notes.most must be >= 1, got {self.most}")
         if self.pooling not in ("max", "mean"):
-            raise ValueError(f"long_notes.pooling is max or mean; got {self.pooling!r}")
+            raise ConfigError(f"long_notes.pooling must be max or mean, got {self.pooling!r}")
 
     def cut(self, tokens: Sequence[int], room: int) -> list[Sequence[int]]:
         """See `LongNotes.cut`."""
@@ -110,24 +113,24 @@ class Windows(LongNotes):
 
 
 UNREAD = 10.0
-"""Logit of the first output, that of no entity, for a word that stands in no row; the others are 0."""
+"""Logit of the first output (no entity) for a word that is in no row; the others are 0."""
 
 
-def unit_logits(rows: Tensor, batch: Mapping[str, Tensor], way: LongNotes) -> Float[Tensor, "units outputs"]:
+def unit_logits(rows: Tensor, batch: Mapping[str, Tensor], long_notes: LongNotes) -> Float[Tensor, "units outputs"]:
     """Return one row of logits per unit of a batch: of every document, its rows pooled; or of every word.
 
-    A word is answered for by its first token, in the row where that has most around it: windows that overlap answer for
-    no word twice.
+    A word takes the logits of its first token, in the row where that token has the most context, so that overlapping
+    windows predict no word twice.
 
     Args:
         rows: logits (rows, outputs); or (rows, tokens, outputs), where units are words.
         batch: see `clinlm.tasks.batches.Batch`.
-        way: how notes were cut.
+        long_notes: the strategy that cut the notes.
     """
     if "place" not in batch:
-        return way.pool(rows, batch["document"], len(batch["index"]))
+        return long_notes.pool(rows, batch["document"], len(batch["index"]))
     place = batch["place"]
     found = rows.flatten(0, 1)[place.clamp(min=0)]
-    silent = torch.zeros(rows.shape[-1], dtype=rows.dtype, device=rows.device)
-    silent[0] = UNREAD
-    return torch.where((place < 0).unsqueeze(-1), silent, found)
+    unread = torch.zeros(rows.shape[-1], dtype=rows.dtype, device=rows.device)
+    unread[0] = UNREAD
+    return torch.where((place < 0).unsqueeze(-1), unread, found)

@@ -1,4 +1,4 @@
-"""Whether a mentioned symptom is asserted of the patient, now."""
+"""Decides whether a mentioned symptom is negated, of someone else, past or hypothetical."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,18 @@ from clinlm.text.sentences import Sentence, english
 
 _KEY = "symptoms"
 
-_TELLING = re.compile(r"\b(?:family|past|fhx?|pmhx?)\b", re.IGNORECASE)
-"""Sections that say whose, or when. HISTORY OF PRESENT ILLNESS is none of them."""
+_CONTEXT = re.compile(r"\b(?:family|past|fhx?|pmhx?)\b", re.IGNORECASE)
+"""Headers of sections about the family or the past. HISTORY OF PRESENT ILLNESS is not one."""
 
 
 @final
-class Assertion:
-    """ConText on negspacy: NegEx, run once for each modifier with the modifier's own triggers.
+class ConText:
+    """The ConText algorithm on negspacy: NegEx, run once for each modifier with its own triggers.
 
     Source: Harkema et al. 2009, "ConText: an algorithm for determining negation, experiencer, and temporal status from
-    clinical reports", J Biomed Inform 42(5); NegEx, Chapman et al. 2001, as negspacy has it: a trigger reaches to the
-    end of the sentence or to a word that ends its reach. Departs: the header of a section on the family or the past
-    stands before each of its sentences, so that what FAMILY HISTORY lists is the family's.
+    clinical reports", J Biomed Inform 42(5); NegEx, Chapman et al. 2001, as in negspacy: the scope of a trigger ends
+    with the sentence or at a termination word. Departs: the header of a section about the family or the past is put
+    before each of its sentences, so that what FAMILY HISTORY lists is the family's.
 
     Args:
         triggers: modifier -> negspacy's termset.
@@ -43,9 +43,9 @@ class Assertion:
         }
 
     def modifiers(self, sentence: Sentence, mentions: Sequence[Mention]) -> list[frozenset[Modifier]]:
-        """Return what holds of each mention in `sentence.text`; nothing holds of an asserted one."""
-        told = not _TELLING.search(sentence.section) or sentence.text.startswith(sentence.section)
-        prefix = "" if told else f"{sentence.section}: "
+        """Return the modifiers of each mention in `sentence.text`; an asserted one has none."""
+        plain = not _CONTEXT.search(sentence.section) or sentence.text.startswith(sentence.section)
+        prefix = "" if plain else f"{sentence.section}: "
         doc = self._make_doc(prefix + sentence.text)
         for token in doc:
             token.is_sent_start = token.i == 0
@@ -54,8 +54,8 @@ class Assertion:
         doc.spans[_KEY] = spans
         for component in self._components.values():
             component(doc)
-        return [frozenset(m for m in self._components if _holds(span, m)) for span in spans]
+        return [frozenset(m for m in self._components if _has(span, m)) for span in spans]
 
 
-def _holds(span: Any, modifier: Modifier) -> bool:
+def _has(span: Any, modifier: Modifier) -> bool:
     return bool(span._.get(f"clinlm_{modifier}"))

@@ -1,9 +1,9 @@
-"""Words that say a symptom is denied, someone else's, over, or only possible: the lists of ConText, for negspacy.
+"""Trigger words that mark a symptom as negated, of someone else, past or hypothetical: ConText's lists, for negspacy.
 
 Written for clinlm after the method of Harkema et al. 2009, "ConText", J Biomed Inform 42(5), whose lists are longer;
 the negations hold most of negspacy's `en_clinical`. Each modifier has triggers before the symptom
-(`preceding_negations`: the name is negspacy's, whatever the modifier) and after it, words that look like triggers and
-are none (`pseudo_negations`), and words that end a trigger's reach (`termination`).
+(`preceding_negations`: negspacy's name, whatever the modifier) and after it, words that only look like triggers
+(`pseudo_negations`), and words that end a trigger's scope (`termination`).
 """
 
 from collections.abc import Mapping
@@ -80,18 +80,18 @@ _NOT_HYPOTHETICAL = """as if;monitored"""
 _HYPOTHETICAL_ENDS = """;but;however;because;due to;since"""
 
 
-def _listed(words: str) -> list[str]:
+def _split(words: str) -> list[str]:
     """Split at semicolons; an empty word is the semicolon itself."""
     return [";" if part == "" else part for part in (part.strip() for part in words.replace("\n", " ").split(";"))]
 
 
 def _termset(before: str, after: str, pseudo: str, ends: str) -> Mapping[str, list[str]]:
-    """Return the lists under negspacy's names."""
+    """Return the lists by negspacy's names."""
     return {
-        "preceding_negations": _listed(before),
-        "following_negations": _listed(after),
-        "pseudo_negations": _listed(pseudo),
-        "termination": _listed(ends),
+        "preceding_negations": _split(before),
+        "following_negations": _split(after),
+        "pseudo_negations": _split(pseudo),
+        "termination": _split(ends),
     }
 
 

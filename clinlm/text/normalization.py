@@ -1,6 +1,6 @@
-"""Steps of text normalisation: each a pure function of a text that changes nothing when it runs again.
+"""Steps of text normalisation: pure, idempotent functions of a text.
 
-No step takes `MASK` away. In the settings they stand in ordered mappings, so that one is switched off by its name
+No step removes `MASK`. The settings hold them in ordered mappings, so that a step is switched off by its name
 (`~task.corpus.normalize.punctuation`) and a new one is a line of yaml.
 """
 
@@ -15,7 +15,7 @@ HEADER = re.compile(
     rf"^[ \t]*(?P<name>[A-Z][A-Z/&()' -]{{2,60}}|[A-Z][\w/'-]*(?: (?:(?:{_SMALL}) )?[A-Z][\w/'-]*){{0,5}}):(?!\d)",
     re.MULTILINE,
 )
-"""A section's header: at the start of a line, all in capitals or every word with one, then a colon."""
+"""A section's header: at the start of a line, all in capitals or every word capitalised, then a colon."""
 
 _IDENTIFIER = re.compile(rf"\[\*\*[^{MASK}]*?\*\*\]")
 _TIME = r"\d{1,2}:\d{2}(?::\d{2})?(?:\s?[ap]\.?m\b\.?)?"
@@ -33,27 +33,27 @@ def lower_case(text: str) -> str:
 
 
 def punctuation(text: str) -> str:
-    """Return `text` with a space in place of every character that is a mark or symbol (Unicode's P and S)."""
+    """Return `text` with every punctuation mark and symbol (Unicode's P and S) replaced by a space."""
     return "".join(" " if _is_mark(character) else character for character in text)
 
 
 def headers(text: str) -> str:
     """Return `text` without the headers of sections at the starts of its lines; see `HEADER`."""
-    return _until_still(HEADER, "", text)
+    return _replace_repeatedly(HEADER, "", text)
 
 
 def time_stamps(text: str) -> str:
-    """Return `text` with a space in place of every date (2101-03-04, 3/4/2101, Mar 4, 2101) and time of day."""
-    return _until_still(_STAMP, " ", text)
+    """Return `text` with every date (2101-03-04, 3/4/2101, Mar 4, 2101) and time of day replaced by a space."""
+    return _replace_repeatedly(_STAMP, " ", text)
 
 
 def deidentified(text: str) -> str:
-    """Return `text` with a space in place of every de-identified span of MIMIC, `[**...**]`."""
-    return _until_still(_IDENTIFIER, " ", text)
+    """Return `text` with every de-identified span of MIMIC, `[**...**]`, replaced by a space."""
+    return _replace_repeatedly(_IDENTIFIER, " ", text)
 
 
-def _until_still(pattern: re.Pattern[str], put: str, text: str) -> str:
-    """What remains beside a removed piece may be the next one: a second run must find nothing."""
+def _replace_repeatedly(pattern: re.Pattern[str], put: str, text: str) -> str:
+    """Replace until nothing matches: removing one match may create another."""
     before = None
     while text != before:
         before, text = text, pattern.sub(put, text)

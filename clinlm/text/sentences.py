@@ -1,4 +1,4 @@
-"""Sentences of clinical notes: lines and headers first, then the rules of spaCy."""
+"""Splits clinical notes into sentences: by lines and headers first, then by spaCy's rules."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -9,18 +9,18 @@ from clinlm.config.extras import imported
 from clinlm.text.normalization import HEADER
 
 _WRAPPED_CHARACTERS = 60
-"""A shorter line was ended by its writer; a longer one may have been broken by a machine (MIMIC-III: at about 80)."""
+"""A shorter line was ended by its author; a longer one may have been wrapped by software (MIMIC-III: at about 80)."""
 
 _BULLET = re.compile(r"(?:[-*•#>]+|\(?\d{1,2}[.)])\s+")
 _ABBREVIATIONS = (
     "pt. pts. dr. mr. mrs. ms. vs. approx. dept. hosp. hx. dx. rx. sx. tx. "
     "q.d. b.i.d. t.i.d. q.i.d. p.o. p.r.n. i.v. i.m. h.s. a.c. p.c."
 )
-"""Their full stops end no sentence. spaCy knows others."""
+"""Their full stops end no sentence, in addition to spaCy's own list."""
 
 
 class Sentence(NamedTuple):
-    """A sentence, with single spaces, and the header of the section it stands in (empty before the first)."""
+    """A sentence, with single spaces, and the header of its section (empty before the first)."""
 
     section: str
     text: str
@@ -28,24 +28,24 @@ class Sentence(NamedTuple):
 
 @cache
 def english() -> Any:
-    """Return spaCy's rule-based English: tokenizer and sentencizer, no trained part, nothing downloaded.
+    """Return spaCy's rule-based English: tokenizer and sentencizer, without a trained model or download.
 
     Raises:
-        ImportError: spaCy is not installed.
+        MissingExtraError: spaCy is not installed.
     """
     language = imported("spacy", "symptoms").blank("en")
     language.add_pipe("sentencizer")
     for short in _ABBREVIATIONS.split():
-        for way in {short, short.upper(), short.capitalize()}:
-            language.tokenizer.add_special_case(way, [{"ORTH": way}])
+        for form in {short, short.upper(), short.capitalize()}:
+            language.tokenizer.add_special_case(form, [{"ORTH": form}])
     return language
 
 
 def sentences(notes: Iterable[str]) -> Iterator[list[Sentence]]:
     """Yield the sentences of every note.
 
-    A line ends a sentence, unless it looks broken by a machine: at least 60 characters long, without a mark at its end,
-    and followed by neither header nor bullet. What lines leave together is cut by spaCy's sentencizer.
+    A line ends a sentence, unless it looks wrapped: at least 60 characters long, without a mark at its end, and not
+    followed by a header or bullet. The joined lines are then split by spaCy's sentencizer.
     """
     language = english()
     for note in notes:
@@ -56,9 +56,9 @@ def sentences(notes: Iterable[str]) -> Iterator[list[Sentence]]:
 
 
 def _cut(spans: Iterable[Any]) -> Iterator[str]:
-    """Yield the texts of spaCy's sentences without bullets and numbers of items; what has no letter joins the next.
+    """Yield the texts of spaCy's sentences without bullets and item numbers; a text without letters joins the next.
 
-    spaCy cuts after such a number; and with it "1. Gout" and "2. Gout" would be two texts, one in each split.
+    spaCy splits after such a number; and with it, "1. Gout" and "2. Gout" would be two texts, one in each split.
     """
     waiting = ""
     for span in spans:
@@ -71,12 +71,12 @@ def _cut(spans: Iterable[Any]) -> Iterator[str]:
 
 
 def _blocks(note: str) -> Iterator[tuple[str, str]]:
-    """Yield the lines of a note, joined where they were broken, each with the header of its section."""
+    """Yield the lines of a note, wrapped ones joined, each with the header of its section."""
     section, block = "", ""
     for line in (" ".join(line.split()) for line in note.splitlines()):
         header = HEADER.match(line)
-        broken = len(block.rpartition("\n")[2]) >= _WRAPPED_CHARACTERS and block[-1] not in ".?!:;"
-        if line and broken and not header and not _BULLET.match(line):
+        wrapped = len(block.rpartition("\n")[2]) >= _WRAPPED_CHARACTERS and block[-1] not in ".?!:;"
+        if line and wrapped and not header and not _BULLET.match(line):
             block += f"\n{line}"
             continue
         if block:

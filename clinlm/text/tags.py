@@ -1,4 +1,4 @@
-"""Spans as one tag a word and back: O, B-X for the first word of an X, I-X for its others."""
+"""Converts spans to one tag per word and back: O, B-X for the first word of an X, I-X for the others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Tags:
 
     def __post_init__(self) -> None:
         if not self.labels or len(set(self.labels)) != len(self.labels):
-            raise ValueError(f"tags need labels, each once; {list(self.labels)} came")
+            raise ValueError(f"labels must be unique and not empty, got {list(self.labels)}")
 
     @classmethod
     def of(cls, labels: Sequence[str]) -> "Tags":
@@ -38,14 +38,14 @@ class Tags:
 
     @classmethod
     def named(cls, names: Sequence[str]) -> "Tags":
-        """Return the tags that have these names.
+        """Return the tags with these names.
 
         Raises:
-            ValueError: tags of no labels are called so.
+            ValueError: these are not the names of tags.
         """
         found = cls(tuple(name[2:] for name in names[1::2]))
         if found.names != tuple(names):
-            raise ValueError(f"tags are named O, then B-X and I-X of every label X; {list(names)} came")
+            raise ValueError(f"tag names must be O, then B-X and I-X of every label X, got {list(names)}")
         return found
 
     @property
@@ -54,7 +54,7 @@ class Tags:
         return (OUTSIDE, *(f"{part}-{label}" for label in self.labels for part in "BI"))
 
     def encode(self, spans: Sequence[Span], words: Words) -> Int[np.ndarray, " words"]:
-        """Return the tag of every word under spans of which no two share a character; see `widened` for odd edges.
+        """Return the tag of every word, given spans that do not overlap; see `widened` for edges within words.
 
         Raises:
             ValueError: spans share a character, or one has another label.
@@ -66,16 +66,18 @@ class Tags:
         return tags
 
     def decode(self, tags: Int[np.ndarray, " words"], words: Words) -> list[Span]:
-        """Return the spans that tags say, in order.
+        """Return the spans of tags, in order.
 
         I-X after anything but B-X or I-X begins a span, as in the evaluation of CoNLL 2000 (conlleval), so that any
-        tags say something.
+        tags can be decoded.
 
         Raises:
-            ValueError: not one tag of these a word.
+            ValueError: there is not one valid tag per word.
         """
         if tags.shape != (len(words),) or (len(tags) and not 0 <= tags.min() <= tags.max() < len(self.names)):
-            raise ValueError(f"every word needs one tag below {len(self.names)}; {len(tags)} came for {len(words)}")
+            raise ValueError(
+                f"every word must have one tag < {len(self.names)}, got {len(tags)} tags for {len(words)} words"
+            )
         label = (tags - 1) // 2  # -1 for O
         inside = tags > 0
         begins = inside & ((tags % 2 == 1) | np.append(True, label[1:] != label[:-1])[: len(tags)])
@@ -84,11 +86,11 @@ class Tags:
         return [Span(start, end, self.labels[number]) for start, end, number in found]
 
     def widened(self, spans: Sequence[Span], words: Words) -> list[Span]:
-        """Return the spans as tags can say them: from the start of a word to the end of one.
+        """Return the spans as tags can represent them: from the start of a word to the end of a word.
 
-        An edge inside a word moves out to the edge of the word, one in white space moves in to the nearest word. Of two
-        spans that would then share words the first keeps them, and the other has the rest. A span for which no word is
-        left is dropped: `len` tells. Where all edges are edges of words, spans stay as they are.
+        An edge inside a word moves out to the edge of the word, an edge in white space moves in to the nearest word. Of
+        two spans that would then share words the first keeps them, and the other gets the rest. A span without words of
+        its own is dropped. Where all edges are edges of words, spans stay as they are.
 
         Raises:
             ValueError: as in `encode`.
@@ -99,12 +101,12 @@ class Tags:
         ]
 
     def _covered(self, spans: Sequence[Span], words: Words) -> list[tuple[int, int, int]]:
-        """Return label, first word and last word (exclusive) of every span that has a word of its own, in order."""
+        """Return label, first word and last word (exclusive) of every span with a word of its own, in order."""
         ordered = sorted(spans)
         if any(before.end > after.start for before, after in zip(ordered, ordered[1:], strict=False)):
-            raise ValueError("tags hold spans of which no two share a character; some do: take flat(spans)")
+            raise ValueError("spans must not overlap, but some do; call flatten(spans)")
         if unknown := {span.label for span in ordered} - set(self.labels):
-            raise ValueError(f"the tags are those of {list(self.labels)}; spans came with {sorted(unknown)}")
+            raise ValueError(f"labels of spans must be among {list(self.labels)}, got {sorted(unknown)}")
         firsts = np.searchsorted(words[:, 1], [span.start for span in ordered], side="right").tolist()
         lasts = np.searchsorted(words[:, 0], [span.end for span in ordered], side="left").tolist()
         found, taken = [], 0

@@ -23,7 +23,7 @@ from clinlm.labelers.majority import Majority
 from clinlm.labelers.priority import Priority
 from clinlm.labelers.union import Union
 from clinlm.labelers.votes import Match
-from clinlm.terminology.spans import Span, flat
+from clinlm.terminology.spans import Span, flatten
 
 LENGTH = 12
 Spans = list[Span]
@@ -74,7 +74,7 @@ def placed(drawn: tuple[int, int, str]) -> Span:
 def answers() -> st.SearchStrategy[Spans]:
     """The flat spans of one labeler."""
     span = st.tuples(st.integers(0, LENGTH - 1), st.integers(1, LENGTH), st.sampled_from("XY")).map(placed)
-    return st.lists(span, max_size=4).map(flat)
+    return st.lists(span, max_size=4).map(flatten)
 
 
 FEW = hypothesis.settings(max_examples=20, deadline=None)
@@ -91,7 +91,7 @@ def test_all_four_are_in_conf() -> None:
 @given(each=several)
 def test_spans_are_flat_and_given_by_somebody(target: str, way: dict[str, str], each: list[Spans]) -> None:
     found = answered(target, way, each)
-    assert found == flat(found)
+    assert found == flatten(found)
     assert set(found) <= {span for spans in each for span in spans}
 
 
@@ -137,7 +137,7 @@ def test_intersection_shrinks_with_labelers_and_grows_with_spans(each: list[Span
     found = answered(target, {}, each)
     assert set(answered(target, {}, [*each, further])) <= set(found)
     assert set(found) == set.intersection(*map(set, each)), "a second way of computing it"
-    more = flat([*each[0], *further])
+    more = flatten([*each[0], *further])
     if set(more) >= set(each[0]):
         assert set(found) <= set(answered(target, {}, [more, *each[1:]]))
 
@@ -161,7 +161,7 @@ def test_relaxed_votes_are_those_that_touch(target: str, share: float, each: lis
         votes = sum(any(touch(span, one) and one.label == span.label for one in spans) for spans in each)
         if votes > share * len(each) or votes == len(each):
             chosen.append(span)
-    assert answered(f"clinlm.labelers.{target}", {"match": "relaxed"}, each) == flat(chosen)
+    assert answered(f"clinlm.labelers.{target}", {"match": "relaxed"}, each) == flatten(chosen)
 
 
 @FEW

@@ -11,7 +11,7 @@ from support.server import USAGE, Asked, Sent, chat, found, in_turn, labelled, l
 
 from clinlm.labelers.base import LabelingStopped, Note
 from clinlm.labelers.llm import Llm
-from clinlm.terminology.spans import Span, flat
+from clinlm.terminology.spans import Span, flatten
 
 TEXT = "Metformin for diabetes. Denies chest pain; given metformin."
 GOOD = found(("Metformin", "MEDICATION"), ("diabetes", "DISEASE"), ("chest pain", "SYMPTOM"))
@@ -191,7 +191,7 @@ def test_a_long_note_is_sent_in_pieces_and_merged_without_doubles() -> None:
     wanted = [
         span for at in starts for span in (Span(at + 6, at + 13, "MEDICATION"), Span(at + 18, at + 22, "DISEASE"))
     ]
-    assert one.spans == tuple(wanted) == tuple(flat(one.spans))
+    assert one.spans == tuple(wanted) == tuple(flatten(one.spans))
 
 
 def test_a_note_of_which_a_piece_fails_fails_and_the_rest_is_not_paid_for() -> None:

@@ -19,7 +19,7 @@ from clinlm.metrics.entities import (
     word_ranking,
 )
 from clinlm.metrics.entities import WORD_METRICS as RANKINGS
-from clinlm.terminology.spans import Span, flat
+from clinlm.terminology.spans import Span, flatten
 
 LABELS = ("DISEASE", "MEDICATION", "SYMPTOM")
 Documents = list[list[Span]]
@@ -30,7 +30,7 @@ places = st.builds(
     st.integers(1, 9),
     st.sampled_from(LABELS),
 )
-documents = st.lists(st.lists(places, max_size=10).map(flat), min_size=2, max_size=2)
+documents = st.lists(st.lists(places, max_size=10).map(flatten), min_size=2, max_size=2)
 
 
 def made(seed: int, number: int = 40) -> tuple[Documents, Documents]:
@@ -39,14 +39,14 @@ def made(seed: int, number: int = 40) -> tuple[Documents, Documents]:
     gold, found = [], []
     for _ in range(number):
         starts = np.cumsum(rng.integers(1, 15, size=rng.integers(0, 12)))
-        own = flat(Span(int(s), int(s + rng.integers(1, 9)), LABELS[rng.integers(3)]) for s in starts)
+        own = flatten(Span(int(s), int(s + rng.integers(1, 9)), LABELS[rng.integers(3)]) for s in starts)
         said = []
         for start, end, label in own:
             move = int(rng.integers(0, 3)) if rng.random() < 0.3 else 0
             other = LABELS[rng.integers(3)] if rng.random() < 0.1 else label
             said += [Span(start + move, end + move, other)] if rng.random() < 0.9 else []
         gold.append(own)
-        found.append(flat(said))
+        found.append(flatten(said))
     return gold, found
 
 

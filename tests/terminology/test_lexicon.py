@@ -11,10 +11,10 @@ from omegaconf import OmegaConf
 
 from clinlm.config.extras import imported
 from clinlm.config.validation import CONF
-from clinlm.terminology.lexicon import MASK, Lexicon, folded
+from clinlm.terminology.lexicon import MASK, Lexicon, normalize_term
 from clinlm.terminology.listed import Listed
-from clinlm.terminology.mentions import Finder, masked
-from clinlm.terminology.obo_lexicon import Obo
+from clinlm.terminology.mentions import Finder, mask_mentions
+from clinlm.terminology.obo import OboLexicon
 
 ONTOLOGY = Path(__file__).parents[3] / "shared" / "data" / "ontology" / "symp.obo"
 OBO = """format-version: 1.2
@@ -68,7 +68,7 @@ def test_every_lexicon_keeps_its_promise(path: Path, obo: Path) -> None:
     lexicon: Lexicon = instantiate(settings)
     ways = [way for some in lexicon.terms().values() for way in some]
     assert all(lexicon.terms().values())
-    assert len(set(map(folded, ways))) == len(ways)
+    assert len(set(map(normalize_term, ways))) == len(ways)
     assert re.fullmatch("[0-9a-f]{64}", lexicon.fingerprint())
     assert lexicon.fingerprint() == instantiate(settings).fingerprint()
 
@@ -80,27 +80,27 @@ def test_the_listed_symptoms_are_about_forty() -> None:
 
 
 def test_an_ontology_gives_names_and_synonyms(obo: Path) -> None:
-    terms = {name: set(ways) for name, ways in Obo(obo).terms().items()}
+    terms = {name: set(ways) for name, ways in OboLexicon(obo).terms().items()}
     assert terms == {
         "sore throat": {"sore throat", "sore throats", 'throat "ache"', 'throat "ache"s'},
         "Fever": {"fever", "fevers", "pyrexia", "pyrexias"},
         "ague": {"ague", "agues"},
     }
-    assert "scratchy throat" in Obo(obo, ["RELATED"]).terms()["sore throat"]
-    assert "pyrexia" not in Obo(obo, []).terms()["Fever"]
+    assert "scratchy throat" in OboLexicon(obo, ["RELATED"]).terms()["sore throat"]
+    assert "pyrexia" not in OboLexicon(obo, []).terms()["Fever"]
 
 
 def test_the_fingerprint_follows_the_file(obo: Path) -> None:
-    before = Obo(obo).fingerprint()
+    before = OboLexicon(obo).fingerprint()
     obo.write_text(OBO + "\n", encoding="utf-8")
-    assert Obo(obo).fingerprint() != before
+    assert OboLexicon(obo).fingerprint() != before
     assert Listed({"a": ["a"]}).fingerprint() != Listed({"a": ["a", "b"]}).fingerprint()
 
 
 def test_the_symptom_ontology_can_be_read() -> None:
     if not ONTOLOGY.is_file():
         pytest.skip(f"no ontology at {ONTOLOGY}")
-    terms = Obo(ONTOLOGY).terms()
+    terms = OboLexicon(ONTOLOGY).terms()
     assert len(terms) > 500 and "symptom" not in terms
     assert not any(name.startswith("obsolete") for name in terms)
 
@@ -108,11 +108,11 @@ def test_the_symptom_ontology_can_be_read() -> None:
 @pytest.mark.parametrize(
     ("symptoms", "law"),
     [
-        ({}, "a lexicon has a symptom"),
-        ({"pain": []}, "has none; set"),
-        ({"pain": "ache"}, "has none; set"),
-        ({"pain": ["ache", " "]}, "has none; set"),
-        ({"pain": ["ache"], "cramp": ["Ache"]}, "stands for one symptom"),
+        ({}, "a lexicon must have a symptom"),
+        ({"pain": []}, "must have a list of spellings"),
+        ({"pain": "ache"}, "must have a list of spellings"),
+        ({"pain": ["ache", " "]}, "must have a list of spellings"),
+        ({"pain": ["ache"], "cramp": ["Ache"]}, "must belong to one symptom"),
     ],
 )
 def test_bad_lists_are_errors(symptoms: dict[str, list[str]], law: str) -> None:
@@ -121,14 +121,14 @@ def test_bad_lists_are_errors(symptoms: dict[str, list[str]], law: str) -> None:
 
 
 def test_bad_ontologies_are_errors(tmp_path: Path, obo: Path) -> None:
-    with pytest.raises(ValueError, match="EXACT, BROAD, NARROW, RELATED; CLOSE came"):
-        Obo(obo, ["CLOSE"])
+    with pytest.raises(ValueError, match="EXACT, BROAD, NARROW, RELATED, got CLOSE"):
+        OboLexicon(obo, ["CLOSE"])
     with pytest.raises(FileNotFoundError, match=r"set task\.corpus\.lexicon\.path"):
-        Obo(tmp_path / "no.obo").terms()
+        OboLexicon(tmp_path / "no.obo").terms()
     empty = tmp_path / "empty.obo"
     empty.write_text("format-version: 1.2\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="has none; set another path"):
-        Obo(empty).terms()
+    with pytest.raises(ValueError, match="got none in .*; set another path"):
+        OboLexicon(empty).terms()
 
 
 def test_a_missing_library_is_named_with_its_extra() -> None:
@@ -143,8 +143,8 @@ def slowly(terms: dict[str, list[str]], text: str) -> list[tuple[str, int, int]]
         for end in range(len(text), place, -1):
             inside = text[place:end]
             whole = not re.match(r"\w", text[place - 1 : place]) and not re.match(r"\w", text[end : end + 1])
-            if whole and inside == inside.strip() and folded(inside) in terms:
-                found.append((terms[folded(inside)][0], place, end))
+            if whole and inside == inside.strip() and normalize_term(inside) in terms:
+                found.append((terms[normalize_term(inside)][0], place, end))
                 place = end - 1
                 break
         place += 1
@@ -164,7 +164,7 @@ def test_a_mask_stands_for_a_mention() -> None:
     text = "Chest  Pain, no cough; painless, pain."
     mentions = Finder({"pain": ["pain", "chest pain"], "cough": ["cough"]}).find(text)
     assert [mention.symptom for mention in mentions] == ["pain", "cough", "pain"]
-    assert masked(text, mentions) == f"{MASK}, no {MASK}; painless, {MASK}."
+    assert mask_mentions(text, mentions) == f"{MASK}, no {MASK}; painless, {MASK}."
 
 
 @pytest.mark.parametrize("word", ["pa\u0131n", "SWELL\u0130NG", "\u017fwelling"])

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from clinlm.terminology.base import Term
 from clinlm.terminology.matcher import Matcher
-from clinlm.terminology.spans import Span, checked, flat
-from clinlm.terminology.word_forms import folded
+from clinlm.terminology.spans import Span, check_spans, flatten
+from clinlm.terminology.word_forms import fold_word
 
 
 def found(text: str, *terms: str, stop: Sequence[str] = (), **settings: int) -> list[str]:
@@ -125,7 +125,7 @@ def matches(term: str, text: str, first: int, words: list[tuple[int, int, int]],
     own = read(term)
     there = words[first : first + len(own)]
     bare, written = [term[a:b] for a, b, _ in own], [text[a:b] for a, b, _ in there]
-    if len(there) < len(own) or not own or list(map(folded, bare)) != list(map(folded, written)):
+    if len(there) < len(own) or not own or list(map(fold_word, bare)) != list(map(fold_word, written)):
         return None
     between = gaps(text, there)
     if between != gaps(term, own):
@@ -134,11 +134,11 @@ def matches(term: str, text: str, first: int, words: list[tuple[int, int, int]],
     acronym = bool(letters) and "".join(bare).isupper() and len(letters) <= 3
     if sum(c - a for a, _, c in own) < (2 if acronym else 3):
         return None
-    same = [folded(term[a:b]) for a, b, _ in own]
+    same = [fold_word(term[a:b]) for a, b, _ in own]
     stopping = [
         one
         for one in stop
-        if [folded(one[a:b]) for a, b, _ in read(one)] == same and gaps(one, read(one)) == gaps(term, own)
+        if [fold_word(one[a:b]) for a, b, _ in read(one)] == same and gaps(one, read(one)) == gaps(term, own)
     ]
     capital = [one for one in stopping if one.isupper() and sum(map(str.isalpha, one)) <= 3]
     if (acronym and any([one[a:b] for a, b, _ in read(one)] == bare for one in capital)) or (
@@ -216,7 +216,7 @@ def test_a_slow_second_way_agrees(terms: list[Term], stop: list[str], text: str)
 def test_spans_of_any_text_are_whole_words_of_it(texts: list[str], data: st.DataObject) -> None:
     joined = data.draw(st.sampled_from([" ", "-", ". ", ""])).join(texts)
     spans = Matcher([Term(text, "A") for text in texts], acronym=0, shortest=1).spans(joined)
-    assert checked(spans, len(joined)) == spans == flat(spans)
+    assert check_spans(spans, len(joined)) == spans == flatten(spans)
     for start, end, _ in spans:
         inside = joined[start:end]
         assert inside == inside.strip()

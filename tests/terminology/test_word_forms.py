@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinlm.terminology.word_forms import WORD, folded, folded_gap, without_possessive
+from clinlm.terminology.word_forms import WORD, fold_gap, fold_word, strip_possessive
 
 
 @pytest.mark.parametrize(
@@ -18,30 +18,30 @@ from clinlm.terminology.word_forms import WORD, folded, folded_gap, without_poss
     ],
 )
 def test_forms_of_a_word_are_one(forms: str) -> None:
-    assert len({folded(form) for form in forms.split()}) == 1
+    assert len({fold_word(form) for form in forms.split()}) == 1
 
 
 @pytest.mark.parametrize("words", ["mass mas", "all a", "gas ga", "here her", "aid lid", "abscess absces", "B12 B1"])
 def test_other_words_are_others(words: str) -> None:
     one, other = words.split()
-    assert folded(one) != folded(other)
+    assert fold_word(one) != fold_word(other)
 
 
 @given(st.from_regex(r"[b-df-hj-np-rtv-xz]{2}[aeiou][b-df-hj-np-rtv-xz]{1,6}", fullmatch=True))
 def test_every_regular_plural_is_its_singular(word: str) -> None:
     ending = "es" if word.endswith(("x", "z", "ch", "sh")) else "s"
-    assert folded(f"{word}{ending}") == folded(word)
+    assert fold_word(f"{word}{ending}") == fold_word(word)
 
 
 @pytest.mark.parametrize("owner", ["Crohn's", "Crohn ' s", "Crohn\u2019s", "CROHN'S", "Crohn 's"])
 def test_a_possessive_is_part_of_its_word_and_not_of_its_form(owner: str) -> None:
     assert WORD.split(f"({owner} x)")[1] == owner
-    assert without_possessive(owner) == owner[:5] and folded(owner) == "crohn"
+    assert strip_possessive(owner) == owner[:5] and fold_word(owner) == "crohn"
 
 
 @pytest.mark.parametrize("text", ["it's5", "a 'silent s", "dogs", "the s"])
 def test_no_possessive_where_there_is_none(text: str) -> None:
-    assert all(without_possessive(word) == word for word in WORD.split(text)[1::2])
+    assert all(strip_possessive(word) == word for word in WORD.split(text)[1::2])
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_no_possessive_where_there_is_none(text: str) -> None:
     + [("\n\n", "\n"), ("\n \n", "\n"), (".\n- ", "\n"), ("\u200b", " "), ("", " ")],
 )
 def test_what_is_between_words(gap: str, read: str) -> None:
-    assert folded_gap(gap) == read
+    assert fold_gap(gap) == read
 
 
 @given(st.text())

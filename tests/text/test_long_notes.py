@@ -89,13 +89,13 @@ def test_gradients_pass_through_pooling(pooling: str) -> None:
 
 @pytest.mark.parametrize("way", [Head(), HeadTail()])
 def test_several_rows_need_a_way_that_pools(way: LongNotes) -> None:
-    with pytest.raises(RuntimeError, match="one row a document; got 3 for 2"):
+    with pytest.raises(RuntimeError, match="one row per document, got 3 for 2"):
         way.pool(torch.zeros(3, 1), torch.tensor([0, 0, 1]), 2)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, float("nan")])
 def test_the_head_is_a_share(share: float) -> None:
-    with pytest.raises(ValueError, match=r"share in \(0, 1\)"):
+    with pytest.raises(ValueError, match=r"must be in \(0, 1\)"):
         HeadTail(share)
 
 

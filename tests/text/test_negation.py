@@ -10,7 +10,7 @@ import pytest
 
 from clinlm.corpora.synthetic.complaints import SYMPTOMS, Statement, statements
 from clinlm.terminology.mentions import Finder
-from clinlm.text.negation import Assertion
+from clinlm.text.negation import ConText
 from clinlm.text.negation_triggers import TRIGGERS
 from clinlm.text.sentences import Sentence, sentences
 
@@ -20,8 +20,8 @@ FLOOR = 0.95
 
 
 @pytest.fixture(scope="module")
-def assertion() -> Assertion:
-    return Assertion()
+def assertion() -> ConText:
+    return ConText()
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def rows() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def held(assertion: Assertion, text: str, words: list[str], section: str = "") -> list[set[str]]:
+def held(assertion: ConText, text: str, words: list[str], section: str = "") -> list[set[str]]:
     return [set(some) for some in assertion.modifiers(Sentence(section, text), Finder({"it": words}).find(text))]
 
 
@@ -42,14 +42,14 @@ def test_the_list_is_fair(rows: list[dict[str, str]]) -> None:
     assert all(Finder({"it": [row["symptom"]]}).find(row["sentence"]) for row in rows)
 
 
-def test_assertion_beats_the_keyword(assertion: Assertion, rows: list[dict[str, str]]) -> None:
+def test_assertion_beats_the_keyword(assertion: ConText, rows: list[dict[str, str]]) -> None:
     truth = [row["status"] == "asserted" for row in rows]
     found = [not all(held(assertion, row["sentence"], [row["symptom"]])) for row in rows]
     right = sum(a == b for a, b in zip(truth, found, strict=True)) / len(rows)
     assert right >= FLOOR > sum(truth) / len(rows) + 0.3
 
 
-def test_the_modifier_is_the_right_one(assertion: Assertion, rows: list[dict[str, str]]) -> None:
+def test_the_modifier_is_the_right_one(assertion: ConText, rows: list[dict[str, str]]) -> None:
     denied = [row for row in rows if row["status"] != "asserted"]
     right = [
         any(row["status"] in some for some in held(assertion, row["sentence"], [row["symptom"]])) for row in denied
@@ -57,7 +57,7 @@ def test_the_modifier_is_the_right_one(assertion: Assertion, rows: list[dict[str
     assert sum(right) / len(right) >= FLOOR
 
 
-def test_invented_complaints_are_read_as_they_were_meant(assertion: Assertion) -> None:
+def test_invented_complaints_are_read_as_they_were_meant(assertion: ConText) -> None:
     rng = random.Random(0)
     said: list[Statement] = [one for _ in range(60) for one in statements(rng)]
     right = [
@@ -68,14 +68,14 @@ def test_invented_complaints_are_read_as_they_were_meant(assertion: Assertion) -
     assert sum(right) / len(right) >= FLOOR
 
 
-def test_the_section_says_whose_and_when(assertion: Assertion) -> None:
+def test_the_section_says_whose_and_when(assertion: ConText) -> None:
     text = "Cough and fever."
     assert held(assertion, text, ["cough", "fever"], "FAMILY HISTORY") == [{"family"}] * 2
     assert held(assertion, text, ["cough", "fever"], "PAST MEDICAL HISTORY") == [{"historical"}] * 2
     assert held(assertion, text, ["cough", "fever"], "HISTORY OF PRESENT ILLNESS") == [set()] * 2
 
 
-def test_a_sentence_knows_nothing_of_the_one_before(assertion: Assertion) -> None:
+def test_a_sentence_knows_nothing_of_the_one_before(assertion: ConText) -> None:
     alone = held(assertion, "Reports cough.", ["cough"])
     assert held(assertion, "Denies cough.", ["cough"]) == [{"negated"}]
     assert held(assertion, "Reports cough.", ["cough"]) == alone == [set()]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.odd_texts import texts
 
-from clinlm.terminology.spans import Span, flat
+from clinlm.terminology.spans import Span, flatten
 from clinlm.text.tags import Tags
 from clinlm.text.words import words
 
@@ -21,7 +21,7 @@ def labelled(draw: st.DrawFn) -> tuple[str, list[Span]]:
     edges = sorted(draw(st.lists(st.integers(0, len(text)), min_size=2, max_size=12)))
     pairs = [pair for pair in zip(edges, edges[1:], strict=False) if pair[0] < pair[1]]
     kept = [pair for pair in pairs if draw(st.booleans())]
-    return text, flat(Span(*pair, draw(st.sampled_from(LABELS))) for pair in kept)
+    return text, flatten(Span(*pair, draw(st.sampled_from(LABELS))) for pair in kept)
 
 
 @st.composite
@@ -73,7 +73,7 @@ def test_any_spans_come_back_widened(case: tuple[str, list[Span]]) -> None:
     found = words(text)
     wide = TAGS.widened(spans, found)
     assert TAGS.decode(TAGS.encode(spans, found), found) == wide
-    assert TAGS.widened(wide, found) == wide == flat(wide) and len(wide) <= len(spans)
+    assert TAGS.widened(wide, found) == wide == flatten(wide) and len(wide) <= len(spans)
     held = [{place for span in some for place in range(span.start, span.end)} for some in (spans, wide)]
     assert {place for place in held[0] if not text[place].isspace()} <= held[1]
     assert all(span.start in found[:, 0] and span.end in found[:, 1] for span in wide)
@@ -111,12 +111,12 @@ def test_names_and_edges_by_hand() -> None:
 
 def test_misfits_are_refused() -> None:
     found = words("one two")
-    with pytest.raises(ValueError, match="each once"):
+    with pytest.raises(ValueError, match="must be unique"):
         Tags.of(["A", "A"])
     with pytest.raises(ValueError, match="some do"):
         TAGS.encode([Span(0, 3, "DISEASE"), Span(2, 7, "DISEASE")], found)
-    with pytest.raises(ValueError, match="spans came with"):
+    with pytest.raises(ValueError, match="must be among"):
         TAGS.encode([Span(0, 3, "DRUG")], found)
     for tags in ([0, 7], [-1, 0]):
-        with pytest.raises(ValueError, match="one tag below 7"):
+        with pytest.raises(ValueError, match="must have one tag < 7"):
             TAGS.decode(np.array(tags), found)
