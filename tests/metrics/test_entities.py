@@ -207,7 +207,7 @@ def test_misfits_are_refused() -> None:
         counts(gold, found[:3], LABELS, "strict")
     with pytest.raises(ValueError, match="one came with 'DRUG'"):
         counts([[Span(0, 1, "DRUG")]], [[]], LABELS, "strict")
-    with pytest.raises(ValueError, match=r"take flat\(spans\)"):
+    with pytest.raises(ValueError, match=r"take flatten\(spans\)"):
         counts([[Span(0, 2, "SYMPTOM"), Span(1, 3, "SYMPTOM")]], [[]], LABELS, "relaxed")
     with pytest.raises(ValueError, match="at least one each"):
         entity_quality(counts([], [], LABELS, "strict"), counts([], [], LABELS, "relaxed"))
