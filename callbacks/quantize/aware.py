@@ -19,7 +19,7 @@ from clinlm.training.modules.base import Module
 
 
 class QuantizationAware(Quantization, ABC):
-    """Training in which weights and inputs are rounded as they will be. Subclasses may set an objective in `aim`.
+    """Training in which weights and inputs are rounded as they will be. The objective is that of the stage's module.
 
     Weights are rounded to the levels of `StaticInt8Linear` and `Int8Embedding`; inputs to levels over a range that
     begins as calibration finds it, follows the batches, and is frozen at a share of the training. Exact zeros of linear
@@ -61,9 +61,6 @@ class QuantizationAware(Quantization, ABC):
         self._layers: dict[str, Floats] = {}
         self._handles: list[RemovableHandle] = []
 
-    def aim(self, module: Module) -> None:
-        """Change the module's objective, if this method has its own."""
-
     @final
     def prepare(self, module: Module) -> None:
         """Measure what to spare, and begin to simulate.
@@ -81,7 +78,6 @@ class QuantizationAware(Quantization, ABC):
         if trainer.max_epochs == 0:
             trainer.fit_loop.max_epochs = self.epochs
         module.optimizer = module.optimizer.at(self.learning_rate, self.head_learning_rate)
-        self.aim(module)
         layers = quantizable_layers(module.network, self.skip)
         linears = {name: layer for name, layer in layers.items() if isinstance(layer, nn.Linear)}
         for linear in linears.values():

@@ -1,1 +1,1 @@
-"""Ways to regain quality after compression: one final class per file."""
+"""Training after compression, to regain quality: one final class per file."""

@@ -118,8 +118,9 @@ class Stage:
 
     @property
     def needs_logits(self) -> bool:
-        """Whether training needs a teacher's logits."""
-        return self.module.kind.needs_teacher or any(own.needs_teacher for own in self.declared)
+        """Whether training needs a teacher's logits: never where nothing learns, as in a stage of quantize=dynamic."""
+        learns = self.trains or self.augmentation is not None
+        return learns and (self.module.kind.needs_teacher or any(own.needs_teacher for own in self.declared))
 
     @property
     def needs_network(self) -> bool:
@@ -135,9 +136,11 @@ class Stage:
     def techniques(self) -> tuple[str, ...]:
         """How it compresses, as it declares: keys of `clinlm.pipeline.gates.TECHNIQUES`, in order.
 
-        Learning from a teacher, its answers or its hidden states, is distillation.
+        Learning from a teacher, its answers or its hidden states, is distillation, but for the epochs of a callback:
+        recovery makes nothing smaller, and quantisation-aware training has a technique of its own.
         """
-        distils = self.module.kind.needs_teacher or self.module.imitates
+        learns = self.module.kind.needs_teacher or self.module.imitates
+        distils = learns and self.epochs > 0 and not any(own.epochs for own in self.declared)
         methods = [own.technique for own in self.declared if own.technique is not None]
         return (*(["distillation"] if distils else []), *methods)
 

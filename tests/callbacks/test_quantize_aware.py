@@ -17,7 +17,6 @@ from callbacks.checkpoint import Checkpoint
 from callbacks.keep_best import KeepBest
 from callbacks.prune.random import Random
 from callbacks.quantize.qat import Qat
-from callbacks.quantize.qat_distill import QatDistill
 from callbacks.quantize.static import Static
 from clinlm.compression.simulation import FakeQuantizeInputs, attach, detach, fake_quantize_rows
 from clinlm.models import structure
@@ -32,6 +31,7 @@ from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.distillation import Distillation
 from clinlm.training.modules.base import Module, predict
+from clinlm.training.modules.student import Student
 from clinlm.training.modules.teacher import Teacher
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -217,13 +217,12 @@ def test_distilling_needs_a_teacher_and_follows_it(tmp_path: Path, task: MultiLa
         tiny_model.network.head.weight.mul_(20)
     teacher = kept(tiny_model, tmp_path / "teacher")
     teacher_says = built(tmp_path / "told", task, teacher, {}).predictions("test")
-    method = partial(QatDistill, Distillation(alpha=1.0, form="sigmoid"), 4, 5e-3)
-    assert method().needs_teacher and not getattr(Qat(), "needs_teacher", False)
-    made = built(tmp_path / "made", task, start, {"quantize": method()}, [teacher])
+    imitate = factory(Student, adapter=Full(), optimizer=FAST, distill=Distillation(alpha=1.0, form="sigmoid"))
+    made = built(tmp_path / "made", task, start, {"quantize": Qat(4, 5e-3)}, [teacher], imitate)
     before = built(tmp_path / "before", task, start, {}).predictions("test")
     assert np.abs(made.predictions("test") - teacher_says).mean() < 0.8 * np.abs(before - teacher_says).mean()
     with pytest.raises(ValueError, match="needs a teacher's logits; this stage has no teacher"):
-        built(tmp_path / "alone", task, start, {"quantize": method()})
+        built(tmp_path / "alone", task, start, {"quantize": Qat(4, 5e-3)}, module=imitate)
 
 
 def test_what_would_learn_unrounded_is_refused(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:

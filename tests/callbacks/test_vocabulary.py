@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.pipelines import FAST, built, kept, reported
+from support.pipelines import FAST, built, factory, kept, reported
 
 from callbacks.prune.vocabulary import Vocabulary
-from callbacks.recover.distill import Distill
 from callbacks.recover.finetune import Finetune
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
@@ -19,6 +18,7 @@ from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.tokens import uncut
 from clinlm.training.distillation import Distillation
 from clinlm.training.modules.base import predict
+from clinlm.training.modules.student import Student
 from clinlm.training.modules.teacher import Teacher
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -49,8 +49,9 @@ def test_training_texts_are_answered_as_before(
 def test_what_is_predicted_is_what_the_loaded_model_says(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
     """The stage binds the task to the new tokenizer, to train and to predict, with the teacher's logits."""
     start = kept(tiny_model, tmp_path / "start")
-    both = {"prune": Vocabulary(min_count=30), "recover": Distill(Distillation(), epochs=2, learning_rate=1e-3)}
-    pruned = built(tmp_path / "pruned", task, start, both, [start])
+    both = {"prune": Vocabulary(min_count=30), "recover": Finetune(epochs=2, learning_rate=1e-3)}
+    imitate = factory(Student, adapter=Full(), optimizer=FAST, distill=Distillation())
+    pruned = built(tmp_path / "pruned", task, start, both, [start], imitate)
     loaded = pruned.load()
     for split in ("validation", "test"):
         np.testing.assert_allclose(logits(loaded, task, split), pruned.predictions(split), atol=1e-6)

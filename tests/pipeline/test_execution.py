@@ -82,7 +82,7 @@ def test_without_a_stage_the_others_close_ranks(c: list[StageResult], notes_csv:
 def test_recovery_by_distillation_asks_the_model_before_compression(
     c: list[StageResult], notes_csv: Path, root: Path
 ) -> None:
-    made = artifacts(finished(composed(notes_csv, root, "pipeline=c", "recover=distill")))
+    made = artifacts(finished(composed(notes_csv, root, "pipeline=c", "module@recover_module=distill")))
     assert parents(made["recover_teacher"])["teachers"] == [artifacts(c)["teacher"].key]
     assert parents(made["recover_student"])["teachers"] == [made["recover_teacher"].key]
     asked = {name for name, artifact in made.items() if list(artifact.folder.glob("logits/*.safetensors"))}

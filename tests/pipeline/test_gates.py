@@ -91,7 +91,7 @@ def test_every_method_says_which_technique_it_is() -> None:
             found[path.stem] = method.technique
     assert set(found.values()) <= set(TECHNIQUES)
     assert found["int4"] == "int4" and found["static"] == found["dynamic"] == "post_training_quantization"
-    assert found["qat"] == found["qat_distill"] == "quantization_aware_training"
+    assert found["qat"] == "quantization_aware_training"
 
 
 # Judgement.

@@ -21,7 +21,7 @@ from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.base import Module
 
 pytestmark = pytest.mark.usefixtures("quick")
-C = ("pipeline=c", "recover=distill", "adapter=lora", "adapter.r=2")
+C = ("pipeline=c", "module@recover_module=distill", "adapter=lora", "adapter.r=2")
 """Everything that has a state: LoRA's first weights, dropout, a teacher's logits, recovery with its own objective."""
 
 
