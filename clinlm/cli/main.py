@@ -63,12 +63,12 @@ def run_command(name: str, arguments: list[str]) -> None:
 def launch(config: DictConfig) -> dict[str, float]:
     """Run one pipeline; return what a sweeper may optimise. Worker processes of a launcher start here, not in `main`.
 
-    In a sweep, a job that fails its gate logs why, leaves a file that `clinlm.report.gates.GateStatus` finds, and
+    In a sweep, a job that fails its gate logs why, leaves a file that `clinlm.report.sweep.GateStatus` finds, and
     returns NaN, so that the other jobs still run and the sweep gets its table.
     """
     from clinlm.cli.run import run
     from clinlm.pipeline.results import GateFailed
-    from clinlm.report import gates
+    from clinlm.report.sweep import record_failure
 
     register_resolvers()
     share_cores()
@@ -77,7 +77,7 @@ def launch(config: DictConfig) -> dict[str, float]:
     except GateFailed as failed:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             raise
-        return gates.refuse(failed, Path(HydraConfig.get().runtime.output_dir))
+        return record_failure(failed, Path(HydraConfig.get().runtime.output_dir))
 
 
 def run_pipelines() -> None:

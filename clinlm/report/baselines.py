@@ -1,15 +1,17 @@
-"""The trivial baselines of every comparison: TF-IDF, and the bare keyword matcher where labels come from words."""
+"""Baselines of every comparison: TF-IDF, the keyword matcher where labels come from words, and the labeler."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 import numpy as np
 import polars as pl
+from jaxtyping import Float
 
 from clinlm.metrics.baseline import keyword_matches
 from clinlm.metrics.fairness import KEYWORDS_ATTRIBUTE
-from clinlm.report.entry import Entry
-from clinlm.report.row import Row
+from clinlm.report.results import ModelResult
 from clinlm.store.content import read_record
 from clinlm.tasks.base import Task
 from clinlm.training.teachers.tfidf import Tfidf
@@ -19,68 +21,92 @@ KEYWORDS = "keywords"
 LABELER = "labeler"
 
 
-def tfidf(task: Task, task_key: str, root: Path, reference: str) -> Entry:
-    """Return TF-IDF + logistic regression, fitted once a task and kept in the store `root`."""
+@final
+@dataclass(frozen=True)
+class Predictor:
+    """A model with its predictions, from which its result is computed.
+
+    Attributes:
+        result: name and costs; quality is filled in later.
+        validation, test: probabilities.
+        answer: from the number of a document, the computation that is timed; None where timing means nothing.
+    """
+
+    result: ModelResult
+    validation: Float[np.ndarray, "validation outputs"]
+    test: Float[np.ndarray, "test outputs"]
+    answer: Callable[[int], object] | None
+
+
+def baselines(task: Task, task_key: str, root: Path, reference: str) -> list[Predictor]:
+    """Return the baselines that `task` has; `reference` is the result that they are compared with."""
+    found = [tfidf(task, task_key, root, reference)]
+    if has_keywords(task):
+        found.append(keywords(task, reference))
+    own = labeler(task, reference)
+    return found if own is None else [*found, own]
+
+
+def tfidf(task: Task, task_key: str, root: Path, reference: str) -> Predictor:
+    """Return TF-IDF with logistic regression, fitted once a task and kept in the store `root`."""
     member = Tfidf(root, task_key)
-    model, whole = member.fitted(task)
-    row = Row(
+    model, cached = member.fitted(task)
+    result = ModelResult(
         name=BASELINE,
         kind="baseline",
         key=member.folder.name,
+        reference=reference,
         parameters=model.parameters,
         nonzero=model.nonzero,
         bytes=model.bytes,
         seconds=read_record(member.folder)["seconds"],
-        cached=whole,
+        cached=cached,
     )
     members = task.examples.members
     validation, test = (model.probabilities(task.passages(members(split))) for split in ("validation", "test"))
-    return Entry(
-        row, validation, test, lambda document: model.probabilities(task.passages(np.array([document]))), reference
+    return Predictor(
+        result, validation, test, lambda document: model.probabilities(task.passages(np.array([document])))
     )
 
 
-def labeler(task: Task, reference: str) -> Entry | None:
-    """Return what models learned from, where that is not what people said; None where it is.
+def labeler(task: Task, reference: str) -> Predictor | None:
+    """Return the labeler that models learned from, evaluated against people on test; None where people labelled.
 
-    It is told beside people on test. On validation it agrees with itself.
+    On validation it is compared with its own labels.
     """
     validation, test = (task.labelled_probabilities(split) for split in ("validation", "test"))
     if validation is None or test is None:
         return None
-    facts = task.examples.facts
-    row = Row(LABELER, "baseline", "", parameters=0, nonzero=0, bytes=0, seconds=facts["labeler_seconds"], cached=False)
-    return Entry(row, validation, test, None, reference)
+    seconds = task.examples.facts["labeler_seconds"]
+    result = ModelResult(LABELER, "baseline", reference=reference, seconds=seconds)
+    return Predictor(result, validation, test, None)
 
 
 def has_keywords(task: Task) -> bool:
-    """Whether the records of the task say which labels' words occur in them."""
+    """Return whether the records of the task say which labels' words occur in them."""
     kind = task.examples.frame.schema["attributes"]
     return isinstance(kind, pl.Struct) and KEYWORDS_ATTRIBUTE in [each.name for each in kind.fields]
 
 
-def keywords(task: Task, reference: str) -> Entry:
-    """Return the keyword matcher. It reads the words themselves, even where the models find them masked."""
-    row = Row(
-        name=KEYWORDS, kind="baseline", key="", parameters=0, nonzero=0, bytes=0, seconds=float("nan"), cached=False
-    )
+def keywords(task: Task, reference: str) -> Predictor:
+    """Return the keyword matcher. It reads the words themselves, even where models find them masked."""
     column = task.examples.frame["attributes"].struct.field(KEYWORDS_ATTRIBUTE)
     validation, test = (
         keyword_matches(column.gather(task.examples.members(split)).to_list(), task.examples.labels)
         for split in ("validation", "test")
     )
-    return Entry(row, validation, test, None, reference)
+    return Predictor(ModelResult(KEYWORDS, "baseline", reference=reference), validation, test, None)
 
 
-def beaten(rows: Sequence[Row]) -> list[str]:
-    """Return the notice that names the models which the keyword matcher beats in macro F1; none where it beats none."""
-    own = next((row for row in rows if row.name == KEYWORDS), None)
+def keyword_notices(results: Sequence[ModelResult]) -> list[str]:
+    """Return the notice that names the models whose macro F1 the keyword matcher reaches; none without the matcher."""
+    own = next((result for result in results if result.name == KEYWORDS), None)
     if own is None:
         return []
-    others = [row for row in rows if row is not own]
-    lower = [row.name for row in others if row.quality["macro_f1"] < own.quality["macro_f1"]]
-    equal = [row.name for row in others if row.quality["macro_f1"] == own.quality["macro_f1"]]
-    does = f"{KEYWORDS}: predicts the labels whose words occur (where one is asked for, the most frequent of them)"
+    others = [result for result in results if result is not own]
+    lower = [result.name for result in others if result.quality["macro_f1"] < own.quality["macro_f1"]]
+    equal = [result.name for result in others if result.quality["macro_f1"] == own.quality["macro_f1"]]
+    does = f"{KEYWORDS}: predicts the labels whose words occur (for a single label, the most frequent of them)"
     if not lower and not equal:
         return [f"{does}; every other row has a higher macro F1"]
     beats = [f"a higher macro F1 than {', '.join(lower)}"] if lower else []

@@ -1,138 +1,120 @@
-"""Models as engines run them, beside the artifacts that they were exported from: rows of the same comparison."""
+"""Models as engines run them, evaluated like the artifacts that they were exported from."""
 
 import logging
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import final
 
+from clinlm.config.errors import MissingExtraError, ModelError
 from clinlm.engines.base import Engine, EngineSelection
 from clinlm.engines.export import Deployment, deploy, open_model, unit_answers
 from clinlm.metrics.latency import Latency
 from clinlm.models.artifact import Artifact
 from clinlm.report import cells
-from clinlm.report.entry import Entry
+from clinlm.report.baselines import Predictor
 from clinlm.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
-
-@final
-@dataclass(frozen=True)
-class Bid:
-    """A model on an engine.
-
-    Attributes:
-        model: name of its row.
-        engine: name.
-        deployment: None where there is none.
-        refused: why there is none.
-    """
-
-    model: str
-    engine: str
-    deployment: Deployment | None
-    refused: str = ""
-
-    @property
-    def row(self) -> str:
-        """The name of the deployment's own row."""
-        return f"{self.model} @{self.engine}"
+Exports = Mapping[str, Mapping[str, Deployment | str]]
+"""Name of a result -> engine -> its deployment, or the reason why there is none."""
 
 
-def bids(artifacts: Mapping[str, Artifact], engine: EngineSelection, task: Task, root: Path) -> list[Bid]:
-    """Return every model on every candidate of `engine`; a candidate of an auction may refuse a model, or break on it.
+def exports(artifacts: Mapping[str, Artifact], engine: EngineSelection, task: Task, root: Path) -> Exports:
+    """Export every model to every candidate of `engine`.
+
+    Where there are several candidates, one may refuse a model or fail on it.
 
     Raises:
-        RuntimeError: the engine asked for by its name refuses a model.
-        ImportError: it is not installed.
+        ModelError: the only engine chosen refuses a model.
+        MissingExtraError: an engine is not installed.
     """
     check_installed(engine)
-    candidates = engine.candidates()
-    found = []
+    found: dict[str, dict[str, Deployment | str]] = {name: {} for name in artifacts}
     for name, artifact in artifacts.items():
-        for one in candidates:
+        for candidate in engine.candidates():
             try:
-                found.append(Bid(name, one.name, deploy(artifact, one, task, root)))
-            except Exception as refusal:  # of many kinds: errors of ONNX Runtime share no base with those of others
+                found[name][candidate.name] = deploy(artifact, candidate, task, root)
+            except Exception as refusal:  # errors of ONNX Runtime share no base class with those of other engines
                 if isinstance(engine, Engine):
                     if isinstance(refusal, RuntimeError):
-                        raise RuntimeError(f"{name}: {refusal}") from refusal
+                        raise ModelError(f"{name}: {refusal}") from refusal
                     raise
-                log.info("%s is not deployed on %s: %s", name, one.name, refusal)
-                found.append(Bid(name, one.name, None, _reason(refusal)))
+                log.info("%s is not deployed on %s: %s", name, candidate.name, refusal)
+                found[name][candidate.name] = _reason(refusal)
     return found
 
 
 def check_installed(engine: EngineSelection) -> None:
-    """Raise unless every candidate can be used.
-
-    Raises:
-        ImportError: one cannot; the message says what to install.
-    """
-    for one in engine.candidates():
-        if one.missing():
-            raise ImportError(f"engine={one.name} needs {one.missing()}; install it, or take another engine=")
+    """Raise MissingExtraError, which says what to install, unless every candidate can be used."""
+    for candidate in engine.candidates():
+        if candidate.missing():
+            raise MissingExtraError(
+                f"engine={candidate.name} needs {candidate.missing()}; install it, or choose another engine="
+            )
 
 
 def _reason(refusal: Exception) -> str:
-    """Return one line for a table: the law and what came, or, of an error that is none of ours, its kind too."""
-    told = (str(refusal).splitlines() or [""])[0].partition(";")[0]
-    return told if type(refusal) is RuntimeError else f"{type(refusal).__name__}: {told}"
+    """Return one line for a table: what must hold and what was found, with the kind of an error that is not ours."""
+    message = (str(refusal).splitlines() or [""])[0].partition(";")[0]
+    return message if type(refusal) in (RuntimeError, ModelError) else f"{type(refusal).__name__}: {message}"
 
 
-def entry(task: Task, bid: Bid, model: Entry) -> Entry:
-    """Return the entry of a deployment: quality from the engine's own answers, size and memory of what is deployed.
+def row_name(model: str, engine: str) -> str:
+    """Return the name of the result of a model on an engine."""
+    return f"{model} @{engine}"
+
+
+def predictor(task: Task, deployment: Deployment, model: Predictor) -> Predictor:
+    """Return the predictor of a deployment: the engine's own predictions, size and memory of what is deployed.
 
     Args:
-        task: bound to nothing; rows are cut anew for the model's tokenizer.
-        bid: not refused.
-        model: the entry of the artifact.
+        task: opened; rows are cut anew for the model's tokenizer.
+        deployment: of the model.
+        model: the predictor of the artifact.
     """
-    assert bid.deployment is not None
-    facts = bid.deployment.facts
-    row = replace(
-        model.row,
-        name=bid.row,
-        engine=bid.engine,
+    facts = deployment.facts
+    result = replace(
+        model.result,
+        name=row_name(model.result.name, facts["engine"]),
+        engine=facts["engine"],
         bytes=facts["bytes"],
         peak_mib=facts["peak_mib"],
-        deployment={"of": bid.model, "folder": str(bid.deployment.folder.absolute()), **facts},
+        deployment={"of": model.result.name, "folder": str(deployment.folder.absolute()), **facts},
     )
-    validation, test = (task.probabilities(bid.deployment.predictions(split)) for split in ("validation", "test"))
-    use = open_model(bid.deployment.folder)
-    encoded = task.encode(use.tokenizer, use.serving.max_tokens)
-    return Entry(
-        row,
+    validation, test = (task.probabilities(deployment.predictions(split)) for split in ("validation", "test"))
+    use = open_model(deployment.folder)
+    encoded, way = task.encode(use.tokenizer, use.serving.max_tokens), task.long_notes
+    return Predictor(
+        result,
         validation,
         test,
-        lambda document: unit_answers(use.answer, encoded.collate([document]), task.long_notes),
-        model.reference,
-        model.cut,
+        lambda document: unit_answers(use.answer, encoded.collate([document]), way),
     )
 
 
-def auction(offers: Sequence[Bid], times: Mapping[str, Latency]) -> tuple[set[str], list[str]]:
-    """Return the names of the rows that are kept, the fastest deployment of every model, and a line a model.
-
-    Where only one engine was asked for, its deployments are kept. The artifact itself, in eager torch, is told beside.
+def fastest(exported: Exports, times: Mapping[str, Latency]) -> tuple[set[str], list[str]]:
+    """Select the fastest deployment of every model.
 
     Args:
-        offers: of all models.
-        times: of all rows.
+        exported: all models.
+        times: latency by name of the result.
+
+    Returns:
+        the names of the results to keep; and a line for every model with several engines, or none, that compares them
+        with the artifact in eager torch.
     """
-    by_model: dict[str, list[Bid]] = defaultdict(list)
-    for one in offers:
-        by_model[one.model].append(one)
-    kept, told = set(), []
-    for model, own in by_model.items():
-        able = sorted((one for one in own if one.deployment is not None), key=lambda one: times[one.row].p50_ms)
-        kept |= {one.row for one in able[:1]}
-        figures = [f"{one.engine} {cells.three(times[one.row].p50_ms)} ms" for one in able]
-        figures[:1] = [f"{first} (kept)" for first in figures[:1]]
+    kept, lines = set(), []
+    for model, own in exported.items():
+        able = [engine for engine, export in own.items() if isinstance(export, Deployment)]
+        able.sort(key=lambda engine: times[row_name(model, engine)].p50_ms)
+        kept |= {row_name(model, engine) for engine in able[:1]}
+        figures = [f"{engine} {cells.three(times[row_name(model, engine)].p50_ms)} ms" for engine in able]
+        figures[:1] = [f"{figure} (kept)" for figure in figures[:1]]
         figures += [f"torch (eager) {cells.three(times[model].p50_ms)} ms"] if model in times else []
-        figures += [f"{one.engine} refused: {one.refused}" for one in own if one.deployment is None]
+        figures += [
+            f"{engine} refused: {export}" for engine, export in own.items() if not isinstance(export, Deployment)
+        ]
         if len(own) > 1 or not able:
-            told.append(f"engines for {model}, p50: {', '.join(figures)}")
-    return kept, told
+            lines.append(f"engines for {model}, p50: {', '.join(figures)}")
+    return kept, lines

@@ -1,4 +1,4 @@
-"""Ensembles of teachers as rows of a comparison, and their students beside them."""
+"""Ensembles of teachers in a comparison, and how their students compare with them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,13 @@ from typing import Any, final
 import numpy as np
 from hydra.utils import instantiate
 
+from clinlm.metrics.bootstrap import Interval
 from clinlm.models.artifact import Artifact
+from clinlm.pipeline.run_record import RunRecord
 from clinlm.report import cells
-from clinlm.report.entry import Entry
-from clinlm.report.row import Row
+from clinlm.report.baselines import Predictor
+from clinlm.report.results import Lineage, ModelResult
+from clinlm.report.selection import distinct
 from clinlm.store.key import digest
 from clinlm.tasks.base import Task
 from clinlm.training.teachers.base import TeacherSource
@@ -22,189 +25,175 @@ from clinlm.training.teachers.logit_combination import LogitCombination
 from clinlm.training.teachers.tfidf import TFIDF, Tfidf
 from clinlm.training.teachers.trained import Trained
 
-_TOLD = {"micro_f1": "micro F1", "macro_f1": "macro F1", "macro_auroc": "macro AUROC"}
-_FEW = 3
-"""Members that a row's name names one by one."""
+_COMPARED = {"micro_f1": "micro F1", "macro_f1": "macro F1", "macro_auroc": "macro AUROC"}
+_NAMED = 3
+"""Members listed in the name of an ensemble, at most."""
 
 
 @final
 @dataclass(frozen=True)
-class Assembly:
-    """Several teachers that students learned from as one.
+class TeacherEnsemble:
+    """Several teachers that students learned from together.
 
     Attributes:
-        name: of its row, distinct.
+        result: name, key and lineage.
         members: in the order of the stage's `teachers`.
         settings: of the ensemble, with its `_target_`; None for the mean of the logits.
-        students: names of the rows to compare with it, the one that it stands above first.
-        cached: whether all members were there already.
-        reference: name of the row that it is compared with; None for the first of role teacher.
-        group: the name that it shares with itself at other seeds of a sweep; "" for its own.
-        overrides: what makes its students from the shell.
+        students: names of the results to compare with it; it is listed above the first.
     """
 
-    name: str
+    result: ModelResult
     members: tuple[TeacherSource, ...]
     settings: Mapping[str, Any] | None
     students: tuple[str, ...]
-    cached: bool
-    reference: str | None = None
-    group: str = ""
-    overrides: tuple[str, ...] = ()
-
-    @property
-    def key(self) -> str:
-        """The hash of the members and of how they are combined."""
-        return digest([[one.key for one in self.members], self.settings])
 
 
-def assemblies(stages: Sequence[Mapping[str, Any]], root: Path, task_key: str) -> list[Assembly]:
-    """Return the ensembles that stages of a pipeline learned from, each once, as the run's `run.json` tells of them.
+def of_run(run: RunRecord, reference: str) -> list[TeacherEnsemble]:
+    """Return the ensembles that stages of a run learned from, each once.
 
-    An ensemble is compared with the stages that learned from it, and with the last of the pipeline.
+    Students are the stages that learned from it, and the last of the pipeline.
 
     Args:
-        stages: in order.
-        root: the store.
-        task_key: of their task.
+        run: finished.
+        reference: name of the result that an ensemble is compared with.
     """
-    by_name = {one["name"]: one for one in stages}
-    found: dict[str, Assembly] = {}
-    for one in stages:
-        names: Sequence[str] = one.get("teachers", ())
-        if len(names) < 2:
+    root, by_name = Path(run.store), {stage.name: stage for stage in run.stages}
+    found: dict[str, TeacherEnsemble] = {}
+    for stage in run.stages:
+        if len(stage.teachers) < 2:
             continue
         members = tuple(
-            Tfidf(root, task_key) if name == TFIDF else Trained(Artifact(Path(by_name[name]["folder"])), name)
-            for name in names
+            Tfidf(root, run.task.key) if name == TFIDF else Trained(Artifact(Path(by_name[name].folder)), name)
+            for name in stage.teachers
         )
-        settings = Artifact(Path(one["folder"])).record["settings"].get("ensemble")
-        cached = all(by_name[name]["cached"] for name in names if name != TFIDF)
-        made = Assembly(called(names), members, settings, (one["name"],), cached)
-        before = found.get(made.key, made).students
-        found[made.key] = replace(made, students=tuple(dict.fromkeys([*before, one["name"]])))
-    last = stages[-1]["name"]
-    whole = [replace(one, students=tuple(dict.fromkeys([*one.students, last]))) for one in found.values()]
-    taken = Counter(one.name for one in whole)
-    return [replace(one, name=f"{one.name} by {_way(one)}") if taken[one.name] > 1 else one for one in whole]
+        settings = Artifact(Path(stage.folder)).record["settings"].get("ensemble")
+        key = digest([[member.key for member in members], settings])
+        name = ensemble_name(stage.teachers)
+        result = ModelResult(
+            name=name,
+            kind="ensemble",
+            key=key,
+            role="teacher",
+            group=name,
+            reference=reference,
+            cached=all(by_name[name].cached for name in stage.teachers if name != TFIDF),
+            lineage=Lineage(run.pipeline, teachers=tuple(stage.teachers), overrides=tuple(run.overrides)),
+        )
+        before = found[key].students if key in found else ()
+        students = tuple(dict.fromkeys([*before, stage.name, run.stages[-1].name]))
+        found[key] = TeacherEnsemble(result, members, settings, students)
+    taken = Counter(ensemble.result.name for ensemble in found.values())
+    return [_renamed(each, _rule_name(each)) if taken[each.result.name] > 1 else each for each in found.values()]
 
 
-def called(names: Sequence[str]) -> str:
-    """Return what an ensemble of these members is called: short enough for a table."""
-    return f"ensemble ({', '.join(names)})" if len(names) <= _FEW else f"ensemble of {len(names)}"
-
-
-def _way(assembly: Assembly) -> str:
-    return str((assembly.settings or {}).get("_target_", "mean_logits.")).split(".")[-2]
-
-
-def entry(task: Task, assembly: Assembly, first: str) -> tuple[Entry, str]:
-    """Return the entry of an ensemble: combined answers, what its members take together, and one after the other.
-
-    And what has to be said of the weights of its members: "" where all count the same.
+def of_sweep(runs: Sequence[RunRecord], models: Sequence[ModelResult]) -> list[TeacherEnsemble]:
+    """Return the ensembles of several runs of one task, each once, to compare with the runs' last stages.
 
     Args:
-        task: opened.
-        assembly: the ensemble.
-        first: name of the first teacher's row.
+        runs: finished.
+        models: as `clinlm.report.selection.last_stages` returns them.
     """
-    rule = _fitted(task, assembly)
+    by_folder = {model.lineage.folder: model for model in models}
+    found: dict[tuple[str, str], TeacherEnsemble] = {}
+    taken = {model.name for model in models}
+    for run in runs:
+        first, last = (by_folder[str(run.stages[place].folder)] for place in (0, -1))
+        for ensemble in of_run(run, first.name):
+            same = (ensemble.result.key, first.name)
+            if same not in found:
+                name = distinct(f"teachers of {last.name}", taken)
+                result = replace(ensemble.result, name=name, group=f"teachers of {last.group}")
+                found[same] = replace(ensemble, result=result, students=())
+            students = tuple(dict.fromkeys([*found[same].students, last.name]))
+            found[same] = replace(found[same], students=students)
+    return list(found.values())
+
+
+def ensemble_name(members: Sequence[str]) -> str:
+    """Return the name of an ensemble of these members, short enough for a table."""
+    return f"ensemble ({', '.join(members)})" if len(members) <= _NAMED else f"ensemble of {len(members)}"
+
+
+def _renamed(ensemble: TeacherEnsemble, rule: str) -> TeacherEnsemble:
+    name = f"{ensemble.result.name} by {rule}"
+    return replace(ensemble, result=replace(ensemble.result, name=name, group=name))
+
+
+def _rule_name(ensemble: TeacherEnsemble) -> str:
+    return str((ensemble.settings or {}).get("_target_", "mean_logits.")).split(".")[-2]
+
+
+def predictor(task: Task, ensemble: TeacherEnsemble) -> tuple[Predictor, str]:
+    """Return the predictor of an ensemble: combined predictions, and the costs of all members, one after another.
+
+    And the notice about the weights of its members: "" where all weigh the same.
+    """
+    settings = ensemble.settings
+    combiner: Ensemble | None = instantiate(settings) if settings is not None else None
+    rule = fit_combination(ensemble.members, combiner, task)
     validation, test = (
-        task.probabilities(ensemble_logits(assembly.members, rule, task, s)) for s in ("validation", "test")
+        task.probabilities(ensemble_logits(ensemble.members, rule, task, split)) for split in ("validation", "test")
     )
-    costs = [one.cost() for one in assembly.members]
-    row = Row(
-        name=assembly.name,
-        kind="ensemble",
-        key=assembly.key,
-        role="teacher",
-        parameters=sum(one.parameters for one in costs),
-        nonzero=sum(one.nonzero for one in costs),
-        bytes=sum(one.bytes for one in costs),
-        seconds=sum(one.seconds for one in costs),
-        cached=assembly.cached,
+    costs = [member.cost() for member in ensemble.members]
+    result = replace(
+        ensemble.result,
+        parameters=sum(cost.parameters for cost in costs),
+        nonzero=sum(cost.nonzero for cost in costs),
+        bytes=sum(cost.bytes for cost in costs),
+        seconds=sum(cost.seconds for cost in costs),
     )
-    answers = [one.timed_predictor(task) for one in assembly.members]
-    made = Entry(
-        row,
-        validation,
-        test,
-        lambda document: rule.combine(np.stack([answer(document) for answer in answers])),
-        assembly.reference or first,
+    answers = [member.timed_predictor(task) for member in ensemble.members]
+    made = Predictor(
+        result, validation, test, lambda document: rule.combine(np.stack([answer(document) for answer in answers]))
     )
-    return made, _weights(assembly, rule)
+    return made, _weights(ensemble, rule)
 
 
-def _fitted(task: Task, assembly: Assembly) -> LogitCombination:
-    ensemble: Ensemble | None = instantiate(assembly.settings) if assembly.settings is not None else None
-    return fit_combination(assembly.members, ensemble, task)
-
-
-def _weights(assembly: Assembly, rule: LogitCombination) -> str:
+def _weights(ensemble: TeacherEnsemble, rule: LogitCombination) -> str:
     weights = rule.weights.mean(1)
     if np.ptp(weights.round(2)) == 0:
         return ""
-    shares = ", ".join(f"{one.name} {weight:.2f}" for one, weight in zip(assembly.members, weights, strict=True))
-    return f"{assembly.name}: members count for {shares}, by the mean over labels"
+    pairs = zip(ensemble.members, weights, strict=True)
+    shares = ", ".join(f"{member.name} {weight:.2f}" for member, weight in pairs)
+    return f"{ensemble.result.name}: mean weight of its members over labels: {shares}"
 
 
-def beside(
-    task: Task, entries: Sequence[Entry], shown: Sequence[Assembly], first: str
-) -> tuple[list[Entry], list[str]]:
-    """Put every ensemble above the first of its students, or below the last teacher where none of them has a row.
+def inserted(
+    task: Task, predictors: Sequence[Predictor], shown: Sequence[TeacherEnsemble]
+) -> tuple[list[Predictor], list[str]]:
+    """Insert every ensemble above its first student, or below the last teacher where no student is compared.
 
     Returns:
-        all entries; and what has to be said of weights.
+        all predictors; and the notices about weights.
     """
-    found, told = list(entries), []
-    for one in shown:
-        made, weights = entry(task, one, first)
-        told += [weights] if weights else []
-        students = [place for place, each in enumerate(found) if each.row.name in one.students]
-        teachers = [place for place, each in enumerate(found) if each.row.role == "teacher"]
+    found, notices = list(predictors), []
+    for ensemble in shown:
+        made, weights = predictor(task, ensemble)
+        notices += [weights] if weights else []
+        students = [place for place, each in enumerate(found) if each.result.name in ensemble.students]
+        teachers = [place for place, each in enumerate(found) if each.result.role == "teacher"]
         found.insert(students[0] if students else teachers[-1] + 1, made)
-    return found, told
+    return found, notices
 
 
-def notices(
-    task: Task,
-    shown: Sequence[Assembly],
-    entries: Sequence[Entry],
-    rows: Sequence[Row],
-    how: Mapping[str, Any],
-) -> list[str]:
-    """Say how every student, and every deployment of one, compares with its ensemble.
+def student_notice(student: ModelResult, ensemble: ModelResult, change: Mapping[str, Interval]) -> str:
+    """Return the notice that compares a student, or a deployment of one, with its ensemble.
 
     Args:
-        task: opened.
-        shown: the ensembles.
-        entries: of all rows.
-        rows: measured, deployments included.
-        how: resamples, groups and seed of `paired`.
+        student, ensemble: evaluated.
+        change: metric -> student minus ensemble, paired.
     """
-    by_name, answers = {row.name: row for row in rows}, {one.row.name: one for one in entries}
-    return [
-        _compared(task, by_name[one.name], row, answers, how)
-        for one in shown
-        for row in rows
-        if {row.name, row.deployment.get("of")} & {*one.students}
-    ]
-
-
-def _compared(task: Task, ensemble: Row, row: Row, entries: Mapping[str, Entry], how: Mapping[str, Any]) -> str:
-    ours, theirs = entries[row.name], entries[ensemble.name]
-    before, after = (task.evaluate("test", one.test, task.fit_thresholds(one.validation)) for one in (theirs, ours))
-    found = after.difference(before, **how)
     quality = [
-        f"{told} {cells.points(found[name].value)} ({cells.points_range(found[name].low, found[name].high)}), "
-        f"{cells.percent(_kept(row, ensemble, name))} % kept"
-        for name, told in _TOLD.items()
+        f"{label} {cells.points(change[metric].value)} "
+        f"({cells.points_range(change[metric].low, change[metric].high)}), "
+        f"{cells.percent(_kept(student, ensemble, metric))} % kept"
+        for metric, label in _COMPARED.items()
     ]
-    ratios = [f"{cells.times(ensemble.bytes / row.bytes)} fewer bytes"]
-    if row.latency is not None and ensemble.latency is not None:
-        ratios.append(f"{cells.times(ensemble.latency.p50_ms / row.latency.p50_ms)} lower p50 latency")
-    return f"{row.name} beside {ensemble.name}, points: {'; '.join([*quality, *ratios])}"
+    ratios = [f"{cells.times(ensemble.bytes / student.bytes)} fewer bytes"]
+    if student.latency is not None and ensemble.latency is not None:
+        ratios.append(f"{cells.times(ensemble.latency.p50_ms / student.latency.p50_ms)} lower p50 latency")
+    return f"{student.name} against {ensemble.name}, points: {'; '.join([*quality, *ratios])}"
 
 
-def _kept(row: Row, ensemble: Row, metric: str) -> float | None:
-    return row.quality[metric] / ensemble.quality[metric] if ensemble.quality[metric] else None
+def _kept(student: ModelResult, ensemble: ModelResult, metric: str) -> float | None:
+    return student.quality[metric] / ensemble.quality[metric] if ensemble.quality[metric] else None

@@ -1,82 +1,116 @@
-"""The table of a task of entities: how well every model finds them, of all labels and of each."""
+"""The table and the plot of a task of entities: how well every model finds them, overall and by label."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Final
 
-import polars as pl
+import numpy as np
 
 from clinlm.metrics.bootstrap import Interval
-from clinlm.report import cells, entity_plot, entity_scores
-from clinlm.report.entity_scores import SCORES, EntityScores
-from clinlm.report.row import Row
+from clinlm.report import cells
+from clinlm.report.plots import save_figure
+from clinlm.report.results import ModelResult, to_json
+from clinlm.report.tables import change
 
 NAME = "entities"
 """Of the files, without ending."""
 
+SCORES: Final = ("micro_precision", "micro_recall", "micro_f1", "macro_f1", "relaxed_micro_f1")
+"""Metrics over all labels; strict, except for the relaxed one."""
+
 RULE = (
-    "Strict: start, end and label are those that people gave. Relaxed: the label is, and a character is common; one "
-    "true entity counts for one found at most. In brackets 95 % bootstrap intervals over documents (whole groups); a "
-    "star marks a difference whose interval excludes 0. P, R and F1 of all labels together are micro averages."
+    "Strict: start, end and label must equal those of people. Relaxed: the label must, and one character must be "
+    "common; a true entity counts for one found at most. In brackets 95 % bootstrap intervals over documents (whole "
+    "groups); a star marks a difference whose interval excludes 0. P, R and F1 over all labels are micro averages."
 )
-_HEADER = ("strict P %", "strict R %", "strict F1 %", "macro F1 %", "relaxed F1 %")
+HEADER = ("strict P %", "strict R %", "strict F1 %", "macro F1 %", "relaxed F1 %")
+_STRICT, _RELAXED = "#0b5fa5", "#d9822b"
 
 
-def scores(rows: Sequence[Row], per_label: Mapping[str, pl.DataFrame]) -> list[EntityScores]:
-    """Return the scores of every row of a comparison, in their order."""
-    return [EntityScores.of_row(row, per_label[row.name]) for row in rows]
-
-
-def report(
-    rows: Sequence[Row], per_label: Mapping[str, pl.DataFrame], notices: Sequence[str], folder: Path
-) -> list[str]:
-    """Write entities.md, .json, .svg and .png into `folder`, and return lines for the terminal.
+def write(
+    results: Sequence[ModelResult], notices: Sequence[str], folder: Path, name: str, title: str, note: str = ""
+) -> None:
+    """Write <name>.md, .json, .svg and .png into `folder`.
 
     Args:
-        rows, per_label: of `clinlm.report.comparison.compare`, for a task of entities.
-        notices: what has to be known of the numbers.
+        results: of a comparison on a task of entities.
+        notices: what limits the numbers.
         folder: of the run or sweep.
+        name: of the files, without ending.
+        title: of the plot.
+        note: added to the rule below the table.
     """
-    found = scores(rows, per_label)
-    entity_scores.write(found, notices, folder / f"{NAME}.json")
-    text = f"{grid(found)}\n{RULE}\n" + "".join(f"\n- {one}" for one in notices) + "\n" * bool(notices)
-    (folder / f"{NAME}.md").write_text(text, encoding="utf-8")
-    entity_plot.write(found, "Entities on test", folder, NAME)
-    # Who finds most, and the last model of the pipeline.
-    best = max(found, key=lambda one: one.scores["micro_f1"].value)
-    shown = dict.fromkeys((best.name, found[-1].name))
-    told = [f"entities   {line(one)}" for one in found if one.name in shown]
-    return [*told, f"entities   {folder / NAME}.md, .png"]
+    (folder / f"{name}.json").write_text(to_json(results, notices), encoding="utf-8")
+    rule = f"{RULE} {note}" if note else RULE
+    text = f"{grid(results)}\n{rule}\n" + "".join(f"\n- {notice}" for notice in notices) + "\n" * bool(notices)
+    (folder / f"{name}.md").write_text(text, encoding="utf-8")
+    save_figure(plot(results, title), folder, name)
 
 
-def line(one: EntityScores) -> str:
-    """Return the scores of a row as one line."""
-    labels = ", ".join(f"{label} {share(own)}" for label, own in one.strict.items())
-    strict, relaxed = (share(one.scores[name]) for name in ("micro_f1", "relaxed_micro_f1"))
-    return f"{one.name}: strict F1 {strict} %, relaxed {relaxed} %; {labels}"
+def line(result: ModelResult) -> str:
+    """Return the scores of a result in one line."""
+    labels = ", ".join(f"{label} {estimate(own)}" for label, own in result.label_estimates("f1").items())
+    strict, relaxed = (estimate(result.estimate(name)) for name in ("micro_f1", "relaxed_micro_f1"))
+    return f"{result.name}: strict F1 {strict} %, relaxed {relaxed} %; {labels}"
 
 
-def grid(rows: Sequence[EntityScores]) -> str:
-    """Return the rows as a Markdown table; with the drop where it is told."""
-    labels = [*rows[0].strict]
-    dropped = any(one.drop is not None for one in rows)
-    header = ["", *_HEADER, *(f"{label} F1 %" for label in labels), *(f"{label} relaxed %" for label in labels)]
-    header += ["Δ strict F1", *(["against own test"] if dropped else [])]
-    return cells.grid(header, [_cells(one, labels, dropped) for one in rows])
+def grid(results: Sequence[ModelResult]) -> str:
+    """Return the results as a Markdown table, with the drop on an external corpus where one was measured."""
+    dropped = any(result.drop is not None for result in results)
+    header = ["", *HEADER, *label_header(results[0]), "Δ strict F1", *(["against own test"] if dropped else [])]
+    rows = []
+    for result in results:
+        ending = [change(result.differences.get("micro_f1")), *([change(result.drop)] if dropped else [])]
+        rows.append([result.name, *scores(result), *ending])
+    return cells.grid(header, rows)
 
 
-def _cells(one: EntityScores, labels: Sequence[str], dropped: bool) -> list[str]:
-    numbers = [one.scores[name] for name in SCORES]
-    numbers += [each[label] for each in (one.strict, one.relaxed) for label in labels]
-    return [one.name, *map(share, numbers), change(one.difference), *([change(one.drop)] if dropped else [])]
+def label_header(result: ModelResult) -> list[str]:
+    """Return the headers of the F1 of every label: strict, then relaxed."""
+    labels = [row["label"] for row in result.per_label]
+    return [*(f"{label} F1 %" for label in labels), *(f"{label} relaxed %" for label in labels)]
 
 
-def share(one: Interval) -> str:
-    """A share with its interval: 57.16 (53.1–60.9)."""
-    return f"{cells.percent(one.value)} ({cells.percent_range(one.low, one.high)})"
+def scores(result: ModelResult) -> list[str]:
+    """Return the cells below `HEADER` and `label_header`."""
+    every = [result.estimate(name) for name in SCORES]
+    every += [own for metric in ("f1", "relaxed_f1") for own in result.label_estimates(metric).values()]
+    return [estimate(own) for own in every]
 
 
-def change(one: Interval | None) -> str:
-    """A difference with its interval and, where that excludes 0, a star: -1.24* (-2.1…-0.3)."""
-    if one is None:
-        return cells.NONE
-    return f"{cells.points(one.value)}{'*' * one.significant} ({cells.points_range(one.low, one.high)})"
+def estimate(own: Interval) -> str:
+    """Return a share with its interval: 57.16 (53.1–60.9)."""
+    return f"{cells.percent(own.value)} ({cells.percent_range(own.low, own.high)})"
+
+
+def plot(results: Sequence[ModelResult], title: str) -> Any:
+    """Draw strict (dots) and relaxed (rings) F1 of every result, a panel for every label, the first result on top.
+
+    Returns:
+        a `matplotlib.figure.Figure`; no window is opened and no global state is touched.
+    """
+    from matplotlib.figure import Figure  # importing it takes a second
+
+    support = {row["label"]: row["support"] for row in results[0].per_label}
+    figure = Figure(figsize=(2.2 + 2.9 * len(support), 1.5 + 0.42 * len(results)), layout="constrained")
+    panels = figure.subplots(1, len(support), sharey=True, sharex=True, squeeze=False)[0]
+    places = np.arange(len(results), dtype=float)
+    styles = (("f1", "strict", -0.13, _STRICT, _STRICT), ("relaxed_f1", "relaxed", 0.13, _RELAXED, "white"))
+    for panel, (label, count) in zip(panels, support.items(), strict=True):
+        for metric, name, side, colour, face in styles:
+            each = [result.label_estimates(metric)[label] for result in results]
+            values, low, high = (100 * np.array([getattr(e, what) for e in each]) for what in ("value", "low", "high"))
+            bars = np.clip(np.stack([values - low, high - values]), 0, None)  # rounding may put an end beyond its value
+            style = {"fmt": "o", "markersize": 5, "elinewidth": 1.1, "color": colour, "markerfacecolor": face}
+            panel.errorbar(values, places + side, xerr=bars, label=name, **style)
+        panel.set(title=f"{label} ({count:,} entities)", xlabel="F1, %")
+        panel.title.set_fontsize(9)
+        panel.grid(alpha=0.25, linewidth=0.6)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_yticks(places, [result.name for result in results], fontsize=8)
+    panels[0].set_ylim(len(results) - 0.5, -0.5)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8
+    )
+    figure.suptitle(f"{title}: F1 by label, 95 % intervals", fontsize=11)
+    return figure

@@ -1,8 +1,7 @@
-"""Quality after every epoch, from what a stage kept (`callbacks.every_epoch`)."""
+"""Quality after every epoch, from the predictions that a stage kept (`callbacks.every_epoch`)."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,20 +9,25 @@ from jaxtyping import Float
 from safetensors import safe_open
 
 from clinlm.models.artifact import EPOCHS, Artifact
-from clinlm.report.row import Row
+from clinlm.report.results import ModelResult
 from clinlm.tasks.base import Task
 from clinlm.training.method_report import method_reports
 from clinlm.training.promises import BestEpoch
 
 SPLITS = ("validation", "test")
 ALL = "macro"
-"""The name of the mean over labels, where the name of a label would stand."""
+"""Stands in the column of labels for the mean over labels."""
 
 _METRICS = ("precision", "recall", "f1", "auroc", "auprc")
 
 
+def with_epochs(results: Sequence[ModelResult]) -> list[ModelResult]:
+    """Return the stages that trained and kept the predictions of every epoch."""
+    return [result for result in results if result.is_stage and has_epochs(result.lineage.artifact)]
+
+
 def has_epochs(artifact: Artifact) -> bool:
-    """Whether the stage trained and kept what its model said after every epoch."""
+    """Return whether the stage kept the predictions of every epoch."""
     return (artifact.folder / EPOCHS).is_file()
 
 
@@ -43,34 +47,38 @@ def probabilities(artifact: Artifact, task: Task) -> list[dict[str, Float[np.nda
         ]
 
 
-def frame(task: Task, stages: Mapping[str, Artifact]) -> pl.DataFrame:
-    """Return quality per stage, epoch, split and label, and its macro mean, as one long table.
+def frame(task: Task, results: Sequence[ModelResult]) -> pl.DataFrame:
+    """Return quality by model, epoch, split and label, and its macro mean, as one long table.
 
     Columns: stage, epoch (from 1), kept (whether the artifact holds this epoch), split, label (`ALL` for the mean),
-    accuracy, precision, recall, f1, auroc, auprc (null where a task does not tell it of a label). Thresholds come from
+    accuracy, precision, recall, f1, auroc, auprc (null where a task has none by label). Thresholds come from
     validation, epoch by epoch.
+
+    Args:
+        task: opened.
+        results: at least one, as `with_epochs` returns them.
     """
     tables = []
-    for name, artifact in stages.items():
-        every = probabilities(artifact, task)
-        kept = kept_epoch(artifact) or len(every)
-        for number, said in enumerate(every, 1):
-            thresholds = task.fit_thresholds(said["validation"])
+    for result in results:
+        artifact = result.lineage.artifact
+        epochs = probabilities(artifact, task)
+        kept = kept_epoch(artifact) or len(epochs)
+        for number, predicted in enumerate(epochs, 1):
+            thresholds = task.fit_thresholds(predicted["validation"])
             for split in SPLITS:
-                judged = task.evaluate(split, said[split], thresholds)
-                whole = judged.quality()
-                mean = {"label": ALL, "accuracy": whole["accuracy"]} | {m: whole[f"macro_{m}"] for m in _METRICS}
-                labels = judged.per_label()
-                told = [one if one in labels.columns else pl.lit(None).alias(one) for one in mean]
-                lines = pl.concat([pl.DataFrame([mean]), labels.select(told)], how="vertical_relaxed")
-                place = {"stage": name, "epoch": number, "kept": number == kept, "split": split}
+                evaluation = task.evaluate(split, predicted[split], thresholds)
+                quality, labels = evaluation.quality(), evaluation.per_label()
+                mean = {"label": ALL, "accuracy": quality["accuracy"]} | {m: quality[f"macro_{m}"] for m in _METRICS}
+                columns = [name if name in labels.columns else pl.lit(None).alias(name) for name in mean]
+                lines = pl.concat([pl.DataFrame([mean]), labels.select(columns)], how="vertical_relaxed")
+                place = {"stage": result.name, "epoch": number, "kept": number == kept, "split": split}
                 tables.append(lines.select(*(pl.lit(v).alias(k) for k, v in place.items()), pl.all()))
     return pl.concat(tables)
 
 
-def last_epoch(task: Task, row: Row, artifact: Artifact) -> tuple[Row, Any]:
-    """Return `row` and its per-label table as they would be had the last epoch been kept; costs stay as they are."""
-    said = probabilities(artifact, task)[-1]
-    thresholds = task.fit_thresholds(said["validation"])
-    judged = task.evaluate("test", said["test"], thresholds)
-    return replace(row, quality=judged.quality(), intervals={}, differences={}), judged.per_label()
+def last_epoch(task: Task, result: ModelResult) -> ModelResult:
+    """Return `result` as it would be had the last epoch been kept; costs stay as they are."""
+    predicted = probabilities(result.lineage.artifact, task)[-1]
+    evaluation = task.evaluate("test", predicted["test"], task.fit_thresholds(predicted["validation"]))
+    labels = tuple(evaluation.per_label().to_dicts())
+    return replace(result, quality=evaluation.quality(), intervals={}, differences={}, per_label=labels)

@@ -1,43 +1,52 @@
-"""Published tables, kept as data in conf/published/, beside the numbers measured here."""
+"""Published tables, kept as data in conf/published/, and the results measured here in the same columns."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
 from omegaconf import OmegaConf
-from rich import box
 from rich.table import Table
-from rich.text import Text
 
+from clinlm.config.errors import ConfigError, DataError, MissingFileError
 from clinlm.config.validation import CONF
 from clinlm.metrics.economics import times_cheaper, times_faster
 from clinlm.report import cells
-from clinlm.report.row import Row
+from clinlm.report.labels import label_table
+from clinlm.report.results import ModelResult
+from clinlm.report.terminal import text_table
 
-_OURS: Mapping[str, tuple[str, Callable[[Row, Row | None], float | None]]] = {
-    "accuracy": ("acc.\n%", lambda row, first: _percent(row, "accuracy")),
-    "micro_f1": ("micro F1\n%", lambda row, first: _percent(row, "micro_f1")),
-    "macro_precision": ("precision\n%", lambda row, first: _percent(row, "macro_precision")),
-    "macro_recall": ("recall\n%", lambda row, first: _percent(row, "macro_recall")),
-    "macro_auroc": ("AUROC\n%", lambda row, first: _percent(row, "macro_auroc")),
-    "macro_auroc_ovo": ("AUROC\n1v1 %", lambda row, first: _percent(row, "macro_auroc_ovo")),
-    "macro_f1": ("macro F1\n%", lambda row, first: _percent(row, "macro_f1")),
-    "size_mb": ("size\nMB", lambda row, first: row.bytes / 1e6),
-    "latency_ms": ("latency\nms", lambda row, first: row.latency.p50_ms if row.latency else None),
-    "parameters_m": ("param.\nM", lambda row, first: row.parameters / 1e6),
-    "compression": ("compr.\n×", lambda row, first: row.compression_parameters),
-    "compression_bytes": ("bytes\n×", lambda row, first: row.compression_bytes),
-    "speedup": ("speed-up\n×", lambda row, first: _faster(row, first)),
-    "medication_f1": ("medic.\nF1 %", lambda row, first: _percent(row, "medication_f1")),
-    "disease_f1": ("disease\nF1 %", lambda row, first: _percent(row, "disease_f1")),
-    "symptom_f1": ("symptom\nF1 %", lambda row, first: _percent(row, "symptom_f1")),
-    "times_faster": ("faster\n×", lambda row, first: _sooner(row)),
-    "times_cheaper": ("cheaper\n×", lambda row, first: _cheaper(row)),
+KEPT, LAST, DEPLOYED = "ours", "ours, last epoch", "ours, deployed"
+_HOW = (
+    "ours is the epoch that was best on validation; last epoch is that of a pipeline's last stage, which began from "
+    "the best of the stage before; what does not train in epochs is read from the best of the stage before",
+    "± is the standard deviation over seeds (n - 1)",
+)
+
+_OURS: Mapping[str, tuple[str, Callable[[ModelResult, ModelResult | None], float | None]]] = {
+    "accuracy": ("acc.\n%", lambda own, first: _percent(own, "accuracy")),
+    "micro_f1": ("micro F1\n%", lambda own, first: _percent(own, "micro_f1")),
+    "macro_precision": ("precision\n%", lambda own, first: _percent(own, "macro_precision")),
+    "macro_recall": ("recall\n%", lambda own, first: _percent(own, "macro_recall")),
+    "macro_auroc": ("AUROC\n%", lambda own, first: _percent(own, "macro_auroc")),
+    "macro_auroc_ovo": ("AUROC\n1v1 %", lambda own, first: _percent(own, "macro_auroc_ovo")),
+    "macro_f1": ("macro F1\n%", lambda own, first: _percent(own, "macro_f1")),
+    "size_mb": ("size\nMB", lambda own, first: own.bytes / 1e6),
+    "latency_ms": ("latency\nms", lambda own, first: own.p50_ms),
+    "parameters_m": ("param.\nM", lambda own, first: own.parameters / 1e6),
+    "compression": ("compr.\n×", lambda own, first: own.compression_parameters),
+    "compression_bytes": ("bytes\n×", lambda own, first: own.compression_bytes),
+    "speedup": ("speed-up\n×", lambda own, first: _faster(own, first)),
+    "medication_f1": ("medic.\nF1 %", lambda own, first: _percent(own, "medication_f1")),
+    "disease_f1": ("disease\nF1 %", lambda own, first: _percent(own, "disease_f1")),
+    "symptom_f1": ("symptom\nF1 %", lambda own, first: _percent(own, "symptom_f1")),
+    "times_faster": ("faster\n×", lambda own, first: _sooner(own)),
+    "times_cheaper": ("cheaper\n×", lambda own, first: _cheaper(own)),
 }
-"""Column of a published table -> its header here, and the same number of a row of ours (and of our first pipeline)."""
-
+"""Column of a published table -> its header, and the same number of a result (and of that of our first pipeline)."""
 
 _THREE_DIGITS = (
     *("size_mb", "parameters_m", "compression", "compression_bytes", "speedup"),
@@ -56,7 +65,7 @@ class Published:
         columns: names, keys of the columns known here.
         rows: pipeline -> its numbers, in the order of `columns`, NaN where it has none; speed-ups refer to the
             first row.
-        notes: what has to be known to compare with it: contradictions, and the reading taken.
+        notes: contradictions, and how they are read.
         last_epoch: whether the paper reports its last epoch, whichever was best.
         labels_table: which of its tables has the numbers per label.
         labels: label -> pipeline -> precision, recall, F1 and AUROC in per cent; empty if the paper has none.
@@ -73,7 +82,7 @@ class Published:
 
     @classmethod
     def named(cls, name: str) -> "Published":
-        """Read `name` as report.published gives it: of a file, or FILE:TASK of one that has a table for each task."""
+        """Read `name` as in report.published: FILE, or FILE:TASK where the file has a table for each task."""
         file, _, task = name.partition(":")
         return cls.read(CONF / "published" / f"{file}.yaml", task)
 
@@ -83,151 +92,205 @@ class Published:
 
         Args:
             path: of the file.
-            task: whose table, where the file has `tasks`: under each of them the fields that differ.
+            task: key in `tasks`, which holds the fields that differ between tasks; "" where the file has none.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: a field is missing, a column is unknown, a row is shorter or longer than the columns, or `task`
-                is none of the file's.
+            MissingFileError: there is no such file.
+            DataError: a field is missing, a column is unknown, or a row is shorter or longer than the columns.
+            ConfigError: the file has no such task.
         """
         if not path.is_file():
-            raise FileNotFoundError(f"a published table is a yaml file; {path} is missing")
+            raise MissingFileError(
+                f"no published table {path.stem!r}: {path} is missing; set report.published to another"
+            )
         data: Any = _of_task(OmegaConf.to_container(OmegaConf.load(path)), task, path)
         missing = [name for name in ("source", "table", "columns", "rows") if name not in data]
         if missing:
-            raise ValueError(f"a published table needs source, table, columns and rows; {path} lacks {missing}")
+            raise DataError(f"a published table needs source, table, columns and rows; {path} lacks {missing}")
         unknown = [name for name in data["columns"] if name not in _OURS]
         if unknown:
-            raise ValueError(f"the columns of a published table are {', '.join(_OURS)}; {path} has {unknown}")
+            raise DataError(f"columns of a published table must be of {', '.join(_OURS)}; {path} has {unknown}")
         rows = {
             str(name): tuple(math.nan if number is None else float(number) for number in numbers)
             for name, numbers in data["rows"].items()
         }
         uneven = [name for name, numbers in rows.items() if len(numbers) != len(data["columns"])]
         if uneven:
-            raise ValueError(f"every row has one number per column; in {path} rows {uneven} have not")
+            raise DataError(f"every row must have one number per column; {path} has rows {uneven} of another length")
         labels = {
             str(label): {str(k): tuple(v) for k, v in own.items()} for label, own in data.get("labels", {}).items()
         }
         short = [label for label, own in labels.items() if any(len(numbers) != 4 for numbers in own.values())]
         if short:
-            raise ValueError(f"a label has precision, recall, F1 and AUROC per row; in {path} {short} have not")
+            raise DataError(
+                f"every row of a label must have precision, recall, F1 and AUROC; {path} lacks some of {short}"
+            )
         head = (data["source"], data["table"], tuple(data["columns"]), rows, tuple(data.get("notes", ())))
         return cls(*head, bool(data.get("last_epoch", False)), data.get("labels_table", ""), labels)
 
     def has(self, pipelines: Iterable[str]) -> bool:
-        """Whether one of `pipelines` is among the paper's, in capitals or not."""
+        """Return whether one of `pipelines` is among the paper's, whatever the case."""
         return bool({name.casefold() for name in self.rows} & {name.casefold() for name in pipelines})
 
 
 def _of_task(data: Any, task: str, path: Path) -> Any:
-    """The fields of one task's table."""
+    """Return the fields of one task's table."""
     tasks = data.get("tasks", {})
     if task not in (tasks or ("",)):
         known = ", ".join(f"{path.stem}:{name}" for name in tasks) or path.stem
-        raise ValueError(f"a run has one task; {path} has no table of {task!r}; set report.published to {known}")
+        raise ConfigError(f"{path} has no table of task {task!r}; set report.published to {known}")
     return data | tasks[task] if tasks else data
 
 
-Readings = Mapping[str, Mapping[str, Row]]
-"""Pipeline ("A" or "a", as in the paper) or any other name ("teacher", "TF-IDF") -> reading ("ours") -> its row."""
+Readings = Mapping[str, Mapping[str, ModelResult]]
+"""Pipeline ("A" or "a", as in the paper) or any other name ("teacher", "TF-IDF") -> reading ("ours") -> result."""
 
 
-def side_by_side(rows_by_pipeline: Readings, published: Published) -> tuple[Table, str]:
-    """The paper's numbers above ours, pipeline by pipeline, then the rows that the paper has not.
+def side_by_side(ours: Readings, published: Published) -> tuple[Table, str]:
+    """Return the paper's numbers above ours, pipeline by pipeline, then our other results.
 
-    Accuracy is label-wise, latency the median, compression that of parameters against our reference. The paper's
-    speed-up refers to its first pipeline, so ours does too if that is among the rows (else "–"); the last columns give
-    our size, our latency where the paper has none, and our speed-up against the reference of the run. Where a row is a
-    mean over seeds, the standard deviation stands behind it.
+    Accuracy is by label, latency the median, compression that of parameters against our reference. The paper's speed-up
+    refers to its first pipeline, and so does ours if that is among the results (else "–"); the last columns have our
+    size, our latency where the paper has none, and our speed-up against the reference of the run. A mean over seeds is
+    followed by its standard deviation.
 
     Args:
-        rows_by_pipeline: ours; several readings of one pipeline (last epoch, best epoch) stand below each other.
+        ours: several readings of one pipeline (last epoch, best epoch) are listed below each other.
         published: the paper's table.
 
     Returns:
         The table for the terminal, and the same as Markdown.
     """
     header = ["pipeline", "", *(_OURS[name][0] for name in published.columns), *_costs(published), "vs ref.\n×"]
-    lines = _lines(rows_by_pipeline, published)
+    lines = _lines(ours, published)
     title, first = f"{published.table}, and ours", next(iter(published.rows))
     note = f"Source: {published.source}. Speed-up × refers to pipeline {first}, vs ref. × to the reference of our run."
-    table = Table(
-        title=Text(title),
-        caption=Text("\n".join([note, *published.notes])),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=0,
-    )
-    for place, name in enumerate(header):
-        table.add_column(name, justify="right" if place > 1 else "left", overflow="fold")
-    for line in lines:
-        table.add_row(*(Text(cell) for cell in line), style="dim" if line[1] == "paper" else "")
     text = f"{title}\n\n{cells.grid(header, lines)}\n{note}\n\n" + "".join(f"- {each}\n" for each in published.notes)
-    return table, text
+    return text_table(title, "\n".join([note, *published.notes]), header, lines, padding=0), text
 
 
-def _lines(rows: Readings, published: Published) -> list[list[str]]:
-    ours = {name.casefold(): own for name, own in rows.items()}
+def _lines(every: Readings, published: Published) -> list[list[str]]:
+    ours = {name.casefold(): own for name, own in every.items()}
     first = next(iter(ours.get(next(iter(published.rows)).casefold(), {}).values()), None)
     lines = []
     for name, numbers in published.rows.items():
         shown = [_shown(column, number) for column, number in zip(published.columns, numbers, strict=True)]
         lines.append([name, "paper", *shown, *(cells.NONE for _ in _costs(published)), cells.NONE])
-        for reading, row in ours.get(name.casefold(), {}).items():
-            lines.append([name, reading, *_numbers(row, first, published)])
+        for reading, result in ours.get(name.casefold(), {}).items():
+            lines.append([name, reading, *_numbers(result, first, published)])
     printed = {name.casefold() for name in published.rows}
-    for name, own in rows.items():
+    for name, own in every.items():
         if name.casefold() not in printed:
-            lines += [[name, reading, *_numbers(row, first, published)] for reading, row in own.items()]
+            lines += [[name, reading, *_numbers(result, first, published)] for reading, result in own.items()]
     return lines
 
 
-def _numbers(row: Row, first: Row | None, published: Published) -> list[str]:
-    shown = [
-        _shown(column, _OURS[column][1](row, first)) + _deviation(row.deviations.get(column))
-        for column in published.columns
-    ]
-    costs = [cells.three(number(row)) for number in _costs(published).values()]
-    return [*shown, *costs, cells.three(row.latency.speedup if row.latency else None)]
+def _numbers(result: ModelResult, first: ModelResult | None, published: Published) -> list[str]:
+    shown = []
+    for column in published.columns:
+        deviation = result.deviations.get(column)
+        spread = "" if deviation is None else f" ± {100 * deviation:.2f}"
+        shown.append(_shown(column, _OURS[column][1](result, first)) + spread)
+    costs = [cells.three(number(result)) for number in _costs(published).values()]
+    return [*shown, *costs, cells.three(result.latency.speedup if result.latency else None)]
 
 
-def _costs(published: Published) -> Mapping[str, Callable[[Row], float | None]]:
-    """What a comparison of compressed models has to tell, and the paper's table does not."""
-    found: dict[str, Callable[[Row], float | None]] = {}
+def _costs(published: Published) -> Mapping[str, Callable[[ModelResult], float | None]]:
+    """Return the costs that a comparison of compressed models needs, and the paper's table lacks."""
+    found: dict[str, Callable[[ModelResult], float | None]] = {}
     if "size_mb" not in published.columns:
-        found["size\nMB"] = lambda row: row.bytes / 1e6 if row.bytes else None  # a labeler has none
+        found["size\nMB"] = lambda result: result.bytes / 1e6 if result.bytes else None  # a labeler has none
     if "latency_ms" not in published.columns:
-        found["p50\nms"] = lambda row: row.latency.p50_ms if row.latency else None
+        found["p50\nms"] = lambda result: result.p50_ms
     return found
 
 
-def _deviation(share: float | None) -> str:
-    return "" if share is None else f" ± {100 * share:.2f}"
-
-
 def _shown(column: str, number: float | None) -> str:
-    printed_with_two = column not in _THREE_DIGITS
-    return cells.two(number) if printed_with_two else cells.three(number)
+    return cells.three(number) if column in _THREE_DIGITS else cells.two(number)
 
 
-def _percent(row: Row, metric: str) -> float | None:
-    return 100 * row.quality[metric] if metric in row.quality else None
+def _percent(result: ModelResult, metric: str) -> float | None:
+    return 100 * result.quality[metric] if metric in result.quality else None
 
 
-def _sooner(row: Row) -> float | None:
-    return None if row.takes is None or row.labeler_takes is None else times_faster(row.takes, row.labeler_takes)
+def _faster(result: ModelResult, first: ModelResult | None) -> float | None:
+    return first.p50_ms / result.p50_ms if first and first.p50_ms and result.p50_ms else None
 
 
-def _cheaper(row: Row) -> float | None:
-    """None where one of the two has no price."""
-    own, labeler = row.takes, row.labeler_takes
+def _sooner(result: ModelResult) -> float | None:
+    own, labeler = result.economics, result.labeler_economics
+    return None if own is None or labeler is None else times_faster(own, labeler)
+
+
+def _cheaper(result: ModelResult) -> float | None:
+    """Return how many times cheaper than its labeler a model is; None where one of the two has no price."""
+    own, labeler = result.economics, result.labeler_economics
     if own is None or labeler is None or not (own.currency and labeler.currency):
         return None
     return times_cheaper(own, labeler)
 
 
-def _faster(row: Row, first: Row | None) -> float | None:
-    return first.latency.p50_ms / row.latency.p50_ms if first and first.latency and row.latency else None
+def mean(results: Sequence[ModelResult]) -> ModelResult:
+    """Return the mean over seeds: of quality with its standard deviation (n - 1), and of p50 latency and speed-up."""
+    first = results[0]
+    if len(results) == 1:
+        return first
+    drawn = {metric: [result.quality[metric] for result in results] for metric in first.quality}
+    quality = {metric: float(np.mean(values)) for metric, values in drawn.items()}
+    deviations = {metric: float(np.std(values, ddof=1)) for metric, values in drawn.items()}
+    time = first.latency
+    if time is not None:
+        times = [result.latency for result in results if result.latency is not None]
+        p50, speedup = (float(np.mean([getattr(t, name) for t in times])) for name in ("p50_ms", "speedup"))
+        time = replace(time, p50_ms=p50, speedup=speedup)
+    return replace(first, quality=quality, deviations=deviations, latency=time)
+
+
+def write(
+    published: Published,
+    results: Sequence[ModelResult],
+    last: Mapping[str, ModelResult],
+    notices: Sequence[str],
+    folder: Path,
+) -> list[Table]:
+    """Write published.md and, where the paper has labels, published_labels.md; return their tables for a terminal.
+
+    Where the paper reports its last epoch, ours is listed above the epoch that was kept.
+
+    Args:
+        published: the paper's tables.
+        results: of a sweep.
+        last: name -> the result of the last epoch, of models that trained in epochs.
+        notices: about ours: how labels were made, where keywords win.
+        folder: of the sweep.
+    """
+    readings: dict[str, list[ModelResult]] = {LAST: [], KEPT: [], DEPLOYED: []}
+    readings[KEPT] = [result for result in results if not result.deployment]
+    readings[DEPLOYED] = [result for result in results if result.deployment]
+    if published.last_epoch:
+        readings[LAST] = [last[result.name] for result in results if result.name in last]
+    by_group: dict[str, dict[str, ModelResult]] = defaultdict(dict)
+    for reading, own in readings.items():
+        for group, seeds in _grouped(own).items():
+            by_group[group][reading] = mean(seeds)
+    table, markdown = side_by_side(by_group, published)
+    ending = "\nOurs:\n\n" + "".join(f"- {each}\n" for each in (*_HOW, *notices))
+    (folder / "published.md").write_text(markdown + ending, encoding="utf-8")
+    if not published.labels:
+        return [table]
+    labels = {KEPT: readings[KEPT]}
+    if readings[LAST]:  # what did not train in epochs is the same in both
+        labels = {LAST: [last.get(result.name, result) for result in readings[KEPT]]} | labels
+    tables = [
+        label_table(_grouped(own), f"{published.labels_table}, and ours: {reading}", published.labels)
+        for reading, own in labels.items()
+    ]
+    (folder / "published_labels.md").write_text("\n".join(text for _, text in tables) + ending, encoding="utf-8")
+    return [table, tables[0][0]]
+
+
+def _grouped(results: Iterable[ModelResult]) -> dict[str, list[ModelResult]]:
+    found: dict[str, list[ModelResult]] = defaultdict(list)
+    for result in results:
+        found[result.group or result.name].append(result)
+    return dict(found)

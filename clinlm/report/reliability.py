@@ -1,7 +1,6 @@
-"""Reliability diagram: how often what a model says with some confidence is true."""
+"""Reliability diagram: observed frequency against predicted confidence."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ _COLOURS = ("#5f6368", "#0b5fa5", "#d9822b")
 
 
 def plot(curves: Mapping[str, Calibration], answers: str) -> Any:
-    """Draw observed frequency against mean confidence of every model, and below it where the answers lie.
+    """Draw observed frequency against mean confidence of every model, and below it the answers in every bin.
 
     Bins without answers have no point; bars are 95 % intervals, dots grow with the share of the answers.
 
@@ -33,30 +32,17 @@ def plot(curves: Mapping[str, Calibration], answers: str) -> Any:
         _line(panel, below, name, calibration, _COLOURS[place], place - (len(curves) - 1) / 2)
     panel.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="observed frequency")
     panel.legend(frameon=False, fontsize=8, loc="upper left")
-    most = max(each.count for one in curves.values() for each in one.curve)
+    most = max(each.count for calibration in curves.values() for each in calibration.curve)
     below.set(xlabel="confidence", yscale="log", ylim=(0.7, 2 * most), ylabel=f"{answers}\na bin")
     below.yaxis.label.set_fontsize(8)
     below.yaxis.set_major_locator(ticker.LogLocator(numticks=5))
     below.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
     below.yaxis.set_minor_locator(ticker.NullLocator())
-    for one in (panel, below):
-        one.grid(alpha=0.25, linewidth=0.6)
-        one.spines[["top", "right"]].set_visible(False)
-    figure.suptitle("Reliability on test: on the diagonal, probabilities mean what they say", fontsize=11)
+    for axes in (panel, below):
+        axes.grid(alpha=0.25, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle("Reliability on test: on the diagonal, confidence equals observed frequency", fontsize=11)
     return figure
-
-
-def write(curves: Mapping[str, Calibration], answers: str, folder: Path) -> list[Path]:
-    """Write reliability.svg and .png into `folder`, and return their paths."""
-    from matplotlib import rc_context
-
-    paths = [folder / f"reliability.{ending}" for ending in ("svg", "png")]
-    figure = plot(curves, answers)
-    # Without a date and with ids of our own, the same points make the same file.
-    with rc_context({"svg.hashsalt": "clinlm", "svg.fonttype": "none"}):
-        figure.savefig(paths[0], metadata={"Date": None})
-    figure.savefig(paths[1], dpi=150)
-    return paths
 
 
 def _line(panel: Any, below: Any, name: str, calibration: Calibration, colour: str, side: float) -> None:

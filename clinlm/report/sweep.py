@@ -1,143 +1,137 @@
-"""After a sweep: one table over all its pipelines, all models timed together, and the published table beside ours."""
+"""Hydra's callbacks of a sweep: its table, that of labelers, and the exit status where a gate failed.
+
+Every run imports this file before it starts, so that what loads torch is imported where it is used.
+"""
 
 import json
 import logging
-import shlex
+import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from clinlm.models.artifact import Artifact
-from clinlm.report import pareto
-from clinlm.report.candidates import Chosen, chosen, taught
-from clinlm.report.ensembles import Assembly
-from clinlm.report.gates import Subject
-from clinlm.report.pareto import Point
-from clinlm.report.published import Published
-from clinlm.report.readings import print_published, read
-from clinlm.report.row import Row
+from clinlm.store.content import write_json
 from clinlm.sweepers.study import STUDY
+
+if TYPE_CHECKING:
+    from clinlm.pipeline.results import GateFailed
+    from clinlm.pipeline.run_record import RunRecord
 
 log = logging.getLogger(__name__)
 RUN = "run.json"
-"""What every pipeline leaves in its folder for the sweep's table."""
+"""Left by every pipeline that finished; see `clinlm.pipeline.run_record`."""
+FAILED = "gate.json"
+"""Left by a job of a sweep that failed its gate."""
+
+_NO_OBJECTIVES = dict.fromkeys(("quality", "latency_ms", "bytes", "parameters", "nonzero"), float("nan"))
 
 
 class SweepTable(Callback):
-    """Hydra's callback: when all jobs of a sweep are done, compare what they made."""
+    """Compares the models of all jobs when a sweep ends."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Compare the last stage of every job with its teacher. Jobs that failed left no `run.json`; they are named."""
+        """Compare the last stage of every job with its teacher, task by task; name the jobs that did not finish."""
+        from clinlm.pipeline.run_record import RunRecord
+
         folder = Path(config.hydra.sweep.dir)
-        jobs = finished(folder)
-        runs = [json.loads((job / RUN).read_text(encoding="utf-8")) for job in jobs]
-        by_task: dict[str, list[int]] = defaultdict(list)
-        for number, one in enumerate(runs):
-            by_task[one["task"]["key"]].append(number)
-        for key, numbers in by_task.items():
+        runs = [RunRecord.read(job) for job in finished(folder)]
+        by_task: dict[str, list[RunRecord]] = defaultdict(list)
+        for run in runs:
+            by_task[run.task.key].append(run)
+        for key, own in by_task.items():
             place = folder if len(by_task) == 1 else folder / f"task-{key}"
             place.mkdir(exist_ok=True)
-            job_config = OmegaConf.load(jobs[numbers[0]] / ".hydra" / "config.yaml")
-            assert isinstance(job_config, DictConfig)
             if len(by_task) > 1:
-                log.info("%s: %s", place.name, " ".join(_shared(runs, numbers)) or "as the others")
-            summarise([runs[n] for n in numbers], job_config, place, "table")
+                log.info("%s: %s", place.name, " ".join(_common(own, runs)) or "the settings of all tasks")
+            summarise(own, place)
 
 
-def summarise(runs: Sequence[Mapping[str, Any]], config: DictConfig, folder: Path, name: str) -> list[Row]:
-    """Print and write the table of `runs`, all on the task of `config`, and what the paper printed beside it."""
-    from clinlm.config.console import make_console
+class LabelersTable(Callback):
+    """Compares labelers, and the models that learned from them, when a sweep over labelers ends."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Print and write the table; without a finished job there is none.
+
+        Raises:
+            ConfigError: see `clinlm.report.labelers.open_jobs`.
+        """
+        folder = Path(config.hydra.sweep.dir)
+        jobs = finished(folder)
+        if jobs:
+            from clinlm.report.labelers import report_labelers
+
+            report_labelers(jobs, folder)
+
+
+class GateStatus(Callback):
+    """Ends a sweep with exit status 3 where a job failed its gate, after everything else.
+
+    Skipped for optimiser sweeps, where failures are expected.
+    """
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Exit if one of the jobs left `gate.json`."""
+        from clinlm.pipeline.results import GateFailed
+
+        folder = Path(config.hydra.sweep.dir)
+        failed = sorted(folder.glob(f"*/{FAILED}"))
+        if not failed or (folder / STUDY).is_file():
+            return
+        for path in failed:
+            message = json.loads(path.read_text(encoding="utf-8"))["message"]
+            print(f"clinlm: job {path.parent.name}: {message}", file=sys.stderr)
+        sys.exit(GateFailed.exit_status)
+
+
+def record_failure(failed: "GateFailed", folder: Path) -> dict[str, float]:
+    """Log that a job of a sweep failed its gate, write `gate.json` into its folder, and return NaN for all objectives.
+
+    An optimiser counts the job as failed.
+    """
+    log.error("%s", failed)
+    stages = [{"gate": v.gate, "stage": v.subject, "refused": list(v.refused)} for v in failed.verdicts]
+    write_json(folder / FAILED, {"message": str(failed), "verdicts": stages})
+    return dict(_NO_OBJECTIVES)
+
+
+def summarise(runs: Sequence["RunRecord"], folder: Path) -> None:
+    """Write and print the report of `runs`, all on one task."""
     from clinlm.config.resolvers import register_resolvers
-    from clinlm.pipeline import execution
-    from clinlm.report import external_table, safety
-    from clinlm.report.comparison import Settings, compare
-    from clinlm.report.external import opened_external
-    from clinlm.report.table import render, write
+    from clinlm.report.report import Report, open_inputs
 
     register_resolvers()
-    settings: Settings = instantiate(config.report)
-    task, task_key = execution.open_task(config)
-    models = chosen(runs)
-    candidates = [model.candidate() for model in models]
-    shown = taught(runs, models, Path(config.store))
-    rows, notices, per_label = compare(task, task_key, candidates, settings, Path(config.store), shown)
-    write(rows, folder, name, per_label, [*task.examples.notices, *notices])
-    console = make_console()
-    console.print(render(rows, f"the last stage of {len(runs)} pipelines, on test, beside their teacher"))
-    lines = [*(f"note: {notice}" for notice in notices), *safety.verdicts(task, compressed(runs), rows, config, folder)]
-    if task.by_word:
-        other, places = opened_external(config, task, task_key), (Path(config.store), folder)
-        lines += external_table.told(task, other, rows, per_label, notices, candidates, settings, places)
-    for line in [*lines, shared(runs), f"report     {folder / f'{name}.md'}"]:
-        console.print(line, soft_wrap=True, markup=False)
-    named: list[Chosen | Assembly] = [*models, *shown]
-    groups = {row.name: row.name for row in rows} | {model.name: model.group for model in named}
-    groups |= {row.name: groups[row.deployment["of"]] for row in rows if row.deployment}
-    readings = read(task, rows, per_label, {one.name: one.artifact for one in candidates}, folder)
-    if settings.published is not None:
-        published = Published.named(settings.published)
-        if published.has(groups.values()):
-            told = [*task.examples.notices, *notices]
-            print_published(published, readings, groups, told, folder, console)
-    points = pareto_points(rows, named, str(config.monitor).removeprefix("val/"))
-    if len(points) > 2:
-        for path in pareto.write(points, str(config.monitor).removeprefix("val/"), folder):
-            console.print(f"front      {path}", soft_wrap=True)
-    return rows
+    report = Report(runs, open_inputs(runs[0]), folder, stages=False)
+    title = f"The last stage of {len(runs)} pipelines, on test"
+    report.print(title, report.chosen(), [counts(runs), *next_command(report.results[-1].lineage.overrides)])
 
 
-def pareto_points(rows: Sequence[Row], models: Sequence[Chosen | Assembly], metric: str) -> list[Point]:
-    """Return every row that was timed as a point: chosen by validation, with test beside it."""
-    overrides = {model.name: model.overrides for model in models}
-    overrides |= {row.name: overrides[row.deployment["of"]] for row in rows if row.deployment}
-    return [
-        Point(
-            name=row.name,
-            quality=row.validation[metric],
-            bytes=row.bytes,
-            latency_ms=row.latency.p50_ms,
-            test_quality=row.quality[metric],
-            command=shlex.join(["clinlm", *overrides[row.name]]) if row.name in overrides else "# fitted in every run",
-            test_interval=row.intervals[metric],
-        )
-        for row in rows
-        if row.latency is not None
-    ]
+def next_command(overrides: Sequence[str]) -> list[str]:
+    """Return a line with the command that runs the last pipeline of a sweep alone."""
+    import shlex
+
+    return [f"next       {shlex.join(['clinlm', *overrides])}"] if overrides else []
 
 
-def compressed(runs: Sequence[Mapping[str, Any]]) -> list[Subject]:
-    """Return the last stage of every run that compressed, once each, beside the first teacher of its run."""
-    found = {}
-    for model in chosen(runs):
-        for run in runs:
-            last = run["stages"][-1]
-            first = next((one for one in run["stages"] if one["role"] == "teacher"), run["stages"][0])
-            if model.folder == last["folder"] and last.get("techniques"):
-                original, own = (Artifact(Path(one["folder"])) for one in (first, last))
-                found[model.name] = Subject(model.name, original, own, tuple(last["techniques"]))
-    return list(found.values())
+def counts(runs: Sequence["RunRecord"]) -> str:
+    """Return how many stages the runs requested, and how many of them were built."""
+    requested = [stage.folder for run in runs for stage in run.stages]
+    built = [stage.folder for run in runs for stage in run.stages if not stage.cached]
+    unique = len(set(requested))
+    return f"stages     {len(requested)} requested, {unique} unique, {len(built)} built, {unique - len(built)} reused"
 
 
-def shared(runs: Sequence[Mapping[str, Any]]) -> str:
-    """Return how many stages the runs asked for, and how many were built for it."""
-    asked = [stage["folder"] for run in runs for stage in run["stages"]]
-    built = [stage["folder"] for run in runs for stage in run["stages"] if not stage["cached"]]
-    different = len(set(asked))
-    return (
-        f"stages     {len(asked)} asked for, {different} different, {len(built)} built now, the rest shared or reused"
-    )
+def _common(runs: Sequence["RunRecord"], every: Sequence["RunRecord"]) -> list[str]:
+    """Return the overrides that all of `runs` have, and not `every` run of the sweep."""
 
+    def shared(of: Sequence["RunRecord"]) -> set[str]:
+        return {override for override in of[0].overrides if all(override in run.overrides for run in of)}
 
-def _shared(runs: Sequence[Mapping[str, Any]], numbers: Sequence[int]) -> list[str]:
-    """Return the overrides that all runs of one task have, and not all runs of the sweep."""
-    told = [set(one.get("overrides", ())) for one in runs]
-    kept = set.intersection(*(told[number] for number in numbers)) - set.intersection(*told)
-    return [one for one in runs[numbers[0]].get("overrides", ()) if one in kept]
+    kept = shared(runs) - shared(every)
+    return [override for override in runs[0].overrides if override in kept]
 
 
 def finished(folder: Path) -> list[Path]:
@@ -151,10 +145,10 @@ def finished(folder: Path) -> list[Path]:
 
 
 def _finished(folder: Path) -> list[Path]:
-    """Return the folders of the jobs that finished: of a study, also those of earlier runs of the command."""
+    """Return the folders of the jobs that finished; of a study, also those of earlier runs of the command."""
     if (folder / STUDY).is_file():
         trials = json.loads((folder / STUDY).read_text(encoding="utf-8"))["trials"]
-        places = [Path(one["folder"]) for one in trials if one["folder"]]
+        places = [Path(trial["folder"]) for trial in trials if trial["folder"]]
         return [place for place in places if (place / RUN).is_file()]
     return [path.parent for path in sorted(folder.glob(f"*/{RUN}"), key=lambda path: _natural(path.parent.name))]
 

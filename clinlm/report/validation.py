@@ -2,67 +2,154 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, Literal, final
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
-from clinlm.metrics.agreement import Decisions, measure_agreement
+from clinlm.metrics.agreement import Agreement, measure_agreement
 from clinlm.metrics.bootstrap import Interval, differences
-from clinlm.metrics.calibration import calibration_change, fit_temperature, measure_calibration
-from clinlm.metrics.classification import (
-    Probabilities,
-    Targets,
-    Thresholds,
-    apply_thresholds,
-    quality,
-    weighted_quality,
+from clinlm.metrics.calibration import BINS, Calibration, calibration_change, fit_temperature, measure_calibration
+from clinlm.metrics.classification import apply_thresholds, quality, weighted_quality
+from clinlm.metrics.disagreements import (
+    Feature,
+    Pattern,
+    length_bands,
+    listing,
+    mask_features,
+    patterns,
+    value_features,
 )
-from clinlm.metrics.disagreements import Feature, length_bands, listing, mask_features, patterns, value_features
-from clinlm.metrics.fairness import Subgroups, gaps, subgroups
+from clinlm.metrics.fairness import Fairness, Subgroups, gaps, subgroups
 from clinlm.metrics.sections import section_masks
-from clinlm.report import reliability, validation_text
-from clinlm.report.validated import Answers, Drop, Validation, ValidationSettings
-from clinlm.store.content import write_json
+from clinlm.report.results import ModelResult
+from clinlm.report.settings import ReportSettings
 from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import label_kind
+
+ValidationLogits = Float[np.ndarray, "validation outputs"]
+TestLogits = Float[np.ndarray, "test outputs"]
 
 
 @final
 @dataclass(frozen=True)
-class _Judged:
-    """A model's probabilities on test, the thresholds that validation gave it, and what it decides with them."""
+class ModelLogits:
+    """Logits of a model for the documents of a task, from `Artifact.predictions`.
 
-    probabilities: Probabilities
-    thresholds: Thresholds
-    decisions: Decisions
+    Attributes:
+        name: of the model.
+        validation: logits of the validation documents: thresholds and temperatures come from them.
+        test: logits of the test documents, which everything else is computed from.
+    """
 
-    @classmethod
-    def of(cls, task: Task, answers: Answers) -> Self:
-        probabilities = task.probabilities(answers.test)
-        thresholds = task.fit_thresholds(task.probabilities(answers.validation))
-        return cls(probabilities, thresholds, apply_thresholds(probabilities, thresholds))
+    name: str
+    validation: ValidationLogits
+    test: TestLogits
+
+
+@final
+@dataclass(frozen=True)
+class ValidationSettings:
+    """Settings of a validation.
+
+    Attributes:
+        metric: key of METRICS that subgroups are compared by.
+        minimum_documents: fewest documents of a subgroup that counts in a gap.
+        bins: of the calibration error.
+        resamples: of every bootstrap.
+        by_group: resample whole groups (patients), as notes of one patient are not independent; documents otherwise.
+        seed: of the draws.
+    """
+
+    metric: str = "macro_f1"
+    minimum_documents: int = 30
+    bins: int = BINS
+    resamples: int = 1000
+    by_group: bool = True
+    seed: int = 0
+
+
+@final
+@dataclass(frozen=True)
+class MetricDrop:
+    """Change of one metric by compression.
+
+    Attributes:
+        original: its value, in [0, 1].
+        compressed: its value.
+        change: compressed - original, paired, with interval and p; negative for a loss.
+        percent: the change in per cent of the original's value, with the interval of `change` in the same unit.
+    """
+
+    original: float
+    compressed: float
+    change: Interval
+    percent: Interval
+
+
+@final
+@dataclass(frozen=True)
+class Validation:
+    """Comparison of a compressed model with its original on the same test documents.
+
+    Attributes:
+        original: name.
+        compressed: name.
+        kind: of the task.
+        labels: of the task.
+        documents: of the test split.
+        units: groups drawn by the bootstrap; the number of documents where it draws documents.
+        drops: by metric.
+        agreement: of the decisions.
+        calibration: by model, and `compressed, tempered`: the compressed model with its temperature.
+        calibration_change: `ece` and `brier`, compressed - original.
+        temperatures: fitted on validation, by model; applied in `compressed, tempered` only.
+        fairness: by attribute.
+        patterns: of disagreement, sorted by adjusted p.
+        disagreements: one line for every decision that differs; see `clinlm.metrics.disagreements.listing`.
+        settings: of the validation.
+        notices: what was left out, and why.
+    """
+
+    original: str
+    compressed: str
+    kind: Literal["multilabel", "multiclass"]
+    labels: tuple[str, ...]
+    documents: int
+    units: int
+    drops: Mapping[str, MetricDrop]
+    agreement: Agreement
+    calibration: Mapping[str, Calibration]
+    calibration_change: Mapping[str, Interval]
+    temperatures: Mapping[str, float]
+    fairness: Mapping[str, Fairness]
+    patterns: tuple[Pattern, ...]
+    disagreements: pl.DataFrame
+    settings: ValidationSettings
+    notices: tuple[str, ...]
+
+    @property
+    def answers(self) -> str:
+        """Unit that a calibration counts."""
+        return "documents x labels" if self.kind == "multilabel" else "documents"
 
 
 def validate(
     task: Task,
-    original: Answers,
-    compressed: Answers,
+    original: ModelLogits,
+    compressed: ModelLogits,
     settings: ValidationSettings,
     lengths: Int[np.ndarray, " documents"] | None = None,
 ) -> Validation:
-    """Compare a compressed model with its original on the test documents of a task.
-
-    Thresholds are fitted on validation, for either model by itself, as in every comparison of clinlm.
+    """Compare a compressed model with its original on the test documents; thresholds are fitted as in evaluations.
 
     Args:
         task: opened.
-        original: answers of the original.
-        compressed: answers of the compressed model.
+        original: logits of the original.
+        compressed: logits of the compressed model.
         settings: how.
         lengths: of the test documents in tokens; None for their characters.
 
@@ -75,55 +162,62 @@ def validate(
     targets, frame = task.examples.targets[members], task.examples.frame
     groups = frame["group"].gather(members).to_numpy() if settings.by_group else None
     how: dict[str, Any] = {"resamples": settings.resamples, "seed": settings.seed, "groups": groups}
-    a, b = (_Judged.of(task, one) for one in (original, compressed))
-    pair = (targets, a.probabilities, a.thresholds, b.probabilities, b.thresholds)
-    before, after = (partial(weighted_quality, targets, one.probabilities, one.thresholds) for one in (a, b))
+    probabilities = [task.probabilities(model.test) for model in (original, compressed)]
+    thresholds = [task.fit_thresholds(task.probabilities(model.validation)) for model in (original, compressed)]
+    pair = (targets, probabilities[0], thresholds[0], probabilities[1], thresholds[1])
+    before, after = (quality(targets, *own) for own in zip(probabilities, thresholds, strict=True))
+    first, second = (partial(weighted_quality, targets, *own) for own in zip(probabilities, thresholds, strict=True))
+    changes = differences(first, second, len(members), **how)
+    a, b = (apply_thresholds(*own) for own in zip(probabilities, thresholds, strict=True))
     attributes, notices = subgroups(frame["attributes"].gather(members))
     features = _features(task.texts("test"), lengths, attributes)
-    told = {
-        "drops": _drops(targets, a, b, differences(before, after, len(members), **how)),
-        "agreement": measure_agreement(a.decisions, b.decisions, label_kind(task.kind), **how),
+    parts = {
+        "drops": {n: MetricDrop(before[n], after[n], each, _percent(each, before[n])) for n, each in changes.items()},
+        "agreement": measure_agreement(a, b, label_kind(task.kind), **how),
         **_calibrated(task, original, compressed, how | {"kind": label_kind(task.kind), "bins": settings.bins}),
         "fairness": {
             name: gaps(*pair, each, settings.metric, settings.minimum_documents, **how)
             for name, each in attributes.items()
         },
-        "patterns": tuple(patterns(a.decisions != b.decisions, labels, features, groups, seed=settings.seed)),
-        "disagreements": listing(targets, a.decisions, b.decisions, labels),
+        "patterns": tuple(patterns(a != b, labels, features, groups, seed=settings.seed)),
+        "disagreements": listing(targets, a, b, labels),
         "settings": settings,
         "notices": tuple(notices),
     }
     units = len(members) if groups is None else len(np.unique(groups))
-    return Validation(original.name, compressed.name, label_kind(task.kind), labels, len(members), units, **told)
+    return Validation(original.name, compressed.name, label_kind(task.kind), labels, len(members), units, **parts)
 
 
-def write(validation: Validation, folder: Path) -> list[Path]:
-    """Write validation.md, validation.json, disagreements.csv, reliability.svg and .png, and return their paths.
+def validate_result(task: Task, original: ModelResult, compressed: ModelResult, how: ReportSettings) -> Validation:
+    """Compare a stage of a pipeline with the model before compression; `how` has resamples, groups and seed."""
+    a, b = (
+        ModelLogits(each.name, *(each.lineage.artifact.predictions(split) for split in ("validation", "test")))
+        for each in (original, compressed)
+    )
+    model = compressed.lineage.artifact.load()
+    encoded = task.encode(model.tokenizer, min(model.max_tokens, task.max_tokens))
+    lengths = np.asarray(encoded.lengths()[task.examples.members("test")])
+    settings = ValidationSettings(resamples=how.resamples, by_group=how.by_group, seed=how.seed)
+    return validate(task, a, b, settings, lengths)
 
-    Numbers that are undefined or infinite are null in JSON.
-    """
-    paths = [folder / name for name in ("validation.md", "validation.json", "disagreements.csv")]
-    paths[0].write_text(validation_text.markdown(validation), encoding="utf-8")
-    write_json(paths[1], _plain(validation))
-    validation.disagreements.write_csv(paths[2])
-    return [*paths, *reliability.write(validation.calibration, validation.answers, folder)]
 
-
-def _check(task: Task, original: Answers, compressed: Answers, lengths: Int[np.ndarray, " documents"] | None) -> None:
+def _check(
+    task: Task, original: ModelLogits, compressed: ModelLogits, lengths: Int[np.ndarray, " documents"] | None
+) -> None:
     if original.name == compressed.name:
-        raise ValueError(f"original and compressed model need two names; both are {original.name!r}")
+        raise ValueError(f"original and compressed model must have two names, got {original.name!r} twice")
     for split in ("validation", "test"):
         shape = len(task.examples.members(split)), task.outputs
-        for one in (original, compressed):
-            logits = getattr(one, split)
+        for model in (original, compressed):
+            logits = getattr(model, split)
             if logits.shape != shape:
                 raise ValueError(
-                    f"logits are documents x labels of their split; {split} has {shape}, {one.name} came with "
-                    f"{logits.shape}; take them from Artifact.predictions({split!r}) of this task"
+                    f"logits must be documents x labels of their split, {shape} for {split}, got {logits.shape} from "
+                    f"{model.name}; use Artifact.predictions({split!r}) of this task"
                 )
     if lengths is not None and len(lengths) != len(task.examples.members("test")):
         raise ValueError(
-            f"every test document needs one length; {len(lengths)} came for {len(task.examples.members('test'))}"
+            f"every test document must have one length, got {len(lengths)} for {len(task.examples.members('test'))}"
         )
 
 
@@ -139,41 +233,24 @@ def _features(
     return found + [each for name, values in attributes.items() for each in value_features(name, values)]
 
 
-def _calibrated(task: Task, original: Answers, compressed: Answers, how: Mapping[str, Any]) -> dict[str, Any]:
-    """Calibration of both, of the compressed model with its temperature, and what changes between the two."""
+def _calibrated(task: Task, original: ModelLogits, compressed: ModelLogits, how: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the calibration of both, of the compressed model with its temperature, and the change between the two."""
     checked, members = (task.examples.members(split) for split in ("validation", "test"))
     targets = task.examples.targets
     temperatures = {
-        one.name: fit_temperature(one.validation, targets[checked], label_kind(task.kind))
-        for one in (original, compressed)
+        model.name: fit_temperature(model.validation, targets[checked], label_kind(task.kind))
+        for model in (original, compressed)
     }
-    a, b = (task.probabilities(one.test) for one in (original, compressed))
+    a, b = (task.probabilities(model.test) for model in (original, compressed))
     curves = {original.name: a, compressed.name: b}
     curves[f"{compressed.name}, tempered"] = task.probabilities(compressed.test / temperatures[compressed.name])
     return {
-        "calibration": {name: measure_calibration(targets[members], one, **how) for name, one in curves.items()},
+        "calibration": {name: measure_calibration(targets[members], own, **how) for name, own in curves.items()},
         "calibration_change": calibration_change(targets[members], a, b, **how),
         "temperatures": temperatures,
     }
 
 
-def _drops(targets: Targets, a: _Judged, b: _Judged, changes: Mapping[str, Interval]) -> dict[str, Drop]:
-    before, after = (quality(targets, one.probabilities, one.thresholds) for one in (a, b))
-    return {name: Drop(before[name], after[name], each, _percent(each, before[name])) for name, each in changes.items()}
-
-
 def _percent(change: Interval, original: float) -> Interval:
     share = 100 / original if original > 0 else math.nan
     return Interval(share * change.value, share * change.low, share * change.high)
-
-
-def _plain(content: Any) -> Any:
-    """Return what JSON can hold, without tables."""
-    if is_dataclass(content):
-        told = {each.name: getattr(content, each.name) for each in fields(content)}
-        return {name: _plain(value) for name, value in told.items() if not isinstance(value, pl.DataFrame)}
-    if isinstance(content, Mapping):
-        return {name: _plain(value) for name, value in content.items()}
-    if isinstance(content, tuple):
-        return [_plain(each) for each in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -1,21 +1,38 @@
-"""A validation as Markdown: what decides first, and no more than a screen or two."""
+"""A validation as files: Markdown with the summary first, JSON, the disagreements and the reliability diagram."""
 
 import math
 from itertools import islice
+from pathlib import Path
 
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.disagreements import SYSTEMATIC, Pattern
 from clinlm.metrics.fairness import TINY, Fairness, Subgroup
-from clinlm.report import cells
-from clinlm.report.validated import Drop, Validation
+from clinlm.report import cells, reliability
+from clinlm.report.plots import save_figure
+from clinlm.report.results import plain
+from clinlm.report.validation import MetricDrop, Validation
+from clinlm.store.content import write_json
 
 _PATTERNS = 20
-"""Systematic patterns listed at most, and small subgroups of an attribute: the others are in validation.json."""
+"""Most systematic patterns, and most small subgroups of an attribute, that are listed; validation.json has all."""
 _SMALL = 4
 
 
+def write(validation: Validation, folder: Path) -> list[Path]:
+    """Write validation.md, validation.json, disagreements.csv, reliability.svg and .png, and return their paths.
+
+    Numbers that are undefined or infinite are null in JSON.
+    """
+    paths = [folder / name for name in ("validation.md", "validation.json", "disagreements.csv")]
+    paths[0].write_text(markdown(validation), encoding="utf-8")
+    write_json(paths[1], plain(validation))
+    validation.disagreements.write_csv(paths[2])
+    figure = reliability.plot(validation.calibration, validation.answers)
+    return [*paths, *save_figure(figure, folder, "reliability")]
+
+
 def markdown(validation: Validation) -> str:
-    """Return the whole text. The first lines are the summary."""
+    """Return the whole text, the summary first."""
     parts = [
         f"# {validation.compressed} against {validation.original}",
         "\n".join(f"- {line}" for line in summary(validation)),
@@ -34,26 +51,26 @@ def markdown(validation: Validation) -> str:
 def summary(validation: Validation) -> list[str]:
     """Return what a reader needs first, a line each: documents, quality, agreement, subgroups, patterns."""
     drawn = "documents" if validation.units == validation.documents else f"their {validation.units:,} groups"
-    told = [
+    lines = [
         f"{validation.documents:,} test documents, the same for both; intervals are 95 %, by bootstrap over {drawn}"
     ]
-    told.append("; ".join(f"{name} {_change(validation.drops[name])}" for name in ("macro_f1", "macro_auroc")))
+    lines.append("; ".join(f"{name} {_change(validation.drops[name])}" for name in ("macro_f1", "macro_auroc")))
     found = validation.agreement
-    told.append(
-        f"decisions alike in {_share(found.cells)} of documents x labels and in {_share(found.documents)} of documents;"
+    lines.append(
+        f"decisions agree in {_share(found.cells)} of documents x labels and in {_share(found.documents)} of documents;"
         f" Cohen's kappa {_plain(found.kappa)}"
     )
     gaps = {name: each for name, each in validation.fairness.items() if not math.isnan(each.difference.value)}
     if gaps:
         name, worst = max(gaps.items(), key=lambda each: each[1].difference.value)
         change = worst.difference
-        told.append(
+        lines.append(
             f"gap between subgroups that changes most: {name}, {cells.points(change.value)} points "
             f"({cells.points_range(change.low, change.high)}), ratio {cells.times(worst.ratio.value)}"
         )
     count = sum(each.systematic for each in validation.patterns)
-    told.append(f"{count} systematic patterns of disagreement among {len(validation.patterns)} features tested")
-    return told
+    lines.append(f"{count} systematic patterns of disagreement among {len(validation.patterns)} features tested")
+    return lines
 
 
 def _quality(validation: Validation) -> str:
@@ -152,7 +169,7 @@ def _disagreements(validation: Validation) -> str:
     table = validation.disagreements
     right = int((table["truth"] == table["original"]).sum())
     documents = table["document"].n_unique()
-    told = (
+    count = (
         f"{len(table):,} decisions differ, in {documents:,} documents: the original is right in {right:,}, "
         f"{validation.compressed} in {len(table) - right:,}. disagreements.csv lists them by the document's number "
         "in the test split; ids and texts are never listed."
@@ -162,9 +179,9 @@ def _disagreements(validation: Validation) -> str:
     verdict = f"Systematic (adjusted p < {SYSTEMATIC:g}): {len(systematic)}" + (
         f", of which {_PATTERNS} are shown" if len(systematic) > _PATTERNS else ""
     )
-    verdict += "." if systematic else "; the nearest to it:"
+    verdict += "." if systematic else "; the lowest adjusted p:"
     header = ("feature", "documents", "differ inside %", "outside %", "risk ratio", "p", "adjusted p")
-    return f"{told}\n\n{verdict}\n\n{cells.grid(header, [_pattern(each) for each in shown])}"
+    return f"{count}\n\n{verdict}\n\n{cells.grid(header, [_pattern(each) for each in shown])}"
 
 
 def _pattern(each: Pattern) -> list[str]:
@@ -178,7 +195,7 @@ def _notices(validation: Validation) -> str:
     return "".join(f"\n\n{notice}." for notice in validation.notices)
 
 
-def _change(drop: Drop) -> str:
+def _change(drop: MetricDrop) -> str:
     change = drop.change
     return (
         f"{cells.percent(drop.original)} → {cells.percent(drop.compressed)} %, {cells.points(change.value)} points "
@@ -200,5 +217,5 @@ def _plain(each: Interval) -> str:
 
 
 def _p(p: float) -> str:
-    """Three decimals, and what is less is said to be less."""
+    """Return p with three decimals, or `< .001`."""
     return cells.NONE if math.isnan(p) else "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")

@@ -3,17 +3,21 @@
 import json
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.commands import SMALL, clinlm
 from support.pipelines import composed, finished
+from support.reports import recorded, result
 
 from clinlm import __main__
-from clinlm.pipeline import execution
-from clinlm.pipeline.gates import Gate
+from clinlm.config.settings import plain
+from clinlm.pipeline.gates import open_gate
 from clinlm.pipeline.results import GateFailed
 from clinlm.report import gates
+from clinlm.report.selection import every_stage
+from clinlm.report.sweep import FAILED
 
 pytestmark = pytest.mark.usefixtures("quick")
 OPEN = ("gate=low", "gate.metrics={macro_auroc: 1.0, micro_f1: 1.0}", "gate.agreement=0.0", "gate.judge=point")
@@ -62,27 +66,32 @@ def test_what_is_left_out_is_logged(notes_csv: Path, root: Path, caplog: pytest.
 
 
 def test_the_report_tells_every_gate_of_every_compressed_stage(notes_csv: Path, root: Path) -> None:
-    config = composed(notes_csv, root, "pipeline=c", "epochs=1")
-    done, (task, _) = finished(config), execution.open_task(config)
-    known = gates.every_gate()
+    run, task = recorded(composed(notes_csv, root, "pipeline=c", "epochs=1"))
+    known = gates.known_gates(run)
     assert [gate.name for gate in known] == ["critical", "high", "medium", "low"]
-    found = gates.verdicts(task, gates.subjects(done), known)
-    assert [*found] == C[1:] and all([one.gate for one in own] == [g.name for g in known] for own in found.values())
-    assert all(own[0].refused for own in found.values()), "critical allows no pruning"
+    found = [replace(each, gates=gates.verdicts(task, each, known)) for each in every_stage(run)]
+    judged = [each for each in found if each.gates]
+    assert [each.name for each in judged] == C[1:]
+    assert all([verdict.gate for verdict in each.gates] == [gate.name for gate in known] for each in judged)
+    assert all(each.gates[0].refused for each in judged), "critical allows no pruning"
     assert len(gates.lines(found)) == 6 and "critical fails (pruning not allowed" in gates.lines(found)[0]
     assert gates.lines(found)[5].startswith("gates      fairness not measured: the corpus has no attributes"), "once"
-    text = gates.markdown(found, known)
-    assert text.startswith("| stage | critical | high | medium | low |")
+    assert gates.markdown(found).startswith("| stage | critical | high | medium | low |")
     assert gates.numbers(found).count("- gate ") == 20
-    assert gates.markdown({}, known) == ""
+    assert gates.markdown([]) == ""
 
 
 def test_the_chosen_gate_is_told_as_it_was_set(notes_csv: Path, root: Path) -> None:
-    chosen = gates.open_gate(composed(notes_csv, root, *OPEN))
-    assert chosen is not None and gates.every_gate(chosen)[-1] is chosen
-    assert gates.open_gate(composed(notes_csv, root)) is None
-    mine = Gate("mine", {"micro_f1": 0.1})
-    assert [one.name for one in gates.every_gate(mine)] == ["critical", "high", "medium", "low", "mine"]
+    config = composed(notes_csv, root, "pipeline=baseline", "epochs=1")
+    assert open_gate(config) is None
+    run, _ = recorded(config)
+    chosen = plain(composed(notes_csv, root, *OPEN).gate)
+    low = gates.known_gates(replace(run, gate=chosen))[-1]
+    assert low.name == "low" and low.metrics == {"macro_auroc": 1.0, "micro_f1": 1.0}
+    mine = {"_target_": "clinlm.pipeline.gates.Gate", "name": "mine", "metrics": {"micro_f1": 0.1}}
+    assert [each.name for each in gates.known_gates(replace(run, gate=mine))] == [
+        *("critical", "high", "medium", "low", "mine")
+    ]
 
 
 def test_a_gate_without_anything_to_judge_says_so(
@@ -93,13 +102,12 @@ def test_a_gate_without_anything_to_judge_says_so(
 
 
 def test_devices_are_told_one_line_each(notes_csv: Path, root: Path) -> None:
-    known = gates.devices(composed(notes_csv, root))
-    told = gates.device_lines(known, 4_000_000, 12.5, "openvino")
-    assert len(told) == len(known) == 6 and all(line.startswith("device     ") for line in told)
-    (one,) = gates.devices(composed(notes_csv, root, "device=raspberry_pi_5"))
-    line = gates.device_lines([one], 4_000_000, 12.5, "openvino")[0]
-    assert "Raspberry Pi 5: fits: 4 of 50 MB on disk (46 to spare), 12.5 of 8,192 MiB" in line
-    assert gates.device_markdown([one], 4_000_000, 12.5, "openvino").startswith("- Raspberry Pi 5: fits")
+    model = result("m", bytes=4_000_000, engine="openvino", deployment={"process_mib": 12.5})
+    every = gates.device_lines(plain(composed(notes_csv, root).device), model)
+    assert len(every) == 6
+    (line,) = gates.device_lines(plain(composed(notes_csv, root, "device=raspberry_pi_5").device), model)
+    assert line.startswith("Raspberry Pi 5: fits: 4 of 50 MB on disk (46 to spare), 12.5 of 8,192 MiB")
+    assert line in every
 
 
 # The command itself.
@@ -125,7 +133,7 @@ def test_a_failed_gate_is_exit_status_3(notes_csv: Path, tmp_path: Path) -> None
     told = jobs.stderr.partition("clinlm: job 0: ")[2]
     assert "stage 'quantize' is post-training quantization; nothing was trained; allowed instead: " in told
     assert "instead: pipeline=quantization_qat (quantization-aware training)" in told
-    (left,) = tmp_path.glob(f"outputs/sweeps/*/0/{gates.FAILED}")
+    (left,) = tmp_path.glob(f"outputs/sweeps/*/0/{FAILED}")
     assert json.loads(left.read_text())["verdicts"][0]["stage"] == "quantize"
     assert list(tmp_path.glob("outputs/sweeps/*/1/run.json")) and list(tmp_path.glob("outputs/sweeps/*/table.md"))
     assert not list(tmp_path.glob("outputs/store/quantize-*"))

@@ -4,17 +4,18 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
+from support.reports import result
 
 from clinlm.metrics.bootstrap import Interval, draw, unpaired_differences
 from clinlm.metrics.entity_evaluation import EntityEvaluation
 from clinlm.metrics.latency import Latency
-from clinlm.report import entities, entity_scores
-from clinlm.report.entity_scores import SCORES
-from clinlm.report.row import Row
+from clinlm.report import entities
+from clinlm.report.results import ModelResult, read
+from clinlm.report.tables import change
 from clinlm.text.tags import Tags
 from clinlm.text.words import words
 
@@ -61,65 +62,61 @@ def test_corpora_are_drawn_apart() -> None:
     assert (found.low, found.high) == pytest.approx((low, high))
 
 
-def row(name: str, one: EntityEvaluation, **fields: object) -> Row:
+def row(name: str, one: EntityEvaluation, **fields: Any) -> ModelResult:
     ends = {metric: Interval(value, value - 0.01, value + 0.01) for metric, value in one.quality().items()}
-    costs = {"parameters": 5, "nonzero": 5, "bytes": 7, "seconds": 1.0, "cached": False}
-    made = Row(name=name, kind="stage", key="", quality=one.quality(), intervals=ends, **costs)  # type: ignore[arg-type]
-    return replace(made, **fields)  # type: ignore[arg-type]
+    labels = tuple(one.label_intervals(20).to_dicts())
+    return replace(result(name), quality=one.quality(), intervals=ends, per_label=labels, **fields)
 
 
-def rows() -> tuple[list[Row], dict[str, pl.DataFrame]]:
+def rows() -> list[ModelResult]:
     a, b = judged(8), judged(8, seed=2)
     change = Interval(-0.02, -0.03, -0.01, 0.01)
     time = Latency(1.0, 2.0, 3.0, 1.5, 4, 1.0, math.nan, 1.0)
-    made = [row("teacher", a, latency=time), row("student @x", b, differences={"micro_f1": change})]
-    made[1] = replace(made[1], deployment={"of": "student", "folder": "/store/x"})
-    return made, {one.name: own.label_intervals(20) for one, own in zip(made, (a, b), strict=True)}
+    deployment = {"of": "student", "folder": "/store/x"}
+    return [
+        row("teacher", a, latency=time),
+        row("student @x", b, differences={"micro_f1": change}, deployment=deployment, latency=None),
+    ]
 
 
-def test_scores_are_those_of_the_row_and_come_back_from_the_file(tmp_path: Path) -> None:
-    made, tables = rows()
-    found = entities.scores(made, tables)
-    assert [one.name for one in found] == ["teacher", "student @x"] and found[1].of == "student"
-    for one, each in zip(found, made, strict=True):
-        assert {name: one.scores[name].value for name in SCORES} == {name: each.quality[name] for name in SCORES}
-        assert [one.strict[label].value for label in TAGS.labels] == tables[each.name]["f1"].to_list()
-        assert [one.relaxed[label].low for label in TAGS.labels] == tables[each.name]["relaxed_f1_low"].to_list()
-    path = tmp_path / "entities.json"
-    entity_scores.write(found, ["a notice"], path)
-    again, notices = entity_scores.read(path)
-    assert notices == ["a notice"] and again[1] == found[1] and again[1].difference == made[1].differences["micro_f1"]
-    assert [tuple(one.scores) for one in again] == [SCORES, SCORES]
+def test_results_come_back_from_the_file(tmp_path: Path) -> None:
+    made = rows()
+    entities.write(made, ["a notice"], tmp_path, "entities", "Entities on test")
+    again, notices = read(tmp_path / "entities.json")
+    assert notices == ["a notice"] and again[1] == made[1]
     assert again[0].latency is not None and math.isnan(again[0].latency.speedup_low)
+    for own in made:
+        table = {row["label"]: row for row in own.per_label}
+        for label, found in own.label_estimates("relaxed_f1").items():
+            assert (found.value, found.low) == (table[label]["relaxed_f1"], table[label]["relaxed_f1_low"])
 
 
 def test_the_report_has_every_row_and_label_with_intervals(tmp_path: Path) -> None:
-    made, tables = rows()
-    lines = entities.report(made, tables, ["12 spans dropped"], tmp_path)
+    made = rows()
+    entities.write(made, ["12 spans dropped"], tmp_path, "entities", "Entities on test")
     text = (tmp_path / "entities.md").read_text()
     table = [line.split(" | ") for line in text.splitlines() if line.startswith("|")]
     assert len({len(line) for line in table}) == 1 and len(table) == 4
     assert "DISEASE F1 %" in text and "MEDICATION relaxed %" in text and "12 spans dropped" in text
     assert "-2.00* (-3.0…-1.0)" in text and "against own test" not in text
     assert {path.name for path in tmp_path.iterdir()} == {f"entities.{end}" for end in ("md", "json", "svg", "png")}
-    assert any("student @x: strict F1" in line for line in lines)
+    assert entities.line(made[1]).startswith("student @x: strict F1")
     json.loads((tmp_path / "entities.json").read_text(), parse_constant=pytest.fail)
 
 
 def test_a_drop_has_its_column() -> None:
-    made, tables = rows()
-    first, last = entities.scores(made, tables)
+    first, last = rows()
     dropped = replace(last, drop=Interval(-0.2, -0.3, -0.1, 0.01))
     assert "against own test" in entities.grid([first, dropped]) and "-20.00* (-30.0…-10.0)" in entities.grid([dropped])
 
 
 def test_the_same_rows_make_the_same_file(tmp_path: Path) -> None:
-    made, tables = rows()
-    entities.report(made, tables, [], tmp_path)
+    made = rows()
+    entities.write(made, [], tmp_path, "entities", "Entities on test")
     before = (tmp_path / "entities.svg").read_bytes()
-    entities.report(made, tables, [], tmp_path)
+    entities.write(made, [], tmp_path, "entities", "Entities on test")
     assert (tmp_path / "entities.svg").read_bytes() == before
 
 
 def test_what_is_undefined_is_a_dash() -> None:
-    assert entities.share(Interval(math.nan, math.nan, math.nan)) == "– (–)" and entities.change(None) == "–"
+    assert entities.estimate(Interval(math.nan, math.nan, math.nan)) == "– (–)" and change(None) == "–"

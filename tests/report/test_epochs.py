@@ -7,11 +7,12 @@ import polars as pl
 import pytest
 from omegaconf import DictConfig
 from support.pipelines import EVERY_EPOCH, artifacts, composed, finished
+from support.reports import result
 
 from clinlm.models.artifact import EPOCHS, Artifact
 from clinlm.pipeline import execution
 from clinlm.report import epochs
-from clinlm.report.row import Row
+from clinlm.report.results import Lineage, ModelResult
 from clinlm.tasks.base import Task
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -31,6 +32,10 @@ class Trained:
 @pytest.fixture(scope="module")
 def trained(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: None) -> Trained:
     return Trained(notes_csv, tmp_path_factory.mktemp("trained") / "store")
+
+
+def of(trained: Trained, name: str) -> ModelResult:
+    return result(name, -1.0, lineage=Lineage(folder=str(trained.stages[name].folder)))
 
 
 def test_stages_that_train_keep_every_epoch(trained: Trained) -> None:
@@ -53,7 +58,8 @@ def test_the_epoch_kept_said_what_the_artifact_says(trained: Trained) -> None:
 
 
 def test_one_long_table(trained: Trained) -> None:
-    stages = {name: trained.stages[name] for name in ("teacher", "recover_student")}
+    stages = [of(trained, name) for name in ("teacher", "recover_student")]
+    assert epochs.with_epochs([*stages, of(trained, "prune_student")]) == stages
     table = epochs.frame(trained.task, stages)
     labels = len(trained.task.examples.labels)
     assert len(table) == (3 + 2) * 2 * (labels + 1)
@@ -66,9 +72,8 @@ def test_one_long_table(trained: Trained) -> None:
 
 
 def test_the_last_epoch_as_a_row(trained: Trained) -> None:
-    row = Row("teacher", "stage", "", 1, 1, 1, 1.0, False, quality={"macro_f1": -1.0})
-    last, labels = epochs.last_epoch(trained.task, row, trained.stages["teacher"])
-    table = epochs.frame(trained.task, {"teacher": trained.stages["teacher"]})
+    last = epochs.last_epoch(trained.task, of(trained, "teacher"))
+    table = epochs.frame(trained.task, [of(trained, "teacher")])
     of_last = table.filter((pl.col("epoch") == 3) & (pl.col("split") == "test"))
     assert last.quality["macro_f1"] == of_last.filter(pl.col("label") == epochs.ALL)["f1"][0]
-    assert labels["f1"].to_list() == of_last.filter(pl.col("label") != epochs.ALL)["f1"].to_list()
+    assert [row["f1"] for row in last.per_label] == of_last.filter(pl.col("label") != epochs.ALL)["f1"].to_list()

@@ -10,17 +10,18 @@ import pytest
 import torch
 from omegaconf import DictConfig
 from support.entity_jobs import HUMAN, MARKER, config
+from support.reports import result
 from support.taggers import notes
 
+from clinlm.config.settings import plain
 from clinlm.models import artifact
 from clinlm.models.artifact import Artifact
 from clinlm.models.initializers.scratch import Scratch
 from clinlm.pipeline import execution
-from clinlm.report import entity_scores, external_table
-from clinlm.report.baselines import labeler as labeler_entry
-from clinlm.report.comparison import Candidate, Settings
-from clinlm.report.external import External, opened_external
-from clinlm.report.row import Row
+from clinlm.report.baselines import labeler
+from clinlm.report.external import ExternalCorpus, open_external, write
+from clinlm.report.results import Lineage, read
+from clinlm.report.settings import ReportSettings
 from clinlm.store.content import seal, write_json
 from clinlm.tasks.entities import Entities
 from clinlm.tasks.examples import EVERY
@@ -36,15 +37,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> DictConfig:
 
 
 @pytest.fixture(scope="module")
-def external(made: DictConfig) -> External:
+def external(made: DictConfig) -> ExternalCorpus:
     task, key = execution.open_task(made)
-    found = opened_external(made, task, key)
-    assert found is not None
-    return found
+    return open_external(plain(made.external), task, key, Path(made.store))
 
 
 @pytest.fixture(scope="module")
-def model(external: External, made: DictConfig) -> Artifact:
+def model(external: ExternalCorpus, made: DictConfig) -> Artifact:
     """A network that learned nothing, with what it says of validation and test."""
     torch.manual_seed(0)
     network = Scratch(TINY, vocabulary=150).begin(external.main, None)
@@ -60,13 +59,7 @@ def model(external: External, made: DictConfig) -> Artifact:
     return Artifact(folder)
 
 
-def test_no_external_corpus_is_none(made: DictConfig, external: External) -> None:
-    alone = made.copy()
-    alone.external = None
-    assert opened_external(alone, external.main, external.key) is None
-
-
-def test_labels_are_those_of_the_task_and_seen_texts_are_left_out(external: External) -> None:
+def test_labels_are_those_of_the_task_and_seen_texts_are_left_out(external: ExternalCorpus) -> None:
     other = external.task
     assert other.tags == external.main.tags and type(other.labeler) is type(external.main.labeler)
     seen = {text for split in ("train", "validation") for text in external.main.texts(split)}
@@ -76,10 +69,10 @@ def test_labels_are_those_of_the_task_and_seen_texts_are_left_out(external: Exte
     assert 0 < count <= 6 and external.notices[0].startswith(f"{count} of {len(texts)} documents left out")
 
 
-def test_answers_are_judged_document_by_document(external: External) -> None:
+def test_answers_are_judged_document_by_document(external: ExternalCorpus) -> None:
     """All documents count, whatever split the other task drew, and what people said is right."""
     units = len(external.task.examples.targets)
-    chosen = external.judged(np.random.default_rng(1).random((units, 5)))
+    chosen = external.evaluate(np.random.default_rng(1).random((units, 5)))
     assert chosen.documents == len(external.documents) == len(external.groups)
     by_text = {one["text"]: one["spans"] for one in notes()}
     right = external.task.examples.frame[external.documents]
@@ -88,7 +81,7 @@ def test_answers_are_judged_document_by_document(external: External) -> None:
     assert sum(map(len, chosen.words)) == len(chosen.probabilities)
 
 
-def test_an_artifact_answers_another_task_once(external: External, model: Artifact, asked: list[int]) -> None:
+def test_an_artifact_answers_another_task_once(external: ExternalCorpus, model: Artifact, asked: list[int]) -> None:
     first = Trained(model).all_logits(external.task)
     assert first.shape == (len(external.task.examples.targets), 5) and len(asked) == 1
     assert np.array_equal(Trained(model).all_logits(external.task), first) and len(asked) == 1
@@ -99,28 +92,27 @@ def test_an_artifact_answers_another_task_once(external: External, model: Artifa
 
 
 def test_the_table_has_every_row_and_its_drop(
-    external: External, model: Artifact, made: DictConfig, tmp_path: Path
+    external: ExternalCorpus, model: Artifact, made: DictConfig, tmp_path: Path
 ) -> None:
     task = external.main
-    entry = labeler_entry(task, "teacher")
-    assert entry is not None
-    how = {"parameters": 1, "nonzero": 1, "bytes": 1, "seconds": 1.0, "cached": False}
-    rows = [entry.row, Row(name="teacher", kind="stage", key="0", role="teacher", **how)]  # type: ignore[arg-type]
-    models = [Candidate("teacher", "teacher", model, False)]
-    settings = Settings(resamples=40)
-    lines = external_table.report(external, rows, models, settings, Path(made.store), tmp_path)
-    (said, own), notices = entity_scores.read(tmp_path / "external.json")
-    assert said.name == "labeler" and said.difference is not None and own.difference is None
-    there = external.judged(external.task.probabilities(Trained(model).all_logits(external.task)))
+    predictor = labeler(task, "teacher")
+    assert predictor is not None
+    lineage = Lineage(folder=str(model.folder))
+    rows = [predictor.result, result("teacher", role="teacher", reference="teacher", lineage=lineage)]
+    written = write(external, rows, ReportSettings(resamples=40), Path(made.store), tmp_path)
+    (said, own), notices = read(tmp_path / "external.json")
+    assert said.name == "labeler" and "micro_f1" in said.differences and own.differences == {}
+    assert [each.name for each in written] == ["labeler", "teacher"]
+    there = external.evaluate(external.task.probabilities(Trained(model).all_logits(external.task)))
     here = task.evaluate("test", task.probabilities(model.predictions("test")), None)
-    assert own.scores["micro_f1"].value == pytest.approx(there.quality()["micro_f1"])
+    assert own.quality["micro_f1"] == pytest.approx(there.quality()["micro_f1"])
     assert own.drop is not None
     assert own.drop.value == pytest.approx(there.quality()["micro_f1"] - here.quality()["micro_f1"])
     told = external.task.labelled_probabilities(EVERY)
-    assert told is not None and external.judged(told).quality()["micro_f1"] == said.scores["micro_f1"].value
+    assert told is not None and external.evaluate(told).quality()["micro_f1"] == said.quality["micro_f1"]
     text = (tmp_path / "external.md").read_text()
     assert "against own test" in text and notices[0] in text and notices[0].startswith(f"{len(external.documents)} ")
-    assert lines and not any(one["text"] in text for one in notes())
+    assert not any(one["text"] in text for one in notes())
     json.loads((tmp_path / "external.json").read_text(), parse_constant=pytest.fail)
 
 
@@ -143,10 +135,10 @@ def _other_kind(made: DictConfig) -> None:
 @pytest.mark.parametrize(
     ("change", "law"),
     [
-        (_same, "another corpus; task and external both read notes.jsonl"),
-        (_own_labels, "external.labels has DISEASE"),
-        (_other_labels, "external: a task of entities .* set task.labels to those"),
-        (_other_kind, "external validation is of entities"),
+        (_same, "another corpus, but task and external both read notes.jsonl"),
+        (_own_labels, "external.labels must be the labels of the task, .* got DISEASE"),
+        (_other_labels, "external: a task of entities .* set task.labels to labels"),
+        (_other_kind, "external validation needs two tasks of entities"),
     ],
 )
 def test_misfits_are_refused(tmp_path: Path, change: Callable[[DictConfig], Any], law: str) -> None:
@@ -154,7 +146,7 @@ def test_misfits_are_refused(tmp_path: Path, change: Callable[[DictConfig], Any]
     task, key = execution.open_task(made)
     change(made)
     with pytest.raises(ValueError, match=law):
-        opened_external(made, task, key)
+        open_external(plain(made.external), task, key, Path(made.store))
 
 
 def test_documents_that_are_all_seen_are_refused(tmp_path: Path) -> None:
@@ -165,5 +157,5 @@ def test_documents_that_are_all_seen_are_refused(tmp_path: Path) -> None:
     seen = [one for one in notes() if one["text"] in known and one["text"].isascii()]  # others change in capitals
     path = tmp_path / "other.jsonl"
     path.write_text("".join(json.dumps(one | {"text": one["text"].upper()}) + "\n" for one in seen))
-    with pytest.raises(ValueError, match=f"all {len(seen)} of other.jsonl stand in training"):
-        opened_external(made, task, key)
+    with pytest.raises(ValueError, match=f"all {len(seen)} of other.jsonl are in training"):
+        open_external(plain(made.external), task, key, Path(made.store))

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from support.pipelines import composed
 
 from clinlm.labelers.llm_prices import Prices
 from clinlm.metrics.economics import Economics, Machine
-from clinlm.report import labeler_jobs, labeler_lines, labeler_published, labelers, published
+from clinlm.pipeline.run_record import RUN, RunRecord
+from clinlm.report import labelers, published
+from clinlm.report import sweep as callbacks
 from clinlm.report.baselines import BASELINE, LABELER
-from clinlm.report.comparison import Settings
-from clinlm.report.labeler_jobs import Job, called, opened
-from clinlm.report.labeler_lines import Line, lines
+from clinlm.report.labelers import LabelerJob, LabelerResult, labeler_name, labeler_results, open_jobs, published_rows
 from clinlm.report.published import Published, side_by_side
-from clinlm.report.sweep import RUN
+from clinlm.report.settings import ReportSettings
 
 pytestmark = pytest.mark.usefixtures("quick")
 MARKED = {"_target_": "clinlm.labelers.union.Union", "labelers": {"marker": MARKER, "human": HUMAN}, "use": ["marker"]}
@@ -37,16 +38,16 @@ def swept(tmp_path_factory: pytest.TempPathFactory, quick: None) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def jobs(swept: list[Path]) -> list[Job]:
-    return opened(swept)
+def jobs(swept: list[Path]) -> list[LabelerJob]:
+    return open_jobs(swept)
 
 
 @pytest.fixture(scope="module")
-def found(jobs: list[Job]) -> list[Line]:
-    return lines(jobs, Settings(resamples=40, machine=HOUR))
+def found(jobs: list[LabelerJob]) -> list[LabelerResult]:
+    return labeler_results(jobs, ReportSettings(resamples=40, machine=HOUR))
 
 
-def test_every_labeler_and_model_is_there_once_people_first(found: list[Line]) -> None:
+def test_every_labeler_and_model_is_there_once_people_first(found: list[LabelerResult]) -> None:
     assert [(one.labeler, one.model) for one in found] == [
         *(("human", model) for model in (BASELINE, "teacher")),
         *(("marker", model) for model in (LABELER, BASELINE, "teacher")),
@@ -54,14 +55,14 @@ def test_every_labeler_and_model_is_there_once_people_first(found: list[Line]) -
     assert [one.name for one in found][1:3] == ["human → teacher", "marker"]
 
 
-def test_all_are_judged_by_people(jobs: list[Job], found: list[Line]) -> None:
+def test_all_are_judged_by_people(jobs: list[LabelerJob], found: list[LabelerResult]) -> None:
     for line, job in zip(found, (jobs[0],) * 2 + (jobs[1],) * 3, strict=True):
-        assert job.judged(line.own).quality()["micro_f1"] == pytest.approx(line.own.scores["micro_f1"].value)
+        assert job.evaluate(line.own).quality()["micro_f1"] == pytest.approx(line.own.quality["micro_f1"])
         assert line.outside is not None and line.outside.drop is not None
 
 
-def test_differences_are_against_the_same_model_and_against_the_labeler(found: list[Line]) -> None:
-    f1 = {(one.labeler, one.model): one.own.scores["micro_f1"].value for one in found}
+def test_differences_are_against_the_same_model_and_against_the_labeler(found: list[LabelerResult]) -> None:
+    f1 = {(one.labeler, one.model): one.own.quality["micro_f1"] for one in found}
     for one in found:
         own = f1[one.labeler, one.model]
         assert (one.against_people is None, one.against_labeler is None) == (
@@ -75,9 +76,9 @@ def test_differences_are_against_the_same_model_and_against_the_labeler(found: l
             assert one.against_labeler.value == pytest.approx(own - f1["marker", LABELER])
 
 
-def test_what_a_thousand_notes_take(found: list[Line]) -> None:
+def test_what_a_thousand_notes_take(found: list[LabelerResult]) -> None:
     """The marker says that every note took it 0.5 s, 2 and 1 tokens."""
-    labeler, _, teacher = (one.takes for one in found[2:])
+    labeler, _, teacher = (one.own.economics for one in found[2:])
     assert labeler is not None and teacher is not None and found[4].own.latency is not None
     assert (labeler.seconds, labeler.prompt_tokens, labeler.completion_tokens) == (500, 2000, 1000)
     assert labeler.money == pytest.approx(0.5) and labeler.priced_on == "2026-11-01"
@@ -106,7 +107,7 @@ def test_several_labelers_take_what_each_takes_alone() -> None:
     cheap = Costed(Prices(1.0, priced_on="2026-02-01"), "elsewhere")
     here = Costed(None)
     every = Costed(None, parts=(dear, cheap, here))
-    takes = labeler_lines._labeler_takes
+    takes = labelers._labeler_cost
     alone = [job(dear), job(cheap, tokens=500), job(here, tokens=0)]
     found = takes(job(every), [*alone, job(every)], HOUR)
     assert found is not None and found.seconds == 6000 and found.priced_on == "2026-01-01" and found.failed == 1
@@ -121,19 +122,19 @@ def test_several_labelers_take_what_each_takes_alone() -> None:
 def test_the_table_is_written_without_a_note(
     swept: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    labelers.tell(swept, tmp_path)
+    labelers.report_labelers(swept, tmp_path)
     text, shown = (tmp_path / "labelers.md").read_text(), capsys.readouterr().out
-    for heading in ("Against people", "External", "What 1,000 notes take"):
+    for heading in ("Against people", "External", "Cost of 1,000 notes"):
         assert heading in text
     for name in ("human → teacher", "marker → teacher", "marker → TF-IDF"):
         assert text.count(f"| {name} |") == 3 and name in shown
     assert "the patient was seen" not in text + shown
     header, _, first = (line.split("|") for line in text.splitlines()[2:5])
     told = dict(zip(map(str.strip, header), map(str.strip, first), strict=True))
-    expected = lines(opened(swept), Settings(resamples=40))[0].own
+    expected = labeler_results(open_jobs(swept), ReportSettings(resamples=40))[0].own
     shares = {"strict P %": "micro_precision", "strict R %": "micro_recall", "strict F1 %": "micro_f1"}
     for column, name in (shares | {"macro F1 %": "macro_f1", "relaxed F1 %": "relaxed_micro_f1"}).items():
-        assert told[column].startswith(f"{100 * expected.scores[name].value:.2f} ("), column
+        assert told[column].startswith(f"{100 * expected.quality[name]:.2f} ("), column
     assert len(json.loads((tmp_path / "labelers.json").read_text(), parse_constant=pytest.fail)["lines"]) == 5
     assert (tmp_path / "labelers.png").stat().st_size > 0
 
@@ -145,52 +146,53 @@ def test_the_callback_tells_of_the_jobs_that_finished(
     (folder / "7" / ".hydra").mkdir(parents=True, exist_ok=True)
     (folder / "7" / ".hydra" / "overrides.yaml").touch()
     seen: list[Any] = []
-    monkeypatch.setattr(labelers, "tell", lambda *told: seen.append(told))
+    monkeypatch.setattr(labelers, "report_labelers", lambda *told: seen.append(told))
     with caplog.at_level(logging.WARNING):
-        labelers.LabelersTable().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}}))
+        callbacks.LabelersTable().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}}))
     assert seen == [(swept, folder)] and "did not finish: 7" in caplog.text
 
 
 def test_jobs_with_other_test_documents_are_not_compared(swept: list[Path], tmp_path: Path) -> None:
-    made = OmegaConf.load(swept[1] / ".hydra" / "config.yaml")
-    made.task.seed = 5  # type: ignore[union-attr]
-    (tmp_path / "9" / ".hydra").mkdir(parents=True)
-    for name in (RUN, "entities.json", "external.json"):
+    record = RunRecord.read(swept[1])
+    task = replace(record.task, settings={**record.task.settings, "seed": 5})
+    (tmp_path / "9").mkdir()
+    for name in ("table.json", "entities.json", "external.json"):
         (tmp_path / "9" / name).write_bytes((swept[1] / name).read_bytes())
-    OmegaConf.save(made, tmp_path / "9" / ".hydra" / "config.yaml")
+    replace(record, task=task).write(tmp_path / "9")
     with pytest.raises(ValueError, match=r"the same test documents.*jobs \w+ and \w+ differ"):
-        opened([*swept, tmp_path / "9"])
+        open_jobs([*swept, tmp_path / "9"])
     (tmp_path / "9" / "entities.json").unlink()
-    with pytest.raises(ValueError, match="job 9 is of another kind"):
-        opened([tmp_path / "9"])
+    with pytest.raises(ValueError, match="job 9 has another kind of task"):
+        open_jobs([tmp_path / "9"])
 
 
 def test_labelers_are_called_by_what_they_are() -> None:
     ontology = {"_target_": "clinlm.labelers.ontology.Ontology"}
     union = {"_target_": "clinlm.labelers.union.Union", "labelers": {"human": HUMAN, "mine": ontology}}
-    assert called(ontology) == "ontology" and called(union) == "union(human+mine)"
-    assert called(union | {"use": ["mine"]}) == "mine" and called(union | {"use": None}) == "union(human+mine)"
+    assert labeler_name(ontology) == "ontology" and labeler_name(union) == "union(human+mine)"
+    assert (
+        labeler_name(union | {"use": ["mine"]}) == "mine" and labeler_name(union | {"use": None}) == "union(human+mine)"
+    )
 
 
-def test_ours_stand_below_the_published_rows(found: list[Line]) -> None:
+def test_ours_stand_below_the_published_rows(found: list[LabelerResult]) -> None:
     paper = Published.named("labelers")
-    rows = labeler_published.rows(found)
+    rows = published_rows(found)
     assert [*rows] == ["labeler", "people", "distilled", "distilled, external"] and paper.has(rows)
     assert set(rows) <= set(paper.rows), "a row of ours stands below the paper's"
     distilled = rows["distilled"]["marker → teacher"]
-    assert distilled.quality["disease_f1"] == found[4].own.strict["DISEASE"].value
+    assert distilled.quality["disease_f1"] == found[4].own.label_estimates("f1")["DISEASE"].value
     _, text = side_by_side(rows, paper)
     line = next(one for one in text.splitlines() if one.startswith("| distilled | marker"))
     numbers = [cell.strip() for cell in line.split("|")]
-    assert found[2].takes is not None and found[4].takes is not None
-    assert float(numbers[6]) == pytest.approx(found[2].takes.seconds / found[4].takes.seconds, rel=0.01)
-    assert float(numbers[7]) == pytest.approx(found[2].takes.money / found[4].takes.money, rel=0.01)
+    assert found[2].own.economics is not None and found[4].own.economics is not None
+    assert float(numbers[6]) == pytest.approx(found[2].own.economics.seconds / found[4].own.economics.seconds, rel=0.01)
+    assert float(numbers[7]) == pytest.approx(found[2].own.economics.money / found[4].own.economics.money, rel=0.01)
 
 
-def test_without_a_price_nothing_is_cheaper(found: list[Line]) -> None:
-    row = labeler_published.rows(found)["distilled"]["marker → teacher"]
-    free = vars(row) | {"takes": Economics(1, 0, 1.0, 0.0)}
-    assert published._cheaper(type(row)(**free)) is None
+def test_without_a_price_nothing_is_cheaper(found: list[LabelerResult]) -> None:
+    row = published_rows(found)["distilled"]["marker → teacher"]
+    assert published._cheaper(replace(row, economics=Economics(1, 0, 1.0, 0.0))) is None
 
 
 def test_the_published_ratios_are_of_three_labelers() -> None:
@@ -212,5 +214,5 @@ def test_a_sweep_chooses_labelers_and_has_its_table(sweep: str, choices: int, no
     params = settings.sweeper.params
     (override,) = OverridesParser.create().parse_overrides([f"labeler.use={params['labeler.use']}"])
     assert override.is_choice_sweep() and len(list(override.sweep_string_iterator())) == choices
-    assert settings.callbacks.sweep_table._target_ == f"{labelers.__name__}.LabelersTable"
-    assert labeler_jobs.RUN == RUN
+    assert settings.callbacks.sweep_table._target_ == f"{callbacks.__name__}.LabelersTable"
+    assert callbacks.RUN == RUN

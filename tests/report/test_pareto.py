@@ -1,16 +1,20 @@
 """Laws of the Pareto front, against its definition, and of what is written about it."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.reports import result
 
 from clinlm.metrics.bootstrap import Interval
-from clinlm.report.pareto import Point, frame, front, markdown, numbered, write
+from clinlm.report.pareto import command, frame, front, markdown, numbered, write
+from clinlm.report.results import Lineage, ModelResult
 
 VALUE = st.one_of(st.integers(-2, 2).map(float), st.just(float("nan")), st.just(float("inf")))
 """Few values, so that points are equal and dominate each other often."""
@@ -57,18 +61,29 @@ def test_every_objective_needs_a_direction() -> None:
         front(np.zeros((2, 3)), [True])
 
 
+def point(name: str, quality: float, bytes: int, p50_ms: float | None, test: float | None, *typed: str) -> ModelResult:
+    lineage = Lineage(overrides=typed)
+    known = {} if test is None else {"macro_f1": test}
+    costs: dict[str, Any] = {"bytes": bytes, "validation": {"macro_f1": quality}, "lineage": lineage, "quality": known}
+    return result(name, p50_ms=p50_ms, **costs)
+
+
+ENDS = {"macro_f1": Interval(0.7, 0.65, 0.74)}
 POINTS = [
-    Point("slow", 0.75, 4e6, 5.0, 0.7, shlex.join(["clinlm", "task.labels=[a,b|c]"]), Interval(0.7, 0.65, 0.74)),
-    Point("worse", 0.5, 5e6, 5.0, 0.9, "clinlm seed=1"),
-    Point("small", 0.6, 1e6, 2.0, None, "clinlm seed=2"),
-    Point("best", 0.8, 9e6, 9.0, 0.8, "clinlm seed=3"),
-    Point("untimed", 0.9, 1e5, float("nan"), 0.8, "clinlm seed=4"),
+    replace(
+        point("slow", 0.75, 4_000_000, 5.0, 0.7, "task.labels=[a,b|c]"),
+        intervals={"macro_f1": Interval(0.7, 0.65, 0.74)},
+    ),
+    point("worse", 0.5, 5_000_000, 5.0, 0.9, "seed=1"),
+    point("small", 0.6, 1_000_000, 2.0, None, "seed=2"),
+    point("best", 0.8, 9_000_000, 9.0, 0.8, "seed=3"),
+    point("untimed", 0.9, 100_000, None, 0.8, "seed=4"),
 ]
 
 
 def test_numbers_go_by_quality_and_test_decides_nothing() -> None:
-    assert numbered(POINTS) == {3: 1, 0: 2, 2: 3}
-    assert numbered([]) == {}
+    assert numbered(POINTS, "macro_f1") == {3: 1, 0: 2, 2: 3}
+    assert numbered([], "macro_f1") == {}
 
 
 def test_the_table_holds_the_front_and_the_commands_as_they_are_typed() -> None:
@@ -78,16 +93,19 @@ def test_the_table_holds_the_front_and_the_commands_as_they_are_typed() -> None:
     assert [line.split("|")[2].strip() for line in lines[2:]] == ["best", "slow", "small"]
     assert "75.00" in lines[3] and "70.00" in lines[3] and "65.0–74.0" in lines[3]
     typed = told.partition("```sh\n")[2].partition("```")[0].splitlines()
-    assert [shlex.split(line) for line in typed[1::2]] == [shlex.split(POINTS[place].command) for place in (3, 0, 2)]
+    expected = [["clinlm", *POINTS[place].lineage.overrides] for place in (3, 0, 2)]
+    assert [shlex.split(line) for line in typed[1::2]] == expected
+    assert command(replace(POINTS[0], kind="baseline")).startswith("#")
 
 
 def test_the_files_hold_every_point(tmp_path: Path) -> None:
     paths = write(POINTS, "macro_f1", tmp_path)
     assert [path.suffix for path in paths] == [".md", ".csv", ".svg", ".png"]
     table = pl.read_csv(paths[1])
-    assert table.columns == frame(POINTS).columns
+    assert table.columns == frame(POINTS, "macro_f1").columns
     assert table["name"].to_list() == [point.name for point in POINTS]
     assert table["front"].to_list() == [2, None, 3, 1, None]
+    assert table["test_low"].to_list() == [0.65, None, None, None, None]
     drawn = paths[2].read_text(encoding="utf-8")
     for number in (1, 2, 3):
         assert drawn.count(f">{number}</text>") >= 2, "each of the front is labelled in both panels"
@@ -97,5 +115,5 @@ def test_the_files_hold_every_point(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("points", [POINTS[:1], [POINTS[4]], [POINTS[0], POINTS[0]]], ids=["one", "no front", "equal"])
-def test_few_points_can_be_drawn(points: list[Point], tmp_path: Path) -> None:
+def test_few_points_can_be_drawn(points: list[ModelResult], tmp_path: Path) -> None:
     assert all(path.stat().st_size for path in write(points, "macro_f1", tmp_path))

@@ -6,15 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
+from support.reports import result, timed
 
-from clinlm.metrics.latency import Latency
 from clinlm.report.labels import METRICS, label_table
 from clinlm.report.published import Published, side_by_side
-from clinlm.report.row import Row
+from clinlm.report.results import ModelResult
 
 CONF = Path(__file__).parents[2] / "conf/published"
 
@@ -28,26 +27,10 @@ def names() -> list[str]:
     return found
 
 
-def row(name: str, p50_ms: float | None, speedup: float = 1.0) -> Row:
-    latency = Latency(p50_ms, 2.0, 3.0, 1.5, 9, speedup, speedup, speedup) if p50_ms else None
-    return Row(
-        name=name,
-        kind="stage",
-        key="",
-        role="",
-        quality={"accuracy": 0.5, "micro_f1": 0.25, "macro_f1": math.nan},
-        intervals={},
-        differences={},
-        parameters=108_000_000,
-        nonzero=1,
-        bytes=1,
-        latency=latency,
-        peak_mib=None,
-        seconds=1.0,
-        cached=False,
-        compression_parameters=3.05,
-        compression_bytes=1.0,
-    )
+def row(name: str, p50_ms: float | None, speedup: float = 1.0) -> ModelResult:
+    quality = {"accuracy": 0.5, "micro_f1": 0.25, "macro_f1": math.nan}
+    latency = timed(p50_ms, speedup) if p50_ms else None
+    return result(name, quality=quality, latency=latency, parameters=108_000_000, compression_parameters=3.05)
 
 
 def cells(markdown: str) -> dict[tuple[str, str], list[str]]:
@@ -150,19 +133,19 @@ def test_a_table_of_several_tasks_is_named_with_its_task(name: str) -> None:
         Published.named(name)
 
 
-def labels(**f1: float | None) -> pl.DataFrame:
-    """A per-label table; every metric is the same."""
-    values = [math.nan if value is None else value for value in f1.values()]
-    return pl.DataFrame({"label": [*f1], **dict.fromkeys(("accuracy", *METRICS), values)})
+def labels(**f1: float | None) -> ModelResult:
+    """A result with labels; every metric is the same."""
+    rows = [{"label": label} | dict.fromkeys(("accuracy", *METRICS), value) for label, value in f1.items()]
+    return result("any", per_label=tuple(rows))
 
 
 def test_the_best_of_every_label_is_bold() -> None:
-    tables = {
+    groups = {
         "baseline": [labels(fever=0.5, cough=0.7), labels(fever=0.7, cough=0.9)],
         "keywords": [labels(fever=0.9, cough=None)],
     }
     published = Published.read(CONF / "five_strategies.yaml")
-    table = cells(label_table(tables, published, "ours")[1])
+    table = cells(label_table(groups, "ours", published.labels)[1])
     assert table["fever", "baseline"][0] == "60.00 ± 14.14" and table["fever", "keywords"][0] == "**90.00**"
     assert table["cough", "baseline"][0] == "**80.00 ± 14.14**" and table["cough", "keywords"][0] == "–"
     assert table["fever", "baseline"][-1] == "92.86/92.86/92.86/99.25"
@@ -174,7 +157,7 @@ def test_the_best_of_every_label_is_bold() -> None:
     [
         ("source: s\ntable: t\ncolumns: [accuracy]", "lacks"),
         ("source: s\ntable: t\ncolumns: [colour]\nrows: {A: [1]}", "colour"),
-        ("source: s\ntable: t\ncolumns: [accuracy]\nrows: {A: [1, 2]}", "one number per column"),
+        ("source: s\ntable: t\ncolumns: [accuracy]\nrows: {A: [1, 2]}", "must have one number per column"),
         ("source: s\ntable: t\ncolumns: [accuracy]\nrows: {A: [1]}\nlabels: {l: {A: [1, 2]}}", "precision, recall"),
     ],
 )

@@ -12,8 +12,8 @@ import pytest
 
 from clinlm.corpora.table import Table
 from clinlm.metrics.classification import METRICS, ONE_VS_ONE, quality
-from clinlm.report.validated import Answers, Validation, ValidationSettings
-from clinlm.report.validation import validate, write
+from clinlm.report.validation import ModelLogits, Validation, ValidationSettings, validate
+from clinlm.report.validation_text import write
 from clinlm.tasks.base import Task
 from clinlm.tasks.multiclass import MultiClass
 from clinlm.tasks.multilabel import MultiLabel
@@ -55,7 +55,7 @@ def answers(task: Task, seed: int) -> tuple[Any, Any]:
     plan = task.examples.frame["text"].str.contains("PLAN:").to_numpy()
     b = 3 * np.where(plan[:, None], a + rng.normal(0, 3, a.shape), a)
     v, t = (task.examples.members(split) for split in ("validation", "test"))
-    return Answers("teacher", a[v], a[t]), Answers("student", b[v], b[t])
+    return ModelLogits("teacher", a[v], a[t]), ModelLogits("student", b[v], b[t])
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_parts_agree_with_each_other(opened: Task, found: Validation) -> None:
 
 def test_a_model_agrees_with_itself(opened: Task) -> None:
     one, _ = answers(opened, 2)
-    found = validate(opened, one, Answers("copy", one.validation, one.test), SETTINGS)
+    found = validate(opened, one, ModelLogits("copy", one.validation, one.test), SETTINGS)
     assert all(drop.change.value == 0 and drop.change.p == 1 for drop in found.drops.values())
     assert found.agreement.documents.value == 1 and not len(found.disagreements)
     assert not any(each.systematic for each in found.patterns)
@@ -136,7 +136,7 @@ def test_lengths_in_tokens_are_told_as_such(opened: Task) -> None:
 def test_a_corpus_without_attributes_is_validated_too(task: Task, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     v, t = (rng.normal(size=(len(task.examples.members(split)), 4)) for split in ("validation", "test"))
-    found = validate(task, Answers("a", v, t), Answers("b", -v, -t), ValidationSettings(resamples=20))
+    found = validate(task, ModelLogits("a", v, t), ModelLogits("b", -v, -t), ValidationSettings(resamples=20))
     assert not found.fairness and "no attributes" in write(found, tmp_path)[0].read_text()
 
 
@@ -145,6 +145,6 @@ def test_misfits_are_refused(opened: Task) -> None:
     with pytest.raises(ValueError, match="two names"):
         validate(opened, one, one, SETTINGS)
     with pytest.raises(ValueError, match="Artifact.predictions"):
-        validate(opened, one, Answers("student", other.validation, other.validation), SETTINGS)
+        validate(opened, one, ModelLogits("student", other.validation, other.validation), SETTINGS)
     with pytest.raises(ValueError, match="length"):
         validate(opened, one, other, SETTINGS, lengths=np.arange(3))

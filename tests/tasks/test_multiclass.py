@@ -9,14 +9,14 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from support.pipelines import composed, finished
+from support.pipelines import composed
+from support.reports import recorded
 from torch import nn
 
 from clinlm.corpora.table import Table
 from clinlm.metrics.baseline import keyword_matches
-from clinlm.pipeline import execution
 from clinlm.report.baselines import KEYWORDS
-from clinlm.report.comparison import Candidate, Settings, compare
+from clinlm.report.evaluation import evaluate
 from clinlm.tasks.base import Task
 from clinlm.tasks.multiclass import MultiClass
 from clinlm.tasks.multilabel import MultiLabel
@@ -98,11 +98,8 @@ def test_a_pipeline_of_multi_class_with_a_keyword_matcher(notes_csv: Path, tmp_p
     target = "task._target_=clinlm.tasks.multiclass.MultiClass"
     columns = ("task.corpus.attributes=[keywords]", "epochs=1")
     config = composed(path, tmp_path / "store", target, *columns, "pipeline=a")
-    done = finished(config)
-    task, key = execution.open_task(config)
-    models = [Candidate(one.name, one.role, one.artifact, one.cached) for one in done]
-    settings = Settings(resamples=20, latency_documents=2, latency_passes=1)
-    rows, notices, _ = compare(task, key, models, settings, tmp_path / "store")
+    run, task = recorded(config, resamples=20, latency_documents=2)
+    rows, notices = evaluate([run], task, stages=True)
     by_name = {row.name: row for row in rows}
     assert [*by_name] == ["TF-IDF", KEYWORDS, "teacher", "student"]
     assert by_name[KEYWORDS].quality["accuracy"] == 1.0 and by_name[KEYWORDS].latency is None

@@ -1,21 +1,20 @@
 """Laws of ensembles in reports: the row is of the combined answers and of all members, beside the students."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from support.pipelines import composed, finished
+from support.pipelines import composed
+from support.reports import recorded
 
-from clinlm.cli.run import _facts
 from clinlm.metrics.classification import METRICS, quality
 from clinlm.models.artifact import Artifact
-from clinlm.pipeline import execution
 from clinlm.report.baselines import BASELINE
-from clinlm.report.candidates import chosen, taught
-from clinlm.report.comparison import Candidate, Settings, compare
-from clinlm.report.ensembles import assemblies, called
-from clinlm.report.row import Row
+from clinlm.report.ensembles import ensemble_name, of_run, of_sweep
+from clinlm.report.evaluation import evaluate
+from clinlm.report.results import ModelResult
+from clinlm.report.selection import last_stages
 from clinlm.tasks.inference_config import probabilities_from_logits
 from clinlm.training.teachers.tfidf import Tfidf
 
@@ -29,19 +28,17 @@ class Compared:
     def __init__(self, notes: Path, root: Path) -> None:
         overrides = ("pipeline=ensemble", "ensemble=mean_probabilities", "epochs=1", "members=[{},{seed:5}]")
         config = composed(notes, root, *overrides, "stages.student.teachers=[teacher,tfidf]")
-        self.root, self.done = root, finished(config)
-        self.task, self.key = execution.open_task(config)
-        self.run: dict[str, Any] = _facts(config, "ensemble", self.task, self.key, self.done)
-        self.shown = assemblies(self.run["stages"], root, self.key)
-        models = [Candidate(one.name, one.role, one.artifact, one.cached) for one in self.done]
-        settings = Settings(resamples=50, latency_documents=3, latency_passes=1)
-        self.rows, self.notices, self.tables = compare(self.task, self.key, models, settings, root, self.shown)
+        self.root = root
+        self.run, self.task = recorded(config, resamples=50, latency_documents=3)
+        self.key = self.run.task.key
+        self.shown = of_run(self.run, "teacher_1")
+        self.rows, self.notices = evaluate([self.run], self.task, stages=True)
 
-    def row(self, name: str) -> Row:
-        return next(one for one in self.rows if one.name == name)
+    def row(self, name: str) -> ModelResult:
+        return next(each for each in self.rows if each.name == name)
 
     def artifact(self, name: str) -> Artifact:
-        return next(one.artifact for one in self.done if one.name == name)
+        return Artifact(Path(next(each.folder for each in self.run.stages if each.name == name)))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +50,7 @@ def test_the_ensemble_stands_above_its_student(compared: Compared) -> None:
     assert [row.name for row in compared.rows] == [BASELINE, "teacher_1", "teacher_2", NAME, "student"]
     row = compared.row(NAME)
     assert (row.kind, row.role, row.cached) == ("ensemble", "teacher", False) and row.key
-    assert set(compared.tables) == {one.name for one in compared.rows}
+    assert all(each.per_label for each in compared.rows)
 
 
 def test_its_quality_is_that_of_the_combined_answers(compared: Compared) -> None:
@@ -83,31 +80,32 @@ def test_its_costs_are_those_of_all_members(compared: Compared) -> None:
 
 
 def test_its_student_is_compared_with_it(compared: Compared) -> None:
-    (told,) = [one for one in compared.notices if one.startswith(f"student beside {NAME}")]
+    (told,) = [one for one in compared.notices if one.startswith(f"student against {NAME}")]
     student, row = compared.row("student"), compared.row(NAME)
     kept = 100 * student.quality["macro_auroc"] / row.quality["macro_auroc"]
     assert f"{kept:.2f} % kept" in told and "micro F1" in told and "lower p50 latency" in told
-    assert not any("members count for" in one for one in compared.notices), "all count the same"
+    assert not any("mean weight of its members" in one for one in compared.notices), "all count the same"
 
 
 def test_no_row_where_there_is_one_teacher(compared: Compared) -> None:
-    alone = [one | {"teachers": one["teachers"][:1]} for one in compared.run["stages"]]
-    assert assemblies(alone, compared.root, compared.key) == []
-    assert [one.students for one in compared.shown] == [("student",)]
+    alone = [replace(stage, teachers=stage.teachers[:1]) for stage in compared.run.stages]
+    assert of_run(replace(compared.run, stages=tuple(alone)), "teacher_1") == []
+    assert [each.students for each in compared.shown] == [("student",)]
 
 
 def test_names_are_short() -> None:
-    assert called(["a", "tfidf"]) == "ensemble (a, tfidf)" and called([*"abcdefgh"]) == "ensemble of 8"
+    assert ensemble_name(["a", "tfidf"]) == "ensemble (a, tfidf)" and ensemble_name([*"abcdefgh"]) == "ensemble of 8"
 
 
 def test_a_sweep_shows_an_ensemble_once(compared: Compared) -> None:
-    runs = [compared.run | {"overrides": ["pipeline=ensemble", f"distill.alpha={a}"]} for a in (0.3, 0.7)]
-    runs[1] = runs[1] | {"stages": [*compared.run["stages"][:-1], compared.run["stages"][1] | {"name": "student"}]}
-    runs[1]["stages"][-1] = runs[1]["stages"][-1] | {"teachers": ["teacher_1", "teacher_2", "tfidf"], "role": "student"}
-    models = chosen(runs)
-    found = taught(runs, models, compared.root)
-    assert [one.name for one in models] == ["teacher", "ensemble alpha=0.3", "ensemble alpha=0.7"]
-    (one,) = found
-    assert one.name == one.group == "teachers of ensemble alpha=0.3" and one.reference == "teacher"
-    assert one.students == ("ensemble alpha=0.3", "ensemble alpha=0.7")
-    assert one.overrides == ("pipeline=ensemble", "distill.alpha=0.3")
+    own = compared.run
+    runs = [replace(own, overrides=("pipeline=ensemble", f"distill.alpha={a}")) for a in (0.3, 0.7)]
+    other = replace(own.stages[1], name="student", role="student", teachers=("teacher_1", "teacher_2", "tfidf"))
+    runs[1] = replace(runs[1], stages=(*own.stages[:-1], other))
+    models = last_stages(runs)
+    assert [each.name for each in models] == ["teacher", "ensemble alpha=0.3", "ensemble alpha=0.7"]
+    (found,) = of_sweep(runs, models)
+    result = found.result
+    assert result.name == result.group == "teachers of ensemble alpha=0.3" and result.reference == "teacher"
+    assert found.students == ("ensemble alpha=0.3", "ensemble alpha=0.7")
+    assert result.lineage.overrides == ("pipeline=ensemble", "distill.alpha=0.3")

@@ -1,41 +1,41 @@
-"""Laws of a comparison: every model on the same documents, against the same reference, beside the trivial baseline."""
+"""Laws of a comparison: every model on the same documents, against the same reference, with the trivial baseline."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from support.pipelines import composed, finished
+from support.pipelines import composed
+from support.reports import recorded, same
 
+from clinlm.config.errors import ConfigError
 from clinlm.metrics.baseline import TfidfBaseline
 from clinlm.metrics.classification import METRICS, quality
-from clinlm.pipeline import execution
-from clinlm.pipeline.results import StageResult
+from clinlm.models.artifact import Artifact
+from clinlm.pipeline.run_record import RunRecord, StageRecord
 from clinlm.report.baselines import BASELINE
-from clinlm.report.comparison import Candidate, Settings, compare
-from clinlm.report.row import Row
-from clinlm.tasks.base import Task
+from clinlm.report.evaluation import evaluate
+from clinlm.report.results import ModelResult, read, to_json
 
 pytestmark = pytest.mark.usefixtures("quick")
-SETTINGS = Settings(resamples=100, latency_documents=4, latency_passes=1)
 
 
 class Compared:
     """A finished pipeline B and the comparison of its stages."""
 
     def __init__(self, notes: Path, root: Path) -> None:
-        config = composed(notes, root, "pipeline=b")
         self.root = root
-        self.done: list[StageResult] = finished(config)
-        self.task: Task
-        self.task, self.key = execution.open_task(config)
-        self.rows, self.notices, self.tables = self.again()
+        self.run: RunRecord
+        self.run, self.task = recorded(composed(notes, root, "pipeline=b"))
+        self.artifacts = [Artifact(Path(stage.folder)) for stage in self.run.stages]
+        self.results, self.notices = evaluate([self.run], self.task, stages=True)
 
-    def again(self, **settings: Any) -> tuple[list[Row], list[str], dict[str, Any]]:
-        models = [Candidate(one.name, one.role, one.artifact, one.cached) for one in self.done]
-        chosen = Settings(**{**vars(SETTINGS), **settings})
-        return compare(self.task, self.key, models, chosen, self.root)
+    def again(self, stages: Sequence[StageRecord] | None = None, **settings: Any) -> list[ModelResult]:
+        changed = replace(self.run, report={**self.run.report, **settings}, stages=tuple(stages or self.run.stages))
+        return evaluate([changed], stages=True)[0]
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +44,13 @@ def compared(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: N
 
 
 def test_rows_are_the_baseline_and_the_stages_in_order(compared: Compared) -> None:
-    rows = compared.rows
+    rows = compared.results
     assert [row.name for row in rows] == [BASELINE, "teacher", "student", "prune_student", "recover_student"]
     assert [row.kind for row in rows] == ["baseline"] + ["stage"] * 4
     assert [row.role for row in rows] == ["", "teacher"] + ["student"] * 3
-    for row, one in zip(rows[1:], compared.done, strict=True):
-        report = one.artifact.report
-        assert row.key == one.artifact.key
+    for row, artifact in zip(rows[1:], compared.artifacts, strict=True):
+        report = artifact.report
+        assert row.key == artifact.key
         for name in ("parameters", "nonzero", "bytes", "seconds", "peak_mib"):
             assert getattr(row, name) == report[name]
 
@@ -59,8 +59,8 @@ def test_quality_is_that_of_the_predictions_on_test(compared: Compared) -> None:
     """Thresholds come from the predictions on validation, for every model by itself."""
     task = compared.task
     targets = task.examples.targets[task.examples.members("test")]
-    for row, one in zip(compared.rows[1:], compared.done, strict=True):
-        validation, test = (task.probabilities(one.artifact.predictions(split)) for split in ("validation", "test"))
+    for row, artifact in zip(compared.results[1:], compared.artifacts, strict=True):
+        validation, test = (task.probabilities(artifact.predictions(split)) for split in ("validation", "test"))
         expected = quality(targets, test, task.fit_thresholds(validation))
         assert row.quality == pytest.approx(expected, abs=1e-6, nan_ok=True)
         assert set(row.quality) == set(METRICS)
@@ -74,7 +74,7 @@ def test_the_baseline_is_tfidf_on_the_same_split(compared: Compared) -> None:
     model = TfidfBaseline.fit(*split["train"], *split["validation"])
     thresholds = task.fit_thresholds(model.probabilities(task.texts("validation")))
     targets = task.examples.targets[task.examples.members("test")]
-    row = compared.rows[0]
+    row = compared.results[0]
     assert row.quality == pytest.approx(
         quality(targets, model.probabilities(task.texts("test")), thresholds), nan_ok=True
     )
@@ -83,7 +83,7 @@ def test_the_baseline_is_tfidf_on_the_same_split(compared: Compared) -> None:
 
 
 def test_intervals_hold_their_values(compared: Compared) -> None:
-    for row in compared.rows:
+    for row in compared.results:
         for name, value in row.quality.items():
             interval = row.intervals[name]
             assert interval.low <= value <= interval.high or (interval.high - interval.low) < 0.2, name
@@ -92,10 +92,10 @@ def test_intervals_hold_their_values(compared: Compared) -> None:
 
 
 def test_differences_are_against_the_teacher(compared: Compared) -> None:
-    teacher = compared.rows[1]
+    teacher = compared.results[1]
     assert teacher.differences == {} and teacher.compression_parameters == teacher.compression_bytes == 1.0
     assert teacher.latency is not None and teacher.latency.speedup == 1.0
-    for row in (compared.rows[0], *compared.rows[2:]):
+    for row in (compared.results[0], *compared.results[2:]):
         assert set(row.differences) == set(METRICS)
         for name, change in row.differences.items():
             expected = row.quality[name] - teacher.quality[name]
@@ -109,39 +109,57 @@ def test_differences_are_against_the_teacher(compared: Compared) -> None:
 def test_every_row_has_its_quality_on_validation(compared: Compared) -> None:
     """What settings may be chosen by: thresholds and values are of the same documents."""
     task = compared.task
-    for row, one in zip(compared.rows[1:], compared.done, strict=True):
-        expected = task.validation_metrics(one.artifact.predictions("validation"))
+    for row, artifact in zip(compared.results[1:], compared.artifacts, strict=True):
+        expected = task.validation_metrics(artifact.predictions("validation"))
         assert row.validation == pytest.approx(expected, abs=1e-6, nan_ok=True)
 
 
-def test_a_model_is_compared_with_its_own_reference(compared: Compared) -> None:
-    models = [Candidate(one.name, one.role, one.artifact, one.cached, "student") for one in compared.done[1:]]
-    models[0] = Candidate("student", "teacher", compared.done[1].artifact, False)
-    rows, _, _ = compare(compared.task, compared.key, models, SETTINGS, compared.root)
-    by_name = {row.name: row for row in rows}
-    assert by_name["student"].differences == {}
+def test_a_model_is_compared_with_the_first_teacher(compared: Compared) -> None:
+    first, *others = compared.run.stages[1:]
+    results = compared.again([replace(first, role="teacher"), *others])
+    by_name = {result.name: result for result in results}
+    assert by_name["student"].differences == {} and by_name["recover_student"].reference == "student"
     change = by_name["recover_student"].differences["micro_f1"].value
     gained = by_name["recover_student"].quality["micro_f1"] - by_name["student"].quality["micro_f1"]
     assert change == pytest.approx(gained, abs=1e-6)
 
 
 def test_a_comparison_needs_a_teacher(compared: Compared) -> None:
-    models = [Candidate(one.name, "student", one.artifact, False) for one in compared.done]
-    with pytest.raises(ValueError, match="needs a teacher; the stages .*'student'.* have none"):
-        compare(compared.task, compared.key, models, SETTINGS, compared.root)
+    with pytest.raises(ConfigError, match="needs a stage of role teacher, got .*student"):
+        compared.again([replace(stage, role="student") for stage in compared.run.stages])
+
+
+def test_a_run_is_a_sweep_of_one(compared: Compared) -> None:
+    """The last stage of a sweep has the numbers that it has in its run; only its name is that of the pipeline."""
+    results, _ = evaluate([compared.run], compared.task)
+    assert [result.name for result in results] == [BASELINE, "teacher", "b"]
+    last, own = results[-1], compared.results[-1]
+    assert last.lineage.overrides == compared.run.overrides and last.gates and last.key == own.key
+    for name in ("quality", "validation", "intervals", "differences"):
+        for metric, value in getattr(own, name).items():
+            other = getattr(last, name)[metric]
+            assert other == value or (isinstance(value, float) and same(other, value)) or repr(other) == repr(value)
+
+
+def test_results_are_json_and_come_back(compared: Compared, tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    path.write_text(to_json(compared.results, compared.notices))
+    results, notices = read(path)
+    assert notices == compared.notices and to_json(results, notices) == path.read_text()
+    assert results[-1].gates == compared.results[-1].gates and results[-1].lineage == compared.results[-1].lineage
+    assert results[-1].lineage.parent == compared.run.stages[-2].folder.rpartition("-")[2]
 
 
 def test_every_row_has_a_table_of_labels(compared: Compared) -> None:
-    assert set(compared.tables) == {row.name for row in compared.rows}
-    for table in compared.tables.values():
-        assert table["label"].to_list() == list(compared.task.examples.labels)
+    for result in compared.results:
+        assert [row["label"] for row in result.per_label] == list(compared.task.examples.labels)
 
 
 def test_the_second_time_the_baseline_is_there(compared: Compared, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TfidfBaseline, "fit", lambda *_: pytest.fail("it was fitted already"))
-    rows, _, _ = compared.again()
-    assert not compared.rows[0].cached and rows[0].cached
-    for old, new in zip(compared.rows, rows, strict=True):
+    rows = compared.again()
+    assert not compared.results[0].cached and rows[0].cached
+    for old, new in zip(compared.results, rows, strict=True):
         assert old.quality == pytest.approx(new.quality, nan_ok=True)
         assert old.key == new.key and old.seconds == new.seconds
         assert np.array_equal(
@@ -155,13 +173,13 @@ def test_a_spoilt_baseline_is_fitted_again(compared: Compared) -> None:
     (folder,) = compared.root.glob("tfidf-*")
     content = (folder / "weights.safetensors").read_bytes()
     (folder / "weights.safetensors").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    rows, _, _ = compared.again()
+    rows = compared.again()
     assert not rows[0].cached
-    assert rows[0].quality == pytest.approx(compared.rows[0].quality, nan_ok=True)
+    assert rows[0].quality == pytest.approx(compared.results[0].quality, nan_ok=True)
 
 
 def test_groups_are_resampled_whole(compared: Compared) -> None:
     """Notes of one patient are not independent: intervals over patients are others than those over notes."""
-    by_note, _, _ = compared.again(by_group=False)
-    assert by_note[1].quality == pytest.approx(compared.rows[1].quality, nan_ok=True)
-    assert by_note[1].intervals != compared.rows[1].intervals
+    by_note = compared.again(by_group=False)
+    assert by_note[1].quality == pytest.approx(compared.results[1].quality, nan_ok=True)
+    assert by_note[1].intervals != compared.results[1].intervals

@@ -1,0 +1,98 @@
+"""What a finished pipeline leaves in its folder: `run.json`, all that a report reads besides the store."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Self, final
+
+RUN: Final = "run.json"
+
+
+@final
+@dataclass(frozen=True)
+class StageRecord:
+    """A finished stage.
+
+    Attributes:
+        name: of the stage.
+        role: teacher or student.
+        folder: of its artifact, absolute.
+        cached: whether the store had it before the run.
+        techniques: keys of `clinlm.pipeline.gates.TECHNIQUES` that compressed it, ancestors included.
+        teachers: names of those whose logits it learned from.
+    """
+
+    name: str
+    role: str
+    folder: str
+    cached: bool
+    techniques: tuple[str, ...] = ()
+    teachers: tuple[str, ...] = ()
+
+
+@final
+@dataclass(frozen=True)
+class TaskRecord:
+    """The task of a run.
+
+    Attributes:
+        key: of the opened task.
+        settings: that open it again.
+        facts: counts of its documents.
+        notices: what was dropped, and why.
+    """
+
+    key: str
+    settings: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    notices: tuple[str, ...]
+
+
+@final
+@dataclass(frozen=True)
+class RunRecord:
+    """A finished pipeline.
+
+    Attributes:
+        pipeline: name.
+        seed: of training.
+        overrides: what was typed.
+        store: folder of the store.
+        monitor: the metric on validation that training monitored, such as val/macro_f1.
+        task: of the run.
+        stages: in order.
+        report: settings of the report.
+        gate: settings of the gate; None for none.
+        gates: settings of every gate in conf/gate.
+        device: settings of every device chosen, by name.
+        external: settings of the external corpus; None for none.
+    """
+
+    pipeline: str
+    seed: int
+    overrides: tuple[str, ...]
+    store: str
+    monitor: str
+    task: TaskRecord
+    stages: tuple[StageRecord, ...]
+    report: Mapping[str, Any]
+    gate: Mapping[str, Any] | None
+    gates: tuple[Mapping[str, Any], ...]
+    device: Mapping[str, Any]
+    external: Mapping[str, Any] | None
+
+    def write(self, folder: Path) -> None:
+        """Write run.json into `folder`."""
+        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        (folder / RUN).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read run.json of `folder`."""
+        content = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        task = content["task"] | {"notices": tuple(content["task"]["notices"])}
+        lists = ("techniques", "teachers")
+        stages = [StageRecord(**(each | {name: tuple(each[name]) for name in lists})) for each in content["stages"]]
+        content |= {name: tuple(content[name]) for name in ("overrides", "gates")}
+        return cls(**(content | {"task": TaskRecord(**task), "stages": tuple(stages)}))

@@ -1,0 +1,224 @@
+"""From finished runs to results: every model evaluated on the same test documents, timed together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from rich.progress import Progress
+
+from clinlm.config.console import interactive
+from clinlm.config.errors import ConfigError
+from clinlm.engines.export import Deployment
+from clinlm.metrics import latency
+from clinlm.metrics.entity_evaluation import EntityEvaluation
+from clinlm.metrics.evaluation import Evaluation
+from clinlm.metrics.latency import Latency
+from clinlm.models.model import Network
+from clinlm.pipeline import execution
+from clinlm.pipeline.gates import Gate
+from clinlm.pipeline.run_record import RunRecord
+from clinlm.report import deployments, ensembles, gates
+from clinlm.report.baselines import Predictor, baselines, keyword_notices
+from clinlm.report.ensembles import TeacherEnsemble
+from clinlm.report.results import ModelResult
+from clinlm.report.selection import every_stage, last_stages, measured_costs
+from clinlm.report.settings import ReportSettings
+from clinlm.tasks.base import Task
+from clinlm.tasks.batches import Batch
+from clinlm.training.modules.base import document_logits
+
+
+def evaluate(
+    runs: Sequence[RunRecord], task: Task | None = None, stages: bool = False
+) -> tuple[list[ModelResult], list[str]]:
+    """Evaluate the models of `runs`, the baselines of their task and the ensembles of their teachers.
+
+    Differences and compression refer to a model's own reference, speed-ups to the first model of role teacher.
+    Decision thresholds are fitted on validation, for every model separately. Latency is that of one document at batch
+    size 1: for a network from token ids to logits, in eager float32 (tokenising, the same for all, is left out); for
+    TF-IDF from text to probabilities, as weighting words is its model; for an ensemble through all members, one after
+    another. With `report.engine`, every model is evaluated a second time as that engine runs it, from its own
+    predictions and files.
+
+    Args:
+        runs: at least one, all on one task; the settings of the report are those of the first.
+        task: of the runs, opened; None opens it.
+        stages: compare every stage of the only run; otherwise every teacher and the last stage of every run.
+
+    Returns:
+        the results, baselines first; and notices about all of them.
+
+    Raises:
+        ConfigError: there is no teacher to compare with.
+    """
+    run, root = runs[0], Path(runs[0].store)
+    settings: ReportSettings = instantiate(dict(run.report))
+    if task is None:
+        task, _ = execution.opened_task(dict(run.task.settings), root)
+    models = every_stage(run) if stages else last_stages(runs)
+    first = _first_teacher(models)
+    shown = ensembles.of_run(run, first) if stages else ensembles.of_sweep(runs, models)
+    own = [*baselines(task, run.task.key, root, first), *(_predictor(task, model) for model in models)]
+    predictors, weights = ensembles.inserted(task, own, shown)
+    deployed, times, engines = _deployed(task, models, predictors, settings, root, first)
+    predictors = [each for one in predictors for each in (one, deployed.get(one.result.name)) if each is not None]
+    comparison = _Comparison(task, settings, predictors, gates.known_gates(run))
+    results = [comparison.result(each, times.get(each.result.name)) for each in predictors]
+    warning = latency.notice(times)
+    notices = [*_truncated(results), *engines, *([warning] if warning else []), *keyword_notices(results), *weights]
+    return results, [*notices, *comparison.students(results, shown)]
+
+
+def _first_teacher(models: Sequence[ModelResult]) -> str:
+    for model in models:
+        if model.role == "teacher":
+            return model.name
+    raise ConfigError(
+        f"a comparison needs a stage of role teacher, got {', '.join(model.name for model in models)}; set "
+        "stages.NAME.role=teacher"
+    )
+
+
+def _predictor(task: Task, model: ModelResult) -> Predictor:
+    artifact = model.lineage.artifact
+    validation, test = (task.probabilities(artifact.predictions(split)) for split in ("validation", "test"))
+    loaded = artifact.load()
+    limit = min(loaded.max_tokens, task.max_tokens)
+    encoded = task.encode(loaded.tokenizer, limit)
+    notes, way = len(task.examples.frame), type(task.long_notes).__name__
+    cut = f"{encoded.cut:,} of {notes:,} notes are cut at {limit} tokens a row ({way})"
+    result = replace(measured_costs(model), notices=(cut,) if encoded.cut else ())
+    return Predictor(
+        result, validation, test, lambda document: _forward(loaded.network, encoded.collate([document]), task)
+    )
+
+
+@torch.inference_mode()
+def _forward(network: Network, batch: Batch, task: Task) -> object:
+    return document_logits(network, batch, task.long_notes)
+
+
+def _deployed(
+    task: Task,
+    models: Sequence[ModelResult],
+    predictors: Sequence[Predictor],
+    settings: ReportSettings,
+    root: Path,
+    first: str,
+) -> tuple[Mapping[str, Predictor], Mapping[str, Latency], list[str]]:
+    """Export and time all models.
+
+    Returns:
+        the fastest deployment by the name of its artifact's result, latencies by name, and lines about engines.
+    """
+    by_name = {each.result.name: each for each in predictors}
+    exported: deployments.Exports = {}
+    if settings.engine is not None:
+        artifacts = {model.name: model.lineage.artifact for model in models}
+        exported = deployments.exports(artifacts, settings.engine, task, root)
+    every = [
+        deployments.predictor(task, export, by_name[name])
+        for name, own in exported.items()
+        for export in own.values()
+        if isinstance(export, Deployment)
+    ]
+    times = _latencies(task, [*predictors, *every], first, settings)
+    kept, lines = deployments.fastest(exported, times)
+    return {each.result.deployment["of"]: each for each in every if each.result.name in kept}, times, lines
+
+
+def _latencies(
+    task: Task, predictors: Sequence[Predictor], reference: str, settings: ReportSettings
+) -> Mapping[str, Latency]:
+    members = task.examples.members("test")
+    chosen = np.random.default_rng(settings.seed).permutation(members)[: settings.latency_documents]
+    models = {each.result.name: each.answer for each in predictors if each.answer is not None}
+    with Progress(transient=True, disable=not interactive()) as progress:
+        bar = progress.add_task("timing all models", total=len(chosen) * settings.latency_passes)
+        return latency.measure(
+            models,
+            chosen.tolist(),
+            passes=settings.latency_passes,
+            reference=reference,
+            seed=settings.seed,
+            advance=lambda: progress.advance(bar),
+        )
+
+
+class _Comparison:
+    """Computes results from predictions, each model's once.
+
+    Args:
+        task: opened.
+        settings: of the report.
+        predictors: all of a comparison.
+        known: the gates.
+    """
+
+    def __init__(
+        self, task: Task, settings: ReportSettings, predictors: Sequence[Predictor], known: Sequence[Gate]
+    ) -> None:
+        self._task, self._known = task, known
+        self._bootstrap = settings.bootstrap(task)
+        self._by_name = {each.result.name: each for each in predictors}
+        self._test: dict[str, Evaluation] = {}
+
+    def result(self, predictor: Predictor, time: Latency | None) -> ModelResult:
+        """Return the result of `predictor`."""
+        own, reference = predictor.result, self._by_name[predictor.result.reference].result
+        test = self._on_test(own.name)
+        table = test.label_intervals(**self._bootstrap) if isinstance(test, EntityEvaluation) else test.per_label()
+        alone = own.name == reference.name
+        return replace(
+            own,
+            quality=test.quality(),
+            intervals=test.intervals(**self._bootstrap),
+            differences={} if alone else test.difference(self._on_test(reference.name), **self._bootstrap),
+            validation=self._evaluated(predictor, "validation").quality(),
+            per_label=tuple(table.to_dicts()),
+            latency=time,
+            compression_parameters=_ratio(reference.parameters, own.parameters),
+            compression_bytes=_ratio(reference.bytes, own.bytes),
+            gates=() if own.deployment else gates.verdicts(self._task, own, self._known),
+        )
+
+    def students(self, results: Sequence[ModelResult], shown: Sequence[TeacherEnsemble]) -> list[str]:
+        """Return a notice for every student, and every deployment of one, that compares it with its ensemble."""
+        by_name = {result.name: result for result in results}
+        return [
+            ensembles.student_notice(result, by_name[each.result.name], self._change(result.name, each.result.name))
+            for each in shown
+            for result in results
+            if {result.name, result.deployment.get("of")} & {*each.students}
+        ]
+
+    def _change(self, name: str, reference: str) -> dict[str, Any]:
+        return dict(self._on_test(name).difference(self._on_test(reference), **self._bootstrap))
+
+    def _on_test(self, name: str) -> Evaluation:
+        if name not in self._test:
+            self._test[name] = self._evaluated(self._by_name[name], "test")
+        return self._test[name]
+
+    def _evaluated(self, predictor: Predictor, split: str) -> Evaluation:
+        thresholds = self._task.fit_thresholds(predictor.validation)
+        return self._task.evaluate(split, predictor.test if split == "test" else predictor.validation, thresholds)
+
+
+def _ratio(reference: int, own: int) -> float:
+    return reference / own if own else float("nan")
+
+
+def _truncated(results: Sequence[ModelResult]) -> list[str]:
+    """Return the notices that name the models that do not read every note to its end."""
+    models = [result for result in results if result.is_stage]
+    found: dict[str, list[str]] = {}
+    for model in models:
+        for notice in model.notices:
+            found.setdefault(notice, []).append(model.name)
+    every = len(models)
+    return [f"{notice} by {'every model' if len(n) == every else ', '.join(n)}" for notice, n in found.items()]

@@ -1,0 +1,150 @@
+"""The report of one run or of the runs of a sweep: evaluates them, writes the files, prints the end."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+
+from clinlm.config.console import make_console
+from clinlm.pipeline import execution
+from clinlm.pipeline.run_record import RunRecord
+from clinlm.report import entities, epochs, external, gates, methods, pareto, tables, validation_text
+from clinlm.report.evaluation import evaluate
+from clinlm.report.external import ExternalCorpus, open_external
+from clinlm.report.labels import label_table
+from clinlm.report.published import Published
+from clinlm.report.published import write as write_published
+from clinlm.report.results import ModelResult
+from clinlm.report.settings import ReportSettings
+from clinlm.report.terminal import Ending, shown_path
+from clinlm.report.validation import validate_result
+from clinlm.tasks.base import Task
+
+TABLE = "table"
+"""Of the files of the comparison, without ending."""
+
+Inputs = tuple[Task, ExternalCorpus | None]
+
+
+def open_inputs(run: RunRecord) -> Inputs:
+    """Open the task of a run, and its external corpus if it has one."""
+    task, key = execution.opened_task(dict(run.task.settings), Path(run.store))
+    return task, None if run.external is None else open_external(run.external, task, key, Path(run.store))
+
+
+class Report:
+    """Files and screen of one run, or of several on one task.
+
+    Args:
+        runs: at least one; settings are those of the first.
+        inputs: their task and external corpus, opened.
+        folder: gets the files.
+        stages: compare every stage of the only run; otherwise every teacher and the last stage of every run.
+
+    Attributes:
+        results: of the comparison.
+        notices: about the task and all results.
+        files: names of the files written, in order.
+    """
+
+    def __init__(self, runs: Sequence[RunRecord], inputs: Inputs, folder: Path, stages: bool) -> None:
+        self._run, self._folder = runs[0], folder
+        self._settings: ReportSettings = instantiate(dict(self._run.report))
+        self._task, self._external = inputs
+        self._metric = self._run.monitor.removeprefix("val/")
+        self._shown: list[Any] = []
+        self.results, notices = evaluate(runs, self._task, stages)
+        self.notices = [*self._task.examples.notices, *notices]
+        self.files = [path.name for path in tables.write(self.results, folder, TABLE, self.notices)]
+        self._write_gates()
+        trained = epochs.with_epochs(self.results)
+        if trained:
+            epochs.frame(self._task, trained).write_csv(folder / "epochs.csv")
+            self.files.append("epochs.csv")
+        if stages:
+            self._write_stages()
+        else:
+            self._write_models(trained)
+        self._write_labels()
+
+    def print(self, title: str, subject: str, lines: Sequence[str]) -> None:
+        """Print the parts that `report.show` lists, then the end: table, verdict, files, and `lines`."""
+        console = make_console()
+        for part in self._shown:
+            console.print(part, soft_wrap=isinstance(part, str), markup=False)
+        notices = f" ({len(self.notices)} notices below it)" if self.notices else ""
+        files = [name for name in self.files if name.endswith(".md") and name != f"{TABLE}.md"]
+        own = [
+            *self._gate_lines(subject),
+            f"report     {shown_path(self._folder / f'{TABLE}.md')}{notices}",
+            *([f"           {', '.join(files)} in the same folder"] if files else []),
+        ]
+        Ending(title, self.results, subject, self._metric, [*own, *lines]).print(console)
+
+    def chosen(self) -> str:
+        """Return the name of the result with the best monitored quality on validation, baselines and teachers aside."""
+        models = [result for result in self.results if result.kind == "stage" and result.role == "student"]
+        models = models or [result for result in self.results if result.kind == "stage"]
+        return max(models, key=lambda result: result.validation[self._metric]).name
+
+    def _write_gates(self) -> None:
+        self.files += gates.write(self.results, self._run.device, self._folder)
+        self._show("gates", lambda: gates.lines(self.results))
+        if any(result.gates for result in self.results):
+            self._show("devices", lambda: gates.device_lines(self._run.device, self.results[-1]))
+
+    def _gate_lines(self, subject: str) -> list[str]:
+        """Return the line of the gate of the run, which judges the artifact of the subject."""
+        by_name = {result.name: result for result in self.results}
+        own = by_name[by_name[subject].deployment.get("of", subject)]
+        chosen = instantiate(dict(self._run.gate)).name if self._run.gate else None
+        return [f"gate       {own.name}: {gates.short(each)}" for each in own.gates if each.gate == chosen]
+
+    def _write_stages(self) -> None:
+        """Write what the methods of a run did, and the validation of its last compressed stage."""
+        reports = {r.name: r.lineage.artifact.report for r in self.results if r.is_stage}
+        (self._folder / "methods.md").write_text(methods.markdown(reports), encoding="utf-8")
+        self.files.append("methods.md")
+        self._show("methods", lambda: methods.lines(reports))
+        compressed = [result for result in self.results if result.is_stage and result.lineage.original]
+        if not compressed or self._task.by_word:  # which decides by document; gates judge entities
+            return
+        last = compressed[-1]
+        original = next(result for result in self.results if result.lineage.folder == last.lineage.original)
+        if original.name != last.name:
+            validation = validate_result(self._task, original, last, self._settings)
+            self.files += [path.name for path in validation_text.write(validation, self._folder)]
+            self._show("validation", lambda: validation_text.summary(validation))
+
+    def _write_models(self, trained: Sequence[ModelResult]) -> None:
+        """Write a published table with our results, and the Pareto front of the models of a sweep."""
+        if self._settings.published is not None:
+            published = Published.named(self._settings.published)
+            if published.has(result.group or result.name for result in self.results):
+                last = {result.name: epochs.last_epoch(self._task, result) for result in trained}
+                made = write_published(published, self.results, last, self.notices, self._folder)
+                self.files += ["published.md", *(["published_labels.md"] if published.labels else [])]
+                self._show("published", lambda: made)
+        timed = [result for result in self.results if result.latency is not None]
+        if len(timed) > 2:
+            self.files += [path.name for path in pareto.write(timed, self._metric, self._folder)]
+
+    def _write_labels(self) -> None:
+        """Write the quality by label of a task of entities, here and on the external corpus."""
+        if not self._task.by_word:
+            groups = {result.name: [result] for result in self.results}
+            self._show("labels", lambda: [label_table(groups, "By label", {})[0]])
+            return
+        entities.write(self.results, self.notices, self._folder, entities.NAME, "Entities on test")
+        self.files.append(f"{entities.NAME}.md")
+        self._show("labels", lambda: [entities.line(result) for result in self.results])
+        other = self._external
+        if other is not None:
+            found = external.write(other, self.results, self._settings, Path(self._run.store), self._folder)
+            self.files.append(f"{external.NAME}.md")
+            self._show("labels", lambda: [f"{other.name}: {entities.line(result)}" for result in found])
+
+    def _show(self, part: str, made: Callable[[], Sequence[Any]]) -> None:
+        if part in self._settings.show:
+            self._shown += made()

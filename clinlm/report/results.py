@@ -1,0 +1,187 @@
+"""The one result type of every comparison: what a model costs, how good it is, and where it comes from."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, final, get_args, get_origin, get_type_hints
+
+import polars as pl
+
+from clinlm.metrics.bootstrap import Interval
+from clinlm.metrics.economics import Economics
+from clinlm.metrics.latency import Latency
+from clinlm.models.artifact import Artifact
+from clinlm.pipeline.gates import Verdict
+
+
+@final
+@dataclass(frozen=True)
+class Lineage:
+    """Where a model comes from.
+
+    Attributes:
+        pipeline: name; "" for a baseline.
+        stage: name in the pipeline; "" for a baseline and for an ensemble.
+        folder: of its artifact; "" where it has none.
+        parent: key of the artifact that the stage started from; "" for none.
+        teachers: names of the stages whose logits it learned from; of an ensemble its members.
+        techniques: keys of `clinlm.pipeline.gates.TECHNIQUES` that compressed it, ancestors included.
+        overrides: what builds it from the shell; of a teacher in a sweep, with the stages that follow.
+        original: folder of the model before compression, which gates compare it with; "" where no gate applies.
+    """
+
+    pipeline: str = ""
+    stage: str = ""
+    folder: str = ""
+    parent: str = ""
+    teachers: tuple[str, ...] = ()
+    techniques: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    original: str = ""
+
+    @property
+    def artifact(self) -> Artifact:
+        """The artifact; only where `folder` is set."""
+        return Artifact(Path(self.folder))
+
+
+@final
+@dataclass(frozen=True)
+class ModelResult:
+    """A model of a comparison, evaluated on the test split.
+
+    Attributes:
+        name: distinct within a comparison.
+        kind: a baseline, a stage of a pipeline, or the ensemble of several teachers.
+        role: of a stage; "teacher" for an ensemble, "" for a baseline.
+        group: the name without the seed: models of one group differ only in it.
+        key: of the artifact, "" for a baseline without one.
+        reference: name of the result that it is compared with; its own for a reference.
+        engine: what runs it.
+        parameters: numbers in the model.
+        nonzero: parameters that are not 0.
+        bytes: of what is deployed, on disk.
+        seconds: of training.
+        cached: whether the store had it already; `seconds` are then those of the run that trained it.
+        peak_mib: peak resident memory of a process that loads and runs it, in MiB; None if not measured.
+        latency: per document; None if not measured.
+        compression_parameters: parameters of the reference / own; NaN where the model has none.
+        compression_bytes: bytes of the reference / own; NaN where the model has none.
+        quality: metric -> value in [0, 1]; NaN where undefined.
+        intervals: metric -> 95 % bootstrap interval.
+        differences: metric -> own minus that of the reference, paired; empty for a reference.
+        validation: metric -> value on validation, which alone may choose between models.
+        deviations: metric -> standard deviation over seeds (n - 1) where the result is a mean over seeds; else empty.
+        per_label: one mapping a label, as `Evaluation.per_label` returns, with intervals for entities.
+        drop: strict micro F1 on an external corpus minus that on the own test documents; None where not measured.
+        deployment: of an artifact on an engine: `of` (name of the artifact's result), `folder` and the contents of
+            `deployment.json`; else empty.
+        economics, labeler_economics: cost of 1,000 notes, of this model and of the labeler that it learned from.
+        gates: verdict of every gate, strictest first; empty where nothing was compressed.
+        lineage: where it comes from.
+        notices: what limits its numbers, such as truncated notes.
+    """
+
+    name: str
+    kind: Literal["baseline", "stage", "ensemble"]
+    key: str = ""
+    role: Literal["teacher", "student", ""] = ""
+    group: str = ""
+    reference: str = ""
+    engine: str = "torch"
+    parameters: int = 0
+    nonzero: int = 0
+    bytes: int = 0
+    seconds: float = math.nan
+    cached: bool = False
+    peak_mib: float | None = None
+    latency: Latency | None = None
+    compression_parameters: float = 1.0
+    compression_bytes: float = 1.0
+    quality: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    differences: dict[str, Interval] = field(default_factory=dict)
+    validation: dict[str, float] = field(default_factory=dict)
+    deviations: dict[str, float] = field(default_factory=dict)
+    per_label: tuple[dict[str, Any], ...] = ()
+    drop: Interval | None = None
+    deployment: dict[str, Any] = field(default_factory=dict)
+    economics: Economics | None = None
+    labeler_economics: Economics | None = None
+    gates: tuple[Verdict, ...] = ()
+    lineage: Lineage = Lineage()
+    notices: tuple[str, ...] = ()
+
+    @property
+    def is_stage(self) -> bool:
+        """Whether it is the artifact of a stage itself, not its deployment."""
+        return self.kind == "stage" and not self.deployment
+
+    @property
+    def p50_ms(self) -> float | None:
+        """Median latency in milliseconds; None if not measured."""
+        return None if self.latency is None else self.latency.p50_ms
+
+    def estimate(self, metric: str) -> Interval:
+        """Return a metric on test with its interval, which must have been computed."""
+        return Interval(self.quality[metric], self.intervals[metric].low, self.intervals[metric].high)
+
+    def label_estimates(self, metric: str) -> dict[str, Interval]:
+        """Return label -> metric with its interval, from a `per_label` that has intervals."""
+        ends = ("", "_low", "_high")
+        return {
+            row["label"]: Interval(*(math.nan if row[metric + end] is None else row[metric + end] for end in ends))
+            for row in self.per_label
+        }
+
+    def label_frame(self) -> pl.DataFrame:
+        """Return `per_label` as a table, the name of the result in its first column."""
+        return pl.DataFrame(self.per_label, infer_schema_length=None).select(pl.lit(self.name).alias("name"), pl.all())
+
+
+def to_json(results: Sequence[ModelResult], notices: Sequence[str]) -> str:
+    """Return results and notices as JSON; null stands for NaN and infinity."""
+    rows = [plain(result) for result in results]
+    per_label = {row["name"]: row.pop("per_label") for row in rows}
+    content = {"rows": rows, "per_label": per_label, "notices": list(notices)}
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read(path: Path) -> tuple[list[ModelResult], list[str]]:
+    """Return the results and notices that were written with `to_json`."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    results = [_decode(ModelResult, row) for row in content["rows"]]
+    return [replace(r, per_label=tuple(content["per_label"][r.name])) for r in results], content["notices"]
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as JSON can hold it: dataclasses as mappings, no table, null for NaN and infinity."""
+    if is_dataclass(value):
+        contents = {each.name: getattr(value, each.name) for each in fields(value)}
+        return {name: plain(own) for name, own in contents.items() if not isinstance(own, pl.DataFrame)}
+    if isinstance(value, Mapping):
+        return {name: plain(own) for name, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _decode(kind: Any, value: Any) -> Any:
+    """Return a value from JSON as the annotated type `kind`; null becomes NaN where a float is expected."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if value is None:
+        return math.nan if kind is float else None
+    if origin in (Union, UnionType):
+        return _decode(next(each for each in arguments if each is not NoneType), value)
+    if isinstance(kind, type) and is_dataclass(kind):
+        hints = get_type_hints(kind)
+        known = [each.name for each in fields(kind) if each.name in value]
+        return kind(**{name: _decode(hints[name], value[name]) for name in known})
+    if isinstance(value, dict) and arguments:
+        return {name: _decode(arguments[1], own) for name, own in value.items()}
+    if isinstance(value, list) and arguments:
+        return tuple(_decode(arguments[0], own) for own in value)
+    return value

@@ -1,0 +1,61 @@
+"""Settings of a report: `report.*` on the command line."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+from clinlm.config.errors import ConfigError
+from clinlm.engines.base import EngineSelection
+from clinlm.metrics.economics import Machine
+from clinlm.report import deployments
+from clinlm.tasks.base import Task
+
+SHOWN: Final = ("gates", "devices", "validation", "methods", "labels", "published")
+"""Parts of a report that are written to files, and printed only if `show` lists them."""
+
+
+@final
+@dataclass(frozen=True)
+class ReportSettings:
+    """How models are compared and what is printed.
+
+    Attributes:
+        published: name of a table in `conf/published` to print with our results; None for none.
+        show: parts of `SHOWN` to print as well.
+        resamples: of the bootstrap.
+        by_group: resample whole groups (patients), as notes of one patient are not independent; documents otherwise.
+        latency_documents: test documents timed, drawn at random.
+        latency_passes: how often every model is timed on each of them.
+        seed: of the draws.
+        engine: every model is deployed on it (or on the fastest of several) and evaluated again; None for none.
+        machine: price of the machine that everything is timed on.
+
+    Raises:
+        ConfigError: `show` has an unknown part.
+        MissingExtraError: the engine is not installed.
+    """
+
+    published: str | None = None
+    show: Sequence[str] = ()
+    resamples: int = 1000
+    by_group: bool = True
+    latency_documents: int = 50
+    latency_passes: int = 3
+    seed: int = 0
+    engine: EngineSelection | None = None
+    machine: Machine = Machine()
+
+    def __post_init__(self) -> None:
+        unknown = [part for part in self.show if part not in SHOWN]
+        if isinstance(self.show, str) or unknown:
+            raise ConfigError(
+                f"report.show must be a list of {', '.join(SHOWN)}, got {self.show}; write report.show=[gates,devices]"
+            )
+        if self.engine is not None:
+            deployments.check_installed(self.engine)  # before anything is trained
+
+    def bootstrap(self, task: Task) -> dict[str, Any]:
+        """Return resamples, seed and groups of the test documents, as every interval of a comparison needs them."""
+        members = task.examples.members("test")
+        groups = task.examples.frame["group"].gather(members).to_numpy() if self.by_group else None
+        return {"resamples": self.resamples, "seed": self.seed, "groups": groups}

@@ -1,0 +1,170 @@
+"""The end of a run or sweep on one screen: the table, the verdict, the paths and the next command."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, final
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from clinlm.report import cells
+from clinlm.report.baselines import BASELINE
+from clinlm.report.results import ModelResult
+
+SCREEN: Final = (80, 30)
+"""Columns and rows that the end of a run fits."""
+
+_WIDTHS = 54
+"""Columns of the numbers of the table; the rest is for names."""
+_AROUND = 8
+"""Lines around the rows of the table: title, header, rule, caption, rows left out, and the prompt of the shell."""
+_FEWEST = 5
+"""Rows of the table that are printed however little room is left."""
+
+
+@final
+@dataclass(frozen=True)
+class Ending:
+    """What the end of a run or sweep prints besides its parts that were asked for.
+
+    Attributes:
+        title: of the table.
+        results: of the comparison, in order.
+        subject: name of the result that the verdict is about.
+        metric: that training monitored, such as macro_f1.
+        lines: below the verdict, each with its heading: paths, the next command.
+    """
+
+    title: str
+    results: Sequence[ModelResult]
+    subject: str
+    metric: str
+    lines: Sequence[str]
+
+    def print(self, console: Console) -> None:
+        """Print table, verdict and lines on one screen of `console`."""
+        width = console.width
+        below = [*verdict(self.results, self.subject, self.metric, width), *self.lines]
+        height = sum(max(1, math.ceil(len(line) / width)) for line in below)
+        shown = selected(self.results, self.subject, self.metric, max(_FEWEST, SCREEN[1] - height - _AROUND))
+        console.print(table(shown, self.title, self.metric, width))
+        if len(shown) < len(self.results):
+            console.print(f"{len(self.results) - len(shown)} more rows in the report", style="dim")
+        for line in below:
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def selected(results: Sequence[ModelResult], subject: str, metric: str, rows: int) -> list[ModelResult]:
+    """Return at most `rows` results in their order: the subject, its reference, TF-IDF, then the best on validation."""
+    by_name = {result.name: result for result in results}
+    wanted = [by_name[subject], by_name[by_name[subject].reference]]
+    wanted += [by_name[BASELINE]] if BASELINE in by_name else []
+    wanted += sorted(results, key=lambda result: -_number(result.validation.get(metric)))
+    kept = list(dict.fromkeys(result.name for result in wanted))[:rows]
+    return [result for result in results if result.name in kept]
+
+
+def table(results: Sequence[ModelResult], title: str, metric: str, width: int = SCREEN[0]) -> Table:
+    """Return the table: a line for every result, at most `width` columns."""
+    name = spelled(metric)
+    header = ("", f"{name} % (95 %)", "Δ", "p50 ms", "speed ×", "MB", "size ×")
+    caption = f"Δ (points) and × against {_reference(results)}; * excludes 0; MB = 10⁶ bytes"
+    shown = Table(
+        title=Text(title, style="bold"), caption=Text(caption), box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False,
+        padding=(0, 1, 0, 0), title_justify="left", caption_justify="left",
+    )  # fmt: skip
+    for place, heading in enumerate(header):
+        shown.add_column(heading, justify="right" if place else "left", no_wrap=True)
+    for result in results:
+        value, interval = result.quality.get(metric), result.intervals.get(metric)
+        change, latency = result.differences.get(metric), result.latency
+        ends = cells.percent_range(interval.low, interval.high) if interval else ""
+        shown.add_row(
+            Text(shortened(result.name, width - _WIDTHS)),
+            f"{cells.percent(value)} ({ends})" if ends else cells.percent(value),
+            cells.NONE if change is None else cells.points(change.value) + "*" * change.significant,
+            cells.three(result.p50_ms),
+            cells.three(latency.speedup if latency else None),
+            cells.three(result.bytes / 1e6) if result.bytes else cells.NONE,
+            cells.three(result.compression_bytes),
+        )
+    return shown
+
+
+def verdict(results: Sequence[ModelResult], subject: str, metric: str, width: int = SCREEN[0]) -> list[str]:
+    """Return what the intervals show about the subject: a line against its reference, and one against TF-IDF."""
+    by_name = {result.name: result for result in results}
+    own, baseline, change = by_name[subject], by_name.get(BASELINE), by_name[subject].differences.get(metric)
+    shown = f"is the reference, {spelled(metric)} {cells.percent(own.quality.get(metric))} %"
+    if change is not None:
+        ends = cells.points_range(change.low, change.high)
+        reference = shortened(own.reference, max(12, width - 68))
+        shown = f"{_judgement(change.low, change.high)} {reference}: {cells.points(change.value)} ({ends})"
+    lines = [f"verdict    {shortened(own.name, max(8, width - len(shown) - 12))} {shown}"]
+    if baseline is not None and metric in own.intervals and metric in baseline.intervals:
+        ours, theirs = own.estimate(metric), baseline.estimate(metric)
+        judgement = _judgement(ours.low - theirs.high, ours.high - theirs.low)
+        lines.append(
+            f"           {judgement} {BASELINE}: {cells.percent(ours.value)} against {cells.percent(theirs.value)} %"
+        )
+    return lines
+
+
+def _judgement(low: float, high: float) -> str:
+    """Return what the ends of a difference show."""
+    if math.isnan(low + high):
+        return "cannot be compared with"
+    return "is better than" if low > 0 else "is worse than" if high < 0 else "shows no difference from"
+
+
+def spelled(metric: str) -> str:
+    """Return the name of a metric in words: macro F1."""
+    return metric.replace("_", " ").replace("f1", "F1").replace("auroc", "AUROC").replace("auprc", "AUPRC")
+
+
+def shortened(name: str, width: int) -> str:
+    """Return `name` in at most `width` columns, without its middle: its end says setting, seed or engine."""
+    if len(name) <= width:
+        return name
+    head = (width - 1) // 2
+    return f"{name[:head]}…{name[len(name) - (width - 1 - head) :]}"
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as it is typed from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def text_table(title: str, note: str, header: Sequence[str], lines: Sequence[Sequence[str]], padding: int = 1) -> Table:
+    """Return cells of Markdown as a table for a terminal: `**…**` is bold, the line of a paper is dim.
+
+    Args:
+        title, note: above and below.
+        header: of the columns; the first two are names.
+        lines: cells.
+        padding: columns between two cells.
+    """
+    made = Table(
+        title=Text(title), caption=Text(note), caption_justify="left", box=box.SIMPLE_HEAD, show_edge=False,
+        pad_edge=False, padding=(0, padding, 0, 0),
+    )  # fmt: skip
+    for place, name in enumerate(header):
+        made.add_column(name, justify="right" if place > 1 else "left", overflow="fold")
+    for line in lines:
+        shown = (Text(cell.replace("**", ""), style="bold" if cell.startswith("**") else "") for cell in line)
+        made.add_row(*shown, style="dim" if line[1] == "paper" else "")
+    return made
+
+
+def _number(value: float | None) -> float:
+    return -1.0 if value is None or math.isnan(value) else value
+
+
+def _reference(results: Sequence[ModelResult]) -> str:
+    without = [result.name for result in results if not result.differences]
+    return without[0] if len(without) == 1 else "the teacher of the same seed"
