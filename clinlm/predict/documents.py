@@ -7,15 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-import hydra
 import polars as pl
-from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from clinlm.config.errors import ConfigError
-from clinlm.config.resolvers import register_resolvers
-from clinlm.config.validation import CONF
+from clinlm.config.settings import compose, plain
 from clinlm.corpora.mimic.mimic3_outcomes import Mimic3Outcomes
 from clinlm.corpora.mimic.outcome_labels import STAYS, SURVIVAL
 from clinlm.corpora.split import SPLITS
@@ -97,13 +93,7 @@ def write_documents(arguments: Sequence[str]) -> list[str]:
 
 
 def _task(overrides: Sequence[str]) -> tuple[Labelled, Mimic3Outcomes]:
-    register_resolvers()
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("config", list(overrides))
-    settings = OmegaConf.to_container(config.task, resolve=True, throw_on_missing=True)
-    assert isinstance(settings, dict)
-    task = instantiate({**settings, **_EVERYTHING})
+    task = instantiate({**plain(compose("config", overrides).task), **_EVERYTHING})
     if not isinstance(task, Labelled) or not isinstance(task.corpus, Mimic3Outcomes):
         raise ConfigError(f"task must be an outcome task, got another; set task={'|'.join(_COLUMNS)}")
     return task, task.corpus

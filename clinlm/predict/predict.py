@@ -1,6 +1,9 @@
 """The command `clinlm predict artifact=FOLDER input=FILE output=FILE`."""
 
+from clinlm.config.errors import MissingFileError
+from clinlm.files.sources import STANDARD, open_source
 from clinlm.predict.settings import PREDICT_YAML, PredictSettings
+from clinlm.predict.stream import check_folders
 
 _HELP = """clinlm predict: answer a file of notes with an artifact or a deployment, window by window.
 
@@ -27,11 +30,26 @@ def predict_command(arguments: list[str]) -> None:
         print(_HELP + "\n".join(f"  {line}" for line in lines))
         return
     settings = PredictSettings.of(arguments)
+    _check_paths(settings)
 
-    import transformers  # here and below, since neither the help nor a wrong setting needs torch
+    import transformers  # here and below, so that help, wrong settings and wrong paths need not wait for torch
 
     from clinlm.predict.model_answerer import predict_file, show_predictions
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     show_predictions(settings, predict_file(settings))
+
+
+def _check_paths(settings: PredictSettings) -> None:
+    """Check that all paths exist and that the input has the columns.
+
+    Raises:
+        MissingFileError, DataError: a path is wrong, or a column is missing.
+    """
+    check_folders(settings)
+    if settings.input != STANDARD:
+        open_source(settings.input, settings.text, settings.id)
+    for name, folder in (("artifact", settings.artifact), ("shadow", settings.shadow)):
+        if folder is not None and not folder.is_dir():
+            raise MissingFileError(f"{name} must be the folder of an artifact or of a deployment; there is no {folder}")

@@ -8,12 +8,10 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Self, final, get_args, get_type_hints
 
-import hydra
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from clinlm.config.errors import ConfigError
-from clinlm.config.resolvers import register_resolvers
+from clinlm.config.settings import compose, plain
 from clinlm.config.validation import CONF, nearest
 from clinlm.files.sources import STANDARD
 
@@ -184,26 +182,15 @@ class LabelSettings(StreamSettings):
                 overrides.append(argument)
             else:
                 raise ConfigError(f"unknown setting {key!r}{nearest(key, (*values, *_GROUPS))}")
-        register_resolvers()
-        GlobalHydra.instance().clear()
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            config = hydra.compose("label", overrides)
-        labeler, corpus = _to_plain(config.labeler) or {}, _to_plain(config.get("corpus"))
-        return cls(**cls.convert(values), labeler=labeler, corpus=corpus)
+        config = compose("label", overrides)
+        corpus = None if config.get("corpus") is None else plain(config.corpus)
+        return cls(**cls.convert(values), labeler=plain(config.labeler), corpus=corpus)
 
 
 def _defaults(yaml: Path) -> dict[str, Any]:
     loaded = OmegaConf.to_container(OmegaConf.load(yaml))
     assert isinstance(loaded, dict)
     return {str(key): value for key, value in loaded.items() if key != "defaults"}
-
-
-def _to_plain(node: DictConfig | None) -> dict[str, Any] | None:
-    if node is None:
-        return None
-    plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
 
 
 def cores() -> int:

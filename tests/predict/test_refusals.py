@@ -120,6 +120,35 @@ def test_files_and_folders_that_are_not_there(tmp_path: Path, run: Run, notes: N
         run(path.rename(tmp_path / "notes.txt"), tmp_path / "out.csv")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"input": "missing.csv"}, "missing.csv"),
+        ({"output": "nowhere/out.csv"}, "make it first"),
+        ({"text": "note"}, "note"),
+        ({"artifact": "missing"}, "folder of an artifact"),
+    ],
+)
+def test_a_wrong_path_or_column_is_reported_before_torch_is_imported(
+    tmp_path: Path, wrong: dict[str, str], message: str
+) -> None:
+    (tmp_path / "notes.csv").write_text("id,text\n1,a\n")
+    settings = {"artifact": str(tmp_path), "input": "notes.csv", "output": "out.csv"} | wrong
+    arguments = [f"{key}={value}" for key, value in settings.items()]
+    code = (
+        "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); from clinlm.cli.main import main"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", f"{code}; main()", "predict", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert found.returncode == 1 and message in found.stderr and found.stdout == "False\n", found.stderr
+
+
 def test_a_shadow_knows_the_same_labels_in_the_same_order(
     tmp_path: Path, run: Run, notes: Notes, write_notes: Any, save_artifact: Callable[..., Path], model_folder: Path
 ) -> None:
