@@ -9,16 +9,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from clinlm.config.errors import ConfigError
+
 Logits = Float[Tensor, "documents outputs"]
 Direction = Literal["teacher_to_student", "student_to_teacher"]
 Reduction = Literal["batchmean", "mean", "sum"]
 
 
 def softmax_kl(student: Logits, teacher: Logits, direction: Direction) -> Logits:
-    """Return the terms of the Kullback-Leibler divergence between softmax distributions; a row sums to its divergence.
+    """Return the terms of the Kullback-Leibler divergence between softmax distributions, which sum to it in each row.
 
-    `teacher_to_student` is KL(p_t || p_s), the teacher as target, what everyone computes (Hinton et al. 2015,
-    arXiv:1503.02531); `student_to_teacher` is KL(p_s || p_t), what S0 writes.
+    `teacher_to_student` is KL(p_t || p_s), the teacher as target, which is usual (Hinton et al. 2015,
+    arXiv:1503.02531); `student_to_teacher` is KL(p_s || p_t), as in Smart GRIFFIN.
     """
     log_s, log_t = functional.log_softmax(student, -1), functional.log_softmax(teacher, -1)
     target, other = (log_t, log_s) if direction == "teacher_to_student" else (log_s, log_t)
@@ -28,8 +30,7 @@ def softmax_kl(student: Logits, teacher: Logits, direction: Direction) -> Logits
 def sigmoid_kl(student: Logits, teacher: Logits, direction: Direction) -> Logits:
     """Return the Kullback-Leibler divergence of every label's Bernoulli distribution.
 
-    For labels that do not exclude each other: softmax would treat them as one distribution and forget how many there
-    are.
+    For labels that do not exclude each other: softmax would treat them as one distribution and lose their number.
     """
     target, other = (teacher, student) if direction == "teacher_to_student" else (student, teacher)
     positive = target.sigmoid() * (functional.logsigmoid(target) - functional.logsigmoid(other))
@@ -40,21 +41,21 @@ def sigmoid_kl(student: Logits, teacher: Logits, direction: Direction) -> Logits
 @final
 @dataclass(frozen=True)
 class Distillation:
-    """`alpha` x soft loss + (1 - `alpha`) x supervised loss (S0, section 2.2; there alpha = 0.3, temperature = 1).
+    """`alpha` x soft loss + (1 - `alpha`) x supervised loss (Smart GRIFFIN, section 2.2: alpha 0.3, temperature 1).
 
     Attributes:
-        alpha: weight of the soft loss, in [0, 1]. S1 weighs the hard loss with the same letter: its alpha is 1 - ours.
+        alpha: weight of the soft loss, in [0, 1]. "Five strategies" calls the weight of the hard loss alpha: 1 - ours.
         temperature: divides both logits before the soft loss; positive.
-        form: `softmax` (as S0 writes, one distribution over all outputs) or `sigmoid` (one Bernoulli per label).
-        direction: see `softmax_kl`. S0 writes `student_to_teacher`; the default is what everyone computes.
+        form: `softmax` (as Smart GRIFFIN, one distribution over all outputs) or `sigmoid` (one Bernoulli per label).
+        direction: see `softmax_kl`. Smart GRIFFIN writes `student_to_teacher`; the default is the usual one.
         squared_temperature: multiply the soft loss by temperature**2, so that its gradients keep their size (Hinton et
             al.).
         reduction: `batchmean` sums over outputs and averages over documents (the mathematical divergence); `mean`
-            averages over both, as S3's notebook does, and is smaller by the number of outputs; `sum` averages over
+            averages over both, as OptimCLM's notebook, and is smaller by the number of outputs; `sum` averages over
             nothing.
 
     Raises:
-        ValueError: a value outside its range.
+        ConfigError: a value outside its range.
     """
 
     alpha: float = 0.3
@@ -66,16 +67,16 @@ class Distillation:
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
-            raise ValueError(f"distill.alpha is a weight in [0, 1]; got {self.alpha}")
+            raise ConfigError(f"distill.alpha must be in [0, 1], got {self.alpha}")
         if not 0 < self.temperature < math.inf:
-            raise ValueError(f"distill.temperature is positive and finite; got {self.temperature}")
+            raise ConfigError(f"distill.temperature must be positive and finite, got {self.temperature}")
         for name, value, known in (
             ("form", self.form, ("softmax", "sigmoid")),
             ("direction", self.direction, ("teacher_to_student", "student_to_teacher")),
             ("reduction", self.reduction, ("batchmean", "mean", "sum")),
         ):
             if value not in known:
-                raise ValueError(f"distill.{name} is one of {known}; got {value!r}")
+                raise ConfigError(f"distill.{name} must be one of {known}, got {value!r}")
 
     def soft(self, student: Logits, teacher: Logits) -> Float[Tensor, ""]:
         """Return the soft loss."""
@@ -94,14 +95,14 @@ class Distillation:
         supervised: Callable[[Tensor, Tensor], Tensor],
         labelled: Bool[Tensor, " documents"] | None = None,
     ) -> Float[Tensor, ""]:
-        """Return the mixture; weights of zero cost nothing.
+        """Return the mixture; a part of weight zero is not computed.
 
         Args:
-            student: logits.
-            teacher: logits.
-            targets: where a document has no labels, of no consequence.
-            supervised: the task's own loss, of logits and targets, a mean over documents: over those with labels, so
-                that both parts keep their weight however few these are. It is 0 where there are none.
+            student: its logits.
+            teacher: its logits.
+            targets: ignored where a document has no labels.
+            supervised: the task's own loss of logits and targets, a mean over the documents with labels, so that both
+                parts keep their weight however few these are; 0 without any.
             labelled: which documents have labels; None for all.
         """
         total = student[:0].sum()  # 0, with gradients also where neither part adds any

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from clinlm.config.errors import ConfigError
 from clinlm.models.model import Network
 
 
@@ -20,7 +21,7 @@ class AdamW:
 
     Attributes:
         learning_rate: peak, of the body.
-        head_learning_rate: peak, of pooling and head, and of what learns beside the network: all start from nothing;
+        head_learning_rate: peak, of pooling, head and trainable parts outside the network, which all start untrained;
             None for the body's.
         weight_decay: decoupled.
         warmup: share of all steps in which the rate rises linearly from zero, in [0, 1).
@@ -36,16 +37,16 @@ class AdamW:
     def __post_init__(self) -> None:
         for name, rate in (("learning_rate", self.learning_rate), ("head_learning_rate", self.head_learning_rate)):
             if rate is not None and not 0 < rate < math.inf:
-                raise ValueError(f"optimizer.{name} is positive and finite; got {rate}")
+                raise ConfigError(f"optimizer.{name} must be positive and finite, got {rate}")
         if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"optimizer.weight_decay is at least 0 and finite; got {self.weight_decay}")
+            raise ConfigError(f"optimizer.weight_decay must be at least 0 and finite, got {self.weight_decay}")
         if not 0 <= self.warmup < 1:
-            raise ValueError(f"optimizer.warmup is a share of the steps in [0, 1); got {self.warmup}")
+            raise ConfigError(f"optimizer.warmup must be in [0, 1), a share of the steps, got {self.warmup}")
         if self.decay not in ("linear", "cosine", "constant"):
-            raise ValueError(f"optimizer.decay is linear, cosine or constant; got {self.decay!r}")
+            raise ConfigError(f"optimizer.decay must be linear, cosine or constant, got {self.decay!r}")
 
     def at(self, learning_rate: float, head_learning_rate: float | None) -> Self:
-        """Return the same with other peaks."""
+        """Return the same settings with other peaks."""
         return replace(self, learning_rate=learning_rate, head_learning_rate=head_learning_rate)
 
     def factor(self, step: int, steps: int) -> float:
@@ -56,25 +57,25 @@ class AdamW:
         done = min(1.0, (step - rising) / max(1, steps - rising))
         return {"linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done)), "constant": 1.0}[self.decay]
 
-    def build(self, network: Network, steps: int, beside: Iterable[nn.Parameter] = ()) -> tuple[Optimizer, LambdaLR]:
-        """Return optimiser and schedule over `steps` optimiser steps; only weights that need a gradient take part.
+    def build(self, network: Network, steps: int, extra: Iterable[nn.Parameter] = ()) -> tuple[Optimizer, LambdaLR]:
+        """Return optimizer and schedule over `steps` optimizer steps, of the weights that need a gradient.
 
         Args:
-            network: what learns.
-            steps: of the optimiser.
-            beside: what learns with it and is no part of it.
+            network: to train.
+            steps: of the optimizer.
+            extra: trainable parameters outside the network.
         """
         head_rate = self.learning_rate if self.head_learning_rate is None else self.head_learning_rate
-        beside = list(beside)
-        head = {id(p) for p in (*network.pooling.parameters(), *network.head.parameters(), *beside)}
+        extra = list(extra)
+        head = {id(p) for p in (*network.pooling.parameters(), *network.head.parameters(), *extra)}
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-        for parameter in (p for p in (*network.parameters(), *beside) if p.requires_grad):
+        for parameter in (p for p in (*network.parameters(), *extra) if p.requires_grad):
             rate = head_rate if id(parameter) in head else self.learning_rate
             decay = self.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
         settings: list[dict[str, Any]] = [{"params": p, "lr": r, "weight_decay": d} for (r, d), p in groups.items()]
         optimizer = torch.optim.AdamW(settings, fused=True)
-        # Else Lightning refuses to clip gradients in mixed precision: the fused step could unscale float16 gradients
-        # itself. Without this it is given unscaled ones, as every other optimiser.
+        # Otherwise Lightning refuses to clip gradients in mixed precision, as a fused step could unscale float16
+        # gradients itself. With this it gets unscaled ones, as any other optimizer.
         optimizer._step_supports_amp_scaling = False
         return optimizer, LambdaLR(optimizer, lambda step: self.factor(step, steps))

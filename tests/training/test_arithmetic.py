@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from clinlm.training.hidden_state_losses.base import attention_scores, squared
+from clinlm.training.hidden_state_losses.base import Part, States, attention_scores, squared
 from clinlm.training.hidden_state_losses.distilbert import Distilbert
 from clinlm.training.hidden_state_losses.minilm import Minilm, relation_divergence
 from clinlm.training.hidden_state_losses.pkd import Pkd
-from clinlm.training.hidden_state_losses.states import Part, States
 from clinlm.training.hidden_state_losses.tinybert import Tinybert, squared_scores
 
 KEEP = torch.tensor([[True, True, True], [True, True, False]])
@@ -165,13 +164,13 @@ def test_cosines_by_hand() -> None:
 
 def test_settings_are_checked() -> None:
     for make, told in (
-        (lambda: Pkd(layers="first"), "hidden_state_loss.layers is skip or last; got 'first'"),  # type: ignore[arg-type]
-        (lambda: Pkd(tokens="cls"), "hidden_state_loss.tokens is first, mean or all; got 'cls'"),  # type: ignore[arg-type]
+        (lambda: Pkd(layers="first"), "hidden_state_loss.layers must be skip or last, got 'first'"),  # type: ignore[arg-type]
+        (lambda: Pkd(tokens="cls"), "hidden_state_loss.tokens must be first, mean or all, got 'cls'"),  # type: ignore[arg-type]
         (lambda: Minilm(()), "some of qk, qq, kk and vv, each once"),
         (lambda: Minilm(("qq", "qq")), "each once"),
         (lambda: Minilm(("qv",)), "each once"),  # type: ignore[arg-type]
-        (lambda: Minilm(relation_heads=0), "hidden_state_loss.relation_heads is at least 1, or null; got 0"),
-        (lambda: Minilm(teacher_layer=12).matched(3, 12), "one of the teacher's 12, -12 to 11; got 12"),
+        (lambda: Minilm(relation_heads=0), "hidden_state_loss.relation_heads must be at least 1, or null, got 0"),
+        (lambda: Minilm(teacher_layer=12).matched(3, 12), r"in -12 to 11 \(12 layers\), got 12"),
     ):
         with pytest.raises(ValueError, match=told):
             make()

@@ -165,8 +165,8 @@ def test_narrow_embeddings_guess(task: MultiLabel, tiny_model: Model) -> None:
 
 def test_settings_are_checked(task: MultiLabel, tiny_model: Model) -> None:
     for share in (0.0, 1.0, float("nan")):
-        with pytest.raises(ValueError, match=r"general.share is a share of the tokens in \(0, 1\)"):
+        with pytest.raises(ValueError, match=r"general.share must be in \(0, 1\), got"):
             fit(tiny_model, task, share=share)
     tiny_model.tokenizer.mask_token = None
-    with pytest.raises(ValueError, match="a tokenizer with a mask token; this one has none; take the stage out"):
+    with pytest.raises(ValueError, match="a tokenizer with a mask token, got one without; remove the stage"):
         fit(tiny_model, task)

@@ -33,9 +33,9 @@ from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.distillation import Distillation
 from clinlm.training.hidden_state_losses.base import HiddenStateLoss
 from clinlm.training.hidden_state_losses.distilbert import Distilbert
-from clinlm.training.hidden_state_losses.same_tokens import same_tokens
 from clinlm.training.hidden_state_losses.tinybert import Tinybert
 from clinlm.training.modules.general import General
+from clinlm.training.modules.imitation import same_tokens
 from clinlm.training.modules.student import Student
 from clinlm.training.optimizer import AdamW
 
@@ -215,7 +215,5 @@ def test_what_cannot_be_imitated_is_refused(task: MultiLabel, tiny_model: Model)
     convolution = TextCnn(8, filters=4).begin(task, tiny_model)
     with pytest.raises(ValueError, match="needs known encoder layers; the student is a TextCnn"):
         fit("student", convolution, tiny_model, task, Distilbert())
-    with pytest.raises(
-        ValueError, match=r"a hidden state of every token.*the student is a TextCnn; take the stage out"
-    ):
+    with pytest.raises(ValueError, match=r"a hidden state for every token.*got a TextCnnModel; remove the stage"):
         fit("general", convolution, None, task)

@@ -171,5 +171,5 @@ def test_a_students_objective_is_the_mixture(task: MultiLabel) -> None:
     distill = Distillation(0.4, 2.0)
     expected = distill.loss(logits, teacher, batch["targets"], functional.binary_cross_entropy_with_logits)
     assert distilling(distill, task)(logits, batch).equal(expected)
-    with pytest.raises(ValueError, match="needs a teacher's logits"):
+    with pytest.raises(ValueError, match="distillation needs a teacher, got a stage without one"):
         distilling(distill, task)(logits, {"targets": batch["targets"]})

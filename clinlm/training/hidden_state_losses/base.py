@@ -1,19 +1,25 @@
-"""What all hidden_state_loss promise, which layers are compared, and how padding is left out."""
+"""Interface of hidden-state losses: which layers are compared, how they are observed, and how padding is left out."""
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import final
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Literal, final
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
+from clinlm.config.errors import ConfigError
 from clinlm.models import structure
 from clinlm.models.structure import Layer
-from clinlm.training.hidden_state_losses.states import Part, States, watching
 
+Part = Literal["hidden", "query", "key", "value"]
+"""`hidden`: hidden states, (rows, tokens, hidden); the others, (rows, tokens, heads x head_size), before they are split
+into heads."""
+States = dict[Part, dict[int, Tensor]]
+"""Part -> layer -> its output. Layers count from 1; layer 0 is the input of the first: the embeddings."""
 Pairs = list[tuple[int, int]]
 """A layer of the student and the layer of the teacher that it imitates; see `States` for their numbers."""
 Vectors = Float[Tensor, "rows tokens width"]
@@ -23,23 +29,23 @@ Keep = Bool[Tensor, "rows tokens"]
 
 
 class HiddenStateLoss(nn.Module, ABC):
-    """A loss on what encoder layers compute, beside the loss on answers. Subclasses are final.
+    """A loss between encoder layers of student and teacher, added to the loss on the logits. Subclasses are final.
 
-    What is compared are rows and their tokens, however notes are cut into rows; padding never counts. A student that
-    computes what its teacher does has a loss of zero. What is learnt here (projections) trains beside the student, and
-    is no part of it: it travels in the checkpoint, and not in the artifact.
+    Rows and their tokens are compared, however notes are cut into rows; padding never counts. A student whose layers
+    equal its teacher's has a loss of zero. Projections train with the student, and are no part of it: they are saved in
+    the checkpoint, and not in the artifact.
 
     Args:
-        weight: of this loss, beside that of the answers; positive.
+        weight: of this loss, relative to that on the logits; positive.
 
     Raises:
-        ValueError: the weight is not positive and finite.
+        ConfigError: the weight is not positive and finite.
     """
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
         if not 0 < weight < math.inf:
-            raise ValueError(
+            raise ConfigError(
                 f"hidden_state_loss.weight must be positive and finite, got {weight}; hidden_state_loss=none omits it"
             )
         self.weight = weight
@@ -51,15 +57,15 @@ class HiddenStateLoss(nn.Module, ABC):
         """Return which layers are compared, given the number of layers of both.
 
         Raises:
-            ValueError: the student has none that could be.
+            ConfigError: the student has none to compare.
         """
 
     @abstractmethod
     def fit(self, student: Sequence[Layer], teacher: Sequence[Layer]) -> None:
-        """Make what the shapes of both ask for: projections, numbers of heads.
+        """Make what depends on the shapes of both: projections, numbers of heads.
 
         Raises:
-            ValueError: the shapes cannot be compared.
+            ConfigError: the shapes cannot be compared.
         """
 
     @abstractmethod
@@ -71,7 +77,7 @@ class HiddenStateLoss(nn.Module, ABC):
         """Choose the layers of two encoders, whose shapes are final, and make the projections.
 
         Raises:
-            ValueError: one of them has no encoder layers, has integer weights, or a shape that cannot be compared.
+            ConfigError: one of them has no encoder layers, integer weights, or a shape that cannot be compared.
         """
         self._layers = _layers(student, "student"), _layers(teacher, "teacher")
         self.pairs = self.matched(len(self._layers[0]), len(self._layers[1]))
@@ -79,29 +85,57 @@ class HiddenStateLoss(nn.Module, ABC):
 
     @final
     def watching(self, teacher: bool) -> AbstractContextManager[States]:
-        """Return what fills with what the student, or the teacher, computes within."""
+        """Return a context that collects the states which the student, or the teacher, computes within it."""
         place = int(teacher)
         wanted = {part: {pair[place] for pair in pairs} for part, pairs in self.pairs.items()}
         return watching(self._layers[place], wanted)
 
     def forward(self, student: States, teacher: States, mask: Int[Tensor, "rows tokens"]) -> Float[Tensor, ""]:
-        """Return the weighted loss. `mask` is 1 where there is a token; all is computed in float32."""
+        """Return the weighted loss, computed in float32. `mask` is 1 where there is a token."""
         with torch.autocast(mask.device.type, enabled=False):
-            return self.weight * self.difference(_exact(student), _exact(teacher), mask.bool())
+            return self.weight * self.difference(_float32(student), _float32(teacher), mask.bool())
 
 
-def _layers(body: nn.Module, whose: str) -> list[Layer]:
+@contextmanager
+def watching(layers: Sequence[Layer], wanted: Mapping[Part, Collection[int]]) -> Iterator[States]:
+    """Yield states that fill in during a forward pass; gradients flow through them.
+
+    Args:
+        layers: of the encoder, as `clinlm.models.structure.layers` returns them.
+        wanted: part -> the layers to watch.
+    """
+    seen: States = {part: {} for part in wanted}
+    handles = [_watch(layers, part, number, seen) for part, numbers in wanted.items() for number in numbers]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _watch(layers: Sequence[Layer], part: Part, number: int, seen: States) -> RemovableHandle:
+    def keep(_: Any, inputs: Any, output: Any = None) -> None:
+        seen[part][number] = inputs[0] if output is None else output
+
+    if part == "hidden" and number == 0:
+        return layers[0].query.register_forward_pre_hook(keep)
+    module = layers[number - 1].output_norm if part == "hidden" else getattr(layers[number - 1], part)
+    handle: RemovableHandle = module.register_forward_hook(keep)
+    return handle
+
+
+def _layers(body: nn.Module, owner: str) -> list[Layer]:
     try:
         structure.stack(body)
     except ValueError:
-        raise ValueError(
-            f"hidden_state_loss needs known encoder layers; the {whose} is a {type(body).__name__}, which has none; "
+        raise ConfigError(
+            f"hidden_state_loss needs known encoder layers; the {owner} is a {type(body).__name__}, which has none; "
             "set hidden_state_loss=none, or choose a BERT-like or DistilBERT model"
         ) from None
     return structure.layers(body)
 
 
-def _exact(states: States) -> States:
+def _float32(states: States) -> States:
     return {part: {number: tensor.float() for number, tensor in own.items()} for part, own in states.items()}
 
 
@@ -109,10 +143,10 @@ def every(student: int, teacher: int) -> Pairs:
     """Return the uniform map: layer m of M goes with layer floor(m N / M) of N; the last with the last.
 
     Raises:
-        ValueError: the student has more layers.
+        ConfigError: the student has more layers.
     """
     if student > teacher:
-        raise ValueError(
+        raise ConfigError(
             f"the student must have at most as many layers as its teacher, got {student}, {teacher}; remove some, or "
             "choose hidden_state_loss=minilm or distilbert, which compare the last layers only"
         )
@@ -122,7 +156,7 @@ def every(student: int, teacher: int) -> Pairs:
 def projection(student: int, teacher: int) -> nn.Linear:
     """Return a linear map without bias from the student's width to the teacher's.
 
-    It begins as the identity where the widths agree, else as orthogonal vectors: lengths and angles stay as they are
+    It begins as the identity where the widths agree, else with orthogonal vectors: lengths and angles are kept
     (or, into fewer dimensions, none is preferred).
     """
     linear = nn.Linear(student, teacher, bias=False)
@@ -142,6 +176,6 @@ def attention_scores(
     first: Float[Tensor, "rows tokens first"], second: Float[Tensor, "rows tokens second"], heads: int
 ) -> Float[Tensor, "rows heads tokens tokens"]:
     """Return the scaled scalar products of every token's `first` with every token's `second`, for each head."""
-    split = [one.view(*one.shape[:2], heads, -1).transpose(1, 2) for one in (first, second)]
+    split = [states.view(*states.shape[:2], heads, -1).transpose(1, 2) for states in (first, second)]
     found: Tensor = split[0] @ split[1].transpose(2, 3) / split[0].shape[-1] ** 0.5
     return found

@@ -8,19 +8,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clinlm.models.structure import Layer
-from clinlm.training.hidden_state_losses.base import HiddenStateLoss, Keep, Pairs, projection
-from clinlm.training.hidden_state_losses.states import Part, States
+from clinlm.training.hidden_state_losses.base import HiddenStateLoss, Keep, Pairs, Part, States, projection
 
 
 @final
 class Distilbert(HiddenStateLoss):
-    """Hidden states of the last layer point where those of the teacher's last layer do.
+    """Cosine distance between the hidden states of the last layers.
 
     Source    Sanh et al. 2019, "DistilBERT", arXiv:1910.01108, section 3: the cosine embedding loss, 1 - cos, a mean
               over tokens.
     Needs     any width and number of layers.
     Cost      one forward pass of the teacher's network a step.
-    Departs   where widths differ, as they do not there, a learned projection comes before.
+    Departs   where widths differ (they do not in the paper), a learned projection comes first.
 
     Args:
         weight: see `HiddenStateLoss`.

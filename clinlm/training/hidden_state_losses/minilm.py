@@ -1,4 +1,4 @@
-"""MiniLM: how much tokens have to do with each other, as seen by queries, keys and values of one layer."""
+"""MiniLM: relations between tokens in the self-attention of one layer."""
 
 from collections.abc import Sequence
 from math import gcd
@@ -9,9 +9,17 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from clinlm.config.errors import ConfigError
 from clinlm.models.structure import Layer
-from clinlm.training.hidden_state_losses.base import HiddenStateLoss, Keep, Pairs, Scores, attention_scores
-from clinlm.training.hidden_state_losses.states import Part, States
+from clinlm.training.hidden_state_losses.base import (
+    HiddenStateLoss,
+    Keep,
+    Pairs,
+    Part,
+    Scores,
+    States,
+    attention_scores,
+)
 
 Relation = Literal["qk", "qq", "kk", "vv"]
 _PARTS: dict[str, Part] = {"q": "query", "k": "key", "v": "value"}
@@ -19,26 +27,25 @@ _PARTS: dict[str, Part] = {"q": "query", "k": "key", "v": "value"}
 
 @final
 class Minilm(HiddenStateLoss):
-    """In the last layer, tokens have to do with each other as in a layer of the teacher.
+    """Divergence between the token relations of the last layer and those of a layer of the teacher.
 
     Source    Wang et al. 2020, "MiniLMv2", arXiv:2012.15828, section 3: Kullback-Leibler divergences between softmaxes
-              of scaled scalar products of queries, of keys and of values, split anew into relation heads.
+              of scaled scalar products of queries, of keys and of values, split into relation heads.
               `relations=[qk,vv]` is the first version, "MiniLM", arXiv:2002.10957, section 3.
-    Needs     any width, number of layers and of heads, as long as relation heads divide the width of both attentions.
+    Needs     relation heads that divide the width of both attentions; any width, number of layers and of heads.
     Cost      one forward pass of the teacher's network a step, and each relation once in both.
-    Departs   a mean over the tokens of all rows, where the source takes that of a row and then that of rows.
+    Departs   a mean over the tokens of all rows; the paper averages each row, then the rows.
 
     Args:
         relations: pairs of q(uery), k(ey) and v(alue), of which the loss is a sum.
-        relation_heads: into which both attentions are split, at least 1; None for as many as the teacher has heads or,
-            where these do not divide both widths, for the next smaller number that does. The source: 48 or 64.
-        teacher_layer: counted from 0, or from the end if negative. The source, for large teachers: one above the
-            middle.
+        relation_heads: heads of both attentions, at least 1; None for as many as the teacher has or, where
+            these do not divide both widths, the next smaller number that does. The paper: 48 or 64.
+        teacher_layer: counted from 0, or from the end if negative. The paper, for large teachers: one above the middle.
         weight: see `HiddenStateLoss`.
 
     Raises:
-        ValueError: a setting out of its range; (on attaching) relation heads that do not divide a width, or a layer
-            that the teacher does not have.
+        ConfigError: a setting out of its range; (on attaching) relation heads that do not divide a width, or no such
+            layer of the teacher.
     """
 
     def __init__(
@@ -50,18 +57,18 @@ class Minilm(HiddenStateLoss):
     ) -> None:
         super().__init__(weight)
         if not relations or len(set(relations)) < len(relations) or not set(relations) <= {"qk", "qq", "kk", "vv"}:
-            raise ValueError(
-                f"hidden_state_loss.relations are some of qk, qq, kk and vv, each once; got {list(relations)}"
+            raise ConfigError(
+                f"hidden_state_loss.relations must be some of qk, qq, kk and vv, each once, got {list(relations)}"
             )
         if relation_heads is not None and relation_heads < 1:
-            raise ValueError(f"hidden_state_loss.relation_heads is at least 1, or null; got {relation_heads}")
+            raise ConfigError(f"hidden_state_loss.relation_heads must be at least 1, or null, got {relation_heads}")
         self.relations, self.relation_heads, self.teacher_layer = tuple(relations), relation_heads, teacher_layer
 
     def matched(self, student: int, teacher: int) -> dict[Part, Pairs]:
         """See `HiddenStateLoss.matched`."""
         if not -teacher <= self.teacher_layer < teacher:
-            raise ValueError(
-                f"hidden_state_loss.teacher_layer is one of the teacher's {teacher}, {-teacher} to {teacher - 1}; got "
+            raise ConfigError(
+                f"hidden_state_loss.teacher_layer must be in {-teacher} to {teacher - 1} ({teacher} layers), got "
                 f"{self.teacher_layer}"
             )
         pair = (student, self.teacher_layer % teacher + 1)
@@ -73,10 +80,9 @@ class Minilm(HiddenStateLoss):
         widths = student[-1].query.out_features, theirs.query.out_features
         shared = gcd(*widths)
         if self.relation_heads is not None and shared % self.relation_heads:
-            raise ValueError(
-                f"relation heads divide the width of both attentions; the student's is {widths[0]}, the teacher's "
-                f"{widths[1]}; set hidden_state_loss.relation_heads to a divisor of {shared}, or to null; got "
-                f"{self.relation_heads}"
+            raise ConfigError(
+                f"hidden_state_loss.relation_heads must divide the widths of student ({widths[0]}) and teacher "
+                f"({widths[1]}), got {self.relation_heads}; set a divisor of {shared}, or null"
             )
         self.heads = self.relation_heads or next(n for n in range(theirs.heads, 0, -1) if shared % n == 0)
 

@@ -7,30 +7,29 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from clinlm.config.errors import ConfigError
 from clinlm.models.structure import Layer
-from clinlm.training.hidden_state_losses.base import HiddenStateLoss, Keep, Pairs, Vectors, every
-from clinlm.training.hidden_state_losses.states import Part, States
+from clinlm.training.hidden_state_losses.base import HiddenStateLoss, Keep, Pairs, Part, States, Vectors, every
 
 
 @final
 class Pkd(HiddenStateLoss):
-    """Every layer but the last points where a layer of the teacher does.
+    """Distance between normalized hidden states, for every layer but the last.
 
     Source    Sun et al. 2019, "Patient knowledge distillation for BERT model compression", arXiv:1908.09355, section
               3.2: the squared distance of hidden states of length 1, a sum over layers.
     Needs     a student as wide as its teacher, with 2 layers at least and no more than it.
     Cost      one forward pass of the teacher's network a step.
-    Departs   the source compares the first token, which is what its head reads; `mean` compares what ours reads, and
-              `all` every token. A mean over rows (or tokens), where the source sums. Layer numbers that are no whole
-              ones are rounded down.
+    Departs   the paper compares the first token, which its head reads; `mean` compares what ours reads, and `all`
+              every token. A mean over rows (or tokens), where the paper sums. Layer numbers are rounded down.
 
     Args:
-        layers: `skip`, every k-th of the teacher's; or `last`, those right below its last one.
+        layers: `skip`, every k-th layer of the teacher; or `last`, those right below its last one.
         tokens: `first`, `mean` (of the tokens of a row) or `all`.
-        weight: see `HiddenStateLoss`; the source's beta.
+        weight: see `HiddenStateLoss`; beta in the paper.
 
     Raises:
-        ValueError: a setting out of its range; (on attaching) another width, or layers that cannot be matched.
+        ConfigError: a setting out of its range; (on attaching) another width, or layers that cannot be matched.
     """
 
     def __init__(
@@ -41,15 +40,15 @@ class Pkd(HiddenStateLoss):
     ) -> None:
         super().__init__(weight)
         if layers not in ("skip", "last"):
-            raise ValueError(f"hidden_state_loss.layers is skip or last; got {layers!r}")
+            raise ConfigError(f"hidden_state_loss.layers must be skip or last, got {layers!r}")
         if tokens not in ("first", "mean", "all"):
-            raise ValueError(f"hidden_state_loss.tokens is first, mean or all; got {tokens!r}")
+            raise ConfigError(f"hidden_state_loss.tokens must be first, mean or all, got {tokens!r}")
         self.layers, self.tokens = layers, tokens
 
     def matched(self, student: int, teacher: int) -> dict[Part, Pairs]:
         """See `HiddenStateLoss.matched`."""
         if student < 2:
-            raise ValueError(
+            raise ConfigError(
                 "hidden_state_loss=pkd needs a student of at least 2 layers (the last is not compared), got "
                 f"{student}; add layers, or choose hidden_state_loss=minilm or distilbert"
             )
@@ -61,7 +60,7 @@ class Pkd(HiddenStateLoss):
         """See `HiddenStateLoss.fit`."""
         ours, theirs = student[0].query.in_features, teacher[0].query.in_features
         if ours != theirs:
-            raise ValueError(
+            raise ConfigError(
                 f"hidden_state_loss=pkd needs hidden states of one width, got student={ours}, teacher={theirs}; choose "
                 "hidden_state_loss=tinybert, minilm or distilbert, or a student as wide as its teacher"
             )

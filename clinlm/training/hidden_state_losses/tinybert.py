@@ -11,34 +11,34 @@ from clinlm.training.hidden_state_losses.base import (
     HiddenStateLoss,
     Keep,
     Pairs,
+    Part,
     Scores,
+    States,
     attention_scores,
     every,
     projection,
     squared,
 )
-from clinlm.training.hidden_state_losses.states import Part, States
 
 
 @final
 class Tinybert(HiddenStateLoss):
-    """Embeddings, and of every layer hidden states and attention scores, are near those of a layer of the teacher.
+    """Squared differences of embeddings, hidden states and attention scores, for every layer.
 
     Source    Jiao et al. 2020, "TinyBERT", arXiv:1909.10351, equations 7 to 9 under the uniform layer map: mean squared
               differences, of attention scores before the softmax, and of projected embeddings and hidden states; a sum
-              over layers. Its equation 10, of the answers, is our `distill`.
+              over layers. Its equation 10, on the logits, is our `distill`.
     Needs     a student with no more layers than its teacher; any width and number of heads.
     Cost      one forward pass of the teacher's network a step, and attention scores a second time in both.
-    Departs   heads are compared one by one where both layers have as many; else the mean over the heads of the one with
-              the mean over the heads of the other. The projections begin as the identity where the widths agree. The
-              source first learns this alone and then the answers; here they are learnt together. Padding is left out,
-              where the source counts it as equal.
+    Departs   heads are compared one by one where both layers have equally many; else their means over heads. The
+              projections begin as the identity where the widths agree. The paper trains on this loss first and on
+              the logits afterwards; here both at once. Padding is left out, where the paper counts it as equal.
 
     Args:
-        weight: see `HiddenStateLoss`. It grows with the layers: some 30 at the start for a student of random layers.
+        weight: see `HiddenStateLoss`. The loss grows with the layers: about 30 at the start for random layers.
 
     Raises:
-        ValueError: (on attaching) more layers than the teacher.
+        ConfigError: (on attaching) more layers than the teacher.
     """
 
     def matched(self, student: int, teacher: int) -> dict[Part, Pairs]:

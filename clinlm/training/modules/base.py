@@ -1,4 +1,4 @@
-"""What every module does: train a model on a task with an objective, and hand the model back."""
+"""Base of all modules: trains a model on a task with an objective."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -22,24 +22,24 @@ from clinlm.training.optimizer import AdamW
 log = logging.getLogger(__name__)
 _SHOWN = ("micro_f1", "macro_f1", "macro_auroc")
 Objective = Callable[[Tensor, Batch], Tensor]
-"""From logits (units, outputs) and their batch to the loss."""
+"""Maps logits (units, outputs) and their batch to the loss."""
 
 
 class Module(LightningModule):
-    """A model on a task. Subclasses say what the loss is. What learns is the adapter's affair.
+    """A model on a task. Subclasses define the loss; the adapter decides which weights train.
 
     Args:
-        model: what to train; changed in place.
+        model: to train; changed in place.
         data: a task, tokenized for the model.
-        adapter: what learns.
-        optimizer: how.
+        adapter: decides which weights train.
+        optimizer: settings of the optimizer.
         objective: the loss.
-        seed: of dropout; every epoch is seeded by itself, so that a resumed run draws what an unbroken one would.
+        seed: of dropout; every epoch is seeded anew, so that a resumed run draws the same numbers as an unbroken one.
     """
 
     needs_teacher: ClassVar[bool] = False
     answers: ClassVar[bool] = True
-    """Whether it learns to answer the task; if not, nobody judges it by its answers."""
+    """Whether it learns to predict the task's labels; if not, no gate or report evaluates its predictions."""
 
     @classmethod
     def imitates(cls, arguments: Mapping[str, Any]) -> bool:
@@ -60,10 +60,10 @@ class Module(LightningModule):
         return document_logits(self.network, batch, self.task.long_notes)
 
     def setup(self, stage: str) -> None:
-        """Lightning's hook, after every callback's: shapes are final, so the adapter may take its place.
+        """Attach the adapter (Lightning's hook): it runs after those of callbacks, so shapes are final.
 
         Raises:
-            ValueError: the network has integer weights, of which nothing learns.
+            ValueError: the network has integer weights, which cannot train.
         """
         if stage == "fit":
             structure.check_trainable(self.network)
@@ -72,66 +72,66 @@ class Module(LightningModule):
             self.prepare(body)
 
     def prepare(self, body: nn.Module) -> None:
-        """Set up what learns beside the network: its shapes are final, and its adapter is in place.
+        """Set up trainable parts outside the network, whose shapes are final and whose adapter is attached.
 
         Args:
-            body: the encoder itself, also where an adapter wrapped it.
+            body: the encoder itself, even if an adapter wrapped it.
         """
 
     def training_loss(self, batch: Batch) -> Tensor:
-        """Return what a training step minimises."""
+        """Return the loss that a training step minimises."""
         return self.objective(self(batch), batch)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Lightning's hook: one seed an epoch, set at its first batch.
+        """Seed every epoch at its first batch (Lightning's hook).
 
-        Between the start of an epoch and its first batch Lightning makes the loader's iterator, which draws a random
-        number, but not in the epoch that a resumed run begins with.
+        Not earlier: Lightning makes the loader's iterator before the first batch, which draws a random number, except
+        in the epoch that a resumed run begins with.
         """
         if batch_idx == 0:
             torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
 
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
-        """Lightning's hook."""
+        """Return the loss of a step, and log it (Lightning's hook)."""
         loss = self.training_loss(batch)
         self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch["index"]))
         return loss
 
     def validation_step(self, batch: Batch, batch_number: int) -> None:
-        """Lightning's hook: keep the logits; metrics such as F1 are no mean over batches."""
+        """Collect the logits (Lightning's hook): metrics such as F1 are not means over batches."""
         logits = self(batch)
         loss = self.task.loss(logits, batch["targets"])
         self.log("val/loss", loss, prog_bar=True, batch_size=len(batch["index"]))
         self._validated.append((batch["index"].cpu(), logits.float().cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Lightning's hook: all metrics of the task, over all validation documents."""
+        """Log all metrics of the task, over all validation documents (Lightning's hook)."""
         index, logits = (torch.cat(parts) for parts in zip(*self._validated, strict=True))
         self._validated.clear()
         units = self.task.examples.units("validation")
         if len(index) == len(units):  # a run on a few batches (fast_dev_run) measures nothing
             metrics = self.task.validation_metrics(logits[index.argsort()].numpy())
             self.log_dict({f"val/{name}": value for name, value in metrics.items() if np.isfinite(value)})
-            if self.trainer.progress_bar_callback is None:  # nobody watches a bar: leave a line an epoch
+            if self.trainer.progress_bar_callback is None:  # log one line an epoch instead
                 shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name in _SHOWN)
                 log.info("epoch %d of %s on validation: %s", self.current_epoch + 1, self.trainer.max_epochs, shown)
 
     def configure_optimizers(self) -> Any:
-        """Lightning's hook."""
+        """Return optimizer and schedule (Lightning's hook)."""
         steps = self.trainer.estimated_stepping_batches
         own = {id(parameter) for parameter in self.network.parameters()}
-        beside = [parameter for parameter in self.parameters() if id(parameter) not in own]
-        optimizer, schedule = self.optimizer.build(self.network, max(1, int(steps)), beside)
+        extra = [parameter for parameter in self.parameters() if id(parameter) not in own]
+        optimizer, schedule = self.optimizer.build(self.network, max(1, int(steps)), extra)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     @final
     def on_fit_end(self) -> None:
-        """Lightning's hook, before every callback's `teardown`: methods that finalise find plain modules."""
+        """Merge the adapter (Lightning's hook): before `teardown` of callbacks, which finalise plain modules."""
         self.adapter.merge(self.network)
 
 
 def document_logits(network: Network, batch: Batch, long_notes: LongNotes) -> Float[Tensor, "units outputs"]:
-    """Return the logits of every unit of the batch: of every document, or of every word."""
+    """Return the logits of every unit of the batch: a document, or a word."""
     return unit_logits(network(batch["input_ids"], batch["attention_mask"]), batch, long_notes)
 
 
@@ -139,13 +139,13 @@ def document_logits(network: Network, batch: Batch, long_notes: LongNotes) -> Fl
 def predict(
     network: Network, loader: DataLoader[Any], long_notes: LongNotes, advance: Callable[[int], None] | None = None
 ) -> tuple[Int[np.ndarray, " units"], Float[np.ndarray, "units outputs"]]:
-    """Return the numbers of units, ascending, and their logits, without dropout.
+    """Return the numbers of units, ascending, and their logits, computed without dropout.
 
     Args:
-        network: put into evaluation mode, and back into the mode it was in.
+        network: its mode is restored afterwards.
         loader: of batches; see `TaskData.loader`.
         long_notes: of the task.
-        advance: told the number of documents after every batch.
+        advance: called with the number of documents after every batch.
     """
     training, device = network.training, next(network.parameters()).device
     network.eval()

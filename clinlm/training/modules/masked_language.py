@@ -1,4 +1,4 @@
-"""Masked language modelling: which tokens are hidden, and the head that guesses them."""
+"""Masked language modelling: the choice of masked tokens, and the head that predicts them."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
+from clinlm.config.errors import ConfigError
+
 Tokens = Int[Tensor, "rows tokens"]
 
 
 @dataclass(frozen=True)
 class Masking:
-    """Which tokens are to be guessed, and what stands in their place.
+    """Chooses the tokens to predict, and their replacements.
 
     Source: Devlin et al. 2019 (BERT), arXiv:1810.04805, section 3.1: of the chosen tokens 80 % are masked, 10 % become
     another at random, 10 % stay. Drawn anew at every call, as Liu et al. 2019 (RoBERTa), arXiv:1907.11692, section 4.1.
 
     Attributes:
-        share: of the tokens of a row that are chosen, special ones aside; one of every row at least.
+        share: share of a row's tokens that are chosen, special ones aside; at least one of every row.
         mask: the tokenizer's mask token.
         special: its special tokens: never chosen, never put in place of another.
         others: all its other tokens.
@@ -32,14 +34,14 @@ class Masking:
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase, share: float) -> "Masking":
-        """Return that of a tokenizer.
+        """Return the masking of a tokenizer.
 
         Raises:
-            ValueError: it has no mask token.
+            ConfigError: it has no mask token.
         """
         if tokenizer.mask_token_id is None:
-            raise ValueError(
-                "masked language modelling needs a tokenizer with a mask token; this one has none; take the stage out "
+            raise ConfigError(
+                "general distillation needs a tokenizer with a mask token, got one without; remove the stage "
                 "(~stages.general), or choose another model"
             )
         special = sorted(set(tokenizer.all_special_ids))
@@ -49,14 +51,14 @@ class Masking:
     def __call__(
         self, tokens: Tokens, keep: Bool[Tensor, "rows tokens"], generator: torch.Generator | None = None
     ) -> tuple[Tokens, Bool[Tensor, "rows tokens"]]:
-        """Return what is read instead of `tokens`, and which of them are to be guessed.
+        """Return the masked tokens, and which of them are to be predicted.
 
         Random numbers are drawn on the CPU, so that every device draws the same ones.
 
         Args:
-            tokens: of rows.
+            tokens: the rows.
             keep: False on padding.
-            generator: None for torch's own, which a module seeds at every epoch.
+            generator: None for torch's own, which modules seed at every epoch.
         """
         device, shape = tokens.device, tokens.shape
         rank_noise, kind = (torch.rand(shape, generator=generator).to(device) for _ in "ab")
@@ -71,14 +73,14 @@ class Masking:
 
 
 class MaskedLanguageHead(nn.Module):
-    """From hidden states to logits of tokens, whose vectors are the word embeddings themselves.
+    """Maps hidden states to logits of tokens, with the word embeddings as output weights.
 
-    Source: Devlin et al. 2019, the head of BERT's own code: a layer, GELU, LayerNorm, and the tied embeddings.
+    Source: Devlin et al. 2019, the head in BERT's code: a layer, GELU, LayerNorm, and the tied embeddings.
 
     Args:
         hidden: width of the hidden states.
         embedding: width of the word embeddings.
-        tokens: how many there are.
+        tokens: size of the vocabulary.
     """
 
     def __init__(self, hidden: int, embedding: int, tokens: int) -> None:

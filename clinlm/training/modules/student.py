@@ -1,9 +1,10 @@
-"""Learning from labels and from a teacher's logits, and from what is inside it."""
+"""Student: trains on labels, a teacher's logits and its hidden states."""
 
 from typing import final
 
 from torch import Tensor
 
+from clinlm.config.errors import ConfigError
 from clinlm.models.adapters.base import Adapter
 from clinlm.models.model import Model
 from clinlm.tasks.base import Task
@@ -18,15 +19,15 @@ from clinlm.training.optimizer import AdamW
 
 @final
 class Student(Imitation):
-    """A model that learns from labels and from its teachers' logits: they come with the batch, computed only once.
+    """A model that trains on labels and on its teachers' logits, which are computed once and come with the batch.
 
     Args:
-        distill: the loss.
+        distill: the loss on logits.
         hidden_state_loss: compares hidden states with those of the first teacher's network; None for no such loss.
             They are computed in every step: those of a thousand notes would fill a disk.
-        learning_rate: peak, of the body: a student that starts from little wants another than its teacher; None for
-            that of `optimizer`.
-        teacher: the first teacher that is a network, for the hidden_state_loss. The rest as `Module`.
+        learning_rate: peak, of the body; a student with new weights needs another than its teacher. None for that of
+            `optimizer`.
+        teacher: the first teacher with a network, for `hidden_state_loss`. The rest as `Module`.
     """
 
     needs_teacher = True
@@ -55,11 +56,11 @@ class Student(Imitation):
 
 
 def distilling(distill: Distillation, task: Task) -> Objective:
-    """Return the objective of a student: the supervised part counts documents with labels only."""
+    """Return the objective of a student; its supervised part counts documents with labels only."""
 
     def objective(logits: Tensor, batch: Batch) -> Tensor:
         if "teacher_logits" not in batch:
-            raise ValueError("distillation needs a teacher's logits; this stage has no teacher; set its `teachers`")
+            raise ConfigError("distillation needs a teacher, got a stage without one; set its `teachers`")
         return distill.loss(logits, batch["teacher_logits"], batch["targets"], task.loss, batch.get("labelled"))
 
     return objective

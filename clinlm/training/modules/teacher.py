@@ -1,9 +1,10 @@
-"""Learning from labels."""
+"""Teacher: trains on labels alone."""
 
 from typing import final
 
 from torch import Tensor
 
+from clinlm.config.errors import ConfigError
 from clinlm.models.adapters.base import Adapter
 from clinlm.models.model import Model
 from clinlm.tasks.base import Task
@@ -15,7 +16,7 @@ from clinlm.training.optimizer import AdamW
 
 @final
 class Teacher(Module):
-    """A model that learns from the labels alone: the task's own loss. Arguments as `Module`."""
+    """A model that trains on labels with the task's own loss. Arguments as `Module`."""
 
     def __init__(self, model: Model, data: TaskData, adapter: Adapter, optimizer: AdamW, seed: int = 0) -> None:
         task = data.task
@@ -26,11 +27,11 @@ def supervised(task: Task, logits: Tensor, batch: Batch) -> Tensor:
     """Return the task's own loss.
 
     Raises:
-        ValueError: there is a transfer set, which has no labels.
+        ConfigError: the batch has texts of a transfer set, which have no labels.
     """
     if "labelled" in batch:
-        raise ValueError(
-            "a transfer set has no labels, only a teacher's logits; this stage learns from labels alone; leave its "
-            "`augmentation` out"
+        raise ConfigError(
+            "a stage that learns from labels alone must have no augmentation, whose texts have no labels; remove its "
+            "`augmentation`"
         )
     return task.loss(logits, batch["targets"])

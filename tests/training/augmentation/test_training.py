@@ -198,7 +198,7 @@ def test_labels_alone_have_no_transfer_set(task: MultiLabel, model: Model, notes
         plan(composed(notes, tmp_path / "store", *wrong))
     data = TaskData(task, model.tokenizer, 32, transfer=TransferSet("some", ["A text."]))
     module = LABELS.build(model, data, 0, None)
-    with pytest.raises(ValueError, match="this stage learns from labels alone"):
+    with pytest.raises(ValueError, match="a stage that learns from labels alone must have no augmentation"):
         module.training_step(data.collate([0, 1]), 0)
     with pytest.raises(ValueError, match="must be given together"):
         Stage("student", IMITATE, CPU, augmentation=Mixing()).build(task, tmp_path, None, [], None)
