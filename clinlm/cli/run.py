@@ -24,7 +24,7 @@ from clinlm.report.external import open_external
 from clinlm.report.report import Report
 from clinlm.report.results import ModelResult
 from clinlm.report.sweep import FAILED, RUN
-from clinlm.report.tables import frame
+from clinlm.report.tables import results_frame
 from clinlm.report.terminal import shown_path
 from clinlm.tasks.base import Task
 
@@ -65,7 +65,7 @@ def run(config: DictConfig) -> dict[str, float]:
         done, stopped = failed.done, failed
     record = record_of(config, task, task_key, done)
     report = Report([record], (task, external), folder, stages=True)
-    logger.table(record.pipeline, frame(report.results), plain(config), folder)
+    logger.table(record.pipeline, results_frame(report.results), plain(config), folder)
     if stopped is None:  # a sweep compares whole pipelines only
         record.write(folder)
     report.print(f"Pipeline {record.pipeline}: every stage on test", report.results[-1].name, _lines(report, record))

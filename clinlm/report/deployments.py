@@ -65,7 +65,7 @@ def row_name(model: str, engine: str) -> str:
     return f"{model} @{engine}"
 
 
-def predictor(task: Task, deployment: Deployment, model: Predictor) -> Predictor:
+def deployment_predictor(task: Task, deployment: Deployment, model: Predictor) -> Predictor:
     """Return the predictor of a deployment: the engine's own predictions, size and memory of what is deployed.
 
     Args:

@@ -48,7 +48,7 @@ class TeacherEnsemble:
     students: tuple[str, ...]
 
 
-def of_run(run: RunRecord, reference: str) -> list[TeacherEnsemble]:
+def ensembles_of_run(run: RunRecord, reference: str) -> list[TeacherEnsemble]:
     """Return the ensembles that stages of a run learned from, each once.
 
     Students are the stages that learned from it, and the last of the pipeline.
@@ -86,7 +86,7 @@ def of_run(run: RunRecord, reference: str) -> list[TeacherEnsemble]:
     return [_renamed(each, _rule_name(each)) if taken[each.result.name] > 1 else each for each in found.values()]
 
 
-def of_sweep(runs: Sequence[RunRecord], models: Sequence[ModelResult]) -> list[TeacherEnsemble]:
+def ensembles_of_sweep(runs: Sequence[RunRecord], models: Sequence[ModelResult]) -> list[TeacherEnsemble]:
     """Return the ensembles of several runs of one task, each once, to compare with the runs' last stages.
 
     Args:
@@ -98,7 +98,7 @@ def of_sweep(runs: Sequence[RunRecord], models: Sequence[ModelResult]) -> list[T
     taken = {model.name for model in models}
     for run in runs:
         first, last = (by_folder[str(run.stages[place].folder)] for place in (0, -1))
-        for ensemble in of_run(run, first.name):
+        for ensemble in ensembles_of_run(run, first.name):
             same = (ensemble.result.key, first.name)
             if same not in found:
                 name = distinct(f"teachers of {last.name}", taken)
@@ -123,7 +123,7 @@ def _rule_name(ensemble: TeacherEnsemble) -> str:
     return str((ensemble.settings or {}).get("_target_", "mean_logits.")).split(".")[-2]
 
 
-def predictor(task: Task, ensemble: TeacherEnsemble) -> tuple[Predictor, str]:
+def ensemble_predictor(task: Task, ensemble: TeacherEnsemble) -> tuple[Predictor, str]:
     """Return the predictor of an ensemble: combined predictions, and the costs of all members, one after another.
 
     And the notice about the weights of its members: "" where all weigh the same.
@@ -158,7 +158,7 @@ def _weights(ensemble: TeacherEnsemble, rule: LogitCombination) -> str:
     return f"{ensemble.result.name}: mean weight of its members over labels: {shares}"
 
 
-def inserted(
+def insert_ensembles(
     task: Task, predictors: Sequence[Predictor], shown: Sequence[TeacherEnsemble]
 ) -> tuple[list[Predictor], list[str]]:
     """Insert every ensemble above its first student, or below the last teacher where no student is compared.
@@ -168,7 +168,7 @@ def inserted(
     """
     found, notices = list(predictors), []
     for ensemble in shown:
-        made, weights = predictor(task, ensemble)
+        made, weights = ensemble_predictor(task, ensemble)
         notices += [weights] if weights else []
         students = [place for place, each in enumerate(found) if each.result.name in ensemble.students]
         teachers = [place for place, each in enumerate(found) if each.result.role == "teacher"]

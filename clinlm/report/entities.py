@@ -9,7 +9,7 @@ import numpy as np
 from clinlm.metrics.bootstrap import Interval
 from clinlm.report import cells
 from clinlm.report.plots import save_figure
-from clinlm.report.results import ModelResult, to_json
+from clinlm.report.results import ModelResult, results_json
 from clinlm.report.tables import change
 
 NAME = "entities"
@@ -27,7 +27,7 @@ HEADER = ("strict P %", "strict R %", "strict F1 %", "macro F1 %", "relaxed F1 %
 _STRICT, _RELAXED = "#0b5fa5", "#d9822b"
 
 
-def write(
+def write_entities(
     results: Sequence[ModelResult], notices: Sequence[str], folder: Path, name: str, title: str, note: str = ""
 ) -> None:
     """Write <name>.md, .json, .svg and .png into `folder`.
@@ -40,28 +40,28 @@ def write(
         title: of the plot.
         note: added to the rule below the table.
     """
-    (folder / f"{name}.json").write_text(to_json(results, notices), encoding="utf-8")
+    (folder / f"{name}.json").write_text(results_json(results, notices), encoding="utf-8")
     rule = f"{RULE} {note}" if note else RULE
-    text = f"{grid(results)}\n{rule}\n" + "".join(f"\n- {notice}" for notice in notices) + "\n" * bool(notices)
+    text = f"{entity_grid(results)}\n{rule}\n" + "".join(f"\n- {notice}" for notice in notices) + "\n" * bool(notices)
     (folder / f"{name}.md").write_text(text, encoding="utf-8")
-    save_figure(plot(results, title), folder, name)
+    save_figure(plot_entities(results, title), folder, name)
 
 
-def line(result: ModelResult) -> str:
+def entity_line(result: ModelResult) -> str:
     """Return the scores of a result in one line."""
     labels = ", ".join(f"{label} {estimate(own)}" for label, own in result.label_estimates("f1").items())
     strict, relaxed = (estimate(result.estimate(name)) for name in ("micro_f1", "relaxed_micro_f1"))
     return f"{result.name}: strict F1 {strict} %, relaxed {relaxed} %; {labels}"
 
 
-def grid(results: Sequence[ModelResult]) -> str:
+def entity_grid(results: Sequence[ModelResult]) -> str:
     """Return the results as a Markdown table, with the drop on an external corpus where one was measured."""
     dropped = any(result.drop is not None for result in results)
     header = ["", *HEADER, *label_header(results[0]), "Δ strict F1", *(["against own test"] if dropped else [])]
     rows = []
     for result in results:
         ending = [change(result.differences.get("micro_f1")), *([change(result.drop)] if dropped else [])]
-        rows.append([result.name, *scores(result), *ending])
+        rows.append([result.name, *entity_scores(result), *ending])
     return cells.grid(header, rows)
 
 
@@ -71,7 +71,7 @@ def label_header(result: ModelResult) -> list[str]:
     return [*(f"{label} F1 %" for label in labels), *(f"{label} relaxed %" for label in labels)]
 
 
-def scores(result: ModelResult) -> list[str]:
+def entity_scores(result: ModelResult) -> list[str]:
     """Return the cells below `HEADER` and `label_header`."""
     every = [result.estimate(name) for name in SCORES]
     every += [own for metric in ("f1", "relaxed_f1") for own in result.label_estimates(metric).values()]
@@ -83,7 +83,7 @@ def estimate(own: Interval) -> str:
     return f"{cells.percent(own.value)} ({cells.percent_range(own.low, own.high)})"
 
 
-def plot(results: Sequence[ModelResult], title: str) -> Any:
+def plot_entities(results: Sequence[ModelResult], title: str) -> Any:
     """Draw strict (dots) and relaxed (rings) F1 of every result, a panel for every label, the first result on top.
 
     Returns:

@@ -47,7 +47,7 @@ def probabilities(artifact: Artifact, task: Task) -> list[dict[str, Float[np.nda
         ]
 
 
-def frame(task: Task, results: Sequence[ModelResult]) -> pl.DataFrame:
+def epoch_frame(task: Task, results: Sequence[ModelResult]) -> pl.DataFrame:
     """Return quality by model, epoch, split and label, and its macro mean, as one long table.
 
     Columns: stage, epoch (from 1), kept (whether the artifact holds this epoch), split, label (`ALL` for the mean),

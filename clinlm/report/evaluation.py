@@ -21,9 +21,15 @@ from clinlm.models.model import Network
 from clinlm.pipeline import execution
 from clinlm.pipeline.gates import Gate
 from clinlm.pipeline.run_record import RunRecord
-from clinlm.report import deployments, ensembles, gates
+from clinlm.report import deployments, gates
 from clinlm.report.baselines import Predictor, baselines, keyword_notices
-from clinlm.report.ensembles import TeacherEnsemble
+from clinlm.report.ensembles import (
+    TeacherEnsemble,
+    ensembles_of_run,
+    ensembles_of_sweep,
+    insert_ensembles,
+    student_notice,
+)
 from clinlm.report.results import ModelResult
 from clinlm.report.selection import every_stage, last_stages, measured_costs
 from clinlm.report.settings import ReportSettings
@@ -61,9 +67,9 @@ def evaluate(
         task, _ = execution.opened_task(dict(run.task.settings), root)
     models = every_stage(run) if stages else last_stages(runs)
     first = _first_teacher(models)
-    shown = ensembles.of_run(run, first) if stages else ensembles.of_sweep(runs, models)
+    shown = ensembles_of_run(run, first) if stages else ensembles_of_sweep(runs, models)
     own = [*baselines(task, run.task.key, root, first), *(_predictor(task, model) for model in models)]
-    predictors, weights = ensembles.inserted(task, own, shown)
+    predictors, weights = insert_ensembles(task, own, shown)
     deployed, times, engines = _deployed(task, models, predictors, settings, root, first)
     predictors = [each for one in predictors for each in (one, deployed.get(one.result.name)) if each is not None]
     comparison = _Comparison(task, settings, predictors, gates.known_gates(run))
@@ -121,7 +127,7 @@ def _deployed(
         artifacts = {model.name: model.lineage.artifact for model in models}
         exported = deployments.exports(artifacts, settings.engine, task, root)
     every = [
-        deployments.predictor(task, export, by_name[name])
+        deployments.deployment_predictor(task, export, by_name[name])
         for name, own in exported.items()
         for export in own.values()
         if isinstance(export, Deployment)
@@ -190,7 +196,7 @@ class _Comparison:
         """Return a notice for every student, and every deployment of one, that compares it with its ensemble."""
         by_name = {result.name: result for result in results}
         return [
-            ensembles.student_notice(result, by_name[each.result.name], self._change(result.name, each.result.name))
+            student_notice(result, by_name[each.result.name], self._change(result.name, each.result.name))
             for each in shown
             for result in results
             if {result.name, result.deployment.get("of")} & {*each.students}

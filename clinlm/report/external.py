@@ -132,7 +132,7 @@ def _normalized(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def write(
+def write_external(
     external: ExternalCorpus, results: Sequence[ModelResult], settings: ReportSettings, root: Path, folder: Path
 ) -> list[ModelResult]:
     """Evaluate every model, write external.md, .json, .svg and .png, and return the results on the external corpus.
@@ -156,7 +156,7 @@ def write(
     note = (
         f"Against own test: strict F1 here minus that on the {tested:,} test documents of the task, drawn separately."
     )
-    entities.write(found, notices, folder, NAME, f"External corpus {external.name}", note)
+    entities.write_entities(found, notices, folder, NAME, f"External corpus {external.name}", note)
     return found
 
 

@@ -50,22 +50,24 @@ def verdicts(task: Task, result: ModelResult, gates: Sequence[Gate], split: str 
     return tuple(found)
 
 
-def lines(results: Sequence[ModelResult]) -> list[str]:
+def verdict_lines(results: Sequence[ModelResult]) -> list[str]:
     """Return a line for every compressed model: the gates that it passes, and why it fails the others.
 
     And below them, once each, what no gate could judge.
     """
     notices = dict.fromkeys(notice for result in results for verdict in result.gates for notice in verdict.notices)
-    found = [f"gates      {result.name}: {', '.join(map(short, result.gates))}" for result in results if result.gates]
+    found = [
+        f"gates      {result.name}: {', '.join(map(short_verdict, result.gates))}" for result in results if result.gates
+    ]
     return [*found, *(f"gates      {notice}" for notice in notices)]
 
 
-def short(verdict: Verdict) -> str:
+def short_verdict(verdict: Verdict) -> str:
     """Return a verdict in a few words."""
     return f"{verdict.gate} passes" if verdict.passed else f"{verdict.gate} fails ({verdict.reasons()})"
 
 
-def markdown(results: Sequence[ModelResult]) -> str:
+def verdict_markdown(results: Sequence[ModelResult]) -> str:
     """Return the verdicts as a table with a line for every compressed model and a column for every gate."""
     judged = [result for result in results if result.gates]
     if not judged:
@@ -75,7 +77,7 @@ def markdown(results: Sequence[ModelResult]) -> str:
     return f"{cells.grid(header, rows)}\n{_NOTE}\n"
 
 
-def numbers(results: Sequence[ModelResult]) -> str:
+def verdict_numbers(results: Sequence[ModelResult]) -> str:
     """Return every number behind the verdicts, a line for every model and gate."""
     return "".join(f"- {verdict.line()}\n" for result in results for verdict in result.gates)
 
@@ -93,7 +95,7 @@ def device_lines(devices: Mapping[str, Any], result: ModelResult) -> list[str]:
     return [device.fit(result.bytes, mib, result.engine).line() for device in known]
 
 
-def write(results: Sequence[ModelResult], devices: Mapping[str, Any], folder: Path) -> list[str]:
+def write_gates(results: Sequence[ModelResult], devices: Mapping[str, Any], folder: Path) -> list[str]:
     """Write gates.md, gates_numbers.md and devices.md, and return their names; none where nothing was compressed.
 
     Gates judge every compressed model; devices are for the last result.
@@ -102,8 +104,8 @@ def write(results: Sequence[ModelResult], devices: Mapping[str, Any], folder: Pa
         return []
     fits = "".join(f"- {line}\n" for line in device_lines(devices, results[-1]))
     contents = {
-        "gates.md": markdown(results),
-        "gates_numbers.md": numbers(results),
+        "gates.md": verdict_markdown(results),
+        "gates_numbers.md": verdict_numbers(results),
         "devices.md": f"{results[-1].name}\n\n{fits}",
     }
     for name, content in contents.items():

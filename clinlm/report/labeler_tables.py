@@ -15,7 +15,7 @@ from clinlm.report import cells, entities
 from clinlm.report.baselines import LABELER
 from clinlm.report.labelers import LabelerJob, LabelerResult
 from clinlm.report.plots import save_figure
-from clinlm.report.results import ModelResult, plain
+from clinlm.report.results import ModelResult, json_value
 from clinlm.report.tables import change
 from clinlm.store.content import write_json
 
@@ -61,7 +61,7 @@ def terminal_table(results: Sequence[LabelerResult]) -> Table:
     return table
 
 
-def write(jobs: Sequence[LabelerJob], results: Sequence[LabelerResult], folder: Path) -> list[str]:
+def write_labelers(jobs: Sequence[LabelerJob], results: Sequence[LabelerResult], folder: Path) -> list[str]:
     """Write labelers.md, .json, .svg and .png into `folder`, and return the names of .md and .png."""
     tested = len(jobs[0].task.examples.members("test"))
     parts = [
@@ -73,20 +73,25 @@ def write(jobs: Sequence[LabelerJob], results: Sequence[LabelerResult], folder: 
         notices = "".join(f"- {notice}\n" for notice in next(job.outside_notices for job in jobs if job.outside))
         parts.append(
             "External: on a corpus that nothing was learned from. Δ: against the teacher of the same job; against own "
-            f"test: minus the strict F1 above, drawn separately\n\n{entities.grid(outside)}\n{notices}"
+            f"test: minus the strict F1 above, drawn separately\n\n{entities.entity_grid(outside)}\n{notices}"
         )
     parts.append(f"Cost of 1,000 notes\n\n{_economics(results)}\n{_COSTS}\n")
     (folder / f"{NAME}.md").write_text("\n".join(parts), encoding="utf-8")
-    write_json(folder / f"{NAME}.json", {"lines": plain(list(results)), "test_documents": tested})
+    write_json(folder / f"{NAME}.json", {"lines": json_value(list(results)), "test_documents": tested})
     drawn: list[ModelResult] = [replace(result.own, name=result.name) for result in results]
-    save_figure(entities.plot(drawn, "Labelers and what learned from them, against people"), folder, NAME)
+    save_figure(entities.plot_entities(drawn, "Labelers and what learned from them, against people"), folder, NAME)
     return [f"{NAME}.md", f"{NAME}.png"]
 
 
 def _quality(results: Sequence[LabelerResult]) -> str:
     header = ["labeler → model", *entities.HEADER, *entities.label_header(results[0].own), "Δ people", "Δ labeler"]
     rows = [
-        [result.name, *entities.scores(result.own), change(result.against_people), change(result.against_labeler)]
+        [
+            result.name,
+            *entities.entity_scores(result.own),
+            change(result.against_people),
+            change(result.against_labeler),
+        ]
         for result in results
     ]
     return cells.grid(header, rows)

@@ -19,7 +19,7 @@ from clinlm.pipeline.run_record import RunRecord
 from clinlm.report import entities, external
 from clinlm.report.baselines import BASELINE, LABELER
 from clinlm.report.report import TABLE
-from clinlm.report.results import ModelResult, read
+from clinlm.report.results import ModelResult, read_results
 from clinlm.report.settings import ReportSettings
 from clinlm.store.key import digest
 from clinlm.tasks.entities import PEOPLE, Entities
@@ -116,8 +116,8 @@ def _open_job(folder: Path) -> LabelerJob:
         )
     task, _ = execution.opened_task(dict(run.task.settings), Path(run.store))
     assert isinstance(task, Entities)
-    own, _ = read(folder / f"{TABLE}.json")
-    outside, notices = read(folder / f"{external.NAME}.json") if run.external is not None else ([], [])
+    own, _ = read_results(folder / f"{TABLE}.json")
+    outside, notices = read_results(folder / f"{external.NAME}.json") if run.external is not None else ([], [])
     by_name = {result.name: result for result in outside}
     shown = [result for result in own if result.kind != "ensemble" or result.name in by_name]
     return LabelerJob(labeler_name(run.task.settings["labeler"]), run, task, shown, by_name, tuple(notices))
@@ -275,7 +275,7 @@ def report_labelers(folders: Sequence[Path], folder: Path) -> None:
     settings: ReportSettings = instantiate(dict(jobs[0].run.report))
     results = labeler_results(jobs, settings)
     console = make_console()
-    files = labeler_tables.write(jobs, results, folder)
+    files = labeler_tables.write_labelers(jobs, results, folder)
     if settings.published is not None:
         published, rows = Published.named(settings.published), published_rows(results)
         if published.has(rows):

@@ -11,7 +11,7 @@ Reports = Mapping[str, Mapping[str, Any]]
 """Stage name -> its `report.json`."""
 
 
-def lines(reports: Reports) -> list[str]:
+def method_lines(reports: Reports) -> list[str]:
     """Return the summary of every method that has one.
 
     Where the sensitivity of layers to quantisation was measured, their table follows, line by line.
@@ -25,7 +25,7 @@ def lines(reports: Reports) -> list[str]:
     return found
 
 
-def markdown(reports: Reports) -> str:
+def methods_markdown(reports: Reports) -> str:
     """Return a section for every stage with a table for each of its methods; numbers as they were reported."""
     parts = []
     for stage, report in reports.items():

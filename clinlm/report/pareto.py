@@ -38,7 +38,7 @@ def front(values: Float[np.ndarray, "points objectives"], maximize: Sequence[boo
     return np.asarray(known & ~dominated, dtype=bool)
 
 
-def objectives(results: Sequence[ModelResult], metric: str) -> Float[np.ndarray, "points 3"]:
+def pareto_objectives(results: Sequence[ModelResult], metric: str) -> Float[np.ndarray, "points 3"]:
     """Return quality on validation, bytes and median latency in ms of every result; NaN where not measured."""
     rows = [
         (result.validation.get(metric, math.nan), result.bytes, math.nan if result.p50_ms is None else result.p50_ms)
@@ -49,7 +49,7 @@ def objectives(results: Sequence[ModelResult], metric: str) -> Float[np.ndarray,
 
 def numbered(results: Sequence[ModelResult], metric: str) -> dict[int, int]:
     """Return, for every model of the front, by its place in `results`, its number: 1 has the best quality."""
-    values = objectives(results, metric)
+    values = pareto_objectives(results, metric)
     places = np.flatnonzero(front(values, (True, False, False))).tolist()
     ordered = sorted(places, key=lambda place: (-values[place, 0], values[place, 1]))
     return dict(zip(ordered, count(1), strict=False))
@@ -60,7 +60,7 @@ def command(result: ModelResult) -> str:
     return "# fitted in every run" if result.kind == "baseline" else shlex.join(["clinlm", *result.lineage.overrides])
 
 
-def markdown(results: Sequence[ModelResult], metric: str) -> str:
+def pareto_markdown(results: Sequence[ModelResult], metric: str) -> str:
     """Return the front as a Markdown table, best quality first, and the command for each of its models.
 
     Args:
@@ -86,11 +86,11 @@ def _cells(number: int, result: ModelResult, metric: str) -> list[str]:
     return [str(number), result.name, validation, *costs, test, spread]
 
 
-def frame(results: Sequence[ModelResult], metric: str) -> pl.DataFrame:
+def pareto_frame(results: Sequence[ModelResult], metric: str) -> pl.DataFrame:
     """Return a line for every model, in the order given, with its number on the front (null if it is off)."""
     numbers = numbered(results, metric)
     lines: list[Mapping[str, Any]] = []
-    for place, (result, values) in enumerate(zip(results, objectives(results, metric).tolist(), strict=True)):
+    for place, (result, values) in enumerate(zip(results, pareto_objectives(results, metric).tolist(), strict=True)):
         interval = result.intervals.get(metric)
         lines.append(
             {"front": numbers.get(place), "name": result.name}
@@ -104,15 +104,15 @@ def frame(results: Sequence[ModelResult], metric: str) -> pl.DataFrame:
     return pl.DataFrame(lines, schema=schema | {"command": pl.String})
 
 
-def write(results: Sequence[ModelResult], metric: str, folder: Path) -> list[Path]:
+def write_pareto(results: Sequence[ModelResult], metric: str, folder: Path) -> list[Path]:
     """Write pareto.md, .csv, .svg and .png into `folder`, and return their paths."""
     paths = [folder / f"pareto.{ending}" for ending in ("md", "csv")]
-    paths[0].write_text(markdown(results, metric), encoding="utf-8")
-    frame(results, metric).write_csv(paths[1])
-    return [*paths, *save_figure(plot(results, metric), folder, "pareto")]
+    paths[0].write_text(pareto_markdown(results, metric), encoding="utf-8")
+    pareto_frame(results, metric).write_csv(paths[1])
+    return [*paths, *save_figure(plot_pareto(results, metric), folder, "pareto")]
 
 
-def plot(results: Sequence[ModelResult], metric: str) -> Any:
+def plot_pareto(results: Sequence[ModelResult], metric: str) -> Any:
     """Draw quality against bytes and against latency: all points grey, the front coloured with its numbers.
 
     Returns:
@@ -121,7 +121,7 @@ def plot(results: Sequence[ModelResult], metric: str) -> Any:
     from matplotlib.figure import Figure  # importing it takes a second, and only sweeps draw
 
     figure = Figure(figsize=(9, 4), layout="constrained")
-    numbers, values = numbered(results, metric), objectives(results, metric)
+    numbers, values = numbered(results, metric), pareto_objectives(results, metric)
     y = 100 * values[:, 0]
     panels = figure.subplots(1, 2, sharey=True)
     for place, (panel, (label, unit)) in enumerate(zip(panels, _PANELS, strict=True), 1):

@@ -230,7 +230,7 @@ def _cheaper(result: ModelResult) -> float | None:
     return times_cheaper(own, labeler)
 
 
-def mean(results: Sequence[ModelResult]) -> ModelResult:
+def mean_over_seeds(results: Sequence[ModelResult]) -> ModelResult:
     """Return the mean over seeds: of quality with its standard deviation (n - 1), and of p50 latency and speed-up."""
     first = results[0]
     if len(results) == 1:
@@ -246,7 +246,7 @@ def mean(results: Sequence[ModelResult]) -> ModelResult:
     return replace(first, quality=quality, deviations=deviations, latency=time)
 
 
-def write(
+def write_published(
     published: Published,
     results: Sequence[ModelResult],
     last: Mapping[str, ModelResult],
@@ -272,7 +272,7 @@ def write(
     by_group: dict[str, dict[str, ModelResult]] = defaultdict(dict)
     for reading, own in readings.items():
         for group, seeds in _grouped(own).items():
-            by_group[group][reading] = mean(seeds)
+            by_group[group][reading] = mean_over_seeds(seeds)
     table, markdown = side_by_side(by_group, published)
     ending = "\nOurs:\n\n" + "".join(f"- {each}\n" for each in (*_HOW, *notices))
     (folder / "published.md").write_text(markdown + ending, encoding="utf-8")

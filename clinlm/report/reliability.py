@@ -10,7 +10,7 @@ from clinlm.metrics.calibration import Calibration
 _COLOURS = ("#5f6368", "#0b5fa5", "#d9822b")
 
 
-def plot(curves: Mapping[str, Calibration], answers: str) -> Any:
+def plot_reliability(curves: Mapping[str, Calibration], answers: str) -> Any:
     """Draw observed frequency against mean confidence of every model, and below it the answers in every bin.
 
     Bins without answers have no point; bars are 95 % intervals, dots grow with the share of the answers.

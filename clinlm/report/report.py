@@ -13,8 +13,7 @@ from clinlm.report import entities, epochs, external, gates, methods, pareto, ta
 from clinlm.report.evaluation import evaluate
 from clinlm.report.external import ExternalCorpus, open_external
 from clinlm.report.labels import label_table
-from clinlm.report.published import Published
-from clinlm.report.published import write as write_published
+from clinlm.report.published import Published, write_published
 from clinlm.report.results import ModelResult
 from clinlm.report.settings import ReportSettings
 from clinlm.report.terminal import Ending, shown_path
@@ -56,11 +55,11 @@ class Report:
         self._shown: list[Any] = []
         self.results, notices = evaluate(runs, self._task, stages)
         self.notices = [*self._task.examples.notices, *notices]
-        self.files = [path.name for path in tables.write(self.results, folder, TABLE, self.notices)]
+        self.files = [path.name for path in tables.write_results(self.results, folder, TABLE, self.notices)]
         self._write_gates()
         trained = epochs.with_epochs(self.results)
         if trained:
-            epochs.frame(self._task, trained).write_csv(folder / "epochs.csv")
+            epochs.epoch_frame(self._task, trained).write_csv(folder / "epochs.csv")
             self.files.append("epochs.csv")
         if stages:
             self._write_stages()
@@ -89,8 +88,8 @@ class Report:
         return max(models, key=lambda result: result.validation[self._metric]).name
 
     def _write_gates(self) -> None:
-        self.files += gates.write(self.results, self._run.device, self._folder)
-        self._show("gates", lambda: gates.lines(self.results))
+        self.files += gates.write_gates(self.results, self._run.device, self._folder)
+        self._show("gates", lambda: gates.verdict_lines(self.results))
         if any(result.gates for result in self.results):
             self._show("devices", lambda: gates.device_lines(self._run.device, self.results[-1]))
 
@@ -99,14 +98,14 @@ class Report:
         by_name = {result.name: result for result in self.results}
         own = by_name[by_name[subject].deployment.get("of", subject)]
         chosen = instantiate(dict(self._run.gate)).name if self._run.gate else None
-        return [f"gate       {own.name}: {gates.short(each)}" for each in own.gates if each.gate == chosen]
+        return [f"gate       {own.name}: {gates.short_verdict(each)}" for each in own.gates if each.gate == chosen]
 
     def _write_stages(self) -> None:
         """Write what the methods of a run did, and the validation of its last compressed stage."""
         reports = {r.name: r.lineage.artifact.report for r in self.results if r.is_stage}
-        (self._folder / "methods.md").write_text(methods.markdown(reports), encoding="utf-8")
+        (self._folder / "methods.md").write_text(methods.methods_markdown(reports), encoding="utf-8")
         self.files.append("methods.md")
-        self._show("methods", lambda: methods.lines(reports))
+        self._show("methods", lambda: methods.method_lines(reports))
         compressed = [result for result in self.results if result.is_stage and result.lineage.original]
         if not compressed or self._task.by_word:  # which decides by document; gates judge entities
             return
@@ -114,8 +113,8 @@ class Report:
         original = next(result for result in self.results if result.lineage.folder == last.lineage.original)
         if original.name != last.name:
             validation = validate_result(self._task, original, last, self._settings)
-            self.files += [path.name for path in validation_text.write(validation, self._folder)]
-            self._show("validation", lambda: validation_text.summary(validation))
+            self.files += [path.name for path in validation_text.write_validation(validation, self._folder)]
+            self._show("validation", lambda: validation_text.validation_summary(validation))
 
     def _write_models(self, trained: Sequence[ModelResult]) -> None:
         """Write a published table with our results, and the Pareto front of the models of a sweep."""
@@ -128,7 +127,7 @@ class Report:
                 self._show("published", lambda: made)
         timed = [result for result in self.results if result.latency is not None]
         if len(timed) > 2:
-            self.files += [path.name for path in pareto.write(timed, self._metric, self._folder)]
+            self.files += [path.name for path in pareto.write_pareto(timed, self._metric, self._folder)]
 
     def _write_labels(self) -> None:
         """Write the quality by label of a task of entities, here and on the external corpus."""
@@ -136,14 +135,14 @@ class Report:
             groups = {result.name: [result] for result in self.results}
             self._show("labels", lambda: [label_table(groups, "By label", {})[0]])
             return
-        entities.write(self.results, self.notices, self._folder, entities.NAME, "Entities on test")
+        entities.write_entities(self.results, self.notices, self._folder, entities.NAME, "Entities on test")
         self.files.append(f"{entities.NAME}.md")
-        self._show("labels", lambda: [entities.line(result) for result in self.results])
+        self._show("labels", lambda: [entities.entity_line(result) for result in self.results])
         other = self._external
         if other is not None:
-            found = external.write(other, self.results, self._settings, Path(self._run.store), self._folder)
+            found = external.write_external(other, self.results, self._settings, Path(self._run.store), self._folder)
             self.files.append(f"{external.NAME}.md")
-            self._show("labels", lambda: [f"{other.name}: {entities.line(result)}" for result in found])
+            self._show("labels", lambda: [f"{other.name}: {entities.entity_line(result)}" for result in found])
 
     def _show(self, part: str, made: Callable[[], Sequence[Any]]) -> None:
         if part in self._settings.show:

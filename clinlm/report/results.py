@@ -142,30 +142,30 @@ class ModelResult:
         return pl.DataFrame(self.per_label, infer_schema_length=None).select(pl.lit(self.name).alias("name"), pl.all())
 
 
-def to_json(results: Sequence[ModelResult], notices: Sequence[str]) -> str:
+def results_json(results: Sequence[ModelResult], notices: Sequence[str]) -> str:
     """Return results and notices as JSON; null stands for NaN and infinity."""
-    rows = [plain(result) for result in results]
+    rows = [json_value(result) for result in results]
     per_label = {row["name"]: row.pop("per_label") for row in rows}
     content = {"rows": rows, "per_label": per_label, "notices": list(notices)}
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read(path: Path) -> tuple[list[ModelResult], list[str]]:
+def read_results(path: Path) -> tuple[list[ModelResult], list[str]]:
     """Return the results and notices that were written with `to_json`."""
     content = json.loads(path.read_text(encoding="utf-8"))
     results = [_decode(ModelResult, row) for row in content["rows"]]
     return [replace(r, per_label=tuple(content["per_label"][r.name])) for r in results], content["notices"]
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """Return `value` as JSON can hold it: dataclasses as mappings, no table, null for NaN and infinity."""
     if is_dataclass(value):
         contents = {each.name: getattr(value, each.name) for each in fields(value)}
-        return {name: plain(own) for name, own in contents.items() if not isinstance(own, pl.DataFrame)}
+        return {name: json_value(own) for name, own in contents.items() if not isinstance(own, pl.DataFrame)}
     if isinstance(value, Mapping):
-        return {name: plain(own) for name, own in value.items()}
+        return {name: json_value(own) for name, own in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(own) for own in value]
+        return [json_value(own) for own in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -38,7 +38,7 @@ class SweepTable(Callback):
         from clinlm.pipeline.run_record import RunRecord
 
         folder = Path(config.hydra.sweep.dir)
-        runs = [RunRecord.read(job) for job in finished(folder)]
+        runs = [RunRecord.read(job) for job in finished_jobs(folder)]
         by_task: dict[str, list[RunRecord]] = defaultdict(list)
         for run in runs:
             by_task[run.task.key].append(run)
@@ -60,7 +60,7 @@ class LabelersTable(Callback):
             ConfigError: see `clinlm.report.labelers.open_jobs`.
         """
         folder = Path(config.hydra.sweep.dir)
-        jobs = finished(folder)
+        jobs = finished_jobs(folder)
         if jobs:
             from clinlm.report.labelers import report_labelers
 
@@ -106,7 +106,7 @@ def summarise(runs: Sequence["RunRecord"], folder: Path) -> None:
     register_resolvers()
     report = Report(runs, open_inputs(runs[0]), folder, stages=False)
     title = f"The last stage of {len(runs)} pipelines, on test"
-    report.print(title, report.chosen(), [counts(runs), *next_command(report.results[-1].lineage.overrides)])
+    report.print(title, report.chosen(), [stage_counts(runs), *next_command(report.results[-1].lineage.overrides)])
 
 
 def next_command(overrides: Sequence[str]) -> list[str]:
@@ -116,7 +116,7 @@ def next_command(overrides: Sequence[str]) -> list[str]:
     return [f"next       {shlex.join(['clinlm', *overrides])}"] if overrides else []
 
 
-def counts(runs: Sequence["RunRecord"]) -> str:
+def stage_counts(runs: Sequence["RunRecord"]) -> str:
     """Return how many stages the runs requested, and how many of them were built."""
     requested = [stage.folder for run in runs for stage in run.stages]
     built = [stage.folder for run in runs for stage in run.stages if not stage.cached]
@@ -134,7 +134,7 @@ def _common(runs: Sequence["RunRecord"], every: Sequence["RunRecord"]) -> list[s
     return [override for override in runs[0].overrides if override in kept]
 
 
-def finished(folder: Path) -> list[Path]:
+def finished_jobs(folder: Path) -> list[Path]:
     """Return the folders of the jobs that finished, in order; those that did not are named in a warning."""
     jobs = _finished(folder)
     started = [path.parent.parent for path in folder.glob("*/.hydra/overrides.yaml")]

@@ -10,7 +10,7 @@ import polars as pl
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.latency import Latency
 from clinlm.report import cells
-from clinlm.report.results import ModelResult, to_json
+from clinlm.report.results import ModelResult, results_json
 
 _PLAIN = {
     "parameters": pl.Int64,
@@ -29,7 +29,7 @@ _HEADER = (
 )
 
 
-def frame(results: Sequence[ModelResult]) -> pl.DataFrame:
+def results_frame(results: Sequence[ModelResult]) -> pl.DataFrame:
     """Return a line for every result, all numbers at full precision, nothing nested.
 
     Columns: name, kind, key, role, engine; for every metric its value and `_low`, `_high`, `_delta`, `_delta_low`,
@@ -58,7 +58,7 @@ def _flat(result: ModelResult) -> dict[str, object]:
     return flat
 
 
-def markdown(results: Sequence[ModelResult]) -> str:
+def results_markdown(results: Sequence[ModelResult]) -> str:
     """Return a Markdown table, a line for every result, intervals in brackets."""
     return cells.grid(_HEADER, [_cells(result) for result in results])
 
@@ -102,7 +102,7 @@ def bracketed(value: str, interval: str) -> str:
     return f"{value} ({interval})" if interval else value
 
 
-def write(results: Sequence[ModelResult], folder: Path, name: str, notices: Sequence[str] = ()) -> list[Path]:
+def write_results(results: Sequence[ModelResult], folder: Path, name: str, notices: Sequence[str] = ()) -> list[Path]:
     """Write <name>.json, .csv and .md and, where results have labels, <name>_per_label.csv, each replaced atomically.
 
     Args:
@@ -115,9 +115,9 @@ def write(results: Sequence[ModelResult], folder: Path, name: str, notices: Sequ
         the paths.
     """
     contents = {
-        f"{name}.json": to_json(results, notices),
-        f"{name}.csv": frame(results).write_csv(),
-        f"{name}.md": markdown(results) + "".join(f"\n- {notice}" for notice in notices) + "\n" * bool(notices),
+        f"{name}.json": results_json(results, notices),
+        f"{name}.csv": results_frame(results).write_csv(),
+        f"{name}.md": results_markdown(results) + "".join(f"\n- {notice}" for notice in notices) + "\n" * bool(notices),
     }
     tables = [result.label_frame() for result in results if result.per_label]
     if tables:

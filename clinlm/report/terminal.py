@@ -50,15 +50,15 @@ class Ending:
         width = console.width
         below = [*verdict(self.results, self.subject, self.metric, width), *self.lines]
         height = sum(max(1, math.ceil(len(line) / width)) for line in below)
-        shown = selected(self.results, self.subject, self.metric, max(_FEWEST, SCREEN[1] - height - _AROUND))
-        console.print(table(shown, self.title, self.metric, width))
+        shown = selected_results(self.results, self.subject, self.metric, max(_FEWEST, SCREEN[1] - height - _AROUND))
+        console.print(results_table(shown, self.title, self.metric, width))
         if len(shown) < len(self.results):
             console.print(f"{len(self.results) - len(shown)} more rows in the report", style="dim")
         for line in below:
             console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
-def selected(results: Sequence[ModelResult], subject: str, metric: str, rows: int) -> list[ModelResult]:
+def selected_results(results: Sequence[ModelResult], subject: str, metric: str, rows: int) -> list[ModelResult]:
     """Return at most `rows` results in their order: the subject, its reference, TF-IDF, then the best on validation."""
     by_name = {result.name: result for result in results}
     wanted = [by_name[subject], by_name[by_name[subject].reference]]
@@ -68,7 +68,7 @@ def selected(results: Sequence[ModelResult], subject: str, metric: str, rows: in
     return [result for result in results if result.name in kept]
 
 
-def table(results: Sequence[ModelResult], title: str, metric: str, width: int = SCREEN[0]) -> Table:
+def results_table(results: Sequence[ModelResult], title: str, metric: str, width: int = SCREEN[0]) -> Table:
     """Return the table: a line for every result, at most `width` columns."""
     name = spelled(metric)
     header = ("", f"{name} % (95 %)", "Δ", "p50 ms", "speed ×", "MB", "size ×")

@@ -9,7 +9,7 @@ from clinlm.metrics.disagreements import SYSTEMATIC, Pattern
 from clinlm.metrics.fairness import TINY, Fairness, Subgroup
 from clinlm.report import cells, reliability
 from clinlm.report.plots import save_figure
-from clinlm.report.results import plain
+from clinlm.report.results import json_value
 from clinlm.report.validation import MetricDrop, Validation
 from clinlm.store.content import write_json
 
@@ -18,24 +18,24 @@ _PATTERNS = 20
 _SMALL = 4
 
 
-def write(validation: Validation, folder: Path) -> list[Path]:
+def write_validation(validation: Validation, folder: Path) -> list[Path]:
     """Write validation.md, validation.json, disagreements.csv, reliability.svg and .png, and return their paths.
 
     Numbers that are undefined or infinite are null in JSON.
     """
     paths = [folder / name for name in ("validation.md", "validation.json", "disagreements.csv")]
-    paths[0].write_text(markdown(validation), encoding="utf-8")
-    write_json(paths[1], plain(validation))
+    paths[0].write_text(validation_markdown(validation), encoding="utf-8")
+    write_json(paths[1], json_value(validation))
     validation.disagreements.write_csv(paths[2])
-    figure = reliability.plot(validation.calibration, validation.answers)
+    figure = reliability.plot_reliability(validation.calibration, validation.answers)
     return [*paths, *save_figure(figure, folder, "reliability")]
 
 
-def markdown(validation: Validation) -> str:
+def validation_markdown(validation: Validation) -> str:
     """Return the whole text, the summary first."""
     parts = [
         f"# {validation.compressed} against {validation.original}",
-        "\n".join(f"- {line}" for line in summary(validation)),
+        "\n".join(f"- {line}" for line in validation_summary(validation)),
         "## Quality",
         _quality(validation),
         "## Calibration",
@@ -48,7 +48,7 @@ def markdown(validation: Validation) -> str:
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
-def summary(validation: Validation) -> list[str]:
+def validation_summary(validation: Validation) -> list[str]:
     """Return what a reader needs first, a line each: documents, quality, agreement, subgroups, patterns."""
     drawn = "documents" if validation.units == validation.documents else f"their {validation.units:,} groups"
     lines = [

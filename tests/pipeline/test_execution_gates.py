@@ -74,11 +74,15 @@ def test_the_report_tells_every_gate_of_every_compressed_stage(notes_csv: Path, 
     assert [each.name for each in judged] == C[1:]
     assert all([verdict.gate for verdict in each.gates] == [gate.name for gate in known] for each in judged)
     assert all(each.gates[0].refused for each in judged), "critical allows no pruning"
-    assert len(gates.lines(found)) == 6 and "critical fails (pruning not allowed" in gates.lines(found)[0]
-    assert gates.lines(found)[5].startswith("gates      fairness not measured: the corpus has no attributes"), "once"
-    assert gates.markdown(found).startswith("| stage | critical | high | medium | low |")
-    assert gates.numbers(found).count("- gate ") == 20
-    assert gates.markdown([]) == ""
+    assert (
+        len(gates.verdict_lines(found)) == 6 and "critical fails (pruning not allowed" in gates.verdict_lines(found)[0]
+    )
+    assert gates.verdict_lines(found)[5].startswith("gates      fairness not measured: the corpus has no attributes"), (
+        "once"
+    )
+    assert gates.verdict_markdown(found).startswith("| stage | critical | high | medium | low |")
+    assert gates.verdict_numbers(found).count("- gate ") == 20
+    assert gates.verdict_markdown([]) == ""
 
 
 def test_the_chosen_gate_is_told_as_it_was_set(notes_csv: Path, root: Path) -> None:

@@ -15,7 +15,7 @@ from clinlm.metrics.latency import Latency
 from clinlm.report.deployments import Exports, exports, fastest
 from clinlm.report.evaluation import evaluate
 from clinlm.report.settings import ReportSettings
-from clinlm.report.tables import frame
+from clinlm.report.tables import results_frame
 
 HERE = Deployment(Path("/nowhere"))
 TIME = Latency(1.0, 1.0, 1.0, 1.0, 3, 1.0, 1.0, 1.0)
@@ -107,4 +107,4 @@ def test_a_deployed_row_stands_below_its_artifact(
         assert plain.per_label and deployed.per_label and plain.gates == () or not deployed.gates
     assert by_name["quantize @torch"].bytes < by_name["teacher @torch"].bytes
     assert by_name["teacher @torch"].differences and not by_name["teacher"].differences
-    assert frame(rows)["engine"].to_list() == ["torch"] * 5
+    assert results_frame(rows)["engine"].to_list() == ["torch"] * 5

@@ -11,7 +11,7 @@ from support.reports import recorded
 from clinlm.metrics.classification import METRICS, quality
 from clinlm.models.artifact import Artifact
 from clinlm.report.baselines import BASELINE
-from clinlm.report.ensembles import ensemble_name, of_run, of_sweep
+from clinlm.report.ensembles import ensemble_name, ensembles_of_run, ensembles_of_sweep
 from clinlm.report.evaluation import evaluate
 from clinlm.report.results import ModelResult
 from clinlm.report.selection import last_stages
@@ -31,7 +31,7 @@ class Compared:
         self.root = root
         self.run, self.task = recorded(config, resamples=50, latency_documents=3)
         self.key = self.run.task.key
-        self.shown = of_run(self.run, "teacher_1")
+        self.shown = ensembles_of_run(self.run, "teacher_1")
         self.rows, self.notices = evaluate([self.run], self.task, stages=True)
 
     def row(self, name: str) -> ModelResult:
@@ -89,7 +89,7 @@ def test_its_student_is_compared_with_it(compared: Compared) -> None:
 
 def test_no_row_where_there_is_one_teacher(compared: Compared) -> None:
     alone = [replace(stage, teachers=stage.teachers[:1]) for stage in compared.run.stages]
-    assert of_run(replace(compared.run, stages=tuple(alone)), "teacher_1") == []
+    assert ensembles_of_run(replace(compared.run, stages=tuple(alone)), "teacher_1") == []
     assert [each.students for each in compared.shown] == [("student",)]
 
 
@@ -104,7 +104,7 @@ def test_a_sweep_shows_an_ensemble_once(compared: Compared) -> None:
     runs[1] = replace(runs[1], stages=(*own.stages[:-1], other))
     models = last_stages(runs)
     assert [each.name for each in models] == ["teacher", "ensemble alpha=0.3", "ensemble alpha=0.7"]
-    (found,) = of_sweep(runs, models)
+    (found,) = ensembles_of_sweep(runs, models)
     result = found.result
     assert result.name == result.group == "teachers of ensemble alpha=0.3" and result.reference == "teacher"
     assert found.students == ("ensemble alpha=0.3", "ensemble alpha=0.7")

@@ -14,7 +14,7 @@ from clinlm.metrics.bootstrap import Interval, draw, unpaired_differences
 from clinlm.metrics.entity_evaluation import EntityEvaluation
 from clinlm.metrics.latency import Latency
 from clinlm.report import entities
-from clinlm.report.results import ModelResult, read
+from clinlm.report.results import ModelResult, read_results
 from clinlm.report.tables import change
 from clinlm.text.tags import Tags
 from clinlm.text.words import words
@@ -81,8 +81,8 @@ def rows() -> list[ModelResult]:
 
 def test_results_come_back_from_the_file(tmp_path: Path) -> None:
     made = rows()
-    entities.write(made, ["a notice"], tmp_path, "entities", "Entities on test")
-    again, notices = read(tmp_path / "entities.json")
+    entities.write_entities(made, ["a notice"], tmp_path, "entities", "Entities on test")
+    again, notices = read_results(tmp_path / "entities.json")
     assert notices == ["a notice"] and again[1] == made[1]
     assert again[0].latency is not None and math.isnan(again[0].latency.speedup_low)
     for own in made:
@@ -93,28 +93,30 @@ def test_results_come_back_from_the_file(tmp_path: Path) -> None:
 
 def test_the_report_has_every_row_and_label_with_intervals(tmp_path: Path) -> None:
     made = rows()
-    entities.write(made, ["12 spans dropped"], tmp_path, "entities", "Entities on test")
+    entities.write_entities(made, ["12 spans dropped"], tmp_path, "entities", "Entities on test")
     text = (tmp_path / "entities.md").read_text()
     table = [line.split(" | ") for line in text.splitlines() if line.startswith("|")]
     assert len({len(line) for line in table}) == 1 and len(table) == 4
     assert "DISEASE F1 %" in text and "MEDICATION relaxed %" in text and "12 spans dropped" in text
     assert "-2.00* (-3.0…-1.0)" in text and "against own test" not in text
     assert {path.name for path in tmp_path.iterdir()} == {f"entities.{end}" for end in ("md", "json", "svg", "png")}
-    assert entities.line(made[1]).startswith("student @x: strict F1")
+    assert entities.entity_line(made[1]).startswith("student @x: strict F1")
     json.loads((tmp_path / "entities.json").read_text(), parse_constant=pytest.fail)
 
 
 def test_a_drop_has_its_column() -> None:
     first, last = rows()
     dropped = replace(last, drop=Interval(-0.2, -0.3, -0.1, 0.01))
-    assert "against own test" in entities.grid([first, dropped]) and "-20.00* (-30.0…-10.0)" in entities.grid([dropped])
+    assert "against own test" in entities.entity_grid(
+        [first, dropped]
+    ) and "-20.00* (-30.0…-10.0)" in entities.entity_grid([dropped])
 
 
 def test_the_same_rows_make_the_same_file(tmp_path: Path) -> None:
     made = rows()
-    entities.write(made, [], tmp_path, "entities", "Entities on test")
+    entities.write_entities(made, [], tmp_path, "entities", "Entities on test")
     before = (tmp_path / "entities.svg").read_bytes()
-    entities.write(made, [], tmp_path, "entities", "Entities on test")
+    entities.write_entities(made, [], tmp_path, "entities", "Entities on test")
     assert (tmp_path / "entities.svg").read_bytes() == before
 
 

@@ -60,7 +60,7 @@ def test_the_epoch_kept_said_what_the_artifact_says(trained: Trained) -> None:
 def test_one_long_table(trained: Trained) -> None:
     stages = [of(trained, name) for name in ("teacher", "recover_student")]
     assert epochs.with_epochs([*stages, of(trained, "prune_student")]) == stages
-    table = epochs.frame(trained.task, stages)
+    table = epochs.epoch_frame(trained.task, stages)
     labels = len(trained.task.examples.labels)
     assert len(table) == (3 + 2) * 2 * (labels + 1)
     of_one = table.filter((pl.col("stage") == "teacher") & (pl.col("split") == "test") & (pl.col("epoch") == 2))
@@ -73,7 +73,7 @@ def test_one_long_table(trained: Trained) -> None:
 
 def test_the_last_epoch_as_a_row(trained: Trained) -> None:
     last = epochs.last_epoch(trained.task, of(trained, "teacher"))
-    table = epochs.frame(trained.task, [of(trained, "teacher")])
+    table = epochs.epoch_frame(trained.task, [of(trained, "teacher")])
     of_last = table.filter((pl.col("epoch") == 3) & (pl.col("split") == "test"))
     assert last.quality["macro_f1"] == of_last.filter(pl.col("label") == epochs.ALL)["f1"][0]
     assert [row["f1"] for row in last.per_label] == of_last.filter(pl.col("label") != epochs.ALL)["f1"].to_list()

@@ -18,7 +18,7 @@ from clinlm.models.artifact import Artifact
 from clinlm.pipeline.run_record import RunRecord, StageRecord
 from clinlm.report.baselines import BASELINE
 from clinlm.report.evaluation import evaluate
-from clinlm.report.results import ModelResult, read, to_json
+from clinlm.report.results import ModelResult, read_results, results_json
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -143,9 +143,9 @@ def test_a_run_is_a_sweep_of_one(compared: Compared) -> None:
 
 def test_results_are_json_and_come_back(compared: Compared, tmp_path: Path) -> None:
     path = tmp_path / "table.json"
-    path.write_text(to_json(compared.results, compared.notices))
-    results, notices = read(path)
-    assert notices == compared.notices and to_json(results, notices) == path.read_text()
+    path.write_text(results_json(compared.results, compared.notices))
+    results, notices = read_results(path)
+    assert notices == compared.notices and results_json(results, notices) == path.read_text()
     assert results[-1].gates == compared.results[-1].gates and results[-1].lineage == compared.results[-1].lineage
     assert results[-1].lineage.parent == compared.run.stages[-2].folder.rpartition("-")[2]
 

@@ -19,8 +19,8 @@ from clinlm.models.artifact import Artifact
 from clinlm.models.initializers.scratch import Scratch
 from clinlm.pipeline import execution
 from clinlm.report.baselines import labeler
-from clinlm.report.external import ExternalCorpus, open_external, write
-from clinlm.report.results import Lineage, read
+from clinlm.report.external import ExternalCorpus, open_external, write_external
+from clinlm.report.results import Lineage, read_results
 from clinlm.report.settings import ReportSettings
 from clinlm.store.content import seal, write_json
 from clinlm.tasks.entities import Entities
@@ -99,8 +99,8 @@ def test_the_table_has_every_row_and_its_drop(
     assert predictor is not None
     lineage = Lineage(folder=str(model.folder))
     rows = [predictor.result, result("teacher", role="teacher", reference="teacher", lineage=lineage)]
-    written = write(external, rows, ReportSettings(resamples=40), Path(made.store), tmp_path)
-    (said, own), notices = read(tmp_path / "external.json")
+    written = write_external(external, rows, ReportSettings(resamples=40), Path(made.store), tmp_path)
+    (said, own), notices = read_results(tmp_path / "external.json")
     assert said.name == "labeler" and "micro_f1" in said.differences and own.differences == {}
     assert [each.name for each in written] == ["labeler", "teacher"]
     there = external.evaluate(external.task.probabilities(Trained(model).all_logits(external.task)))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.reports import result
 
 from clinlm.metrics.bootstrap import Interval
-from clinlm.report.pareto import command, frame, front, markdown, numbered, write
+from clinlm.report.pareto import command, front, numbered, pareto_frame, pareto_markdown, write_pareto
 from clinlm.report.results import Lineage, ModelResult
 
 VALUE = st.one_of(st.integers(-2, 2).map(float), st.just(float("nan")), st.just(float("inf")))
@@ -87,7 +87,7 @@ def test_numbers_go_by_quality_and_test_decides_nothing() -> None:
 
 
 def test_the_table_holds_the_front_and_the_commands_as_they_are_typed() -> None:
-    told = markdown(POINTS, "macro_f1")
+    told = pareto_markdown(POINTS, "macro_f1")
     lines = [line for line in told.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1
     assert [line.split("|")[2].strip() for line in lines[2:]] == ["best", "slow", "small"]
@@ -99,10 +99,10 @@ def test_the_table_holds_the_front_and_the_commands_as_they_are_typed() -> None:
 
 
 def test_the_files_hold_every_point(tmp_path: Path) -> None:
-    paths = write(POINTS, "macro_f1", tmp_path)
+    paths = write_pareto(POINTS, "macro_f1", tmp_path)
     assert [path.suffix for path in paths] == [".md", ".csv", ".svg", ".png"]
     table = pl.read_csv(paths[1])
-    assert table.columns == frame(POINTS, "macro_f1").columns
+    assert table.columns == pareto_frame(POINTS, "macro_f1").columns
     assert table["name"].to_list() == [point.name for point in POINTS]
     assert table["front"].to_list() == [2, None, 3, 1, None]
     assert table["test_low"].to_list() == [0.65, None, None, None, None]
@@ -110,10 +110,10 @@ def test_the_files_hold_every_point(tmp_path: Path) -> None:
     for number in (1, 2, 3):
         assert drawn.count(f">{number}</text>") >= 2, "each of the front is labelled in both panels"
     assert paths[3].read_bytes().startswith(b"\x89PNG")
-    again = write(POINTS, "macro_f1", tmp_path)[2].read_text(encoding="utf-8")
+    again = write_pareto(POINTS, "macro_f1", tmp_path)[2].read_text(encoding="utf-8")
     assert again == drawn, "the same points make the same file"
 
 
 @pytest.mark.parametrize("points", [POINTS[:1], [POINTS[4]], [POINTS[0], POINTS[0]]], ids=["one", "no front", "equal"])
 def test_few_points_can_be_drawn(points: list[ModelResult], tmp_path: Path) -> None:
-    assert all(path.stat().st_size for path in write(points, "macro_f1", tmp_path))
+    assert all(path.stat().st_size for path in write_pareto(points, "macro_f1", tmp_path))

@@ -13,9 +13,9 @@ from support.reports import result
 
 from clinlm.pipeline.run_record import RunRecord, StageRecord, TaskRecord
 from clinlm.report import sweep
-from clinlm.report.published import mean
+from clinlm.report.published import mean_over_seeds
 from clinlm.report.selection import last_stages
-from clinlm.report.sweep import SweepTable, counts
+from clinlm.report.sweep import SweepTable, stage_counts
 
 
 def run(pipeline: str, *stages: str, seed: int = 0, cached: str = "", task: str = "k") -> RunRecord:
@@ -99,15 +99,15 @@ def test_what_is_compressed_is_judged_against_the_first_teacher_of_its_run() -> 
 
 
 def test_what_is_shared_is_counted() -> None:
-    assert counts(ABC) == "stages     8 requested, 5 unique, 5 built, 0 reused"
+    assert stage_counts(ABC) == "stages     8 requested, 5 unique, 5 built, 0 reused"
     again = [run("a", "t", "s", cached="ts")] * 2
-    assert counts(again) == "stages     4 requested, 2 unique, 0 built, 2 reused"
+    assert stage_counts(again) == "stages     4 requested, 2 unique, 0 built, 2 reused"
 
 
 def test_means_over_seeds() -> None:
     one = result("b s0", 0.3)
-    assert mean([one]) is one
-    found = mean([result("a s0", 0.1, 1.0), result("a s1", 0.2, 2.0), result("a s2", 0.6, 6.0)])
+    assert mean_over_seeds([one]) is one
+    found = mean_over_seeds([result("a s0", 0.1, 1.0), result("a s1", 0.2, 2.0), result("a s2", 0.6, 6.0)])
     assert found.quality == {"micro_f1": pytest.approx(0.3)} and found.latency is not None
     assert found.deviations == {"micro_f1": pytest.approx(statistics.stdev([0.1, 0.2, 0.6]))}
     assert (found.latency.p50_ms, found.latency.speedup) == pytest.approx((3.0, (1 + 1 / 2 + 1 / 6) / 3))
@@ -115,7 +115,7 @@ def test_means_over_seeds() -> None:
 
 def test_means_without_latency() -> None:
     rows = [result("a s0", 0.1), result("a s1", 0.3)]
-    found = mean([replace(one, latency=None) for one in rows])
+    found = mean_over_seeds([replace(one, latency=None) for one in rows])
     assert found.latency is None and found.quality == {"micro_f1": pytest.approx(0.2)}
 
 

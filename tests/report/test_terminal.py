@@ -16,8 +16,8 @@ from support.reports import result
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.latency import Latency
 from clinlm.report.results import ModelResult
-from clinlm.report.tables import frame, markdown, write
-from clinlm.report.terminal import SCREEN, Ending, selected, shortened, table, verdict
+from clinlm.report.tables import results_frame, results_markdown, write_results
+from clinlm.report.terminal import SCREEN, Ending, results_table, selected_results, shortened, verdict
 
 
 def row(name: str, change: Interval | None, latency: Latency | None, micro: float = 0.57) -> ModelResult:
@@ -86,7 +86,7 @@ def test_the_end_fits_one_screen(count: int) -> None:
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_no_number_is_broken_over_lines(width: int) -> None:
-    text = "\n".join(printed(table(ROWS, "Pipeline C", "micro_f1", width), width))
+    text = "\n".join(printed(results_table(ROWS, "Pipeline C", "micro_f1", width), width))
     for number in ("57.00 (53.1–60.9)", "-7.24*", "+0.40", "12.6", "1.76", "90.9", "3.33"):
         assert number in text
     assert "+0.40*" not in text and "recover_student" in text and "odd | name [red]" in text
@@ -109,7 +109,7 @@ def test_the_verdict_is_what_the_intervals_show() -> None:
 
 def test_rows_are_left_out_by_validation_alone() -> None:
     results = many(20)
-    kept = selected(results, results[3].name, "micro_f1", 5)
+    kept = selected_results(results, results[3].name, "micro_f1", 5)
     assert [each.name for each in kept] == [results[n].name for n in (0, 1, 3, 20, 21)]
 
 
@@ -118,7 +118,7 @@ def test_long_names_lose_their_middle() -> None:
 
 
 def test_markdown_reads_back() -> None:
-    lines = markdown(ROWS).splitlines()
+    lines = results_markdown(ROWS).splitlines()
     split = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
     assert len({len(cells) for cells in split}) == 1 and len(lines) == len(ROWS) + 2
     shown = {cells[0].strip().replace("\\|", "|"): [cell.strip() for cell in cells] for cells in split[2:]}
@@ -128,8 +128,8 @@ def test_markdown_reads_back() -> None:
 
 
 def test_csv_reads_back_equal(tmp_path: Path) -> None:
-    _, csv, _ = write(ROWS, tmp_path, "table")
-    whole = frame(ROWS)
+    _, csv, _ = write_results(ROWS, tmp_path, "table")
+    whole = results_frame(ROWS)
     assert_frame_equal(pl.read_csv(csv, schema=dict(whole.schema), empty_string_is_null=False), whole)
     assert whole["latency_speedup"].to_list() == [None, *[TIMED.speedup] * 3]
     assert whole["micro_f1_delta"][0] == -0.0724 and whole["macro_f1_delta"].is_null().all()
@@ -137,7 +137,7 @@ def test_csv_reads_back_equal(tmp_path: Path) -> None:
 
 def test_json_holds_everything(tmp_path: Path) -> None:
     labelled = [replace(each, per_label=({"label": "a", "f1": 1 / 3, "auroc": None},)) for each in ROWS]
-    path, _, text, labels = write(labelled, tmp_path / "new", "table", ["3 of 9 notes dropped: empty text"])
+    path, _, text, labels = write_results(labelled, tmp_path / "new", "table", ["3 of 9 notes dropped: empty text"])
     read = json.loads(path.read_text())
     assert read["per_label"]["teacher"] == [{"label": "a", "f1": 1 / 3, "auroc": None}]
     teacher = read["rows"][1]
@@ -149,12 +149,12 @@ def test_json_holds_everything(tmp_path: Path) -> None:
 
 
 def test_writing_again_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
-    write(ROWS, tmp_path, "table")
-    write(ROWS[:1], tmp_path, "table")
+    write_results(ROWS, tmp_path, "table")
+    write_results(ROWS[:1], tmp_path, "table")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["table.csv", "table.json", "table.md"]
     assert len(json.loads((tmp_path / "table.json").read_text())["rows"]) == 1
 
 
 def test_no_rows_is_a_table_without_rows(tmp_path: Path) -> None:
-    _, csv, _ = write((), tmp_path, "empty")
-    assert len(frame(())) == 0 and csv.read_text().startswith("name,kind,key,role")
+    _, csv, _ = write_results((), tmp_path, "empty")
+    assert len(results_frame(())) == 0 and csv.read_text().startswith("name,kind,key,role")

@@ -13,7 +13,7 @@ import pytest
 from clinlm.corpora.table import Table
 from clinlm.metrics.classification import METRICS, ONE_VS_ONE, quality
 from clinlm.report.validation import ModelLogits, Validation, ValidationSettings, validate
-from clinlm.report.validation_text import write
+from clinlm.report.validation_text import write_validation
 from clinlm.tasks.base import Task
 from clinlm.tasks.multiclass import MultiClass
 from clinlm.tasks.multilabel import MultiLabel
@@ -109,7 +109,7 @@ def test_a_model_agrees_with_itself(opened: Task) -> None:
 
 
 def test_files_hold_it_all_and_no_note_and_no_id(found: Validation, tmp_path: Path) -> None:
-    paths = write(found, tmp_path)
+    paths = write_validation(found, tmp_path)
     names = ["validation.md", "validation.json", "disagreements.csv", "reliability.svg", "reliability.png"]
     assert [path.name for path in paths] == names and all(path.stat().st_size for path in paths)
     for path in paths[:4]:
@@ -124,7 +124,9 @@ def test_files_hold_it_all_and_no_note_and_no_id(found: Validation, tmp_path: Pa
     )
     again = tmp_path / "again"
     again.mkdir()
-    assert [path.read_bytes() for path in write(found, again)[:4]] == [path.read_bytes() for path in paths[:4]]
+    assert [path.read_bytes() for path in write_validation(found, again)[:4]] == [
+        path.read_bytes() for path in paths[:4]
+    ]
 
 
 def test_lengths_in_tokens_are_told_as_such(opened: Task) -> None:
@@ -137,7 +139,7 @@ def test_a_corpus_without_attributes_is_validated_too(task: Task, tmp_path: Path
     rng = np.random.default_rng(0)
     v, t = (rng.normal(size=(len(task.examples.members(split)), 4)) for split in ("validation", "test"))
     found = validate(task, ModelLogits("a", v, t), ModelLogits("b", -v, -t), ValidationSettings(resamples=20))
-    assert not found.fairness and "no attributes" in write(found, tmp_path)[0].read_text()
+    assert not found.fairness and "no attributes" in write_validation(found, tmp_path)[0].read_text()
 
 
 def test_misfits_are_refused(opened: Task) -> None:
