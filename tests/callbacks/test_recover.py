@@ -1,7 +1,6 @@
 """Laws of recovery: zeros and shapes are kept, it says what it gained, and it knows for how long to train."""
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +110,7 @@ def test_its_learning_rates_are_its_own(tmp_path: Path, task: MultiLabel, tiny_m
             return super().configure_optimizers()
 
     start = kept(tiny_model, tmp_path / "start")
-    module = partial(Watched, adapter=Full(), optimizer=AdamW(1e-3, 1e-2, warmup=0.5, decay="linear"))
+    module = factory(Watched, adapter=Full(), optimizer=AdamW(1e-3, 1e-2, warmup=0.5, decay="linear"))
     built(tmp_path / "built", task, start, {"recover": Finetune(1, 3e-4, 4e-4)}, module=module)
     assert made == [AdamW(3e-4, 4e-4, warmup=0.5, decay="linear")]
 

@@ -116,26 +116,26 @@ def test_named_starts_and_teachers(c: list[StageResult], notes_csv: Path, root: 
     [
         (
             ["pipeline=a", "stages.student.teachers=[teacher,tacher]"],
-            "stage 'student' wants teachers 'tacher', but only ['teacher'] ran before it; correct "
+            "stage 'student' needs teachers 'tacher', but only ['teacher'] run before it; correct "
             "stages.student.teachers",
         ),
         (
             ["pipeline=b", "stages.prune_student.start=recover_student"],
-            "stage 'prune_student' wants start 'recover_student', but only ['teacher', 'student'] ran before it; "
+            "stage 'prune_student' needs start 'recover_student', but only ['teacher', 'student'] run before it; "
             "correct stages.prune_student.start",
         ),
         (
             ["pipeline=a", "~stages.teacher"],
-            "stage 'student' needs a teacher, but no stage of role teacher ran before it",
+            "stage 'student' needs a teacher, but no stage of role teacher runs before it",
         ),
         (
             ["pipeline=b", "~stages.student"],
-            "stage 'prune_student' goes on from the latest stage of role 'student', but none ran before it; give "
-            "stages.prune_student.start a model or an earlier stage",
+            "stage 'prune_student' continues the latest stage of role 'student', but none runs before it; set "
+            "stages.prune_student.start to a model or an earlier stage",
         ),
         (
             ["pipeline=baseline", "~stages.teacher"],
-            "a pipeline has stages; this one has none; choose one with pipeline=a|b|c|baseline",
+            "a pipeline must have stages, got none; choose one with pipeline=a|b|c|baseline",
         ),
     ],
 )
@@ -161,7 +161,7 @@ def keys(notes: Path, root: Path, *overrides: str) -> list[str]:
     for name in ("teacher", "prune_teacher", "recover_teacher"):
         settings = OmegaConf.to_container(config.stages[name], resolve=True)
         assert isinstance(settings, dict)
-        plain = {str(key): value for key, value in settings.items()}
+        plain = {str(key): value for key, value in settings.items() if key != "method"}
         stage = Stage.from_settings(plain)
         found.append(execution.stage_key(plain, stage, task_key, None if name == "teacher" else parent, []))
     return found

@@ -11,7 +11,7 @@ from support.commands import SMALL, clinlm
 from support.pipelines import composed, finished
 from support.reports import recorded, result
 
-from clinlm import __main__
+from clinlm.cli import main
 from clinlm.config.settings import plain
 from clinlm.pipeline.gates import open_gate
 from clinlm.pipeline.results import GateFailed
@@ -121,11 +121,11 @@ def test_a_failed_gate_is_exit_status_3_also_where_tracebacks_are_wanted(monkeyp
     def refused() -> None:
         raise GateFailed("the gate says no")
 
-    monkeypatch.setattr(__main__, "launch", refused)
+    monkeypatch.setattr(main, "launch", refused)
     monkeypatch.setattr(sys, "argv", ["clinlm"])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(SystemExit) as stopped:
-        __main__.main()
+        main.main()
     assert stopped.value.code == 3
 
 
@@ -135,8 +135,8 @@ def test_a_failed_gate_is_exit_status_3(notes_csv: Path, tmp_path: Path) -> None
     jobs = clinlm(tmp_path, *ours, "-m", "pipeline=quantization,baseline", "gate=critical")
     assert jobs.returncode == 3 and "Traceback" not in jobs.stderr
     told = jobs.stderr.partition("clinlm: job 0: ")[2]
-    assert "stage 'quantize' is post-training quantization; nothing was trained; allowed instead: " in told
-    assert "instead: pipeline=quantization_qat (quantization-aware training)" in told
+    assert "stage 'quantize' uses post-training quantization; nothing was trained; use one that it allows: " in told
+    assert "allows: pipeline=quantization_qat (quantization-aware training)" in told
     (left,) = tmp_path.glob(f"outputs/sweeps/*/0/{FAILED}")
     assert json.loads(left.read_text())["verdicts"][0]["stage"] == "quantize"
     assert list(tmp_path.glob("outputs/sweeps/*/1/run.json")) and list(tmp_path.glob("outputs/sweeps/*/table.md"))
