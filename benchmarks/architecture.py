@@ -1,4 +1,4 @@
-"""Bytes and latency of S3's shapes with random weights: ARCHITECTURE ONLY, nothing here says what quality is kept.
+"""Bytes and latency of OptimCLM's shapes with random weights: ARCHITECTURE ONLY; says nothing about quality kept.
 
 python benchmarks/architecture.py [--documents 20] [--tokens 512] [--passes 2] [--export-large]
 

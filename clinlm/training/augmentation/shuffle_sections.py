@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
+from clinlm.metrics.sections import split_sections
 from clinlm.tasks.base import Task
-from clinlm.text.sections import split_sections
 from clinlm.training.augmentation.base import Augmentation, check_times, shuffled
 
 
@@ -16,7 +16,7 @@ class ShuffleSections(Augmentation):
 
     A model that reads the first tokens of a note only sees other sections so. Notes of one section have no other order.
 
-    Source    issue 5 (section shuffles); sections as `clinlm.text.sections` finds them.
+    Source    issue 5 (section shuffles); sections as `clinlm.metrics.sections` finds them.
     Cost      seconds.
 
     Attributes:
