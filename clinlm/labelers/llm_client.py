@@ -1,6 +1,7 @@
 """Client of one OpenAI-compatible endpoint. No message, error or log line quotes a request or an answer."""
 
 import ipaddress
+import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -99,6 +100,7 @@ class ChatClient:
     def __init__(self, address: Address, key: str, timeout_s: float, concurrency: int) -> None:
         self._timeout_s, self._openai = timeout_s, imported("openai", "llm")
         self._httpx = imported("httpx2", "llm")
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs a line per request
         plain = address.loopback and address.url.startswith("http:")  # no certificate to check, and none to load
         http_client = self._openai.DefaultHttpx2Client(
             follow_redirects=False,

@@ -3,7 +3,7 @@
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, final
@@ -22,6 +22,8 @@ from clinlm.terminology.spans import Span, flatten
 AHEAD = 4
 """Maximum number of notes begun but not yet yielded, as a multiple of the concurrent requests: a note that is retried
 again and again delays those behind it only so far, and a killed run loses no more answers than these."""
+
+_POLL_S = 0.5
 
 
 @dataclass
@@ -94,8 +96,9 @@ class Session:
                     while begun < len(texts) and len(pending) < AHEAD * self.concurrency and scheduler.ending is None:
                         pending.append(workers.submit(partial(self._label_note, begun, texts[begun])))
                         begun += 1
-                    if scheduler.ending is None:
-                        pending[0].result()
+                    # With a limit, since Ctrl-C does not interrupt an unlimited wait on every system.
+                    while scheduler.ending is None and not wait([pending[0]], _POLL_S).done:
+                        pass
                     if scheduler.ending is not None:
                         break
                     yield self._count(pending.popleft().result())

@@ -244,6 +244,24 @@ def test_a_reader_who_stops_early_leaves_nothing_behind() -> None:
     assert threading.active_count() <= before
 
 
+def test_an_interrupted_run_does_not_wait_for_its_requests() -> None:
+    release = threading.Event()
+
+    def answer(asked: Asked) -> Sent:
+        if asked.number:
+            release.wait(20)
+        return found()
+
+    with serving(answer) as server:
+        answers = llm(server, concurrency=2).label([Note("a")] * 9)
+        next(answers)
+        while not server.now:
+            time.sleep(0.01)
+        answers.close()  # type: ignore[attr-defined]
+        assert server.now, "the requests are still under way"
+        release.set()
+
+
 def test_no_text_and_no_key_in_logs_errors_and_reprs(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
