@@ -10,7 +10,7 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
 from clinlm.config.errors import ClinlmError
-from clinlm.config.validation import explained
+from clinlm.config.remedies import explain
 
 BUG = "This is a bug in clinlm. Please report it with the traceback above and the command that you ran."
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -41,7 +41,7 @@ def report(error: BaseException, program: str) -> NoReturn:
         traceback.print_exception(error)
     if fixable:
         hint = "" if os.environ.get("HYDRA_FULL_ERROR") else "\n(HYDRA_FULL_ERROR=1 shows the traceback)"
-        print(f"{program}: {explained(cause)}{hint}", file=sys.stderr)
+        print(f"{program}: {explain(cause)}{hint}", file=sys.stderr)
     else:
         print(f"\n{program}: {BUG}", file=sys.stderr)
     sys.exit(status)

@@ -12,6 +12,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from clinlm.cli.errors import report
+from clinlm.cli.preflight import check
+from clinlm.config.errors import ConfigError
+from clinlm.config.remedies import did_you_mean
 from clinlm.config.resolvers import register_resolvers
 from clinlm.config.runtime import share_cores
 from clinlm.config.validation import CONF
@@ -30,6 +33,8 @@ def main() -> None:
     name, *rest = sys.argv[1:] or [""]
     if name in COMMANDS:
         run_command(name, rest)
+    elif name.isalpha():  # no KEY=VALUE
+        report(ConfigError(f"unknown command {name!r}{did_you_mean(name, COMMANDS)}"), "clinlm")
     else:
         run_pipelines()
 
@@ -66,11 +71,12 @@ def launch(config: DictConfig) -> dict[str, float]:
     In a sweep, a job that fails its gate logs why, leaves a file that `clinlm.report.sweep.GateStatus` finds, and
     returns NaN, so that the other jobs still run and the sweep gets its table.
     """
+    register_resolvers()
+    check(config)
     from clinlm.cli.run import run
     from clinlm.pipeline.results import GateFailed
     from clinlm.report.sweep import record_failure
 
-    register_resolvers()
     share_cores()
     try:
         return run(config)

@@ -40,7 +40,7 @@ def _is_unstated_parameter(config: DictConfig, key: str) -> bool:
         node = OmegaConf.select(config, parent) if parent else None
     except OmegaConfBaseException:  # an interpolation that cannot be resolved yet: Hydra reports what is wrong
         return False
-    if not isinstance(node, DictConfig) or name in node or "_target_" not in node:
+    if not isinstance(node, DictConfig) or name in node.keys() or "_target_" not in node:
         return False
     return name in parameters(str(node._target_))
 

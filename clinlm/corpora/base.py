@@ -8,6 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
+from clinlm.config.errors import MissingFileError
+
 COLUMNS = ("id", "group", "text", "labels", "attributes")
 
 
@@ -39,6 +41,18 @@ class Corpus(ABC):
 
     remote_allowed: bool = True
     """False where a data use agreement forbids sending text to an outside service (MIMIC)."""
+    root: Path | None = None
+    """The file or folder to read; None where there is none, such as for generated notes."""
+
+    def check(self) -> None:
+        """Check what can be checked at once: that `root` exists. Subclasses that generate it check nothing.
+
+        Raises:
+            MissingFileError: it does not exist.
+            DataError: a column is missing.
+        """
+        if self.root is not None and not self.root.exists():
+            raise MissingFileError(f"root must exist, got {self.root}; set it to the file or folder of the corpus")
 
     @abstractmethod
     def records(self) -> Records:

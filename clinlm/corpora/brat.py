@@ -69,7 +69,7 @@ class Brat(Corpus):
         ):
             if value not in choices:
                 raise ValueError(f"{name} is one of {', '.join(choices)}; {value!r} came; set one of them")
-        self.root = Path(root)
+        self.root: Path = Path(root)
         self.map = map
         self.discontinuous: Discontinuous = discontinuous
         self.group: Group = group

@@ -86,7 +86,7 @@ class Conll(Corpus):
             raise ValueError(f"token and tag are two columns; {token} came for both; set another")
         if marker is not None and not marker.strip():
             raise ValueError("a marker has characters that can be seen; set marker to some, or to null")
-        self.root = Path(root)
+        self.root: Path = Path(root)
         self.map = map
         self.files = files
         self.sentences = sentences

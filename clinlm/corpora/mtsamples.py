@@ -30,7 +30,7 @@ class MTSamples(Corpus):
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        self.root: Path = Path(root)
 
     def records(self) -> Records:
         """See `Corpus.records`.

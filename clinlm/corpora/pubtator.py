@@ -47,7 +47,7 @@ class Pubtator(Corpus):
     def __init__(
         self, root: str | Path, map: Mapping[str, str] | None = None, files: Mapping[str, str] | None = None
     ) -> None:
-        self.root = Path(root)
+        self.root: Path = Path(root)
         self.map = map
         self.files = files
 

@@ -60,7 +60,7 @@ class SpanTable(Corpus):
             raise ValueError(f"keys are three: of start, end and label; {keys!r} came; set [start, end, label]")
         if spans in (text, id, group, *attributes):
             raise ValueError(f"the spans have a column of their own; {spans!r} is set for something else too")
-        self.root = Path(root)
+        self.root: Path = Path(root)
         self.text = text
         self.spans = spans
         self.map = map

@@ -109,6 +109,10 @@ class Symptoms(Corpus):
         self.fraction, self.unasserted, self.seed = fraction, unasserted, seed
         self.clean, self.normalize = dict(clean or {}), dict(normalize or {})
 
+    def check(self) -> None:
+        """Check the corpus that is read."""
+        self.inner.check()
+
     def records(self) -> Records:
         """See `Corpus.records`; the inner corpus's errors apply too."""
         inner = self.inner.records()

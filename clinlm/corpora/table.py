@@ -8,6 +8,7 @@ import polars as pl
 
 from clinlm.corpora import table_rows
 from clinlm.corpora.base import Corpus, Records, digest_files
+from clinlm.files.sources import check_columns
 
 _TRUE, _FALSE = ("1", "true", "1.0"), ("0", "false", "0.0")
 
@@ -61,13 +62,18 @@ class Table(Corpus):
         for names in (labels or (), attributes):
             if not isinstance(names, str) and len(set(names)) < len(names):
                 raise ValueError(f"a column is named once; {', '.join(names)} names one twice; remove it")
-        self.root = Path(root)
+        self.root: Path = Path(root)
         self.text = text
         self.labels = labels if isinstance(labels, str) else tuple(labels or ())
         self.id = id
         self.group = group
         self.delimiter = delimiter
         self.attributes = tuple(attributes)
+
+    def check(self) -> None:
+        """Check also that the file has the columns, where it names them in one place (not JSON Lines)."""
+        super().check()
+        check_columns(self.root, self._columns())
 
     def records(self) -> Records:
         """See `Corpus.records`.

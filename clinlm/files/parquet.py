@@ -29,7 +29,7 @@ class ParquetSource(Source):
 
     def __init__(self, path: Path, text: str, id: str | None) -> None:
         self.path, self.needs_id = path, id is not None
-        schema = _schema(path)
+        schema = parquet_schema(path)
         require_columns(path, list(schema), [text], "set text to the column with the note")
         if id is not None:
             require_columns(path, list(schema), [id], "set id to the column with the id")
@@ -57,7 +57,7 @@ class ParquetSource(Source):
 
 def read_parquet(path: Path, columns: Sequence[str], lists: Sequence[str], nested: Sequence[str]) -> pl.DataFrame:
     """Read columns of a Parquet file as strings; see `clinlm.files.sources.read_table`."""
-    schema = _schema(path)
+    schema = parquet_schema(path)
     require_columns(path, list(schema), columns)
     try:
         frame = pl.read_parquet(path, columns=list(columns))
@@ -77,7 +77,8 @@ def read_parquet(path: Path, columns: Sequence[str], lists: Sequence[str], neste
     return frame.select(*strings, *(_as_json(path, frame[column]) for column in nested)).select(columns)
 
 
-def _schema(path: Path) -> dict[str, pl.DataType]:
+def parquet_schema(path: Path) -> dict[str, pl.DataType]:
+    """Return the columns of a Parquet file and their types."""
     if not path.is_file():
         raise MissingFileError(f"the input must be a file, got {path}, which does not exist; set root to the file")
     try:

@@ -9,9 +9,10 @@ from typing import Any
 import polars as pl
 
 from clinlm.config.errors import DataError, MissingFileError
-from clinlm.files.delimited import DelimitedSource, scan_delimited
+from clinlm.files.columns import require_columns
+from clinlm.files.delimited import DelimitedSource, read_header, scan_delimited
 from clinlm.files.json_lines import JsonLinesSource, read_json_lines
-from clinlm.files.parquet import ParquetSource, read_parquet
+from clinlm.files.parquet import ParquetSource, parquet_schema, read_parquet
 from clinlm.files.record import Source
 
 STANDARD = Path("-")
@@ -78,6 +79,18 @@ def read_table(
     if path.suffix == ".parquet":
         return read_parquet(path, columns, lists, nested)
     raise DataError(f"a table must end in {ENDINGS}, got {path.name}; rename it")
+
+
+def check_columns(path: Path, columns: Sequence[str]) -> None:
+    """Check that a table has some columns, without reading its rows; JSON Lines name them only there.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    if _suffix(path) in SEPARATORS:
+        require_columns(path, read_header(path, SEPARATORS[_suffix(path)]), columns)
+    elif path.suffix == ".parquet":
+        require_columns(path, list(parquet_schema(path)), columns)
 
 
 def file_identity(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import final
 
 from clinlm.config.errors import ConfigError
-from clinlm.config.validation import nearest
+from clinlm.config.remedies import did_you_mean
 from clinlm.labelers.base import LabeledNote, Labeler, Note
 from clinlm.store.key import digest
 from clinlm.terminology.spans import Span
@@ -35,7 +35,7 @@ class Combination(Labeler):
             if name not in self.labelers:
                 raise ConfigError(
                     f"use must name labelers of the combination, got {name!r}; known are {', '.join(self.labelers)}"
-                    f"{nearest(name, self.labelers)}"
+                    f"{did_you_mean(name, self.labelers)}"
                 )
         if not self.names or len(set(self.names)) < len(self.names):
             got = ", ".join(self.names) or "none"

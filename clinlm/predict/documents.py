@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import polars as pl
 from hydra.utils import instantiate
@@ -15,7 +15,9 @@ from clinlm.config.settings import compose, plain
 from clinlm.corpora.mimic.mimic3_outcomes import Mimic3Outcomes
 from clinlm.corpora.mimic.outcome_labels import STAYS, SURVIVAL
 from clinlm.corpora.split import SPLITS
-from clinlm.tasks.labelled import Labelled
+
+if TYPE_CHECKING:
+    from clinlm.tasks.labelled import Labelled
 
 _HELP = """clinlm documents: write the documents of an outcome task in the shape of its published files.
 
@@ -92,7 +94,9 @@ def write_documents(arguments: Sequence[str]) -> list[str]:
     return [*examples.notices, *(f"{folder / name}: {what}" for name, what in written.items())]
 
 
-def _task(overrides: Sequence[str]) -> tuple[Labelled, Mimic3Outcomes]:
+def _task(overrides: Sequence[str]) -> tuple["Labelled", Mimic3Outcomes]:
+    from clinlm.tasks.labelled import Labelled  # here, because `--help` needs no torch
+
     task = instantiate({**plain(compose("config", overrides).task), **_EVERYTHING})
     if not isinstance(task, Labelled) or not isinstance(task.corpus, Mimic3Outcomes):
         raise ConfigError(f"task must be an outcome task, got another; set task={'|'.join(_COLUMNS)}")

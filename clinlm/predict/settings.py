@@ -11,8 +11,9 @@ from typing import Any, Self, final, get_args, get_type_hints
 from omegaconf import OmegaConf
 
 from clinlm.config.errors import ConfigError
+from clinlm.config.remedies import did_you_mean
 from clinlm.config.settings import compose, plain
-from clinlm.config.validation import CONF, nearest
+from clinlm.config.validation import CONF
 from clinlm.files.sources import STANDARD
 
 PREDICT_YAML = CONF / "predict.yaml"
@@ -127,9 +128,9 @@ class PredictSettings(StreamSettings):
         for argument in arguments:
             key, equals, value = argument.partition("=")
             if not equals:
-                raise ConfigError(f"arguments must be KEY=VALUE, got {argument!r}{nearest(key, values)}")
+                raise ConfigError(f"arguments must be KEY=VALUE, got {argument!r}{did_you_mean(key, values)}")
             if key not in values:
-                raise ConfigError(f"unknown setting {key!r}{nearest(key, values)}")
+                raise ConfigError(f"unknown setting {key!r}{did_you_mean(key, values)}")
             values[key] = None if value in ("", "null") else value
         if values["threads"] is None:
             values["threads"] = cores()
@@ -181,7 +182,7 @@ class LabelSettings(StreamSettings):
             elif re.match(rf"[+~]*({'|'.join(_GROUPS)})([.@=]|$)", argument):
                 overrides.append(argument)
             else:
-                raise ConfigError(f"unknown setting {key!r}{nearest(key, (*values, *_GROUPS))}")
+                raise ConfigError(f"unknown setting {key!r}{did_you_mean(key, (*values, *_GROUPS))}")
         config = compose("label", overrides)
         corpus = None if config.get("corpus") is None else plain(config.corpus)
         return cls(**cls.convert(values), labeler=plain(config.labeler), corpus=corpus)

@@ -17,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from clinlm.config.validation import explained
+from clinlm.config.remedies import explain
 from clinlm.store.key import digest
 from clinlm.sweepers import space, study
 
@@ -157,7 +157,7 @@ class Optuna(Sweeper):
         try:
             returned = job.return_value
         except Exception as error:  # whatever a job may die of: the sweep goes on
-            return self._fail(opened, trial, explained(error) or type(error).__name__)
+            return self._fail(opened, trial, explain(error) or type(error).__name__)
         values = self._values(returned)
         if not all(map(math.isfinite, values)):
             line = _line(self.objectives, values)

@@ -8,14 +8,10 @@ from pathlib import Path
 
 import hydra
 import pytest
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 from support.commands import SMALL, clinlm
 
 from clinlm.cli.run import suggestion
-from clinlm.config.resolvers import register_resolvers
-from clinlm.config.validation import CONF, explained, refuse_unread
-from clinlm.pipeline.execution import open_task
+from clinlm.config.validation import CONF, refuse_unread
 
 
 def stages(folder: Path) -> dict[str, dict[str, bool]]:
@@ -78,55 +74,11 @@ def test_what_is_mistyped_ends_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / "outputs/store").exists(), "nothing was begun"
 
 
-@pytest.mark.parametrize(
-    ("mistyped", "meant"),
-    [
-        ("epoch=3", "epochs"),
-        ("prun=random", "prune"),
-        ("pipeline=baselin", "baseline"),
-        ("task.corpus.patient=3", "task.corpus.patients"),
-        ("stages.recover_studnet.epochs=2", "recover_student"),
-        ("prune=smart_grifin", "smart_griffin"),
-        ("model@techer=tiny", "teacher"),
-        ("~stages.recover_studnet", "recover_student"),
-        ("+experiment=smart_grifin", "smart_griffin"),
-    ],
-)
-def test_the_nearest_name_is_offered(mistyped: str, meant: str) -> None:
-    register_resolvers()
-    with (
-        hydra.initialize_config_dir(str(CONF), version_base="1.3"),
-        pytest.raises((HydraException, OmegaConfBaseException)) as caught,
-    ):
-        hydra.compose("config", [mistyped])
-    assert meant in explained(caught.value).partition("did you mean")[2]
-
-
 def test_a_setting_that_nothing_reads_is_refused() -> None:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", ["+epoch=3"])
     with pytest.raises(ValueError, match="did you mean epochs"):
         refuse_unread(config)
-
-
-def test_a_root_that_is_not_set_is_named() -> None:
-    register_resolvers()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("config", ["task=mtsamples"])
-    with pytest.raises(OmegaConfBaseException) as caught:
-        open_task(config)
-    assert "task.root" in explained(caught.value)
-
-
-def test_a_missing_file_is_an_error_that_says_what_to_set() -> None:
-    """That its error is one paragraph, `test_launchers` sees: of a worker, which is the longer way."""
-    register_resolvers()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("config", ["task=mtsamples", "task.root=nowhere"])
-    with pytest.raises(FileNotFoundError) as caught:
-        open_task(config)
-    said = explained(caught.value)
-    assert "nowhere" in said and "root" in said
 
 
 def test_the_configuration_can_be_read(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ class Mimic3(Corpus):
             raise ValueError(
                 f"categories is a list of at least one name; it is {categories!r}; set [Discharge summary]"
             )
-        self.root = Path(root)
+        self.root: Path = Path(root)
         self.codes = CODES[codes]
         self.digits = digits
         self.categories = tuple(categories)

@@ -47,7 +47,7 @@ class Mimic3Notes(Corpus):
             raise ValueError(f"categories is a list of at least one name, or null for all; got {categories!r}")
         if not 0 < fraction <= 1:
             raise ValueError(f"fraction is above 0 and at most 1; got {fraction}; set 1 for every note")
-        self.root = Path(root)
+        self.root: Path = Path(root)
         self.categories = None if categories is None else tuple(categories)
         self.fraction, self.seed = fraction, seed
 

@@ -90,7 +90,7 @@ class Mimic3Outcomes(Corpus):
             raise ValueError(f"a definition is published or strict; got {definition!r}")
         if root is None and generated is None:
             raise ValueError("outcomes are read from MIMIC-III's tables; root is null; set task.root to their folder")
-        self.root = None if root is None else Path(root)
+        self.root: Path | None = None if root is None else Path(root)
         self.outcome, self.definition = outcome, definition
         self.lists_root = None if lists_root is None else Path(lists_root)
         self.generated = generated

@@ -60,7 +60,7 @@ class Synthetic(Corpus):
             raise ValueError(f"a corpus needs patients; patients={patients} came; set patients to 1 or more")
         if style not in STYLES:
             raise ValueError(f"a style is one of {', '.join(STYLES)}; style={style!r} came; set one of them")
-        self.root = Path(root)
+        self.root: Path = Path(root)
         self.settings = {"patients": patients, "seed": seed, "style": style}
         self._tables: SyntheticOutcomeTables | SyntheticTables
         if style == "admission":
@@ -73,6 +73,9 @@ class Synthetic(Corpus):
         """Where the tables are or will be."""
         name = "-".join(f"{key}-{value}" for key, value in self.settings.items())
         return self.root / f"synthetic-{name}-{self.fingerprint()[:8]}"
+
+    def check(self) -> None:
+        """Check nothing: the tables are generated in `root`."""
 
     def records(self) -> Records:
         """See `Corpus.records`; writes the tables first where they are not there yet."""

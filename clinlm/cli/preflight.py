@@ -1,0 +1,43 @@
+"""Checks that need neither torch nor the notes: a mistake is reported at once, not after the seconds of an import."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from clinlm.config.errors import MissingFileError
+from clinlm.config.settings import plain
+from clinlm.config.validation import refuse_monitor, refuse_unread
+
+_PLACES = ("root", "lists_root")
+
+
+def check(config: DictConfig) -> None:
+    """Check the settings of a pipeline, and that the files of its corpora and terminologies exist.
+
+    Raises:
+        ConfigError: an unknown or impossible setting.
+        DataError: a file is missing, or a table lacks a column.
+        MissingMandatoryValue: a required setting is missing.
+    """
+    from clinlm.metrics.classification import METRICS, ONE_VS_ONE
+    from clinlm.metrics.entity_evaluation import METRICS as ENTITIES
+
+    refuse_unread(config)
+    refuse_monitor(str(config.monitor), dict.fromkeys([*METRICS, ONE_VS_ONE, *ENTITIES]))
+    for name in ("task", "external"):
+        if config.get(name) is None:
+            continue
+        settings = plain(config[name])
+        _check_places(settings.get("labeler"), f"{name}.labeler")
+        _check_places({"lists_root": settings["corpus"].get("lists_root")}, f"{name}.corpus")
+        instantiate(settings["corpus"], root=settings["root"])().check()
+
+
+def _check_places(settings: Any, path: str) -> None:
+    """Check that every folder that settings name exists, at any depth."""
+    for name, value in settings.items() if isinstance(settings, dict) else ():
+        if name in _PLACES and value is not None and not Path(value).exists():
+            raise MissingFileError(f"{path}.{name} must exist, got {value}; set it to the folder of the files")
+        _check_places(value, f"{path}.{name}")

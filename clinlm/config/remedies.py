@@ -1,0 +1,116 @@
+"""What to do about an error in the configuration: the nearest name, the options, or Hydra's own remedy."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from clinlm.config.overrides import parameters
+from clinlm.config.settings import compose
+from clinlm.config.validation import CONF
+
+_UNKNOWN = re.compile(
+    r"[Kk]ey '([^']+)' is not in struct|override '([^'=]+)'|overriding '([^'=]+)'|'([^'=]+)' does not exist"
+)
+_TO_ADD = re.compile(r"use (\+\S+)")
+_SLOTS = re.compile(r"one of ([^?]+)\?")
+NULL_GROUP = "Config group override must be a string or a list"
+"""How the ValueError begins that Hydra raises for GROUP=null."""
+_NEAR, _AS_NEAR = 0.6, 0.1
+"""Smallest similarity of a name that is suggested, and by how much less similar than the nearest it may be."""
+
+
+def explain(error: BaseException) -> str:
+    """Return the message of `error` as one paragraph; an error of Hydra or OmegaConf gets a remedy."""
+    message = str(error).strip()
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        return _unknown_option(str(error.missing_cfg_file), list(error.options))
+    if isinstance(error, MissingMandatoryValue):
+        key = error.full_key or "it"
+        return f"missing required setting: {key}; add {key}=VALUE to the command"
+    if message.startswith(NULL_GROUP):
+        return "a group must have the name of an option, got null; write GROUP=none"
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        return message
+    if "missing EQUAL" in message and (parsed := re.search(r"override '([^']+)'", message)):
+        return f"arguments must be KEY=VALUE, got {parsed[1]!r}"
+    if message.startswith("Multiple values for") and (twice := re.search(r"use 'override ([^:]+): ([^']+)'", message)):
+        return f"the group {twice[1]} has an option already; write {twice[1]}={twice[2]} without +"
+    if found := _UNKNOWN.search(message):
+        return _unknown_setting(next(filter(None, found.groups())), message)
+    return "; ".join(line.strip() for line in message.splitlines() if line.strip())
+
+
+def did_you_mean(wanted: str, known: Iterable[str]) -> str:
+    """Return the question whether one of the names nearest to `wanted` was meant, or nothing if none is near."""
+    return _question(_close(wanted, known))
+
+
+def _question(names: Sequence[str]) -> str:
+    return f"; did you mean {' or '.join(names)}?" if names else ""
+
+
+def _close(wanted: str, known: Iterable[str]) -> list[str]:
+    near = difflib.get_close_matches(wanted, sorted({*known} - {wanted}), n=3, cutoff=_NEAR)
+    ratios = [difflib.SequenceMatcher(None, wanted, name).ratio() for name in near]
+    return [name for name, ratio in zip(near, ratios, strict=True) if ratio > max(ratios) - _AS_NEAR]
+
+
+def _unknown_option(path: str, options: list[str]) -> str:
+    group, _, wanted = path.rpartition("/")
+    remedy = did_you_mean(wanted, options) or f"; options: {', '.join(options)}"
+    extras = "; further launchers: pip install 'clinlm[joblib]', [submitit] or [ray]"
+    return f"unknown option {group}={wanted}{remedy}{extras if group == 'hydra/launcher' else ''}"
+
+
+def _unknown_setting(name: str, message: str) -> str:
+    """Explain a group or key that the configuration lacks. Groups are searched before keys."""
+    to_add = _TO_ADD.search(message)
+    if "No match in the defaults list" in message:  # a group without a default
+        wanted = to_add[1].rpartition("=")[2] if to_add else ""
+        options = sorted(path.stem for path in (CONF / name).glob("*.yaml"))
+        if wanted in options:
+            return f"the group {name} has no default to override; add an option with +{name}={wanted}"
+        near = _question([f"+{name}={option}" for option in _close(wanted, options)])
+        return f"unknown option {name}={wanted}" + (near or f"; add +{name}= one of {', '.join(options)}")
+    if slots := _SLOTS.search(message):
+        known = slots[1].split(", ")
+        return f"unknown slot {name}{_question((_close(name, known)[:1] if '@' in name else []) or known)}"
+    keys = _keys(compose("config", []), "")
+    parent, _, leaf = name.rpartition(".")
+    siblings = {key.rpartition(".")[2]: key for key in keys if key.rpartition(".")[0] == parent}
+    if parent and siblings:
+        close = [siblings[other] for other in _close(leaf, siblings)]
+        return f"unknown setting {name!r}" + (_question(close) or f"; {parent} has {', '.join(siblings)}")
+    same = sorted((key for key in keys if key.endswith(f".{name}")), key=len)[:2]
+    groups = [] if parent else _close(name, _groups())
+    remedy = _question([*groups, *same] or _close(name, keys if parent else siblings))
+    return f"unknown setting {name!r}{remedy or '; `clinlm --cfg job` prints all settings'}" + (
+        f" (to add it: {to_add[1]})" if to_add and not remedy else ""
+    )
+
+
+def _groups() -> list[str]:
+    return [path.name for path in CONF.iterdir() if path.is_dir()]
+
+
+def _keys(node: Any, prefix: str) -> list[str]:
+    """Return the dotted keys below a node, also those that the yaml leaves at their default."""
+    if not isinstance(node, DictConfig):
+        return []
+    found = []
+    target = str(node.get("_target_"))
+    if target.startswith(("clinlm.", "callbacks.")):
+        found += [
+            f"{prefix}{name}" for name in parameters(target) if name not in node.keys()
+        ]  # `in node` would resolve interpolations
+    for name in map(str, node):
+        if not name.startswith("_"):
+            found.append(f"{prefix}{name}")
+        if not (OmegaConf.is_interpolation(node, name) or OmegaConf.is_missing(node, name)):
+            found += _keys(node[name], f"{prefix}{name}.")
+    return found
