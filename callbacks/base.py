@@ -1,4 +1,4 @@
-"""What every compression method promises: three verbs, when they are called, and that they act."""
+"""The base class of compression methods."""
 
 import hashlib
 from abc import ABC
@@ -17,18 +17,19 @@ _BYTES = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class Compression(StageCallback, ABC):
-    """A method. A subclass is final and overrides at least one of three verbs, and never the hooks that call them.
+    """A compression method. A subclass is final and overrides at least one of three methods, never the hooks:
 
-    - `prepare`: before optimisers exist, the only place where shapes may change. One-shot pruning ends here.
-    - `step`: after every training batch, for what happens gradually.
+    - `prepare`: before optimisers exist, the only place where shapes may change. One-shot pruning does all its work here.
+    - `step`: after every training batch, for gradual changes.
     - `finalize`: after training and the merging of adapters, also when nothing trained; never after a crash.
 
-    A method that leaves every tensor as it was raises: compression in name only is an error.
+    Raises:
+        ModelError: the method left every tensor as it was, or the network breaks a promise of its report.
     """
 
     @final
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Lightning's hook. A resumed fit prepares again from the start artifact; its checkpoint is loaded later."""
+        """Lightning's hook. A resumed fit prepares the parent artifact again; its checkpoint is loaded later."""
         if stage == "fit":
             module = as_module(pl_module)
             before = fingerprint(module.network)
@@ -68,18 +69,18 @@ class Compression(StageCallback, ABC):
         """Change the network after training."""
 
     def no_change_reason(self) -> str:
-        """Return, for the error message, why nothing may have changed; in brackets after a space, or empty."""
+        """Return why nothing may have changed, for the error message: in brackets after a space, or ""."""
         return ""
 
 
 def as_module(module: LightningModule) -> Module:
-    """Return `module` as one of ours.
+    """Return `module`, checked to be a clinlm Module.
 
     Raises:
         TypeError: it is not.
     """
     if not isinstance(module, Module):
-        raise TypeError(f"methods work on a clinlm Module; got {type(module).__name__}")
+        raise TypeError(f"methods need a clinlm Module, got {type(module).__name__}")
     return module
 
 

@@ -1,4 +1,4 @@
-"""What the model says after every epoch, so that a report can be made of any of them."""
+"""The logits after every epoch, so that a report can be made of any epoch."""
 
 from pathlib import Path
 from typing import Any, final
@@ -19,17 +19,17 @@ SPLITS = ("validation", "test")
 class EveryEpoch(Callback):
     """Keep the logits of validation and test documents after every epoch, in `epochs.safetensors` of the artifact.
 
-    A paper may report its last epoch, another its best: both can be read off (`clinlm.report.epochs`). Nothing is
-    chosen by what is said of test documents. It costs one pass over both splits an epoch, about a seventh of training.
+    Some papers report their last epoch, others their best; `clinlm.report.epochs` shows both. Nothing is chosen by
+    results on test documents. It costs one pass over both splits per epoch, about a seventh of training.
 
-    The state travels in `last.ckpt`, so that a resumed run knows the epochs of the run it goes on from.
+    The state is in `last.ckpt`, so that a resumed run has the epochs of the run that it continues.
     """
 
     def __init__(self) -> None:
         self.logits: dict[str, Tensor] = {}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lightning's hook, after validation and before the checkpoint."""
+        """Lightning's hook, called after validation and before the checkpoint."""
         module = as_module(pl_module)
         for split in SPLITS:
             loader = module.data.loader(module.task.examples.members(split))
@@ -37,7 +37,7 @@ class EveryEpoch(Callback):
             self.logits[f"{split}/{trainer.current_epoch}"] = torch.from_numpy(logits)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lightning's hook: the stage seals the folder afterwards."""
+        """Lightning's hook; the stage seals the folder afterwards."""
         if self.logits:
             save_file(self.logits, Path(trainer.default_root_dir) / EPOCHS)
 

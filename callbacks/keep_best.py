@@ -1,4 +1,4 @@
-"""Train to the last epoch or to early stopping, then go back to the best one."""
+"""Restores the best epoch after training."""
 
 import math
 from typing import Any, Literal, final
@@ -6,6 +6,7 @@ from typing import Any, Literal, final
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
+from clinlm.config.errors import ConfigError
 from clinlm.training.method_report import MethodReport
 from clinlm.training.promises import BestEpoch
 from clinlm.training.stage_callback import StageCallback
@@ -13,13 +14,13 @@ from clinlm.training.stage_callback import StageCallback
 
 @final
 class KeepBest(StageCallback):
-    """Remember the weights of the best validation epoch, and put them back when training ends.
+    """Keep the weights of the best validation epoch, and restore them when training ends.
 
-    Its state travels in `last.ckpt`, so that a resumed run knows the best epoch of the run it goes on from.
+    The state is in `last.ckpt`, so that a resumed run has the best epoch of the run that it continues.
 
     Args:
         monitor: name of a logged validation metric.
-        mode: whether more (`max`) or less (`min`) of it is better.
+        mode: whether more (`max`) or less (`min`) is better.
     """
 
     def __init__(self, monitor: str = "val/macro_f1", mode: Literal["max", "min"] = "max") -> None:
@@ -41,11 +42,11 @@ class KeepBest(StageCallback):
         """Lightning's hook.
 
         Raises:
-            ValueError: epochs were validated, and none of them logged the metric.
+            ConfigError: no epoch logged the metric.
         """
         if not self.weights:
             known = sorted(name for name in trainer.callback_metrics if name.startswith("val/"))
-            raise ValueError(f"monitor names a validation metric; {self.monitor!r} was never logged; there are {known}")
+            raise ConfigError(f"monitor must be a validation metric, got {self.monitor!r}; set it to one of {known}")
         pl_module.load_state_dict(self.weights)
         self.weights = {}
 

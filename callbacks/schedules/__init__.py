@@ -1,1 +1,1 @@
-"""When a method reaches its full strength: one final class per file."""
+"""Schedules of gradual methods: one final class per file."""

@@ -1,18 +1,18 @@
-"""What every schedule promises."""
+"""The base class of schedules."""
 
 from abc import ABC, abstractmethod
 
 
 class Schedule(ABC):
-    """How much of a method's final ratio is in force, as training goes on. Subclasses are final.
+    """The share of a method's final ratio that is in force during training. Subclasses are final.
 
-    A method acts whenever the share has changed, so a share that rises in stairs is also how often it acts.
+    A method acts whenever the share has changed, so a stepped share also sets how often it acts.
     """
 
     @abstractmethod
     def share(self, progress: float) -> float:
-        """Return the share of the final ratio that is in force; it never falls, and it is 1 at the end.
+        """Return the share of the final ratio that is in force, in [0, 1]; it never falls, and ends at 1.
 
         Args:
-            progress: share of the optimiser steps that are done, in [0, 1].
+            progress: share of the optimiser steps done, in [0, 1].
         """

@@ -1,4 +1,4 @@
-"""Everything at once."""
+"""A schedule without gradual steps."""
 
 from typing import final
 
@@ -10,5 +10,4 @@ class OneShot(Schedule):
     """The final ratio from the start, before any training."""
 
     def share(self, progress: float) -> float:
-        """See `Schedule.share`."""
         return 1.0

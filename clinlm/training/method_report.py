@@ -102,12 +102,10 @@ class UntypedRow(ReportRow):
     columns: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """See `ReportRow.to_json`."""
         return dict(self.columns)
 
     @classmethod
     def from_json(cls, columns: Mapping[str, Any]) -> Self:
-        """See `ReportRow.from_json`."""
         return cls(columns)
 
 

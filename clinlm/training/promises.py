@@ -35,19 +35,16 @@ class Sparsity(ReportRow):
 
     @classmethod
     def summary(cls, report: MethodReport) -> str:
-        """See `ReportRow.summary`."""
         own = report.of(cls)
         weights, zeros = sum(row.weights for row in own), sum(row.zeros for row in own)
         return f"left {zeros:,} of {weights:,} weights zero ({zeros / weights:.1%}) in {len(own)} matrices"
 
     @classmethod
     def promised(cls, rows: Sequence[Self]) -> dict[str, int]:
-        """See `ReportRow.promised`."""
         return {row.linear: row.zeros for row in rows}
 
     @classmethod
     def found(cls, rows: Sequence[Self], model: Model) -> dict[str, int]:
-        """See `ReportRow.found`."""
         body = model.network.body
         weights = {row.linear: body.get_submodule(row.linear).get_parameter("weight") for row in rows}
         return {name: int((weight == 0).sum()) for name, weight in weights.items()}
@@ -67,7 +64,6 @@ class FfnWidth(ReportRow):
 
     @classmethod
     def summary(cls, report: MethodReport) -> str:
-        """See `ReportRow.summary`."""
         own = report.of(cls)
         before, after = sum(row.width_before for row in own), sum(row.width_after for row in own)
         skipped, spread = sum(row.skipped for row in own), min(row.score_std for row in own)
@@ -78,12 +74,10 @@ class FfnWidth(ReportRow):
 
     @classmethod
     def promised(cls, rows: Sequence[Self]) -> list[int]:
-        """See `ReportRow.promised`."""
         return [row.width_after for row in rows]
 
     @classmethod
     def found(cls, rows: Sequence[Self], model: Model) -> list[int]:
-        """See `ReportRow.found`."""
         return [layer.up.out_features for layer in structure.layers(model.network.body)]
 
 
@@ -100,7 +94,6 @@ class HeadCount(ReportRow):
 
     @classmethod
     def summary(cls, report: MethodReport) -> str:
-        """See `ReportRow.summary`."""
         own = report.of(cls)
         before, after = sum(row.heads_before for row in own), sum(row.heads_after for row in own)
         share = 1 - after / before
@@ -108,12 +101,10 @@ class HeadCount(ReportRow):
 
     @classmethod
     def promised(cls, rows: Sequence[Self]) -> list[int]:
-        """See `ReportRow.promised`."""
         return [row.heads_after for row in rows]
 
     @classmethod
     def found(cls, rows: Sequence[Self], model: Model) -> list[int]:
-        """See `ReportRow.found`."""
         return [layer.heads for layer in structure.layers(model.network.body)]
 
 
@@ -130,12 +121,10 @@ class FilterCount(ReportRow):
 
     @classmethod
     def promised(cls, rows: Sequence[Self]) -> list[int]:
-        """See `ReportRow.promised`."""
         return [row.filters_after for row in rows]
 
     @classmethod
     def found(cls, rows: Sequence[Self], model: Model) -> list[int]:
-        """See `ReportRow.found`."""
         return [linear.out_features for linear in structure.filters(model.network.body)]
 
 
@@ -150,19 +139,16 @@ class LayerKept(ReportRow):
 
     @classmethod
     def summary(cls, report: MethodReport) -> str:
-        """See `ReportRow.summary`."""
         own = report.of(cls)
         kept = sum(row.kept for row in own)
         return f"kept {kept} of {len(own)} layers ({1 - kept / len(own):.0%} cut)"
 
     @classmethod
     def promised(cls, rows: Sequence[Self]) -> int:
-        """See `ReportRow.promised`."""
         return sum(row.kept for row in rows)
 
     @classmethod
     def found(cls, rows: Sequence[Self], model: Model) -> int:
-        """See `ReportRow.found`."""
         return len(structure.layers(model.network.body))
 
 
@@ -187,12 +173,10 @@ class VocabularySize(ReportRow):
 
     @classmethod
     def promised(cls, rows: Sequence[Self]) -> set[int]:
-        """See `ReportRow.promised`."""
         return {row.tokens_after for row in rows}
 
     @classmethod
     def found(cls, rows: Sequence[Self], model: Model) -> set[int]:
-        """See `ReportRow.found`: the embeddings, and the tokenizer if it was cut (it may have fewer tokens)."""
         embeddings = structure.word_embeddings(model.network.body).num_embeddings
         cut = any(row.tokens_after < row.tokens_before for row in rows)
         return {embeddings, len(model.tokenizer)} if cut else {embeddings}
@@ -226,7 +210,6 @@ class CostTarget(ReportRow):
 
     @classmethod
     def summary(cls, report: MethodReport) -> str:
-        """See `ReportRow.summary`."""
         (own,) = report.of(cls)
         layers = [row for row in report.of(LayerShape) if row.heads_after]
         heads, units = (", ".join(map(str, values)) for values in zip(*(row.shape for row in layers), strict=True))
@@ -241,12 +224,10 @@ class CostTarget(ReportRow):
 
     @classmethod
     def promised(cls, rows: Sequence[Self]) -> list[tuple[int, int]]:
-        """See `ReportRow.promised`: layers and hidden size."""
         return [(row.layers_after, row.hidden_after) for row in rows]
 
     @classmethod
     def found(cls, rows: Sequence[Self], model: Model) -> list[tuple[int, int]]:
-        """See `ReportRow.found`."""
         body = model.network.body
         return [(len(structure.layers(body)), structure.hidden_size(body))]
 
@@ -271,12 +252,10 @@ class LayerShape(ReportRow):
 
     @classmethod
     def promised(cls, rows: Sequence[Self]) -> list[tuple[int, int]]:
-        """See `ReportRow.promised`."""
         return [row.shape for row in rows if row.heads_after]
 
     @classmethod
     def found(cls, rows: Sequence[Self], model: Model) -> list[tuple[int, int]]:
-        """See `ReportRow.found`."""
         return [(layer.heads, layer.up.out_features) for layer in structure.layers(model.network.body)]
 
 
@@ -300,19 +279,16 @@ class Rank(ReportRow):
 
     @classmethod
     def summary(cls, report: MethodReport) -> str:
-        """See `ReportRow.summary`."""
         own = report.of(cls)
         before, after = sum(row.parameters_before for row in own), sum(row.parameters_after for row in own)
         return f"made {before:,} parameters of {len(own)} matrices {after:,} by factors"
 
     @classmethod
     def promised(cls, rows: Sequence[Self]) -> dict[str, int]:
-        """See `ReportRow.promised`."""
         return {row.linear: row.rank for row in rows if row.rank is not None}
 
     @classmethod
     def found(cls, rows: Sequence[Self], model: Model) -> dict[str, int]:
-        """See `ReportRow.found`."""
         layers = {row.linear: _submodule(model, row.linear) for row in rows if row.rank is not None}
         pairs = {name: layer for name, layer in layers.items() if isinstance(layer, LowRankLinear)}
         return {name: min(pair.down.out_features, pair.up.in_features) for name, pair in pairs.items()}
@@ -340,7 +316,6 @@ class BitWidth(ReportRow):
 
     @classmethod
     def summary(cls, report: MethodReport) -> str:
-        """See `ReportRow.summary`."""
         own = report.of(cls)
         made = [row for row in own if not row.spared]
         before, after = sum(row.bytes_before for row in made), sum(row.bytes_after for row in made)
@@ -349,12 +324,10 @@ class BitWidth(ReportRow):
 
     @classmethod
     def promised(cls, rows: Sequence[Self]) -> dict[str, int]:
-        """See `ReportRow.promised`: bytes."""
         return {row.layer: row.bytes_after for row in rows if not row.spared}
 
     @classmethod
     def found(cls, rows: Sequence[Self], model: Model) -> dict[str, int]:
-        """See `ReportRow.found`."""
         made = [row.layer for row in rows if not row.spared]
         layers = {name: _submodule(model, name).state_dict().values() for name in made}
         return {name: sum(t.numel() * t.element_size() for t in tensors) for name, tensors in layers.items()}
@@ -374,12 +347,10 @@ class RecoveryQuality(ReportRow):
     metrics: Mapping[str, float]
 
     def to_json(self) -> dict[str, Any]:
-        """See `ReportRow.to_json`."""
         return {"when": self.when, **self.metrics}
 
     @classmethod
     def from_json(cls, columns: Mapping[str, Any]) -> Self:
-        """See `ReportRow.from_json`."""
         return cls(columns["when"], {name: value for name, value in columns.items() if name != "when"})
 
 

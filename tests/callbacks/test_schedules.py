@@ -54,12 +54,12 @@ def test_the_cubic_share_is_the_papers(begin: float, end: float) -> None:
 
 @pytest.mark.parametrize(("begin", "end"), [(-0.1, 0.5), (0.5, 0.5), (0.6, 0.5), (0.0, 1.1), (float("nan"), 1.0)])
 def test_wrong_ends_are_refused(begin: float, end: float) -> None:
-    with pytest.raises(ValueError, match="a cubic schedule has 0 <= begin < end <= 1"):
+    with pytest.raises(ValueError, match="a cubic schedule must have 0 <= begin < end <= 1"):
         Cubic(begin, end)
 
 
 def test_no_updates_are_refused() -> None:
-    with pytest.raises(ValueError, match="schedule.updates is at least 1; got 0"):
+    with pytest.raises(ValueError, match="schedule.updates must be at least 1, got 0"):
         Cubic(updates=0)
 
 
