@@ -19,7 +19,7 @@ _BYTES = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 class Compression(StageCallback, ABC):
     """A compression method. A subclass is final and overrides at least one of three methods, never the hooks:
 
-    - `prepare`: before optimisers exist, the only place where shapes may change. One-shot pruning does all its work here.
+    - `prepare`: before optimisers exist, the only place where shapes may change. One-shot pruning acts here.
     - `step`: after every training batch, for gradual changes.
     - `finalize`: after training and the merging of adapters, also when nothing trained; never after a crash.
 

@@ -119,7 +119,7 @@ def tiny_model(_tiny_model: Model) -> Model:
 def quick() -> Iterator[None]:
     """Leave out the process of its own in which a stage's memory is measured: it loads torch, which takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clinlm.pipeline.stage.peak_mib", lambda folder, tokens: 1.0)
+        patch.setattr("clinlm.pipeline.stage.measure_peak_mib", lambda folder, tokens: 1.0)
         yield
 
 

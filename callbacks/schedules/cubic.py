@@ -22,8 +22,8 @@ class Cubic(Schedule):
     def __init__(self, begin: float = 0.0, end: float = 0.8, updates: int = 50) -> None:
         if not 0 <= begin < end <= 1:
             raise ConfigError(
-                f"a cubic schedule must have 0 <= begin < end <= 1 (shares of the steps), got begin={begin}, end={end}; "
-                "set schedule.begin and schedule.end"
+                "a cubic schedule must have 0 <= begin < end <= 1 (shares of the steps), got "
+                f"begin={begin}, end={end}; set schedule.begin and schedule.end"
             )
         if updates < 1:
             raise ConfigError(f"schedule.updates must be at least 1, got {updates}")

@@ -60,7 +60,7 @@ def run(config: DictConfig) -> dict[str, float]:
         external = open_external(plain(config.external), task, task_key, Path(config.store))
     stopped: GateFailed | None = None
     try:
-        done = execution.run(config, stages, task, task_key, logger)
+        done = execution.run_stages(config, stages, task, task_key, logger)
     except GateFailed as failed:
         done, stopped = failed.done, failed
     record = record_of(config, task, task_key, done)

@@ -32,10 +32,10 @@ log = logging.getLogger(__name__)
 
 def open_task(config: DictConfig) -> tuple[Task, str]:
     """Return the task of `config`, opened on the store, and its key."""
-    return opened_task(plain(config.task), Path(config.store))
+    return open_task_from(plain(config.task), Path(config.store))
 
 
-def opened_task(settings: dict[str, Any], root: Path) -> tuple[Task, str]:
+def open_task_from(settings: dict[str, Any], root: Path) -> tuple[Task, str]:
     """Return the task that `settings` describe, opened on the store `root`, and its key."""
     task: Task = instantiate(settings)
     key = cache_key(settings, task.fingerprint())
@@ -43,7 +43,7 @@ def opened_task(settings: dict[str, Any], root: Path) -> tuple[Task, str]:
     return task, key
 
 
-def run(
+def run_stages(
     config: DictConfig, stages: Sequence[StageSpec], task: Task, task_key: str, logger: RunLogger
 ) -> list[StageResult]:
     """Run every stage of a plan in order, and return them all.

@@ -239,7 +239,7 @@ class Stage:
             "parameters": count_parameters(model.network),
             "nonzero": count_nonzero(model.network),
             "bytes": folder_bytes(folder, artifacts.NOT_DEPLOYED),
-            "peak_mib": peak_mib(folder, min(model.max_tokens, data.task.max_tokens)),
+            "peak_mib": measure_peak_mib(folder, min(model.max_tokens, data.task.max_tokens)),
             "device": str(next(model.network.parameters()).device),
             "precision": self.precision,
             "versions": {m.__name__: m.__version__ for m in (torch, transformers, lightning)},
@@ -263,7 +263,7 @@ def _resumable(checkpoint: Path) -> Path | None:
     return checkpoint
 
 
-def peak_mib(folder: Path, tokens: int) -> float:
+def measure_peak_mib(folder: Path, tokens: int) -> float:
     """Return the MiB that a fresh process needs to load the model and read a row of `tokens` tokens."""
     command = [sys.executable, "-m", "clinlm.models.memory", str(folder), str(tokens)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -64,7 +64,7 @@ def evaluate(
     run, root = runs[0], Path(runs[0].store)
     settings: ReportSettings = instantiate(dict(run.report))
     if task is None:
-        task, _ = execution.opened_task(dict(run.task.settings), root)
+        task, _ = execution.open_task_from(dict(run.task.settings), root)
     models = every_stage(run) if stages else last_stages(runs)
     first = _first_teacher(models)
     shown = ensembles_of_run(run, first) if stages else ensembles_of_sweep(runs, models)

@@ -101,7 +101,7 @@ def open_external(settings: Mapping[str, Any], task: Task, task_key: str, root: 
             f"{', '.join(map(str, settings['labels']))}; leave external.labels null, or set task.labels"
         )
     try:
-        other, _ = execution.opened_task({**settings, "labels": list(labels)}, root)
+        other, _ = execution.open_task_from({**settings, "labels": list(labels)}, root)
     except ValueError as error:
         raise ConfigError(
             f"external: {error} (task.* is external.* here, and the labels are those of the task: set task.labels to "

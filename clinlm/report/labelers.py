@@ -114,7 +114,7 @@ def _open_job(folder: Path) -> LabelerJob:
             f"labelers are compared on entities, but job {folder.name} has another kind of task; set task=bc5cdr, "
             "maccrobat or entities"
         )
-    task, _ = execution.opened_task(dict(run.task.settings), Path(run.store))
+    task, _ = execution.open_task_from(dict(run.task.settings), Path(run.store))
     assert isinstance(task, Entities)
     own, _ = read_results(folder / f"{TABLE}.json")
     outside, notices = read_results(folder / f"{external.NAME}.json") if run.external is not None else ([], [])

@@ -28,7 +28,7 @@ Inputs = tuple[Task, ExternalCorpus | None]
 
 def open_inputs(run: RunRecord) -> Inputs:
     """Open the task of a run, and its external corpus if it has one."""
-    task, key = execution.opened_task(dict(run.task.settings), Path(run.store))
+    task, key = execution.open_task_from(dict(run.task.settings), Path(run.store))
     return task, None if run.external is None else open_external(run.external, task, key, Path(run.store))
 
 

@@ -22,14 +22,9 @@ class ReportRow:
         return ""
 
     @classmethod
-    def promised(cls, rows: Sequence[Self]) -> Any:
-        """Return what `rows` promise of the network; None for nothing."""
-        return None
-
-    @classmethod
-    def found(cls, rows: Sequence[Self], model: Model) -> Any:
-        """Return what the network has of that, to compare with `promised`; None for nothing."""
-        return None
+    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
+        """Return what `rows` promise of the network, and what it has: equal where the promise is kept."""
+        return None, None
 
     def to_json(self) -> dict[str, Any]:
         """Return the columns."""
@@ -69,7 +64,7 @@ class MethodReport:
         """Return which promise the network breaks, and how; "" if it keeps them all."""
         for rows in _by_type(self.rows):
             kind = type(rows[0])
-            promised, found = kind.promised(rows), kind.found(rows, model)
+            promised, found = kind.compare(rows, model)
             if promised != found:
                 return f"{kind.__name__} promised {promised}, got {found}"
         return ""

@@ -40,14 +40,11 @@ class Sparsity(ReportRow):
         return f"left {zeros:,} of {weights:,} weights zero ({zeros / weights:.1%}) in {len(own)} matrices"
 
     @classmethod
-    def promised(cls, rows: Sequence[Self]) -> dict[str, int]:
-        return {row.linear: row.zeros for row in rows}
-
-    @classmethod
-    def found(cls, rows: Sequence[Self], model: Model) -> dict[str, int]:
+    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
         body = model.network.body
         weights = {row.linear: body.get_submodule(row.linear).get_parameter("weight") for row in rows}
-        return {name: int((weight == 0).sum()) for name, weight in weights.items()}
+        promised = {row.linear: row.zeros for row in rows}
+        return promised, {name: int((weight == 0).sum()) for name, weight in weights.items()}
 
 
 @final
@@ -73,12 +70,9 @@ class FfnWidth(ReportRow):
         )
 
     @classmethod
-    def promised(cls, rows: Sequence[Self]) -> list[int]:
-        return [row.width_after for row in rows]
-
-    @classmethod
-    def found(cls, rows: Sequence[Self], model: Model) -> list[int]:
-        return [layer.up.out_features for layer in structure.layers(model.network.body)]
+    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
+        promised = [row.width_after for row in rows]
+        return promised, [layer.up.out_features for layer in structure.layers(model.network.body)]
 
 
 @final
@@ -100,12 +94,8 @@ class HeadCount(ReportRow):
         return f"cut {before} attention heads to {after} ({share:.0%}) in {len(own)} layers, which keep one each"
 
     @classmethod
-    def promised(cls, rows: Sequence[Self]) -> list[int]:
-        return [row.heads_after for row in rows]
-
-    @classmethod
-    def found(cls, rows: Sequence[Self], model: Model) -> list[int]:
-        return [layer.heads for layer in structure.layers(model.network.body)]
+    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
+        return [row.heads_after for row in rows], [layer.heads for layer in structure.layers(model.network.body)]
 
 
 @final
@@ -120,12 +110,9 @@ class FilterCount(ReportRow):
     norm_max: float
 
     @classmethod
-    def promised(cls, rows: Sequence[Self]) -> list[int]:
-        return [row.filters_after for row in rows]
-
-    @classmethod
-    def found(cls, rows: Sequence[Self], model: Model) -> list[int]:
-        return [linear.out_features for linear in structure.filters(model.network.body)]
+    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
+        promised = [row.filters_after for row in rows]
+        return promised, [linear.out_features for linear in structure.filters(model.network.body)]
 
 
 @final
@@ -144,12 +131,8 @@ class LayerKept(ReportRow):
         return f"kept {kept} of {len(own)} layers ({1 - kept / len(own):.0%} cut)"
 
     @classmethod
-    def promised(cls, rows: Sequence[Self]) -> int:
-        return sum(row.kept for row in rows)
-
-    @classmethod
-    def found(cls, rows: Sequence[Self], model: Model) -> int:
-        return len(structure.layers(model.network.body))
+    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
+        return sum(row.kept for row in rows), len(structure.layers(model.network.body))
 
 
 @final
@@ -172,14 +155,10 @@ class VocabularySize(ReportRow):
     validation_pieces_after: int
 
     @classmethod
-    def promised(cls, rows: Sequence[Self]) -> set[int]:
-        return {row.tokens_after for row in rows}
-
-    @classmethod
-    def found(cls, rows: Sequence[Self], model: Model) -> set[int]:
+    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
         embeddings = structure.word_embeddings(model.network.body).num_embeddings
         cut = any(row.tokens_after < row.tokens_before for row in rows)
-        return {embeddings, len(model.tokenizer)} if cut else {embeddings}
+        return {row.tokens_after for row in rows}, {embeddings, len(model.tokenizer)} if cut else {embeddings}
 
 
 @final
@@ -223,13 +202,10 @@ class CostTarget(ReportRow):
         )
 
     @classmethod
-    def promised(cls, rows: Sequence[Self]) -> list[tuple[int, int]]:
-        return [(row.layers_after, row.hidden_after) for row in rows]
-
-    @classmethod
-    def found(cls, rows: Sequence[Self], model: Model) -> list[tuple[int, int]]:
+    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
         body = model.network.body
-        return [(len(structure.layers(body)), structure.hidden_size(body))]
+        promised = [(row.layers_after, row.hidden_after) for row in rows]
+        return promised, [(len(structure.layers(body)), structure.hidden_size(body))]
 
 
 @final
@@ -251,12 +227,9 @@ class LayerShape(ReportRow):
         return self.heads_after, self.units_after
 
     @classmethod
-    def promised(cls, rows: Sequence[Self]) -> list[tuple[int, int]]:
-        return [row.shape for row in rows if row.heads_after]
-
-    @classmethod
-    def found(cls, rows: Sequence[Self], model: Model) -> list[tuple[int, int]]:
-        return [(layer.heads, layer.up.out_features) for layer in structure.layers(model.network.body)]
+    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
+        promised = [row.shape for row in rows if row.heads_after]
+        return promised, [(layer.heads, layer.up.out_features) for layer in structure.layers(model.network.body)]
 
 
 @final
@@ -284,14 +257,11 @@ class Rank(ReportRow):
         return f"made {before:,} parameters of {len(own)} matrices {after:,} by factors"
 
     @classmethod
-    def promised(cls, rows: Sequence[Self]) -> dict[str, int]:
-        return {row.linear: row.rank for row in rows if row.rank is not None}
-
-    @classmethod
-    def found(cls, rows: Sequence[Self], model: Model) -> dict[str, int]:
+    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
         layers = {row.linear: _submodule(model, row.linear) for row in rows if row.rank is not None}
         pairs = {name: layer for name, layer in layers.items() if isinstance(layer, LowRankLinear)}
-        return {name: min(pair.down.out_features, pair.up.in_features) for name, pair in pairs.items()}
+        promised = {row.linear: row.rank for row in rows if row.rank is not None}
+        return promised, {name: min(pair.down.out_features, pair.up.in_features) for name, pair in pairs.items()}
 
 
 @final
@@ -323,14 +293,11 @@ class BitWidth(ReportRow):
         return f"made {before / 1e6:.1f} MB of {len(made)} matrices {after / 1e6:.1f} MB of integers{spared}"
 
     @classmethod
-    def promised(cls, rows: Sequence[Self]) -> dict[str, int]:
-        return {row.layer: row.bytes_after for row in rows if not row.spared}
-
-    @classmethod
-    def found(cls, rows: Sequence[Self], model: Model) -> dict[str, int]:
+    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
         made = [row.layer for row in rows if not row.spared]
         layers = {name: _submodule(model, name).state_dict().values() for name in made}
-        return {name: sum(t.numel() * t.element_size() for t in tensors) for name, tensors in layers.items()}
+        promised = {row.layer: row.bytes_after for row in rows if not row.spared}
+        return promised, {name: sum(t.numel() * t.element_size() for t in tensors) for name, tensors in layers.items()}
 
 
 @final

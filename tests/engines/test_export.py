@@ -30,7 +30,7 @@ def artifact(task: MultiLabel, tmp_path_factory: pytest.TempPathFactory, _tiny_m
     """Return a network in INT8 with predictions and a report, as a stage leaves it."""
     root = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clinlm.pipeline.stage.peak_mib", lambda folder, tokens: 1.0)
+        patch.setattr("clinlm.pipeline.stage.measure_peak_mib", lambda folder, tokens: 1.0)
         return built(root / "int8", task, kept(_tiny_model, root / "start"), {"quantize": Static(documents=16)})
 
 

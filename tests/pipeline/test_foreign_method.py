@@ -36,20 +36,13 @@ class DistinctValues(ReportRow):
 
     @classmethod
     def summary(cls, report: MethodReport) -> str:
-        """See `ReportRow.summary`."""
         own = report.of(cls)
         return f"left at most {own[0].most} distinct values a row in {len(own)} matrices"
 
     @classmethod
-    def promised(cls, rows: Sequence["DistinctValues"]) -> bool:
-        """See `ReportRow.promised`."""
-        return True
-
-    @classmethod
-    def found(cls, rows: Sequence["DistinctValues"], model: Model) -> bool:
-        """See `ReportRow.found`."""
+    def compare(cls, rows: Sequence["DistinctValues"], model: Model) -> tuple[bool, bool]:
         matrices = [(model.network.get_submodule(row.linear).weight, row.most) for row in rows]
-        return all(len(line.unique()) <= most for weight, most in matrices for line in weight)
+        return True, all(len(line.unique()) <= most for weight, most in matrices for line in weight)
 
 
 @final
@@ -64,7 +57,6 @@ class Kmeans(Compression):
 
     @torch.no_grad()
     def finalize(self, module: Module) -> None:
-        """See `Compression.finalize`."""
         self._rows = []
         for name, layer in module.network.named_modules():
             if isinstance(layer, torch.nn.Linear):
@@ -74,7 +66,6 @@ class Kmeans(Compression):
                 self._rows.append(DistinctValues(name, self.clusters))
 
     def report(self) -> MethodReport:
-        """See `Compression.report`."""
         return MethodReport(tuple(self._rows))
 '''
 YAMLS = {

@@ -22,7 +22,7 @@ from clinlm.models.artifact import Artifact
 from clinlm.models.initializers.from_teacher import FromTeacher
 from clinlm.models.initializers.text_cnn import TextCnn
 from clinlm.models.model import Model
-from clinlm.pipeline.stage import Stage, peak_mib
+from clinlm.pipeline.stage import Stage, measure_peak_mib
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.distillation import Distillation
@@ -35,7 +35,7 @@ from clinlm.training.stage_callback import StageCallback
 pytestmark = pytest.mark.usefixtures("quick")
 PRUNE, RECOVER = ([path.stem for path in sorted(CONF.glob(f"{group}/*.yaml"))] for group in ("prune", "recover"))
 IMITATE = factory(Student, adapter=Lora(r=2, alpha=4), optimizer=FAST, distill=Distillation())
-_PEAK_MIB = peak_mib
+_PEAK_MIB = measure_peak_mib
 
 
 @pytest.fixture

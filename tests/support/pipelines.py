@@ -85,7 +85,7 @@ def composed(notes: Path, root: Path, *overrides: str) -> DictConfig:
 def finished(config: DictConfig) -> list[StageResult]:
     """Run the pipeline of `config`; what is in its store is reused."""
     task, key = execution.open_task(config)
-    return execution.run(config, plan(config), task, key, instantiate(config.logger))
+    return execution.run_stages(config, plan(config), task, key, instantiate(config.logger))
 
 
 def artifacts(done: list[StageResult]) -> dict[str, Artifact]:

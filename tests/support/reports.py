@@ -22,7 +22,7 @@ QUICK = {"resamples": 100, "latency_documents": 4, "latency_passes": 1}
 def recorded(config: DictConfig, **report: Any) -> tuple[RunRecord, Task]:
     """Run the pipeline of `config`, and return its record with these settings of the report, and its task."""
     task, key = execution.open_task(config)
-    done = execution.run(config, plan(config), task, key, instantiate(config.logger))
+    done = execution.run_stages(config, plan(config), task, key, instantiate(config.logger))
     record = record_of(config, task, key, done)
     return replace(record, report={**record.report, **QUICK, **report}), task
 
