@@ -1,1 +1,1 @@
-"""Who labels notes: people, ontologies, language models, and combinations of them."""
+"""Labelers of notes: people, ontologies, language models, and combinations of labelers."""

@@ -1,1 +1,1 @@
-"""One stream over files of notes: answer them, label them, compare two models on them."""
+"""Streams files of notes through models and labelers: answers, labels, comparison of two models, drift."""

@@ -244,7 +244,7 @@ def test_people_are_repeated_flat_and_asked_for() -> None:
 
 
 def test_five_labelers_have_31_combinations() -> None:
-    """As in S2: every non-empty subset, from one line of a sweep."""
+    """Every non-empty subset from one line of a sweep, as in the paper on LLM and ontology labelers."""
     register_resolvers()
     names = ["rxnorm", "snomed", "gemini", "openai", "people"]
     sweep = OmegaConf.create({"params": {"labeler.use": f"${{subsets:{','.join(names)}}}"}})
