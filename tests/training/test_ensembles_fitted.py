@@ -95,9 +95,9 @@ def test_the_sure_decide(kind: Kind) -> None:
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"ensemble.pull is positive and finite.*got 0"):
+    with pytest.raises(ValueError, match=r"ensemble.pull must be positive and finite.*got 0"):
         Learned(pull=0)
-    with pytest.raises(ValueError, match="ensemble.scope is global or per_label; got 'label'"):
+    with pytest.raises(ValueError, match="ensemble.scope must be global or per_label, got 'label'"):
         Learned(scope="label")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="ensemble.temperature is positive and finite; got -1"):
+    with pytest.raises(ValueError, match="ensemble.temperature must be positive and finite, got -1"):
         Confidence(-1)

@@ -129,7 +129,7 @@ def test_an_ensemble_is_fitted_on_validation_alone(
 def test_a_member_alone_is_itself_to_the_bit(task: MultiLabel, teachers: list[Artifact]) -> None:
     alone = teacher_logits([Trained(teachers[0])], MeanProbabilities(), task, "32-true")
     assert alone.equal(taught(teachers[:1], task))
-    with pytest.raises(ValueError, match="an ensemble has a member"):
+    with pytest.raises(ValueError, match="an ensemble must have a member"):
         teacher_logits([], None, task, "32-true")
 
 

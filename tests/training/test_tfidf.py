@@ -158,7 +158,7 @@ def test_one_group_cannot_be_crossed(tmp_path: Path) -> None:
     assert task.examples.frame["group"].gather(task.examples.members("train")).n_unique() == 1
     if not task.examples.targets[task.examples.members("validation")].any():
         pytest.fail("the split of this corpus has changed: no label in validation")
-    with pytest.raises(ValueError, match="all are of one group"):
+    with pytest.raises(ValueError, match="at least 2 groups, got 1"):
         Tfidf(tmp_path / "store", "key").training_logits(task, "32-true")
 
 

@@ -1,15 +1,19 @@
-"""What every transfer promises: texts without labels, none of them a training document or one to be measured on."""
+"""Interface of augmentation: texts without labels, none of them a document of the task's splits."""
 
 import logging
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import final
 
 import numpy as np
+import polars as pl
 from rich.progress import Progress
 
 from clinlm.config.console import interactive
+from clinlm.config.errors import ConfigError, DataError
+from clinlm.corpora.base import Corpus
 from clinlm.corpora.split import SPLITS
 from clinlm.tasks.base import Task
 
@@ -19,12 +23,12 @@ log = logging.getLogger(__name__)
 class Augmentation(ABC):
     """A source of texts without labels that resemble the training documents. Subclasses are final, one per file.
 
-    Of a task they read the training documents only.
+    They read the training documents of a task only.
     """
 
     @abstractmethod
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
-        """Yield texts one by one, the same from the same settings, task and seed; some may repeat others.
+        """Yield texts, which depend on settings, task and seed only; some may repeat others.
 
         Args:
             task: opened.
@@ -32,15 +36,15 @@ class Augmentation(ABC):
         """
 
     def fingerprint(self) -> str:
-        """Return what decides the texts beyond settings, task, seed and code: a digest of files, or a name."""
+        """Return what else the texts depend on, besides settings, task, seed and code: a digest of files, or a name."""
         return ""
 
     @final
     def texts(self, task: Task, seed: int) -> list[str]:
-        """Return the drafts that are new: see `new`. What was left out is counted in the log.
+        """Return the drafts that are new, see `new`; log how many are left out.
 
         Raises:
-            ValueError: none is left.
+            DataError: none is left.
         """
         left_out: Counter[str] = Counter()
         found = []
@@ -50,21 +54,21 @@ class Augmentation(ABC):
                 found.append(text)
                 progress.update(bar, advance=1, description=f"writing the transfer set: {len(found):,} texts")
         if not found:
-            raise ValueError(
-                f"a transfer set has texts; {type(self).__name__} made none that is new ({_told(left_out)}); choose "
-                "another transfer, or augmentation=none"
+            raise DataError(
+                f"a transfer set must have texts, got no new one from {type(self).__name__} ({_listed(left_out)}); "
+                "choose another augmentation, or augmentation=none"
             )
-        log.info("transfer set of %d texts; left out: %s", len(found), _told(left_out))
+        log.info("transfer set of %d texts; left out: %s", len(found), _listed(left_out))
         return found
 
 
 def new(drafts: Iterable[str], task: Task, left_out: Counter[str]) -> Iterator[str]:
-    """Yield the drafts that are neither empty nor, but for case and white space, a document or an earlier draft.
+    """Yield the drafts that are neither empty nor equal to a document or an earlier draft (case and spaces aside).
 
     Args:
         drafts: texts.
-        task: opened; its validation and test texts are compared with, so that no draft is one of them.
-        left_out: counts, by reason, what is not yielded.
+        task: opened; no draft equals one of its texts, of any split.
+        left_out: counts the drafts that are not yielded, by reason.
     """
     seen = {split: {normalised(text) for text in task.texts(split)} for split in SPLITS}
     made: set[str] = set()
@@ -83,7 +87,7 @@ def new(drafts: Iterable[str], task: Task, left_out: Counter[str]) -> Iterator[s
 
 
 def normalised(text: str) -> str:
-    """Return `text` in lower case, with single spaces: texts that differ in these only are the same."""
+    """Return `text` in lower case, with single spaces: the form in which texts are compared."""
     return " ".join(text.lower().split())
 
 
@@ -92,9 +96,9 @@ def shuffled(notes: Sequence[Sequence[str]], times: int, seed: int, between: str
 
     Args:
         notes: the pieces of every note.
-        times: orders of each; the same may come again.
+        times: orders of each, possibly equal.
         seed: of the orders.
-        between: what stands between two pieces.
+        between: separator of the pieces.
     """
     rng = np.random.default_rng(seed)
     for _ in range(times):
@@ -102,13 +106,35 @@ def shuffled(notes: Sequence[Sequence[str]], times: int, seed: int, between: str
             yield between.join(note[place] for place in rng.permutation(len(note)))
 
 
+def free_notes(corpus: Corpus, task: Task, seed: int, documents: int | None) -> Iterator[str]:
+    """Yield notes in random order, except those of a group or with a text of validation or test, and training texts.
+
+    Args:
+        corpus: read whole.
+        task: opened. Groups are compared by name: where another corpus uses a name for another patient, the notes of
+            that one are left out, too.
+        seed: of the order.
+        documents: the most to yield; None for all.
+    """
+    notes, chosen = corpus.records().frame.select("group", "text"), task.examples.frame
+    held_out = chosen.filter(pl.col("split") != "train")["group"].unique()
+    free = notes.filter(~pl.col("group").is_in(held_out.implode()))["text"]
+    log.info("%d of %d notes share a group with validation or test: left out", len(notes) - len(free), len(notes))
+    order = np.random.default_rng(seed).permutation(len(free))
+    yield from islice(new((free[int(place)] for place in order), task, Counter()), documents)
+
+
 def check_times(times: int) -> None:
-    """Raise ValueError unless there is to be at least one text a training document."""
+    """Raise ConfigError unless `times`, texts a training document, is at least 1."""
     if times < 1:
-        raise ValueError(
-            f"augmentation.times is at least 1 text a training document; got {times}; or set augmentation=none"
-        )
+        raise ConfigError(f"augmentation.times must be at least 1, got {times}; augmentation=none makes no texts")
 
 
-def _told(left_out: Mapping[str, int]) -> str:
+def check_documents(documents: int | None) -> None:
+    """Raise ConfigError unless `documents` is at least 1, or None for all."""
+    if documents is not None and documents < 1:
+        raise ConfigError(f"augmentation.documents must be at least 1, or null for all, got {documents}")
+
+
+def _listed(left_out: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {why}" for why, count in sorted(left_out.items())) or "none"

@@ -1,4 +1,4 @@
-"""Words replaced by those that a masked-language model would put in their place."""
+"""Words replaced by predictions of a masked-language model."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerBase
 
+from clinlm.config.errors import ConfigError, MissingFileError
 from clinlm.corpora.base import digest_files
 from clinlm.models import structure
 from clinlm.tasks.base import Task
@@ -18,25 +19,25 @@ from clinlm.training.augmentation.neighbours import count_words, mean_embeddings
 from clinlm.training.augmentation.substitution import Substitution, Words, negates
 
 _MASKED = 0.15
-"""Share of a row's tokens that is masked at a time, as in BERT's training."""
+"""Share of a row's tokens that is masked at once, as in BERT's training."""
 _ROW = 512
-"""Most tokens read at a time."""
+"""Most tokens read at once."""
 _FIRST = ("Ġ", "▁")
-"""How tokens at the start of a word begin, where those inside are not marked instead (WordPiece: ##)."""
+"""Prefixes of tokens at the start of a word, in tokenizers that do not mark those inside instead (WordPiece: ##)."""
 Place = tuple[int, int]
-"""Number of a word in its note, and of its token."""
+"""Number of a word in its note, and number of its token."""
 
 
 @final
 class MaskedSubstitution(Substitution):
-    """Training notes with some words replaced by what a masked-language model finds likely there.
+    """Training notes with some words replaced by those that a masked-language model finds likely there.
 
     Source    Jiao et al. 2020 (TinyBERT), arXiv:1909.10351, algorithm 1: words of one piece by the model, others by
               neighbours among word vectors.
-    Departs   15 % of a row's tokens are masked at a time, not one; the vectors are the means of the model's own
-              embeddings of their pieces, not GloVe's; and as `Substitution`.
-    Cost      2 or 3 passes of the model over every training document, however many texts are made of it: 0.4 s for 500
-              words and a model of 6 layers x 384, one thread. Then 1 ms a text.
+    Departs   15 % of a row's tokens are masked at once, not one; the word vectors are means of the model's embeddings
+              of the word's pieces, not GloVe's; and as `Substitution`.
+    Cost      2 or 3 passes of the model over every training document, for any number of texts: 0.4 s for 500 words
+              and a model of 6 layers x 384, one thread. Then 1 ms a text.
 
     Args:
         name: a folder, or a hub name, of a model with a masked-language head.
@@ -44,8 +45,8 @@ class MaskedSubstitution(Substitution):
         times, share, candidates, protected: see `Substitution`.
 
     Raises:
-        ValueError: as `Substitution`; (on drafting) the model has no such head, or no fast tokenizer.
-        OSError: (on drafting) neither a folder, nor cached, nor to be fetched.
+        ConfigError: as `Substitution`; (on drafting) the model has no such head, or no fast tokenizer.
+        MissingFileError: (on drafting) it cannot be loaded or fetched.
     """
 
     def __init__(
@@ -84,24 +85,24 @@ class MaskedSubstitution(Substitution):
     def _loaded(self) -> tuple[PreTrainedTokenizerBase, Any]:
         try:
             tokenizer = AutoTokenizer.from_pretrained(self.name, revision=self.revision)
-            model, told = AutoModelForMaskedLM.from_pretrained(
+            model, loading = AutoModelForMaskedLM.from_pretrained(
                 self.name, revision=self.revision, dtype=torch.float32, output_loading_info=True
             )
         except (OSError, ValueError) as error:
-            raise OSError(
-                f"masked words are filled in by a model with a masked-language head, a folder or a hub name; "
+            raise MissingFileError(
+                "augmentation.name must be a folder or hub name of a model with a masked-language head; "
                 f"{self.name!r} cannot be loaded as one ({type(error).__name__}); set augmentation.name, or choose "
                 "augmentation=neighbour_substitution"
             ) from error
-        if told["missing_keys"] or model.get_output_embeddings() is None:
-            raise ValueError(
-                f"masked words are filled in by a model with a masked-language head; {self.name!r} has none; set "
+        if loading["missing_keys"] or model.get_output_embeddings() is None:
+            raise ConfigError(
+                f"augmentation.name must be a model with a masked-language head; {self.name!r} has none; set "
                 "augmentation.name, or choose augmentation=neighbour_substitution"
             )
         if not tokenizer.is_fast or tokenizer.mask_token_id is None:
-            raise ValueError(
-                f"words are masked by a fast tokenizer with a mask token; that of {self.name!r} is none; set "
-                "augmentation.name"
+            raise ConfigError(
+                "augmentation.name must be a model with a fast tokenizer and a mask token; that of "
+                f"{self.name!r} is not; choose another"
             )
         return tokenizer, model.eval()
 
@@ -112,8 +113,8 @@ class _Reader:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, model: Any, settings: Substitution) -> None:
         self._model, self._mask, self._number = model, tokenizer.mask_token_id, settings.candidates
         self._at = torch.tensor([], dtype=torch.long)
-        # A score for every token of the vocabulary, only where it is asked for: half of a small model's time.
-        model.get_output_embeddings().register_forward_pre_hook(lambda _, given: (given[0][:, self._at],))
+        # Scores over the vocabulary are computed at masked places only: half of a small model's time.
+        model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: (inputs[0][:, self._at],))
         self._tokenizer = uncut(tokenizer)
         frame = self._tokenizer.encode("").ids
         self._before, self._after = frame[: len(frame) // 2], frame[len(frame) // 2 :]
@@ -124,7 +125,7 @@ class _Reader:
         self._banned = torch.tensor([not settings.free(word) or negates(word, known) for word in self._words])
 
     def likely(self, text: str, note: Words) -> dict[int, list[str]]:
-        """Return the candidates for those words of a note that are one token, by their number."""
+        """Return the candidates for the words of a note that are one token, by the number of the word."""
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         places = _places(text, encoding.offsets, note)
         found: dict[int, list[str]] = {}
@@ -139,17 +140,17 @@ class _Reader:
 
     @torch.inference_mode()
     def _read(self, row: Int[Tensor, " tokens"], hidden: Sequence[Place]) -> dict[int, list[str]]:
-        """Return the likeliest words at places of a row, all of which are hidden at once."""
+        """Return the likeliest words at places of a row, all of which are masked at once."""
         self._at = torch.tensor([token for _, token in hidden])
         masked = row.clone()
         masked[self._at] = self._mask
         logits = self._model(input_ids=masked[None]).logits[0].masked_fill(self._banned, -torch.inf)
-        # Two more: a word may be written with and without a capital, and the word itself is no candidate.
+        # Two more: a word may occur with and without a capital, and the word itself is no candidate.
         best = logits.topk(min(self._number + 2, logits.shape[1]), dim=1)
         found = {}
         for (number, token), ids, score in zip(hidden, best.indices.tolist(), best.values.tolist(), strict=True):
             own = self._words[int(row[token])]
-            words = [self._words[one] for one, value in zip(ids, score, strict=True) if value > -torch.inf]
+            words = [self._words[token] for token, value in zip(ids, score, strict=True) if value > -torch.inf]
             found[number] = [word for word in dict.fromkeys(words) if word != own][: self._number]
         return found
 
@@ -158,14 +159,14 @@ def _places(text: str, offsets: Sequence[tuple[int, int]], note: Words) -> list[
     """Return the words that are one token."""
     tokens = {}
     for token, (start, end) in enumerate(offsets):
-        spaces = end - start - len(text[start:end].lstrip())  # some tokenizers count the space to the token
+        spaces = end - start - len(text[start:end].lstrip())  # some tokenizers include the space before the word
         tokens[start + spaces, end] = token
     spans = [(start, start + len(word)) for start, word in zip(note.starts, note, strict=True)]
     return [(number, tokens[span]) for number, span in enumerate(spans) if span in tokens]
 
 
 def _whole_words(tokenizer: PreTrainedTokenizerBase, size: int) -> list[str]:
-    """Return for every token the word that it is, in lower case; nothing where it is a part of one, or no word."""
+    """Return the word of every token, in lower case; "" where it is a part of a word, or no word."""
     tokens = [str(token) for token in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))]
     mark = next((mark for mark in _FIRST if any(token.startswith(mark) for token in tokens)), "")
     words = [token.removeprefix(mark).lower() if token.startswith(mark) else "" for token in tokens]

@@ -1,4 +1,4 @@
-"""Words replaced by those that are alike to a model."""
+"""Words replaced by words with similar vectors in a model."""
 
 from collections.abc import Iterator, Sequence
 from typing import final
@@ -13,12 +13,12 @@ from clinlm.training.augmentation.substitution import Substitution, Words, negat
 
 @final
 class NeighbourSubstitution(Substitution):
-    """Training notes with some words replaced by words of other training notes that are alike to a model, each alone.
+    """Training notes with some words replaced by words of training notes that have similar vectors in a model.
 
     For models without a masked-language head, such as all-MiniLM-L6-v2.
 
-    Source    Jiao et al. 2020 (TinyBERT), arXiv:1909.10351, algorithm 1, in its branch for words of several pieces:
-              there neighbours among GloVe's vectors.
+    Source    Jiao et al. 2020 (TinyBERT), arXiv:1909.10351, algorithm 1, in its branch for words of several pieces,
+              with neighbours among GloVe's vectors.
     Departs   a word's vector is the pooled hidden state of the word alone (see `TokenVectors`): the mean of its pieces'
               embeddings finds words that share a piece (hyper-). Neighbours are words of the training documents that
               occur there at least twice. And as `Substitution`.
@@ -51,7 +51,7 @@ class NeighbourSubstitution(Substitution):
         """See `Substitution.propose`."""
         words = count_words(notes)
         with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)  # a start may begin with random numbers
+            torch.manual_seed(seed)  # an initializer may draw random numbers
             model = self.start.begin(task, None)
         near = {}
         if words:

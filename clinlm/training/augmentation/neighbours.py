@@ -1,4 +1,4 @@
-"""Words that are alike to a model, each alone."""
+"""Nearest words by their vectors in a model."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +15,7 @@ from clinlm.tasks.batches import Encoded
 from clinlm.text.tokens import uncut
 
 _BLOCK = 512
-"""Words read, or compared with all others, at a time."""
+"""Words read, or compared with all others, at once."""
 
 
 def neighbours(
@@ -24,15 +24,14 @@ def neighbours(
     number: int,
     vectors: Float[Tensor, "words size"],
 ) -> dict[str, tuple[str, ...]]:
-    """Return for every word that may have any its nearest others, the nearest first.
+    """Return the nearest other words of every word that may have any, the nearest first.
 
-    Near are those whose vectors point where its own does, seen from the mean of all: what all have in common says
-    nothing.
+    Nearness is the cosine of vectors after subtracting the mean of all.
 
     Args:
-        words: how often each occurs; what occurs once (a slip of the pen) is nobody's neighbour.
+        words: how often each occurs; a word that occurs once (perhaps a slip of the pen) is no neighbour.
         may: whether a word may be a neighbour, or have any.
-        number: of neighbours a word, at most.
+        number: most neighbours a word.
         vectors: of the words, in their order.
     """
     listed = [*words]
@@ -47,7 +46,7 @@ def neighbours(
         some = asking[start : start + _BLOCK]
         near = (unit[some] @ there.T).topk(min(number + 1, len(offered)), dim=1).indices.tolist()
         for place, row in zip(some, near, strict=True):
-            own = [listed[offered[one]] for one in row if offered[one] != place]
+            own = [listed[offered[other]] for other in row if offered[other] != place]
             found[listed[place]] = tuple(own[:number])
     return found
 
@@ -66,7 +65,7 @@ def mean_embeddings(
 
 @torch.no_grad()
 def word_states(words: Sequence[str], model: Model) -> Float[Tensor, "words hidden"]:
-    """Return the pooled hidden state of every word alone, between the special tokens that frame a row.
+    """Return the pooled hidden state of every word, read alone between the special tokens of a row.
 
     As `clinlm.models.initializers.teacher_tokens.single_token_states`, of whole words; of a tagger the mean over their
     tokens.

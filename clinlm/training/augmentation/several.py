@@ -1,4 +1,4 @@
-"""Several transfers together."""
+"""Several augmentations together."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import final
 
+from clinlm.config.errors import ConfigError
 from clinlm.tasks.base import Task
 from clinlm.training.augmentation.base import Augmentation, check_times, new
 
@@ -13,11 +14,11 @@ from clinlm.training.augmentation.base import Augmentation, check_times, new
 @final
 @dataclass(frozen=True)
 class Several(Augmentation):
-    """The texts of several transfers, an equal share from each.
+    """The texts of several augmentations, an equal share from each.
 
     Attributes:
-        parts: by name; each makes at least its share, if it can, or gives what it has.
-        times: texts a training document, of all parts together.
+        parts: augmentations by name; each gives its share, or fewer if it makes no more.
+        times: texts a training document, all parts together.
     """
 
     parts: Mapping[str, Augmentation]
@@ -26,7 +27,7 @@ class Several(Augmentation):
     def __post_init__(self) -> None:
         check_times(self.times)
         if not self.parts:
-            raise ValueError("several transfers are at least one; none came; name some, or set augmentation=none")
+            raise ConfigError("augmentation.parts must name at least one, got none; or set augmentation=none")
 
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
         """See `Augmentation.drafts`. Part i has the seed `seed` + i."""

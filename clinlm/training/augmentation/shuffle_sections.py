@@ -1,4 +1,4 @@
-"""Training notes with their sections in another order."""
+"""Training notes with shuffled sections."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from clinlm.training.augmentation.base import Augmentation, check_times, shuffle
 class ShuffleSections(Augmentation):
     """Every training note with its sections in random order.
 
-    A model that reads the first tokens of a note only sees other sections so. Notes of one section have no other order.
+    So a model that reads only the first tokens of a note sees other sections. Notes of one section stay the same.
 
-    Source    issue 5 (section shuffles); sections as `clinlm.metrics.sections` finds them.
+    Source    ours; sections as `clinlm.metrics.sections` finds them.
     Cost      seconds.
 
     Attributes:
-        times: texts a training document, at most: orders that came before are left out.
+        times: most texts a training document; repeated orders are left out.
     """
 
     times: int = 4

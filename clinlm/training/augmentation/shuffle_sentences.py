@@ -1,4 +1,4 @@
-"""Training notes with their sentences in another order."""
+"""Training notes with shuffled sentences."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,15 +12,14 @@ from clinlm.training.augmentation.base import Augmentation, check_times, shuffle
 @final
 @dataclass(frozen=True)
 class ShuffleSentences(Augmentation):
-    """Every training note with its sentences in random order, also from one section to another.
+    """Every training note with its sentences in random order, across sections.
 
-    Source    issue 5 (sentence shuffles); sentences as `clinlm.text.sentences` finds them: a header stays with the
-    first
-              sentence of its line.
+    Source    ours; sentences as `clinlm.text.sentences` finds them: a header stays with the first sentence of its
+              line.
     Cost      10 ms a training document, for its sentences; then little.
 
     Attributes:
-        times: texts a training document, at most: orders that came before are left out.
+        times: most texts a training document; repeated orders are left out.
     """
 
     times: int = 4

@@ -1,4 +1,4 @@
-"""Augmentation sets in the store: made once, whoever asks first."""
+"""Transfer sets in the store: made once, then shared by all stages."""
 
 import logging
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ _TEXTS = "texts.parquet"
 
 
 def transfer_key(augmentation: Augmentation, settings: Mapping[str, Any], task_key: str) -> str:
-    """Return the hash of all that the texts depend on; the seed of the training is no part of it.
+    """Return the hash of all that the texts depend on; the training seed is not part of it.
 
     Args:
         augmentation: built from `settings`.
         settings: resolved.
-        task_key: of the opened task, whose seed is part of it.
+        task_key: of the opened task; depends on its seed.
     """
     return cache_key(settings, augmentation.fingerprint(), task_key)
 
@@ -31,8 +31,8 @@ def transfer_key(augmentation: Augmentation, settings: Mapping[str, Any], task_k
 def transfer_set(augmentation: Augmentation, settings: Mapping[str, Any], task: Task, task_key: str) -> TransferSet:
     """Return the texts from the store folder `transfer-<key>` beside the task's, or make them there, under its lock.
 
-    The task's own seed decides what is random in them, so that the stages of a sweep over training seeds share them, as
-    they share their test documents.
+    They depend on the task's seed, so that the stages of a sweep over training seeds share them, as they share their
+    test documents.
 
     Arguments as `transfer_key`.
     """

@@ -1,4 +1,4 @@
-"""Words of training notes replaced by others: which words may be, and how; where others come from is a subclass's."""
+"""Base of substitutions: which words of training notes are replaced, and how; subclasses propose replacements."""
 
 import re
 from abc import abstractmethod
@@ -9,6 +9,7 @@ from typing import final
 import numpy as np
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
+from clinlm.config.errors import ConfigError
 from clinlm.tasks.base import Task
 from clinlm.text.negation_triggers import TRIGGERS
 from clinlm.text.normalization import HEADER
@@ -23,56 +24,56 @@ _CUES = {cue for lists in TRIGGERS.values() for side in _SIDES for cue in lists[
 PROTECTED = frozenset(
     ENGLISH_STOP_WORDS | set(_NUMBERS.split()) | {"positive"} | {word for cue in _CUES for word in cue.split()}
 )
-"""Words that say how much, whether, whose and when; and those that say nothing, which TinyBERT leaves alone too."""
+"""Numbers, negations and stop words: replacing them would change what is true, or (as in TinyBERT) nothing."""
 
 _BEFORE = "non un in im ir dis ab an a".split()
-_NEGATES = [re.compile(pattern) for pattern in (*(rf"{one}(\w{{4,}})" for one in _BEFORE), r"(\w{3,})less")]
+_NEGATES = [re.compile(pattern) for pattern in (*(rf"{prefix}(\w{{4,}})" for prefix in _BEFORE), r"(\w{3,})less")]
 _SHORTEST = 3
 _WORD = re.compile(r"(?<![\w'’-])[^\W\d_]+(?![\w'’-])")
-"""Letters between spaces and marks: no number, no part of don't, B-12 or follow-up."""
+"""Letters between spaces and punctuation: no number, no part of don't, B-12 or follow-up."""
 _WHOLE = re.compile(r"\[\*\*.*?\*\*\]", re.DOTALL)
 """De-identified spans of MIMIC."""
 
 
 @dataclass(frozen=True)
 class Words:
-    """A note cut into words that may be replaced and what stands between them.
+    """A note split into words that may be replaced and the text between them.
 
     Attributes:
-        pieces: joined they are the note; every second one, from the second on, is such a word.
-        starts: where each of these words begins in the note.
+        pieces: joined, they are the note; every second one, from the second on, is such a word.
+        starts: offset of each of these words in the note.
     """
 
     pieces: Sequence[str]
     starts: Sequence[int]
 
     def __iter__(self) -> Iterator[str]:
-        """The words that may be replaced, in lower case."""
+        """Iterate over the words that may be replaced, in lower case."""
         return (word.lower() for word in self.pieces[1::2])
 
 
 class Substitution(Augmentation):
-    """Training notes with some words replaced by others that could stand there. Subclasses are final.
+    """Training notes with some words replaced by plausible others. Subclasses are final.
 
     Source: Jiao et al. 2020 (TinyBERT), arXiv:1909.10351, algorithm 1: every word with a probability, by one of the
-    candidates, all alike; there 20 texts a document, 0.4 and 15.
-    Departs: numbers, negations and all else in `PROTECTED` are neither replaced nor put in, nor are words that negate
-    another word there is (afebrile, nontender, painless): they change what is true; so are headers, and words of less
-    than 3 letters.
+    equally likely candidates; there 20 texts a document, 0.4 and 15.
+    Departs: words in `PROTECTED` (numbers, negations, stop words), words that negate another known word (afebrile,
+    nontender, painless), headers and words of less than 3 letters are neither replaced nor inserted, as they would
+    change what is true.
 
     Args:
         times: texts a training document.
-        share: of the words that may be replaced, in (0, 1].
+        share: share of the words that may be replaced, in (0, 1].
         candidates: words to choose from for each.
-        protected: further words, beside `PROTECTED`, in any case.
+        protected: further words to protect, in any case.
     """
 
     def __init__(self, times: int = 4, share: float = 0.4, candidates: int = 15, protected: Sequence[str] = ()) -> None:
         check_times(times)
         if not 0 < share <= 1:
-            raise ValueError(f"augmentation.share is a share of the words, in (0, 1]; got {share}")
+            raise ConfigError(f"augmentation.share must be in (0, 1], got {share}")
         if candidates < 1:
-            raise ValueError(f"augmentation.candidates is at least 1; got {candidates}")
+            raise ConfigError(f"augmentation.candidates must be at least 1, got {candidates}")
         self.times, self.share, self.candidates = times, share, candidates
         self.protected = PROTECTED | {word.lower() for word in protected}
 
@@ -80,7 +81,7 @@ class Substitution(Augmentation):
     def propose(
         self, texts: Sequence[str], notes: Sequence[Words], task: Task, seed: int
     ) -> Iterator[Sequence[Sequence[str]]]:
-        """Yield, for every note, the candidates for every one of its words: in lower case, none, or some.
+        """Yield, for every note, the candidates for each of its words, in lower case; possibly none.
 
         Args:
             texts: the training documents.
@@ -113,7 +114,7 @@ class Substitution(Augmentation):
         return Words([*pieces, text[end:]], starts)
 
     def free(self, word: str) -> bool:
-        """Return whether a word in lower case may be replaced, or put in."""
+        """Return whether a word in lower case may be replaced, or inserted."""
         return len(word) >= _SHORTEST and word not in self.protected
 
     def _written(self, note: Words, candidates: Sequence[Sequence[str]], rng: np.random.Generator) -> str:
@@ -126,13 +127,13 @@ class Substitution(Augmentation):
 
 
 def negates(word: str, known: Container[str]) -> bool:
-    """Return whether `word` is another word that there is, negated by what stands before or behind it."""
+    """Return whether `word` is a known word with a negating prefix or suffix."""
     found = (pattern.fullmatch(word) for pattern in _NEGATES)
     return any(match is not None and match[1] in known for match in found)
 
 
 def _written_as(old: str, new: str) -> str:
-    """Return `new` with the capitals of `old`."""
+    """Return `new` with the capitalization of `old`."""
     if old.isupper():
         return new.upper()
     return new.capitalize() if old[0].isupper() else new

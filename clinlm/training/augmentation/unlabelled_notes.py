@@ -1,17 +1,16 @@
-"""The notes of another corpus, without labels."""
+"""Notes of another corpus, without labels."""
 
 from collections.abc import Callable, Iterator
 from typing import final
 
 from clinlm.corpora.base import Corpus
 from clinlm.tasks.base import Task
-from clinlm.training.augmentation.base import Augmentation
-from clinlm.training.augmentation.free_notes import check_documents, free_notes
+from clinlm.training.augmentation.base import Augmentation, check_documents, free_notes
 
 
 @final
 class UnlabelledNotes(Augmentation):
-    """Notes of any corpus in random order, but for those of a group or with a text of validation or test.
+    """Notes of any corpus in random order, except those of a group or with a text of validation or test.
 
     Source    Turc et al. 2019, arXiv:1908.08962, "Well-read students learn better": distillation on unlabelled texts of
               the domain.
@@ -19,8 +18,8 @@ class UnlabelledNotes(Augmentation):
 
     Args:
         corpus: makes the corpus from `root`.
-        root: its file or folder; not part of the key, the bytes read there are.
-        documents: at most so many; None for all.
+        root: its file or folder. Not part of the key, unlike the content of the files.
+        documents: the most texts; None for all.
     """
 
     def __init__(self, corpus: Callable[..., Corpus], root: str, documents: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What every teacher promises: its logits for the documents of a task, and for texts without labels."""
+"""Interface of teachers: logits for the documents of a task, and for texts without labels."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -18,51 +18,51 @@ Measured = Literal["validation", "test"]
 class TeacherSource(ABC):
     """A teacher, alone or one of an ensemble. Subclasses are final.
 
-    Logits are such that the task's own link (sigmoid or softmax) makes the member's probabilities of them.
+    The task's link (sigmoid or softmax) maps its logits to its probabilities.
     """
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """What it is called in reports and messages."""
+        """Name in reports and messages."""
 
     @property
     @abstractmethod
     def key(self) -> str:
-        """The hash of all that its answers depend on."""
+        """The hash of all that its logits depend on."""
 
     @property
     @abstractmethod
     def artifact(self) -> Artifact | None:
-        """Its network on disk, for those who go on from it or learn from its inside; None if it is no network."""
+        """Its network on disk, to initialize or imitate; None if it has no network."""
 
     @abstractmethod
     def training_logits(self, task: Task, precision: str) -> Float[np.ndarray, "units outputs"]:
-        """Return the logits of the training documents, in the order of `Examples.units`; computed only once.
+        """Return the logits of the training documents, in the order of `Examples.units`; cached.
 
         Args:
             task: opened.
-            precision: to compute in, in Lightning's words.
+            precision: of the computation, as Lightning names it.
         """
 
     @abstractmethod
     def transfer_logits(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "units outputs"]:
-        """Return the logits of the texts of a transfer set, in its order; computed only once.
+        """Return the logits of the texts of a transfer set, in its order; cached.
 
         Args:
             task: opened.
-            precision: as `training`.
+            precision: as `training_logits`.
             transfer: the texts.
         """
 
     @abstractmethod
     def split_logits(self, task: Task, split: Measured) -> Float[np.ndarray, "units outputs"]:
-        """Return the logits of the documents of a split that nothing was fitted on, as quality is measured."""
+        """Return the logits of the documents of a split, as quality is measured on them."""
 
     @abstractmethod
     def cost(self) -> TeacherCost:
-        """Return what it takes."""
+        """Return its size and training time."""
 
     @abstractmethod
     def timed_predictor(self, task: Task) -> Callable[[int], Float[np.ndarray, "units outputs"]]:
-        """Return what maps the number of a document to its logits, to be timed: everything whose time counts."""
+        """Return a function from the number of a document to its logits: all that a latency includes."""

@@ -1,4 +1,4 @@
-"""For every label the member that ranks the validation documents best by it."""
+"""For every label, the logits of the member that ranks validation documents best."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -17,12 +17,12 @@ from clinlm.training.teachers.logit_combination import LogitCombination, Logits,
 @final
 @dataclass(frozen=True)
 class BestPerLabel(Ensemble):
-    """Each label is answered by the member with the highest AUPRC (average precision) for it on validation.
+    """Each label has the logits of the member with the highest AUPRC (average precision) for it on validation.
 
-    A label that validation documents all have or all lack goes to the best member overall, that of the highest mean
-    over the other labels; so does every label where outputs are shares of one whole, as columns of several softmaxes
-    are no distribution. Members that are equally good share a label, by the mean of their logits. Answers of different
-    members need not be calibrated alike: `task.thresholds=per_label` fits this ensemble.
+    A label that all validation documents have, or none, goes to the best member overall, that of the highest mean over
+    the other labels; so do all labels where exactly one holds, as columns of several softmaxes are no distribution.
+    Equally good members share a label, by the mean of their logits. Members need not be calibrated alike: use
+    `task.thresholds=per_label` with this ensemble.
     """
 
     def fit(self, validation: TeacherLogits, targets: Targets, kind: Kind) -> LogitCombination:
@@ -41,7 +41,7 @@ def _combine(weights: Float[np.ndarray, "members outputs"], kind: Kind, logits: 
 
 
 def precision(values: Float[np.ndarray, "documents outputs"], targets: Targets) -> Float[np.ndarray, " outputs"]:
-    """Return the average precision of every label; NaN where all documents agree."""
+    """Return the average precision of every label; NaN where all documents have it, or none."""
     found = np.full(targets.shape[1], np.nan)
     for label in np.flatnonzero(targets.any(0) & ~targets.all(0)):
         found[label] = average_precision_score(targets[:, label], values[:, label])

@@ -1,4 +1,4 @@
-"""What every ensemble promises: a rule from the logits of its members to logits, fitted on validation."""
+"""Interface of ensembles: a rule that combines the logits of several teachers, fitted on validation."""
 
 from abc import ABC, abstractmethod
 
@@ -13,22 +13,22 @@ from clinlm.training.teachers.logit_combination import LogitCombination, Logits,
 class Ensemble(ABC):
     """A way to make one teacher of several. Subclasses are final, one per file, and hold plain settings only.
 
-    One member alone gives its own probabilities back, and equal members count as one.
+    One member alone keeps its probabilities, and equal members count as one.
     """
 
     @abstractmethod
     def fit(self, validation: TeacherLogits, targets: Targets, kind: Kind) -> LogitCombination:
-        """Return the rule. Nothing but validation documents may decide anything in it.
+        """Return the rule, fitted on validation documents only.
 
         Args:
             validation: logits of the members for the validation documents; finite.
             targets: of these documents.
-            kind: of the task: outputs are independent labels, or shares of one whole.
+            kind: of the task: outputs are independent labels, or a distribution over classes.
         """
 
 
 def equal(logits: TeacherLogits) -> Float[np.ndarray, "members outputs"]:
-    """Return the weights of members that all count the same."""
+    """Return equal weights."""
     members, _, outputs = logits.shape
     return np.full((members, outputs), 1 / members)
 
@@ -36,7 +36,7 @@ def equal(logits: TeacherLogits) -> Float[np.ndarray, "members outputs"]:
 def pooled(log_weights: Float[np.ndarray, "..."], logits: TeacherLogits, kind: Kind) -> Logits:
     """Return the logits of the weighted mean of the members' probabilities.
 
-    In logarithms throughout: a probability that rounds to 1 would have an infinite logit.
+    Computed in logarithms: a probability that rounds to 1 would have an infinite logit.
 
     Args:
         log_weights: logarithms of weights that sum to 1 over members.

@@ -1,4 +1,4 @@
-"""Weights of the members that answer the validation documents best."""
+"""Weights of the members fitted on validation documents."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +9,7 @@ from jaxtyping import Float
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logsumexp, softmax
 
+from clinlm.config.errors import ConfigError
 from clinlm.tasks.inference_config import Kind
 from clinlm.training.teachers.ensemble import Ensemble, log_sigmoid
 from clinlm.training.teachers.logit_combination import LogitCombination, Logits, Targets, TeacherLogits
@@ -19,10 +20,10 @@ Weights = Float[np.ndarray, "members columns"]
 @final
 @dataclass(frozen=True)
 class Learned(Ensemble):
-    """A weighted mean of the logits; weights are positive, sum to 1, and have the least log loss on validation.
+    """A weighted mean of the logits; weights are positive, sum to 1, and minimize log loss on validation.
 
-    A validation split is small, and members chose their epochs and strengths on it already. So equal weights speak as
-    `pull` documents beside it: what is minimised is
+    A validation split is small, and members chose their epochs and strengths on it already. So equal weights act as
+    `pull` additional documents: the minimized loss is
 
         sum over documents of the task's log loss + `pull` x KL(equal weights || weights),
 
@@ -31,14 +32,14 @@ class Learned(Ensemble):
     0.51 nats x `pull`; on 200 documents and `pull` = 10, a gain of 0.026 nats a document.
 
     Source: Breiman 1996, "Stacked regressions", and Ting and Witten 1999, "Issues in stacked generalization", JAIR 10:
-    non-negative weights from held-out documents. That they sum to 1, and the pull, are ours.
+    non-negative weights from held-out documents. The sum of 1 and the pull are ours.
 
     Attributes:
         scope: `global`, one weight a member; `per_label`, one a member and label.
-        pull: documents' worth of pull to equal weights; positive.
+        pull: strength of equal weights, in documents; positive.
 
     Raises:
-        ValueError: a value outside its range.
+        ConfigError: a value outside its range.
     """
 
     scope: Literal["global", "per_label"] = "global"
@@ -46,15 +47,15 @@ class Learned(Ensemble):
 
     def __post_init__(self) -> None:
         if self.scope not in ("global", "per_label"):
-            raise ValueError(f"ensemble.scope is global or per_label; got {self.scope!r}")
+            raise ConfigError(f"ensemble.scope must be global or per_label, got {self.scope!r}")
         if not 0 < self.pull < np.inf:
-            raise ValueError(f"ensemble.pull is positive and finite: without it rare labels decide; got {self.pull}")
+            raise ConfigError(f"ensemble.pull must be positive and finite, or rare labels dominate, got {self.pull}")
 
     def fit(self, validation: TeacherLogits, targets: Targets, kind: Kind) -> LogitCombination:
         """See `Ensemble.fit`."""
         values, (members, _, outputs) = centred(validation, kind), validation.shape
         columns = outputs if self.scope == "per_label" else 1
-        # A document counts once, not once a label: labels of one document are no independent evidence.
+        # A document counts once, not once a label: labels of one document are not independent.
         scale = 1.0 if kind != "multilabel" or self.scope == "per_label" else 1 / outputs
         truth = targets.astype(np.float64)
 
@@ -79,9 +80,9 @@ def _combine(weights: Weights, kind: Kind, logits: TeacherLogits) -> Logits:
 
 
 def centred(logits: TeacherLogits, kind: Kind) -> TeacherLogits:
-    """Return the logits in float64; where they stand for shares, as logarithms of these.
+    """Return the logits in float64; where exactly one class holds, as logarithms of probabilities.
 
-    A softmax does not see what is added to all logits of a document, but weights that differ between labels would.
+    A softmax ignores a constant added to all logits of a document, but weights that differ between labels do not.
     """
     values = logits.astype(np.float64)
     return np.asarray(log_softmax(values, axis=2)) if kind != "multilabel" else values

@@ -1,4 +1,4 @@
-"""An ensemble that knows its members: what maps their logits to those of one."""
+"""A fitted ensemble: the function from the logits of several teachers to those of one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ Combine = Callable[[TeacherLogits], Logits]
 @final
 @dataclass(frozen=True)
 class LogitCombination:
-    """An ensemble that knows its members.
+    """A fitted ensemble.
 
     Attributes:
-        combine: from the logits of the members, in the order of the fit, to logits: their sigmoid or softmax, as the
-            task's kind says, are the probabilities of the ensemble. Documents do not depend on each other.
-        weights: what every member counts for, in [0, 1], over members summing to 1 for every output; where it differs
-            between documents, the mean over validation.
+        combine: maps the logits of the members, in the order of the fit, to those of the ensemble, document by
+            document; the task's link maps these to its probabilities.
+        weights: of the members, in [0, 1], summing to 1 for every output; where they differ between documents, the
+            mean over validation.
     """
 
     combine: Combine

@@ -13,16 +13,16 @@ from clinlm.training.teachers.logit_combination import LogitCombination, Logits,
 @final
 @dataclass(frozen=True)
 class MeanLogits(Ensemble):
-    """The mean of the logits: the geometric mean of the odds, so a member that is sure says more than one that is not.
+    """The mean of the logits: the geometric mean of the odds, so a confident member counts more than an unsure one.
 
-    Source: S3 (OptimCLM), the mean of the logits of two fine-tuned encoders.
+    Source: OptimCLM, the mean of the logits of two fine-tuned encoders.
     """
 
     def fit(self, validation: TeacherLogits, targets: Targets, kind: Kind) -> LogitCombination:
         """See `Ensemble.fit`; nothing is fitted."""
-        return LogitCombination(mean, equal(validation))
+        return LogitCombination(_mean, equal(validation))
 
 
-def mean(logits: TeacherLogits) -> Logits:
+def _mean(logits: TeacherLogits) -> Logits:
     """Return the mean over members."""
     return np.asarray(logits.mean(axis=0, dtype=np.float64))

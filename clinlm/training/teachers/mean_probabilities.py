@@ -14,7 +14,7 @@ from clinlm.training.teachers.logit_combination import LogitCombination, Targets
 @final
 @dataclass(frozen=True)
 class MeanProbabilities(Ensemble):
-    """The mean of the probabilities, as logits: no member can say more than its share, however sure it is.
+    """The mean of the probabilities, as logits: a member counts no more than its share, however confident it is.
 
     Source: Lakshminarayanan et al. 2017, "Deep ensembles", arXiv:1612.01474, section 2.4.
     """

@@ -1,4 +1,4 @@
-"""What a teacher takes."""
+"""Size and training time of a teacher."""
 
 from dataclasses import dataclass
 from typing import final
@@ -7,7 +7,7 @@ from typing import final
 @final
 @dataclass(frozen=True)
 class TeacherCost:
-    """What a member takes: numbers in it, those that are not 0, bytes on disk, seconds of training."""
+    """Parameters, those that are not 0, bytes on disk, and seconds of training."""
 
     parameters: int
     nonzero: int

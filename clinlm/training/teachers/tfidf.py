@@ -1,4 +1,4 @@
-"""The TF-IDF baseline as a teacher: it is wrong where networks are right, and costs a student nothing."""
+"""The TF-IDF baseline as a teacher: its errors differ from those of networks, and it costs a student nothing."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from safetensors.numpy import load_file, save_file
 from scipy.special import log_expit
 
+from clinlm.config.errors import ConfigError
 from clinlm.config.runtime import Stopwatch
 from clinlm.corpora.split import split_groups
 from clinlm.metrics.baseline import TfidfBaseline
@@ -29,7 +30,7 @@ TFIDF: Final = "tfidf"
 
 FOLDS: Final = 5
 WORDS: Final = 200_000
-"""Words that the baseline of a task of entities is fitted on at most: more would take minutes and change little."""
+"""Most words that the baseline of an entity task is fitted on: more would take minutes and change little."""
 
 _SLICE = 256
 
@@ -37,19 +38,18 @@ _SLICE = 256
 @final
 @dataclass(frozen=True)
 class Tfidf(TeacherSource):
-    """The baseline of every report, fitted once a task and kept in the store.
+    """The baseline of every report, fitted once a task and cached in the store.
 
-    It is nearly certain of documents that it was fitted on, and a student would learn nothing but labels from it. So
-    training documents are answered by cross-fitting: their groups are dealt into `FOLDS` folds, and every fold is
-    answered by a baseline, of the strength chosen for the whole, that saw the other folds only. Texts of a transfer set
-    are mostly made of training documents: each is answered by the baseline that has not seen the training document
-    nearest to it (cosine of TF-IDF vectors). Validation and test are answered by the whole baseline.
+    It is nearly certain of documents that it was fitted on, so that a student would learn only labels from it. Training
+    documents are therefore cross-fitted: their groups are split into `FOLDS` folds, and the logits of every fold are
+    those of a baseline, of the strength chosen for the whole, fitted on the other folds. Texts of a transfer set are
+    mostly made of training documents: the logits of each are those of the baseline not fitted on the training document
+    nearest to it (cosine of TF-IDF vectors). Validation and test have those of the whole baseline.
 
     Where words are tagged, it reads every word with its neighbours (`clinlm.tasks.entities.contexts`), on whole
     training documents of at most `WORDS` words; it does not answer transfer sets.
 
-    Where documents have exactly one label, its regressions answer one against the rest; their probabilities over their
-    sum are shares.
+    Where documents have exactly one label, its regressions are one against the rest, normalized to sum to 1.
 
     Attributes:
         root: the store.
@@ -71,17 +71,17 @@ class Tfidf(TeacherSource):
 
     @property
     def artifact(self) -> None:
-        """See `TeacherSource.artifact`: it is no network."""
+        """See `TeacherSource.artifact`: it has no network."""
         return None
 
     @property
     def folder(self) -> Path:
-        """Where the baseline lies, once it is fitted."""
+        """Folder of the fitted baseline."""
         key = cache_key({"_target_": f"{TfidfBaseline.__module__}.TfidfBaseline"}, self.task_key)
         return self.root / f"tfidf-{key}"
 
     def fitted(self, task: Task) -> tuple[TfidfBaseline, bool]:
-        """Return the baseline, and whether it was in the store already."""
+        """Return the baseline, and whether it was cached."""
         with claim(self.folder) as whole:
             if not whole:
                 log.info("fitting the TF-IDF baseline")
@@ -93,7 +93,7 @@ class Tfidf(TeacherSource):
         return TfidfBaseline.load(self.folder), whole
 
     def training_logits(self, task: Task, precision: str) -> Float[np.ndarray, "train outputs"]:
-        """See `TeacherSource.training_logits`; there is one precision."""
+        """See `TeacherSource.training_logits`; `precision` has no effect."""
         return self._cached(f"train-{self.key}", task, lambda baseline: _crossed(task, baseline, [])[0])
 
     def transfer_logits(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "texts outputs"]:
@@ -101,9 +101,9 @@ class Tfidf(TeacherSource):
 
         def crossed(baseline: TfidfBaseline) -> Float[np.ndarray, "texts outputs"]:
             if task.by_word:
-                raise ValueError(
-                    "a word of a transfer set has no nearest training note, so that TF-IDF cannot answer it without "
-                    f"having seen it; take {TFIDF} out of the `teachers`, or set augmentation=none"
+                raise ConfigError(
+                    "TF-IDF as a teacher of words cannot cross-fit a transfer set, whose words have no nearest training "
+                    f"note; remove {TFIDF} from the `teachers`, or set augmentation=none"
                 )
             trained, found = _crossed(task, baseline, transfer.texts)
             self._cached(f"train-{self.key}", task, lambda _: trained)
@@ -121,7 +121,7 @@ class Tfidf(TeacherSource):
         return TeacherCost(model.parameters, model.nonzero, model.bytes, read_record(self.folder)["seconds"])
 
     def timed_predictor(self, task: Task) -> Callable[[int], Float[np.ndarray, "1 outputs"]]:
-        """See `TeacherSource.timed_predictor`: from the text, as weighting words is its model."""
+        """See `TeacherSource.timed_predictor`: from the text, as weighting words is part of the model."""
         model, kind = self.fitted(task)[0], task.kind
         return lambda document: _linked(model.logits(task.passages(np.array([document]))), kind)
 
@@ -132,8 +132,8 @@ class Tfidf(TeacherSource):
         if not path.exists():
             baseline, _ = self.fitted(task)
             with locked(path):
-                if not path.exists():  # another process may have been at it
-                    log.info("computing the logits of %s for %s, once", self.name, name.partition("-")[0])
+                if not path.exists():  # another process may have computed it
+                    log.info("computing the logits of %s for %s", self.name, name.partition("-")[0])
                     draft = path.with_suffix(".draft")
                     save_file({"logits": _linked(answers(baseline), task.kind).astype(np.float32)}, draft)
                     draft.replace(path)
@@ -141,16 +141,16 @@ class Tfidf(TeacherSource):
 
 
 def nearest_documents(baseline: TfidfBaseline, texts: list[str], among: list[str]) -> Int[np.ndarray, " texts"]:
-    """Return for every text the number of the document `among` that its TF-IDF vector is nearest to."""
+    """Return for every text the number of the nearest document of `among`, by TF-IDF vectors."""
     documents = baseline.vectors(among).T
     slices = [baseline.vectors(texts[start : start + _SLICE]) @ documents for start in range(0, len(texts), _SLICE)]
-    return np.concatenate([np.asarray(one.argmax(axis=1)).ravel() for one in slices])
+    return np.concatenate([np.asarray(part.argmax(axis=1)).ravel() for part in slices])
 
 
 def _crossed(
     task: Task, baseline: TfidfBaseline, texts: Sequence[str]
 ) -> tuple[Float[np.ndarray, "train outputs"], Float[np.ndarray, "texts outputs"]]:
-    """Return what baselines that did not see them say of the training documents, and of texts made of these."""
+    """Return the cross-fitted logits of the training documents, and of texts made of them."""
     own, targets = _split(task, "train")
     near = nearest_documents(baseline, list(texts), task.texts("train")) if texts else np.zeros(0, np.int64)
     found = np.zeros(targets.shape, np.float32), np.zeros((len(texts), task.outputs), np.float32)
@@ -163,26 +163,25 @@ def _crossed(
 
 
 def _folds(task: Task, strength: float) -> Iterator[tuple[Int[np.ndarray, " held"], TfidfBaseline]]:
-    """Yield the training documents of every fold, by their place among them, and a baseline that saw none of a group
-    of theirs."""
+    """Yield the units of every fold, by their place in training, and a baseline fitted on the other groups."""
     texts, targets = _split(task, "train")
     members = task.examples.members("train")
     groups = np.repeat(task.examples.frame["group"].gather(members).to_numpy(), _units(task, members)).tolist()
     folds = min(FOLDS, len(set(groups)))
     if folds < 2:
-        raise ValueError(
-            "TF-IDF as a teacher answers every group of training documents by the others; all are of one group; read "
-            f"more documents, or take {TFIDF} out of the `teachers`"
+        raise ConfigError(
+            "TF-IDF as a teacher needs training documents of at least 2 groups, got 1; read more documents, or remove "
+            f"{TFIDF} from the `teachers`"
         )
     fold = split_groups(groups, targets, [1 / folds] * folds, seed=0)
     for number in range(folds):
         seen, (held,) = np.flatnonzero(fold != number), np.nonzero(fold == number)
         log.info("fitting TF-IDF on fold %d of %d", number + 1, folds)
-        yield held, TfidfBaseline.fit_at([texts[one] for one in seen], targets[seen], strength)
+        yield held, TfidfBaseline.fit_at([texts[place] for place in seen], targets[seen], strength)
 
 
 def _linked(logits: Float[np.ndarray, "documents outputs"], kind: Kind) -> Float[np.ndarray, "documents outputs"]:
-    """Return logits whose sigmoid, or softmax, are the probabilities of the regressions."""
+    """Return logits that the task's link maps to the probabilities of the regressions."""
     return np.asarray(log_expit(logits)) if kind != "multilabel" else logits
 
 
@@ -195,7 +194,7 @@ def _read(task: Task, documents: Int[np.ndarray, " chosen"]) -> tuple[list[str],
 
 
 def _drawn(task: Task, split: str) -> Int[np.ndarray, " chosen"]:
-    """Return the documents of a split; of words, whole documents drawn at random, up to `WORDS` of them."""
+    """Return the documents of a split; for tasks on words, documents drawn at random, up to `WORDS` words."""
     members = task.examples.members(split)
     if not task.by_word:
         return members
@@ -205,6 +204,6 @@ def _drawn(task: Task, split: str) -> Int[np.ndarray, " chosen"]:
 
 
 def _units(task: Task, documents: Int[np.ndarray, " chosen"]) -> Int[np.ndarray, " chosen"]:
-    """Return how many units every document has."""
+    """Return the number of units of every document."""
     start = task.examples.unit_start
     return np.ones(len(documents), np.int64) if start is None else np.diff(start)[documents]

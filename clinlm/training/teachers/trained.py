@@ -1,4 +1,4 @@
-"""An artifact of an earlier stage as a teacher."""
+"""Teachers that are artifacts of earlier stages."""
 
 import logging
 from collections.abc import Callable
@@ -28,11 +28,11 @@ Answered = Float[np.ndarray, "units outputs"]
 @final
 @dataclass(frozen=True)
 class Trained(TeacherSource):
-    """The model of an artifact. Its logits lie beside it, one file a task, precision and set of texts.
+    """The model of an artifact. Its logits are cached in its folder, one file a task, precision and set of texts.
 
     Attributes:
         source: the artifact.
-        label: what the stage is called in this pipeline; "" for its name in the artifact.
+        label: name of the stage in this pipeline; "" for the name in the artifact.
     """
 
     source: Artifact
@@ -72,11 +72,11 @@ class Trained(TeacherSource):
         return self._cached(f"{_task(task)}-{precision}-{transfer.key}", task, precision, every, encoded)
 
     def split_logits(self, task: Task, split: Measured) -> Float[np.ndarray, "units outputs"]:
-        """See `TeacherSource.split_logits`: what the stage itself wrote, in float32."""
+        """See `TeacherSource.split_logits`: those that the stage wrote, in float32."""
         return self.source.predictions(split)
 
     def all_logits(self, task: Task) -> Float[np.ndarray, "units outputs"]:
-        """Return the logits of all documents of a task that it was not built on, in float32; computed only once.
+        """Return the logits of all documents of a task that it was not trained on, in float32; cached.
 
         Args:
             task: opened, with the same outputs.
@@ -94,7 +94,7 @@ class Trained(TeacherSource):
         return TeacherCost(report["parameters"], report["nonzero"], report["bytes"], report["seconds"])
 
     def timed_predictor(self, task: Task) -> Callable[[int], Float[np.ndarray, "units outputs"]]:
-        """See `TeacherSource.timed_predictor`: from token ids, in eager float32; tokenising is left out."""
+        """See `TeacherSource.timed_predictor`: from token ids, in eager float32; without tokenization."""
         model = self.source.load()
         encoded = task.encode(model.tokenizer, min(model.max_tokens, task.max_tokens))
 
@@ -118,8 +118,8 @@ class Trained(TeacherSource):
                 try:
                     return artifacts.load_logits(path)[1]
                 except ValueError as damage:
-                    log.warning("%s: computing them again", damage)
-            log.info("computing the logits of %s for %d documents, once", self.name, len(documents))
+                    log.warning("%s; computing them again", damage)
+            log.info("computing the logits of %s for %d documents", self.name, len(documents))
             model = self.source.load()
             rows = encoded(model)
             loader = ordered_loader(rows, documents, rows.collate)

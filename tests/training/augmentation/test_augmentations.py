@@ -1,4 +1,4 @@
-"""Laws of every transfer that `conf/` knows, and what each does to a note."""
+"""Laws of every augmentation that `conf/` knows, and what each does to a note."""
 
 import csv
 import io
@@ -83,7 +83,7 @@ def test_what_is_left_out_is_counted(task: MultiLabel) -> None:
 
 
 def test_nothing_new_is_told(task: MultiLabel, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"RemainingNotes made none that is new .* choose another transfer"):
+    with pytest.raises(ValueError, match=r"got no new one from RemainingNotes .* choose another"):
         RemainingNotes().texts(opened(Path(task.corpus.root), tmp_path), 0)  # type: ignore[attr-defined]
 
 
@@ -146,10 +146,10 @@ def test_several_give_equal_shares(task: MultiLabel) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ShuffleSections(times=0), "augmentation.times is at least 1"),
-        (lambda: Mixing(notes=1), "augmentation.notes is at least 2"),
-        (lambda: RemainingNotes(documents=0), "augmentation.documents is at least 1"),
-        (lambda: Several({}), "none came"),
+        (lambda: ShuffleSections(times=0), "augmentation.times must be at least 1"),
+        (lambda: Mixing(notes=1), "augmentation.notes must be at least 2"),
+        (lambda: RemainingNotes(documents=0), "augmentation.documents must be at least 1"),
+        (lambda: Several({}), "got none"),
     ],
 )
 def test_settings_are_checked(make: object, message: str) -> None:
@@ -158,5 +158,5 @@ def test_settings_are_checked(make: object, message: str) -> None:
 
 
 def test_more_notes_than_there_are_cannot_be_mixed(task: MultiLabel) -> None:
-    with pytest.raises(ValueError, match="mixed from 99 training documents; there are 14"):
+    with pytest.raises(ValueError, match="at least 99 training documents, got 14"):
         Mixing(notes=99).texts(task, 0)

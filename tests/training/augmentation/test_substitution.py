@@ -223,5 +223,5 @@ def test_fingerprints_follow_the_weights(language_model: Path, tmp_path: Path) -
     [({"times": 0}, "times"), ({"share": 0.0}, "share"), ({"share": 1.1}, "share"), ({"candidates": 0}, "candidates")],
 )
 def test_settings_are_checked(settings: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=f"augmentation.{message} is"):
+    with pytest.raises(ValueError, match=f"augmentation.{message} must"):
         Shouting(**settings)  # type: ignore[arg-type]
