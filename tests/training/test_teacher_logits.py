@@ -111,13 +111,13 @@ def test_an_ensemble_is_fitted_on_validation_alone(
 ) -> None:
     members = [Trained(one) for one in teachers]
     seen: list[str] = []
-    measured = Trained.measured
+    measured = Trained.split_logits
 
     def watched(self: Trained, task: MultiLabel, split: str) -> np.ndarray:
         seen.append(split)
         return measured(self, task, split)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Trained, "measured", watched)
+    monkeypatch.setattr(Trained, "split_logits", watched)
     for ensemble in (Learned(), BestPerLabel()):
         rule = cached_logits.fit_combination(members, ensemble, task)
         validation = np.stack([one.predictions("validation") for one in teachers])

@@ -42,7 +42,11 @@ def teacher_logits(
     found = torch.zeros(len(task.examples.targets), task.outputs)
     rule = fit_combination(members, ensemble, task)
     # Texts first: a cross-fitted teacher caches the training documents in the same pass.
-    texts = None if transfer is None else np.stack([member.transfer_logits(task, precision, transfer) for member in members])
+    texts = (
+        None
+        if transfer is None
+        else np.stack([member.transfer_logits(task, precision, transfer) for member in members])
+    )
     trained = rule.combine(np.stack([member.training_logits(task, precision) for member in members]))
     found[torch.from_numpy(task.examples.units("train"))] = torch.from_numpy(trained).float()
     return found if texts is None else torch.cat([found, torch.from_numpy(rule.combine(texts)).float()])

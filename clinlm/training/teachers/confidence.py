@@ -29,7 +29,7 @@ class Confidence(Ensemble):
     label, so it works for transfer sets and new notes, too; and from both in the temperature.
 
     Attributes:
-        temperature: positive; the smaller, the more the most confident member dominates; large for the mean of probabilities.
+        temperature: positive; the smaller, the more the most confident member dominates; large: mean of probabilities.
 
     Raises:
         ConfigError: a temperature that is not positive.

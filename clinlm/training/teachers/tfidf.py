@@ -102,8 +102,8 @@ class Tfidf(TeacherSource):
         def crossed(baseline: TfidfBaseline) -> Float[np.ndarray, "texts outputs"]:
             if task.by_word:
                 raise ConfigError(
-                    "TF-IDF as a teacher of words cannot cross-fit a transfer set, whose words have no nearest training "
-                    f"note; remove {TFIDF} from the `teachers`, or set augmentation=none"
+                    "TF-IDF as a teacher of words cannot cross-fit a transfer set, whose words have no nearest "
+                    f"training note; remove {TFIDF} from the `teachers`, or set augmentation=none"
                 )
             trained, found = _crossed(task, baseline, transfer.texts)
             self._cached(f"train-{self.key}", task, lambda _: trained)
