@@ -22,10 +22,10 @@ from transformers import AutoTokenizer
 
 from clinlm.config.extras import imported
 from clinlm.corpora.mtsamples import MTSamples
-from clinlm.engines.base import NAMES, find_engine
+from clinlm.engines.base import engine_names, find_engine
 from clinlm.metrics import latency
 from clinlm.models import artifact
-from clinlm.models.layers.edits import quantize_embeddings
+from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.layers.static_int8_linear import StaticInt8Linear
 from clinlm.models.model import Model, ModelSpec
 from clinlm.models.size import folder_bytes
@@ -60,11 +60,11 @@ CONVOLUTION = {
 def static(network: nn.Module) -> None:
     """Give every table and every product integers; scales are made up, as they cost the same whatever they are."""
     parts = list(network.named_modules())
-    quantize_embeddings(network, [name for name, one in parts if isinstance(one, nn.Embedding)])
+    Int8Embedding.edit([name for name, one in parts if isinstance(one, nn.Embedding)])(network)
     for name, one in parts:
         if isinstance(one, nn.Linear):
             parent, _, attribute = name.rpartition(".")
-            setattr(network.get_submodule(parent), attribute, StaticInt8Linear.of(one, 0.05, 120))
+            setattr(network.get_submodule(parent), attribute, StaticInt8Linear.calibrated(one, 0.05, 120))
 
 
 def lengths(documents: int, most: int) -> list[int]:
@@ -93,7 +93,7 @@ def models(root: Path, export_large: bool) -> tuple[dict[str, Callable[[int], ob
         network = spec.build().eval()
         if integers:
             static(network)
-        for engine in (one for one in NAMES if one != "torch_compiled" and not find_engine(one).missing()):
+        for engine in (one for one in engine_names() if one != "torch_compiled" and not find_engine(one).missing()):
             if engine == "torch" and integers:
                 continue  # eager integers are for checking, not for speed
             if engine != "torch" and shape is TEACHER and not export_large:

@@ -32,7 +32,8 @@ from clinlm.engines import export
 from clinlm.engines.base import find_engine
 from clinlm.metrics.latency import BUSY
 from clinlm.models import artifact
-from clinlm.models.layers.edits import quantize_embeddings, quantize_linears
+from clinlm.models.layers.int8_embedding import Int8Embedding
+from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.model import Model, ModelSpec
 from clinlm.predict import model_answerer
 from clinlm.predict.settings import PredictSettings, cores
@@ -70,8 +71,8 @@ def models(root: Path) -> dict[str, Path]:
         model = Model(spec, spec.build().eval(), tokenizer)
         if int8:
             parts = list(model.network.named_modules())
-            quantize_embeddings(model.network, [name for name, one in parts if isinstance(one, nn.Embedding)])
-            quantize_linears(model.network, [name for name, one in parts if isinstance(one, nn.Linear)])
+            Int8Embedding.edit([name for name, one in parts if isinstance(one, nn.Embedding)])(model.network)
+            Int8Linear.edit([name for name, one in parts if isinstance(one, nn.Linear)])(model.network)
         folder = root / f"{engine}{'-int8' if int8 else ''}"
         folder.mkdir()
         InferenceConfig("multilabel", LABELS, thresholds, TOKENS, Head()).save(folder)

@@ -139,7 +139,7 @@ def graphs() -> Iterator[None]:
 
     write = onnx_graph.export_onnx
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx_graph, "write", once)
+        patch.setattr(onnx_graph, "export_onnx", once)
         yield
 
 

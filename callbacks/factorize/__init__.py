@@ -1,1 +1,1 @@
-"""Methods that replace a weight by a product of smaller ones: one final class per file."""
+"""Methods that replace a weight by a product of smaller matrices: one final class per file."""

@@ -1,12 +1,14 @@
-"""Linear layers as products of two thin ones, by singular value decomposition."""
+"""Factorisation of linear layers by singular value decomposition."""
 
 from collections.abc import Sequence
 from typing import ClassVar, final
 
-import torch
 from torch import nn
 
 from callbacks.base import Compression
+from clinlm.compression.approximation import low_rank_shrinks, relative_error
+from clinlm.config.errors import ConfigError, ModelError
+from clinlm.config.ranges import check_at_least, check_list
 from clinlm.models import structure
 from clinlm.models.layers.low_rank_linear import LowRankLinear
 from clinlm.models.model import Edit
@@ -19,36 +21,40 @@ from clinlm.training.promises import Rank
 class Svd(Compression):
     """Replace linear layers of the encoder by the nearest products of two matrices of a lower rank.
 
-    Source    S1, section III.C, read by its heading (its text has LoRA: `adapter=lora`); Denton et al. 2014,
-              arXiv:1404.0736, section 3; Eckart & Young 1936: no matrix of that rank is nearer.
-    Names     our `rank` is their k (Denton), r in S1's LoRA.
-    Changes   every linear layer named by `targets`: out x in numbers become rank x (out + in), and learn as such.
-    Cost      one decomposition a layer: seconds. Accuracy, which a recovery has to bring back.
-    Departs   both factors get the square roots of the singular values. A layer whose two factors would not be smaller
-              than itself is left, and the report says so.
-    Clashes   pruned zeros do not survive a product, and the factors cannot be sliced: cut shapes first, and mask
-              weights after.
+    Source    "five strategies for symptom extraction", section III.C, by its heading (its text describes LoRA:
+              `adapter=lora`); Denton et al. 2014, arXiv:1404.0736, section 3; Eckart & Young 1936: no matrix of that
+              rank is nearer.
+    Names     our `rank` is their k (Denton), r in the LoRA of "five strategies".
+    Changes   every linear layer in `targets`: outputs x inputs numbers become rank x (outputs + inputs) trainable ones.
+    Cost      one decomposition per layer: seconds. Quality, which a recovery has to restore.
+    Departs   both factors get the square roots of the singular values. A layer whose factors would not be smaller than
+              itself is left whole, and reported so.
+    Clashes   zeros of masks do not survive a product, and factors cannot be sliced: cut shapes before, and mask weights
+              after.
 
     Args:
         rank: of every product, at least 1.
         targets: parts of an encoder layer; see `clinlm.models.structure.Layer`.
+
+    Raises:
+        ConfigError: a setting out of range.
+        ModelError: (in `prepare`) a target is factorised already, or has integer weights.
     """
 
     technique: ClassVar[str] = "factorization"
 
     def __init__(self, rank: int = 64, targets: Sequence[str] = structure.LINEARS) -> None:
-        if rank < 1:
-            raise ValueError(f"factorize.rank is at least 1; got {rank}")
-        if isinstance(targets, str) or not targets or (unknown := {*targets} - {*structure.LINEARS}):
-            wrong = targets if isinstance(targets, str) or not targets else sorted(unknown)
-            raise ValueError(f"factorize.targets is a list out of {list(structure.LINEARS)}; got {wrong!r}")
+        check_at_least("factorize.rank", rank, 1)
+        check_list("factorize.targets", targets)
+        if not targets or not {*targets} <= {*structure.LINEARS}:
+            raise ConfigError(f"factorize.targets must be a list out of {list(structure.LINEARS)}, got {list(targets)}")
         self.rank, self.targets = rank, list(targets)
         self._rows: list[Rank] = []
 
     def prepare(self, module: Module) -> None:
         """See `Compression.prepare`."""
         linears = self._linears(module)
-        smaller = {name: linear for name, linear in linears.items() if self._smaller(linear)}
+        smaller = {name: linear for name, linear in linears.items() if low_rank_shrinks(linear, self.rank)}
         pairs = {name: LowRankLinear.of(linear, self.rank) for name, linear in smaller.items()}
         self._rows = [_row(name, linear, pairs.get(name)) for name, linear in linears.items()]
         if pairs:
@@ -57,36 +63,24 @@ class Svd(Compression):
             module.network.get_submodule(name).load_state_dict(pair.state_dict())
 
     def report(self) -> MethodReport:
-        """Return every linear layer: its rank (none if left whole), relative error of its weight, parameters."""
+        """Return for every linear layer its rank (None if left whole), relative error of its weight, and parameters."""
         return MethodReport(tuple(self._rows))
 
     def no_change_reason(self) -> str:
         """See `Compression.no_change_reason`."""
-        return f" (rank={self.rank}: for none of {len(self._rows)} linear layers are two factors smaller than itself)"
+        return f" (rank={self.rank}: two factors are smaller than none of {len(self._rows)} linear layers)"
 
     def _linears(self, module: Module) -> dict[str, nn.Linear]:
         structure.check_trainable(module.network)
         names = [f"body.{names[t]}" for names in structure.linear_names(module.network.body) for t in self.targets]
         found = {name: module.network.get_submodule(name) for name in names}
-        done = [name for name, linear in found.items() if not isinstance(linear, nn.Linear)]
-        if done:
-            raise ValueError(
-                f"a linear layer is factorised once; {done[0]} is a {type(found[done[0]]).__name__}; take one of the "
-                "two stages out, or set factorize.targets"
+        other = [name for name, linear in found.items() if not isinstance(linear, nn.Linear)]
+        if other:
+            raise ModelError(
+                f"layers to factorise must be linear, {other[0]} is a {type(found[other[0]]).__name__}; remove one of "
+                "the stages that factorise it, or set factorize.targets"
             )
         return {name: linear for name, linear in found.items() if isinstance(linear, nn.Linear)}
-
-    def _smaller(self, linear: nn.Linear) -> bool:
-        return self.rank * (linear.in_features + linear.out_features) < linear.in_features * linear.out_features
-
-
-@torch.no_grad()
-def relative_error(linear: nn.Linear, pair: LowRankLinear) -> float:
-    """Return the Frobenius norm of what is missing in the product over that of the weight, in [0, 1]."""
-    weight = linear.weight.double()
-    return float(
-        (weight - pair.up.weight.double() @ pair.down.weight.double()).norm() / weight.norm().clamp_min(1e-300)
-    )
 
 
 def _row(name: str, linear: nn.Linear, pair: LowRankLinear | None) -> Rank:
@@ -94,4 +88,5 @@ def _row(name: str, linear: nn.Linear, pair: LowRankLinear | None) -> Rank:
     if pair is None:
         return Rank(name, None, 0.0, before, before)
     after = sum(parameter.numel() for parameter in pair.parameters())
-    return Rank(name, pair.rank, relative_error(linear, pair), before, after)
+    product = pair.up.weight.double() @ pair.down.weight.double()
+    return Rank(name, pair.rank, relative_error(linear.weight, product), before, after)

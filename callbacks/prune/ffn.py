@@ -1,70 +1,61 @@
-"""What pruning of FFN units shares: rank the units of every feed-forward block, keep the best, slice the rest away."""
+"""Base class of pruning FFN units."""
 
-from abc import abstractmethod
-from typing import ClassVar, final
+from collections.abc import Mapping, Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from callbacks.base import Compression
-from callbacks.prune.settings import check_ratio
+from callbacks.prune.base import StructuralPruning
+from clinlm.compression.selection import keep_best
+from clinlm.config.ranges import check_at_least
 from clinlm.models.model import Edit
-from clinlm.training.method_report import MethodReport
 from clinlm.training.modules.base import Module
 from clinlm.training.promises import FfnWidth
 
 
-class FfnPruning(Compression):
-    """One-shot structured pruning of feed-forward blocks. Subclasses are final and say only what a unit is worth.
+class FfnPruning(StructuralPruning):
+    """One-shot pruning of the units of every feed-forward block. Subclasses are final and define `scores`.
 
     Args:
-        ratio: share of the units removed in every layer that is not skipped, in (0, 1); at least one unit stays.
-        skip_std: a layer whose scores have a smaller (population) standard deviation is left whole; 0 skips none.
+        ratio: share of the units to remove in every layer that is not skipped, in (0, 1); at least one unit stays.
+        skip_std: layers whose scores have a smaller (population) standard deviation are not pruned; 0 skips none.
     """
 
-    technique: ClassVar[str] = "pruning"
-
     def __init__(self, ratio: float, skip_std: float) -> None:
-        check_ratio(ratio)
-        if skip_std < 0:
-            raise ValueError(f"prune.skip_std is a standard deviation, at least 0; got {skip_std}")
-        self.ratio, self.skip_std = ratio, skip_std
-        self._rows: list[FfnWidth] = []
+        super().__init__(ratio)
+        check_at_least("prune.skip_std", skip_std, 0)
+        self.skip_std = skip_std
 
-    @abstractmethod
-    def scores(self, module: Module) -> list[Float[Tensor, " units"]]:
-        """Return what every unit is worth, one vector a layer; larger is better."""
+    def select(self, scores: Sequence[Float[Tensor, " _"]]) -> list[list[int]]:
+        """See `StructuralPruning.select`."""
+        return [
+            list(range(len(units))) if _deviation(units) < self.skip_std else keep_best(units, self.ratio)
+            for units in scores
+        ]
 
-    @final
-    def prepare(self, module: Module) -> None:
-        """See `Compression.prepare`."""
-        units = {}
-        self._rows = []
-        for number, scores in enumerate(self.scores(module)):
-            spread = float(scores.double().std(unbiased=False))
-            skipped = spread < self.skip_std
-            if not skipped:
-                units[str(number)] = best(scores, self.ratio)
-            left = len(scores) if skipped else len(units[str(number)])
-            mean = float(scores.double().mean())
-            self._rows.append(FfnWidth(number, len(scores), left, mean, spread, skipped))
-        if units:
-            module.model.apply(Edit("clinlm.models.surgery.keep_ffn_units", {"units": units}))
+    def rows(self, module: Module, scores: Sequence[Float[Tensor, " _"]], kept: Sequence[list[int]]) -> list[FfnWidth]:
+        """See `StructuralPruning.rows`."""
+        return [
+            FfnWidth(
+                layer=number,
+                width_before=len(units),
+                width_after=len(kept[number]),
+                score_mean=float(units.double().mean()),
+                score_std=_deviation(units),
+                skipped=_deviation(units) < self.skip_std,
+            )
+            for number, units in enumerate(scores)
+        ]
 
-    @final
-    def report(self) -> MethodReport:
-        """Return every layer: width before and after, mean and standard deviation of its scores, skipped or not."""
-        return MethodReport(tuple(self._rows))
+    def edit(self, kept: Mapping[str, list[int]]) -> Edit:
+        """See `StructuralPruning.edit`."""
+        return Edit("clinlm.models.surgery.keep_ffn_units", {"units": kept})
 
     def no_change_reason(self) -> str:
         """See `Compression.no_change_reason`."""
-        spreads = ", ".join(f"{row.score_std:.2g}" for row in self._rows)
-        return f" (ratio={self.ratio:g}, skip_std={self.skip_std:g}; standard deviations of the layers: {spreads})"
+        deviations = ", ".join(f"{row.score_std:.2g}" for row in self._rows if isinstance(row, FfnWidth))
+        return f" (ratio={self.ratio:g}, skip_std={self.skip_std:g}; standard deviations of the layers: {deviations})"
 
 
-def best(scores: Float[Tensor, " units"], ratio: float) -> list[int]:
-    """Return the units that stay, ascending: all but `ratio` of them, at least one, ties to the first."""
-    keep = max(1, len(scores) - round(ratio * len(scores)))
-    order = torch.argsort(scores, descending=True, stable=True)
-    return sorted(order[:keep].tolist())
+def _deviation(scores: Float[Tensor, " units"]) -> float:
+    return float(scores.double().std(unbiased=False))

@@ -1,4 +1,4 @@
-"""FFN units by the L1 norm of their weights: a control."""
+"""Pruning of FFN units by the L1 norm of their weights: a control."""
 
 from typing import final
 
@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from callbacks.prune.ffn import FfnPruning
+from clinlm.compression.scores import row_l1_norms
 from clinlm.models import structure
 from clinlm.training.modules.base import Module
 
@@ -26,5 +27,5 @@ class Magnitude(FfnPruning):
         super().__init__(ratio, skip_std)
 
     def scores(self, module: Module) -> list[Float[Tensor, " units"]]:
-        """See `FfnPruning.scores`."""
-        return [layer.up.weight.detach().abs().sum(1) for layer in structure.layers(module.network.body)]
+        """See `StructuralPruning.scores`."""
+        return [row_l1_norms(layer.up.weight) for layer in structure.layers(module.network.body)]

@@ -1,9 +1,8 @@
-"""What pruning by masks shares: rank single weights, hold the worst at zero in training, bake the zeros in."""
+"""Base class of pruning by masks: rank single weights, keep the lowest at zero during training, bake the zeros in."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, final
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,51 +11,31 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from callbacks.base import Compression
-from callbacks.prune.settings import check_ratio
+from callbacks.prune.base import check_ratio
 from callbacks.schedules.base import Schedule
+from clinlm.compression.masks import Mask, Scope, bake, competitors, remove_lowest
+from clinlm.config.errors import ModelError
 from clinlm.models import structure
 from clinlm.training.method_report import MethodReport
 from clinlm.training.modules.base import Module
 from clinlm.training.promises import Sparsity
 
-Scope = Literal["global", "layer", "row"] | int
-"""Which weights compete: all; those of one linear; those of one of its rows (an output); that many neighbours in it."""
-
-
-class Mask(nn.Module):
-    """A parametrization under which a weight is zero where it is not alive, in the forward and the backward pass."""
-
-    alive: Tensor
-
-    def __init__(self, alive: Bool[Tensor, "outputs inputs"]) -> None:
-        super().__init__()
-        self.register_buffer("alive", alive)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """Return `weight` with zeros where it is not alive."""
-        return weight * self.alive
-
-    def barred(self) -> Bool[Tensor, "outputs inputs"]:
-        """Return which weights may not come back: all that are gone, for nothing updates them."""
-        return ~self.alive
-
 
 class MaskPruning(Compression):
-    """Unstructured pruning of all linear weights of the encoder; embeddings, pooling and head stay whole.
+    """Unstructured pruning of all linear weights of the encoder; embeddings, pooling and head are not pruned.
 
-    Subclasses are final and say only what a weight is worth, and which weights compete. Of every group of competitors,
-    exactly round(ratio x size) end as zero, ties to the first; weights that were zero before count, and stay zero.
+    Subclasses are final and define only scores and scope. In every group of competing weights, exactly round(ratio x
+    size) end at zero, among equals the first stay; weights that were zero before count, and stay zero.
 
-    Masks are in force from `prepare` on, and grow by the schedule. A weight once gone does not return (`Mask.barred`).
-    They are baked in at the end of training, before adapters merge; what an adapter such as LoRA learnt in the place of
-    a zero is lost then, and weights are ranked without its update. A gradual schedule must have come to its end by
-    then: a last leap would cost quality in silence, so training that stops early, or goes back to an epoch before that
-    end, raises. Stopping after that end is well.
+    Masks act from `prepare` on and grow with the schedule. A masked weight does not return (`Mask.barred`). Masks are
+    baked in at the end of training, before adapters merge: updates of an adapter such as LoRA at zeros are lost, and
+    weights are ranked without its update. A gradual schedule must be complete by then: the remaining pruning in one
+    step would silently cost quality, so training that stops earlier, or restores an earlier epoch, is an error.
 
     Args:
-        ratio: share of the weights removed, in (0, 1).
+        ratio: share of the weights to remove, in (0, 1).
         scope: which weights compete.
-        schedule: when.
+        schedule: share of the ratio over the training.
     """
 
     technique: ClassVar[str] = "pruning"
@@ -74,15 +53,15 @@ class MaskPruning(Compression):
 
     @property
     def needs_training(self) -> bool:
-        """See `Compression.needs_training`: with a schedule that begins below its end."""
+        """See `StageCallback.needs_training`: true for schedules that start below 1."""
         return self.schedule.share(0.0) < 1
 
     @abstractmethod
     def scores(self, module: Module) -> list[Float[Tensor, "outputs inputs"]]:
-        """Return what every weight is worth, one tensor for each of `self.linears`, finite; larger is better."""
+        """Return the finite scores of all weights, one tensor for each of `self.linears`; larger is better."""
 
     def mask(self, alive: Bool[Tensor, "outputs inputs"]) -> Mask:
-        """Return the parametrization that holds one mask."""
+        """Return the parametrization for one weight."""
         return Mask(alive)
 
     @final
@@ -92,15 +71,15 @@ class MaskPruning(Compression):
         modules = module.network.body.named_modules()
         self.linears = {name: linear for name, linear in modules if isinstance(linear, nn.Linear)}
         if not self.linears:
-            raise RuntimeError(f"masks need linear layers; {type(module.network.body).__name__} has none")
+            raise ModelError(f"masks need linear layers, {type(module.network.body).__name__} has none")
         self.masks, self._rows = [self.mask(linear.weight.detach() != 0) for linear in self.linears.values()], []
-        gone = self._groups(torch.cat([~mask.alive.flatten() for mask in self.masks]))
-        self._promised = [int(part.sum(-1).clamp(min=self._count(part, 1.0)).sum()) for part in gone]
-        self._thresholds = [None] * len(gone)
-        if sum(self._promised) == sum(int(part.sum()) for part in gone):
-            raise RuntimeError(
-                f"a compression method changes the network; {type(self).__name__} left every tensor as it was "
-                f"(ratio={self.ratio:g} asks for no zero that is not there); change its settings or take the stage out"
+        zeros = self._groups(torch.cat([~mask.alive.flatten() for mask in self.masks]))
+        self._promised = [int(group.sum(-1).clamp(min=self._final_count(group)).sum()) for group in zeros]
+        self._thresholds = [None] * len(zeros)
+        if sum(self._promised) == sum(int(group.sum()) for group in zeros):
+            raise ModelError(
+                f"a compression method must change the network; {type(self).__name__} would leave every tensor as it "
+                f"was (ratio={self.ratio:g} adds no zero); change its settings or remove the stage"
             )
         for linear, mask in zip(self.linears.values(), self.masks, strict=True):
             parametrize.register_parametrization(linear, "weight", mask)
@@ -113,92 +92,72 @@ class MaskPruning(Compression):
         share = self.schedule.share(progress)
         if share > self._share:
             self._share = share
-            self._remove(self.scores(module))
+            removed = remove_lowest(self.masks, self.scores(module), self.scope, share * self.ratio)
+            for number, threshold in removed.items():
+                self._thresholds[number] = threshold
 
     @final
     @torch.no_grad()
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lightning's hook, before the adapter merges: an update added to a parametrized weight would be lost."""
+        """Remove the masks before the adapter merges: an update added to a parametrized weight would be lost."""
         for linear, mask in zip(self.linears.values(), self.masks, strict=True):
-            # Recovery holds the same weights when it is in the same stage: whoever came last removes for both.
+            # Recovery in the same stage masks the same weights: the last one registered removes all.
             if parametrize.is_parametrized(linear, "weight") and _last(linear) is mask:
                 parametrize.remove_parametrizations(linear, "weight", leave_parametrized=True)
 
     @final
     @torch.no_grad()
     def finalize(self, module: Module) -> None:
-        """Cut what an adapter added, and check the promise."""
+        """Zero what an adapter added, and check the number of zeros."""
         if self._share < 1:
-            raise RuntimeError(
-                f"pruning ends at its final ratio; training stopped at {self._share:.1%} of {self.ratio:g}; take "
-                "early stopping out of the stage, give it more epochs, or let the schedule end earlier (schedule.end)"
+            raise ModelError(
+                f"pruning must reach its final ratio {self.ratio:g}, training stopped at {self._share:.1%} of it; "
+                "remove early stopping from the stage, give it more epochs, or let the schedule end earlier "
+                "(schedule.end)"
             )
-        there = dict(module.network.body.named_modules())
-        gone = [name for name, linear in self.linears.items() if there.get(name) is not linear]
-        if gone:
-            raise RuntimeError(
-                f"masks hold the linear layers they were put on; another method of the stage replaced {gone[0]}; list "
-                f"what changes shapes before {type(self).__name__}, or give it a stage of its own"
+        modules = dict(module.network.body.named_modules())
+        lost = [name for name, linear in self.linears.items() if modules.get(name) is not linear]
+        if lost:
+            raise ModelError(
+                f"masked linear layers must stay in place, another method of the stage replaced {lost[0]}; list "
+                f"methods that change shapes before {type(self).__name__}, or give it its own stage"
             )
         zeros = []
         for (name, linear), mask in zip(self.linears.items(), self.masks, strict=True):
             if parametrize.is_parametrized(linear):
-                raise RuntimeError(
-                    f"masks are baked into plain weights; another method still holds {name}; list it first"
-                )
+                raise ModelError(f"masked weights must be plain at the end, another method holds {name}; list it first")
             zeros.append(bake(linear.weight, mask.alive.to(linear.weight.device)).flatten())
         groups = self._groups(torch.cat(zeros))
-        found = [int(part.sum()) for part in groups]
-        spread = all(bool((part.sum(-1) >= self._count(part, 1.0)).all()) for part in groups)
-        if found != self._promised or not spread:
-            raise RuntimeError(
-                f"pruning promised {sum(self._promised)} zeros among the weights that compete; {sum(found)} are there; "
-                "take out of the stage what else changes weights: keep_best (an epoch before the schedule's end), "
-                "another method"
+        found = [int(group.sum()) for group in groups]
+        complete = all(bool((group.sum(-1) >= self._final_count(group)).all()) for group in groups)
+        if found != self._promised or not complete:
+            raise ModelError(
+                f"pruning must leave {sum(self._promised)} zeros, got {sum(found)}; remove from the stage what else "
+                "changes weights: keep_best (an epoch before the schedule's end), another method"
             )
         self._rows = self._report(zeros)
 
     @final
     def report(self) -> MethodReport:
-        """Return every linear: its weights, its zeros and their share.
+        """Return weights, zeros and their share for every linear layer.
 
-        Where a linear or the network competes as a whole, also the largest score that was removed (`threshold`); where
-        m neighbours do, the weights of a ragged end, which stay (`dense_tail`).
+        Where a layer or the network competes as a whole, also the largest removed score (`threshold`); where m
+        neighbours do, the left-over weights at the ends of rows, which are not pruned (`dense_tail`).
         """
         return MethodReport(tuple(self._rows))
 
     @final
     def state_dict(self) -> dict[str, Any]:
-        """Lightning's hook: what `last.ckpt` needs beside the masks, which are buffers of the network."""
+        """Return what `last.ckpt` needs besides the masks, which are buffers of the network."""
         return {"share": self._share, "thresholds": self._thresholds}
 
     @final
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Lightning's hook."""
+        """Restore what `state_dict` returned."""
         self._share, self._thresholds = state_dict["share"], list(state_dict["thresholds"])
 
-    @torch.no_grad()
-    def _remove(self, scores: Sequence[Tensor]) -> None:
-        """Bring every mask to the share in force."""
-        worth = torch.cat([score.detach().float().flatten() for score in scores])
-        if not bool(worth.isfinite().all()):
-            raise RuntimeError("pruning ranks finite scores; some are not; lower the learning rate")
-        barred = torch.cat([mask.barred().flatten() for mask in self.masks])
-        alive = ~barred
-        triples = zip(self._groups(worth), self._groups(barred), self._groups(alive), strict=True)
-        for number, (score, bar, stay) in enumerate(triples):
-            count = self._count(score, self._share)
-            if count and score.numel():
-                stay.copy_(survivors(score, bar, count))
-                removed = score[~stay & ~bar]
-                if len(removed):
-                    self._thresholds[number] = float(removed.max())
-        sizes = [mask.alive.numel() for mask in self.masks]
-        for mask, part in zip(self.masks, torch.split(alive, sizes), strict=True):
-            mask.alive.copy_(part.view_as(mask.alive))
-
-    def _count(self, group: Tensor, share: float) -> int:
-        return round(share * self.ratio * group.shape[-1])
+    def _final_count(self, group: Tensor) -> int:
+        return round(self.ratio * group.shape[-1])
 
     def _groups(self, flat: Tensor) -> list[Tensor]:
         return competitors(flat, [mask.alive.shape for mask in self.masks], self.scope)
@@ -214,52 +173,6 @@ class MaskPruning(Compression):
             weights, count = zero.numel(), int(zero.sum())
             rows.append(Sparsity(name, weights, count, count / weights, threshold, dense_tail))
         return rows
-
-
-def competitors(flat: Tensor, shapes: Sequence[torch.Size], scope: Scope) -> list[Tensor]:
-    """Return views of `flat`, the weights of shapes (outputs, inputs) one after the other.
-
-    Those that compete lie along the last dimension of a view. A ragged end of neighbours is in no view.
-    """
-    if scope == "global":
-        return [flat[None]]
-    parts = torch.split(flat, [math.prod(shape) for shape in shapes])
-    if scope == "layer":
-        return [part[None] for part in parts]
-    tables = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
-    if scope == "row":
-        return tables
-    whole = [table.shape[1] // scope for table in tables]
-    return [table[:, : n * scope].view(len(table), n, scope) for table, n in zip(tables, whole, strict=True)]
-
-
-def survivors(
-    scores: Float[Tensor, "*groups members"], barred: Bool[Tensor, "*groups members"], count: int
-) -> Bool[Tensor, "*groups members"]:
-    """Return who stays in every group: all but the barred, and, until `count` are gone, those of the lowest scores.
-
-    Args:
-        scores: finite.
-        count: at least 1. Of equals, the first stay.
-    """
-    ranked = scores.masked_fill(barred, -math.inf)
-    level = ranked.kthvalue(count, dim=-1, keepdim=True).values
-    below, equal = ranked < level, ranked == level
-    room = count - below.sum(-1, keepdim=True)
-    if not bool((equal.sum(-1, keepdim=True) > room).any()):  # the rule: to count equals takes gigabytes for a BERT
-        return ~(below | equal | barred)
-    from_the_end = equal.flip(-1).cumsum(-1, dtype=torch.int32).flip(-1)
-    return ~(below | (equal & (from_the_end <= room)) | barred)
-
-
-def bake(
-    weight: Float[Tensor, "outputs inputs"], alive: Bool[Tensor, "outputs inputs"]
-) -> Bool[Tensor, "outputs inputs"]:
-    """Make `weight` exactly zero where it is not alive, and only there; returns where it is zero."""
-    weight.masked_fill_(~alive, 0.0)
-    # An update may end on 0 by chance, and a zero counts as pruned from here on: the smallest number stands for it.
-    weight.masked_fill_(alive & (weight == 0), torch.finfo(weight.dtype).tiny)
-    return weight == 0
 
 
 def _last(linear: nn.Linear) -> nn.Module:

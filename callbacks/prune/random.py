@@ -1,4 +1,4 @@
-"""FFN units at random: the control that every criterion has to beat."""
+"""Random pruning of FFN units: the control for every criterion."""
 
 from typing import final
 
@@ -21,7 +21,7 @@ class Random(FfnPruning):
 
     Args:
         ratio: see `FfnPruning`.
-        seed: of the choice.
+        seed: of the draw.
     """
 
     def __init__(self, ratio: float = 0.05, seed: int = 0) -> None:
@@ -29,7 +29,7 @@ class Random(FfnPruning):
         self.seed = seed
 
     def scores(self, module: Module) -> list[Float[Tensor, " units"]]:
-        """See `FfnPruning.scores`."""
+        """See `StructuralPruning.scores`."""
         generator = torch.Generator().manual_seed(self.seed)
         layers = structure.layers(module.network.body)
         return [torch.rand(layer.up.out_features, generator=generator) for layer in layers]

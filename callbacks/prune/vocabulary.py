@@ -1,8 +1,9 @@
-"""Tokens that the training texts do not have."""
+"""Pruning of tokens that the training texts do not contain."""
 
 from typing import Any, ClassVar, final
 
 from callbacks.base import Compression
+from clinlm.config.ranges import check_at_least
 from clinlm.models import structure, token_pruning
 from clinlm.models.model import Edit
 from clinlm.training.method_report import MethodReport
@@ -15,23 +16,22 @@ class Vocabulary(Compression):
     """Remove the tokens that occur in no training text, from the embeddings and from the tokenizer.
 
     Source    Abdaoui et al. 2020, "Load what you need: smaller versions of multilingual BERT", arXiv:2010.05609.
-    Changes   rows of the word embeddings; the tokenizer, in which tokens get new numbers.
+    Changes   rows of the word embeddings; the tokenizer, in which tokens get new ids.
     Needs     the training texts; a WordPiece, BPE or Unigram tokenizer.
     Cost      one tokenisation of the training texts, and one of all texts.
     Departs   there tokens of a language in Wikipedia, here those of the task's training texts; single characters and
-              the parts of BPE merges stay, so that no text becomes unknown. With min_count 1 training texts are cut as
-              before, and the network says of them what it said.
-    Clashes   after INT8 the embeddings are no table of floats.
+              the parts of BPE merges are kept, so that no text becomes unknown. With min_count 1 training texts are
+              tokenised as before, and their predictions do not change.
+    Clashes   quantised embeddings.
 
     Args:
-        min_count: a token stays if it occurs this often; at least 1.
+        min_count: occurrences that a token needs to be kept; at least 1.
     """
 
     technique: ClassVar[str] = "pruning"
 
     def __init__(self, min_count: int = 1) -> None:
-        if min_count < 1:
-            raise ValueError(f"prune.min_count is at least 1; got {min_count}")
+        check_at_least("prune.min_count", min_count, 1)
         self.min_count = min_count
         self._size: VocabularySize | None = None
 
@@ -51,13 +51,13 @@ class Vocabulary(Compression):
         self._size = VocabularySize(size, len(tokens), int((counts > 0).sum()), *pieces)
 
     def report(self) -> MethodReport:
-        """Return the tokens before and after, and how many pieces the validation texts have with either tokenizer."""
+        """Return the numbers of tokens, and how many the validation texts have, before and after."""
         return MethodReport((self._size,) if self._size else ())
 
     def no_change_reason(self) -> str:
         """See `Compression.no_change_reason`."""
         tokens = self._size.tokens_before if self._size else 0
-        return f" (all {tokens} tokens occur in the training texts, or spell what does not)"
+        return f" (all {tokens} tokens occur in the training texts, or spell other text)"
 
 
 def _pieces(before: Any, after: Any, texts: list[str]) -> tuple[int, int]:

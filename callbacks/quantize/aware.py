@@ -1,4 +1,4 @@
-"""What quantisation-aware methods share: the network trains on simulated integers, then they become real."""
+"""Quantisation-aware training: simulated integers while the network trains, real ones afterwards."""
 
 from abc import ABC
 from collections.abc import Sequence
@@ -7,31 +7,33 @@ from typing import ClassVar, final
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from callbacks.quantize.base import EDITS, Floats, Quantization, quantizable_layers
-from clinlm.compression.calibration import check_documents, input_ranges, input_scale, layer_range
+from callbacks.quantize.base import Quantization
+from clinlm.compression.calibration import input_ranges, input_scale, layer_range
+from clinlm.compression.sensitivity import FloatLayer, quantizable_layers
 from clinlm.compression.simulation import attach, detach, input_quantizer
+from clinlm.config.errors import ConfigError
+from clinlm.config.ranges import check_at_least, check_interval
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
 from clinlm.models.layers.static_int8_linear import StaticInt8Linear
-from clinlm.models.model import Edit
-from clinlm.models.replace import check_unmasked
+from clinlm.models.surgery import check_unmasked
 from clinlm.training.modules.base import Module
 
 
 class QuantizationAware(Quantization, ABC):
-    """Training in which weights and inputs are rounded as they will be. The objective is that of the stage's module.
+    """Training with weights and inputs rounded as after quantisation, with the objective of the stage's module.
 
     Weights are rounded to the levels of `StaticInt8Linear` and `Int8Embedding`; inputs to levels over a range that
-    begins as calibration finds it, follows the batches, and is frozen at a share of the training. Exact zeros of linear
+    starts from calibration, follows the batches, and is frozen after a share of the training. Exact zeros of linear
     weights stay zero.
 
     Args:
-        epochs: how long, at least 1; where the stage itself sets `epochs`, that counts.
+        epochs: number of epochs, at least 1, unless the stage sets `epochs`.
         learning_rate: peak, of the body; positive.
         head_learning_rate: peak, of the head; None for the body's.
-        freeze_at: the share of the training after which ranges of inputs stay as they are, in [0, 1].
-        documents: training documents from which the first ranges come, at least 1.
-        skip, spare, sensitivity_documents, seed: see `Quantization`; what is spared is measured before training.
+        freeze_at: share of the training after which input ranges are frozen, in [0, 1].
+        documents: training documents for the first ranges, at least 1.
+        skip, spare, sensitivity_documents, seed: see `Quantization`; sensitivity is measured before training.
     """
 
     needs_training = True
@@ -51,28 +53,28 @@ class QuantizationAware(Quantization, ABC):
     ) -> None:
         super().__init__(skip, spare, sensitivity_documents, seed)
         if epochs < 1:
-            raise ValueError(f"quantize.epochs is at least 1; got {epochs}; quantize=static trains nothing")
-        if not 0 <= freeze_at <= 1:
-            raise ValueError(f"quantize.freeze_at is a share of the training, in [0, 1]; got {freeze_at}")
-        check_documents(documents)
+            raise ConfigError(f"quantize.epochs must be >= 1, got {epochs}; to train nothing use quantize=static")
+        check_interval("quantize.freeze_at", freeze_at, "[0, 1]")
+        check_at_least("quantize.documents", documents, 1)
         self.epochs, self.freeze_at, self.documents = epochs, freeze_at, documents
         self.learning_rate, self.head_learning_rate = learning_rate, head_learning_rate
         self._levels: dict[str, tuple[float, int]] = {}
-        self._layers: dict[str, Floats] = {}
+        self._layers: dict[str, FloatLayer] = {}
         self._handles: list[RemovableHandle] = []
 
     @final
     def prepare(self, module: Module) -> None:
-        """Measure what to spare, and begin to simulate.
+        """Measure sensitivities and start the simulation.
 
         Raises:
-            ValueError: the network is quantised already, or something else is to learn than its own weights.
+            ConfigError: an adapter other than `full`, whose updates would not be rounded.
+            ModelError: the network has integer weights or masks.
         """
         structure.check_trainable(module.network)
         if not isinstance(module.adapter, Full):
-            raise ValueError(
-                "quantisation-aware training rounds the weights that learn; the adapter "
-                f"{type(module.adapter).__name__} adds others, unrounded, to them; set adapter=full"
+            raise ConfigError(
+                "quantisation-aware training needs adapter=full, because updates of an adapter are not rounded, got "
+                f"{type(module.adapter).__name__}"
             )
         trainer = module.trainer
         if trainer.max_epochs == 0:
@@ -83,14 +85,14 @@ class QuantizationAware(Quantization, ABC):
         for linear in linears.values():
             check_unmasked(linear)
         seen = input_ranges(module, linears, self.documents, self.seed)
-        spans = {name: layer_range(one, None) for name, one in seen.items()}
-        self._levels = {name: input_scale(*one) for name, one in spans.items()}
-        self._layers = {name: layers[name] for name in self.judge(module, layers)}
+        spans = {name: layer_range(found, None) for name, found in seen.items()}
+        self._levels = {name: input_scale(*span) for name, span in spans.items()}
+        self._layers = self.select(module, layers)
         self._handles = attach(module.network, self._layers, spans)
 
     @final
     def step(self, module: Module, progress: float) -> None:
-        """See `Compression.step`: freeze the ranges of inputs when it is time."""
+        """See `Compression.step`: freeze input ranges after the share `freeze_at`."""
         if progress >= self.freeze_at:
             for layer in self._layers.values():
                 if isinstance(layer, nn.Linear):
@@ -98,17 +100,12 @@ class QuantizationAware(Quantization, ABC):
 
     @final
     def finalize(self, module: Module) -> None:
-        """See `Compression.finalize`: what was simulated becomes real."""
+        """See `Compression.finalize`: replace the simulation by integer layers."""
         self._levels = detach(self._layers, self._handles)
         self.replace(module, self._layers)
         self._layers, self._handles = {}, []
 
     @final
-    def edit(self, names: list[str]) -> Edit:
-        """See `Quantization.edit`."""
-        return Edit(f"{EDITS}.quantize_linears_static", {"names": names})
-
-    @final
     def quantized(self, name: str, linear: nn.Linear) -> StaticInt8Linear:
         """See `Quantization.quantized`."""
-        return StaticInt8Linear.of(linear, *self._levels[name])
+        return StaticInt8Linear.calibrated(linear, *self._levels[name])

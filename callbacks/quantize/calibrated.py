@@ -1,39 +1,30 @@
-"""What quantisations with calibrated inputs share: the levels of every linear layer's inputs."""
+"""Base class of quantisation with calibrated input ranges."""
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Mapping, Sequence
 from typing import final
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from callbacks.quantize.base import EDITS, PostTraining
-from clinlm.compression.calibration import (
-    Range,
-    check_documents,
-    input_histograms,
-    input_ranges,
-    input_scale,
-    layer_range,
-)
+from callbacks.quantize.base import Quantization
+from clinlm.compression.calibration import Range, input_histograms, input_ranges, input_scale, layer_range
 from clinlm.compression.observers import Observer, check_observer, observe_range
+from clinlm.config.ranges import check_at_least
 from clinlm.models.layers.static_int8_linear import StaticInt8Linear
-from clinlm.models.model import Edit
 from clinlm.training.modules.base import Module
 
-Factors = dict[str, Float[Tensor, " inputs"]]
 
-
-class Calibrated(PostTraining, ABC):
-    """Quantisation after training, with levels of inputs that are fixed by reading training documents.
+class Calibrated(Quantization, ABC):
+    """INT8 quantisation after training, with input ranges fixed by calibration on training documents.
 
     Args:
-        documents: training documents, drawn at random, at least 1. Padding does not count.
-        observer: which range of the inputs their levels cover: `minmax` all of it; `percentile` without the most
-            extreme; `entropy` the one of which 256 levels tell most (`clinlm.compression.observers`). Encoders keep
-            what matters in few large inputs: pooled vectors of MiniLM have a cosine of 0.992 with those in float32 by
-            `minmax` and at percentile 99.999, of 0.92 at 99.99 and by `entropy`.
-        percentile: of inputs that `percentile` covers, in (0, 100].
+        documents: random training documents, at least 1. Padding does not count.
+        observer: range that the levels cover: `minmax` all inputs; `percentile` all but the most extreme; `entropy` the
+            range that loses the least information (`clinlm.compression.observers`). Encoders depend on a few large
+            inputs: pooled vectors of MiniLM have a cosine of 0.992 with those in float32 by `minmax` and at percentile
+            99.999, of 0.92 at 99.99 and by `entropy`.
+        percentile: share of the inputs that `percentile` covers, in (0, 100].
         skip, spare, sensitivity_documents, seed: see `Quantization`.
     """
 
@@ -48,19 +39,19 @@ class Calibrated(PostTraining, ABC):
         seed: int = 0,
     ) -> None:
         super().__init__(skip, spare, sensitivity_documents, seed)
-        check_documents(documents)
+        check_at_least("quantize.documents", documents, 1)
         check_observer(observer, percentile)
         self.documents, self.observer, self.percentile = documents, observer, percentile
         self._levels: dict[str, tuple[float, int]] = {}
-        self._smooth: Factors = {}
+        self._smooth: dict[str, Float[Tensor, " inputs"]] = {}
 
-    @abstractmethod
     def factors(self, linear: nn.Linear, seen: Range) -> Float[Tensor, " inputs"] | None:
-        """Return what the inputs of a layer are multiplied by before they are quantised; None for nothing."""
+        """Return the factors of a layer's inputs before quantisation; None for none."""
+        return None
 
     @final
     def calibrate(self, module: Module, linears: Mapping[str, nn.Linear]) -> None:
-        """See `PostTraining.calibrate`."""
+        """See `Quantization.calibrate`."""
         seen = input_ranges(module, linears, self.documents, self.seed)
         factors = {name: self.factors(linear, seen[name]) for name, linear in linears.items()}
         self._smooth = {name: factor for name, factor in factors.items() if factor is not None}
@@ -70,17 +61,9 @@ class Calibrated(PostTraining, ABC):
             spans = {
                 name: observe_range(self.observer, counts[name], *spans[name], self.percentile) for name in linears
             }
-        self._levels = {name: input_scale(*found) for name, found in spans.items()}
-
-    @final
-    def edit(self, names: list[str]) -> Edit:
-        """See `Quantization.edit`."""
-        return Edit(
-            f"{EDITS}.quantize_linears_static",
-            {"names": names, "smoothed": [name for name in names if name in self._smooth]},
-        )
+        self._levels = {name: input_scale(*span) for name, span in spans.items()}
 
     @final
     def quantized(self, name: str, linear: nn.Linear) -> StaticInt8Linear:
         """See `Quantization.quantized`."""
-        return StaticInt8Linear.of(linear, *self._levels[name], self._smooth.get(name))
+        return StaticInt8Linear.calibrated(linear, *self._levels[name], self._smooth.get(name))

@@ -5,23 +5,23 @@ from typing import ClassVar, final
 
 from torch import nn
 
-from callbacks.quantize.base import EDITS, PostTraining
+from callbacks.quantize.base import Quantization
+from clinlm.config.ranges import check_at_least
 from clinlm.models.layers.int4_linear import Int4Linear
-from clinlm.models.model import Edit
 
 
 @final
-class Int4(PostTraining):
-    """Quantise the weights of linear layers to 4 bits in groups, after training; what they read stays in float.
+class Int4(Quantization):
+    """Quantise the weights of linear layers to 4 bits in groups, after training; their inputs stay float.
 
-    Source    S4 (risk level low: "INT4"); Frantar et al. 2022, "GPTQ", arXiv:2210.17323, section 4: rounding to the
-              nearest, in groups, is its baseline.
-    Changes   every linear layer but those of `skip` and `spare`: two weights a byte and a scale for every group.
-              Embedding tables become INT8.
-    Cost      none: no training, no documents; with `spare`, one pass over validation documents for every layer. Weights
-              are unpacked at every call: it saves memory, not time.
-    Departs   15 of 16 levels, -7 to 7, so that a zero stays a zero. No second-order correction (GPTQ).
-    Clashes   comes last: integers are neither trained nor pruned nor factorised.
+    Source    "clinical edge deployment" (risk level low: "INT4"); Frantar et al. 2022, "GPTQ", arXiv:2210.17323,
+              section 4: rounding to the nearest, in groups, is its baseline.
+    Changes   every linear layer except `skip` and `spare`: two weights per byte and one scale per group. Embedding
+              tables become INT8.
+    Cost      none: no training, no documents; with `spare`, one pass over validation documents per layer. Weights are
+              unpacked at every call: it saves memory, not time.
+    Departs   15 of 16 levels, -7 to 7, so that zeros stay zeros. No second-order correction (GPTQ).
+    Clashes   must come last: integers can be neither trained nor pruned nor factorised.
 
     Args:
         group_size: inputs that share a scale, at least 1.
@@ -39,14 +39,9 @@ class Int4(PostTraining):
         seed: int = 0,
     ) -> None:
         super().__init__(skip, spare, sensitivity_documents, seed)
-        if group_size < 1:
-            raise ValueError(f"quantize.group_size is at least 1 input; got {group_size}")
+        check_at_least("quantize.group_size", group_size, 1)
         self.group_size = group_size
-
-    def edit(self, names: list[str]) -> Edit:
-        """See `Quantization.edit`."""
-        return Edit(f"{EDITS}.quantize_linears_int4", {"names": names, "group_size": self.group_size})
 
     def quantized(self, name: str, linear: nn.Linear) -> Int4Linear:
         """See `Quantization.quantized`."""
-        return Int4Linear.of(linear, self.group_size)
+        return Int4Linear.from_float(linear, self.group_size)

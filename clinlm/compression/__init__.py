@@ -1,1 +1,1 @@
-"""What compression methods compute, without Lightning: importance, search, latency tables, calibration."""
+"""Computations of compression methods, without Lightning: scores, masks, search, latency tables, calibration."""

@@ -1,4 +1,4 @@
-"""What an encoder of given widths costs: the sum of its parts. Parameters and bytes are counted, nothing is built."""
+"""Costs of encoders by their widths, as sums over their parts. Parameters and bytes are computed, nothing is built."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class Architecture:
     Attributes:
         hidden: width of the hidden state.
         rank: of factorised word embeddings; None for a whole table.
-        layers: attention heads and FFN units of every layer; None for one that is dropped.
+        layers: attention heads and FFN units of every layer; None for a removed layer.
     """
 
     hidden: int
@@ -28,7 +28,7 @@ class Architecture:
 
     @classmethod
     def read(cls, network: Network) -> Self:
-        """Return that of a network."""
+        """Return the architecture of a network."""
         factors = structure.low_rank_embedding(network.body)
         layers = [(layer.heads, layer.up.out_features) for layer in structure.layers(network.body)]
         return cls(structure.hidden_size(network.body), None if factors is None else factors.rank, layers)
@@ -39,18 +39,18 @@ class CostModel(ABC):
 
     @abstractmethod
     def fixed(self, hidden: int, rank: int | None) -> float:
-        """Return what everything but the layers costs: embeddings, pooling, head."""
+        """Return the cost of everything but the layers: embeddings, pooling, head."""
 
     @abstractmethod
     def attention(self, hidden: int, heads: int) -> float:
-        """Return what the attention block of one layer costs, its norm included."""
+        """Return the cost of the attention block of one layer, its norm included."""
 
     @abstractmethod
     def ffn(self, hidden: int, units: int) -> float:
-        """Return what the feed-forward block of one layer costs, its norm included."""
+        """Return the cost of the feed-forward block of one layer, its norm included."""
 
     def total(self, architecture: Architecture) -> float:
-        """Return what the whole network costs."""
+        """Return the cost of the whole network."""
         layers = [layer for layer in architecture.layers if layer is not None]
         blocks = sum(
             self.attention(architecture.hidden, heads) + self.ffn(architecture.hidden, units) for heads, units in layers
@@ -59,20 +59,20 @@ class CostModel(ABC):
 
 
 class ParameterCosts(CostModel):
-    """Parameters, each of them times `each`, and something besides.
+    """Number of parameters times `each`, plus a constant.
 
     Args:
-        network: whose biases, tables and head are counted.
+        network: its biases, tables and head are counted.
         each: 1, or the bytes of a number.
-        besides: a constant: bytes of the files that hold no weights.
+        constant: bytes of files without weights.
     """
 
-    def __init__(self, network: Network, each: float = 1.0, besides: float = 0.0) -> None:
+    def __init__(self, network: Network, each: float = 1.0, constant: float = 0.0) -> None:
         first = structure.layers(network.body)[0]
-        self.each, self.besides, self.head_size = each, besides, first.head_size
+        self.each, self.constant, self.head_size = each, constant, first.head_size
         self._attention_biases = _biases(first.query, first.key, first.value)
         self._attention_bias, self._up_bias, self._down_bias = (
-            _biases(one) for one in (first.attention_output, first.up, first.down)
+            _biases(linear) for linear in (first.attention_output, first.up, first.down)
         )
         words, factors = structure.word_embeddings(network.body), structure.low_rank_embedding(network.body)
         projection = structure.embedding_projection(network.body)
@@ -82,13 +82,13 @@ class ParameterCosts(CostModel):
         self._column = _column(network, words)
         self._hidden, self._rest = structure.hidden_size(network.body), 0.0
         now = Architecture.read(network)
-        self._rest = count_parameters(network) - (self.total(now) - besides) / each
+        self._rest = count_parameters(network) - (self.total(now) - constant) / each
 
     def fixed(self, hidden: int, rank: int | None) -> float:
         """See `CostModel.fixed`."""
         width = hidden if self._width is None else self._width
         words = self._tokens * width if rank is None else rank * (self._tokens + width)
-        return self.each * (words + self._rest + self._column * (hidden - self._hidden)) + self.besides
+        return self.each * (words + self._rest + self._column * (hidden - self._hidden)) + self.constant
 
     def attention(self, hidden: int, heads: int) -> float:
         """See `CostModel.attention`."""
@@ -105,7 +105,7 @@ def _biases(*linears: nn.Linear) -> int:
 
 
 def _column(network: Network, words: nn.Embedding) -> int:
-    """Return how many numbers beside word embeddings and layers one hidden dimension has."""
+    """Return how many parameters outside word embeddings and layers each hidden dimension has."""
     projection = structure.embedding_projection(network.body)
     readers = [m for part in (network.pooling, network.head) for m in part.modules() if isinstance(m, nn.Linear)]
     # A head on maximum and mean reads every dimension twice.

@@ -1,4 +1,4 @@
-"""From widths to a network that has them: which parts stay, what cuts the others, factors of the embeddings."""
+"""From widths to a pruned network: parts to keep, edits that remove the others, factors of the embeddings."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,8 @@ from torch import Tensor
 
 from clinlm.compression.costs import Architecture
 from clinlm.compression.importance import Importance
-from clinlm.compression.search import top_dimensions, top_indices
+from clinlm.compression.search import top_dimensions
+from clinlm.compression.selection import top_indices
 from clinlm.models import structure
 from clinlm.models.layers.low_rank_embedding import principal_directions
 from clinlm.models.model import Edit, Model
@@ -16,13 +17,13 @@ from clinlm.models.model import Edit, Model
 
 @dataclass(frozen=True)
 class KeptParts:
-    """What stays of a network, everything numbered as it was.
+    """Parts of a network to keep, by their original numbers.
 
     Attributes:
         layers: ascending.
-        heads, units: of every layer that stays.
+        heads, units: of every kept layer.
         hidden: dimensions of the hidden state.
-        rank: that the embeddings get; None where they are left as they are.
+        rank: new rank of the embeddings; None to leave them unchanged.
     """
 
     layers: list[int]
@@ -33,7 +34,7 @@ class KeptParts:
 
 
 def select_parts(importance: Importance, now: Architecture, architecture: Architecture) -> KeptParts:
-    """Return the most important parts, as many as an architecture has."""
+    """Return the most important parts, as many as the architecture has."""
     widths = {number: layer for number, layer in enumerate(architecture.layers) if layer is not None}
     return KeptParts(
         list(widths),
@@ -44,34 +45,34 @@ def select_parts(importance: Importance, now: Architecture, architecture: Archit
     )
 
 
-def slicing_edits(stays: KeptParts, now: Architecture) -> list[Edit]:
-    """Return what cuts everything else, in order; nothing where all of a kind stay."""
+def slicing_edits(kept: KeptParts, now: Architecture) -> list[Edit]:
+    """Return the edits that remove all other parts, in order; none for kinds of parts that are all kept."""
     found = []
     whole = [layer or (0, 0) for layer in now.layers]
-    heads = {str(n): kept for n, kept in stays.heads.items() if len(kept) < whole[n][0]}
-    units = {str(n): kept for n, kept in stays.units.items() if len(kept) < whole[n][1]}
+    heads = {str(n): parts for n, parts in kept.heads.items() if len(parts) < whole[n][0]}
+    units = {str(n): parts for n, parts in kept.units.items() if len(parts) < whole[n][1]}
     if heads:
         found.append(Edit("clinlm.models.surgery.keep_heads", {"heads": heads}))
     if units:
         found.append(Edit("clinlm.models.surgery.keep_ffn_units", {"units": units}))
-    if len(stays.layers) < len(now.layers):
-        found.append(Edit("clinlm.models.surgery.keep_layers", {"numbers": stays.layers}))
-    if len(stays.hidden) < now.hidden:
-        found.append(Edit("clinlm.models.surgery.keep_hidden", {"dimensions": stays.hidden}))
+    if len(kept.layers) < len(now.layers):
+        found.append(Edit("clinlm.models.surgery.keep_layers", {"numbers": kept.layers}))
+    if len(kept.hidden) < now.hidden:
+        found.append(Edit("clinlm.models.surgery.keep_hidden", {"dimensions": kept.hidden}))
     return found
 
 
-def prune_to(model: Model, stays: KeptParts, often: Float[Tensor, " tokens"]) -> None:
-    """Factorise the embeddings, where they are to be, and cut everything off that does not stay.
+def prune_to(model: Model, kept: KeptParts, often: Float[Tensor, " tokens"]) -> None:
+    """Factorise the embeddings, if they get a rank, and remove all parts that are not kept.
 
     Args:
         model: changed in place.
-        stays: what is left.
-        often: see `factorise`.
+        kept: parts to keep.
+        often: see `factorize_embeddings`.
     """
-    if stays.rank is not None:
-        factorize_embeddings(model, stays.rank, often)
-    slice_to(model, stays)
+    if kept.rank is not None:
+        factorize_embeddings(model, kept.rank, often)
+    slice_to(model, kept)
 
 
 @torch.no_grad()
@@ -81,7 +82,7 @@ def factorize_embeddings(model: Model, rank: int, often: Float[Tensor, " tokens"
     Args:
         model: changed in place.
         rank: of the product.
-        often: how much the error of every token's row counts.
+        often: weight of the squared error of every token's row.
     """
     body = model.network.body
     factors = structure.low_rank_embedding(body)
@@ -94,7 +95,7 @@ def factorize_embeddings(model: Model, rank: int, often: Float[Tensor, " tokens"
     made.up.weight.copy_(basis)
 
 
-def slice_to(model: Model, stays: KeptParts) -> None:
-    """Cut heads, units, layers and hidden dimensions off that do not stay."""
-    for edit in slicing_edits(stays, Architecture.read(model.network)):
+def slice_to(model: Model, kept: KeptParts) -> None:
+    """Remove the heads, units, layers and hidden dimensions that are not kept."""
+    for edit in slicing_edits(kept, Architecture.read(model.network)):
         model.apply(edit)

@@ -1,4 +1,4 @@
-"""Which widths lose least for a budget: a knapsack with a choice in every block, solved by dynamic programming."""
+"""Widths that lose the least importance within a budget: a multiple-choice knapsack by dynamic programming."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ import numpy as np
 from jaxtyping import Float, Int
 
 BUCKETS = 8000
-"""Parts of a budget; the cost of a block is rounded up to whole ones, so that a budget always holds."""
+"""Resolution of a budget; costs of blocks are rounded up, so that the budget always holds."""
 
 Values = Float[np.ndarray, " choices"]
 
 
 @dataclass(frozen=True)
 class Options:
-    """The widths that a block may have.
+    """Possible widths of a block.
 
     Attributes:
-        widths: heads or FFN units that stay.
-        costs: of each, at least 0.
-        lost: importance lost with each, at least 0.
+        widths: numbers of heads or FFN units.
+        costs: of each width, at least 0.
+        lost: importance lost with each width, at least 0.
     """
 
     widths: Int[np.ndarray, " choices"]
@@ -29,12 +29,12 @@ class Options:
 
 @dataclass(frozen=True)
 class LayerOptions:
-    """What may become of a layer: a width of its attention and one of its FFN, or nothing at all is left of it.
+    """Possible widths of a layer, which may also be removed.
 
     Attributes:
-        attention, ffn: the widths.
-        kept: importance lost whatever the widths.
-        dropped: importance lost with the layer.
+        attention, ffn: possible widths.
+        kept: importance lost with any widths.
+        dropped: importance lost if the layer is removed.
     """
 
     attention: Options
@@ -46,21 +46,21 @@ class LayerOptions:
 def minimize_loss(
     layers: Sequence[LayerOptions], budget: float, buckets: int = BUCKETS
 ) -> tuple[float, list[tuple[int, int] | None]] | None:
-    """Return the least importance lost within a budget, and the widths of every layer (None where it is dropped).
+    """Return the smallest loss of importance within a budget, and the widths of every layer (None if removed).
 
-    At least one layer stays. Of equal choices the cheapest network, and in it the narrowest blocks, first layers first.
+    At least one layer stays. Among equal choices the cheapest network, and in it the narrowest blocks of first layers.
 
     Args:
         layers: first layer first.
         budget: for all blocks together.
-        buckets: what the budget is divided into: costs are rounded up to multiples of budget / buckets.
+        buckets: costs are rounded up to multiples of budget / buckets.
 
     Returns:
-        None where even the cheapest network costs more.
+        None if even the cheapest network costs more.
     """
     if budget <= 0:
         return None
-    # Rows: no layer is left so far, or some are. Columns: what has been spent.
+    # Rows: no layer kept so far, or some. Columns: cost so far.
     lost = np.full((2, buckets + 1), np.inf)
     lost[0, 0] = 0.0
     steps = []
@@ -81,7 +81,7 @@ def minimize_loss(
 def _choose(
     before: Float[np.ndarray, " spent"], options: Options, bucket: float
 ) -> tuple[Float[np.ndarray, " spent"], Int[np.ndarray, " spent"]]:
-    """Return the least lost for every sum spent, and which option was chosen for it."""
+    """Return the smallest loss for every cost so far, and the option chosen for it."""
     lost, chosen = np.full_like(before, np.inf), np.zeros(len(before), dtype=np.int64)
     for number, cost in enumerate(_buckets(options, bucket)):
         if cost < len(before):
@@ -92,7 +92,7 @@ def _choose(
 
 
 def _buckets(options: Options, bucket: float) -> list[int]:
-    # What rounding errors of a division add is no cost.
+    # Tolerate rounding errors of the division.
     return [int(cost) for cost in np.ceil(options.costs / bucket - 1e-9)]
 
 

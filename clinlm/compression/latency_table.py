@@ -1,4 +1,4 @@
-"""Milliseconds of the parts of an encoder, from timed probes: small networks that differ in one width at a time."""
+"""Latency of the parts of an encoder, from timed probes: small networks that differ in one width at a time."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ from sklearn.isotonic import isotonic_regression
 from clinlm.compression.costs import Architecture, CostModel
 
 Timer = Callable[[Sequence[Architecture]], Sequence[float]]
-"""From architectures to the milliseconds of networks that have them, timed side by side."""
+"""From architectures to milliseconds of networks with these widths, timed in turns."""
 
 LAYERS = 3
-"""Of a probe: the more, the less a disturbance of one timing counts."""
+"""Layers of a probe: more layers reduce the error of a single timing."""
 _HIDDEN = (1 / 8, 1 / 2, 1)
 _PARTS = (1 / 3, 2 / 3, 1)
-"""Shares of the widths at which probes are timed; between them costs are straight lines."""
+"""Shares of the widths at which probes are timed; costs between them are interpolated linearly."""
 
 Grid = Float[np.ndarray, "hidden widths"]
 
 
 @dataclass(frozen=True)
 class Knots:
-    """The widths that are timed, each ascending."""
+    """Widths that are timed, each ascending."""
 
     hidden: Sequence[int]
     heads: Sequence[int]
@@ -31,7 +31,7 @@ class Knots:
 
     @classmethod
     def of(cls, hidden: int, heads: int, units: int, fewest: int) -> "Knots":
-        """Return those up to the widths of a network, from one head and the fewest units on."""
+        """Return the knots from one head and the fewest units up to the widths of a network."""
 
         def parts(most: int, shares: Sequence[float], least: int) -> list[int]:
             return sorted({least, *(max(least, round(most * share)) for share in shares)})
@@ -42,12 +42,12 @@ class Knots:
 
 
 class LatencyTable(CostModel):
-    """Milliseconds by widths, in straight lines between those that were timed.
+    """Milliseconds by widths, interpolated linearly between timed ones.
 
     Args:
-        knots: what was timed.
-        base: milliseconds of what is not a layer, for every hidden size.
-        factors: what factorised embeddings add to that.
+        knots: timed widths.
+        base: milliseconds of everything but the layers, for every hidden size.
+        factors: additional milliseconds of factorised embeddings.
         attention: for every hidden size and number of heads.
         ffn: for every hidden size and number of units.
     """
@@ -78,15 +78,16 @@ class LatencyTable(CostModel):
 
 
 def measure_table(knots: Knots, rank: int, timer: Timer) -> LatencyTable:
-    """Return the table of what `timer` says of probes: for every hidden size those of one head and the fewest units,
-    with one layer and with several; then, one by one, of every other width; and with factorised embeddings.
+    """Return the table of timed probes.
 
-    A layer of the smallest widths is halved between attention and FFN, which no choice of widths can tell apart.
+    For every hidden size: one head and the fewest units, with one layer and with several; then every other width by
+    itself; and factorised embeddings. The time of a layer of the smallest widths is divided equally between attention
+    and FFN, which no choice of widths can separate.
 
     Args:
         knots: widths to time.
         rank: of the factorised embeddings.
-        timer: times.
+        timer: times probes.
     """
     base, factors, attention, ffn = [], [], [], []
     few = knots.units[0]
@@ -98,10 +99,10 @@ def measure_table(knots: Knots, rank: int, timer: Timer) -> LatencyTable:
             *(Architecture(hidden, None, [(heads, few)] * LAYERS) for heads in knots.heads[1:]),
             *(Architecture(hidden, None, [(1, units)] * LAYERS) for units in knots.units[1:]),
         ]
-        one, factorised, several, *wide = timer(probes)
-        layer = max(0.0, (several - one) / (LAYERS - 1))
-        base.append(max(0.0, one - layer))
-        factors.append(max(0.0, factorised - one))
+        single, factorised, several, *wide = timer(probes)
+        layer = max(0.0, (several - single) / (LAYERS - 1))
+        base.append(max(0.0, single - layer))
+        factors.append(max(0.0, factorised - single))
         grown = layer / 2 + (np.array([several, *wide]) - several) / LAYERS
         attention.append(grown[: len(knots.heads)])
         ffn.append(np.array([layer / 2, *grown[len(knots.heads) :]]))
@@ -109,15 +110,15 @@ def measure_table(knots: Knots, rank: int, timer: Timer) -> LatencyTable:
 
 
 def monotone(values: Float[np.ndarray, " knots"]) -> Float[np.ndarray, " knots"]:
-    """Return the nearest values that never fall and are not negative: what is wider takes no less time."""
+    """Return the nearest values that never decrease and are not negative: a wider network takes no less time."""
     nearest: Float[np.ndarray, " knots"] = isotonic_regression(np.asarray(values, dtype=np.float64), y_min=0.0)
     return nearest
 
 
 def monotone_surface(values: Grid) -> Grid:
-    """Return values near these that fall in neither direction."""
+    """Return values near these that decrease in neither direction."""
     along = np.stack([monotone(row) for row in values])
-    # Means of rising rows rise, so the second direction leaves the first in order.
+    # Means of non-decreasing rows do not decrease, so the second pass keeps the order of the first.
     return np.stack([monotone(column) for column in along.T]).T
 
 

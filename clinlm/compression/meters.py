@@ -1,4 +1,4 @@
-"""What networks cost in fact, held beside what was predicted: one meter for every metric of a target."""
+"""Measured costs of networks, next to predicted ones: one meter per metric of a target."""
 
 import tempfile
 from abc import ABC, abstractmethod
@@ -19,15 +19,15 @@ from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.training.modules.base import Module
 
 PASSES = 5
-_LONG = 0.12345678901234567  # as many digits as a number of serving.json may have
+_LONG = 0.12345678901234567  # the maximum number of digits in serving.json
 
 
 class Meter(ABC):
     """Measures networks in one unit.
 
     Attributes:
-        costs: predicts, part by part.
-        now: what the network costs as it is.
+        costs: predicts the cost of widths.
+        now: cost of the unpruned network.
     """
 
     costs: CostModel
@@ -35,11 +35,11 @@ class Meter(ABC):
 
     @abstractmethod
     def measure(self, model: Model) -> tuple[float, float]:
-        """Return what the network that was there costs, measured again beside it, and what `model` costs."""
+        """Return the costs of the unpruned network, measured again, and of `model`."""
 
 
 class CountedParameters(Meter):
-    """Numbers in all weights."""
+    """Number of parameters."""
 
     def __init__(self, module: Module) -> None:
         self.costs, self.now = ParameterCosts(module.network), float(count_parameters(module.network))
@@ -50,7 +50,7 @@ class CountedParameters(Meter):
 
 
 class SavedBytes(Meter):
-    """Bytes of the files of an artifact: weights as they are stored, what was done to them, the tokenizer."""
+    """Bytes of the files of an artifact: weights, edits, tokenizer."""
 
     def __init__(self, module: Module) -> None:
         self.task = module.task
@@ -64,11 +64,11 @@ class SavedBytes(Meter):
 
 
 class MeasuredLatency(Meter):
-    """Milliseconds for a document, alone, as an engine runs the network with the threads of this process.
+    """Milliseconds per single document of the network in an engine, with the threads of this process.
 
     Args:
-        module: gives the network and the training documents whose lengths count.
-        engine: its name.
+        module: has the network and training documents of typical length.
+        engine: see `clinlm.engines.base.find_engine`.
     """
 
     def __init__(self, module: Module, engine: str) -> None:
@@ -87,8 +87,15 @@ class MeasuredLatency(Meter):
         return found["now"].p50_ms, found["pruned"].p50_ms
 
 
+def make_meter(metric: str, module: Module, engine: str) -> Meter:
+    """Return the meter for a metric of `Target`; `engine` measures latencies."""
+    if metric == "parameters":
+        return CountedParameters(module)
+    return SavedBytes(module) if metric == "bytes" else MeasuredLatency(module, engine)
+
+
 def saved_bytes(model: Model, task: Task) -> int:
-    """Return the bytes of an artifact of `model`: with the longest `serving.json` that it can come to have."""
+    """Return the bytes of an artifact of `model`, with the longest possible `serving.json`."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         artifacts.save(model, folder)

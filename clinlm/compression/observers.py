@@ -1,18 +1,19 @@
-"""From what calibration saw of a layer's inputs to the range that its 256 levels cover: pure functions."""
+"""Input ranges from histograms of calibration: pure functions."""
 
 from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from clinlm.config.ranges import check_choice, check_interval
 from clinlm.models.layers.rounding import LEVELS
 
 Observer = Literal["minmax", "percentile", "entropy"]
 BINS = 4096
-"""Of a histogram from the smallest to the largest input: 16 times as many as there are levels, so that ranges down to a
-16th of the whole can be judged by their entropy."""
+"""Bins of a histogram from the smallest to the largest input: 16 per level, so that entropy can compare ranges down to
+a 16th of the whole."""
 _WINDOWS = 128  # ranges that are tried
-_LITTLE = 1e-4  # what a bin that would be empty holds instead: nothing has no logarithm
+_LITTLE = 1e-4  # mass of an empty bin, whose logarithm would be infinite
 
 Counts = Int[np.ndarray, " bins"]
 
@@ -20,7 +21,7 @@ Counts = Int[np.ndarray, " bins"]
 def observe_range(
     observer: Observer, counts: Counts, low: float, high: float, percentile: float
 ) -> tuple[float, float]:
-    """Return the range that `observer` chooses for inputs counted in equal bins from `low` to `high`."""
+    """Return the range that `observer` selects, for a histogram of equal bins from `low` to `high`."""
     if observer == "minmax" or low == high:
         return low, high
     if observer == "percentile":
@@ -29,28 +30,28 @@ def observe_range(
 
 
 def percentile_range(counts: Counts, low: float, high: float, percentile: float) -> tuple[float, float]:
-    """Return a range outside of which lie at most (100 - `percentile`) per cent, half on either side, to whole bins.
+    """Return a range of whole bins outside of which lie at most (100 - `percentile`) per cent, half on either side.
 
     As ONNX Runtime's percentile calibration.
 
     Args:
-        counts: inputs in equal bins from `low` to `high`.
+        counts: histogram of equal bins from `low` to `high`.
         low, high: the smallest and the largest input.
-        percentile: in (0, 100]; 100 cuts nothing.
+        percentile: in (0, 100]; 100 clips nothing.
     """
     edges = np.linspace(low, high, len(counts) + 1)
     cut = (1 - percentile / 100) / 2 * counts.sum()
-    # The most bins, from either end, that hold no more than may be cut.
+    # As many bins from either end as may be clipped.
     first = int(np.searchsorted(counts.cumsum(), cut, "right"))
     last = int(np.searchsorted(counts[::-1].cumsum(), cut, "right"))
     return float(edges[first]), float(edges[len(counts) - last])
 
 
 def entropy_range(counts: Counts, low: float, high: float) -> tuple[float, float]:
-    """Return the range, cut at the same distance from 0 on both sides, that loses the least information.
+    """Return the range, clipped at the same distance from 0 on both sides, that loses the least information.
 
-    Of 128 distances the one is chosen with the least `divergence` (Migacz 2017, "8-bit inference with TensorRT"; as
-    ONNX Runtime's entropy calibration). Theirs are symmetric ranges; ours end where the inputs end, on either side.
+    Of 128 distances it takes the one with the smallest `quantization_divergence` (Migacz 2017, "8-bit inference with
+    TensorRT"; as ONNX Runtime's entropy calibration). Theirs are symmetric ranges; ours end where the inputs end.
     """
     edges = np.linspace(low, high, len(counts) + 1)
     most = max(abs(low), abs(high))
@@ -65,39 +66,33 @@ def entropy_range(counts: Counts, low: float, high: float) -> tuple[float, float
 
 
 def quantization_divergence(counts: Counts, first: int, last: int, levels: int = LEVELS + 1) -> float:
-    """Return KL(what there is || what `levels` levels can say of it), with the range cut to bins `first` to `last`.
+    """Return the KL divergence of a histogram from its quantisation to `levels`, clipped to bins `first` to `last`.
 
-    What there is: the bins of the range, what lies beyond added to its ends. What can be said: the bins of the range
-    in `levels` groups, each spread evenly over those of its bins that are not empty.
+    The clipped histogram adds the inputs beyond the range to its ends. The quantised one has the bins of the range in
+    `levels` groups, each spread evenly over its non-empty bins.
     """
     inside: Float[np.ndarray, " inside"] = counts[first:last].astype(np.float64)
-    there = inside.copy()
-    there[0] += counts[:first].sum()
-    there[-1] += counts[last:].sum()
+    clipped = inside.copy()
+    clipped[0] += counts[:first].sum()
+    clipped[-1] += counts[last:].sum()
     group = np.arange(len(inside)) * levels // len(inside)
-    filled = there > 0
+    filled = clipped > 0
     share = np.bincount(group, inside, levels) / np.maximum(np.bincount(group, filled, levels), 1)
-    said = np.where(filled, share[group], 0.0)
-    if not said.any():
+    quantized = np.where(filled, share[group], 0.0)
+    if not quantized.any():
         return float("inf")
-    p, q = _nowhere_empty(there), _nowhere_empty(said)
+    p, q = _smoothed(clipped), _smoothed(quantized)
     return float((p * np.log(p / q)).sum())
 
 
-def _nowhere_empty(bins: Float[np.ndarray, " inside"]) -> Float[np.ndarray, " inside"]:
-    """The distribution of `bins`, with a little in each that is empty."""
+def _smoothed(bins: Float[np.ndarray, " inside"]) -> Float[np.ndarray, " inside"]:
+    """Return the distribution of `bins`, with a little mass in empty ones."""
     filled: Float[np.ndarray, " inside"] = np.where(bins > 0, bins / bins.sum(), _LITTLE / len(bins))
     filled /= filled.sum()
     return filled
 
 
 def check_observer(observer: str, percentile: float) -> None:
-    """Raise unless the observer is known and the percentile keeps something.
-
-    Raises:
-        ValueError: one of them is not.
-    """
-    if observer not in get_args(Observer):
-        raise ValueError(f"quantize.observer is one of {get_args(Observer)}; got {observer!r}")
-    if not 0 < percentile <= 100:
-        raise ValueError(f"quantize.percentile is in (0, 100]; got {percentile}; 100 cuts nothing")
+    """Raise ConfigError for an unknown observer, or a percentile that is not in (0, 100]."""
+    check_choice("quantize.observer", observer, get_args(Observer))
+    check_interval("quantize.percentile", percentile, "(0, 100]", "100 clips nothing")

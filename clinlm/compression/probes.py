@@ -1,4 +1,4 @@
-"""Networks of any widths with random weights, and how long an engine takes for documents of the task's own lengths."""
+"""Probes: networks of given widths with random weights, and their latency on documents of typical length."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,24 +19,24 @@ from clinlm.tasks.batches import Batch
 from clinlm.tasks.data import TaskData
 
 TOKENS = 1000
-"""In the vocabulary of a probe: looking up one of many takes no longer than one of few."""
+"""Vocabulary size of a probe: a lookup takes no longer in a large table."""
 _QUANTILES = (0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 def median_documents(data: TaskData) -> list[Batch]:
-    """Return training documents of about the median length, each a batch of its rows."""
+    """Return training documents of about the median length, each as a batch of its rows."""
     members = data.task.examples.members("train")
     order = members[np.argsort(data.encoded.lengths()[members], kind="stable")]
-    places = sorted({round(one * (len(order) - 1)) for one in _QUANTILES})
+    places = sorted({round(quantile * (len(order) - 1)) for quantile in _QUANTILES})
     return [data.encoded.collate([int(order[place])]) for place in places]
 
 
 def build_probe(model: Model, architecture: Architecture) -> Model:
-    """Return a network of the family of `model`, with random weights and these widths: at most those it began with.
+    """Return a network of the kind of `model` with random weights and these widths, at most its original ones.
 
     Args:
-        model: gives the family, and what no width changes.
-        architecture: no layer of it is dropped.
+        model: has the configuration.
+        architecture: without removed layers.
     """
     layers = [layer for layer in architecture.layers if layer is not None]
     body: Any = model.network.body
@@ -59,27 +59,28 @@ def build_probe(model: Model, architecture: Architecture) -> Model:
 def time_models(
     models: Mapping[str, Model], engine: Engine, batches: Sequence[Batch], passes: int, reference: str | None = None
 ) -> dict[str, Latency]:
-    """Return how long `engine` takes for every model, a document at a time; threads are those of the process."""
-    with _opened(models, engine) as calls:
-        return measure(calls, [(one["input_ids"], one["attention_mask"]) for one in batches], 2, passes, reference)
+    """Return the latency of every model in `engine` on single documents, with the threads of the process."""
+    with _exported(models, engine) as calls:
+        inputs = [(batch["input_ids"], batch["attention_mask"]) for batch in batches]
+        return measure(calls, inputs, 2, passes, reference)
 
 
 def probe_timer(
     model: Model, engine: Engine, batches: Sequence[Batch], passes: int
 ) -> Callable[[Sequence[Architecture]], list[float]]:
-    """Return what times probes of the family of `model`: the median over documents, in milliseconds."""
+    """Return a function that times probes of the kind of `model`: medians over documents, in milliseconds."""
     few = min(TOKENS, int(model.network.body.config.vocab_size)) - 1  # type: ignore[union-attr,arg-type]
-    known = [one | {"input_ids": one["input_ids"].clamp(max=few)} for one in batches]
+    known = [batch | {"input_ids": batch["input_ids"].clamp(max=few)} for batch in batches]
 
     def time(architectures: Sequence[Architecture]) -> list[float]:
-        models = {str(number): build_probe(model, one) for number, one in enumerate(architectures)}
-        return [one.p50_ms for one in time_models(models, engine, known, passes).values()]
+        models = {str(number): build_probe(model, widths) for number, widths in enumerate(architectures)}
+        return [latency.p50_ms for latency in time_models(models, engine, known, passes).values()]
 
     return time
 
 
 @contextmanager
-def _opened(models: Mapping[str, Model], engine: Engine) -> Iterator[dict[str, Callable[[Any], object]]]:
+def _exported(models: Mapping[str, Model], engine: Engine) -> Iterator[dict[str, Callable[[Any], object]]]:
     with tempfile.TemporaryDirectory() as place:
         calls: dict[str, Callable[[Any], object]] = {}
         for name, model in models.items():

@@ -1,6 +1,6 @@
-"""Weights that make up for what is cut: the nearest, in least squares over calibration tokens, to what was computed."""
+"""Reconstruction: weights that compensate for pruned parts, by least squares over calibration tokens."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,166 +10,161 @@ from torch import Tensor, nn
 
 from clinlm.compression.cutting import KeptParts
 from clinlm.compression.importance import embedding_output
+from clinlm.compression.observation import observing
 from clinlm.models import structure
 from clinlm.models.model import Network
 from clinlm.tasks.batches import Batch
-from clinlm.text.long_notes import LongNotes
-from clinlm.training.modules.base import document_logits
+from clinlm.training.modules.base import Module, document_logits
 
 RIDGE = 1e-3
-"""Share of the mean variance of what stays that is added to each: few tokens must not decide much."""
-
-Seen = Callable[[Tensor], None]
+"""Ridge, relative to the mean variance of the kept inputs: few tokens must not decide much."""
 
 
 @dataclass
 class Moments:
-    """Sums over tokens of what linear layers read, and which of it stays.
+    """Sums over tokens of the inputs of linear layers.
 
     Attributes:
-        stays: ascending columns.
+        kept: inputs to keep, ascending.
         readers: linear layers.
     """
 
-    stays: list[int]
+    kept: list[int]
     readers: list[nn.Linear]
     count: int = 0
     total: Any = 0.0
     products: Any = 0.0
 
-    def see(self, tokens: Float[Tensor, "tokens width"]) -> None:
-        """Add tokens."""
+    def add(self, tokens: Float[Tensor, "tokens width"]) -> None:
+        """Add the inputs at tokens."""
         self.count += len(tokens)
         self.total = self.total + tokens.sum(0).double()
         self.products = self.products + tokens.T @ tokens
 
-    def settle(self) -> None:
-        """Write new weights into the columns that stay, and new biases."""
+    def solve(self) -> None:
+        """Write new weights into the kept columns, and new biases."""
         mean = self.total / self.count
         products = self.products.double() / self.count
         for reader in self.readers:
             centred = products - torch.outer(mean, mean) if reader.bias is not None else products
-            for first in range(0, reader.in_features, len(mean)):  # a head on maximum and mean reads two, end to end
+            for first in range(0, reader.in_features, len(mean)):  # a head on maximum and mean has two copies
                 old = reader.weight[:, first : first + len(mean)].double()
-                new = regress(old, centred, self.stays)
-                reader.weight[:, [first + one for one in self.stays]] = new.to(reader.weight.dtype)
+                new = regress(old, centred, self.kept)
+                reader.weight[:, [first + column for column in self.kept]] = new.to(reader.weight.dtype)
                 if reader.bias is not None:
-                    reader.bias.add_((old @ mean - new @ mean[self.stays]).to(reader.bias.dtype))
+                    reader.bias.add_((old @ mean - new @ mean[self.kept]).to(reader.bias.dtype))
 
 
 def regress(
-    weight: Float[Tensor, "outputs inputs"], products: Float[Tensor, "inputs inputs"], stays: Sequence[int]
+    weight: Float[Tensor, "outputs inputs"], products: Float[Tensor, "inputs inputs"], kept: Sequence[int]
 ) -> Float[Tensor, "outputs kept"]:
-    """Return the weights for some of the inputs that come nearest, in mean squares, to `weight` for all of them.
+    """Return the weights for some inputs whose outputs are nearest, in mean squares, to those of all inputs.
 
     Args:
         weight: for all inputs.
-        products: mean products of two inputs each.
-        stays: which inputs are left.
+        products: mean products of pairs of inputs.
+        kept: inputs to use.
     """
-    kept = list(stays)
-    inner = products[kept][:, kept]
+    columns = list(kept)
+    inner = products[columns][:, columns]
     ridge = RIDGE * inner.diagonal().mean().clamp_min(1e-12)
-    inner = inner + ridge * torch.eye(len(kept), dtype=products.dtype)
-    # The ridge pulls towards the weights as they are, and not towards 0.
-    target = weight @ products[:, kept] + ridge * weight[:, kept]
+    inner = inner + ridge * torch.eye(len(columns), dtype=products.dtype)
+    # The ridge pulls towards the old weights, not towards 0.
+    target = weight @ products[:, columns] + ridge * weight[:, columns]
     solved: Tensor = torch.linalg.solve(inner, target.T).T
     return solved
 
 
 @dataclass
-class NormSums:
-    """Sums over tokens of what a norm says, and of what it would say without scale if it saw less.
+class NormMoments:
+    """Sums over tokens of the outputs of a norm, and of the unscaled outputs of a norm over the kept dimensions.
 
     Attributes:
         norm: a LayerNorm.
-        stays: the dimensions that it will see.
+        kept: dimensions to keep.
     """
 
     norm: nn.LayerNorm
-    stays: list[int]
+    kept: list[int]
     sums: Any = field(default=0.0)
     count: int = 0
 
-    def see(self, inputs: Float[Tensor, "tokens hidden"], outputs: Float[Tensor, "tokens hidden"]) -> None:
+    def add(self, inputs: Float[Tensor, "tokens hidden"], outputs: Float[Tensor, "tokens hidden"]) -> None:
         """Add tokens."""
-        seen = nn.functional.layer_norm(inputs[:, self.stays], (len(self.stays),), eps=self.norm.eps).double()
-        said = outputs[:, self.stays].double()
-        self.sums = self.sums + torch.stack([seen, said, seen * seen, seen * said]).sum(1)
+        new = nn.functional.layer_norm(inputs[:, self.kept], (len(self.kept),), eps=self.norm.eps).double()
+        old = outputs[:, self.kept].double()
+        self.sums = self.sums + torch.stack([new, old, new * new, new * old]).sum(1)
         self.count += len(inputs)
 
-    def settle(self) -> None:
-        """Write the scale and shift of every dimension that come nearest to what the norm said."""
-        seen, said, square, product = self.sums / self.count
-        variance = (square - seen * seen).clamp_min(1e-12)
-        scale = (product - seen * said) / variance
-        self.norm.weight[self.stays] = scale.to(self.norm.weight.dtype)
-        self.norm.bias[self.stays] = (said - scale * seen).to(self.norm.bias.dtype)
+    def solve(self) -> None:
+        """Write the scale and shift of every dimension that come nearest to the old outputs."""
+        new, old, square, product = self.sums / self.count
+        variance = (square - new * new).clamp_min(1e-12)
+        scale = (product - new * old) / variance
+        self.norm.weight[self.kept] = scale.to(self.norm.weight.dtype)
+        self.norm.bias[self.kept] = (old - scale * new).to(self.norm.bias.dtype)
 
 
 @torch.no_grad()
-def reconstruct(network: Network, stays: KeptParts, batches: Sequence[Batch], long_notes: LongNotes) -> None:
-    """Change weights and biases, in the places that stay, so that the network computes nearly the same without others.
+def reconstruct(module: Module, kept: KeptParts, batches: Sequence[Batch]) -> None:
+    """Change the weights and biases of kept parts so that the network computes nearly the same without the others.
 
-    Source: Kurtic et al. 2023, "ZipLM", arXiv:2302.04089, section 3.1, for what reads heads and units; Ashkboos et al.
-    2024, "SliceGPT", arXiv:2401.15024, without its rotation, for what reads the hidden state. Departs: one pass through
-    the whole network, no inverse Hessian decides what goes.
+    Source: Kurtic et al. 2023, "ZipLM", arXiv:2302.04089, section 3.1, for layers that read heads and units; Ashkboos
+    et al. 2024, "SliceGPT", arXiv:2401.15024, without its rotation, for layers that read the hidden state. Departs: one
+    pass through the whole network, no inverse Hessian decides what is pruned.
 
     Args:
-        network: not yet cut.
-        stays: what will be left.
+        module: its network is not yet sliced.
+        kept: parts that will be left.
         batches: of calibration documents.
-        long_notes: of the task.
     """
-    moments, norms = _readers(network, stays), _norms(network, stays)
+    network = module.network
+    moments, norms = _reader_moments(network, kept), _norm_moments(network, kept)
     mask = torch.empty(0)
     handles = []
-    for module, outputs, found in moments:
+    for watched, outputs, found in moments:
 
-        def look(_: nn.Module, given: Any, said: Any, outputs: bool = outputs, found: Moments = found) -> None:
-            found.see((said if outputs else given[0])[mask])
+        def add(_: nn.Module, given: Any, out: Any, outputs: bool = outputs, found: Moments = found) -> None:
+            found.add((out if outputs else given[0])[mask])
 
-        handles.append(module.register_forward_hook(look))
+        handles.append(watched.register_forward_hook(add))
     for sums in norms:
 
-        def compare(_: nn.Module, given: Any, said: Tensor, sums: NormSums = sums) -> None:
-            sums.see(given[0][mask], said[mask])
+        def compare(_: nn.Module, given: Any, out: Tensor, sums: NormMoments = sums) -> None:
+            sums.add(given[0][mask], out[mask])
 
         handles.append(sums.norm.register_forward_hook(compare))
-    network.eval()
-    for batch in batches:
-        mask = batch["attention_mask"].bool()
-        document_logits(network, batch, long_notes)
-    for handle in handles:
-        handle.remove()
+    with observing(network, handles):
+        for batch in batches:
+            mask = batch["attention_mask"].bool()
+            document_logits(network, batch, module.task.long_notes)
     for *_, found in moments:
-        found.settle()
+        found.solve()
     for sums in norms:
-        sums.settle()
-    network.train()
+        sums.solve()
 
 
-def _readers(network: Network, stays: KeptParts) -> list[tuple[nn.Module, bool, Moments]]:
-    """Return what to watch, whether its output (or its input), and who reads it."""
+def _reader_moments(network: Network, kept: KeptParts) -> list[tuple[nn.Module, bool, Moments]]:
+    """Return modules to observe, whether their outputs (or inputs), and moments with the layers to change."""
     layers = structure.layers(network.body)
     found: list[tuple[nn.Module, bool, Moments]] = []
-    for number in stays.layers:
+    for number in kept.layers:
         layer = layers[number]
         size = layer.head_size
-        inner = [head * size + place for head in stays.heads[number] for place in range(size)]
-        for linear, kept in ((layer.attention_output, inner), (layer.down, stays.units[number])):
-            if len(kept) < linear.in_features:
-                found.append((linear, False, Moments(kept, [linear])))
-    if len(stays.hidden) < structure.hidden_size(network.body):
+        inner = [head * size + place for head in kept.heads[number] for place in range(size)]
+        for linear, columns in ((layer.attention_output, inner), (layer.down, kept.units[number])):
+            if len(columns) < linear.in_features:
+                found.append((linear, False, Moments(columns, [linear])))
+    if len(kept.hidden) < structure.hidden_size(network.body):
         for watched, readers in _hidden_readers(network):
-            found.append((watched, True, Moments(stays.hidden, readers)))
+            found.append((watched, True, Moments(kept.hidden, readers)))
     return found
 
 
 def _hidden_readers(network: Network) -> list[tuple[nn.Module, list[nn.Linear]]]:
-    """Return every module that leaves a hidden state, and the linear layers that read it.
+    """Return every module that outputs a hidden state, and the linear layers that read it.
 
-    Pooling by mean, first token or weights is linear, so the head is taken to read tokens (of a maximum, too).
+    Pooling by mean, first token or weights is linear, so the head is treated as reading tokens (also for a maximum).
     """
     layers = structure.layers(network.body)
     last = [m for part in (network.pooling, network.head) for m in part.modules() if isinstance(m, nn.Linear)]
@@ -182,11 +177,11 @@ def _hidden_readers(network: Network) -> list[tuple[nn.Module, list[nn.Linear]]]
     return found
 
 
-def _norms(network: Network, stays: KeptParts) -> list[NormSums]:
-    if len(stays.hidden) == structure.hidden_size(network.body):
+def _norm_moments(network: Network, kept: KeptParts) -> list[NormMoments]:
+    if len(kept.hidden) == structure.hidden_size(network.body):
         return []
     layers = structure.layers(network.body)
     norms = [norm for layer in layers for norm in (layer.attention_norm, layer.output_norm)]
     if structure.embedding_projection(network.body) is None:
         norms.insert(0, structure.embedding_parts(network.body)[1])
-    return [NormSums(norm, stays.hidden) for norm in norms]
+    return [NormMoments(norm, kept.hidden) for norm in norms]

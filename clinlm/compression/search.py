@@ -1,22 +1,22 @@
-"""Which widths a network should have: hidden size and embedding rank one by one, all others as a knapsack."""
+"""Search for the widths of a network: hidden size and embedding rank by enumeration, all others by a knapsack."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from clinlm.compression.costs import Architecture, CostModel
 from clinlm.compression.importance import Importance
 from clinlm.compression.knapsack import LayerOptions, Options, minimize_loss
+from clinlm.compression.selection import top_indices
 
 HIDDEN = (1, 7 / 8, 3 / 4, 5 / 8, 1 / 2, 3 / 8, 1 / 4, 3 / 16, 1 / 8)
 RANKS = (3 / 4, 1 / 2, 3 / 8, 1 / 4, 3 / 16, 1 / 8, 3 / 32, 1 / 16)
-"""Shares of the hidden size, and of the width of the embeddings, that are tried."""
+"""Shares of the hidden size, and of the width of the embeddings, to try."""
 WIDTHS = 64
-"""Widths of an FFN that are tried, about evenly spread."""
+"""Number of FFN widths to try, about evenly spaced."""
 FEWEST_UNITS = 4
 _ROUND = 8
 """Processors compute in vectors: a hidden size or rank of 100 is no faster than one of 104."""
@@ -24,12 +24,12 @@ _ROUND = 8
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search came to.
+    """An architecture that a search found.
 
     Attributes:
         architecture: widths.
         lost: importance lost.
-        cost: as predicted.
+        cost: predicted.
     """
 
     architecture: Architecture
@@ -38,22 +38,22 @@ class SearchResult:
 
 
 def grid_sizes(size: int, parts: Sequence[float]) -> list[int]:
-    """Return these parts of `size`, in multiples of 8 where it is large enough, each once, the largest first."""
+    """Return these shares of `size`, as multiples of 8 if it is large enough, without repetition, the largest first."""
     step = _ROUND if size >= 8 * _ROUND else 1
     found = {max(1, round(part * size / step) * step) if part < 1 else size for part in parts}
-    return sorted((one for one in found if one <= size), reverse=True)
+    return sorted((share for share in found if share <= size), reverse=True)
 
 
 def candidate_sizes(now: Architecture, importance: Importance, tokens: int) -> list[tuple[int, int | None]]:
-    """Return the hidden sizes and ranks to try, the largest first; a rank only where it makes the table smaller.
+    """Return the hidden sizes and ranks to try, the largest first; ranks only where they make the table smaller.
 
     Args:
-        now: widths of the network as it is.
+        now: architecture of the network.
         importance: of its parts.
-        tokens: in the vocabulary.
+        tokens: size of the vocabulary.
     """
     width, found = len(importance.words), list[tuple[int, int | None]]()
-    separate = width != now.hidden  # embeddings that have a width of their own
+    separate = width != now.hidden  # embeddings with a width of their own
     for hidden in grid_sizes(now.hidden, HIDDEN):
         wide = width if separate else hidden
         if now.rank is None:
@@ -71,18 +71,18 @@ def candidate_sizes(now: Architecture, importance: Importance, tokens: int) -> l
 def search(
     now: Architecture, importance: Importance, costs: CostModel, tokens: int, budget: float, most: int = 1
 ) -> list[SearchResult]:
-    """Return the architectures within a budget that lose least, one for a hidden size and rank, the best first.
+    """Return the best architecture within a budget for every hidden size and rank, best first.
 
     Args:
-        now: widths of the network as it is.
+        now: architecture of the network.
         importance: of its parts.
         costs: of its parts.
-        tokens: in the vocabulary.
+        tokens: size of the vocabulary.
         budget: in the unit of `costs`.
-        most: how many.
+        most: number of results.
 
     Returns:
-        none where even the smallest architecture costs more.
+        an empty list if even the smallest architecture costs more.
     """
     found, options = [], dict[int, list[LayerOptions]]()
     for hidden, rank in candidate_sizes(now, importance, tokens):
@@ -93,39 +93,34 @@ def search(
             architecture = Architecture(hidden, rank, best[1])
             lost = best[0] + embedding_loss(importance, hidden, rank)
             found.append(SearchResult(architecture, lost, costs.total(architecture)))
-    return sorted(found, key=lambda one: one.lost)[:most]
+    return sorted(found, key=lambda result: result.lost)[:most]
 
 
 def smallest_architecture(now: Architecture, importance: Importance, costs: CostModel, tokens: int) -> SearchResult:
-    """Return the cheapest architecture that the search can come to: one layer, of one head and a few units."""
+    """Return the cheapest architecture that the search can find: one layer with one head and a few units."""
     few = min(min_units(len(units)) for units in importance.units)
     tried = [Architecture(hidden, rank, [(1, few)]) for hidden, rank in candidate_sizes(now, importance, tokens)]
-    return min((SearchResult(one, 0.0, costs.total(one)) for one in tried), key=lambda one: one.cost)
+    return min((SearchResult(widths, 0.0, costs.total(widths)) for widths in tried), key=lambda result: result.cost)
 
 
 def min_units(units: int) -> int:
-    """Return how many FFN units a layer has at least."""
+    """Return the smallest number of FFN units of a layer."""
     return min(FEWEST_UNITS, units)
 
 
 def top_dimensions(importance: Importance, hidden: int) -> list[int]:
-    """Return the hidden dimensions that stay, ascending: the most important over all places, ties to the first."""
+    """Return the hidden dimensions to keep, ascending: the most important over all places, among equals the first."""
     return top_indices(importance.hidden.sum(0), hidden)
 
 
-def top_indices(scores: Float[Tensor, " parts"], count: int) -> list[int]:
-    """Return the `count` largest, ascending; ties to the first."""
-    return sorted(torch.argsort(scores, descending=True, stable=True)[:count].tolist())
-
-
 def embedding_loss(importance: Importance, hidden: int, rank: int | None) -> float:
-    """Return what is lost in the embeddings: of the first hidden state, and of the directions past the rank."""
+    """Return the importance lost in the embeddings: of the first hidden state, and of directions beyond the rank."""
     gone = importance.hidden[0].double().sum() - importance.hidden[0, top_dimensions(importance, hidden)].double().sum()
     return float(gone + (0.0 if rank is None else importance.words[rank:].double().sum()))
 
 
 def layer_options(importance: Importance, costs: CostModel, hidden: int) -> list[LayerOptions]:
-    """Return what may become of every layer at a hidden size."""
+    """Return the options of every layer at a hidden size."""
     stay = top_dimensions(importance, hidden)
     gone = importance.hidden.double().sum(1) - importance.hidden[:, stay].double().sum(1)
     found = []
@@ -150,6 +145,6 @@ def layer_options(importance: Importance, costs: CostModel, hidden: int) -> list
 
 def _options(scores: Float[Tensor, " parts"], widths: np.ndarray, costs: Sequence[float]) -> Options:
     ranked = np.sort(scores.double().numpy())
-    # Of the least important, as many as go.
+    # Sums of the least important parts, as many as are removed.
     tails = np.concatenate([[0.0], np.cumsum(ranked)])[len(ranked) - widths]
     return Options(widths, np.array(costs, dtype=np.float64), tails)

@@ -1,4 +1,4 @@
-"""Integers simulated in float while a network trains: what rounds, and how it stands in the network."""
+"""Quantisation-aware training: layers that compute in float as their integer versions will."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,37 +9,37 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
-from clinlm.compression.calibration import token_inputs
-from clinlm.compression.keep_zeros import KeepZeros
+from clinlm.compression.masks import KeepZeros
+from clinlm.compression.observation import token_inputs
 from clinlm.models.layers.rounding import LEVELS, TABLES, WEIGHTS, input_levels, row_scales
 
-_AVERAGE = 0.01  # the share of a new batch in the range of inputs; that of torch's MovingAverageMinMaxObserver
+_AVERAGE = 0.01  # weight of a new batch in the input range, as in torch's MovingAverageMinMaxObserver
 _INPUTS = "input_levels"
 
 
 class FakeQuantizeRows(nn.Module):
-    """A parametrization that rounds every row to the levels of its INT8 layer; gradients pass as if it did not.
+    """A parametrization that rounds every row to the levels of its INT8 layer; gradients pass unchanged.
 
     Source: Bengio et al. 2013, arXiv:1308.3432: the straight-through estimator.
     """
 
     def forward(self, weight: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "outputs inputs"]:
-        """Return what the integers of `weight` stand for."""
+        """Return the weight rounded to its levels."""
         return fake_quantize_rows(weight, WEIGHTS)
 
 
 class FakeQuantizeInputs(nn.Module):
-    """Rounds inputs of a linear layer to 256 levels over a range that follows what training shows, until it is frozen.
+    """Rounds inputs of a linear layer to 256 levels over a range that follows the batches until it is frozen.
 
-    Gradients pass inside the range, and not beyond it. All of its state is in buffers: it travels in checkpoints.
+    Gradients pass inside the range only. All state is in buffers, so that checkpoints contain it.
 
     Args:
-        low, high: the range to begin with.
+        low, high: initial range.
 
     Attributes:
-        low, high: moving averages of the smallest and largest input of a batch, padding left out.
-        frozen: whether they stay as they are.
-        mask: of the batch, true where there is a token.
+        low, high: moving averages of minimum and maximum of a batch, without padding.
+        frozen: whether they are fixed.
+        mask: of the batch, true on tokens.
     """
 
     low: Tensor
@@ -54,9 +54,9 @@ class FakeQuantizeInputs(nn.Module):
         self.mask = torch.empty(0)
 
     def forward(self, inputs: Float[Tensor, "*places inputs"]) -> Float[Tensor, "*places inputs"]:
-        """Return the levels' values, in float32; in training, first move the range."""
+        """Return the inputs rounded to levels, in float32; in training, update the range first."""
         if self.training:
-            self._follow(token_inputs(inputs.detach(), self.mask))
+            self._update(token_inputs(inputs.detach(), self.mask))
         scale, point = self.levels()
         return torch.fake_quantize_per_tensor_affine(inputs.float(), scale, point, 0, LEVELS)
 
@@ -65,7 +65,7 @@ class FakeQuantizeInputs(nn.Module):
         return input_levels(self.low, self.high)
 
     @torch.no_grad()
-    def _follow(self, inputs: Float[Tensor, "tokens inputs"]) -> None:
+    def _update(self, inputs: Float[Tensor, "tokens inputs"]) -> None:
         share = _AVERAGE * ~self.frozen
         self.low.lerp_(inputs.amin().float(), share)
         self.high.lerp_(inputs.amax().float(), share)
@@ -80,14 +80,14 @@ def fake_quantize_rows(rows: Float[Tensor, "*places columns"], largest: int) -> 
 def attach(
     network: nn.Module, layers: Mapping[str, nn.Module], spans: Mapping[str, tuple[float, float]]
 ) -> list[RemovableHandle]:
-    """Make linear layers and tables of the network compute as their INT8 layers would; returns handles for `detach`.
+    """Make linear layers and tables compute as their INT8 versions; return the handles for `detach`.
 
     Args:
         network: has the layers; is called with token ids and attention mask.
-        layers: linear layers and embedding tables by name. Exact zeros of a weight stay zero: they were pruned.
-        spans: the range of every linear layer's inputs to begin with.
+        layers: linear layers and embedding tables by name. Exact zeros of a weight were pruned and stay zero.
+        spans: initial input range of every linear layer.
     """
-    handles = [network.register_forward_pre_hook(_show_mask)]
+    handles = [network.register_forward_pre_hook(_set_mask)]
     for name, layer in layers.items():
         if isinstance(layer, nn.Linear):
             layer.add_module(_INPUTS, FakeQuantizeInputs(*spans[name]).train(layer.training))
@@ -102,7 +102,7 @@ def attach(
 
 @torch.no_grad()
 def detach(layers: Mapping[str, nn.Module], handles: list[RemovableHandle]) -> dict[str, tuple[float, int]]:
-    """Make them plain layers again, with the float weights that they learnt; returns the levels of inputs by name."""
+    """Make them plain layers with their learnt float weights; return input scale and zero point by name."""
     for handle in handles:
         handle.remove()
     found = {}
@@ -111,32 +111,32 @@ def detach(layers: Mapping[str, nn.Module], handles: list[RemovableHandle]) -> d
             scale, point = input_quantizer(layer).levels()
             found[name] = (float(scale), int(point))
             delattr(layer, _INPUTS)
-            learnt = _learnt(layer)
+            learnt = _unrounded(layer)
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
             layer.weight.copy_(learnt)
     return found
 
 
 def input_quantizer(layer: nn.Module) -> FakeQuantizeInputs:
-    """Return what rounds the inputs of a linear layer."""
-    levels = getattr(layer, _INPUTS)
-    assert isinstance(levels, FakeQuantizeInputs)
-    return levels
+    """Return the module that rounds the inputs of a linear layer."""
+    quantizer = getattr(layer, _INPUTS)
+    assert isinstance(quantizer, FakeQuantizeInputs)
+    return quantizer
 
 
-def _learnt(layer: nn.Linear) -> Tensor:
-    """The float weight, pruned zeros in it, before it is rounded."""
+def _unrounded(layer: nn.Linear) -> Tensor:
+    """Return the float weight before rounding, with its pruned zeros."""
     chain = layer.get_submodule("parametrizations.weight")
     weight = chain.get_parameter("original").detach().clone()
-    for mask in (one for one in chain.children() if isinstance(one, KeepZeros)):
+    for mask in (part for part in chain.children() if isinstance(part, KeepZeros)):
         weight = mask(weight)
     return weight
 
 
-# Hooks reach what they need through the module that calls them, so that a copy of a network has its own.
+# Hooks use the module that calls them, so that a copy of a network has its own state.
 
 
-def _show_mask(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+def _set_mask(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     mask = inputs[1].bool()
     for module in network.modules():
         if isinstance(module, FakeQuantizeInputs):

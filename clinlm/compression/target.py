@@ -1,8 +1,10 @@
-"""What a network is to cost once it is pruned: bytes, parameters or milliseconds, or a share of what it costs."""
+"""Target cost of a pruned network: bytes, parameters or milliseconds, absolute or as a share."""
 
 import math
 from dataclasses import dataclass
 from typing import Self
+
+from clinlm.config.errors import ConfigError
 
 METRICS = ("latency_ms", "bytes", "parameters")
 
@@ -13,7 +15,7 @@ class Target:
 
     Attributes:
         metric: one of `METRICS`.
-        value: the cost, or a share of the cost that there is, in (0, 1).
+        value: the cost, or a share of the current cost, in (0, 1).
         relative: whether it is a share.
     """
 
@@ -26,7 +28,7 @@ class Target:
         """Read `latency_ms:2.0`, `bytes:4e6`, `parameters:50%`.
 
         Raises:
-            ValueError: another metric, no number, or one that is not positive (a share: not below 100 %).
+            ConfigError: another metric, no number, or a number out of range.
         """
         metric, _, number = text.partition(":")
         relative = number.endswith("%")
@@ -35,18 +37,18 @@ class Target:
         except ValueError:
             value = math.nan
         if metric not in METRICS or not 0 < value < (1 if relative else math.inf):
-            raise ValueError(
-                f"prune.target is METRIC:NUMBER, the metric one of {', '.join(METRICS)}, the number positive or a "
-                f"share below 100%; got {text!r}; write for example latency_ms:2.0, bytes:4e6 or parameters:50%"
+            raise ConfigError(
+                f"prune.target must be METRIC:NUMBER with one of {', '.join(METRICS)} and a positive number or a share "
+                f"below 100%, got {text!r}; write for example latency_ms:2.0, bytes:4e6 or parameters:50%"
             )
         return cls(metric, value, relative)
 
     def goal(self, now: float, remaining: int) -> float:
-        """Return the cost to reach in the first of `remaining` steps, each of which takes the same factor.
+        """Return the cost to reach in the first of `remaining` steps, all of which shrink by the same factor.
 
         Args:
-            now: the cost of what there is.
-            remaining: steps, this one included. Of a share it is how many steps there are in all, for each finds less.
+            now: current cost.
+            remaining: steps, this one included; for a share all steps, because each starts from a lower cost.
         """
         last = self.value * now if self.relative else self.value
         return float(now * (last / now) ** (1 / remaining))

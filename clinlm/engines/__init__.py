@@ -1,1 +1,1 @@
-"""What runs a model outside of training: torch, ONNX Runtime, OpenVINO; export and its checks; devices."""
+"""Engines that run models outside of training: torch, ONNX Runtime, OpenVINO; export and its checks; devices."""

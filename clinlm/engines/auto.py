@@ -1,30 +1,31 @@
-"""An auction between the engines."""
+"""Selection of the fastest engine whose predictions match the artifact's."""
 
 import logging
 from collections.abc import Sequence
 from typing import final
 
-from clinlm.engines.base import NAMES, Engine, find_engine
-from clinlm.engines.torch import Torch
-from clinlm.engines.torch_compiled import TorchCompiled
+from clinlm.config.errors import MissingExtraError
+from clinlm.config.ranges import check_list
+from clinlm.engines.base import Engine, find_engine
 
 log = logging.getLogger(__name__)
+_DEFAULT = ("onnxruntime", "openvino")
 
 
 @final
 class Auto:
-    """Every engine that is installed: the fastest on this processor is kept, the others' figures are told.
+    """All installed engines: the fastest on this processor is kept, the figures of the others are reported.
 
-    Eager torch, which runs the artifact itself, is timed beside them anyway. `torch_compiled` is tried only if it is
-    named: it compiles anew in every process, which took a minute and more before the first answer.
+    Eager torch, which runs the artifact itself, is always timed too. `torch_compiled` is tried only if it is named: it
+    compiles in every new process, which takes a minute or more before the first prediction.
 
     Args:
-        engines: names of those to try; None for those above.
+        engines: engines to try, see `find_engine`; None for ONNX Runtime and OpenVINO.
         tolerance, integer_tolerance, mean_tolerance, agreement: see `Engine`; the same for all.
 
     Raises:
-        ValueError: one is not there, or they are no list.
-        ImportError: none of them is installed.
+        ConfigError: `engines` is not a list, or has an unknown engine.
+        MissingExtraError: none of them is installed.
     """
 
     def __init__(
@@ -35,21 +36,20 @@ class Auto:
         mean_tolerance: float = 0.005,
         agreement: float = 0.995,
     ) -> None:
-        if isinstance(engines, str):
-            raise ValueError(f"engine.engines is a list of names; got {engines!r}; write engine.engines=[{engines}]")
-        exporting = [name for name in NAMES if name not in (Torch.name, TorchCompiled.name)]
+        if engines is not None:
+            check_list("engine.engines", engines)
         limits = (tolerance, integer_tolerance, mean_tolerance, agreement)
-        chosen = [find_engine(name, *limits) for name in engines or exporting]
-        self._found = [one for one in chosen if not one.missing()]
-        for one in chosen:
-            if one.missing():
-                log.info("engine %s is left out, as it needs %s", one.name, one.missing())
-        if not self._found:
-            raise ImportError(
-                f"engine=auto tries the engines that are installed; of {', '.join(one.name for one in chosen)} there "
-                "is none; run pip install 'clinlm[onnxruntime,openvino]', or set engine=none"
+        wanted = [find_engine(name, *limits) for name in engines or _DEFAULT]
+        self._installed = [engine for engine in wanted if not engine.missing()]
+        for engine in wanted:
+            if engine.missing():
+                log.info("engine %s is skipped: it needs %s", engine.name, engine.missing())
+        if not self._installed:
+            raise MissingExtraError(
+                f"engine=auto needs at least one of {', '.join(engine.name for engine in wanted)}, none is installed; "
+                "run pip install 'clinlm[onnxruntime,openvino]', or set engine=none"
             )
 
     def candidates(self) -> Sequence[Engine]:
         """See `EngineSelection.candidates`."""
-        return self._found
+        return self._installed

@@ -1,6 +1,7 @@
-"""What every engine promises: to write a model as files of its own, to answer from them, to show what they hold."""
+"""Base class of engines, which run models outside of training."""
 
 import importlib
+import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,35 +10,39 @@ from typing import ClassVar, Protocol, final
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clinlm.engines.matrix import Matrix
+import clinlm.engines
+from clinlm.config.class_paths import class_path, load_class
+from clinlm.config.errors import ConfigError
+from clinlm.config.ranges import check_interval
+from clinlm.models.layers.base import Matrix
 from clinlm.models.model import Model
 
 Rows = Int[Tensor, "rows tokens"]
 Answer = Callable[[Rows, Rows], Float[Tensor, "rows outputs"]]
-"""From token ids and their mask (1 where there is a token) to logits, on the CPU."""
+"""From token ids and their mask (1 on tokens, 0 on padding) to logits, on the CPU."""
 
 
 class EngineSelection(Protocol):
-    """Which engines are to be tried: an engine stands for itself, `engine=auto` for all that are installed."""
+    """Engines to try: a single engine, or with `engine=auto` all installed ones."""
 
     def candidates(self) -> Sequence["Engine"]:
-        """Return them; the fastest of several that keep to the artifact's answers is chosen."""
+        """Return the engines; of several, the fastest whose predictions match the artifact's is kept."""
         ...
 
 
 class Engine(ABC):
-    """Runs a model on the CPU. Subclasses are final.
+    """Runs models on the CPU. Subclasses are final.
 
     Args:
-        tolerance: largest difference of a probability from the artifact's own that an export of floats may show.
-        integer_tolerance: the same of a network with layers of integers. A value that one way to compute rounds up and
-            another down moves all that follows: of 1,600 probabilities of MiniLM in INT8, torch and the exact
+        tolerance: largest allowed difference of a probability from the artifact's, for exports of float networks.
+        integer_tolerance: the same for networks with integer layers, where a value that two implementations round
+            differently changes everything after it: of 1,600 probabilities of MiniLM in INT8, torch and the exact
             arithmetic (float64) differed by .076 in one and by .0012 on average, other engines as much.
-        mean_tolerance: largest mean difference, which no such accident moves.
-        agreement: least share of decisions (documents x labels) that an export shares with the artifact.
+        mean_tolerance: largest allowed mean difference, to which single roundings contribute little.
+        agreement: smallest allowed share of decisions (documents x labels) that equal the artifact's.
 
     Raises:
-        ValueError: one of them is no share.
+        ConfigError: one of them is not in [0, 1].
     """
 
     name: ClassVar[str]
@@ -50,16 +55,14 @@ class Engine(ABC):
         mean_tolerance: float = 0.005,
         agreement: float = 0.995,
     ) -> None:
-        limits = {
+        self.limits = {
             "tolerance": tolerance,
             "integer_tolerance": integer_tolerance,
             "mean_tolerance": mean_tolerance,
             "agreement": agreement,
         }
-        for name, share in limits.items():
-            if not 0 <= share <= 1:
-                raise ValueError(f"engine.{name} lies in [0, 1]; got {share}")
-        self.limits = limits
+        for name, share in self.limits.items():
+            check_interval(f"engine.{name}", share, "[0, 1]")
 
     @final
     def candidates(self) -> Sequence["Engine"]:
@@ -72,43 +75,69 @@ class Engine(ABC):
 
     @abstractmethod
     def version(self) -> str:
-        """Return the version of what runs the model: another one makes another deployment."""
+        """Return the version of the runtime, which is part of the key of a deployment."""
 
     @abstractmethod
     def export(self, model: Model, folder: Path) -> None:
-        """Write the files of the engine into `folder`."""
+        """Write the engine's files into `folder`."""
 
     @abstractmethod
     def open(self, folder: Path, threads: int | None = None) -> Answer:
-        """Return what answers from the files in `folder`.
+        """Return a function that computes logits from the files in `folder`.
 
         Args:
-            folder: what `export` wrote.
-            threads: to compute with; None for the engine's own choice, usually every core.
+            folder: written by `export`.
+            threads: number of threads; None for the engine's default, usually every core.
         """
 
     @abstractmethod
     def matrices(self, folder: Path) -> list[Matrix]:
-        """Return every matrix of weights in the files."""
+        """Return every weight matrix in the files."""
 
     @abstractmethod
     def integer_products(self, folder: Path) -> int:
-        """Return how many matrix products the engine will compute in integers, as it says itself."""
+        """Return how many matrix products the runtime computes in integers, according to the runtime itself."""
 
 
-NAMES = ("onnxruntime", "openvino", "torch", "torch_compiled")
+def engine_names() -> list[str]:
+    """Return the names of clinlm's own engines: `engine=torch` is the class `Torch` in clinlm/engines/torch.py."""
+    modules = (module.name for module in pkgutil.iter_modules(clinlm.engines.__path__))
+    return [name for name in modules if _own_engine(name) is not None]
 
 
 def find_engine(name: str, *limits: float) -> Engine:
-    """Return the engine called `name`; `limits` as the arguments of `Engine`.
+    """Return an engine by the name of clinlm's own or by the dotted path of a class, for engines from elsewhere.
+
+    Args:
+        name: `openvino`, or for example `my_package.tensorrt.TensorRt`.
+        limits: see the arguments of `Engine`.
 
     Raises:
-        ValueError: there is none of that name.
+        ConfigError: there is no engine of this name.
+        ModelError: there is no subclass of `Engine` at this path.
     """
-    if name not in NAMES:
-        raise ValueError(f"engine must be one of {', '.join(NAMES)}, got {name!r}")
-    module = importlib.import_module(f"clinlm.engines.{name}")
-    found: type[Engine] = next(
-        kind for kind in vars(module).values() if isinstance(kind, type) and getattr(kind, "name", "") == name
-    )
+    if "." in name:
+        return load_class(name, Engine)(*limits)  # type: ignore[type-abstract]
+    found = _own_engine(name)
+    if found is None:
+        raise ConfigError(
+            f"engine must be one of {', '.join(engine_names())}, or the dotted path of a class, got {name!r}"
+        )
     return found(*limits)
+
+
+def _own_engine(name: str) -> type[Engine] | None:
+    """Return the engine class of the module `name` of this package, if it has one."""
+    if not name.isidentifier() or f"{__package__}.{name}" == __name__:
+        return None
+    try:
+        module = importlib.import_module(f"{__package__}.{name}")
+    except ModuleNotFoundError:
+        return None
+    classes = (value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Engine))
+    return next((kind for kind in classes if kind.name == name), None)
+
+
+def engine_path(engine: Engine) -> str:
+    """Return the dotted path by which `find_engine` finds the class of an engine."""
+    return class_path(type(engine))

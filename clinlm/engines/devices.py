@@ -1,24 +1,26 @@
-"""Where a model is to run: the budgets of devices, and whether a model fits."""
+"""Budgets of target devices, and whether a model fits them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
+from clinlm.config.errors import ConfigError
+
 
 @final
 @dataclass(frozen=True)
 class Device:
-    """What a device can hold (S4, "Target Edge Hardware"; conf/device says where numbers are ours).
+    """Budgets of a device ("clinical edge deployment", "Target Edge Hardware"; conf/device marks numbers of our own).
 
     Attributes:
-        name: in words.
-        ram_mib: all of its memory, in MiB: S4's GB are the powers of two that memory is sold in.
-        model_bytes: of the largest model, on disk: S4's MB are 10^6 bytes.
-        runtime: what S4 runs there.
-        engines: those of ours that exist for it.
+        name: for people.
+        ram_mib: total memory in MiB; the paper's GB are powers of two.
+        model_bytes: largest model on disk; the paper's MB are 10^6 bytes.
+        runtime: of the paper.
+        engines: our engines that exist for it.
 
     Raises:
-        ValueError: a budget is not positive.
+        ConfigError: a budget is not positive.
     """
 
     name: str
@@ -29,19 +31,19 @@ class Device:
 
     def __post_init__(self) -> None:
         if not (self.ram_mib > 0 and self.model_bytes > 0):
-            raise ValueError(
-                f"a device has memory and room for a model; {self.name} came with {self.ram_mib} MiB and "
-                f"{self.model_bytes} bytes; set device.NAME.ram_mib and device.NAME.model_bytes"
+            raise ConfigError(
+                f"ram_mib and model_bytes of {self.name} must be > 0, got {self.ram_mib} and {self.model_bytes}; set "
+                "device.NAME.ram_mib and device.NAME.model_bytes"
             )
 
     def fit(self, bytes: int, peak_mib: float | None, engine: str) -> "Fit":
-        """Return how a model stands to the budgets.
+        """Return the comparison of a model with the budgets.
 
         Args:
-            bytes: of what is deployed, on disk.
-            peak_mib: most MiB of memory of a process that opened it and answered, libraries included, measured here;
-                None if nobody did. The system's own comes on top.
-            engine: what ran it: `torch`, `torch_compiled`, `onnxruntime` or `openvino`.
+            bytes: of the deployment on disk.
+            peak_mib: peak memory of a process that ran it, libraries included, measured on this machine; None if it was
+                not measured. The operating system needs more.
+            engine: name of the engine that ran it.
         """
         return Fit(self, bytes, peak_mib, engine)
 
@@ -54,8 +56,8 @@ class Fit:
     Attributes:
         device: the device.
         bytes: of the model on disk.
-        peak_mib: of memory; None if it was not measured.
-        engine: what ran it.
+        peak_mib: peak memory; None if it was not measured.
+        engine: that ran it.
     """
 
     device: Device
@@ -65,26 +67,26 @@ class Fit:
 
     @property
     def over_bytes(self) -> int:
-        """Bytes above the largest model allowed; negative where there is room."""
+        """Bytes above the budget; negative if there is room."""
         return self.bytes - self.device.model_bytes
 
     @property
     def over_mib(self) -> float | None:
-        """MiB above the memory there is; negative where there is room, None where memory was not measured."""
+        """MiB above the memory; negative if there is room, None if memory was not measured."""
         return None if self.peak_mib is None else self.peak_mib - self.device.ram_mib
 
     @property
     def fits(self) -> bool | None:
-        """Whether it can run there: size and memory fit, and an engine of ours exists, be it another one.
+        """Whether it can run there: size and memory fit, and one of our engines exists for the device.
 
-        None where nothing forbids it, but memory was not measured.
+        None if only the memory is unknown.
         """
         if not self.device.engines or self.over_bytes > 0 or (self.over_mib is not None and self.over_mib > 0):
             return False
         return None if self.over_mib is None else True
 
     def line(self) -> str:
-        """Return name, verdict, and by how much: "Raspberry Pi 5: fits: 4.1 of 50 MB (...), ..."."""
+        """Return name, verdict and margins: "Raspberry Pi 5: fits: 4.1 of 50 MB (...), ..."."""
         verdict = {True: "fits", False: "does not fit", None: "fits on disk"}[self.fits]
         return f"{self.device.name}: {verdict}: {self._size()}, {self._memory()}, {self._engine()}"
 
@@ -102,10 +104,10 @@ class Fit:
         if self.engine in self.device.engines:
             return f"{self.engine} runs there"
         if not self.device.engines:
-            return f"no engine of ours runs there: they need an operating system, it takes {self.device.runtime}"
-        return f"{self.engine} does not run there: take {' or '.join(f'engine={e}' for e in self.device.engines)}"
+            return f"our engines do not run there: they need an operating system, it needs {self.device.runtime}"
+        return f"{self.engine} does not run there: use {' or '.join(f'engine={e}' for e in self.device.engines)}"
 
 
 def _mb(bytes: int) -> str:
-    """MB of 10^6 bytes with three digits that count; small ones are not rounded away."""
+    """Return MB (10^6 bytes) with three significant digits."""
     return f"{bytes / 1e6:,.0f}" if bytes >= 1e8 else f"{bytes / 1e6:.3g}"

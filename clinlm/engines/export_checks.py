@@ -1,96 +1,83 @@
-"""What an artifact claims of its size, held against the files that are deployed: no compression in name only."""
+"""Checks that the files of a deployment are as small as its artifact promises: no compression in name only."""
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, final
 
 from torch import nn
 
+from clinlm.config.errors import ModelError
 from clinlm.engines.base import Engine
-from clinlm.engines.matrix import Matrix
-from clinlm.engines.torch import integer_layers, network_matrices
+from clinlm.engines.torch import integer_products, network_matrices
+from clinlm.models.layers.base import Matrix
 
 _MORE, _GRAPH = 1.25, 2**20
 
 
-@final
-@dataclass(frozen=True)
-class Claim:
-    """Widths, bits and zeros of all matrices of a network, and how many of its products are of integers.
+def check_export(network: nn.Module, engine: Engine, folder: Path) -> None:
+    """Compare a network with its export.
 
-    Attributes:
-        matrices: one an entry.
-        integer_products: layers that multiply in integers.
-    """
+    Every weight matrix must be in the files with both its sides, at most as many bits per weight and at most as many
+    weights other than 0; and the engine must report at least as many integer products. This refuses fake quantisation
+    (integers stored or computed as floats) and pruning that exists only in a mask.
 
-    matrices: tuple[Matrix, ...]
-    integer_products: int
-
-    @classmethod
-    def of(cls, network: nn.Module) -> Self:
-        """Return what `network` claims."""
-        return cls(tuple(network_matrices(network)), integer_layers(network))
-
-    def check(self, engine: Engine, folder: Path) -> None:
-        """Hold the claim against the files of an engine.
-
-        Every matrix must stand in the files with its two sides, in no more bits a weight, and with no more weights that
-        are not 0; and the engine must say of itself that it multiplies in integers as often as claimed. Fake
-        quantisation (integers kept, or computed, as floats) and widths that exist in a mask only do not pass.
-
-        Raises:
-            RuntimeError: something claimed is not there.
-        """
-        found = engine.matrices(folder)
-        there = Counter(one.shape for one in found)
-        for shape, wanted in Counter(one.shape for one in self.matrices).items():
-            if there[shape] < wanted:
-                raise RuntimeError(
-                    f"a deployment has the widths that its artifact claims; {engine.name} holds {there[shape]} of "
-                    f"{wanted} matrices of {shape[0]} x {shape[1]}"
-                )
-            claims = [one for one in self.matrices if one.shape == shape]
-            held = [one for one in found if one.shape == shape]
-            _check_bits(engine, shape, claims, held)
-            _check_zeros(engine, shape, claims, held)
-        integers = engine.integer_products(folder)
-        if integers < self.integer_products:
-            raise RuntimeError(
-                f"INT8 layers multiply in integers; {engine.name} does so in {integers} of {self.integer_products} "
-                "products; choose another engine, or another way to quantise (OpenVINO: quantize=static or qat)"
-            )
-
-
-def check_bytes(engine: Engine, claimed: int, held: int) -> None:
-    """Hold the bytes of a deployment against those of its artifact: tables that became floats again show here.
-
-    A graph spells out what an artifact leaves to code: up to 1 MiB, and a quarter, may come on top.
+    Args:
+        network: of the artifact.
+        engine: exported it.
+        folder: with the engine's files.
 
     Raises:
-        RuntimeError: there are more.
+        ModelError: the export has less.
     """
-    if held > claimed * _MORE + _GRAPH:
-        raise RuntimeError(
-            f"a deployment is about as small as its artifact; {engine.name} holds {held:,} bytes of files for "
-            f"{claimed:,}; choose another engine"
+    expected, found = network_matrices(network), engine.matrices(folder)
+    sizes = Counter(matrix.shape for matrix in found)
+    for shape, wanted in Counter(matrix.shape for matrix in expected).items():
+        if sizes[shape] < wanted:
+            raise ModelError(
+                f"{engine.name} must store {wanted} matrices of {shape[0]} x {shape[1]}, got {sizes[shape]}; use "
+                "another engine"
+            )
+        ours = [matrix for matrix in expected if matrix.shape == shape]
+        theirs = [matrix for matrix in found if matrix.shape == shape]
+        _check_bits(engine, shape, ours, theirs)
+        _check_zeros(engine, shape, ours, theirs)
+    wanted, integers = integer_products(network), engine.integer_products(folder)
+    if integers < wanted:
+        raise ModelError(
+            f"{engine.name} must compute {wanted} INT8 layers in integers, got {integers}; use another engine, or "
+            "another quantize= (for OpenVINO static or qat)"
         )
 
 
-def _check_bits(engine: Engine, shape: tuple[int, int], claims: list[Matrix], held: list[Matrix]) -> None:
-    claimed, found = (sorted(one.bits for one in matrices) for matrices in (claims, held))
-    wide = [(bits, own) for bits, own in zip(claimed, found, strict=False) if own > bits]
+def check_bytes(engine: Engine, artifact: int, deployed: int) -> None:
+    """Compare the bytes of a deployment with those of its artifact; this finds tables that became floats again.
+
+    A graph writes out what an artifact leaves to code: 25 % and 1 MiB more are allowed.
+
+    Raises:
+        ModelError: there are more.
+    """
+    limit = artifact * _MORE + _GRAPH
+    if deployed > limit:
+        raise ModelError(
+            f"files of {engine.name} must have at most {limit:,.0f} bytes (the artifact has {artifact:,}), got "
+            f"{deployed:,}; use another engine"
+        )
+
+
+def _check_bits(engine: Engine, shape: tuple[int, int], expected: list[Matrix], found: list[Matrix]) -> None:
+    ours, theirs = (sorted(matrix.bits for matrix in matrices) for matrices in (expected, found))
+    wide = [(bits, own) for bits, own in zip(ours, theirs, strict=False) if own > bits]
     if wide:
-        raise RuntimeError(
-            f"a deployment stores weights in the bits that its artifact claims; {engine.name} stores {len(wide)} "
-            f"matrices of {shape[0]} x {shape[1]} in {wide[0][1]} bits instead of {wide[0][0]}"
+        raise ModelError(
+            f"{engine.name} must store matrices of {shape[0]} x {shape[1]} in {wide[0][0]} bits per weight, got "
+            f"{wide[0][1]} bits in {len(wide)} of them; use another engine"
         )
 
 
-def _check_zeros(engine: Engine, shape: tuple[int, int], claims: list[Matrix], held: list[Matrix]) -> None:
-    claimed, found = (sorted(one.nonzero for one in matrices) for matrices in (claims, held))
-    if sum(found[: len(claimed)]) > sum(claimed):
-        raise RuntimeError(
-            f"a deployment has the zeros that its artifact claims; {engine.name} has {sum(found)} weights other than 0 "
-            f"in matrices of {shape[0]} x {shape[1]}, instead of {sum(claimed)}"
+def _check_zeros(engine: Engine, shape: tuple[int, int], expected: list[Matrix], found: list[Matrix]) -> None:
+    ours, theirs = (sorted(matrix.nonzero for matrix in matrices) for matrices in (expected, found))
+    if sum(theirs[: len(ours)]) > sum(ours):
+        raise ModelError(
+            f"{engine.name} must store at most {sum(ours)} weights other than 0 in matrices of {shape[0]} x "
+            f"{shape[1]}, got {sum(theirs)}; use another engine"
         )

@@ -12,25 +12,25 @@ import torch
 from clinlm.config.extras import imported
 from clinlm.engines import onnx_graph
 from clinlm.engines.base import Answer, Engine, Rows
-from clinlm.engines.matrix import Matrix
+from clinlm.models.layers.base import Matrix
 from clinlm.models.model import Model
 
 FILE = "model.onnx"
 _INTEGER = ("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul", "QGemm")
 _WITHOUT = ["MatMulAddFusion"]
-"""An optimiser that makes a Gemm of a product with a bias before its integers are seen, and so leaves it in float."""
+"""An optimiser that turns a product with a bias into a float Gemm before integer products are recognised."""
 
 
 @final
 class Onnxruntime(Engine):
-    """ONNX Runtime on the CPU: one file `model.onnx`, as `optimum` and every other user of ONNX knows it."""
+    """ONNX Runtime on the CPU: one file `model.onnx`, which `optimum` and other ONNX tools read too."""
 
     name = "onnxruntime"
 
     def missing(self) -> str:
         """See `Engine.missing`."""
         needed = ("onnx", "onnxscript", "onnxruntime")
-        return ", ".join(one for one in needed if importlib.util.find_spec(one) is None)
+        return ", ".join(package for package in needed if importlib.util.find_spec(package) is None)
 
     def version(self) -> str:
         """See `Engine.version`."""
@@ -56,7 +56,7 @@ class Onnxruntime(Engine):
         return list(_matrices(imported("onnx", "onnxruntime"), folder / FILE))
 
     def integer_products(self, folder: Path) -> int:
-        """See `Engine.integer_products`: counted in the graph as ONNX Runtime has optimised it for this processor."""
+        """See `Engine.integer_products`: counted in the graph that ONNX Runtime optimised for this processor."""
         onnx = imported("onnx", "onnxruntime")
         with tempfile.TemporaryDirectory() as place:
             optimised = Path(place) / FILE
@@ -67,10 +67,10 @@ class Onnxruntime(Engine):
 
 def _session(folder: Path, threads: int | None, optimised: Path | None = None) -> Any:
     ort = imported("onnxruntime", "onnxruntime")
-    ort.disable_telemetry_events()  # on where Windows builds it: nothing leaves this machine unless the user says so
+    ort.disable_telemetry_events()  # Windows builds enable it: no data leaves this machine unless the user decides so
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    # Threads that wait by spinning, for tens of milliseconds, take the cores from whatever else runs in the process.
+    # Threads that spin while waiting, for tens of milliseconds, take the cores from other work of the process.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads

@@ -13,7 +13,7 @@ import torch
 from clinlm.config.extras import imported
 from clinlm.engines import onnx_graph
 from clinlm.engines.base import Answer, Engine, Rows
-from clinlm.engines.matrix import Matrix
+from clinlm.models.layers.base import Matrix
 from clinlm.models.model import Model
 
 FILE = "openvino_model.xml"
@@ -22,11 +22,11 @@ _EIGHT = ("int8_t", "uint8_t", "i8", "u8")
 
 @final
 class Openvino(Engine):
-    """OpenVINO on the CPU: `openvino_model.xml` and `.bin`, as `optimum-intel` and OpenVINO's own tools know them.
+    """OpenVINO on the CPU: `openvino_model.xml` and `.bin`, which `optimum-intel` and OpenVINO's own tools read too.
 
-    Computes in float32 what is not quantised: on a processor without AMX its bfloat16 was 1.5 to 2 times slower.
-    INT8 layers whose inputs are quantised as they come (`quantize=dynamic`) are read, but OpenVINO multiplies them in
-    float: such an export is refused (`clinlm.engines.export`), as it would be INT8 in name only.
+    Layers that are not quantised run in float32: on a processor without AMX, bfloat16 was 1.5 to 2 times slower.
+    OpenVINO multiplies INT8 layers whose input ranges come from each call (`quantize=dynamic`) in float, so the export
+    checks refuse them.
     """
 
     name = "openvino"
@@ -34,7 +34,7 @@ class Openvino(Engine):
     def missing(self) -> str:
         """See `Engine.missing`."""
         needed = ("onnx", "onnxscript", "openvino")
-        return ", ".join(one for one in needed if importlib.util.find_spec(one) is None)
+        return ", ".join(package for package in needed if importlib.util.find_spec(package) is None)
 
     def version(self) -> str:
         """See `Engine.version`."""
@@ -63,20 +63,20 @@ class Openvino(Engine):
         return list(_matrices(_openvino().Core().read_model(folder / FILE)))
 
     def integer_products(self, folder: Path) -> int:
-        """See `Engine.integer_products`: those whose two inputs are of 8 bits, as compiled for this processor."""
+        """See `Engine.integer_products`: products of two 8-bit inputs in the graph compiled for this processor."""
         return sum(
-            _text(one.get_rt_info()["layerType"]) in ("FullyConnected", "MatMul")
-            and all(one.input(place).get_element_type().to_string() in _EIGHT for place in (0, 1))
-            for one in _compiled(folder, 1).get_runtime_model().get_ordered_ops()
-            if "layerType" in one.get_rt_info() and len(one.inputs()) > 1
+            _text(op.get_rt_info()["layerType"]) in ("FullyConnected", "MatMul")
+            and all(op.input(place).get_element_type().to_string() in _EIGHT for place in (0, 1))
+            for op in _compiled(folder, 1).get_runtime_model().get_ordered_ops()
+            if "layerType" in op.get_rt_info() and len(op.inputs()) > 1
         )
 
 
 def _openvino() -> Any:
-    """Return the library, kept from telling its makers that it was imported and what it converts.
+    """Return the library with its telemetry disabled.
 
-    `import openvino` sends an event over the network through `openvino_telemetry`; without that package it uses a stub
-    of its own. Nothing leaves this machine unless the user says so.
+    `import openvino` sends an event over the network through `openvino_telemetry`; without that package it uses its own
+    stub. No data leaves this machine unless the user decides so.
     """
     if "openvino" not in sys.modules:
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -96,19 +96,19 @@ def _text(value: Any) -> str:
 
 
 def _matrices(graph: Any) -> Iterator[Matrix]:
-    for one in graph.get_ordered_ops():
-        shape = tuple(one.get_output_shape(0)) if one.get_type_name() == "Constant" else ()
-        if len(shape) in (2, 3) and "Gather" not in {_user(target) for target in one.output(0).get_target_inputs()}:
-            bits = one.get_output_element_type(0).bitwidth
+    for op in graph.get_ordered_ops():
+        shape = tuple(op.get_output_shape(0)) if op.get_type_name() == "Constant" else ()
+        if len(shape) in (2, 3) and "Gather" not in {_reader(target) for target in op.output(0).get_target_inputs()}:
+            bits = op.get_output_element_type(0).bitwidth
             low, high = sorted((int(np.prod(shape[:-1])), shape[-1]))
-            values = np.asarray(one.get_data())
-            if bits == 4 and values.dtype == np.uint8 and values.size < low * high:  # two a byte
+            values = np.asarray(op.get_data())
+            if bits == 4 and values.dtype == np.uint8 and values.size < low * high:  # two per byte
                 values = np.stack([values & 15, values >> 4])
             yield Matrix((low, high), bits, int(np.count_nonzero(values)))
 
 
-def _user(target: Any) -> str:
-    """Return the kind of the operation that reads a constant, beyond its conversion to float."""
+def _reader(target: Any) -> str:
+    """Return the type of the operation that reads a constant, after its conversion to float."""
     node = target.get_node()
     while node.get_type_name() == "Convert":
         node = next(iter(node.output(0).get_target_inputs())).get_node()

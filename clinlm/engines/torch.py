@@ -1,4 +1,4 @@
-"""The artifact as it is, in eager torch."""
+"""Eager torch, which runs the artifact itself."""
 
 from pathlib import Path
 from typing import final
@@ -7,16 +7,14 @@ import torch
 from torch import nn
 
 from clinlm.engines.base import Answer, Engine, Rows
-from clinlm.engines.matrix import Matrix
 from clinlm.models import artifact as artifacts
-from clinlm.models.layers.base import IntegerLinear
-from clinlm.models.layers.int4_linear import Int4Linear
+from clinlm.models.layers.base import IntegerLayer, Matrix
 from clinlm.models.model import Model
 
 
 @final
 class Torch(Engine):
-    """Eager torch: what trained the model also runs it. Its files are those of an artifact."""
+    """Eager torch, as in training. Its files are those of an artifact."""
 
     name = "torch"
 
@@ -33,7 +31,7 @@ class Torch(Engine):
         artifacts.save_network(model, folder)
 
     def open(self, folder: Path, threads: int | None = None) -> Answer:
-        """See `Engine.open`. Threads are those of the whole process in torch: of two models, the last decides."""
+        """See `Engine.open`. Torch's number of threads holds for the whole process: the last model sets it."""
         if threads is not None:
             torch.set_num_threads(threads)
         network = artifacts.load_network(folder)
@@ -51,22 +49,21 @@ class Torch(Engine):
 
     def integer_products(self, folder: Path) -> int:
         """See `Engine.integer_products`."""
-        return integer_layers(artifacts.load_network(folder))
+        return integer_products(artifacts.load_network(folder))
 
 
-def integer_layers(network: nn.Module) -> int:
-    """Return how many layers multiply in integers."""
-    return sum(isinstance(one, IntegerLinear) for one in network.modules())
+def integer_layers(network: nn.Module) -> list[IntegerLayer]:
+    """Return the integer layers of a network."""
+    return [layer for layer in network.modules() if isinstance(layer, IntegerLayer)]
+
+
+def integer_products(network: nn.Module) -> int:
+    """Return how many matrix products of the network are computed in integers."""
+    return sum(layer.integer_products for layer in integer_layers(network))
 
 
 def network_matrices(network: nn.Module) -> list[Matrix]:
-    """Return every matrix of weights that a product of the network reads."""
-    found = []
-    for one in network.modules():
-        if isinstance(one, Int4Linear):
-            # Blocks are whole in every engine: the last one of a row is filled up with zeros.
-            low, high = sorted((one.scale.shape[1] * one.group_size, one.out_features))
-            found.append(Matrix((low, high), 4, int(one.dequantized().count_nonzero())))
-        elif isinstance(one, (nn.Linear, IntegerLinear)):
-            found.append(Matrix.of(one.weight.detach().numpy()))
-    return found
+    """Return every weight matrix of the network."""
+    linears = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
+    found = [layer.matrix() for layer in integer_layers(network)]
+    return [Matrix.of(linear.weight.detach().numpy()) for linear in linears] + [m for m in found if m is not None]

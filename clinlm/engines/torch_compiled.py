@@ -1,4 +1,4 @@
-"""The artifact in torch, compiled for this processor."""
+"""Torch, compiled for this processor."""
 
 import shutil
 from pathlib import Path
@@ -6,18 +6,19 @@ from typing import final
 
 import torch
 
+from clinlm.config.errors import ModelError
 from clinlm.engines.base import Answer, Engine, Rows
-from clinlm.engines.matrix import Matrix
-from clinlm.engines.torch import integer_layers, network_matrices
+from clinlm.engines.torch import integer_products, network_matrices
 from clinlm.models import artifact as artifacts
+from clinlm.models.layers.base import Matrix
 from clinlm.models.model import Model
 
 
 @final
 class TorchCompiled(Engine):
-    """`torch.compile`: the files of an artifact, turned into machine code when they are opened.
+    """`torch.compile`: the files of an artifact, compiled when they are opened.
 
-    Compiling takes a C++ compiler and, once for every process, some ten seconds: the price of the first answer.
+    Needs a C++ compiler and, before the first prediction of each process, about ten seconds.
     """
 
     name = "torch_compiled"
@@ -34,17 +35,17 @@ class TorchCompiled(Engine):
         """See `Engine.export`.
 
         Raises:
-            RuntimeError: layers of integers are no code that it could compile.
+            ModelError: the network has layers that multiply in integers, which torch.compile does not compile.
         """
-        if integer_layers(model.network):
-            raise RuntimeError(
-                "torch.compile compiles layers of floats; this network has layers of integers, which it would call one "
-                "by one as eager torch does; choose engine=onnxruntime or openvino"
+        if integer_products(model.network):
+            raise ModelError(
+                "torch.compile needs float layers; it would call INT8 layers one by one as eager torch does; use "
+                "engine=onnxruntime or openvino"
             )
         artifacts.save_network(model, folder)
 
     def open(self, folder: Path, threads: int | None = None) -> Answer:
-        """See `Engine.open`. Threads are those of the whole process in torch: of two models, the last decides."""
+        """See `Engine.open`. Torch's number of threads holds for the whole process: the last model sets it."""
         if threads is not None:
             torch.set_num_threads(threads)
         compiled = torch.compile(artifacts.load_network(folder), dynamic=True)
@@ -62,4 +63,4 @@ class TorchCompiled(Engine):
 
     def integer_products(self, folder: Path) -> int:
         """See `Engine.integer_products`."""
-        return integer_layers(artifacts.load_network(folder))
+        return integer_products(artifacts.load_network(folder))

@@ -1,4 +1,4 @@
-"""What travels between stages: a folder with spec, edits, weights, tokenizer, predictions and report."""
+"""Artifacts: the folder of a finished stage with spec, edits, weights, tokenizer, predictions and report."""
 
 import hashlib
 import json
@@ -15,6 +15,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
+from clinlm.config.errors import DataError
 from clinlm.models.model import Edit, Model, ModelSpec, Network, rebuild
 from clinlm.store.content import RECORD, read_record, sealed, write_json
 from clinlm.text.tokens import save_tokenizer
@@ -22,10 +23,10 @@ from clinlm.text.tokens import save_tokenizer
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer"
 EPOCHS = "epochs.safetensors"
-"""What the model said of validation and test after every epoch, where the stage trained."""
+"""Predictions for validation and test after every epoch, of a stage that trained."""
 
 NOT_DEPLOYED = ("predictions.safetensors", EPOCHS, "report.json", RECORD, "last.ckpt", "logits", "logs")
-"""What lies in the folder but is not needed to run the model, and so does not count as its size."""
+"""Files that running the model does not need, and that do not count as its size."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,10 @@ class Artifact:
 
     Attributes:
         folder: holds `spec.json`, `edits.json`, `model.safetensors`, `tokenizer/`, `predictions.safetensors`,
-            `report.json`, and `record.json`, which was written last.
+            `report.json`, and `record.json`, which is written last.
+
+    Raises:
+        FileNotFoundError: the folder has no record.
     """
 
     folder: Path
@@ -42,18 +46,18 @@ class Artifact:
     def __post_init__(self) -> None:
         if not sealed(self.folder):
             raise FileNotFoundError(
-                f"an artifact is a folder with a {RECORD}; {self.folder} has none: it is unfinished or no "
-                "artifact; run its pipeline again"
+                f"an artifact must have a {RECORD}, {self.folder} has none: it is unfinished or not an artifact; "
+                "run its pipeline again"
             )
 
     @property
     def key(self) -> str:
-        """The hash of all that the artifact depends on."""
+        """Hash of everything that the artifact depends on."""
         return str(self.record["key"])
 
     @property
     def stage(self) -> str:
-        """The name of the stage that made it."""
+        """Name of its stage."""
         return str(self.record["stage"])
 
     @cached_property
@@ -63,11 +67,11 @@ class Artifact:
 
     @cached_property
     def report(self) -> dict[str, Any]:
-        """`report.json`: what the stage cost and what its methods did."""
+        """`report.json`: cost of the stage and reports of its methods."""
         return _read(self.folder / "report.json")
 
     def load(self) -> Model:
-        """Return the model, ready to answer."""
+        """Return the model in evaluation mode."""
         return load(self.folder)
 
     def predictions(self, split: str) -> Float[np.ndarray, "units outputs"]:
@@ -78,7 +82,7 @@ class Artifact:
 
 
 def save(model: Model, folder: Path) -> None:
-    """Write spec, edits, weights and tokenizer into `folder`. Declares nothing whole: see `seal`."""
+    """Write spec, edits, weights and tokenizer into `folder`, which is not sealed: see `seal`."""
     save_network(model, folder)
     save_tokenizer(model.tokenizer, folder / TOKENIZER)
 
@@ -86,7 +90,7 @@ def save(model: Model, folder: Path) -> None:
 def save_network(model: Model, folder: Path) -> None:
     """Write spec, edits and weights into `folder`."""
     write_json(folder / "spec.json", model.spec.to_json())
-    # On one line: a trimmed vocabulary is an edit with thousands of numbers.
+    # On one line: an edit that trims the vocabulary has thousands of numbers.
     edits = [{"function": edit.function, "arguments": dict(edit.arguments)} for edit in model.edits]
     (folder / "edits.json").write_text(json.dumps(edits, separators=(",", ":")) + "\n", encoding="utf-8")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
@@ -115,24 +119,24 @@ def load_network(folder: Path) -> Network:
 
 
 def read_edits(folder: Path) -> list[Edit]:
-    """Return what was done to the network."""
+    """Return the edits of the network."""
     return [Edit(**edit) for edit in json.loads((folder / "edits.json").read_text(encoding="utf-8"))]
 
 
 def read_spec(folder: Path) -> ModelSpec:
-    """Return the network before its edits."""
+    """Return the spec of the network before its edits."""
     return ModelSpec(**_read(folder / "spec.json"))
 
 
 def save_predictions(folder: Path, logits: Mapping[str, Float[np.ndarray, "units outputs"]]) -> None:
-    """Write the logits of every split named."""
+    """Write the logits of several splits."""
     save_arrays(
         {split: np.ascontiguousarray(values) for split, values in logits.items()}, folder / "predictions.safetensors"
     )
 
 
 def save_logits(path: Path, index: Int[np.ndarray, " units"], logits: Float[np.ndarray, "units outputs"]) -> None:
-    """Write teacher logits, whole or not at all, with a digest of them."""
+    """Write teacher logits with their digest, atomically."""
     path.parent.mkdir(exist_ok=True)
     draft = path.with_suffix(".draft")
     arrays = {"index": np.ascontiguousarray(index), "logits": np.ascontiguousarray(logits)}
@@ -141,10 +145,10 @@ def save_logits(path: Path, index: Int[np.ndarray, " units"], logits: Float[np.n
 
 
 def load_logits(path: Path) -> tuple[Int[np.ndarray, " units"], Float[np.ndarray, "units outputs"]]:
-    """Return document numbers and teacher logits.
+    """Return unit numbers and teacher logits.
 
     Raises:
-        ValueError: the file is not as it was written.
+        DataError: the file is damaged.
     """
     try:
         with safe_open(path, "numpy") as file:
@@ -153,7 +157,7 @@ def load_logits(path: Path) -> tuple[Int[np.ndarray, " units"], Float[np.ndarray
     except SafetensorError:
         whole = False
     if not whole:
-        raise ValueError(f"teacher logits are read as they were written; {path} is damaged; delete it")
+        raise DataError(f"teacher logits {path} are damaged; delete the file")
     return arrays["index"], arrays["logits"]
 
 

@@ -1,6 +1,6 @@
 """`python -m clinlm.models.memory FOLDER TOKENS`: print the MiB that running an artifact adds to a fresh process.
 
-A process of its own, because memory once used and freed is not given back, and would hide the next model's.
+A process of its own: freed memory is not returned to the system and would hide that of the next model.
 """
 
 import resource
@@ -29,30 +29,29 @@ _SMALL = {
 
 
 def main() -> None:
-    """Load the model of the folder named on the command line, read one row of random tokens, print the rise in MiB."""
+    """Load the model of the folder on the command line, run one row of random tokens, print the rise in MiB."""
     folder, tokens = Path(sys.argv[1]), int(sys.argv[2])
     spec = read_spec(folder)
     with torch.no_grad():
-        # Code, thread pools and kernels are the libraries' memory: a model of the same kind, as small as can be, loads
-        # them first.
+        # Code, thread pools and kernels are the libraries' memory: a minimal model of the same kind loads them first.
         small = {name: value for name, value in _SMALL.items() if name in spec.config}
-        answer(replace(spec, config={**spec.config, **small}).build(), 2)
+        run_random_row(replace(spec, config={**spec.config, **small}).build(), 2)
         before = peak_mib()
-        answer(load(folder).network, tokens)
+        run_random_row(load(folder).network, tokens)
     print(peak_mib() - before)
 
 
-def answer(network: Network, tokens: int) -> None:
-    """Read one row of random tokens."""
+def run_random_row(network: Network, tokens: int) -> None:
+    """Run the network on one row of random tokens."""
     config: Any = network.body.config
     row = torch.randint(0, config.vocab_size, (1, tokens))
     network(row, torch.ones_like(row))
 
 
 def peak_mib() -> float:
-    """Return the largest resident memory of this process so far.
+    """Return the peak resident memory of this process in MiB.
 
-    Linux's `ru_maxrss` survives exec and would report the parent's peak, so /proc is read where there is one.
+    Linux's `ru_maxrss` survives exec and would report the parent's peak, so /proc is read if it exists.
     """
     status = Path("/proc/self/status")
     if status.exists():

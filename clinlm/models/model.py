@@ -1,4 +1,4 @@
-"""A network as plain data, how to build it, and a network in use together with what was done to it."""
+"""A network as plain data and how to build it; a live network with its edits and tokenizer."""
 
 import importlib
 from collections.abc import Mapping
@@ -10,7 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase
 
-import clinlm.models.architectures  # noqa: F401  registers ours with AutoConfig and AutoModel
+import clinlm.models.architectures  # noqa: F401  registers them with AutoConfig and AutoModel
+from clinlm.config.errors import ModelError
+from clinlm.config.ranges import check_choice
 
 PoolingName = Literal["cls", "mean", "max", "max_mean", "attention", "none"]
 _EDIT_PACKAGES = ("clinlm.", "callbacks.")
@@ -20,16 +22,15 @@ class Pooling(nn.Module):
     """One vector per row from the hidden states of its tokens.
 
     Args:
-        name: `cls` the first token; `mean` and `max` over the tokens; `max_mean` both, end to end (Howard & Ruder 2018,
-            "Universal language model fine-tuning", arXiv:1801.06146, section 3.3, there with the last token besides);
-            `attention` a learned weighting of the tokens; `none` leaves every token its own, as a tagger needs it.
+        name: `cls` the first token; `mean` and `max` over the tokens; `max_mean` both concatenated (Howard & Ruder
+            2018, "Universal language model fine-tuning", arXiv:1801.06146, section 3.3, there with the last token too);
+            `attention` a learned weighting of the tokens; `none` keeps one vector per token, for taggers.
         hidden_size: width of the hidden states.
     """
 
     def __init__(self, name: PoolingName, hidden_size: int) -> None:
         super().__init__()
-        if name not in get_args(PoolingName):
-            raise ValueError(f"pooling is {', '.join(get_args(PoolingName))}; got {name!r}")
+        check_choice("pooling", name, get_args(PoolingName))
         self.name = name
         self.parts = 2 if name == "max_mean" else 1
         self.score = nn.Linear(hidden_size, 1) if name == "attention" else None
@@ -37,7 +38,7 @@ class Pooling(nn.Module):
     def forward(
         self, hidden: Float[Tensor, "rows tokens hidden"], mask: Int[Tensor, "rows tokens"]
     ) -> Float[Tensor, "rows *tokens parts_x_hidden"]:
-        """Return one vector per row, or per token; `mask` is 1 where there is a token and 0 on padding."""
+        """Return one vector per row, or per token; `mask` is 1 on tokens and 0 on padding."""
         if self.name == "none":
             return hidden
         if self.name == "cls":
@@ -55,7 +56,7 @@ class Pooling(nn.Module):
 def masked_mean(
     hidden: Float[Tensor, "rows tokens hidden"], keep: Float[Tensor, "rows tokens 1"]
 ) -> Float[Tensor, "rows hidden"]:
-    """Return the mean over the tokens; `keep` is 1 where there is one and 0 on padding."""
+    """Return the mean over the tokens; `keep` is 1 on tokens and 0 on padding."""
     return (hidden * keep).sum(1) / keep.sum(1)
 
 
@@ -78,7 +79,7 @@ class Network(nn.Module):
     def forward(
         self, input_ids: Int[Tensor, "rows tokens"], attention_mask: Int[Tensor, "rows tokens"]
     ) -> Float[Tensor, "rows *tokens outputs"]:
-        """Return the logits of every row, or of every token where nothing is pooled, in float32."""
+        """Return the logits of every row, or without pooling of every token, in float32."""
         hidden = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         logits: Tensor = self.head(self.dropout(self.pooling(hidden, attention_mask)))
         return logits.float()
@@ -86,7 +87,7 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A network as plain data: enough to build an untrained skeleton, on which edits are replayed and weights loaded.
+    """A network as plain data: enough to build the skeleton on which edits are replayed and weights loaded.
 
     Attributes:
         config: a transformers configuration as a dictionary, with `model_type`.
@@ -115,10 +116,10 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class Edit:
-    """An irreversible change as data: a function `(network, **arguments) -> None` by its dotted path.
+    """An irreversible change as data: the dotted path of a function `(network, **arguments) -> None`.
 
-    Replayed, in order, on a fresh skeleton before weights load. The function must live in `clinlm.` or `callbacks.`: an
-    artifact is data from elsewhere and may not name any other code.
+    Replayed, in order, on a fresh skeleton before weights load. The function must be in `clinlm.` or `callbacks.`: an
+    artifact may come from elsewhere and must not call any other code.
     """
 
     function: str
@@ -126,7 +127,7 @@ class Edit:
 
     def __post_init__(self) -> None:
         if not self.function.startswith(_EDIT_PACKAGES):
-            raise ValueError(f"an edit names a function of {' or '.join(_EDIT_PACKAGES)}; got {self.function!r}")
+            raise ModelError(f"the function of an edit must be in {' or '.join(_EDIT_PACKAGES)}, got {self.function!r}")
 
     def __call__(self, network: nn.Module) -> None:
         module, _, name = self.function.rpartition(".")
@@ -135,7 +136,7 @@ class Edit:
 
 @dataclass
 class Model:
-    """A live network with its lineage: the spec it began from, the edits made since, the tokenizer it reads with."""
+    """A live network with its original spec, the edits since, and its tokenizer."""
 
     spec: ModelSpec
     network: Network
@@ -143,32 +144,32 @@ class Model:
     edits: list[Edit] = field(default_factory=list)
 
     def apply(self, edit: Edit) -> None:
-        """Make the change and remember it. Shapes may change: only before optimisers exist."""
+        """Make the change and record it. Shapes may change, so call it only before optimisers exist."""
         edit(self.network)
         self.edits.append(edit)
 
     @property
     def max_tokens(self) -> int:
-        """The longest row, special tokens included, that the network can read."""
+        """Longest row, special tokens included, that the network accepts."""
         return max_positions(self.network.body.config)
 
 
 def max_positions(config: Any) -> int:
-    """Return how many tokens a row may have, by a transformers configuration."""
+    """Return how many tokens a row may have according to a transformers configuration."""
     limit = int(getattr(config, "max_position_embeddings", 512))
-    # RoBERTa counts positions from padding_idx + 1 and so loses the first of them.
+    # RoBERTa counts positions from padding_idx + 1, so it cannot use the first two.
     return limit - 2 if getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert") else limit
 
 
 def without_pooler(body: nn.Module) -> nn.Module:
-    """Return `body` without the pooler that some architectures carry: `Pooling` does its work."""
+    """Return `body` without the pooler of some architectures, which `Pooling` replaces."""
     if hasattr(body, "pooler"):
         body.pooler = None  # type: ignore[assignment]
     return body
 
 
 def rebuild(spec: ModelSpec, edits: list[Edit]) -> Network:
-    """Return the skeleton of `spec` with `edits` replayed, ready for the weights."""
+    """Return the skeleton of `spec` with `edits` replayed; its weights are to be loaded."""
     network = spec.build()
     for edit in edits:
         edit(network)

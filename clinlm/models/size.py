@@ -1,4 +1,4 @@
-"""Size of a model: its parameters, those that are not zero, and the bytes of a folder."""
+"""Size of a model: its parameters, those other than zero, and the bytes of a folder."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -6,42 +6,47 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from clinlm.models.layers.int4_linear import Int4Linear
+from clinlm.models.layers.base import IntegerLayer
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Numbers in the model's parameters, tied ones counted once.
+    """Return the number of parameters; tied ones count once.
 
-    A parametrized tensor (a mask, fake quantisation) counts as what the forward pass uses, not as its ingredients. A
-    quantised weight counts as the float one did, also where two of them share a byte; a factorised one as its two
-    factors. Buffers, such as the scales of quantised weights, do not count.
+    A parametrized tensor (mask, fake quantisation) counts as the forward pass uses it. A quantised weight counts as its
+    float original did, also where two share a byte; a factorised one as its two factors. Buffers, such as the scales of
+    quantised weights, do not count.
     """
-    return sum(tensor.numel() for tensor in _effective(model))
+    return sum(tensor.numel() for tensor in _effective_tensors(model))
 
 
 def count_nonzero(model: nn.Module) -> int:
-    """Of `parameters`, those that are not 0 in the forward pass: a masked weight is 0."""
-    return sum(int(tensor.count_nonzero()) for tensor in _effective(model))
+    """Return how many of `count_parameters` are not 0 in the forward pass: a masked weight is 0."""
+    return sum(int(tensor.count_nonzero()) for tensor in _effective_tensors(model))
+
+
+def stored_bytes(layer: nn.Module) -> int:
+    """Return the bytes of all tensors of a layer, scales included."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in layer.state_dict().values())
 
 
 def folder_bytes(folder: Path, leave_out: Collection[str] = ()) -> int:
-    """Bytes of all files under a folder.
+    """Return the bytes of all files under a folder.
 
     Args:
-        folder: is read recursively; a link counts as the file it leads to.
-        leave_out: names of files or folders that are no part of what is deployed, at any depth.
+        folder: read recursively; a link counts as its target.
+        leave_out: names of files or folders to ignore at any depth.
 
     Raises:
         FileNotFoundError: there is no such folder.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"the size of a folder needs the folder; {folder} is none")
+        raise FileNotFoundError(f"folder {folder} must exist to measure its size")
     files = (path for path in folder.rglob("*") if path.is_file())
     return sum(path.stat().st_size for path in files if not {*path.relative_to(folder).parts} & {*leave_out})
 
 
-def _effective(model: nn.Module) -> Iterator[Tensor]:
-    """Every tensor of the forward pass once: tied ones are the same Parameter, parametrized or not."""
+def _effective_tensors(model: nn.Module) -> Iterator[Tensor]:
+    """Yield every tensor of the forward pass once: tied ones are the same Parameter, parametrized or not."""
     ingredients: set[int] = set()
     seen: set[int] = set()
     for module in model.modules():
@@ -50,7 +55,10 @@ def _effective(model: nn.Module) -> Iterator[Tensor]:
         for parameter in module.parameters(recurse=False):
             if id(parameter) not in seen:
                 seen.add(id(parameter))
-                yield _numbers(module, parameter)
+                if isinstance(module, IntegerLayer) and parameter is module.weight:
+                    yield module.integers()  # perhaps several in a byte
+                else:
+                    yield parameter.detach()
         if parametrize.is_parametrized(module):
             parts = module.get_submodule("parametrizations")
             ingredients |= {id(part) for part in parts.modules()}
@@ -59,10 +67,3 @@ def _effective(model: nn.Module) -> Iterator[Tensor]:
                 if not originals & seen:
                     seen |= originals
                     yield getattr(module, name).detach()
-
-
-def _numbers(module: nn.Module, parameter: nn.Parameter) -> Tensor:
-    """What a parameter holds: in a byte of INT4 weights there are two."""
-    if isinstance(module, Int4Linear) and parameter is module.weight:
-        return module.integers()
-    return parameter.detach()

@@ -1,22 +1,26 @@
 """Irreversible structural changes: functions `(network, **plain data) -> None` that an `Edit` replays on a skeleton.
 
-Those that slice keep the weights of what stays, bit for bit, so that the same call serves a live network (pruning) and
-an untrained one (loading an artifact, whose weights come afterwards). All arguments are JSON.
+Slicing keeps the remaining weights bit for bit, so the same call serves a live network (pruning) and an untrained one
+(loading an artifact, whose weights follow). All arguments are JSON.
 """
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
+from clinlm.config.class_paths import load_class
+from clinlm.config.errors import ConfigError, ModelError
 from clinlm.models import structure
-from clinlm.models.layers.edits import quantize_linears as quantize_linears  # older artifacts name it here
+from clinlm.models.layers.base import IntegerLayer
 from clinlm.models.layers.low_rank_embedding import LowRankEmbedding
 from clinlm.models.layers.low_rank_linear import LowRankLinear
-from clinlm.models.replace import check_unmasked, find_layer, replace_module
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def keep_ffn_units(network: nn.Module, units: Mapping[str, Sequence[int]]) -> None:
@@ -24,10 +28,10 @@ def keep_ffn_units(network: nn.Module, units: Mapping[str, Sequence[int]]) -> No
 
     Args:
         network: has `body`, the encoder.
-        units: layer number (as a string, as JSON has it) -> the units that stay, in ascending order.
+        units: layer number (a string, as in JSON) -> the units to keep, ascending.
 
     Raises:
-        ValueError: a layer or unit that does not exist, or no unit left in a layer.
+        ConfigError: a layer or unit does not exist, or no unit would be left in a layer.
     """
     layers = structure.layers(network.body)  # type: ignore[arg-type]
     for name, kept in units.items():
@@ -43,10 +47,10 @@ def keep_heads(network: nn.Module, heads: Mapping[str, Sequence[int]]) -> None:
 
     Args:
         network: has `body`, the encoder.
-        heads: layer number (as a string, as JSON has it) -> the heads that stay, in ascending order.
+        heads: layer number (a string, as in JSON) -> the heads to keep, ascending.
 
     Raises:
-        ValueError: a layer or head that does not exist, or no head left in a layer.
+        ConfigError: a layer or head does not exist, or no head would be left in a layer.
     """
     layers = structure.layers(network.body)  # type: ignore[arg-type]
     for name, kept in heads.items():
@@ -61,10 +65,10 @@ def keep_heads(network: nn.Module, heads: Mapping[str, Sequence[int]]) -> None:
 
 
 def keep_layers(network: nn.Module, numbers: Sequence[int]) -> None:
-    """Keep only the encoder layers `numbers` (counted from 0, in ascending order).
+    """Keep only the encoder layers `numbers` (counted from 0, ascending).
 
     Raises:
-        ValueError: a layer that does not exist, or none left.
+        ConfigError: a layer does not exist, or none would be left.
     """
     body: nn.Module = network.body  # type: ignore[assignment]
     name, stack = structure.stack(body)
@@ -78,11 +82,11 @@ def keep_layers(network: nn.Module, numbers: Sequence[int]) -> None:
 def keep_hidden(network: nn.Module, dimensions: Sequence[int]) -> None:
     """Keep only `dimensions` of the hidden state: in the embeddings, in every layer, in pooling and in the head.
 
-    Heads and FFN units keep their number; the inner width of attention is untouched, and so are embeddings that have a
-    width of their own (ELECTRA): of these the projection to the hidden state is cut.
+    The numbers of heads and FFN units and the inner width of attention do not change. Embeddings with a width of their
+    own (ELECTRA) are left alone too: only their projection to the hidden state is cut.
 
     Raises:
-        ValueError: a dimension that does not exist, or none left.
+        ConfigError: a dimension does not exist, or none would be left.
     """
     body: nn.Module = network.body  # type: ignore[assignment]
     structure.check_trainable(network)
@@ -113,12 +117,14 @@ def keep_hidden(network: nn.Module, dimensions: Sequence[int]) -> None:
 
 
 def keep_tokens(network: nn.Module, tokens: Sequence[int]) -> None:
-    """Keep only `tokens` of the vocabulary, in ascending order: rows of the tables of tokens, and the numbers in the
-    configuration. `clinlm.models.token_pruning` does the same to the tokenizer.
+    """Keep only `tokens` (ascending) of the vocabulary: rows of the token tables, and ids in the configuration.
+
+    `clinlm.models.token_pruning` does the same to the tokenizer.
 
     Raises:
-        ValueError: a token that does not exist, none left, no padding token, embeddings that are no table of floats, or
-            positions that are counted from the padding token where its number would change (RoBERTa).
+        ConfigError: a token does not exist, none or no padding token would be left, or the padding token would get
+            another id in a model that counts positions from it (RoBERTa).
+        ModelError: the embeddings are not a float table.
     """
     body: nn.Module = network.body  # type: ignore[assignment]
     tables = structure.token_tables(body)
@@ -128,12 +134,12 @@ def keep_tokens(network: nn.Module, tokens: Sequence[int]) -> None:
     new = {old: number for number, old in enumerate(tokens)}
     config: Any = body.config
     if config.pad_token_id is not None and config.pad_token_id not in new:
-        raise ValueError(f"an edit keeps the padding token; {config.pad_token_id} is not among those that stay")
-    for other in (one for one in body.modules() if isinstance(one, nn.Embedding) and one not in tables):
+        raise ConfigError(f"tokens to keep must include the padding token {config.pad_token_id}")
+    for other in (m for m in body.modules() if isinstance(m, nn.Embedding) and m not in tables):
         if other.padding_idx is not None and new[other.padding_idx] != other.padding_idx:
-            raise ValueError(
-                f"{type(body).__name__} counts positions from the padding token, which keeps its number; it would move "
-                f"from {other.padding_idx} to {new[other.padding_idx]}; keep the tokens before it"
+            raise ConfigError(
+                f"{type(body).__name__} counts positions from the padding token, which must keep its id "
+                f"{other.padding_idx}, got {new[other.padding_idx]}; keep the tokens before it"
             )
     for table in tables:
         table.weight = nn.Parameter(table.weight.detach()[index].clone())
@@ -145,14 +151,15 @@ def keep_tokens(network: nn.Module, tokens: Sequence[int]) -> None:
 
 
 def keep_filters(network: nn.Module, filters: Mapping[str, Sequence[int]]) -> None:
-    """Slice convolutions: rows and bias of their weight, columns of what reads them in pooling and in the head.
+    """Slice convolutions: rows and bias of their weights, columns of the layers of pooling and head that read them.
 
     Args:
-        network: has `body`, a `TextCnn`.
-        filters: group of filters (as a string, as JSON has it) -> the filters that stay, in ascending order.
+        network: has `body`, a `TextCnnModel`.
+        filters: group of filters (a string, as in JSON) -> the filters to keep, ascending.
 
     Raises:
-        ValueError: no convolutions, a group or filter that does not exist, or no filter left in a group.
+        ConfigError: a group or filter does not exist, or no filter would be left in a group.
+        ModelError: the network has no convolutions.
     """
     body: nn.Module = network.body  # type: ignore[assignment]
     groups = structure.filters(body)
@@ -174,20 +181,21 @@ def keep_filters(network: nn.Module, filters: Mapping[str, Sequence[int]]) -> No
 
 
 def factorize(network: nn.Module, ranks: Mapping[str, int]) -> None:
-    """Replace linear layers by low-rank pairs, whose values are yet to come: they are NaN.
+    """Replace linear layers by low-rank pairs with NaN values, which are to be set afterwards.
 
-    Computing them here would cost a singular value decomposition a layer (BERT-base: 10 s) whenever an artifact loads,
-    only to be written over. A method writes them with `LowRankLinear.set`.
+    Computing the values here would cost one singular value decomposition per layer (BERT-base: 10 s) whenever an
+    artifact loads, only to be overwritten. Methods set them with `LowRankLinear.set`.
 
     Args:
         network: has the linear layers.
         ranks: dotted name of a linear layer -> rank.
 
     Raises:
-        ValueError: no such linear layer, or a rank that it cannot have.
+        ConfigError: a rank outside its range.
+        ModelError: there is no such linear layer, or it is masked.
     """
     for name, rank in ranks.items():
-        linear = find_layer(network, name, nn.Linear, "factorised")
+        linear = find_layer(network, name, nn.Linear)
         pair = LowRankLinear(linear.in_features, linear.out_features, rank, linear.bias is not None)
         for parameter in pair.parameters():
             nn.init.constant_(parameter, torch.nan)
@@ -195,12 +203,13 @@ def factorize(network: nn.Module, ranks: Mapping[str, int]) -> None:
 
 
 def factorize_embeddings(network: nn.Module, rank: int) -> None:
-    """Replace the word embeddings by a product of this rank, whose values are yet to come: they are NaN.
+    """Replace the word embeddings by a product of this rank with NaN values, which are to be set as for `factorize`.
 
-    One that is a product already gets another rank. A method writes the values, as for `factorize`.
+    Factorised embeddings get another rank.
 
     Raises:
-        ValueError: embeddings that are no table of floats, or a rank that they cannot have.
+        ConfigError: a rank outside its range.
+        ModelError: the embeddings are not a float table.
     """
     body: nn.Module = network.body  # type: ignore[assignment]
     name, table = structure.word_embeddings_name(body), structure.word_embeddings(body)
@@ -215,28 +224,79 @@ def factorize_embeddings(network: nn.Module, rank: int) -> None:
     replace_module(body, name, made.train(table.training))
 
 
-def check_whole(*linears: nn.Module) -> None:
-    """Raise unless these are linear layers that can be sliced: neither masked, nor factorised, nor of integers.
+def quantize(network: nn.Module, layer: str, names: Sequence[str], **settings: Any) -> None:
+    """Replace float layers by integer ones; values that need calibration are to be set afterwards.
+
+    Args:
+        network: has the layers.
+        layer: dotted path of a subclass of `IntegerLayer`.
+        names: dotted names of the float layers.
+        settings: see the `from_float` of that class.
 
     Raises:
-        ValueError: one is not.
+        ModelError: there is no such class or float layer, or it is masked.
+    """
+    kind = load_class(layer, IntegerLayer)  # type: ignore[type-abstract]
+    for name in names:
+        found = find_layer(network, name, kind.replaces)
+        replace_module(network, name, kind.from_float(found, **settings).train(found.training))
+
+
+def find_layer(network: nn.Module, name: str, kind: type[Layer]) -> Layer:
+    """Return the module `name`, to be replaced.
+
+    Raises:
+        ModelError: there is none, it is of another class, or it is masked.
+    """
+    module = dict(network.named_modules()).get(name)
+    check_unmasked(module)
+    if not isinstance(module, kind):
+        got = "no such layer" if module is None else type(module).__name__
+        raise ModelError(f"layer {name!r} must be of class {kind.__name__}, got {got}; name each layer once")
+    return module
+
+
+def replace_module(network: nn.Module, name: str, module: nn.Module) -> None:
+    """Put `module` in the place of the module `name`."""
+    parent, _, attribute = name.rpartition(".")
+    setattr(network.get_submodule(parent), attribute, module)
+
+
+def check_unmasked(module: nn.Module | None) -> None:
+    """Check that a module has no parametrizations: slicing or replacing it would lose them.
+
+    Raises:
+        ModelError: it has some.
+    """
+    if module is not None and parametrize.is_parametrized(module):
+        raise ModelError(
+            "masked linear layers cannot be sliced or replaced; list the method that changes shapes before the one "
+            "that masks, or give it its own stage"
+        )
+
+
+def check_whole(*linears: nn.Module) -> None:
+    """Check that these layers can be sliced: linear, neither masked nor factorised nor quantised.
+
+    Raises:
+        ModelError: one cannot.
     """
     for linear in linears:
         check_unmasked(linear)
         if not isinstance(linear, nn.Linear):
-            raise ValueError(
-                f"only whole linear layers are sliced; one is a {type(linear).__name__}; prune first, then factorise, "
-                "then quantise"
+            raise ModelError(
+                f"layers to slice must be plain linear layers, got a {type(linear).__name__}; prune first, then "
+                "factorise, then quantise"
             )
 
 
 def _readers(network: nn.Module) -> list[nn.Linear]:
-    """Return what reads the hidden state beyond the body."""
+    """Return the linear layers of pooling and head, which read the hidden state."""
     return [m for part in (network.pooling, network.head) for m in part.modules() if isinstance(m, nn.Linear)]  # type: ignore[union-attr]
 
 
 def _narrow_readers(network: nn.Module, index: Int[Tensor, " kept"], total: int) -> None:
-    """Slice the columns of what reads the hidden state of `total` numbers; after `max_mean` the head reads it twice."""
+    """Slice the columns of these layers; after `max_mean` pooling the head reads the hidden state twice."""
     for reader in _readers(network):
         _slice_columns(reader, torch.cat([index + start for start in range(0, reader.in_features, total)]))
 
@@ -261,15 +321,15 @@ def _slice_norm(norm: nn.LayerNorm, index: Int[Tensor, " kept"]) -> None:
 
 def _checked(number: int, total: int, what: str) -> int:
     if not 0 <= number < total:
-        raise ValueError(f"an edit keeps what is there; {what} {number} is not among the {total} of this network")
+        raise ConfigError(f"{what} to keep must be one of 0 to {total - 1}, got {number}")
     return number
 
 
 def _index(kept: Sequence[int], total: int, what: str) -> Int[Tensor, " kept"]:
     if not kept:
-        raise ValueError(f"an edit leaves at least one {what}; none of {total} would stay; lower the ratio")
+        raise ConfigError(f"at least one {what} of {total} must stay, got none; lower the ratio")
     if list(kept) != sorted(set(kept)):
-        raise ValueError(f"an edit names each {what} once, in ascending order; got {len(kept)} numbers that are not")
+        raise ConfigError(f"each {what} to keep must be named once, in ascending order, got {list(kept[:8])}")
     for number in kept:
         _checked(number, total, what)
     return torch.tensor(kept, dtype=torch.long)

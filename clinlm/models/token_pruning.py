@@ -1,7 +1,7 @@
-"""Smaller vocabularies: which tokens must stay, and the tokenizer without the others.
+"""Smaller vocabularies: which tokens to keep, and the tokenizer with only these.
 
-Two laws. A text all of whose tokens stay is cut into the same pieces as before. A text that could be spelled before can
-still be spelled: every piece of one character stays.
+Two laws. A text whose tokens are all kept is tokenised as before. A text that could be tokenised without unknown tokens
+still can: all single-character pieces are kept.
 """
 
 import json
@@ -15,17 +15,19 @@ from jaxtyping import Int
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from clinlm.config.errors import ModelError
+from clinlm.config.ranges import check_at_least
 from clinlm.text.long_notes import Head
 from clinlm.text.tokens import RowCutter
 
 _KINDS = ("WordPiece", "BPE", "Unigram")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
-"""What stands for a byte where a tokenizer falls back to bytes."""
-_AS_BEFORE = ("model_max_length", "padding_side", "truncation_side", "clean_up_tokenization_spaces")
+"""Token for a byte, in tokenizers with byte fallback."""
+_KEPT_SETTINGS = ("model_max_length", "padding_side", "truncation_side", "clean_up_tokenization_spaces")
 
 
 def count_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Int[np.ndarray, " tokens"]:
-    """Return how often every token stands in `texts`, read whole; entry i is token i, up to the last token there is."""
+    """Return how often every token occurs in `texts`, without truncation; entry i is token i, up to the last id."""
     counts = np.zeros(max(tokenizer.get_vocab().values()) + 1, dtype=np.int64)
     rows = RowCutter(tokenizer, sys.maxsize, Head())
     for start in range(0, len(texts), 256):
@@ -38,66 +40,68 @@ def count_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> In
 def tokens_to_keep(
     tokenizer: PreTrainedTokenizerBase, counts: Int[np.ndarray, " tokens"], min_count: int = 1
 ) -> list[int]:
-    """Return the tokens that stay, ascending: those that occur, what spells everything else, and special tokens.
+    """Return the tokens to keep, ascending: those that occur, those that spell all others, and special tokens.
 
-    Everything else is spelled by pieces of one character or byte, and by whatever longer ones stay; with BPE what a
-    piece is merged from stays too. A piece with a character that has no piece of its own stays. (WordPiece and Unigram:
-    a word with such a character may still become unknown, where it is now cut at other places. Vocabularies that were
-    learnt from texts have no such character.)
+    All other text is spelled by single-character or byte pieces and the longer pieces that are kept; with BPE the parts
+    of a merge are kept too. A piece with a character that has no piece of its own is kept. (WordPiece and Unigram: a
+    word with such a character may still become unknown, because it is now split elsewhere. Vocabularies learnt from
+    texts have no such character.)
 
     Args:
         tokenizer: a fast one.
-        counts: see `occurrences`.
-        min_count: how often a token must occur to stay; 1 leaves the texts counted exactly as they were.
+        counts: see `count_tokens`.
+        min_count: occurrences that a token needs to be kept; 1 keeps the tokenisation of the counted texts.
 
     Raises:
-        ValueError: `min_count` below 1, or a kind of tokenizer without a way to spell what it does not hold.
+        ConfigError: `min_count` below 1.
+        ModelError: a kind of tokenizer that cannot spell removed tokens by others.
     """
-    if min_count < 1:
-        raise ValueError(f"min_count is at least 1: what never occurs is spelled otherwise; got {min_count}")
-    told = _told(tokenizer)
-    model = told["model"]
+    check_at_least("min_count", min_count, 1)
+    description = _description(tokenizer)
+    model = description["model"]
     ids = _ids(model)
     stay = {piece for piece, number in ids.items() if counts[number] >= min_count} | set(_spelling(model, ids))
     stay |= {piece for piece in (model.get("unk_token"),) if piece is not None}
     if model["type"] == "BPE":
         stay = _with_parts(model, stay)
-    added = {one["id"] for one in told["added_tokens"]}
+    added = {token["id"] for token in description["added_tokens"]}
     return sorted({ids[piece] for piece in stay if piece in ids} | added | set(tokenizer.all_special_ids))
 
 
 def trim_tokenizer(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> PreTrainedTokenizerFast:
-    """Return the tokenizer that has `tokens` only; token `tokens[i]` becomes token i.
+    """Return the tokenizer with only `tokens`; token `tokens[i]` becomes token i.
 
     Args:
-        tokenizer: a fast one; left as it is.
-        tokens: see `needed`.
+        tokenizer: a fast one; not changed.
+        tokens: see `tokens_to_keep`.
     """
-    told = _told(tokenizer)
+    description = _description(tokenizer)
     new = {int(old): number for number, old in enumerate(tokens)}
-    _renumber_model(told["model"], new)
-    for one in told["added_tokens"]:
-        one["id"] = new[one["id"]]
-    if told["padding"] is not None:
-        told["padding"]["pad_id"] = new[told["padding"]["pad_id"]]
-    _renumber_processor(told["post_processor"], new)
-    known = {name: getattr(tokenizer, name) for name in _AS_BEFORE if hasattr(tokenizer, name)}
+    _renumber_model(description["model"], new)
+    for token in description["added_tokens"]:
+        token["id"] = new[token["id"]]
+    if description["padding"] is not None:
+        description["padding"]["pad_id"] = new[description["padding"]["pad_id"]]
+    _renumber_processor(description["post_processor"], new)
+    known = {name: getattr(tokenizer, name) for name in _KEPT_SETTINGS if hasattr(tokenizer, name)}
     return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(told)),
+        tokenizer_object=Tokenizer.from_str(json.dumps(description)),
         model_input_names=["input_ids", "attention_mask"],
         **known,
         **tokenizer.special_tokens_map,
     )
 
 
-def _told(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
-    if told["model"]["type"] not in _KINDS:
-        raise ValueError(
-            f"a vocabulary is trimmed where what goes can be spelled by what stays: {', '.join(_KINDS)}; this "
-            f"tokenizer is {told['model']['type']}; leave prune=vocabulary out, or take another model"
+def _description(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Return the tokenizer as JSON."""
+    description: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
+    kind = description["model"]["type"]
+    if kind not in _KINDS:
+        raise ModelError(
+            f"a tokenizer to trim must be of type {', '.join(_KINDS)}, got {kind}; remove prune=vocabulary or use "
+            "another model"
         )
-    return told
+    return description
 
 
 def _ids(model: Mapping[str, Any]) -> dict[str, int]:
@@ -107,7 +111,7 @@ def _ids(model: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _spelling(model: Mapping[str, Any], ids: Mapping[str, int]) -> Iterator[str]:
-    """Yield the pieces without which some text could no longer be spelled."""
+    """Yield the pieces without which some text could no longer be tokenised."""
     prefix, suffix = model.get("continuing_subword_prefix") or "", model.get("end_of_word_suffix") or ""
     for piece in ids:
         letters = _letters(piece, prefix, suffix)
@@ -118,12 +122,12 @@ def _spelling(model: Mapping[str, Any], ids: Mapping[str, int]) -> Iterator[str]
         ):
             yield piece
     if model["type"] == "Unigram":
-        # What an unknown character costs is counted from the least likely piece.
+        # The score of an unknown character is relative to that of the least likely piece.
         yield min(model["vocab"], key=lambda entry: entry[1])[0]
 
 
 def _letters(piece: str, prefix: str, suffix: str) -> list[str]:
-    """Return the pieces of one character that spell `piece`, each marked as inside or at the end of a word."""
+    """Return the single-character pieces that spell `piece`, each marked as inside or at the end of a word."""
     inside, ends = bool(prefix) and piece.startswith(prefix), bool(suffix) and piece.endswith(suffix)
     text = piece.removeprefix(prefix if inside else "").removesuffix(suffix if ends else "")
     letters = [prefix * (inside or place > 0) + letter for place, letter in enumerate(text)]
@@ -137,7 +141,7 @@ def _merged(model: Mapping[str, Any], pair: Sequence[str]) -> str:
 
 
 def _with_parts(model: Mapping[str, Any], pieces: set[str]) -> set[str]:
-    """Return `pieces` with all that they are merged from: BPE comes to a piece by way of its parts."""
+    """Return `pieces` and all parts from which BPE merges them."""
     parts: dict[str, list[str]] = {}
     for pair in model["merges"]:
         parts.setdefault(_merged(model, pair), []).extend(pair)
@@ -163,7 +167,7 @@ def _renumber_model(model: dict[str, Any], new: Mapping[int, int]) -> None:
 
 
 def _renumber_processor(processor: dict[str, Any] | None, new: Mapping[int, int]) -> None:
-    """Renumber the special tokens that frame a row; `ByteLevel` and its like have none."""
+    """Renumber the special tokens around a row; processors such as `ByteLevel` have none."""
     if processor is None:
         return
     for part in processor.get("processors", []):

@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 import torch
 
-from clinlm.engines.base import Answer, find_engine
+from clinlm.engines.base import Answer
 from clinlm.engines.export import open_model
 from clinlm.predict.answer_head import AnswerHead, TokenizedNotes
 from clinlm.predict.document_head import DocumentHead
@@ -45,10 +45,10 @@ class ModelRunner:
 
     def __init__(self, folder: Path, threads: int, batch_tokens: int, pool: Executor) -> None:
         first = open_model(folder, threads=1)
-        self.head = open_head(first.serving)
-        self.engine = first.engine
+        self.head = open_head(first.inference_config)
+        self.engine = first.engine.name
         self.batch_tokens, self._pool = batch_tokens, pool
-        config, by_word = first.serving, self.head.by_word
+        config, by_word = first.inference_config, self.head.by_word
         self._cut = RowCutter(first.tokenizer, config.max_tokens, config.long_notes, by_word)
         # For a head by word, our character for a masked word is a character like any other.
         self._refused = MASK if first.tokenizer.mask_token is None and not by_word else ""
@@ -56,7 +56,7 @@ class ModelRunner:
         self._copies: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._copies.put(first.answer)
         for _ in range(threads - 1):
-            self._copies.put(find_engine(first.engine).open(folder, threads=1))
+            self._copies.put(first.engine.open(folder, threads=1))
 
     def refuse(self, text: str) -> str:
         """Return why the model cannot read a text at all, or "" if it can."""

@@ -84,7 +84,7 @@ def deployment_predictor(task: Task, deployment: Deployment, model: Predictor) -
     )
     validation, test = (task.probabilities(deployment.predictions(split)) for split in ("validation", "test"))
     use = open_model(deployment.folder)
-    encoded, way = task.encode(use.tokenizer, use.serving.max_tokens), task.long_notes
+    encoded, way = task.encode(use.tokenizer, use.inference_config.max_tokens), task.long_notes
     return Predictor(
         result,
         validation,

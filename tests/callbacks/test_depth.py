@@ -13,12 +13,15 @@ from support.families import CONFIGS, network, rows
 from support.pipelines import FAST, built, kept, reported
 from torch import Tensor, nn
 
-from callbacks.prune.depth import Depth, block_influences, influence_sum, influential
+from callbacks.prune.depth import Depth
 from callbacks.recover.finetune import Finetune
+from clinlm.compression.scores import block_influences, influence_sum
+from clinlm.compression.selection import keep_best
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
+from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.model import Model
-from clinlm.models.surgery import keep_layers, quantize_linears
+from clinlm.models.surgery import keep_layers
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.long_notes import Windows
@@ -85,7 +88,7 @@ def test_what_is_compared_is_what_enters_and_leaves_a_layer(family: str) -> None
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.floats(0.01, 0.99))
 def test_the_most_influential_stay(values: list[int], ratio: float) -> None:
-    stay = influential(torch.tensor(values, dtype=torch.float), ratio)
+    stay = keep_best(torch.tensor(values, dtype=torch.float), ratio)
     ranked = sorted(range(len(values)), key=lambda layer: (-values[layer], layer))
     assert stay == sorted(ranked[: max(1, len(values) - round(ratio * len(values)))])
 
@@ -134,7 +137,7 @@ def test_nothing_to_remove_raises(tmp_path: Path, task: MultiLabel, tiny_model: 
 
 def test_an_int8_network_is_finished(task: MultiLabel, tiny_model: Model) -> None:
     data = TaskData(task, tiny_model.tokenizer, 32)
-    quantize_linears(tiny_model.network, ["body.encoder.layer.0.output.dense"])
+    Int8Linear.edit(["body.encoder.layer.0.output.dense"])(tiny_model.network)
     with pytest.raises(ValueError, match="after INT8 nothing trains"):
         Depth().prepare(Teacher(tiny_model, data, Full(), FAST))
 

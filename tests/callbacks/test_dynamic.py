@@ -19,7 +19,6 @@ from callbacks.prune.smart_griffin import SmartGriffin
 from callbacks.quantize.dynamic import Dynamic
 from clinlm.models.adapters.full import Full
 from clinlm.models.initializers.from_teacher import FromTeacher
-from clinlm.models.layers.edits import quantize_linears
 from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.model import Model
@@ -127,7 +126,7 @@ def test_no_method_comes_after(tmp_path: Path, task: MultiLabel, tiny_model: Mod
 
 
 def test_no_student_comes_after(task: MultiLabel, tiny_model: Model) -> None:
-    quantize_linears(tiny_model.network, ["head", "body.encoder.layer.3.output.dense"])
+    Int8Linear.edit(["head", "body.encoder.layer.3.output.dense"])(tiny_model.network)
     for student in (FromTeacher(2), FromTeacher(2, 16)):
         with pytest.raises(ValueError, match="after INT8 nothing trains"):
             student.begin(task, tiny_model)

@@ -7,18 +7,19 @@ import pytest
 import torch
 from support.pipelines import FAST, built, kept
 
-from callbacks.prune.filters import Filters, filter_norms
+from callbacks.prune.filters import Filters
 from callbacks.prune.magnitude import Magnitude
 from callbacks.prune.unstructured import Unstructured
 from callbacks.quantize.dynamic import Dynamic
 from callbacks.recover.finetune import Finetune
 from callbacks.schedules.one_shot import OneShot
+from clinlm.compression.scores import row_l1_norms
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
 from clinlm.models.initializers.text_cnn import TextCnn
 from clinlm.models.initializers.token_vectors import TokenVectors
+from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.model import Model
-from clinlm.models.surgery import quantize_linears
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.teacher import Teacher
@@ -38,7 +39,7 @@ def widths(model: Model) -> list[int]:
 
 def test_norms_by_hand() -> None:
     weight = torch.tensor([[3.0, -4.0, 0.0], [0.0, 0.0, 0.0], [1.0, -2.0, 2.0]])
-    assert filter_norms(weight).tolist() == [7.0, 0.0, 5.0]
+    assert row_l1_norms(weight).tolist() == [7.0, 0.0, 5.0]
 
 
 @pytest.mark.parametrize(("ratio", "left"), [(0.25, 4), (0.5, 3), (0.99, 1)])
@@ -102,7 +103,7 @@ def test_other_architectures_are_refused(task: MultiLabel, tiny_model: Model, cn
     for other in (cnn, TokenVectors(8).begin(task, tiny_model)):
         with pytest.raises(ValueError, match="a TextCnn has prune=filters"):
             Magnitude().prepare(Teacher(other, data, Full(), FAST))
-    quantize_linears(cnn.network, ["body.filters.0"])
+    Int8Linear.edit(["body.filters.0"])(cnn.network)
     with pytest.raises(ValueError, match="after INT8 nothing trains"):
         Filters().prepare(Teacher(cnn, data, Full(), FAST))
 

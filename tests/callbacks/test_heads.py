@@ -13,13 +13,15 @@ from support.families import CONFIGS, network, rows
 from support.pipelines import FAST, built, kept, reported
 from torch import Tensor
 
-from callbacks.prune.heads import Heads, best_heads, head_importances, head_products
+from callbacks.prune.heads import Heads
 from callbacks.recover.finetune import Finetune
+from clinlm.compression.scores import head_importances, head_products
+from clinlm.compression.selection import keep_best_overall
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
 from clinlm.models.initializers.from_teacher import FromTeacher
+from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.model import Model, ModelSpec
-from clinlm.models.surgery import quantize_linears
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.long_notes import Windows
@@ -104,7 +106,7 @@ def test_padding_has_no_gradient(family: str, pooling: Any) -> None:
 
 @given(st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=5), min_size=1, max_size=4), st.floats(0.01, 0.99))
 def test_the_least_of_all_layers_go(values: list[list[int]], ratio: float) -> None:
-    stay = best_heads([torch.tensor(ours, dtype=torch.float) for ours in values], ratio)
+    stay = keep_best_overall([torch.tensor(ours, dtype=torch.float) for ours in values], ratio)
     slow = [list(range(len(ours))) for ours in values]
     for _ in range(round(ratio * sum(map(len, values)))):
         left = [(values[n][h], -n, -h) for n, ours in enumerate(slow) if len(ours) > 1 for h in ours]
@@ -168,7 +170,7 @@ def test_nothing_to_cut_raises(tmp_path: Path, task: MultiLabel, model: Model) -
 
 def test_integers_have_no_gradient(task: MultiLabel, model: Model) -> None:
     data = TaskData(task, model.tokenizer, 32)
-    quantize_linears(model.network, ["body.encoder.layer.0.output.dense"])
+    Int8Linear.edit(["body.encoder.layer.0.output.dense"])(model.network)
     with pytest.raises(ValueError, match="after INT8 nothing trains"):
         Heads().prepare(Teacher(model, data, Full(), FAST))
 

@@ -14,12 +14,13 @@ from support.pipelines import FAST
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from callbacks.prune.masks import Scope, bake, competitors, survivors
 from callbacks.prune.movement import Movement
 from callbacks.prune.unstructured import Unstructured
-from callbacks.prune.wanda import Wanda, input_norms
+from callbacks.prune.wanda import Wanda
 from callbacks.schedules.cubic import Cubic
 from callbacks.schedules.one_shot import OneShot
+from clinlm.compression.masks import Scope, bake, competitors, survivors
+from clinlm.compression.scores import input_norms
 from clinlm.models.adapters.full import Full
 from clinlm.models.model import Model
 from clinlm.tasks.data import TaskData

@@ -17,10 +17,12 @@ from omegaconf import OmegaConf
 from support.pipelines import built, kept
 from torch import Tensor, nn
 
-from callbacks.prune.ffn import FfnPruning, best
+from callbacks.prune.ffn import FfnPruning
 from callbacks.prune.magnitude import Magnitude
 from callbacks.prune.random import Random
-from callbacks.prune.smart_griffin import SmartGriffin, activation_norms, unit_squares, weight_norms
+from callbacks.prune.smart_griffin import SmartGriffin
+from clinlm.compression.scores import activation_norms, row_l2_norms, unit_squares
+from clinlm.compression.selection import keep_best
 from clinlm.config.validation import CONF
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
@@ -52,7 +54,7 @@ def method(path: Path, **settings: Any) -> Any:
 
 def test_weight_norms_by_hand() -> None:
     weight = torch.tensor([[3.0, 4.0, 0.0], [0.0, 0.0, 0.0], [1.0, -2.0, 2.0]])
-    assert weight_norms(weight).tolist() == [5.0, 0.0, 3.0]
+    assert row_l2_norms(weight).tolist() == [5.0, 0.0, 3.0]
 
 
 def test_unit_squares_by_hand() -> None:
@@ -96,7 +98,7 @@ def test_activation_norms_are_those_of_a_slow_loop(
 
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=12), st.floats(0.01, 0.99))
 def test_the_best_stay(values: list[int], ratio: float) -> None:
-    stay = best(torch.tensor(values, dtype=torch.float), ratio)
+    stay = keep_best(torch.tensor(values, dtype=torch.float), ratio)
     removed = min(len(values) - 1, round(ratio * len(values)))
     ranked = sorted(range(len(values)), key=lambda unit: (-values[unit], unit))  # ties to the first
     assert stay == sorted(ranked[: len(values) - removed])

@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 from support.pipelines import built, composed, kept, reported
 from torch import nn
 
-from callbacks.quantize.base import Quantization, quantizable_layers
+from callbacks.quantize.base import Quantization
+from clinlm.compression.sensitivity import quantizable_layers
 from clinlm.config.validation import CONF
 from clinlm.models import structure
 from clinlm.models.artifact import Artifact
@@ -173,7 +174,7 @@ def test_a_column_of_weights_is_left(task: MultiLabel, tiny_model: Model) -> Non
     method, network = make("dynamic"), nn.Module()
     network.one, network.two = nn.Embedding(9, 1), nn.Embedding(9, 8)
     assert list(quantizable_layers(network, method.skip)) == ["two"] and isinstance(
-        Int8Embedding.of(network.two), Int8Embedding
+        Int8Embedding.from_float(network.two), Int8Embedding
     )
 
 

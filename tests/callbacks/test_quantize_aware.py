@@ -26,7 +26,7 @@ from clinlm.models.artifact import Artifact
 from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.layers.static_int8_linear import StaticInt8Linear
 from clinlm.models.model import Model
-from clinlm.models.replace import replace_module
+from clinlm.models.surgery import replace_module
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.distillation import Distillation
@@ -71,7 +71,7 @@ def test_a_simulated_layer_is_the_one_of_integers(bias: bool, span: tuple[float,
     plain = copy.deepcopy(network)
     levels = detach({"0": plain[0]}, [])
     plain[0]._forward_pre_hooks.clear()
-    real = StaticInt8Linear.of(plain[0], *levels["0"])(inputs)
+    real = StaticInt8Linear.calibrated(plain[0], *levels["0"])(inputs)
     off = (simulated - real).abs().amax(1)
     assert (off < 1e-5).double().mean() > 0.99
     assert off.max() <= levels["0"][0] * float(plain[0].weight.detach().abs().max()) + 1e-5
@@ -89,7 +89,11 @@ def test_a_simulated_network_answers_like_the_one_of_integers(task: MultiLabel, 
     levels = detach(layers, handles)
     np.testing.assert_array_equal(predict(network, loader, task.long_notes)[1], plain)
     for name, layer in layers.items():
-        made = StaticInt8Linear.of(layer, *levels[name]) if isinstance(layer, nn.Linear) else Int8Embedding.of(layer)
+        made = (
+            StaticInt8Linear.calibrated(layer, *levels[name])
+            if isinstance(layer, nn.Linear)
+            else Int8Embedding.from_float(layer)
+        )
         replace_module(network, name, made)
     real = predict(network, loader, task.long_notes)[1]
     assert np.median(np.abs(simulated - real)) < 1e-5 < np.median(np.abs(plain - real))

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 from callbacks.base import Compression
 from callbacks.prune.magnitude import Magnitude
 from callbacks.recover.finetune import Finetune
-from clinlm.compression.keep_zeros import KeepZeros
+from clinlm.compression.masks import KeepZeros
 from clinlm.models import structure
 from clinlm.models.adapters.base import Adapter
 from clinlm.models.adapters.full import Full

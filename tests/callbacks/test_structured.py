@@ -19,9 +19,9 @@ from clinlm.metrics.latency import Latency
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
 from clinlm.models.artifact import Artifact
+from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.model import Model
 from clinlm.models.size import count_parameters
-from clinlm.models.surgery import quantize_linears
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.base import document_logits, predict
@@ -251,7 +251,7 @@ def test_a_target_out_of_reach_says_what_can_be_had(task: MultiLabel, tiny_model
 
 def test_integers_have_no_gradient(task: MultiLabel, tiny_model: Model) -> None:
     module = bound(task, tiny_model)
-    quantize_linears(tiny_model.network, ["body.encoder.layer.0.output.dense"])
+    Int8Linear.edit(["body.encoder.layer.0.output.dense"])(tiny_model.network)
     with pytest.raises(ValueError, match="after INT8 nothing trains"):
         Structured().prepare(module)
 

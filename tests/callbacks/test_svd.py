@@ -17,10 +17,10 @@ from callbacks.recover.finetune import Finetune
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
 from clinlm.models.initializers.from_teacher import FromTeacher
+from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.layers.low_rank_linear import LowRankLinear
 from clinlm.models.model import Model
 from clinlm.models.size import count_parameters
-from clinlm.models.surgery import quantize_linears
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.modules.base import predict
@@ -135,7 +135,7 @@ def test_what_gets_no_smaller_raises(tmp_path: Path, task: MultiLabel, tiny_mode
 
 
 def test_integers_are_not_factorised(task: MultiLabel, tiny_model: Model) -> None:
-    quantize_linears(tiny_model.network, ["head"])
+    Int8Linear.edit(["head"])(tiny_model.network)
     with pytest.raises(ValueError, match="after INT8 nothing trains"):
         prepared(task, tiny_model)
 

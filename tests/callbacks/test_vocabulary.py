@@ -11,8 +11,8 @@ from callbacks.prune.vocabulary import Vocabulary
 from callbacks.recover.finetune import Finetune
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
+from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.model import Model
-from clinlm.models.surgery import quantize_linears
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.tokens import uncut
@@ -86,7 +86,7 @@ def test_tokens_that_come_back_raise(tmp_path: Path, task: MultiLabel, tiny_mode
 
 def test_an_int8_network_is_finished(task: MultiLabel, tiny_model: Model) -> None:
     data = TaskData(task, tiny_model.tokenizer, 32)
-    quantize_linears(tiny_model.network, ["body.encoder.layer.0.output.dense"])
+    Int8Linear.edit(["body.encoder.layer.0.output.dense"])(tiny_model.network)
     with pytest.raises(ValueError, match="after INT8 nothing trains"):
         Vocabulary().prepare(Teacher(tiny_model, data, Full(), FAST))
 

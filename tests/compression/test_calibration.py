@@ -9,9 +9,11 @@ import torch
 from support.pipelines import FAST, built, kept
 from torch import Tensor, nn
 
-from callbacks.quantize.smoothquant import Smoothquant, smoothing
+from callbacks.quantize.smoothquant import Smoothquant
 from callbacks.quantize.static import Static
-from clinlm.compression.calibration import input_histograms, input_ranges, layer_range, observe_inputs, token_inputs
+from clinlm.compression.approximation import smoothing_factors
+from clinlm.compression.calibration import input_histograms, input_ranges, layer_range
+from clinlm.compression.observation import observe_inputs, token_inputs
 from clinlm.compression.observers import BINS
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
@@ -96,10 +98,10 @@ def test_inputs_that_are_no_tokens_count_in_full() -> None:
 def test_smoothing_by_hand() -> None:
     """Equation 4 with alpha = 1/2: the square root of largest input over largest weight, column by column."""
     weight = torch.tensor([[1.0, -2.0, 0.0], [-4.0, 1.0, 0.0]])
-    found = smoothing(torch.tensor([16.0, 0.5, 0.0]), weight, 0.5)
+    found = smoothing_factors(torch.tensor([16.0, 0.5, 0.0]), weight, 0.5)
     assert found.tolist() == pytest.approx([2.0, 0.5, 1.0])
-    assert smoothing(torch.tensor([16.0, 0.5, 3.0]), weight, 1.0).tolist() == pytest.approx([16.0, 0.5, 3.0])
-    assert smoothing(torch.ones(3), weight, 0.0).tolist() == pytest.approx([1 / 4, 1 / 2, 1e5])
+    assert smoothing_factors(torch.tensor([16.0, 0.5, 3.0]), weight, 1.0).tolist() == pytest.approx([16.0, 0.5, 3.0])
+    assert smoothing_factors(torch.ones(3), weight, 0.0).tolist() == pytest.approx([1 / 4, 1 / 2, 1e5])
 
 
 def off(folder: Path, task: MultiLabel, start: Artifact, method: Any) -> float:

@@ -12,16 +12,18 @@ import torch
 from support import families
 from torch import nn
 
-from clinlm.engines.base import NAMES, Engine, find_engine
-from clinlm.engines.export_checks import Claim
-from clinlm.engines.matrix import Matrix
-from clinlm.models.layers.edits import quantize_embeddings, quantize_linears, quantize_linears_int4
+from clinlm.engines.base import Engine, engine_names, find_engine
+from clinlm.engines.export_checks import check_export
+from clinlm.models.layers.base import Matrix
+from clinlm.models.layers.int4_linear import Int4Linear
+from clinlm.models.layers.int8_embedding import Int8Embedding
+from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.layers.static_int8_linear import StaticInt8Linear
 from clinlm.models.model import Model, ModelSpec, Network, PoolingName
 from clinlm.models.surgery import keep_ffn_units, keep_heads
 
 pytestmark = pytest.mark.usefixtures("graphs")
-INSTALLED = [name for name in NAMES if not find_engine(name).missing()]
+INSTALLED = [name for name in engine_names() if not find_engine(name).missing()]
 EXPORTING = [name for name in INSTALLED if not name.startswith("torch")]
 
 
@@ -34,23 +36,23 @@ def tables(network: nn.Module) -> list[str]:
 
 
 def dynamic(network: Network) -> None:
-    quantize_embeddings(network, tables(network))
-    quantize_linears(network, linears(network))
+    Int8Embedding.edit(tables(network))(network)
+    Int8Linear.edit(linears(network))(network)
 
 
 def static(network: Network) -> None:
-    quantize_embeddings(network, tables(network))
+    Int8Embedding.edit(tables(network))(network)
     for place, name in enumerate(linears(network)):
         parent, _, attribute = name.rpartition(".")
         linear = network.get_submodule(name)
         assert isinstance(linear, nn.Linear)
         smooth = torch.linspace(0.5, 1.5, linear.in_features) if place % 2 else None
-        setattr(network.get_submodule(parent), attribute, StaticInt8Linear.of(linear, 0.05, 120, smooth))
+        setattr(network.get_submodule(parent), attribute, StaticInt8Linear.calibrated(linear, 0.05, 120, smooth))
 
 
 def int4(network: Network) -> None:
-    quantize_embeddings(network, tables(network))
-    quantize_linears_int4(network, linears(network), 16)
+    Int8Embedding.edit(tables(network))(network)
+    Int4Linear.edit(linears(network), group_size=16)(network)
 
 
 def uneven(network: Network) -> None:
@@ -103,7 +105,7 @@ def test_an_engine_answers_as_the_network(
     np.testing.assert_allclose(answer(ids, mask).numpy(), expected.numpy(), atol=limit * max(1, largest))
     np.testing.assert_allclose(answer(ids[2:, :1], mask[2:, :1]).numpy(), alone.numpy(), atol=limit * max(1, largest))
     if not (name == "openvino" and change is dynamic):
-        Claim.of(made.network).check(engine, tmp_path)
+        check_export(made.network, engine, tmp_path)
 
 
 @pytest.mark.parametrize("pooling", ["max", "max_mean"])
@@ -143,8 +145,8 @@ def test_openvino_does_not_pass_for_integers_what_it_multiplies_in_float(tiny_mo
         pytest.skip("OpenVINO is not installed")
     made, engine = model("bert", dynamic, tiny_model), find_engine("openvino")
     exported(engine, made, tmp_path)
-    with pytest.raises(RuntimeError, match="in 32 bits instead of 8|INT8 layers multiply in integers"):
-        Claim.of(made.network).check(engine, tmp_path)
+    with pytest.raises(RuntimeError, match="in 8 bits per weight, got 32|INT8 layers in integers"):
+        check_export(made.network, engine, tmp_path)
 
 
 @pytest.mark.parametrize("name", INSTALLED)
@@ -155,14 +157,14 @@ def test_a_claim_that_the_files_do_not_hold_is_refused(name: str, tiny_model: Mo
     with torch.no_grad():
         masked.head.weight[:, ::2] = 0
     for claiming, law in (
-        (pruned(), "widths"),
+        (pruned(), "must store .* matrices"),
         (quantised(static), "bits"),
-        (quantised(int4), "bits|widths"),
-        (masked, "zer"),
+        (quantised(int4), "bits|matrices"),
+        (masked, "weights other than 0"),
     ):
         with pytest.raises(RuntimeError, match=law):
-            Claim.of(claiming).check(engine, tmp_path)
-    Claim.of(families.network("bert")).check(engine, tmp_path)
+            check_export(claiming, engine, tmp_path)
+    check_export(families.network("bert"), engine, tmp_path)
 
 
 def pruned() -> Network:

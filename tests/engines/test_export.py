@@ -12,9 +12,9 @@ from transformers import AutoConfig, AutoTokenizer
 from callbacks.quantize.static import Static
 from clinlm.engines.base import Answer, Engine, Rows, find_engine
 from clinlm.engines.export import Deployment, deploy, open_model
-from clinlm.engines.matrix import Matrix
 from clinlm.engines.torch import Torch
 from clinlm.models.artifact import Artifact
+from clinlm.models.layers.base import Matrix
 from clinlm.models.model import Model
 from clinlm.models.size import folder_bytes
 from clinlm.store.content import RECORD, Damaged, sealed, verify
@@ -97,7 +97,7 @@ def test_a_deployment_is_whole_recognised_and_made_once(
     batch = alone.collate([int(number)])
     found = use.answer(batch["input_ids"], batch["attention_mask"]).numpy()
     np.testing.assert_allclose(found[0], made.predictions("test")[0], atol=1e-5)
-    assert use.engine == name and use.serving.labels == task.examples.labels
+    assert use.engine.name == name and use.inference_config.labels == task.examples.labels
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -148,7 +148,7 @@ def test_an_artifact_opens_as_it_is(artifact: Artifact, task: MultiLabel) -> Non
     ids = torch.tensor([[2, 7, 9, 3]])
     with torch.inference_mode():
         assert torch.equal(use.answer(ids, torch.ones_like(ids)), network(ids, torch.ones_like(ids)))
-    assert use.serving.labels == InferenceConfig.load(artifact.folder).labels == task.examples.labels
+    assert use.inference_config.labels == InferenceConfig.load(artifact.folder).labels == task.examples.labels
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:

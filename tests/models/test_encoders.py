@@ -200,7 +200,7 @@ def test_an_edited_network_is_saved_and_loaded_to_the_bit(name: str, tiny_model:
     ids = ids % 19
     assert loaded.network(ids, mask).equal(model.network(ids, mask))
     assert loaded.network.body.config.vocab_size == 19  # type: ignore[union-attr]
-    memory.answer(loaded.network, 5)
+    memory.run_random_row(loaded.network, 5)
 
 
 @pytest.mark.parametrize("name", sorted(SHAPES))

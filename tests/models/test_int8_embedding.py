@@ -2,20 +2,22 @@
 
 import copy
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from support.families import CONFIGS, network, rows, spec
 from torch import nn
 
+from clinlm.config.errors import ModelError
 from clinlm.models import artifact, structure
+from clinlm.models.layers.base import IntegerLayer
+from clinlm.models.layers.int4_linear import Int4Linear
 from clinlm.models.layers.int8_embedding import Int8Embedding
+from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.layers.rounding import input_levels
+from clinlm.models.layers.static_int8_linear import StaticInt8Linear
 from clinlm.models.model import Edit, Model
 from clinlm.models.size import count_nonzero, count_parameters
-
-EDITS = "clinlm.models.layers.edits"
 
 
 def table(seed: int = 0) -> nn.Embedding:
@@ -25,7 +27,7 @@ def table(seed: int = 0) -> nn.Embedding:
 
 def test_rows_are_looked_up_and_scaled_back() -> None:
     whole = table()
-    layer, numbers = Int8Embedding.of(whole), torch.tensor([[0, 29, 1], [5, 5, 17]])
+    layer, numbers = Int8Embedding.from_float(whole), torch.tensor([[0, 29, 1], [5, 5, 17]])
     assert layer(numbers).equal(layer.dequantized()[numbers]) and layer(numbers).dtype == torch.float32
     assert ((layer.dequantized() - whole.weight).abs() <= layer.scale[:, None] * 0.5001).all()
     assert layer.weight.abs().amax(1).tolist() == [127 if row != 1 else 0 for row in range(30)]
@@ -35,24 +37,23 @@ def test_rows_are_looked_up_and_scaled_back() -> None:
 
 
 def test_loading_a_saved_table_answers_to_the_bit() -> None:
-    layer, other = Int8Embedding.of(table()), Int8Embedding(30, 7, 1)
+    layer, other = Int8Embedding.from_float(table()), Int8Embedding(30, 7, 1)
     other.load_state_dict(layer.state_dict(), strict=True)
     numbers = torch.arange(30)
     assert other(numbers).equal(layer(numbers)) and copy.deepcopy(layer)(numbers).equal(layer(numbers))
 
 
-def edits(kind: str, names: list[str]) -> Edit:
-    arguments: dict[str, Any] = {"names": names}
-    if kind == "quantize_linears_static":
-        arguments["smoothed"] = names[::2]
-    if kind == "quantize_linears_int4":
-        arguments["group_size"] = 5
-    return Edit(f"{EDITS}.{kind}", arguments)
+def edits(kind: type[IntegerLayer], names: list[str]) -> Edit:
+    if kind is StaticInt8Linear:
+        return kind.edit(names, smoothed=True)
+    return kind.edit(names, group_size=5) if kind is Int4Linear else kind.edit(names)
 
 
 @pytest.mark.parametrize("family", sorted(CONFIGS))
-@pytest.mark.parametrize("kind", ["quantize_linears", "quantize_linears_static", "quantize_linears_int4"])
-def test_a_saved_network_answers_to_the_bit(tmp_path: Path, tiny_model: Model, family: str, kind: str) -> None:
+@pytest.mark.parametrize("kind", [Int8Linear, StaticInt8Linear, Int4Linear])
+def test_a_saved_network_answers_to_the_bit(
+    tmp_path: Path, tiny_model: Model, family: str, kind: type[IntegerLayer]
+) -> None:
     model = Model(spec(family, "attention"), network(family, "attention"), tiny_model.tokenizer)
     with torch.no_grad():
         before = model.network(*rows(family))
@@ -60,13 +61,13 @@ def test_a_saved_network_answers_to_the_bit(tmp_path: Path, tiny_model: Model, f
     tables = [name for name, module in model.network.named_modules() if isinstance(module, nn.Embedding)]
     weights = {name: model.network.get_submodule(name) for name in names}
     model.apply(edits(kind, names))
-    model.apply(Edit(f"{EDITS}.quantize_embeddings", {"names": tables}))
-    if kind == "quantize_linears_static":
+    model.apply(Int8Embedding.edit(tables))
+    if kind is StaticInt8Linear:
         scale, point = input_levels(torch.tensor(-9.0), torch.tensor(9.0))
         for name in names:
             layer = model.network.get_submodule(name)
-            smooth = None if layer.smooth is None else torch.ones(layer.in_features)  # type: ignore[arg-type]
-            layer.load_state_dict(type(layer).of(weights[name], scale, point, smooth).state_dict())  # type: ignore[operator]
+            smooth = torch.ones(layer.in_features)  # type: ignore[arg-type]
+            layer.load_state_dict(StaticInt8Linear.calibrated(weights[name], scale, point, smooth).state_dict())  # type: ignore[arg-type]
     artifact.save(model, tmp_path)
     loaded = artifact.load(tmp_path)
     with torch.no_grad():
@@ -77,19 +78,18 @@ def test_a_saved_network_answers_to_the_bit(tmp_path: Path, tiny_model: Model, f
     left = [module for module in loaded.network.modules() if isinstance(module, nn.Linear | nn.Embedding)]
     assert not left and len(tables) >= 2
     assert count_parameters(loaded.network) == count_parameters(network(family, "attention"))
-    word = "INT4" if kind == "quantize_linears_int4" else "INT8"
-    with pytest.raises(ValueError, match=f"after {word} nothing trains"):
+    with pytest.raises(ModelError, match="weights must be floats to train, prune or factorise"):
         structure.check_trainable(loaded.network)
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "message"),
     [
-        ("quantize_embeddings", "head", "what is quantised is an embedding table; 'head' is a Linear"),
-        ("quantize_linears_static", "body.nothing", "what is quantised is a linear layer; 'body.nothing' is not there"),
-        ("quantize_linears_int4", "body", "'body' is a BertModel; name linear layers, each once"),
+        (Int8Embedding, "head", "layer 'head' must be of class Embedding, got Linear"),
+        (StaticInt8Linear, "body.nothing", "layer 'body.nothing' must be of class Linear, got no such layer"),
+        (Int4Linear, "body", "layer 'body' must be of class Linear, got BertModel"),
     ],
 )
-def test_wrong_names_are_refused(kind: str, name: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_wrong_names_are_refused(kind: type[IntegerLayer], name: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
         edits(kind, [name])(network("bert"))

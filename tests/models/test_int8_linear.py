@@ -18,10 +18,8 @@ from torch import Tensor, nn
 from clinlm.models import artifact
 from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.layers.rounding import quantize_rows
-from clinlm.models.model import Edit, Model
+from clinlm.models.model import Model
 from clinlm.models.size import count_nonzero, count_parameters
-
-INT8 = "clinlm.models.surgery.quantize_linears"
 
 
 def linear(inputs: int = 20, outputs: int = 6, bias: bool = True, seed: int = 0) -> nn.Linear:
@@ -53,7 +51,7 @@ def test_no_weight_is_off_by_more_than_half_a_step(inputs: int, outputs: int, se
     whole = linear(inputs, outputs, seed=seed)
     with torch.no_grad():
         whole.weight[0] *= 1000  # a row of its own scale
-    layer = Int8Linear.of(whole)
+    layer = Int8Linear.from_float(whole)
     off = (layer.dequantized() - whole.weight).abs()
     assert (off <= layer.scale[:, None] * 0.5001).all()
     assert (layer.weight.abs().amax(1) == 63).all() and layer.weight.dtype == torch.int8
@@ -63,7 +61,7 @@ def test_no_weight_is_off_by_more_than_half_a_step(inputs: int, outputs: int, se
 @pytest.mark.parametrize("shift", [0.0, 3.0, -3.0])
 @pytest.mark.parametrize("shape", [(5, 20), (2, 3, 20)])
 def test_the_arithmetic_is_that_of_the_slow_way(bias: bool, shift: float, shape: tuple[int, ...]) -> None:
-    layer = Int8Linear.of(linear(bias=bias))
+    layer = Int8Linear.from_float(linear(bias=bias))
     inputs = torch.randn(shape, generator=torch.Generator().manual_seed(1)) + shift
     slow, step = slowly(layer, inputs)
     fast = layer(inputs)
@@ -76,7 +74,7 @@ def test_the_arithmetic_is_that_of_the_slow_way(bias: bool, shift: float, shape:
 @pytest.mark.parametrize("shift", [0.0, 3.0])
 def test_it_answers_like_the_float_layer(shift: float) -> None:
     whole = linear(200, 30)
-    layer, inputs = Int8Linear.of(whole), torch.randn(50, 200) + shift
+    layer, inputs = Int8Linear.from_float(whole), torch.randn(50, 200) + shift
     float_, int_ = whole(inputs).detach(), layer(inputs)
     step = (inputs.max() - min(0.0, float(inputs.min()))) / 255
     # Errors of 200 inputs and 200 weights, each uniform within half a step: five standard deviations.
@@ -92,7 +90,7 @@ from clinlm.models.layers.int8_linear import Int8Linear
 for sign in (1.0, -1.0):
     whole = torch.nn.Linear(64, 3, bias=False)
     torch.nn.init.constant_(whole.weight, sign)
-    assert torch.allclose(Int8Linear.of(whole)(torch.ones(2, 64)), torch.full((2, 3), 64 * sign))
+    assert torch.allclose(Int8Linear.from_float(whole)(torch.ones(2, 64)), torch.full((2, 3), 64 * sign))
 """
 OLDER = {"FBGEMM_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}
 
@@ -105,28 +103,28 @@ def test_the_largest_sum_does_not_overflow(processor: dict[str, str]) -> None:
 
 
 def test_new_weights_are_packed_anew() -> None:
-    layer, other = Int8Linear.of(linear()), Int8Linear.of(linear(seed=1))
+    layer, other = Int8Linear.from_float(linear()), Int8Linear.from_float(linear(seed=1))
     inputs = torch.randn(3, 20)
     before, wanted = layer(inputs), other(inputs)
     assert not before.equal(wanted)
     layer.load_state_dict(other.state_dict())
     assert layer(inputs).equal(wanted)
-    layer.load_state_dict(Int8Linear.of(linear()).state_dict(), assign=True)
+    layer.load_state_dict(Int8Linear.from_float(linear()).state_dict(), assign=True)
     assert layer(inputs).equal(before)
     assert set(layer.state_dict()) == {"weight", "scale", "bias"}
 
 
 def test_a_copy_after_use_is_another_layer() -> None:
-    layer, inputs = Int8Linear.of(linear()), torch.randn(3, 20)
+    layer, inputs = Int8Linear.from_float(linear()), torch.randn(3, 20)
     answer = layer(inputs)
     copied = copy.deepcopy(nn.Sequential(layer))
     assert copied(inputs).equal(answer)
-    copied[0].load_state_dict(Int8Linear.of(linear(seed=1)).state_dict())
+    copied[0].load_state_dict(Int8Linear.from_float(linear(seed=1)).state_dict())
     assert layer(inputs).equal(answer) and not copied(inputs).equal(answer)
 
 
 def test_any_precision_comes_and_float32_goes() -> None:
-    layer, inputs = Int8Linear.of(linear()), torch.randn(3, 20)
+    layer, inputs = Int8Linear.from_float(linear()), torch.randn(3, 20)
     for type_ in (torch.bfloat16, torch.float16, torch.float64):
         assert layer(inputs.to(type_)).equal(layer(inputs.to(type_).float()))
     with torch.autocast("cpu", torch.bfloat16):
@@ -135,14 +133,14 @@ def test_any_precision_comes_and_float32_goes() -> None:
 
 def test_only_on_a_cpu() -> None:
     with pytest.raises(RuntimeError, match=r"compute on a CPU; the inputs are on meta; move the network with .cpu()"):
-        Int8Linear.of(linear())(torch.zeros(3, 20, device="meta"))
+        Int8Linear.from_float(linear())(torch.zeros(3, 20, device="meta"))
 
 
 def test_it_counts_as_many_parameters() -> None:
     whole = linear()
     with torch.no_grad():
         whole.weight[:, :3] = 0
-    layer = Int8Linear.of(whole)
+    layer = Int8Linear.from_float(whole)
     assert count_parameters(layer) == count_parameters(whole)
     assert (layer.weight[:, :3] == 0).all() and count_nonzero(layer) <= count_nonzero(whole)
 
@@ -154,7 +152,7 @@ def test_a_saved_network_answers_to_the_bit(tmp_path: Path, tiny_model: Model, f
     with torch.no_grad():
         before = model.network(*rows(family))
     names = [name for name, module in model.network.named_modules() if isinstance(module, nn.Linear)]
-    model.apply(Edit(INT8, {"names": names}))
+    model.apply(Int8Linear.edit(names))
     artifact.save(model, tmp_path)
     loaded = artifact.load(tmp_path)
     with torch.no_grad():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from clinlm.models import structure
-from clinlm.models.layers.edits import quantize_embeddings
+from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.layers.low_rank_embedding import LowRankEmbedding, principal_directions
 from clinlm.models.model import Edit, Network, rebuild
 from clinlm.models.surgery import factorize_embeddings, keep_hidden, keep_tokens
@@ -113,7 +113,7 @@ def test_a_rank_that_a_table_cannot_have(rank: int) -> None:
 
 def test_what_is_no_table_of_floats_is_not_factorised() -> None:
     model = network("bert")
-    quantize_embeddings(model, ["body.embeddings.word_embeddings"])
+    Int8Embedding.edit(["body.embeddings.word_embeddings"])(model)
     with pytest.raises(ValueError, match="before its embeddings are quantised"):
         factorize_embeddings(model, 2)
 

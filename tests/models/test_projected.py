@@ -10,8 +10,8 @@ from support.families import CONFIGS
 
 from clinlm.models import artifact, structure
 from clinlm.models.initializers.projected import Projected
+from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.model import Model, ModelSpec
-from clinlm.models.surgery import quantize_linears
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 
@@ -101,6 +101,6 @@ def test_what_cannot_be_is_refused(task: MultiLabel, tiny_model: Model) -> None:
     for settings in ({"heads": 5}, {"layers": 0}, {"intermediate_size": 0}):
         with pytest.raises(ValueError, match="at least 1, and hidden_size a multiple of heads; got 312"):
             Projected(**settings)
-    quantize_linears(tiny_model.network, ["body.encoder.layer.0.output.dense"])
+    Int8Linear.edit(["body.encoder.layer.0.output.dense"])(tiny_model.network)
     with pytest.raises(ValueError, match="after INT8 nothing trains"):
         begin(task, tiny_model)

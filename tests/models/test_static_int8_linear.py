@@ -19,7 +19,7 @@ def linear(inputs: int = 20, outputs: int = 6, bias: bool = True, seed: int = 0)
 
 def made(low: float = -4.0, high: float = 4.0, smooth: Tensor | None = None, **shape: Any) -> StaticInt8Linear:
     scale, point = input_levels(torch.tensor(low), torch.tensor(high))
-    return StaticInt8Linear.of(linear(**shape), float(scale), int(point), smooth)
+    return StaticInt8Linear.calibrated(linear(**shape), float(scale), int(point), smooth)
 
 
 def slowly(layer: StaticInt8Linear, inputs: Tensor) -> Any:
@@ -50,7 +50,7 @@ def test_it_answers_like_the_float_layer_within_its_range() -> None:
     whole = linear(200, 30)
     inputs = torch.randn(50, 200)
     scale, point = input_levels(inputs.min(), inputs.max())
-    layer = StaticInt8Linear.of(whole, float(scale), int(point))
+    layer = StaticInt8Linear.calibrated(whole, float(scale), int(point))
     of_inputs, of_weights = scale**2 * whole.weight.square().sum(1), layer.scale**2 * inputs.square().sum(1)[:, None]
     assert ((whole(inputs) - layer(inputs)).abs() < 5 * ((of_inputs + of_weights) / 12).sqrt()).all()
 
@@ -67,7 +67,7 @@ def test_smoothing_gives_levels_to_those_beside_an_outlier() -> None:
     for factors in (None, smooth):
         seen = inputs if factors is None else inputs * factors
         scale, point = input_levels(seen.min(), seen.max())
-        layer = StaticInt8Linear.of(whole, float(scale), int(point), factors)
+        layer = StaticInt8Linear.calibrated(whole, float(scale), int(point), factors)
         assert (layer.dequantized() - whole.weight).norm() < 0.02 * whole.weight.norm()
         off.append(float((layer(inputs) - whole(inputs)).detach().square().mean()))
     assert off[1] < 0.05 * off[0]

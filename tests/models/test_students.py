@@ -21,8 +21,8 @@ from clinlm.models.initializers.teacher_tokens import (
 )
 from clinlm.models.initializers.text_cnn import TextCnn
 from clinlm.models.initializers.token_vectors import TokenVectors
+from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.model import Model, ModelSpec, rebuild
-from clinlm.models.surgery import quantize_linears
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.tokens import uncut
@@ -180,7 +180,7 @@ def test_what_cannot_be_is_refused(name: str, task: MultiLabel, tiny_model: Mode
     wide = type(STARTS[name]())(**settings)
     with pytest.raises(ValueError, match="keep 1 to 32 dimensions, those of the teacher's; got 33"):
         wide.begin(task, tiny_model)
-    quantize_linears(tiny_model.network, ["body.encoder.layer.0.output.dense"])
+    Int8Linear.edit(["body.encoder.layer.0.output.dense"])(tiny_model.network)
     with pytest.raises(ValueError, match="after INT8 nothing trains"):
         begin(name, task, tiny_model)
 

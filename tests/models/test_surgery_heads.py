@@ -9,9 +9,11 @@ import torch
 from support.families import CONFIGS, HIDDEN, LAYERS, network, rows
 from torch import Tensor, nn
 
+from clinlm.config.class_paths import class_path
 from clinlm.models import structure
+from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.model import Edit, ModelSpec, Network, rebuild
-from clinlm.models.surgery import factorize, keep_heads, keep_hidden, keep_layers, quantize_linears
+from clinlm.models.surgery import factorize, keep_heads, keep_hidden, keep_layers, quantize
 
 families = pytest.mark.parametrize("family", sorted(CONFIGS))
 HEADS, SIZE = 4, HIDDEN // 4
@@ -98,7 +100,7 @@ def test_every_chain_of_edits_replays(family: str, last: str) -> None:
     if last != "none":
         edits.append(Edit("clinlm.models.surgery.factorize", {"ranks": dict.fromkeys(names, 2)}))
     if last == "quantize":
-        edits.append(Edit("clinlm.models.surgery.quantize_linears", {"names": [f"{n}.down" for n in names] + ["head"]}))
+        edits.append(Int8Linear.edit([f"{n}.down" for n in names] + ["head"]))
     for number, edit in enumerate(edits):
         edit(live)
         if number == 4:
@@ -113,6 +115,9 @@ def test_every_chain_of_edits_replays(family: str, last: str) -> None:
     assert logits(replayed, family).equal(logits(live, family)) and logits(live, family).isfinite().all()
 
 
+INT8 = class_path(Int8Linear)
+
+
 @pytest.mark.parametrize(
     ("edit", "arguments", "told"),
     [
@@ -124,8 +129,16 @@ def test_every_chain_of_edits_replays(family: str, last: str) -> None:
         (factorize, {"ranks": {"dropout": 2}}, "'dropout' is a Dropout"),
         (factorize, {"ranks": {"head": 0}}, "the rank of a 3 x 16 weight is 1 to 3; got 0"),
         (factorize, {"ranks": {"head": 4}}, "the rank of a 3 x 16 weight is 1 to 3; got 4"),
-        (quantize_linears, {"names": ["head", "head"]}, "'head' is a Int8Linear; name linear layers, each once"),
-        (quantize_linears, {"names": ["body"]}, "'body' is a BertModel"),
+        (
+            quantize,
+            {"layer": INT8, "names": ["head", "head"]},
+            "got Int8Linear; name each layer once",
+        ),
+        (
+            quantize,
+            {"layer": INT8, "names": ["body"]},
+            "'body' must be of class Linear, got BertModel",
+        ),
     ],
 )
 def test_what_is_not_there_is_an_error(edit: Any, arguments: dict[str, Any], told: str) -> None:
@@ -155,7 +168,7 @@ def test_factorised_layers_are_not_sliced(family: str, role: str) -> None:
 def test_integers_are_neither_sliced_nor_trained(family: str, where: str) -> None:
     model = whole(family)
     name = "head" if where == "head" else f"body.{structure.linear_names(model.body)[1][where]}"
-    quantize_linears(model, [name])
+    Int8Linear.edit([name])(model)
     with pytest.raises(ValueError, match=f"after INT8 nothing trains.*1 weights are integers, {name}.weight the first"):
         structure.check_trainable(model)
     with pytest.raises(ValueError, match="after INT8 nothing trains"):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from callbacks.prune.masks import Scope
+from clinlm.compression.masks import Scope
 from clinlm.models.model import Model
 
 

@@ -15,8 +15,7 @@ from clinlm.models import structure
 from clinlm.models.adapters.lora import Lora
 from clinlm.models.layers.low_rank_linear import LowRankLinear
 from clinlm.models.model import Network
-from clinlm.models.replace import replace_module
-from clinlm.models.surgery import keep_ffn_units, keep_heads, keep_hidden, keep_layers
+from clinlm.models.surgery import keep_ffn_units, keep_heads, keep_hidden, keep_layers, replace_module
 from clinlm.training.hidden_state_losses.base import HiddenStateLoss, every, projection
 
 NAMES = sorted(path.stem for path in CONF.glob("hidden_state_loss/*.yaml") if path.stem != "none")

@@ -1,1 +1,1 @@
-"""What learns: all weights, or low-rank updates."""
+"""Adapters decide what learns: all weights, or low-rank updates."""

@@ -1,4 +1,4 @@
-"""What every adapter promises."""
+"""Base class of adapters."""
 
 from abc import ABC, abstractmethod
 
@@ -6,12 +6,12 @@ from clinlm.models.model import Network
 
 
 class Adapter(ABC):
-    """What learns while a stage trains. Attached after structural changes, merged before the artifact is saved."""
+    """Decides what learns in training. Attached after structural changes, merged before the artifact is saved."""
 
     @abstractmethod
     def attach(self, network: Network) -> None:
-        """Prepare `network` for training; nothing it computes may change."""
+        """Prepare `network` for training without changing what it computes."""
 
     @abstractmethod
     def merge(self, network: Network) -> None:
-        """Undo `attach`, keeping what was learnt: afterwards `network` has the modules it had before."""
+        """Undo `attach` but keep what was learnt: `network` has its original modules again."""

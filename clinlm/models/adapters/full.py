@@ -1,4 +1,4 @@
-"""Everything learns."""
+"""Training of all weights."""
 
 from typing import final
 
@@ -15,5 +15,5 @@ class Full(Adapter):
         network.requires_grad_(True)
 
     def merge(self, network: Network) -> None:
-        """See `Adapter.merge`: there is nothing to fold in."""
+        """See `Adapter.merge`: there is nothing to merge."""
         network.requires_grad_(True)

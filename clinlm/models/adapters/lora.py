@@ -1,4 +1,4 @@
-"""Low-rank updates of chosen linear layers learn, and the head."""
+"""Training of low-rank updates of chosen linear layers, and of the head."""
 
 from collections.abc import Sequence
 from typing import final
@@ -6,6 +6,8 @@ from typing import final
 from peft import LoraConfig, LoraModel
 from torch import nn
 
+from clinlm.config.errors import ConfigError
+from clinlm.config.ranges import check_at_least, check_interval, check_list
 from clinlm.models import structure
 from clinlm.models.adapters.base import Adapter
 from clinlm.models.model import Network
@@ -21,51 +23,48 @@ class Lora(Adapter):
         r: rank of the update, at least 1.
         alpha: the update is scaled by alpha / r; at least 1.
         dropout: before the update, in [0, 1).
-        targets: endings of the names of the linear layers that get one, or, where none ends so, parts of a layer by
-            role (`clinlm.models.structure.LINEARS`), of which a factorised one gets two (S1: the attention
-            projections).
+        targets: name endings of the linear layers to update; where none matches, parts of a layer by role
+            (`clinlm.models.structure.LINEARS`), of which a factorised one gets two updates ("five strategies for
+            symptom extraction" updates the attention projections).
 
     Raises:
-        ValueError: a value outside its range, or (on attaching) a target that no linear layer of the encoder has.
+        ConfigError: a value outside its range, or (in `attach`) a target without a linear layer in the encoder.
     """
 
     def __init__(
         self, r: int = 32, alpha: int = 64, dropout: float = 0.05, targets: Sequence[str] = ("query", "key", "value")
     ) -> None:
-        if r < 1:
-            raise ValueError(f"adapter.r is a rank, at least 1; got {r}")
-        if alpha < 1:
-            raise ValueError(f"adapter.alpha is a whole number, at least 1; got {alpha}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"adapter.dropout is a share in [0, 1); got {dropout}")
-        if isinstance(targets, str) or not targets:
-            raise ValueError(f"adapter.targets is a list of names of linear layers; got {targets!r}")
+        check_at_least("adapter.r", r, 1)
+        check_at_least("adapter.alpha", alpha, 1)
+        check_interval("adapter.dropout", dropout, "[0, 1)")
+        check_list("adapter.targets", targets)
+        check_at_least("length of adapter.targets", len(targets), 1)
         self.r, self.alpha, self.dropout, self.targets = r, alpha, dropout, list(targets)
 
     def attach(self, network: Network) -> None:
-        """See `Adapter.attach`: the update begins at zero."""
+        """See `Adapter.attach`: updates start at zero."""
         names = [name for name, module in network.body.named_modules() if isinstance(module, nn.Linear)]
-        found = {target: _meant(network.body, target, names) for target in self.targets}
-        unknown = [target for target, own in found.items() if not own]
+        found = {target: _matching(network.body, target, names) for target in self.targets}
+        unknown = [target for target, matches in found.items() if not matches]
         if unknown:
-            raise ValueError(
-                f"adapter.targets names linear layers of the encoder; none ends in {unknown}; "
+            raise ConfigError(
+                f"adapter.targets must match linear layers of the encoder, got {unknown}; "
                 f"{type(network.body).__name__} has {sorted({name.rpartition('.')[2] for name in names})}"
             )
-        modules = [name for own in found.values() for name in own]
+        modules = [name for matches in found.values() for name in matches]
         config = LoraConfig(r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=modules)
         network.body = LoraModel(network.body, config, "default")
 
     def merge(self, network: Network) -> None:
-        """See `Adapter.merge`: the update is added to the weights it was an update of."""
+        """See `Adapter.merge`: updates are added to their weights."""
         if not isinstance(network.body, LoraModel):
-            raise RuntimeError("merging LoRA needs a network that it was attached to")
+            raise RuntimeError("LoRA must be attached to a network before it is merged")
         network.body = network.body.merge_and_unload()
         network.requires_grad_(True)
 
 
-def _meant(body: nn.Module, target: str, names: Sequence[str]) -> list[str]:
-    """Return the full names of the linear layers that `target` means."""
+def _matching(body: nn.Module, target: str, names: Sequence[str]) -> list[str]:
+    """Return the full names of the linear layers that `target` matches."""
     found = [name for name in names if f".{name}".endswith(f".{target}")]
     if found or target not in structure.LINEARS:
         return found

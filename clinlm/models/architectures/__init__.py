@@ -1,7 +1,7 @@
-"""Networks that transformers does not have, registered with it: `AutoConfig` and `AutoModel` build them by model type.
+"""Networks that transformers lacks, registered with `AutoConfig` and `AutoModel` under their model types.
 
-Whoever builds networks from configurations imports this package. All matrix products are `nn.Linear` and all tables
-`nn.Embedding`, so that quantisers and engines need not know the architectures.
+Import this package before building networks from configurations. All matrix products are `nn.Linear` and all tables
+`nn.Embedding`, so that quantisation and engines work without knowing the architectures.
 """
 
 from transformers import AutoConfig, AutoModel

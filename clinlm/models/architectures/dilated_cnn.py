@@ -12,15 +12,15 @@ from transformers.modeling_outputs import BaseModelOutput
 
 @final
 class DilatedCnnConfig(PreTrainedConfig):
-    """The shape of a `DilatedCnn`.
+    """Shape of a `DilatedCnnModel`.
 
     Args:
-        vocab_size: tokens.
-        embedding_size: width of a token's vector.
-        hidden_size: filters of every convolution: what pooling and the head read.
-        dilations: tokens between those that a filter reads, one number a convolution, in their order.
+        vocab_size: number of tokens.
+        embedding_size: width of token vectors.
+        hidden_size: filters of every convolution, and width of the output.
+        dilations: distance between the tokens that a filter reads, one per convolution, in order.
         pad_token_id: of the tokenizer; the network does not need it.
-        max_position_embeddings: longest row; there are no positions, so rows may be as long as one likes.
+        max_position_embeddings: longest row; without positions any length works.
     """
 
     model_type = "clinlm_dilated_cnn"
@@ -35,21 +35,20 @@ class DilatedCnnConfig(PreTrainedConfig):
 
 @final
 class DilatedCnnModel(PreTrainedModel):
-    """Convolutions over three tokens, each wider apart than those of the one before: a token sees many around it.
+    """Convolutions over three tokens with growing dilation, so that each token sees a wide context.
 
     Source: Strubell et al. 2017, "Fast and accurate entity recognition with iterated dilated convolutions",
     arXiv:1702.02098, section 3.
-    Departs: a convolution adds to what it reads (He et al. 2016, arXiv:1512.03385), with a layer norm behind; the block
-    is not iterated. A convolution is a linear layer over windows, as in `clinlm.models.architectures.text_cnn`: what
-    quantises
-    linear layers quantises this. Padding is read as zeros in every layer, so that it changes no answer.
+    Departs: convolutions are residual (He et al. 2016, arXiv:1512.03385) and followed by a layer norm; the block is not
+    iterated. A convolution is a linear layer over windows, so that it is quantised as one. Every layer reads padding as
+    zeros, so that padding does not change the output.
 
     Attributes:
-        embeddings: one vector a token.
+        embeddings: one vector per token.
         entry: Linear, embedding_size -> hidden_size.
-        convolutions: Linear, 3 x hidden_size -> hidden_size, one for every dilation. Column k * hidden_size + i reads
+        convolutions: Linear, 3 x hidden_size -> hidden_size, one per dilation. Column k * hidden_size + i reads
             dimension i of the window's k-th token.
-        norms: LayerNorm over hidden_size, one for every dilation.
+        norms: LayerNorm over hidden_size, one per dilation.
     """
 
     config_class = DilatedCnnConfig
@@ -70,7 +69,7 @@ class DilatedCnnModel(PreTrainedModel):
     def forward(
         self, input_ids: Int[Tensor, "rows tokens"], attention_mask: Int[Tensor, "rows tokens"]
     ) -> BaseModelOutput:
-        """Return, as `last_hidden_state` (rows, tokens, hidden_size), what the last convolution makes of a token."""
+        """Return the output of the last convolution as `last_hidden_state` (rows, tokens, hidden_size)."""
         hidden = self.entry(self.embeddings(input_ids))
         keep = attention_mask.unsqueeze(-1).to(hidden.dtype)
         hidden = hidden * keep
@@ -79,11 +78,11 @@ class DilatedCnnModel(PreTrainedModel):
         return BaseModelOutput(last_hidden_state=hidden)
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Leave torch's own: transformers' 0.02 is too small where it is not followed by a norm."""
+        """Keep torch's initial values: transformers' 0.02 is too small without a norm after it."""
 
 
 def dilated_windows(hidden: Float[Tensor, "rows tokens size"], dilation: int) -> Float[Tensor, "rows tokens window"]:
-    """Return, for every token, itself between the tokens `dilation` before and after it; zeros beyond the row."""
+    """Return for every token the vectors at distance -`dilation`, 0 and `dilation`; zeros beyond the row."""
     framed = functional.pad(hidden, (0, 0, dilation, dilation))
     length = hidden.shape[1]
     return torch.cat([framed[:, start : start + length] for start in (0, dilation, 2 * dilation)], -1)

@@ -12,16 +12,16 @@ from transformers.modeling_outputs import BaseModelOutput
 
 @final
 class TextCnnConfig(PreTrainedConfig):
-    """The shape of a `TextCnn`.
+    """Shape of a `TextCnnModel`.
 
     Args:
-        vocab_size: tokens.
-        embedding_size: width of a token's vector.
-        widths: tokens that a filter reads, one number a group of filters.
-        filters: filters of every group, in the order of `widths`.
-        opening: how many first tokens are also pooled by themselves; None for none.
+        vocab_size: number of tokens.
+        embedding_size: width of token vectors.
+        widths: tokens that a filter reads, one per group of filters.
+        filters: number of filters per group, in the order of `widths`.
+        opening: how many first tokens are also pooled separately; None for none.
         pad_token_id: of the tokenizer; the network does not need it.
-        max_position_embeddings: longest row; there are no positions, so rows may be as long as one likes.
+        max_position_embeddings: longest row; without positions any length works.
     """
 
     model_type = "clinlm_text_cnn"
@@ -36,26 +36,25 @@ class TextCnnConfig(PreTrainedConfig):
 
     @property
     def hidden_size(self) -> int:
-        """Filters of all widths, twice where an opening is pooled: what pooling and the head read."""
+        """Width of the output: all filters, twice with an opening."""
         return sum(self.filters) * (1 if self.opening is None else 2)
 
 
 @final
 class TextCnnModel(PreTrainedModel):
-    """ReLU of convolutions around every token; `Pooling("max")` makes of them Kim's classifier.
+    """ReLU of convolutions around every token; with `Pooling("max")` Kim's classifier.
 
     Source: Kim 2014, "Convolutional neural networks for sentence classification", arXiv:1408.5882, equations 2 and 3.
-    Departs: a window stands around every token and reads zeros beyond both ends of a row, where the source leaves such
-    windows out. Padding is read as zeros too, so that it changes no answer. A convolution is written as a linear layer
-    over windows, the same numbers in another order: what quantises linear layers quantises this. With `opening`, the
-    first tokens have filters' maps of their own, which are 0 after them: a note says at its beginning what kind it is,
-    and the largest number over a whole text forgets where it stood (as Kalchbrenner et al. 2014, arXiv:1404.2188, k-max
-    pooling keeps an order; here two places are enough).
+    Departs: there is a window around every token, with zeros beyond both ends of a row, where the source omits such
+    windows. Padding is read as zeros too, so that it does not change the output. A convolution is a linear layer over
+    windows, so that it is quantised as one. With `opening`, the first tokens have feature maps of their own, which are
+    0 for later tokens: the beginning of a note tells its kind, and the maximum over a whole text loses positions
+    (Kalchbrenner et al. 2014, arXiv:1404.2188, keep an order by k-max pooling; here two regions suffice).
 
     Attributes:
-        embeddings: one vector a token.
-        filters: Linear, width x embedding_size -> filters, one for every width. Column k * embedding_size + i reads
-            dimension i of the window's k-th token.
+        embeddings: one vector per token.
+        filters: Linear, width x embedding_size -> filters, one per width. Column k * embedding_size + i reads dimension
+            i of the window's k-th token.
     """
 
     config_class = TextCnnConfig
@@ -74,7 +73,7 @@ class TextCnnModel(PreTrainedModel):
     def forward(
         self, input_ids: Int[Tensor, "rows tokens"], attention_mask: Int[Tensor, "rows tokens"]
     ) -> BaseModelOutput:
-        """Return, as `last_hidden_state` (rows, tokens, hidden_size), what every filter sees at a token."""
+        """Return the feature maps as `last_hidden_state` (rows, tokens, hidden_size)."""
         vectors = self.embeddings(input_ids)
         vectors = vectors * attention_mask.unsqueeze(-1).to(vectors.dtype)
         seen = [
@@ -84,18 +83,18 @@ class TextCnnModel(PreTrainedModel):
         maps = torch.cat(seen, -1).relu()
         if self.config.opening is not None:
             early = torch.arange(maps.shape[1], device=maps.device) < self.config.opening
-            # Maps are at least 0: in the largest over all tokens the later ones do not count.
+            # Maps are >= 0, so zeros for later tokens do not change the maximum.
             maps = torch.cat([maps, maps * early[:, None].to(maps.dtype)], -1)
         return BaseModelOutput(last_hidden_state=maps)
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Leave torch's own: transformers' 0.02 is too small where no norm follows."""
+        """Keep torch's initial values: transformers' 0.02 is too small without a norm after it."""
 
 
 def token_windows(vectors: Float[Tensor, "rows tokens size"], width: int) -> Float[Tensor, "rows tokens window"]:
-    """Return, for every token, the vectors of the `width` tokens around it end to end; zeros beyond the row.
+    """Return for every token the concatenated vectors of the `width` tokens around it; zeros beyond the row.
 
-    An even window has one token more after the token than before it.
+    An even window has one more token after the token than before it.
     """
     before = (width - 1) // 2
     framed = functional.pad(vectors, (0, 0, before, width - 1 - before))

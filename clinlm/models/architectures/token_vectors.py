@@ -1,4 +1,4 @@
-"""A bag of token vectors, each with a weight of its own: the smallest encoder there is."""
+"""A bag of weighted token vectors: the smallest encoder."""
 
 from typing import final
 
@@ -10,13 +10,13 @@ from transformers.modeling_outputs import BaseModelOutput
 
 @final
 class TokenVectorsConfig(PreTrainedConfig):
-    """The shape of `TokenVectors`.
+    """Shape of a `TokenVectorsModel`.
 
     Args:
-        vocab_size: tokens.
-        hidden_size: width of a token's vector.
+        vocab_size: number of tokens.
+        hidden_size: width of token vectors.
         pad_token_id: of the tokenizer; the network does not need it.
-        max_position_embeddings: of no meaning, as there are no positions: rows may be as long as one likes.
+        max_position_embeddings: longest row; without positions any length works.
     """
 
     model_type = "clinlm_token_vectors"
@@ -29,14 +29,14 @@ class TokenVectorsConfig(PreTrainedConfig):
 
 @final
 class TokenVectorsModel(PreTrainedModel):
-    """Every token's vector times its weight; `Pooling("mean")` makes of them the vector of a text.
+    """The vector of every token times its weight; `Pooling("mean")` averages them.
 
     Source: Tulkens & van Dongen 2024, "Model2Vec", github.com/MinishLab/model2vec: a table of token vectors, weighted
-    and averaged. Departs: vectors and weights are parameters, and learn.
+    and averaged. Departs: vectors and weights are trainable parameters.
 
     Attributes:
-        embeddings: one vector a token.
-        weights: one number a token.
+        embeddings: one vector per token.
+        weights: one number per token.
     """
 
     config_class = TokenVectorsConfig
@@ -54,8 +54,8 @@ class TokenVectorsModel(PreTrainedModel):
     def forward(
         self, input_ids: Int[Tensor, "rows tokens"], attention_mask: Int[Tensor, "rows tokens"]
     ) -> BaseModelOutput:
-        """Return, as `last_hidden_state` (rows, tokens, hidden_size), the weighted vector of every token."""
+        """Return the weighted token vectors as `last_hidden_state` (rows, tokens, hidden_size)."""
         return BaseModelOutput(last_hidden_state=self.embeddings(input_ids) * self.weights(input_ids))
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Leave torch's own: a start writes the values."""
+        """Keep torch's initial values: an initializer sets them."""

@@ -1,1 +1,1 @@
-"""Where the first weights of a network come from."""
+"""Initializers: first weights of a network."""

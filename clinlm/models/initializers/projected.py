@@ -1,28 +1,33 @@
-"""A small transformer of any shape over its teacher's tokens, whose embeddings it has in fewer dimensions."""
+"""A small transformer over its teacher's tokens, whose embeddings it keeps in fewer dimensions."""
 
 from typing import Any, cast, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel
 
 from clinlm.models import structure
-from clinlm.models.initializers.base import HeadBias, Initializer, check_rates, plain_config, with_head
-from clinlm.models.initializers.teacher_tokens import TeacherTokens, principal_components, teacher_tokens
-from clinlm.models.model import Model, ModelSpec, PoolingName, without_pooler
+from clinlm.models.initializers.base import HeadBias, with_head
+from clinlm.models.initializers.teacher_tokens import (
+    TeacherTokens,
+    TransformerStudent,
+    finish_student,
+    principal_components,
+    teacher_tokens,
+)
+from clinlm.models.model import Model, PoolingName
 from clinlm.tasks.base import Task
 
 
 @final
-class Projected(Initializer):
-    """A BERT of random layers that reads its teacher's tokens, so that it can imitate what is inside it.
+class Projected(TransformerStudent):
+    """A BERT with random layers and its teacher's tokens, so that it can imitate the teacher's hidden states.
 
     Source: the shapes of TinyBERT (Jiao et al. 2020, arXiv:1909.10351) and MiniLM (Wang et al. 2020, arXiv:2002.10957),
     which keep their teacher's vocabulary.
-    Departs: there everything begins at random and learns from a large corpus; here the embeddings of tokens, positions
-    and segment begin as the principal components of the teacher's (the vectors of tokens, each counted by its share of
-    the training texts), so that before its norm a token's embedding is the teacher's in fewer dimensions.
+    Departs: there everything starts at random and learns from a large corpus; here the embeddings of tokens, positions
+    and segment start as principal components of the teacher's (token vectors, weighted by their share of the training
+    texts): before the norm, a token's embedding is the teacher's in fewer dimensions.
 
     Args:
         hidden_size: width of the hidden state, a multiple of `heads`; at most the teacher's.
@@ -33,11 +38,9 @@ class Projected(Initializer):
         hidden_dropout, attention_dropout: inside the encoder; see `clinlm.models.initializers.base.with_dropout`.
 
     Raises:
-        ValueError: a setting out of its range; (on beginning) no teacher, one without encoder layers or with integer
-            weights, or a hidden state wider than the teacher's.
+        ConfigError: a setting out of range; (in `begin`) no teacher, or a hidden state wider than the teacher's.
+        ModelError: (in `begin`) the teacher has no encoder layers, or integer weights.
     """
-
-    needs_teacher = True
 
     def __init__(
         self,
@@ -52,64 +55,40 @@ class Projected(Initializer):
         hidden_dropout: float = 0.1,
         attention_dropout: float = 0.0,
     ) -> None:
-        check_rates(dropout=dropout, hidden_dropout=hidden_dropout, attention_dropout=attention_dropout)
-        if min(hidden_size, layers, heads, intermediate_size) < 1 or hidden_size % heads:
-            raise ValueError(
-                "student.hidden_size, layers, heads and intermediate_size are at least 1, and hidden_size a multiple "
-                f"of heads; got {hidden_size}, {layers}, {heads} and {intermediate_size}"
-            )
-        self.shape: dict[str, Any] = {
-            "hidden_size": hidden_size,
-            "num_hidden_layers": layers,
-            "num_attention_heads": heads,
-            "intermediate_size": intermediate_size,
-            "hidden_dropout_prob": hidden_dropout,
-            "attention_probs_dropout_prob": attention_dropout,
-        }
-        self.min_count, self.pooling, self.dropout, self.head_bias = min_count, pooling, dropout, head_bias
+        shape = {"hidden_size": hidden_size, "layers": layers, "heads": heads, "intermediate_size": intermediate_size}
+        super().__init__("bert", shape, dropout, hidden_dropout, attention_dropout)
+        self.min_count, self.pooling, self.head_bias = min_count, pooling, head_bias
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
         """See `Initializer.begin`."""
-        model, tokens = teacher_tokens(task, teacher, self.min_count)
-        known = {
-            "vocab_size": len(tokens.numbers),
-            "pad_token_id": tokens.tokenizer.pad_token_id,
-            "max_position_embeddings": min(model.max_tokens, task.max_tokens),
-            "type_vocab_size": 1,
-        }
-        config = AutoConfig.for_model("bert", **self.shape | known)
-        body = without_pooler(AutoModel.from_config(config, dtype=torch.float32))
-        _project(body, model, tokens)
+        model = self.require(teacher)
+        tokens = teacher_tokens(task, model, self.min_count)
+        body = self.body(task, model, tokens)
+        _project_embeddings(body, model, tokens)
         network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
-        return Model(
-            ModelSpec(plain_config(config), task.outputs, network.pooling.name, self.dropout), network, tokens.tokenizer
-        )
-
-    def fingerprint(self) -> str:
-        """See `Initializer.fingerprint`: the teacher's key is in the stage's key already."""
-        return "teacher"
+        return finish_student(network, body.config, task, tokens)
 
 
 @torch.no_grad()
-def _project(body: Any, model: Model, tokens: TeacherTokens) -> None:
-    """Write the teacher's embeddings, in fewer dimensions, over those of a fresh student."""
+def _project_embeddings(body: Any, model: Model, tokens: TeacherTokens) -> None:
+    """Overwrite the embeddings of a fresh student with the teacher's, in fewer dimensions."""
     theirs: Any = model.network.body
-    structure.layers(theirs)  # or raises
+    structure.layers(theirs)  # raises for other architectures
     words = theirs.get_input_embeddings()(torch.tensor(tokens.numbers))
     places = structure.position_embeddings(body)
-    # RoBERTa's positions begin after its padding token's number: the last rows are those in use.
+    # RoBERTa's positions start after the id of its padding token: only the last rows are used.
     rows = structure.position_embeddings(theirs).weight[-model.max_tokens :][: places.num_embeddings]
     segments = structure.segment_embeddings(theirs)
     segment = torch.zeros_like(rows[:1]) if segments is None else segments.weight[:1]
-    words, rows, segment = (_widened(theirs, one) for one in (words, rows, segment))
+    words, rows, segment = (_widen(theirs, vectors) for vectors in (words, rows, segment))
     found = principal_components(words, tokens.share, body.config.hidden_size)
     body.get_input_embeddings().weight.copy_(found.project(words))
     places.weight.copy_(rows @ found.directions)
-    # The mean is taken off every token; the part of it in these directions comes back here.
+    # The projection subtracts the mean from every token; the segment embedding adds its part in these directions back.
     cast(nn.Embedding, structure.segment_embeddings(body)).weight.copy_((segment + found.mean) @ found.directions)
 
 
-def _widened(body: nn.Module, vectors: Float[Tensor, "rows narrow"]) -> Float[Tensor, "rows wide"]:
-    """Return what the encoder makes of embeddings that have a width of their own (ELECTRA)."""
+def _widen(body: nn.Module, vectors: Float[Tensor, "rows narrow"]) -> Float[Tensor, "rows wide"]:
+    """Return embeddings with a width of their own (ELECTRA) projected to the hidden state; others unchanged."""
     projection = structure.embedding_projection(body)
     return vectors if projection is None else vectors @ projection.weight.T

@@ -1,4 +1,4 @@
-"""Random weights and a vocabulary learnt from the training texts: no download, no package."""
+"""Random weights and a vocabulary learnt from the training texts: needs no download."""
 
 import string
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ import torch
 from tokenizers import BertWordPieceTokenizer
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
+from clinlm.config.ranges import check_at_least
 from clinlm.models.initializers.base import HeadBias, Initializer, plain_config, with_head
 from clinlm.models.model import Model, ModelSpec, PoolingName, without_pooler
 from clinlm.tasks.base import Task
@@ -17,12 +18,15 @@ _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 @final
 class Scratch(Initializer):
-    """A randomly started encoder, with a WordPiece vocabulary trained on the task's training texts.
+    """A randomly initialised encoder with a WordPiece vocabulary trained on the task's training texts.
 
     Args:
         config: a transformers configuration with its `model_type`; the vocabulary size is filled in.
-        vocabulary: most entries, special tokens included; at least 100.
+        vocabulary: maximum number of entries, special tokens included; at least 100.
         pooling, dropout, head_bias: see `clinlm.models.model.Pooling`, `ModelSpec` and `with_head`.
+
+    Raises:
+        ConfigError: `vocabulary` below 100.
     """
 
     def __init__(
@@ -33,8 +37,7 @@ class Scratch(Initializer):
         dropout: float = 0.1,
         head_bias: HeadBias = "prior",
     ) -> None:
-        if vocabulary < 100:
-            raise ValueError(f"a vocabulary holds at least 100 entries; got {vocabulary}")
+        check_at_least("vocabulary", vocabulary, 100)
         self.config, self.vocabulary = dict(config), vocabulary
         self.pooling, self.dropout, self.head_bias = pooling, dropout, head_bias
 
@@ -57,20 +60,20 @@ class Scratch(Initializer):
         )
 
     def fingerprint(self) -> str:
-        """See `Initializer.fingerprint`: everything follows from the settings, the task and the seed."""
+        """See `Initializer.fingerprint`: settings, task and seed determine everything."""
         return "scratch"
 
 
 def _word_pieces(texts: list[str], size: int) -> BertWordPieceTokenizer:
-    """Return the tokenizer whose vocabulary is learnt from `texts`: the same from the same texts, in every process."""
+    """Return a tokenizer whose vocabulary is learnt from `texts`, deterministically across processes."""
     learner = BertWordPieceTokenizer(lowercase=True)
     normalize = learner._tokenizer.normalizer.normalize_str
     letters = {letter for text in texts for letter in normalize(text) if not letter.isspace()} - set(string.punctuation)
-    # The trainer numbers inner letters in the order of a hash table, which every run shuffles anew, and breaks the ties
-    # between merges by these numbers. Naming them beforehand fixes both.
+    # The trainer numbers inner letters in hash table order, which differs between runs, and breaks ties between merges
+    # by these numbers. Listing the letters beforehand fixes both.
     inner = [f"##{letter}" for letter in sorted(letters)]
     learner.train_from_iterator(
         texts, vocab_size=size, min_frequency=2, show_progress=False, special_tokens=[*_SPECIAL, *inner]
     )
-    # Begun anew from the vocabulary: the inner letters are no special tokens, and rows get their [CLS] and [SEP].
+    # Rebuilt from the vocabulary: the inner letters must not be special tokens, and rows need [CLS] and [SEP].
     return BertWordPieceTokenizer(learner.get_vocab(), lowercase=True)

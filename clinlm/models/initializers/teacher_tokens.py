@@ -1,25 +1,30 @@
-"""What students of another architecture take from their teacher: tokens, and what it makes of every token alone."""
+"""Base classes of students of another architecture: tokens and token states of their teacher."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedTokenizerBase
 
+from clinlm.config.errors import ConfigError
+from clinlm.config.ranges import check_interval
 from clinlm.models import structure, token_pruning
-from clinlm.models.model import Model
+from clinlm.models.initializers.base import HeadBias, TeacherInitializer, check_rates, plain_config, with_head
+from clinlm.models.model import Model, ModelSpec, Network, PoolingName, without_pooler
 from clinlm.tasks.base import Task
 
 
 @dataclass(frozen=True)
 class TeacherTokens:
-    """The tokens that a student has.
+    """The tokens of a student.
 
     Attributes:
-        tokenizer: the teacher's, with these tokens only, or itself.
-        numbers: what the teacher calls them, ascending.
-        share: of the tokens of the training texts; every token as if it occurred once more than it does. Sums to 1.
+        tokenizer: the teacher's, whole or with these tokens only.
+        numbers: the teacher's ids, ascending.
+        share: frequency of each token in the training texts, with one added to each count; sums to 1.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -27,8 +32,8 @@ class TeacherTokens:
     share: Float[Tensor, " tokens"]
 
 
-def teacher_tokens(task: Task, teacher: Model | None, min_count: int | None) -> tuple[Model, TeacherTokens]:
-    """Return the teacher, which is there, and its tokens that the training texts need, or all of them.
+def teacher_tokens(task: Task, teacher: Model, min_count: int | None) -> TeacherTokens:
+    """Return the teacher's tokens that the training texts need, or all of them.
 
     Args:
         task: opened; its training texts are counted.
@@ -36,10 +41,8 @@ def teacher_tokens(task: Task, teacher: Model | None, min_count: int | None) -> 
         min_count: see `clinlm.models.token_pruning.tokens_to_keep`; None for all tokens.
 
     Raises:
-        ValueError: no teacher, or one with integer weights.
+        ModelError: the teacher has integer weights.
     """
-    if teacher is None:
-        raise ValueError("a student begins with its teacher's tokens; this stage has no teacher; set its `teachers`")
     structure.check_trainable(teacher.network)
     counts = token_pruning.count_tokens(teacher.tokenizer, task.texts("train"))
     numbers, tokenizer = list(range(len(counts))), teacher.tokenizer
@@ -47,15 +50,108 @@ def teacher_tokens(task: Task, teacher: Model | None, min_count: int | None) -> 
         numbers = token_pruning.tokens_to_keep(teacher.tokenizer, counts, min_count)
         tokenizer = token_pruning.trim_tokenizer(teacher.tokenizer, numbers)
     often = torch.from_numpy(counts[numbers]).double() + 1
-    return teacher, TeacherTokens(tokenizer, numbers, (often / often.sum()).float())
+    return TeacherTokens(tokenizer, numbers, (often / often.sum()).float())
+
+
+class ConvolutionalStudent(TeacherInitializer):
+    """Convolutions over the principal components of the teacher's states of single tokens.
+
+    Args:
+        embedding_size: width of token vectors, at most the teacher's hidden size.
+        max_tokens: longest row, special tokens included; None for the task's limit.
+        min_count: see `clinlm.models.token_pruning.tokens_to_keep`: rarer tokens have no vector.
+        pooling, dropout, head_bias: see `clinlm.models.model.Pooling`, `ModelSpec` and `with_head`.
+    """
+
+    def __init__(
+        self,
+        embedding_size: int,
+        max_tokens: int | None,
+        min_count: int,
+        pooling: PoolingName,
+        dropout: float,
+        head_bias: HeadBias,
+    ) -> None:
+        check_rates(dropout=dropout)
+        if max_tokens is not None and max_tokens < 3:
+            raise ConfigError(f"student.max_tokens must be >= 3, or null for the task's limit, got {max_tokens}")
+        self.embedding_size, self.max_tokens, self.min_count = embedding_size, max_tokens, min_count
+        self.pooling, self.dropout, self.head_bias = pooling, dropout, head_bias
+
+    @abstractmethod
+    def config(self, **known: Any) -> PretrainedConfig:
+        """Return the configuration of the network, including what is known of its tokens."""
+
+    def begin(self, task: Task, teacher: Model | None) -> Model:
+        """See `Initializer.begin`."""
+        model = self.require(teacher)
+        tokens = teacher_tokens(task, model, self.min_count)
+        states = single_token_states(model, tokens.numbers)
+        vectors = principal_components(states, tokens.share, self.embedding_size).project(states)
+        config: Any = self.config(
+            vocab_size=len(tokens.numbers),
+            embedding_size=self.embedding_size,
+            pad_token_id=tokens.tokenizer.pad_token_id,
+        )
+        if self.max_tokens is not None:
+            config.max_position_embeddings = self.max_tokens
+        body = AutoModel.from_config(config, dtype=torch.float32)
+        with torch.no_grad():
+            body.embeddings.weight.copy_(vectors / root_mean_square(vectors, tokens.share))
+        network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
+        return finish_student(network, config, task, tokens)
+
+
+class TransformerStudent(TeacherInitializer):
+    """A small transformer of any shape over its teacher's tokens.
+
+    Args:
+        model_type: of transformers.
+        shape: see the subclasses: `hidden_size`, `layers`, `heads`, `intermediate_size` and, if it has one,
+            `embedding_size`.
+        hidden_dropout, attention_dropout: inside the encoder; see `clinlm.models.initializers.base.with_dropout`.
+        dropout: before the head.
+    """
+
+    def __init__(
+        self, model_type: str, shape: dict[str, int], dropout: float, hidden_dropout: float, attention_dropout: float
+    ) -> None:
+        check_rates(dropout=dropout, hidden_dropout=hidden_dropout, attention_dropout=attention_dropout)
+        if min(shape.values()) < 1 or shape["hidden_size"] % shape["heads"]:
+            raise ConfigError(
+                "student.hidden_size, layers, heads, intermediate_size and embedding_size must be >= 1, and "
+                f"hidden_size a multiple of heads, got {shape}"
+            )
+        names = {"layers": "num_hidden_layers", "heads": "num_attention_heads"}
+        self.dropout, self.model_type = dropout, model_type
+        self.shape: dict[str, Any] = {names.get(name, name): size for name, size in shape.items()}
+        self.shape |= {"hidden_dropout_prob": hidden_dropout, "attention_probs_dropout_prob": attention_dropout}
+
+    @final
+    def body(self, task: Task, model: Model, tokens: TeacherTokens) -> Any:
+        """Return the encoder with random weights, for these tokens and rows that teacher and task allow."""
+        known = {
+            "vocab_size": len(tokens.numbers),
+            "pad_token_id": tokens.tokenizer.pad_token_id,
+            "max_position_embeddings": min(model.max_tokens, task.max_tokens),
+            "type_vocab_size": 1,
+        }
+        config = AutoConfig.for_model(self.model_type, **self.shape | known)
+        return without_pooler(AutoModel.from_config(config, dtype=torch.float32))
+
+
+def finish_student(network: Network, config: PretrainedConfig, task: Task, tokens: TeacherTokens) -> Model:
+    """Return the model of a network, its configuration and its tokens."""
+    spec = ModelSpec(plain_config(config), task.outputs, network.pooling.name, network.dropout.p)
+    return Model(spec, network, tokens.tokenizer)
 
 
 @dataclass(frozen=True)
 class Principal:
-    """The directions in which vectors vary most, as a projection: (vectors - mean) @ directions.
+    """A projection on the directions of largest variance: (vectors - mean) @ directions.
 
     Attributes:
-        mean: what is taken off.
+        mean: subtracted first.
         directions: orthonormal columns, largest variance first.
     """
 
@@ -63,22 +159,21 @@ class Principal:
     directions: Float[Tensor, "size kept"]
 
     def project(self, vectors: Float[Tensor, "tokens size"]) -> Float[Tensor, "tokens kept"]:
-        """Return the vectors in fewer dimensions."""
+        """Return the projected vectors."""
         return (vectors - self.mean) @ self.directions
 
 
 def principal_components(
     vectors: Float[Tensor, "tokens size"], share: Float[Tensor, " tokens"], kept: int
 ) -> Principal:
-    """Return the projection to `kept` dimensions that loses least of the vectors' variance, each counted by its share.
+    """Return the projection to `kept` dimensions that loses the least variance, each vector weighted by its share.
 
-    Every direction points to where its largest number is positive, so that other machines find the same.
+    The largest entry of every direction is positive, so that other machines find the same signs.
 
     Raises:
-        ValueError: more dimensions than there are.
+        ConfigError: more dimensions than the vectors have.
     """
-    if not 1 <= kept <= vectors.shape[1]:
-        raise ValueError(f"vectors keep 1 to {vectors.shape[1]} dimensions, those of the teacher's; got {kept}")
+    check_interval("width of the student's token vectors", kept, f"[1, {vectors.shape[1]}]", "see student.hidden_size")
     weight = share.double()[:, None]
     mean = (weight * vectors.double()).sum(0)
     centred = vectors.double() - mean
@@ -88,40 +183,40 @@ def principal_components(
 
 
 def root_mean_square(vectors: Float[Tensor, "tokens kept"], share: Float[Tensor, " tokens"]) -> float:
-    """Return the root mean square of the numbers in projected vectors, each vector counted by its share."""
+    """Return the root mean square of all numbers of the vectors, each vector weighted by its share."""
     return float((share @ vectors.square()).mean().sqrt())
 
 
 @torch.no_grad()
 def single_token_states(teacher: Model, numbers: list[int], rows: int = 512) -> Float[Tensor, "tokens hidden"]:
-    """Return the pooled hidden state of every token alone, between the special tokens that frame a row.
+    """Return the pooled hidden state of every token alone between the special tokens of a row.
 
-    Of a tagger, which pools nothing, it is the hidden state of the token itself.
+    For a tagger, which has no pooling, it is the hidden state of the token itself.
 
     Source: Tulkens & van Dongen 2024, "Model2Vec", github.com/MinishLab/model2vec, without its principal components.
 
     Args:
         teacher: put into evaluation mode.
-        numbers: its tokens.
-        rows: read at a time.
+        numbers: token ids.
+        rows: batch size.
     """
     network, tokenizer = teacher.network.eval(), teacher.tokenizer
     states = []
-    for some in torch.split(torch.tensor(numbers), rows):
-        row = [tokenizer.cls_token_id, some, tokenizer.sep_token_id]
-        ids = torch.stack([torch.zeros_like(some) + one for one in row if one is not None], 1)
+    for batch in torch.split(torch.tensor(numbers), rows):
+        row = [tokenizer.cls_token_id, batch, tokenizer.sep_token_id]
+        ids = torch.stack([torch.zeros_like(batch) + token for token in row if token is not None], 1)
         mask = torch.ones_like(ids)
         hidden = network.body(input_ids=ids, attention_mask=mask).last_hidden_state
-        alone = network.pooling.name == "none"
-        states.append(hidden[:, int(tokenizer.cls_token_id is not None)] if alone else network.pooling(hidden, mask))
+        tagger = network.pooling.name == "none"
+        states.append(hidden[:, int(tokenizer.cls_token_id is not None)] if tagger else network.pooling(hidden, mask))
     return torch.cat(states)
 
 
 def project_head(teacher: Model, found: Principal) -> nn.Linear:
-    """Return the teacher's head for projected states: of the dimensions that are gone it reads the mean."""
-    theirs = teacher.network.head
-    head = nn.Linear(found.directions.shape[1], theirs.out_features)
+    """Return the teacher's head for projected states; removed dimensions count with their mean."""
+    original = teacher.network.head
+    head = nn.Linear(found.directions.shape[1], original.out_features)
     with torch.no_grad():
-        head.weight.copy_(theirs.weight @ found.directions)
-        head.bias.copy_(theirs.bias + theirs.weight @ found.mean)
+        head.weight.copy_(original.weight @ found.directions)
+        head.bias.copy_(original.bias + original.weight @ found.mean)
     return head

@@ -1,1 +1,1 @@
-"""Integer and low-rank layers that replace float ones."""
+"""Integer and low-rank layers that replace float layers."""

@@ -1,44 +1,42 @@
-"""A linear layer with 4-bit weights, two a byte, multiplied in float."""
+"""A linear layer with 4-bit weights, two per byte, multiplied in float."""
 
-from typing import Self, final
+from typing import Any, Self, final
 
 import torch
 from jaxtyping import Float, Int8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from clinlm.config.ranges import check_at_least
+from clinlm.models.layers.base import ONNX_INT4, IntegerLayer, Matrix
 from clinlm.models.layers.rounding import pack_nibbles, quantize_groups, unpack_nibbles
 
 
 @final
-class Int4Linear(nn.Module):
-    """A linear layer with 4-bit weights (-7 to 7) and a scale for every group of inputs; weights only.
+class Int4Linear(IntegerLayer):
+    """A linear layer with 4-bit weights (-7 to 7) and one scale per group of inputs; inputs stay float.
 
-    Every call unpacks the weights and multiplies in the precision of the inputs: memory is saved, not time. Never in
-    training.
+    Every call unpacks the weights and multiplies in the precision of the inputs: it saves memory, not time.
 
     Args:
-        in_features, out_features: as those of `nn.Linear`.
-        bias: whether there is one.
-        group_size: inputs a scale, at least 1; the last group of a row may be shorter.
+        in_features, out_features, bias: see `nn.Linear`.
+        group_size: inputs per scale, at least 1; the last group of a row may be shorter.
 
     Attributes:
-        weight: bytes (outputs, inputs / 2, rounded up): see `clinlm.models.layers.rounding.pack_nibbles`.
-        scale: positive, (outputs, groups). A buffer: it does not count as a parameter.
-        bias: in float32, or None.
+        weight: bytes (outputs, ceil(inputs / 2)): see `clinlm.models.layers.rounding.pack_nibbles`.
+        scale: positive, (outputs, groups).
+        bias: float32, or None.
 
     Raises:
-        ValueError: a group of no inputs.
+        ConfigError: `group_size` below 1.
     """
 
-    weight: nn.Parameter
-    scale: Tensor
+    bits = 4
     bias: nn.Parameter | None
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, group_size: int = 32) -> None:
         super().__init__()
-        if group_size < 1:
-            raise ValueError(f"a group of INT4 weights has at least 1 input; got {group_size}")
+        check_at_least("group_size", group_size, 1)
         self.in_features, self.out_features, self.group_size = in_features, out_features, group_size
         width, groups = -(-in_features // 2), -(-in_features // group_size)
         self.weight = nn.Parameter(torch.zeros(out_features, width, dtype=torch.uint8), requires_grad=False)
@@ -47,8 +45,8 @@ class Int4Linear(nn.Module):
 
     @classmethod
     @torch.no_grad()
-    def of(cls, linear: nn.Linear, group_size: int = 32) -> Self:
-        """Return `linear` with its weights rounded to the nearest of 15 levels a group."""
+    def from_float(cls, linear: nn.Linear, group_size: int = 32) -> Self:
+        """Return `linear` with each group of weights rounded to 15 levels."""
         made = cls(linear.in_features, linear.out_features, linear.bias is not None, group_size)
         integers, scale = quantize_groups(linear.weight, group_size)
         made.weight.copy_(pack_nibbles(integers))
@@ -57,22 +55,63 @@ class Int4Linear(nn.Module):
             made.bias.copy_(linear.bias)
         return made
 
+    def settings(self) -> dict[str, Any]:
+        """See `IntegerLayer.settings`."""
+        return {"group_size": self.group_size}
+
     def integers(self) -> Int8[Tensor, "outputs inputs"]:
-        """Return the weights unpacked, -7 to 7."""
+        """See `IntegerLayer.integers`: -7 to 7."""
         return unpack_nibbles(self.weight.detach(), self.in_features)
 
     def dequantized(self) -> Float[Tensor, "outputs inputs"]:
-        """Return the weight that the integers stand for."""
+        """See `IntegerLayer.dequantized`."""
         return self.integers() * self.scale.repeat_interleave(self.group_size, 1)[:, : self.in_features]
+
+    def matrix(self) -> Matrix:
+        """See `IntegerLayer.matrix`: engines pad the last group of a row with zeros."""
+        low, high = sorted((self.scale.shape[1] * self.group_size, self.out_features))
+        return Matrix((low, high), self.bits, int(self.integers().count_nonzero()))
 
     def forward(self, inputs: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
         """Return the product in the precision of the inputs."""
         bias = None if self.bias is None else self.bias.to(inputs.dtype)
         return functional.linear(inputs, self.dequantized().to(inputs.dtype), bias)
 
+    def onnx_module(self) -> nn.Module:
+        """See `IntegerLayer.onnx_module`: `DequantizeLinear` in blocks."""
+        return _Blocked(self)
+
     def extra_repr(self) -> str:
-        """Torch's hook."""
+        """Return the shape for torch's `repr`."""
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
             f"group_size={self.group_size}"
         )
+
+
+class _Blocked(nn.Module):
+    scale: Tensor
+    bias: Tensor | None
+
+    def __init__(self, layer: Int4Linear) -> None:
+        super().__init__()
+        integers, scale = layer.integers(), layer.scale.detach().float()
+        groups = scale.shape[1]
+        padded = functional.pad(integers, (0, groups * layer.group_size - layer.in_features))
+        self.register_buffer(ONNX_INT4, padded.T.contiguous())
+        self.register_buffer("scale", scale.T.contiguous())
+        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().float())
+        self.group_size, self.padding = layer.group_size, padded.shape[1] - layer.in_features
+
+    def forward(self, inputs: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
+        integers = self.get_buffer(ONNX_INT4)
+        weight = torch.onnx.ops.symbolic(
+            "DequantizeLinear",
+            (integers, self.scale),
+            attrs={"axis": 0, "block_size": self.group_size},
+            dtype=torch.float32,
+            shape=integers.shape,
+        )
+        values = functional.pad(inputs, (0, self.padding)) if self.padding else inputs
+        product = torch.matmul(values, weight)
+        return product if self.bias is None else product + self.bias

@@ -1,4 +1,4 @@
-"""A linear layer with INT8 weights and inputs that are quantised as they come, computed in integers on the CPU."""
+"""A linear layer with INT8 weights whose inputs are quantised per call, computed in integers on the CPU."""
 
 from typing import Any, Self, final
 
@@ -6,22 +6,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clinlm.models.layers.base import IntegerLinear
+from clinlm.models.layers.base import IntegerLinear, OnnxLinear
 from clinlm.models.layers.rounding import quantize_rows
 
 
 @final
 class Int8Linear(IntegerLinear):
-    """A linear layer with INT8 weights, one scale a row, whose inputs are quantised as they come.
+    """A linear layer with INT8 weights, one scale per row, and inputs that are quantised per call.
 
-    Every call finds the smallest and the largest of all its inputs (and 0), rounds them to 256 levels between,
-    multiplies in integers and scales back to float32. Arguments and attributes: see `IntegerLinear`.
+    Every call takes the range of all its inputs (0 included), rounds them to 256 levels, multiplies in integers and
+    scales back to float32. Arguments and attributes: see `IntegerLinear`.
     """
+
+    ranges_per_call = True
 
     @classmethod
     @torch.no_grad()
-    def of(cls, linear: nn.Linear) -> Self:
-        """Return `linear` with its weights rounded to the nearest of 127 levels a row."""
+    def from_float(cls, linear: nn.Linear) -> Self:
+        """Return `linear` with each row of its weight rounded to 127 levels."""
         made = cls(linear.in_features, linear.out_features, linear.bias is not None)
         weight, scale = quantize_rows(linear.weight)
         made.weight.copy_(weight)
@@ -31,10 +33,28 @@ class Int8Linear(IntegerLinear):
         return made
 
     def dequantized(self) -> Float[Tensor, "outputs inputs"]:
-        """Return the weight that the integers stand for."""
+        """See `IntegerLayer.dequantized`."""
         return self.weight * self.scale[:, None]
 
     def multiply(self, inputs: Float[Tensor, "*rows inputs"], packed: Any) -> Float[Tensor, "*rows outputs"]:
         """See `IntegerLinear.multiply`."""
         outputs: Tensor = torch.ops.quantized.linear_dynamic(inputs, packed, reduce_range=False)
         return outputs
+
+    def onnx_module(self) -> nn.Module:
+        """See `IntegerLayer.onnx_module`: `DynamicQuantizeLinear` and `MatMulInteger`."""
+        return _Dynamic(self)
+
+
+class _Dynamic(OnnxLinear):
+    def forward(self, inputs: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
+        integers, scale, zero = torch.onnx.ops.symbolic_multi_out(
+            "DynamicQuantizeLinear",
+            (inputs,),
+            dtypes=(torch.uint8, torch.float32, torch.uint8),
+            shapes=(inputs.shape, [], []),
+        )
+        shape = (*inputs.shape[:-1], self.weight.shape[1])
+        operands = (integers, self.weight, zero)
+        product = torch.onnx.ops.symbolic("MatMulInteger", operands, dtype=torch.int32, shape=shape)
+        return self.add_bias(product.float() * (scale * self.scale))

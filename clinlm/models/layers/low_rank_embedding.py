@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from clinlm.config.ranges import check_interval
+
 
 @final
 class LowRankEmbedding(nn.Module):
@@ -13,52 +15,51 @@ class LowRankEmbedding(nn.Module):
 
     Args:
         num_embeddings, embedding_dim, padding_idx: of the table that it replaces.
-        rank: of the product; 1 to the smaller of the two sides.
+        rank: of the product; from 1 to the smaller side of the table.
 
     Attributes:
         table: Embedding, tokens x rank.
-        up: Linear, rank -> width. Its rows are the dimensions of what comes out.
+        up: Linear, rank -> width. Its rows are the output dimensions.
 
     Raises:
-        ValueError: a rank that the table cannot have.
+        ConfigError: a rank outside this range.
     """
 
     def __init__(self, num_embeddings: int, embedding_dim: int, rank: int, padding_idx: int | None = None) -> None:
         super().__init__()
         most = min(num_embeddings, embedding_dim)
-        if not 1 <= rank <= most:
-            raise ValueError(f"the rank of a {num_embeddings} x {embedding_dim} table is 1 to {most}; got {rank}")
+        check_interval(f"rank of a {num_embeddings} x {embedding_dim} table", rank, f"[1, {most}]")
         self.table = nn.Embedding(num_embeddings, rank, padding_idx)
         self.up = nn.Linear(rank, embedding_dim, bias=False)
 
     @property
     def rank(self) -> int:
-        """Of the product."""
+        """Rank of the product."""
         return self.up.in_features
 
     @property
     def num_embeddings(self) -> int:
-        """Tokens."""
+        """Number of tokens."""
         return int(self.table.num_embeddings)
 
     @property
     def embedding_dim(self) -> int:
-        """Width of what is looked up."""
+        """Width of the output vectors."""
         return self.up.out_features
 
     @property
     def padding_idx(self) -> int | None:
-        """The number of the padding token, if the table knows one."""
+        """Id of the padding token, if the table has one."""
         return self.table.padding_idx
 
     @torch.no_grad()
     def dense(self) -> Float[Tensor, "tokens width"]:
-        """Return the table that the product stands for."""
+        """Return the product as one table."""
         product: Tensor = self.table.weight @ self.up.weight.T
         return product
 
     def forward(self, numbers: Int[Tensor, "*places"]) -> Float[Tensor, "*places width"]:
-        """Return the rows of these numbers."""
+        """Return the rows with these numbers."""
         rows: Tensor = self.up(self.table(numbers))
         return rows
 
@@ -67,14 +68,14 @@ class LowRankEmbedding(nn.Module):
 def principal_directions(
     table: Float[Tensor, "tokens width"], often: Float[Tensor, " tokens"]
 ) -> tuple[Float[Tensor, "width width"], Float[Tensor, " width"]]:
-    """Return the directions, as columns, along which the rows of a table vary most, and how much, largest first.
+    """Return the directions (columns) of largest variation of a table's rows, and their eigenvalues, largest first.
 
-    Of all products of rank k, that of the rows' parts along the first k columns is nearest to the table, where the
-    square error of a row counts `often` times: Eckart & Young 1936 on the rows times the square root of it.
+    Projecting the rows on the first k columns gives the nearest product of rank k, where the squared error of each row
+    has the weight `often`: Eckart & Young 1936 on the rows times its square root.
     """
     weighed = table.double() * often.double().sqrt()[:, None]
     values, vectors = torch.linalg.eigh(weighed.T @ weighed)
     vectors = vectors.flip(1)
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
-    signed = vectors * torch.where(largest < 0, -1.0, 1.0)  # so that other machines find the same
+    signed = vectors * torch.where(largest < 0, -1.0, 1.0)  # so that other machines find the same signs
     return signed.to(table.dtype), values.flip(0).clamp_min(0).to(table.dtype)

@@ -6,36 +6,38 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from clinlm.config.errors import ModelError
+from clinlm.config.ranges import check_interval
+
 
 @final
 class LowRankLinear(nn.Module):
-    """Two linear layers in place of one: (in x rank) without bias, then (rank x out).
+    """Two linear layers in place of one: inputs -> rank without bias, then rank -> outputs.
 
     Args:
         in_features, out_features: of the layer that it replaces.
-        rank: of the product; 1 to the smaller of the two.
-        bias: whether there is one, after the second.
+        rank: of the product; from 1 to the smaller of the two.
+        bias: whether the second layer has one.
 
     Attributes:
-        down: Linear, in -> rank.
-        up: Linear, rank -> out, with the bias.
+        down: Linear, inputs -> rank.
+        up: Linear, rank -> outputs, with the bias.
 
     Raises:
-        ValueError: a rank that the layer cannot have.
+        ConfigError: a rank outside this range.
     """
 
     def __init__(self, in_features: int, out_features: int, rank: int, bias: bool = True) -> None:
         super().__init__()
         most = min(in_features, out_features)
-        if not 1 <= rank <= most:
-            raise ValueError(f"the rank of a {out_features} x {in_features} weight is 1 to {most}; got {rank}")
+        check_interval(f"rank of a {out_features} x {in_features} weight", rank, f"[1, {most}]")
         self.in_features, self.out_features, self.rank = in_features, out_features, rank
         self.down = nn.Linear(in_features, rank, bias=False)
         self.up = nn.Linear(rank, out_features, bias=bias)
 
     @classmethod
     def of(cls, linear: nn.Linear, rank: int) -> Self:
-        """Return the pair of this rank whose product is nearest to the weight of `linear`."""
+        """Return the pair whose product is the nearest of this rank to the weight of `linear`."""
         pair = cls(linear.in_features, linear.out_features, rank, linear.bias is not None)
         return pair.set(*truncated_svd(linear.weight, rank), linear.bias)
 
@@ -46,7 +48,7 @@ class LowRankLinear(nn.Module):
         down: Float[Tensor, "rank inputs"],
         bias: Float[Tensor, " outputs"] | None,
     ) -> Self:
-        """Write the values of both factors and of the bias; returns itself."""
+        """Copy the values of both factors and of the bias; return the layer itself."""
         self.up.weight.copy_(up)
         self.down.weight.copy_(down)
         if bias is not None:
@@ -55,23 +57,23 @@ class LowRankLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """Refuse: there is no such tensor, and what reads it means to cut or to rank a whole one.
+        """Raise: there is no such tensor, and code that reads it would score or slice a whole weight.
 
         Raises:
-            ValueError: always.
+            ModelError: always.
         """
-        raise ValueError(
-            "a factorised layer has two weights, `down` and `up`, and none to score or slice; a method or an adapter "
-            "asked for one; prune first, then factorise; an adapter may learn updates of `down` and `up`"
+        raise ModelError(
+            "a factorised layer has no single weight to score or slice, only `down` and `up`; prune before you "
+            "factorise; let adapters target `down` and `up`"
         )
 
     def forward(self, inputs: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
-        """Return the product of both with `inputs`, and the bias."""
+        """Return up(down(inputs))."""
         outputs: Tensor = self.up(self.down(inputs))
         return outputs
 
     def extra_repr(self) -> str:
-        """Torch's hook."""
+        """Return the shape for torch's `repr`."""
         return f"in_features={self.in_features}, out_features={self.out_features}, rank={self.rank}"
 
 
@@ -79,7 +81,7 @@ class LowRankLinear(nn.Module):
 def truncated_svd(
     weight: Float[Tensor, "outputs inputs"], rank: int
 ) -> tuple[Float[Tensor, "outputs rank"], Float[Tensor, "rank inputs"]]:
-    """Return two matrices whose product is the nearest to `weight` of its rank, in the Frobenius norm.
+    """Return two matrices whose product is the nearest of this rank to `weight`, in the Frobenius norm.
 
     Source: Eckart & Young 1936: the `rank` largest singular values and their vectors. Each factor takes the square root
     of the singular values, so that neither learns faster than the other.

@@ -1,29 +1,29 @@
-"""The arithmetic of quantised weights and inputs: which integers stand for which numbers."""
+"""Arithmetic of quantised weights and inputs: which integers represent which numbers."""
 
 import torch
 from jaxtyping import Float, Int8, Int32, UInt8
 from torch import Tensor
 
 WEIGHTS = 63
-"""The largest integer of a row of an INT8 matrix. Kernels for processors without VNNI add two products of 8 bits into
-16: with inputs up to 255, weights above 64 could overflow there, silently, and answers would depend on the machine.
-Torch takes the bit from the inputs instead (`reduce_range`), which lose more by it: pooled vectors of MiniLM then have
-a cosine of 0.976 with those in float32, and of 0.994 here, as with all bits of both."""
+"""Largest integer in a row of an INT8 matrix. Kernels for processors without VNNI add two 8-bit products in 16 bits:
+with inputs up to 255, weights above 64 could overflow silently, and results would depend on the machine. Torch takes
+the bit from the inputs instead (`reduce_range`), which costs more: pooled vectors of MiniLM then have a cosine of 0.976
+with those in float32, and of 0.994 here, as with all bits of both."""
 TABLES = 127
-"""The largest integer of a row of an INT8 table: rows are looked up, and nothing is summed."""
+"""Largest integer in a row of an INT8 table: rows are looked up, nothing is summed."""
 LEVELS = 255
-"""The largest level of an input; the smallest is 0."""
+"""Largest level of an input; the smallest is 0."""
 NIBBLES = 7
-"""The largest of 4-bit weights, which are symmetric: -7 to 7. The sixteenth number, -8, is not used."""
-_MIDDLE = 8  # the 4 bits that stand for 0
-_NOTHING = 1e-30  # a step of inputs whose inverse float32 can just hold
+"""Largest 4-bit weight; they are symmetric, -7 to 7, and -8 is not used."""
+_MIDDLE = 8  # the 4 bits that represent 0
+_SMALLEST_STEP = 1e-30  # float32 can just hold its inverse
 
 
 @torch.no_grad()
 def quantize_rows(
     weight: Float[Tensor, "outputs inputs"], largest: int = WEIGHTS
 ) -> tuple[Int8[Tensor, "outputs inputs"], Float[Tensor, " outputs"]]:
-    """Return the integers and scales of a weight: the largest of every row becomes `largest`.
+    """Return integers and scales of a weight: the largest number of every row becomes `largest`.
 
     A row of zeros has the scale 1.
     """
@@ -33,7 +33,7 @@ def quantize_rows(
 
 @torch.no_grad()
 def row_scales(weight: Float[Tensor, "*outputs inputs"], largest: int = WEIGHTS) -> Float[Tensor, "*outputs"]:
-    """Return for every row what one step of its integers stands for."""
+    """Return the step size of the integers of every row."""
     scale = weight.detach().abs().amax(-1) / largest
     return torch.where(scale > 0, scale, torch.ones_like(scale))
 
@@ -42,11 +42,11 @@ def row_scales(weight: Float[Tensor, "*outputs inputs"], largest: int = WEIGHTS)
 def input_levels(low: Float[Tensor, ""], high: Float[Tensor, ""]) -> tuple[Float[Tensor, ""], Int32[Tensor, ""]]:
     """Return scale and zero point (0 to 255) of inputs from `low` to `high`; 0 is always one of the levels.
 
-    Level q stands for `(q - zero point) * scale`. Where all inputs are 0, the scale is 1.
+    Level q represents `(q - zero point) * scale`. Where all inputs are 0, the scale is 1.
     """
     low, high = low.float().clamp_max(0), high.float().clamp_min(0)
     scale = (high - low) / LEVELS
-    scale = torch.where(scale > _NOTHING, scale, torch.ones_like(scale))
+    scale = torch.where(scale > _SMALLEST_STEP, scale, torch.ones_like(scale))
     return scale, (-low / scale).round().clamp(0, LEVELS).to(torch.int32)
 
 
@@ -54,7 +54,7 @@ def input_levels(low: Float[Tensor, ""], high: Float[Tensor, ""]) -> tuple[Float
 def quantize_groups(
     weight: Float[Tensor, "outputs inputs"], size: int
 ) -> tuple[Int8[Tensor, "outputs inputs"], Float[Tensor, "outputs groups"]]:
-    """Return 4-bit integers (-7 to 7) and a scale for every `size` inputs of a row; the last group may be shorter."""
+    """Return 4-bit integers (-7 to 7) and one scale per `size` inputs of a row; the last group may be shorter."""
     parts = torch.split(weight.detach().float(), size, 1)
     scale = torch.stack([row_scales(part, NIBBLES) for part in parts], 1)
     wide = scale.repeat_interleave(size, 1)[:, : weight.shape[1]]
@@ -62,9 +62,9 @@ def quantize_groups(
 
 
 def pack_nibbles(integers: Int8[Tensor, "outputs inputs"]) -> UInt8[Tensor, "outputs bytes"]:
-    """Return two 4-bit integers a byte: the earlier of two inputs in the lower bits, each as itself plus 8.
+    """Return two 4-bit integers per byte, each stored plus 8: the first of two inputs in the lower bits.
 
-    An odd number of inputs is filled up with a 0 (the bits of 8).
+    An odd number of inputs is padded with a 0 (stored as 8).
     """
     bits = (integers + _MIDDLE).to(torch.uint8)
     if bits.shape[1] % 2:
@@ -73,6 +73,6 @@ def pack_nibbles(integers: Int8[Tensor, "outputs inputs"]) -> UInt8[Tensor, "out
 
 
 def unpack_nibbles(packed: UInt8[Tensor, "outputs bytes"], inputs: int) -> Int8[Tensor, "outputs inputs"]:
-    """Return the integers that `pack` packed."""
+    """Return the integers that `pack_nibbles` packed."""
     bits = torch.stack((packed & 15, packed >> 4), 2).flatten(1)[:, :inputs]
     return bits.to(torch.int8) - _MIDDLE

@@ -1,0 +1,103 @@
+"""Forward and backward passes over calibration documents in which inputs and outputs of modules are observed."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from clinlm.tasks.batches import Batch
+from clinlm.training.modules.base import Module, document_logits
+
+Loss = Callable[[Tensor, Batch], Tensor]
+
+
+@contextmanager
+def observing(network: nn.Module, handles: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Put the network into evaluation mode; afterwards remove the hooks and restore the mode."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        network.train(training)
+
+
+def record_inputs(modules: Iterable[nn.Module], seen: list[Tensor]) -> list[RemovableHandle]:
+    """Append the first input of each module to `seen`, in the order of the forward pass."""
+    return [m.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])) for m in modules]
+
+
+def record_outputs(modules: Iterable[nn.Module], seen: list[Tensor]) -> list[RemovableHandle]:
+    """Append the output of each module to `seen`, in the order of the forward pass."""
+    return [m.register_forward_hook(lambda _, __, output: seen.append(output)) for m in modules]
+
+
+@torch.no_grad()
+def observe_inputs(
+    module: Module,
+    linears: Mapping[str, nn.Linear],
+    documents: int,
+    seed: int,
+    see: Callable[[str, Float[Tensor, "tokens inputs"]], None],
+) -> set[str]:
+    """Run the network on `documents` training documents and pass every layer's inputs, without padding, to `see`.
+
+    Returns:
+        the names of the layers that were used.
+    """
+    device = next(module.network.parameters()).device
+    mask, used = torch.empty(0), set[str]()
+
+    def watch(name: str) -> RemovableHandle:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            used.add(name)
+            see(name, token_inputs(inputs[0], mask).float())
+
+        return linears[name].register_forward_pre_hook(hook)
+
+    with observing(module.network, [watch(name) for name in linears]):
+        for batch in module.data.calibration(documents, seed):
+            moved = {name: value.to(device) for name, value in batch.items()}
+            mask = moved["attention_mask"].bool()
+            document_logits(module.network, moved, module.task.long_notes)
+    return used
+
+
+def token_inputs(inputs: Float[Tensor, "*places inputs"], mask: Tensor) -> Float[Tensor, "tokens inputs"]:
+    """Return the inputs at tokens, without padding.
+
+    Args:
+        inputs: of a layer.
+        mask: (rows, tokens), true on tokens. Inputs of another layout (such as pooled ones) are all returned.
+    """
+    return inputs[mask] if inputs.shape[:-1] == mask.shape else inputs.flatten(0, -2)
+
+
+def observed_gradients(
+    module: Module, handles: Sequence[RemovableHandle], seen: list[Tensor], batches: Iterable[Batch], loss: Loss
+) -> Iterator[tuple[Batch, list[tuple[Tensor, Tensor]]]]:
+    """Yield for every batch the observed tensors, each with the gradient of the loss.
+
+    The loss is that of every unit by itself, whatever batch it is in.
+
+    Args:
+        module: gives network and task.
+        handles: hooks that append to `seen`; removed at the end.
+        seen: cleared before every batch.
+        batches: of calibration documents.
+        loss: mean over the units of a batch.
+    """
+    with observing(module.network, handles):
+        for batch in batches:
+            seen.clear()
+            with torch.enable_grad():
+                logits = document_logits(module.network, batch, module.task.long_notes)
+                # The mean times the number of units is a sum, in which every unit counts as if it were alone.
+                total = loss(logits, batch) * len(batch["index"])
+                gradients = torch.autograd.grad(total, seen)
+            yield batch, list(zip((tensor.detach() for tensor in seen), gradients, strict=True))
