@@ -135,7 +135,7 @@ def _own_engine(name: str) -> type[Engine] | None:
     except ModuleNotFoundError:
         return None
     classes = (value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Engine))
-    return next((kind for kind in classes if kind.name == name), None)
+    return next((kind for kind in classes if kind is not Engine and kind.name == name), None)
 
 
 def engine_path(engine: Engine) -> str:

@@ -13,7 +13,7 @@ from callbacks.quantize.smoothquant import Smoothquant
 from callbacks.quantize.static import Static
 from clinlm.compression.approximation import smoothing_factors
 from clinlm.compression.calibration import input_histograms, input_ranges, layer_range
-from clinlm.compression.observation import observe_inputs, token_inputs
+from clinlm.compression.observation import token_inputs
 from clinlm.compression.observers import BINS
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
@@ -82,10 +82,8 @@ def test_documents_are_drawn_by_the_seed(module: Teacher) -> None:
 
 
 def test_what_is_given_nothing_to_read_is_named(module: Teacher) -> None:
-    with pytest.raises(RuntimeError, match=r"gave nothing to \['idle'\]; name it in quantize.skip"):
-        observe_inputs(
-            module, {"head": linears(module)["head"], "idle": nn.Linear(2, 2)}, 2, 0, lambda name, inputs: None
-        )
+    with pytest.raises(RuntimeError, match=r"does not use \['idle'\]; add to quantize.skip"):
+        input_ranges(module, {"head": linears(module)["head"], "idle": nn.Linear(2, 2)}, 2, 0)
 
 
 def test_inputs_that_are_no_tokens_count_in_full() -> None:

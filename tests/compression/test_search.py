@@ -270,7 +270,7 @@ def test_targets_are_read(text: str, found: Target) -> None:
     "text", ["", "bytes", "bytes:", "bytes:-1", "size:3", "bytes:100%", "bytes:nan", "bytes:0", "bytes:inf"]
 )
 def test_wrong_targets_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="prune.target is METRIC:NUMBER"):
+    with pytest.raises(ValueError, match="prune.target must be METRIC:NUMBER"):
         Target.of(text)
 
 

@@ -116,13 +116,13 @@ def test_every_family_can_be_narrowed(task: MultiLabel, tiny_model: Model, famil
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"layers": 5}, "student.layers is 1 to 4, the layers of the teacher; got 5"),
-        ({"layers": 0}, "student.layers is 1 to 4"),
-        ({"layers": [0, 4]}, "layer 4 is not among the 4"),
+        ({"layers": 5}, r"student.layers must be in \[1, 4\], got 5; the teacher has no more layers"),
+        ({"layers": 0}, r"student.layers must be in \[1, 4\], got 0"),
+        ({"layers": [0, 4]}, "layer to keep must be one of 0 to 3, got 4"),
         ({"layers": [2, 1]}, "ascending order"),
-        ({"layers": []}, "a number, or a list of different layers"),
-        ({"layers": 2, "hidden_size": 33}, "student.hidden_size is 1 to 32"),
-        ({"layers": 2, "hidden_size": 0}, "student.hidden_size is 1 to 32"),
+        ({"layers": []}, "must be a number, or different layers"),
+        ({"layers": 2, "hidden_size": 33}, r"student.hidden_size must be in \[1, 32\], got 33"),
+        ({"layers": 2, "hidden_size": 0}, r"student.hidden_size must be in \[1, 32\], got 0"),
     ],
 )
 def test_more_than_the_teacher_has_is_an_error(

@@ -64,5 +64,5 @@ def test_smaller_groups_err_less() -> None:
 
 
 def test_an_empty_group_is_refused() -> None:
-    with pytest.raises(ValueError, match="has at least 1 input; got 0"):
+    with pytest.raises(ValueError, match="group_size must be >= 1, got 0"):
         Int4Linear(4, 4, group_size=0)

@@ -132,7 +132,7 @@ def test_any_precision_comes_and_float32_goes() -> None:
 
 
 def test_only_on_a_cpu() -> None:
-    with pytest.raises(RuntimeError, match=r"compute on a CPU; the inputs are on meta; move the network with .cpu()"):
+    with pytest.raises(RuntimeError, match=r"run on the CPU only, got inputs on meta; call network.cpu\(\)"):
         Int8Linear.from_float(linear())(torch.zeros(3, 20, device="meta"))
 
 

@@ -108,7 +108,7 @@ def test_it_can_be_attached_again() -> None:
 )
 def test_every_target_is_a_linear_layer_of_the_encoder(targets: list[str], named: str) -> None:
     model = network("bert")
-    with pytest.raises(ValueError, match=rf"none ends in \['{named}'\]; BertModel has .*'query'"):
+    with pytest.raises(ValueError, match=rf"must match linear layers.*, got \['{named}'\]; BertModel has .*'query'"):
         Lora(targets=targets).attach(model)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support.families import CONFIGS, VOCABULARY, network, rows, spec
 from torch import Tensor, nn
 
+from clinlm.config.errors import ModelError
 from clinlm.models.model import Edit, Model, ModelSpec, Pooling, PoolingName, rebuild
 
 POOLINGS: tuple[PoolingName, ...] = tuple(one for one in get_args(PoolingName) if one != "none")
@@ -54,7 +55,7 @@ def test_gradients_reach_tokens_and_no_padding(name: PoolingName) -> None:
 
 
 def test_an_unknown_pooling_is_refused() -> None:
-    with pytest.raises(ValueError, match="pooling is cls, mean, max, max_mean, attention, none; got 'sum'"):
+    with pytest.raises(ValueError, match="pooling must be one of cls, mean, max, max_mean, attention, none, got 'sum'"):
         Pooling("sum", 4)  # type: ignore[arg-type]
 
 
@@ -134,14 +135,14 @@ def test_applied_edits_are_remembered_in_order(tiny_model: Model) -> None:
 
 
 def test_an_edit_that_fails_is_not_remembered(tiny_model: Model) -> None:
-    with pytest.raises(ValueError, match="layer 9"):
+    with pytest.raises(ValueError, match="layer to keep must be one of 0 to 3, got 9"):
         tiny_model.apply(Edit("clinlm.models.surgery.keep_layers", {"numbers": [9]}))
     assert tiny_model.edits == []
 
 
 @pytest.mark.parametrize("function", ["os.system", "subprocess.run", "clinlmx.edits.keep_layers", "builtins.exec", ""])
 def test_an_edit_names_code_of_ours_only(function: str) -> None:
-    with pytest.raises(ValueError, match="an edit names a function of clinlm. or callbacks."):
+    with pytest.raises(ModelError, match="function of an edit must be in clinlm. or callbacks."):
         Edit(function)
 
 

@@ -69,14 +69,14 @@ def test_fewer_positions_change_no_answer_to_a_row_that_fits(family: str) -> Non
 
 @pytest.mark.parametrize("tokens", [0, 65])
 def test_positions_that_are_not_there_are_refused(task: MultiLabel, folder: Path, tokens: int) -> None:
-    with pytest.raises(ValueError, match=f"max_tokens is 1 to 64, the positions of the checkpoint; got {tokens}"):
+    with pytest.raises(ValueError, match=rf"max_tokens must be in \[1, 64\], got {tokens}; the checkpoint has no more"):
         Pretrained(str(folder), max_tokens=tokens).begin(task, None)
 
 
 @pytest.mark.parametrize("name", ["dropout", "hidden_dropout", "attention_dropout"])
 @pytest.mark.parametrize("rate", [1.0, -0.1])
 def test_dropout_is_a_share(name: str, rate: float) -> None:
-    with pytest.raises(ValueError, match=rf"^{name} is a share in \[0, 1\); got {rate}"):
+    with pytest.raises(ValueError, match=rf"^{name} must be in \[0, 1\), got {rate}"):
         Pretrained("anything", **{name: rate})  # type: ignore[arg-type]
 
 

@@ -134,7 +134,7 @@ def test_the_spec_rebuilds_it(task: MultiLabel, tmp_path: Path, pooling: str) ->
 
 
 def test_settings_are_checked(task: MultiLabel) -> None:
-    with pytest.raises(ValueError, match="at least 100 entries; got 99"):
+    with pytest.raises(ValueError, match="vocabulary must be >= 100, got 99"):
         Scratch(CONFIG, vocabulary=99)
-    with pytest.raises(ValueError, match="head_bias is prior or zero; got 'mean'"):
+    with pytest.raises(ValueError, match="head_bias must be one of prior, zero, got 'mean'"):
         begin(task, head_bias="mean")

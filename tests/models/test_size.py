@@ -57,5 +57,5 @@ def test_folder(tmp_path: Path) -> None:
     assert folder_bytes(tmp_path) == 110
     assert folder_bytes(tmp_path, {"a.bin"}) == 10
     assert folder_bytes(tmp_path, ["deep"]) == 100
-    with pytest.raises(FileNotFoundError, match="is none"):
+    with pytest.raises(FileNotFoundError, match="must exist"):
         folder_bytes(tmp_path / "a.bin")

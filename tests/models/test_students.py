@@ -10,6 +10,7 @@ import torch
 from support.families import CONFIGS
 from support.pipelines import TINY, artifacts, composed, finished
 
+from clinlm.config.errors import ModelError
 from clinlm.models import artifact, structure
 from clinlm.models.initializers.dilated_cnn import DilatedCnn
 from clinlm.models.initializers.factorized import Factorized
@@ -123,7 +124,7 @@ def test_a_wide_bag_of_vectors_begins_with_what_the_teacher_says_of_single_token
 ) -> None:
     """All dimensions, all tokens alike: nothing is lost."""
     student = TokenVectors(32, smoothing=1e9).begin(task, tiny_model)
-    _, tokens = teacher_tokens(task, tiny_model, 1)
+    tokens = teacher_tokens(task, tiny_model, 1)
     states = single_token_states(tiny_model, tokens.numbers)
     ids = torch.arange(len(tokens.numbers))[:, None]
     said = student.network.eval()(ids, torch.ones_like(ids))
@@ -135,7 +136,7 @@ def test_a_wide_bag_of_vectors_begins_with_what_the_teacher_says_of_single_token
 
 def test_weights_fall_with_frequency(task: MultiLabel, tiny_model: Model) -> None:
     student = TokenVectors(8, smoothing=0.01).begin(task, tiny_model)
-    _, tokens = teacher_tokens(task, tiny_model, 1)
+    tokens = teacher_tokens(task, tiny_model, 1)
     weights = student.network.body.weights.weight.detach().flatten()  # type: ignore[union-attr]
     order = tokens.share.argsort()
     assert (weights[order].diff() <= 0).all() and float(tokens.share @ weights) == pytest.approx(1, rel=1e-4)
@@ -147,7 +148,7 @@ def test_weights_fall_with_frequency(task: MultiLabel, tiny_model: Model) -> Non
 def test_a_factorized_student_begins_near_the_bag(task: MultiLabel, tiny_model: Model) -> None:
     """Its first answers go with what the teacher says of the tokens alone; those of a fresh head go with nothing."""
     student = Factorized(16, 32, layers=1, heads=2, intermediate_size=16).begin(task, tiny_model)
-    _, tokens = teacher_tokens(task, tiny_model, 1)
+    tokens = teacher_tokens(task, tiny_model, 1)
     said = tiny_model.network.head(single_token_states(tiny_model, tokens.numbers))
     ids = torch.arange(len(tokens.numbers))[:, None]
     answers = student.network.eval()(ids, torch.ones_like(ids))
@@ -173,31 +174,31 @@ def test_projection_by_hand() -> None:
 
 @pytest.mark.parametrize("name", sorted(STARTS))
 def test_what_cannot_be_is_refused(name: str, task: MultiLabel, tiny_model: Model) -> None:
-    with pytest.raises(ValueError, match="this stage has no teacher; set its `teachers`"):
+    with pytest.raises(ValueError, match="needs a teacher, this stage has none; set its `teachers`"):
         begin(name, task, None)
     width = {"factorized": {"embedding_size": 33, "hidden_size": 36}, "token_vectors": {"hidden_size": 33}}
     settings = width.get(name, {"embedding_size": 33})
     wide = type(STARTS[name]())(**settings)
-    with pytest.raises(ValueError, match="keep 1 to 32 dimensions, those of the teacher's; got 33"):
+    with pytest.raises(ValueError, match=r"width of the student's token vectors must be in \[1, 32\], got 33"):
         wide.begin(task, tiny_model)
     Int8Linear.edit(["body.encoder.layer.0.output.dense"])(tiny_model.network)
-    with pytest.raises(ValueError, match="after INT8 nothing trains"):
+    with pytest.raises(ModelError, match="weights must be floats"):
         begin(name, task, tiny_model)
 
 
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (partial(Factorized, 192, 192), "below student.hidden_size; got 192 and 192"),
-        (partial(Factorized, heads=5), "a multiple of heads; got 3, 5, 768 and 192"),
-        (partial(Factorized, layers=0), "at least 1"),
-        (partial(TextCnn, widths=()), r"student.widths are numbers of tokens.*got \[\]"),
-        (partial(TextCnn, filters=0), "all at least 1.*0"),
-        (partial(TextCnn, max_tokens=2), "student.max_tokens is at least 3.*got 2"),
-        (partial(DilatedCnn, dilations=(1, 0)), r"student.dilations are numbers of tokens.*got \[1, 0\]"),
-        (partial(DilatedCnn, max_tokens=2), "student.max_tokens is at least 3.*got 2"),
-        (partial(TokenVectors, smoothing=0.0), "student.smoothing is positive; got 0.0"),
-        (partial(TokenVectors, dropout=1.0), "dropout is a share"),
+        (partial(Factorized, 192, 192), "must be < student.hidden_size, got 192 and 192"),
+        (partial(Factorized, heads=5), "a multiple of heads, got .*'heads': 5"),
+        (partial(Factorized, layers=0), "must be >= 1.*'layers': 0"),
+        (partial(TextCnn, widths=()), r"student.widths must be a list of numbers.*got \[\]"),
+        (partial(TextCnn, filters=0), "student.filters >= 1.*and 0"),
+        (partial(TextCnn, max_tokens=2), "student.max_tokens must be >= 3.*got 2"),
+        (partial(DilatedCnn, dilations=(1, 0)), r"student.dilations must be a list of numbers.*got \[1, 0\]"),
+        (partial(DilatedCnn, max_tokens=2), "student.max_tokens must be >= 3.*got 2"),
+        (partial(TokenVectors, smoothing=0.0), "student.smoothing must be > 0, got 0.0"),
+        (partial(TokenVectors, dropout=1.0), r"dropout must be in \[0, 1\), got 1.0"),
     ],
 )
 def test_settings_are_checked(make: Any, told: str) -> None:

@@ -12,6 +12,7 @@ from support.families import CONFIGS, HIDDEN, LAYERS, UNITS, config, network, ro
 from torch import Tensor, nn
 from torch.nn import functional
 
+from clinlm.config.errors import ModelError
 from clinlm.models import structure
 from clinlm.models.model import Edit, Network, rebuild
 from clinlm.models.surgery import keep_ffn_units, keep_hidden, keep_layers
@@ -201,18 +202,18 @@ def test_writers_are_all_that_the_hidden_state_is_made_of(family: str) -> None:
 @pytest.mark.parametrize(
     ("edit", "arguments", "message"),
     [
-        (keep_ffn_units, {"units": {"3": [0]}}, "layer 3 is not among the 3"),
-        (keep_ffn_units, {"units": {"-1": [0]}}, "layer -1 is not among"),
+        (keep_ffn_units, {"units": {"3": [0]}}, "layer to keep must be one of 0 to 2, got 3"),
+        (keep_ffn_units, {"units": {"-1": [0]}}, "layer to keep must be one of 0 to 2, got -1"),
         (keep_ffn_units, {"units": {"0": []}}, "at least one FFN unit"),
-        (keep_ffn_units, {"units": {"0": [UNITS]}}, f"FFN unit {UNITS} is not among the {UNITS}"),
-        (keep_ffn_units, {"units": {"0": [-1, 0]}}, "FFN unit -1 is not among"),
+        (keep_ffn_units, {"units": {"0": [UNITS]}}, f"FFN unit to keep must be one of 0 to {UNITS - 1}, got {UNITS}"),
+        (keep_ffn_units, {"units": {"0": [-1, 0]}}, "FFN unit to keep must be one of .*, got -1"),
         (keep_ffn_units, {"units": {"0": [1, 0]}}, "ascending order"),
         (keep_ffn_units, {"units": {"0": [1, 1]}}, "once"),
         (keep_layers, {"numbers": []}, "at least one layer"),
-        (keep_layers, {"numbers": [0, 3]}, "layer 3 is not among"),
+        (keep_layers, {"numbers": [0, 3]}, "layer to keep must be one of 0 to 2, got 3"),
         (keep_layers, {"numbers": [2, 0]}, "ascending order"),
         (keep_hidden, {"dimensions": []}, "at least one hidden dimension"),
-        (keep_hidden, {"dimensions": [HIDDEN]}, f"hidden dimension {HIDDEN} is not among"),
+        (keep_hidden, {"dimensions": [HIDDEN]}, f"hidden dimension to keep must be .*, got {HIDDEN}"),
     ],
 )
 def test_what_is_not_there_cannot_be_kept(edit: Any, arguments: dict[str, Any], message: str) -> None:
@@ -226,9 +227,9 @@ def test_what_is_not_there_cannot_be_kept(edit: Any, arguments: dict[str, Any], 
 def test_an_unknown_architecture_is_named() -> None:
     model = network("bert")
     model.body = nn.Sequential(nn.Linear(2, 2))
-    with pytest.raises(ValueError, match="Sequential does not"):
+    with pytest.raises(ModelError, match="got Sequential"):
         keep_layers(model, [0])
     model = network("bert")
     structure.stack(model.body)[1][1] = nn.Linear(2, 2)
-    with pytest.raises(ValueError, match="Linear is neither"):
+    with pytest.raises(ModelError, match="got Linear"):
         keep_ffn_units(model, {"0": [0]})

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self, final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int8
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from clinlm.config.class_paths import class_path
@@ -86,7 +86,7 @@ class IntegerLayer(nn.Module, ABC):
         """Return the settings, as JSON, with which `from_float` builds a layer of the same form."""
         return {}
 
-    def integers(self) -> Int8[Tensor, "rows columns"]:
+    def integers(self) -> Int[Tensor, "rows columns"]:
         """Return the integer weights, one number each, unpacked."""
         return self.weight.detach()
 
