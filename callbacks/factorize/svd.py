@@ -52,7 +52,6 @@ class Svd(Compression):
         self._rows: list[Rank] = []
 
     def prepare(self, module: Module) -> None:
-        """See `Compression.prepare`."""
         linears = self._linears(module)
         smaller = {name: linear for name, linear in linears.items() if low_rank_shrinks(linear, self.rank)}
         pairs = {name: LowRankLinear.of(linear, self.rank) for name, linear in smaller.items()}
@@ -67,7 +66,6 @@ class Svd(Compression):
         return MethodReport(tuple(self._rows))
 
     def no_change_reason(self) -> str:
-        """See `Compression.no_change_reason`."""
         return f" (rank={self.rank}: two factors are smaller than none of {len(self._rows)} linear layers)"
 
     def _linears(self, module: Module) -> dict[str, nn.Linear]:

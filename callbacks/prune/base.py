@@ -54,7 +54,6 @@ class StructuralPruning(Compression):
 
     @final
     def prepare(self, module: Module) -> None:
-        """See `Compression.prepare`."""
         scores = self.scores(module)
         kept = self.select(scores)
         self._rows = self.rows(module, scores, kept)
@@ -64,9 +63,7 @@ class StructuralPruning(Compression):
 
     @final
     def report(self) -> MethodReport:
-        """See `Compression.report`."""
         return MethodReport(tuple(self._rows))
 
     def no_change_reason(self) -> str:
-        """See `Compression.no_change_reason`."""
         return f" (ratio={self.ratio:g} of {len(self._rows)} rows of its report; one part of each group always stays)"

@@ -45,9 +45,7 @@ class Depth(StructuralPruning):
         return [LayerKept(number, score, number in kept[0]) for number, score in enumerate(scores[0].tolist())]
 
     def edit(self, kept: Mapping[str, list[int]]) -> Edit:
-        """See `StructuralPruning.edit`."""
         return Edit("clinlm.models.surgery.keep_layers", {"numbers": kept["0"]})
 
     def no_change_reason(self) -> str:
-        """See `Compression.no_change_reason`."""
         return f" (ratio={self.ratio:g} of {len(self._rows)} layers, of which one must stay)"

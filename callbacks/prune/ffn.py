@@ -27,14 +27,12 @@ class FfnPruning(StructuralPruning):
         self.skip_std = skip_std
 
     def select(self, scores: Sequence[Float[Tensor, " _"]]) -> list[list[int]]:
-        """See `StructuralPruning.select`."""
         return [
             list(range(len(units))) if _deviation(units) < self.skip_std else keep_best(units, self.ratio)
             for units in scores
         ]
 
     def rows(self, module: Module, scores: Sequence[Float[Tensor, " _"]], kept: Sequence[list[int]]) -> list[FfnWidth]:
-        """See `StructuralPruning.rows`."""
         return [
             FfnWidth(
                 layer=number,
@@ -48,11 +46,9 @@ class FfnPruning(StructuralPruning):
         ]
 
     def edit(self, kept: Mapping[str, list[int]]) -> Edit:
-        """See `StructuralPruning.edit`."""
         return Edit("clinlm.models.surgery.keep_ffn_units", {"units": kept})
 
     def no_change_reason(self) -> str:
-        """See `Compression.no_change_reason`."""
         deviations = ", ".join(f"{row.score_std:.2g}" for row in self._rows if isinstance(row, FfnWidth))
         return f" (ratio={self.ratio:g}, skip_std={self.skip_std:g}; standard deviations of the layers: {deviations})"
 

@@ -34,13 +34,11 @@ class Filters(StructuralPruning):
         super().__init__(ratio)
 
     def scores(self, module: Module) -> list[Float[Tensor, " _"]]:
-        """See `StructuralPruning.scores`."""
         return [row_l1_norms(linear.weight) for linear in structure.filters(module.network.body)]
 
     def rows(
         self, module: Module, scores: Sequence[Float[Tensor, " _"]], kept: Sequence[list[int]]
     ) -> list[FilterCount]:
-        """See `StructuralPruning.rows`."""
         config: Any = module.network.body.config
         return [
             FilterCount(width, len(norms), len(filters), float(norms.min()), float(norms.max()))
@@ -48,10 +46,8 @@ class Filters(StructuralPruning):
         ]
 
     def edit(self, kept: Mapping[str, list[int]]) -> Edit:
-        """See `StructuralPruning.edit`."""
         return Edit("clinlm.models.surgery.keep_filters", {"filters": kept})
 
     def no_change_reason(self) -> str:
-        """See `Compression.no_change_reason`."""
         filters = ", ".join(str(row.filters_before) for row in self._rows if isinstance(row, FilterCount))
         return f" (ratio={self.ratio:g}; filters of the widths, of which one each must stay: {filters})"

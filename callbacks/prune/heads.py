@@ -40,7 +40,6 @@ class Heads(StructuralPruning):
         self.documents = documents
 
     def scores(self, module: Module) -> list[Float[Tensor, " _"]]:
-        """See `StructuralPruning.scores`."""
         return head_importances(module, self.documents)
 
     def select(self, scores: Sequence[Float[Tensor, " _"]]) -> list[list[int]]:
@@ -48,17 +47,14 @@ class Heads(StructuralPruning):
         return keep_best_overall(scores, self.ratio)
 
     def rows(self, module: Module, scores: Sequence[Float[Tensor, " _"]], kept: Sequence[list[int]]) -> list[HeadCount]:
-        """See `StructuralPruning.rows`."""
         return [
             HeadCount(number, len(heads), len(kept[number]), float(heads.min()), float(heads.max()))
             for number, heads in enumerate(scores)
         ]
 
     def edit(self, kept: Mapping[str, list[int]]) -> Edit:
-        """See `StructuralPruning.edit`."""
         return Edit("clinlm.models.surgery.keep_heads", {"heads": kept})
 
     def no_change_reason(self) -> str:
-        """See `Compression.no_change_reason`."""
         heads = ", ".join(str(row.heads_before) for row in self._rows if isinstance(row, HeadCount))
         return f" (ratio={self.ratio:g}; heads of the layers, of which one each must stay: {heads})"

@@ -66,7 +66,6 @@ class MaskPruning(Compression):
 
     @final
     def prepare(self, module: Module) -> None:
-        """See `Compression.prepare`."""
         structure.check_trainable(module.network)
         modules = module.network.body.named_modules()
         self.linears = {name: linear for name, linear in modules if isinstance(linear, nn.Linear)}
@@ -88,7 +87,6 @@ class MaskPruning(Compression):
 
     @final
     def step(self, module: Module, progress: float) -> None:
-        """See `Compression.step`."""
         share = self.schedule.share(progress)
         if share > self._share:
             self._share = share

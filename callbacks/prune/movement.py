@@ -44,11 +44,9 @@ class Movement(MaskPruning):
         super().__init__(ratio, scope, schedule)
 
     def mask(self, alive: Bool[Tensor, "outputs inputs"]) -> Mask:
-        """See `MaskPruning.mask`."""
         return MovementMask(alive)
 
     def scores(self, module: Module) -> list[Float[Tensor, "outputs inputs"]]:
-        """See `MaskPruning.scores`."""
         return [mask.get_buffer("scores") for mask in self.masks]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -29,7 +29,6 @@ class Random(FfnPruning):
         self.seed = seed
 
     def scores(self, module: Module) -> list[Float[Tensor, " units"]]:
-        """See `StructuralPruning.scores`."""
         generator = torch.Generator().manual_seed(self.seed)
         layers = structure.layers(module.network.body)
         return [torch.rand(layer.up.out_features, generator=generator) for layer in layers]

@@ -34,5 +34,4 @@ class SemiStructured(MaskPruning):
         super().__init__((m - n) / m, m, schedule)
 
     def scores(self, module: Module) -> list[Float[Tensor, "outputs inputs"]]:
-        """See `MaskPruning.scores`."""
         return [linear.weight.detach().abs() for linear in self.linears.values()]

@@ -46,7 +46,6 @@ class SmartGriffin(FfnPruning):
         self.statistic, self.documents = statistic, documents
 
     def scores(self, module: Module) -> list[Float[Tensor, " units"]]:
-        """See `StructuralPruning.scores`."""
         layers = structure.layers(module.network.body)
         if self.statistic == "weight":
             return [row_l2_norms(layer.up.weight) for layer in layers]

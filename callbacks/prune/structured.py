@@ -75,7 +75,6 @@ class Structured(Compression):
         self._promised: Architecture | None = None
 
     def prepare(self, module: Module) -> None:
-        """See `Compression.prepare`."""
         structure.check_trainable(module.network)
         layers = structure.layers(module.network.body)
         check_whole(*(getattr(layer, role) for layer in layers for role in structure.LINEARS))
@@ -88,12 +87,12 @@ class Structured(Compression):
         meter = make_meter(self.target.metric, module, self.engine)
         importance = measure_importance(module, self.documents)
         often = token_counts(module.data, structure.word_embeddings(module.network.body).num_embeddings)
-        found = search_target(module.model, meter, importance, now, often, self.target, self.remaining)
+        found = search_target(module.model, meter, importance, often, self.target, self.remaining)
         kept = select_parts(importance, now, found.result.architecture)
         if kept.rank is not None:
             factorize_embeddings(module.model, kept.rank, often)
         # After the embeddings, so that weights are refitted to the inputs that they will have.
-        reconstruct(module, kept, calibration_batches(module, self.documents))
+        reconstruct(module.network, kept, calibration_batches(module, self.documents), module.task.long_notes)
         slice_to(module.model, kept)
         self._promised = Architecture.read(module.network)
         self._rows = [self._cost(now, found), *_layer_shapes(now, kept, importance)]

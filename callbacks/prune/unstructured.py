@@ -37,5 +37,4 @@ class Unstructured(MaskPruning):
         super().__init__(ratio, scope, schedule)
 
     def scores(self, module: Module) -> list[Float[Tensor, "outputs inputs"]]:
-        """See `MaskPruning.scores`."""
         return [linear.weight.detach().abs() for linear in self.linears.values()]

@@ -36,7 +36,6 @@ class Vocabulary(Compression):
         self._size: VocabularySize | None = None
 
     def prepare(self, module: Module) -> None:
-        """See `Compression.prepare`."""
         structure.check_trainable(module.network)
         model, task = module.model, module.task
         before, table = model.tokenizer, structure.word_embeddings(module.network.body)
@@ -55,7 +54,6 @@ class Vocabulary(Compression):
         return MethodReport((self._size,) if self._size else ())
 
     def no_change_reason(self) -> str:
-        """See `Compression.no_change_reason`."""
         tokens = self._size.tokens_before if self._size else 0
         return f" (all {tokens} tokens occur in the training texts, or spell other text)"
 

@@ -38,7 +38,6 @@ class Wanda(MaskPruning):
 
     @torch.no_grad()
     def scores(self, module: Module) -> list[Float[Tensor, "outputs inputs"]]:
-        """See `MaskPruning.scores`."""
         linears = list(self.linears.values())
         norms = input_norms(module, linears, self.documents)
         return [linear.weight.detach().abs() * norm for linear, norm in zip(linears, norms, strict=True)]

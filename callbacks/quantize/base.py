@@ -58,7 +58,6 @@ class Quantization(Compression, ABC):
         quantizable_layers(module.network, self.skip)
 
     def finalize(self, module: Module) -> None:
-        """See `Compression.finalize`."""
         layers = quantizable_layers(module.network, self.skip)
         self.calibrate(module, {name: layer for name, layer in layers.items() if isinstance(layer, nn.Linear)})
         self.replace(module, self.select(module, layers))
@@ -72,7 +71,6 @@ class Quantization(Compression, ABC):
         return MethodReport(tuple(self._rows))
 
     def no_change_reason(self) -> str:
-        """See `Compression.no_change_reason`."""
         return f" (no layer is left with skip={self.skip} and spare={self.spare})"
 
     @final

@@ -51,7 +51,6 @@ class Calibrated(Quantization, ABC):
 
     @final
     def calibrate(self, module: Module, linears: Mapping[str, nn.Linear]) -> None:
-        """See `Quantization.calibrate`."""
         seen = input_ranges(module, linears, self.documents, self.seed)
         factors = {name: self.factors(linear, seen[name]) for name, linear in linears.items()}
         self._smooth = {name: factor for name, factor in factors.items() if factor is not None}
@@ -65,5 +64,4 @@ class Calibrated(Quantization, ABC):
 
     @final
     def quantized(self, name: str, linear: nn.Linear) -> StaticInt8Linear:
-        """See `Quantization.quantized`."""
         return StaticInt8Linear.calibrated(linear, *self._levels[name], self._smooth.get(name))

@@ -27,5 +27,4 @@ class Dynamic(Quantization):
     """
 
     def quantized(self, name: str, linear: nn.Linear) -> Int8Linear:
-        """See `Quantization.quantized`."""
         return Int8Linear.from_float(linear)

@@ -43,5 +43,4 @@ class Int4(Quantization):
         self.group_size = group_size
 
     def quantized(self, name: str, linear: nn.Linear) -> Int4Linear:
-        """See `Quantization.quantized`."""
         return Int4Linear.from_float(linear, self.group_size)

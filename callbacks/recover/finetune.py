@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from callbacks.base import as_module
-from clinlm.compression.keep_zeros import KeepZeros
+from clinlm.compression.masks import KeepZeros
 from clinlm.config.errors import ConfigError, ModelError
 from clinlm.training.method_report import MethodReport
 from clinlm.training.modules.base import Module, predict

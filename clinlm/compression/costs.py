@@ -85,18 +85,15 @@ class ParameterCosts(CostModel):
         self._rest = count_parameters(network) - (self.total(now) - constant) / each
 
     def fixed(self, hidden: int, rank: int | None) -> float:
-        """See `CostModel.fixed`."""
         width = hidden if self._width is None else self._width
         words = self._tokens * width if rank is None else rank * (self._tokens + width)
         return self.each * (words + self._rest + self._column * (hidden - self._hidden)) + self.constant
 
     def attention(self, hidden: int, heads: int) -> float:
-        """See `CostModel.attention`."""
         inner = heads * self.head_size
         return self.each * (inner * (4 * hidden + self._attention_biases) + hidden * (self._attention_bias + 2))
 
     def ffn(self, hidden: int, units: int) -> float:
-        """See `CostModel.ffn`."""
         return self.each * (units * (2 * hidden + self._up_bias) + hidden * (self._down_bias + 2))
 
 

@@ -64,16 +64,13 @@ class LatencyTable(CostModel):
         self._attention, self._ffn = monotone_surface(attention), monotone_surface(ffn)
 
     def fixed(self, hidden: int, rank: int | None) -> float:
-        """See `CostModel.fixed`."""
         factors = 0.0 if rank is None else float(np.interp(hidden, self.knots.hidden, self.factors))
         return float(np.interp(hidden, self.knots.hidden, self.base)) + factors
 
     def attention(self, hidden: int, heads: int) -> float:
-        """See `CostModel.attention`."""
         return _between(hidden, heads, self.knots.hidden, self.knots.heads, self._attention)
 
     def ffn(self, hidden: int, units: int) -> float:
-        """See `CostModel.ffn`."""
         return _between(hidden, units, self.knots.hidden, self.knots.units, self._ffn)
 
 

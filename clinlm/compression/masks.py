@@ -52,7 +52,6 @@ class MovementMask(Mask):
         self.register_buffer("start", ~alive, persistent=False)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """See `Mask.forward`."""
         # The last argument requires a gradient, so that a frozen weight (LoRA) has a backward pass too.
         trigger = torch.zeros((), requires_grad=True)
         masked: Tensor = _Watched.apply(weight, self.alive, self.scores, trigger)  # type: ignore[no-untyped-call]
@@ -81,14 +80,12 @@ class _Watched(torch.autograd.Function):
 
 
 @torch.no_grad()
-def remove_lowest(
-    masks: Sequence[Mask], scores: Sequence[Float[Tensor, "outputs inputs"]], scope: Scope, ratio: float
-) -> dict[int, float]:
+def remove_lowest(masks: Sequence[Mask], scores: Sequence[Tensor], scope: Scope, ratio: float) -> dict[int, float]:
     """Mask the share `ratio` of every group of competing weights: those with the lowest scores, and barred ones.
 
     Args:
         masks: changed in place.
-        scores: of every weight, one tensor per mask.
+        scores: of every weight (outputs x inputs), one tensor per mask.
         scope: which weights compete.
         ratio: share of every group, in (0, 1).
 

@@ -45,7 +45,6 @@ class CountedParameters(Meter):
         self.costs, self.now = ParameterCosts(module.network), float(count_parameters(module.network))
 
     def measure(self, model: Model) -> tuple[float, float]:
-        """See `Meter.measure`."""
         return self.now, float(count_parameters(model.network))
 
 
@@ -59,7 +58,6 @@ class SavedBytes(Meter):
         self.costs = ParameterCosts(module.network, each, self.now - each * count_parameters(module.network))
 
     def measure(self, model: Model) -> tuple[float, float]:
-        """See `Meter.measure`."""
         return self.now, float(saved_bytes(model, self.task))
 
 
@@ -82,7 +80,6 @@ class MeasuredLatency(Meter):
         self.now = time_models({"now": self.model}, self.engine, self.batches, PASSES)["now"].p50_ms
 
     def measure(self, model: Model) -> tuple[float, float]:
-        """See `Meter.measure`."""
         found = time_models({"now": self.model, "pruned": model}, self.engine, self.batches, PASSES)
         return found["now"].p50_ms, found["pruned"].p50_ms
 

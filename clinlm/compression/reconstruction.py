@@ -14,7 +14,8 @@ from clinlm.compression.observation import observing
 from clinlm.models import structure
 from clinlm.models.model import Network
 from clinlm.tasks.batches import Batch
-from clinlm.training.modules.base import Module, document_logits
+from clinlm.text.long_notes import LongNotes
+from clinlm.training.modules.base import document_logits
 
 RIDGE = 1e-3
 """Ridge, relative to the mean variance of the kept inputs: few tokens must not decide much."""
@@ -106,7 +107,7 @@ class NormMoments:
 
 
 @torch.no_grad()
-def reconstruct(module: Module, kept: KeptParts, batches: Sequence[Batch]) -> None:
+def reconstruct(network: Network, kept: KeptParts, batches: Sequence[Batch], long_notes: LongNotes) -> None:
     """Change the weights and biases of kept parts so that the network computes nearly the same without the others.
 
     Source: Kurtic et al. 2023, "ZipLM", arXiv:2302.04089, section 3.1, for layers that read heads and units; Ashkboos
@@ -114,11 +115,11 @@ def reconstruct(module: Module, kept: KeptParts, batches: Sequence[Batch]) -> No
     pass through the whole network, no inverse Hessian decides what is pruned.
 
     Args:
-        module: its network is not yet sliced.
+        network: not yet sliced.
         kept: parts that will be left.
         batches: of calibration documents.
+        long_notes: of the task.
     """
-    network = module.network
     moments, norms = _reader_moments(network, kept), _norm_moments(network, kept)
     mask = torch.empty(0)
     handles = []
@@ -137,7 +138,7 @@ def reconstruct(module: Module, kept: KeptParts, batches: Sequence[Batch]) -> No
     with observing(network, handles):
         for batch in batches:
             mask = batch["attention_mask"].bool()
-            document_logits(network, batch, module.task.long_notes)
+            document_logits(network, batch, long_notes)
     for *_, found in moments:
         found.solve()
     for sums in norms:

@@ -97,7 +97,7 @@ def head_products(
     return products.abs().sum((0, 1))
 
 
-def activation_norms(module: Module, readers: Sequence[nn.Linear], documents: int) -> list[Float[Tensor, " units"]]:
+def activation_norms(module: Module, readers: Sequence[nn.Linear], documents: int) -> list[Float[Tensor, " _"]]:
     """Return GRIFFIN's statistic: per unit, the L2 norm over calibration tokens of its normalised activations.
 
     Args:
@@ -119,7 +119,7 @@ def unit_squares(activations: Float[Tensor, "tokens units"]) -> Float[Tensor, " 
     return functional.normalize(activations, dim=1).square().sum(0)
 
 
-def input_norms(module: Module, linears: Sequence[nn.Linear], documents: int) -> list[Float[Tensor, " inputs"]]:
+def input_norms(module: Module, linears: Sequence[nn.Linear], documents: int) -> list[Float[Tensor, " _"]]:
     """Return, per linear layer, the L2 norm over calibration tokens of every input.
 
     Args:

@@ -43,6 +43,14 @@ class Target:
             )
         return cls(metric, value, relative)
 
+    def check_below(self, now: float) -> None:
+        """Raise ConfigError unless the target is below the current cost."""
+        if not self.relative and now <= self.value:
+            raise ConfigError(
+                f"prune.target must be below the cost of the network, {now:,.6g} {self.metric}, got {self.value:,.6g}; "
+                "lower it, or remove the stage"
+            )
+
     def goal(self, now: float, remaining: int) -> float:
         """Return the cost to reach in the first of `remaining` steps, all of which shrink by the same factor.
 

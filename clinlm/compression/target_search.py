@@ -42,7 +42,6 @@ def search_target(
     model: Model,
     meter: Meter,
     importance: Importance,
-    now: Architecture,
     often: Float[Tensor, " tokens"],
     target: Target,
     remaining: int,
@@ -55,7 +54,6 @@ def search_target(
         model: not changed.
         meter: predicts and measures costs.
         importance: of the parts.
-        now: architecture of the model.
         often: see `clinlm.compression.cutting.factorize_embeddings`.
         target: cost to reach.
         remaining: see `Target.goal`.
@@ -63,11 +61,8 @@ def search_target(
     Raises:
         ConfigError: the network costs less than the target already, or none meets it.
     """
-    if not target.relative and meter.now <= target.value:
-        raise ConfigError(
-            f"prune.target must be below the cost of the network, {meter.now:,.6g} {target.metric}, got "
-            f"{target.value:,.6g}; lower it, or remove the stage"
-        )
+    target.check_below(meter.now)
+    now = Architecture.read(model.network)
     budget = target.goal(meter.now, remaining) * meter.costs.total(now) / meter.now
     best: MeasuredResult | None = None
     nearest = 0.0  # share of the target that the best uses
@@ -90,10 +85,14 @@ def search_target(
         budget = predicted * goal / measured * (1.0 if measured <= goal else 0.99)
     if best is None:
         least = smallest_architecture(now, importance, meter.costs, len(often))
-        last = "" if math.isinf(measured) else f", the last network measured {measured:,.6g}"
-        raise ConfigError(
-            f"prune.target={target.metric}:{target.value:.6g} must be reachable: the smallest network (one layer with "
-            f"one head and a few FFN units) costs about {least.cost:,.6g}{last}; raise the target, or start with "
-            "fewer tokens (prune=vocabulary) or a smaller student"
-        )
+        raise ConfigError(_unreachable(target, least.cost, measured))
     return best
+
+
+def _unreachable(target: Target, least: float, measured: float) -> str:
+    last = "" if math.isinf(measured) else f", the last network measured {measured:,.6g}"
+    return (
+        f"prune.target={target.metric}:{target.value:.6g} must be reachable: the smallest network (one layer with "
+        f"one head and a few FFN units) costs about {least:,.6g}{last}; raise the target, or start with "
+        "fewer tokens (prune=vocabulary) or a smaller student"
+    )

@@ -36,4 +36,4 @@ def check_choice(name: str, value: Any, allowed: Collection[str]) -> None:
 def check_list(name: str, value: Sequence[str]) -> None:
     """Raise ConfigError if a list of names was written as one string."""
     if isinstance(value, str):
-        raise ConfigError(f"{name} must be a list, got {value!r}; write '{name}=[{value}]'")
+        raise ConfigError(f"{name} must be a list, got {value!r}; write {name}=[{value}]")

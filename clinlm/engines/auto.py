@@ -51,5 +51,5 @@ class Auto:
             )
 
     def candidates(self) -> Sequence[Engine]:
-        """See `EngineSelection.candidates`."""
+        """Return the installed engines."""
         return self._installed

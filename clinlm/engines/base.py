@@ -66,7 +66,7 @@ class Engine(ABC):
 
     @final
     def candidates(self) -> Sequence["Engine"]:
-        """See `EngineSelection.candidates`."""
+        """Return this engine alone."""
         return [self]
 
     @abstractmethod

@@ -28,21 +28,17 @@ class Onnxruntime(Engine):
     name = "onnxruntime"
 
     def missing(self) -> str:
-        """See `Engine.missing`."""
         needed = ("onnx", "onnxscript", "onnxruntime")
         return ", ".join(package for package in needed if importlib.util.find_spec(package) is None)
 
     def version(self) -> str:
-        """See `Engine.version`."""
         return str(imported("onnxruntime", "onnxruntime").__version__)
 
     def export(self, model: Model, folder: Path) -> None:
-        """See `Engine.export`."""
         imported("onnx", "onnxruntime")
         onnx_graph.export_onnx(model, folder / FILE)
 
     def open(self, folder: Path, threads: int | None = None) -> Answer:
-        """See `Engine.open`."""
         session = _session(folder, threads)
 
         def answer(input_ids: Rows, attention_mask: Rows) -> torch.Tensor:
@@ -52,7 +48,6 @@ class Onnxruntime(Engine):
         return answer
 
     def matrices(self, folder: Path) -> list[Matrix]:
-        """See `Engine.matrices`."""
         return list(_matrices(imported("onnx", "onnxruntime"), folder / FILE))
 
     def integer_products(self, folder: Path) -> int:

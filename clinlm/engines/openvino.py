@@ -32,16 +32,13 @@ class Openvino(Engine):
     name = "openvino"
 
     def missing(self) -> str:
-        """See `Engine.missing`."""
         needed = ("onnx", "onnxscript", "openvino")
         return ", ".join(package for package in needed if importlib.util.find_spec(package) is None)
 
     def version(self) -> str:
-        """See `Engine.version`."""
         return str(_openvino().__version__)
 
     def export(self, model: Model, folder: Path) -> None:
-        """See `Engine.export`."""
         ov = _openvino()
         with tempfile.TemporaryDirectory() as place:
             path = Path(place) / "model.onnx"
@@ -49,7 +46,6 @@ class Openvino(Engine):
             ov.save_model(ov.Core().read_model(path), folder / FILE, compress_to_fp16=False)
 
     def open(self, folder: Path, threads: int | None = None) -> Answer:
-        """See `Engine.open`."""
         request = _compiled(folder, threads).create_infer_request()
 
         def answer(input_ids: Rows, attention_mask: Rows) -> torch.Tensor:
@@ -59,7 +55,6 @@ class Openvino(Engine):
         return answer
 
     def matrices(self, folder: Path) -> list[Matrix]:
-        """See `Engine.matrices`."""
         return list(_matrices(_openvino().Core().read_model(folder / FILE)))
 
     def integer_products(self, folder: Path) -> int:

@@ -19,15 +19,12 @@ class Torch(Engine):
     name = "torch"
 
     def missing(self) -> str:
-        """See `Engine.missing`."""
         return ""
 
     def version(self) -> str:
-        """See `Engine.version`."""
         return str(torch.__version__)
 
     def export(self, model: Model, folder: Path) -> None:
-        """See `Engine.export`."""
         artifacts.save_network(model, folder)
 
     def open(self, folder: Path, threads: int | None = None) -> Answer:
@@ -44,11 +41,9 @@ class Torch(Engine):
         return answer
 
     def matrices(self, folder: Path) -> list[Matrix]:
-        """See `Engine.matrices`."""
         return network_matrices(artifacts.load_network(folder))
 
     def integer_products(self, folder: Path) -> int:
-        """See `Engine.integer_products`."""
         return integer_products(artifacts.load_network(folder))
 
 

@@ -24,11 +24,9 @@ class TorchCompiled(Engine):
     name = "torch_compiled"
 
     def missing(self) -> str:
-        """See `Engine.missing`."""
         return "" if shutil.which("g++") or shutil.which("clang++") else "a C++ compiler (g++ or clang++)"
 
     def version(self) -> str:
-        """See `Engine.version`."""
         return str(torch.__version__)
 
     def export(self, model: Model, folder: Path) -> None:
@@ -58,9 +56,7 @@ class TorchCompiled(Engine):
         return answer
 
     def matrices(self, folder: Path) -> list[Matrix]:
-        """See `Engine.matrices`."""
         return network_matrices(artifacts.load_network(folder))
 
     def integer_products(self, folder: Path) -> int:
-        """See `Engine.integer_products`."""
         return integer_products(artifacts.load_network(folder))

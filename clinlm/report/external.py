@@ -231,7 +231,7 @@ def _deployed(result: ModelResult, task: Entities) -> Float[np.ndarray, "units o
             except ValueError as damage:
                 log.warning("%s: computing them again", damage)
         use = open_model(deployment)
-        encoded = task.encode(use.tokenizer, use.serving.max_tokens)
+        encoded = task.encode(use.tokenizer, use.inference_config.max_tokens)
         members = task.examples.members(EVERY).tolist()
         log.info("computing the logits of %s for %d documents, once", deployment.name, len(members))
         each = [unit_answers(use.answer, encoded.collate([document]), task.long_notes) for document in members]

@@ -14,6 +14,7 @@ from callbacks.quantize.dynamic import Dynamic
 from callbacks.recover.finetune import Finetune
 from callbacks.schedules.one_shot import OneShot
 from clinlm.compression.scores import row_l1_norms
+from clinlm.config.errors import ModelError
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
 from clinlm.models.initializers.text_cnn import TextCnn
@@ -81,7 +82,7 @@ def test_filters_that_come_back_raise(tmp_path: Path, task: MultiLabel, cnn: Mod
 
 
 def test_nothing_to_remove_raises(tmp_path: Path, task: MultiLabel, cnn: Model) -> None:
-    told = r"left every tensor as it was \(ratio=0.01; filters of the widths, of which one each stays: 6, 6, 6\)"
+    told = r"left every tensor as it was \(ratio=0.01; filters of the widths, of which one each must stay: 6, 6, 6\)"
     with pytest.raises(RuntimeError, match=told):
         built(tmp_path / "built", task, kept(cnn, tmp_path / "start"), {"prune": Filters(0.01)})
 
@@ -92,23 +93,23 @@ def test_masks_go_where_filters_are(tmp_path: Path, task: MultiLabel, cnn: Model
     masked = built(tmp_path / "masked", task, start, {"prune": masks})
     assert masked.report["nonzero"] < masked.report["parameters"]
     both = {"mask": Unstructured(0.5, schedule=OneShot()), "prune": Filters(0.5)}
-    with pytest.raises(ValueError, match="masked linear layers are neither sliced nor replaced"):
+    with pytest.raises(ModelError, match="masked linear layers cannot be sliced or replaced"):
         built(tmp_path / "both", task, start, both)
 
 
 def test_other_architectures_are_refused(task: MultiLabel, tiny_model: Model, cnn: Model) -> None:
     data = TaskData(task, tiny_model.tokenizer, 32)
-    with pytest.raises(ValueError, match="convolutional network .*; BertModel has none; use a method that cuts FFN"):
+    with pytest.raises(ModelError, match="needs a convolutional network, got BertModel; .* prunes FFN"):
         Filters().prepare(Teacher(tiny_model, data, Full(), FAST))
     for other in (cnn, TokenVectors(8).begin(task, tiny_model)):
-        with pytest.raises(ValueError, match="a TextCnn has prune=filters"):
+        with pytest.raises(ModelError, match="for text_cnn: prune=filters"):
             Magnitude().prepare(Teacher(other, data, Full(), FAST))
     Int8Linear.edit(["body.filters.0"])(cnn.network)
-    with pytest.raises(ValueError, match="after INT8 nothing trains"):
+    with pytest.raises(ModelError, match="weights must be floats"):
         Filters().prepare(Teacher(cnn, data, Full(), FAST))
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0, -0.1, float("nan")])
 def test_wrong_settings_are_refused(ratio: float) -> None:
-    with pytest.raises(ValueError, match="prune.ratio is a share in"):
+    with pytest.raises(ValueError, match=r"prune.ratio must be in \(0, 1\), got"):
         Filters(ratio)

@@ -166,7 +166,7 @@ def test_a_mask_that_removes_nothing_new_raises(
             if isinstance(module, nn.Linear):
                 module.weight[:, ::2] = 0.0
     start = kept(tiny_model, tmp_path / "start")
-    with pytest.raises(RuntimeError, match="a compression method changes the network.*left every tensor as it was"):
+    with pytest.raises(RuntimeError, match="must change the network.*leave every tensor as it was"):
         built(tmp_path / "built", task, start, {"prune": method(path, ratio=1e-6)}, epochs=1)
     assert not (tmp_path / "built" / "record.json").exists()
 
@@ -176,11 +176,11 @@ def test_what_ends_before_the_schedule_raises(tmp_path: Path, task: MultiLabel, 
     with pytest.raises(ValueError, match="acts gradually, while its stage trains; .* or take schedule=one"):
         built(tmp_path / "zero", task, start, {"prune": gradual()})
     stops = EarlyStopping("val/macro_f1", patience=1, mode="max", stopping_threshold=-1.0)
-    with pytest.raises(RuntimeError, match="training stopped at .*% of 0.5; take early stopping out"):
+    with pytest.raises(RuntimeError, match="final ratio 0.5, training stopped at .*% of it; remove early stopping"):
         built(tmp_path / "early", task, start, {"prune": gradual(), "stop": stops}, epochs=4)
     first = KeepBest("val/loss", mode="max")
     module = factory(Teacher, adapter=Full(), optimizer=FAST)
-    with pytest.raises(RuntimeError, match=r"pruning promised \d+ zeros .* take out .* keep_best"):
+    with pytest.raises(RuntimeError, match=r"pruning must leave \d+ zeros, got .* remove .* keep_best"):
         built(tmp_path / "best", task, start, {"prune": gradual(), "keep": first}, module=module, epochs=4)
     built(tmp_path / "late", task, start, {"prune": gradual(schedule=Cubic(end=0.2)), "stop": stops}, epochs=4)
 
@@ -189,34 +189,37 @@ def test_scores_that_are_not_finite_raise(task: MultiLabel, tiny_model: Model) -
     data = TaskData(task, tiny_model.tokenizer, 32)
     with torch.no_grad():
         tiny_model.network.body.encoder.layer[1].output.dense.weight[0, 0] = float("nan")
-    with pytest.raises(RuntimeError, match="pruning ranks finite scores; some are not"):
+    with pytest.raises(RuntimeError, match="scores of weights must be finite"):
         Unstructured(schedule=AT_ONCE).prepare(Teacher(tiny_model, data, Full(), FAST))
 
 
 def test_a_network_without_linear_weights_raises(task: MultiLabel, tiny_model: Model) -> None:
     data = TaskData(task, tiny_model.tokenizer, 32)
     tiny_model.network.body = nn.Embedding(3, 3)
-    with pytest.raises(RuntimeError, match="masks need linear layers; Embedding has none"):
+    with pytest.raises(RuntimeError, match="masks need linear layers, Embedding has none"):
         Unstructured(schedule=AT_ONCE).prepare(Teacher(tiny_model, data, Full(), FAST))
 
 
 def test_movement_refuses_scaled_gradients() -> None:
     trainer = cast(Any, SimpleNamespace(max_epochs=1, scaler=object(), precision="16-mixed"))
-    with pytest.raises(ValueError, match="movement adds up gradients; precision=16-mixed scales them.*bf16-mixed"):
+    with pytest.raises(ValueError, match="needs unscaled gradients, got precision=16-mixed.*bf16-mixed"):
         Movement(schedule=Cubic()).on_fit_start(trainer, cast(Any, None))
 
 
 def wrong() -> Iterator[tuple[Any, str]]:
     for ratio in (0.0, 1.0, -0.1, float("nan")):
         for make in (Unstructured, Wanda):
-            yield partial(make, ratio, schedule=AT_ONCE), "prune.ratio is a share in"
-        yield partial(Movement, ratio, schedule=Cubic()), "prune.ratio is a share in"
+            yield partial(make, ratio, schedule=AT_ONCE), r"prune.ratio must be in \(0, 1\), got"
+        yield partial(Movement, ratio, schedule=Cubic()), r"prune.ratio must be in \(0, 1\), got"
     for make in (Unstructured, Movement):
-        yield partial(make, scope=cast(Any, "row"), schedule=Cubic()), "prune.scope is global or layer; got 'row'"
+        yield (
+            partial(make, scope=cast(Any, "row"), schedule=Cubic()),
+            "prune.scope must be .*, got 'row'",
+        )
     for n, m in ((0, 4), (4, 4), (5, 4)):
-        yield partial(SemiStructured, n, m, schedule=AT_ONCE), f"1 <= n < m; got n={n}, m={m}"
-    yield partial(Wanda, documents=0, schedule=AT_ONCE), "prune.documents is at least 1"
-    yield partial(Movement, schedule=AT_ONCE), "movement is learnt in training; OneShot prunes before it"
+        yield partial(SemiStructured, n, m, schedule=AT_ONCE), f"1 <= n < m, got n={n}, m={m}"
+    yield partial(Wanda, documents=0, schedule=AT_ONCE), "prune.documents must be >= 1"
+    yield partial(Movement, schedule=AT_ONCE), "needs a gradual prune.schedule.*, got OneShot"
 
 
 @pytest.mark.parametrize(("make", "told"), [*wrong()])

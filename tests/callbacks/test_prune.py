@@ -180,13 +180,13 @@ def test_a_width_that_changes_in_training_raises(tmp_path: Path, task: MultiLabe
 def wrong() -> Iterator[tuple[Any, str]]:
     for ratio in (0.0, 1.0, -0.1, float("nan")):
         for make in (SmartGriffin, Magnitude, Random):
-            yield partial(make, ratio), "prune.ratio is a share in"
-    yield partial(SmartGriffin, 0.5, -1.0), "prune.skip_std is a standard deviation"
+            yield partial(make, ratio), r"prune.ratio must be in \(0, 1\), got"
+    yield partial(SmartGriffin, 0.5, -1.0), "prune.skip_std must be >= 0, got -1.0"
     yield (
         partial(SmartGriffin, statistic=cast(Any, "weights")),
-        "prune.statistic is weight or activation; got 'weights'",
+        "prune.statistic must be one of weight, activation, got 'weights'",
     )
-    yield partial(SmartGriffin, documents=0), "prune.documents is at least 1"
+    yield partial(SmartGriffin, documents=0), "prune.documents must be >= 1"
 
 
 @pytest.mark.parametrize(("make", "told"), [*wrong()])

@@ -75,5 +75,5 @@ def test_an_engine_that_is_not_there_is_told() -> None:
 
 @pytest.mark.parametrize(("ram", "room"), [(0, 1), (1, 0), (-1, 1)])
 def test_a_device_has_room(ram: float, room: int) -> None:
-    with pytest.raises(ValueError, match="a device has memory and room"):
+    with pytest.raises(ValueError, match="ram_mib and model_bytes of .* must be > 0"):
         Device("toy", ram, room, "none")

@@ -10,7 +10,8 @@ from support.pipelines import built, kept
 from transformers import AutoConfig, AutoTokenizer
 
 from callbacks.quantize.static import Static
-from clinlm.engines.base import Answer, Engine, Rows, find_engine
+from clinlm.config.errors import ModelError
+from clinlm.engines.base import Answer, Engine, Rows, engine_path, find_engine
 from clinlm.engines.export import Deployment, deploy, open_model
 from clinlm.engines.torch import Torch
 from clinlm.models.artifact import Artifact
@@ -110,10 +111,21 @@ def test_a_damaged_deployment_is_not_opened(name: str, artifact: Artifact, task:
     assert len(list(tmp_path.glob("*.damaged-*"))) == 1
 
 
+def test_an_engine_from_elsewhere_is_reopened_by_its_class(
+    artifact: Artifact, task: MultiLabel, tmp_path: Path
+) -> None:
+    made = deploy(artifact, Wrong(), task, tmp_path)
+    assert made.facts["engine_class"] == engine_path(Wrong()) and not made.facts["engine_class"].startswith("clinlm.")
+    assert type(open_model(made.folder).engine) is Wrong
+    for path, message in (("os.system", "must be a subclass of Engine"), ("nowhere.Engine", "must be importable")):
+        with pytest.raises(ModelError, match=message):
+            find_engine(path)
+
+
 def test_an_export_that_answers_otherwise_fails(artifact: Artifact, task: MultiLabel, tmp_path: Path) -> None:
     engine = Wrong()
     engine.shift = 0.5
-    with pytest.raises(RuntimeError, match="an export answers as its artifact does"):
+    with pytest.raises(RuntimeError, match="predictions of torch must match the artifact's"):
         deploy(artifact, engine, task, tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]  # nobody takes it for one that passed
     engine.shift = float("nan")
@@ -124,7 +136,7 @@ def test_an_export_that_answers_otherwise_fails(artifact: Artifact, task: MultiL
 def test_integers_that_are_not_multiplied_as_such_fail(artifact: Artifact, task: MultiLabel, tmp_path: Path) -> None:
     engine = Wrong()
     engine.integers = 3
-    with pytest.raises(RuntimeError, match="INT8 layers multiply in integers"):
+    with pytest.raises(RuntimeError, match="must compute .* INT8 layers in integers"):
         deploy(artifact, engine, task, tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.is_dir() and sealed(path)]
 
@@ -139,7 +151,7 @@ def test_files_larger_than_the_artifact_fail(
         (folder / "table.bin").write_bytes(bytes(2 * 2**20))
 
     monkeypatch.setattr(Wrong, "export", export)
-    with pytest.raises(RuntimeError, match="about as small as its artifact"):
+    with pytest.raises(RuntimeError, match="must have at most .* bytes"):
         deploy(artifact, Wrong(), task, tmp_path)
 
 
@@ -163,7 +175,10 @@ def test_a_model_without_its_tokenizer_is_looked_for_nowhere_else(
     shutil.copytree(artifact.folder, tmp_path / "model", ignore=shutil.ignore_patterns("tokenizer", RECORD))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *rest, **more: pytest.fail("it was asked for"))
-    with pytest.raises(FileNotFoundError, match=r"neither tokenizer/, as an artifact has, nor deployment\.json"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"must have tokenizer/ .* or deployment\.json .*, has neither",
+    ):
         open_model(Path("model"))
 
 

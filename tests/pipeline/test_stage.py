@@ -192,9 +192,7 @@ def test_a_stage_begins_from_something(tmp_path: Path, task: MultiLabel) -> None
 
 def test_an_artifact_is_whole(tmp_path: Path, start: Artifact) -> None:
     assert (start.key, start.stage) == ("start", "start")
-    with pytest.raises(
-        FileNotFoundError, match=r"an artifact is a folder with a record.json; .* run its pipeline again"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"an artifact must have a record.json, .* run its pipeline again"):
         Artifact(tmp_path)
 
 

@@ -59,7 +59,7 @@ def test_an_engine_that_is_not_installed_is_named_before_anything_trains(monkeyp
     monkeypatch.setattr(Torch, "missing", lambda self: "a package")
     with pytest.raises(ImportError, match="engine=torch needs a package"):
         ReportSettings(engine=Torch())
-    with pytest.raises(ImportError, match="of torch there is none"):
+    with pytest.raises(ImportError, match="needs at least one of torch, none is installed"):
         Auto(engines=["torch"])
 
 

@@ -11,7 +11,6 @@ class Full(Adapter):
     """Every weight learns."""
 
     def attach(self, network: Network) -> None:
-        """See `Adapter.attach`."""
         network.requires_grad_(True)
 
     def merge(self, network: Network) -> None:

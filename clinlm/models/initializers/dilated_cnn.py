@@ -46,5 +46,4 @@ class DilatedCnn(ConvolutionalStudent):
         self.hidden_size, self.dilations = hidden_size, list(dilations)
 
     def config(self, **known: Any) -> DilatedCnnConfig:
-        """See `ConvolutionalStudent.config`."""
         return DilatedCnnConfig(hidden_size=self.hidden_size, dilations=self.dilations, **known)

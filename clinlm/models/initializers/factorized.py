@@ -67,7 +67,6 @@ class Factorized(TransformerStudent):
         self.min_count, self.pooling = min_count, pooling
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
-        """See `Initializer.begin`."""
         model = self.require(teacher)
         tokens = teacher_tokens(task, model, self.min_count)
         body = self.body(task, model, tokens)

@@ -44,7 +44,6 @@ class FromTeacher(TeacherInitializer):
         self.hidden_size = hidden_size
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
-        """See `Initializer.begin`."""
         teacher = self.require(teacher)
         model = Model(teacher.spec, copy.deepcopy(teacher.network), teacher.tokenizer, list(teacher.edits))
         total = len(structure.layers(model.network.body))

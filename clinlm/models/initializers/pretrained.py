@@ -53,7 +53,6 @@ class Pretrained(Initializer):
         self.hidden_dropout, self.attention_dropout = hidden_dropout, attention_dropout
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
-        """See `Initializer.begin`."""
         place = self._place()
         try:
             config = AutoConfig.from_pretrained(place, revision=self.revision)
@@ -83,7 +82,6 @@ class Pretrained(Initializer):
         )
 
     def fingerprint(self) -> str:
-        """See `Initializer.fingerprint`."""
         folder = Path(self._place())
         if folder.is_dir():
             return digest_files(sorted(p for p in folder.rglob("*") if p.is_file()))

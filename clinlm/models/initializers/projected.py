@@ -60,7 +60,6 @@ class Projected(TransformerStudent):
         self.min_count, self.pooling, self.head_bias = min_count, pooling, head_bias
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
-        """See `Initializer.begin`."""
         model = self.require(teacher)
         tokens = teacher_tokens(task, model, self.min_count)
         body = self.body(task, model, tokens)

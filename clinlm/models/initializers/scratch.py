@@ -42,7 +42,6 @@ class Scratch(Initializer):
         self.pooling, self.dropout, self.head_bias = pooling, dropout, head_bias
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
-        """See `Initializer.begin`."""
         tokenizer = PreTrainedTokenizerFast(
             tokenizer_object=_word_pieces(task.texts("train"), self.vocabulary)._tokenizer,
             unk_token="[UNK]",

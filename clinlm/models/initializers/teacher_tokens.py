@@ -83,7 +83,6 @@ class ConvolutionalStudent(TeacherInitializer):
         """Return the configuration of the network, including what is known of its tokens."""
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
-        """See `Initializer.begin`."""
         model = self.require(teacher)
         tokens = teacher_tokens(task, model, self.min_count)
         states = single_token_states(model, tokens.numbers)

@@ -54,7 +54,6 @@ class TextCnn(ConvolutionalStudent):
         self.widths, self.filters, self.opening = list(widths), filters, opening
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
-        """See `Initializer.begin`."""
         if task.by_word and self.opening is not None:
             raise ConfigError(
                 f"student.opening needs pooling, which tasks on words do not have, got {self.opening}; set "
@@ -63,6 +62,5 @@ class TextCnn(ConvolutionalStudent):
         return super().begin(task, teacher)
 
     def config(self, **known: Any) -> TextCnnConfig:
-        """See `ConvolutionalStudent.config`."""
         filters = [self.filters] * len(self.widths)
         return TextCnnConfig(widths=self.widths, filters=filters, opening=self.opening, **known)

@@ -47,7 +47,6 @@ class TokenVectors(TeacherInitializer):
         self.hidden_size, self.smoothing, self.min_count, self.dropout = hidden_size, smoothing, min_count, dropout
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
-        """See `Initializer.begin`."""
         model = self.require(teacher)
         tokens = teacher_tokens(task, model, self.min_count)
         states = single_token_states(model, tokens.numbers)

@@ -56,7 +56,6 @@ class Int4Linear(IntegerLayer):
         return made
 
     def settings(self) -> dict[str, Any]:
-        """See `IntegerLayer.settings`."""
         return {"group_size": self.group_size}
 
     def integers(self) -> Int8[Tensor, "outputs inputs"]:
@@ -64,7 +63,6 @@ class Int4Linear(IntegerLayer):
         return unpack_nibbles(self.weight.detach(), self.in_features)
 
     def dequantized(self) -> Float[Tensor, "outputs inputs"]:
-        """See `IntegerLayer.dequantized`."""
         return self.integers() * self.scale.repeat_interleave(self.group_size, 1)[:, : self.in_features]
 
     def matrix(self) -> Matrix:

@@ -43,7 +43,6 @@ class Int8Embedding(IntegerLayer):
         return made
 
     def dequantized(self) -> Float[Tensor, "rows columns"]:
-        """See `IntegerLayer.dequantized`."""
         return self.weight * self.scale[:, None]
 
     def matrix(self) -> None:

@@ -33,11 +33,9 @@ class Int8Linear(IntegerLinear):
         return made
 
     def dequantized(self) -> Float[Tensor, "outputs inputs"]:
-        """See `IntegerLayer.dequantized`."""
         return self.weight * self.scale[:, None]
 
     def multiply(self, inputs: Float[Tensor, "*rows inputs"], packed: Any) -> Float[Tensor, "*rows outputs"]:
-        """See `IntegerLinear.multiply`."""
         outputs: Tensor = torch.ops.quantized.linear_dynamic(inputs, packed, reduce_range=False)
         return outputs
 

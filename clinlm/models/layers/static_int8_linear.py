@@ -88,7 +88,6 @@ class StaticInt8Linear(IntegerLinear):
         return made
 
     def settings(self) -> dict[str, Any]:
-        """See `IntegerLayer.settings`."""
         return {"smoothed": self.smooth is not None}
 
     def dequantized(self) -> Float[Tensor, "outputs inputs"]:
@@ -97,7 +96,6 @@ class StaticInt8Linear(IntegerLinear):
         return weight if self.smooth is None else weight * self.smooth
 
     def multiply(self, inputs: Float[Tensor, "*rows inputs"], packed: Any) -> Float[Tensor, "*rows outputs"]:
-        """See `IntegerLinear.multiply`."""
         smoothed = inputs if self.smooth is None else inputs * self.smooth
         scale, point = float(self.input_scale), int(self.input_zero_point)
         outputs: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
