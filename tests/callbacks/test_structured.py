@@ -201,7 +201,7 @@ def test_a_latency_holds_as_it_is_measured(
     task: MultiLabel, tiny_model: Model, power: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for place in ("meters", "probes"):
-        monkeypatch.setattr(f"clinlm.compression.{place}.timed", Machine(power))
+        monkeypatch.setattr(f"clinlm.compression.{place}.time_models", Machine(power))
     module = bound(task, tiny_model)
     state = torch.random.get_rng_state()
     method = Structured("latency_ms:60%", documents=16)
