@@ -102,6 +102,24 @@ def test_the_root_holds_packages_and_nothing_else() -> None:
     assert files == {"__init__.py", "__main__.py"} and packages == set(ORDER) - {"__main__"} and len(packages) <= 20
 
 
+def test_compression_computes_without_lightning() -> None:
+    folder = ROOT / "clinlm/compression"
+    found = {name(path): set(imported(tree)) for path, tree in TREES.items() if path.parent == folder}
+    assert [path for path, wanted in found.items() if any("lightning" in one.split(".")[0] for one in wanted)] == []
+
+
+def test_promises_are_declared_and_not_probed() -> None:
+    """The pipeline and its report read what a type declares: no `getattr` or `hasattr` with the name of a promise."""
+    folders = [ROOT / "clinlm/pipeline", ROOT / "clinlm/report", ROOT / "callbacks"]
+    found = []
+    for path, tree in TREES.items():
+        if any(folder in path.parents for folder in folders):
+            calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) > 1]
+            probes = [call for call in calls if ast.unparse(call.func) in ("getattr", "hasattr")]
+            found += [f"{name(path)}:{call.lineno}" for call in probes if isinstance(call.args[1], ast.Constant)]
+    assert found == []
+
+
 def test_a_forbidden_import_is_found() -> None:
     assert violations("clinlm.store.x", ["clinlm.tasks.base.Task"]) == ["clinlm.store.x imports clinlm.tasks.base.Task"]
     assert violations("clinlm.pipeline.x", ["callbacks.base"]) == ["clinlm.pipeline.x imports callbacks.base"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, final
 
 from clinlm.config.errors import ClinlmError
+from clinlm.labelers.llm_prices import Prices
 from clinlm.terminology.spans import Span
 
 UNANSWERED = "the run ended before its answer came"
@@ -91,6 +92,9 @@ class Labeler(ABC):
 
     allow_remote: bool = False
     """Whether the user allows it to send texts to another machine."""
+
+    prices: Prices | None = None
+    """What its tokens cost; None for a labeler without tokens."""
 
     @property
     def parts(self) -> Sequence["Labeler"]:

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from clinlm.config.errors import ConfigError
 from clinlm.labelers.base import Labeler
 from clinlm.labelers.human import Human
-from clinlm.labelers.llm_prices import Prices, Usage
+from clinlm.labelers.llm_prices import Usage
 from clinlm.metrics.bootstrap import Interval, differences
 from clinlm.metrics.economics import Economics, Machine, of_latency, of_totals, together
 from clinlm.metrics.entity_evaluation import EntityEvaluation
@@ -219,10 +219,10 @@ def _labeler_cost(job: LabelerJob, jobs: Sequence[LabelerJob], machine: Machine)
     alone = {each.fingerprint(): other for other in jobs for each in leaves(other.task.labeler)[:1] if _single(other)}
     if len(own) > 1 and all(each.fingerprint() in alone for each in own):
         return together([_counted(alone[each.fingerprint()], each, machine) for each in own])
-    prices = {prices for each in own if (prices := _prices(each)) is not None}
+    prices = {prices for each in own if (prices := each.prices) is not None}
     if len(own) > 1 and (len(prices) > 1 or len({each.remote for each in own}) > 1):
         return None
-    return _counted(job, next((each for each in own if _prices(each) is not None), own[0]), machine)
+    return _counted(job, next((each for each in own if each.prices is not None), own[0]), machine)
 
 
 def _single(job: LabelerJob) -> bool:
@@ -235,12 +235,7 @@ def _counted(job: LabelerJob, labeler: Labeler, machine: Machine) -> Economics:
     facts = job.task.examples.facts
     used = Usage(facts["labeler_prompt_tokens"], facts["labeler_completion_tokens"])
     totals = (facts["labeler_notes"], facts["labeler_failed"], facts["labeler_seconds"], used)
-    return of_totals(*totals, _prices(labeler), None if labeler.remote else machine)
-
-
-def _prices(labeler: Labeler) -> Prices | None:
-    prices = getattr(labeler, "prices", None)
-    return prices if isinstance(prices, Prices) else None
+    return of_totals(*totals, labeler.prices, None if labeler.remote else machine)
 
 
 def published_rows(results: Sequence[LabelerResult]) -> dict[str, dict[str, ModelResult]]:
