@@ -68,6 +68,16 @@ class Corpus(ABC):
         """Hex sha256 of all that decides `records()` beyond the settings: the bytes of the files read."""
 
 
+def count_notices(counts: Iterable[tuple[int, str]]) -> list[str]:
+    """Return the notice "COUNT WHAT" for every count that is not 0."""
+    return [f"{count:,} {what}" for count, what in counts if count]
+
+
+def count_notice(count: int, total: int, what: str) -> list[str]:
+    """Return the one notice "COUNT of TOTAL WHAT", or none if the count is 0."""
+    return count_notices([(count, f"of {total:,} {what}")])
+
+
 def digest_files(paths: Iterable[Path]) -> str:
     """Hex sha256 over the names and bytes of `paths`, in the order given.
 

@@ -9,10 +9,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, final, get_args
 
-from clinlm.corpora.base import Corpus, Records, digest_files
+from clinlm.corpora.base import Corpus, Records, count_notices, digest_files
 from clinlm.corpora.span_records import SpanDocument, span_records
-from clinlm.corpora.split_files import split_files
-from clinlm.corpora.standoff import Fragment, Told, notices, place
+from clinlm.corpora.split import split_files
+from clinlm.corpora.standoff import Annotation, Fragment, locate, standoff_notices
 from clinlm.files.columns import shown
 from clinlm.files.plain_text import read_lines, read_text
 from clinlm.terminology.spans import Span
@@ -32,7 +32,7 @@ class Brat(Corpus):
 
     Only entities (lines T) are read. Events, relations, attributes, normalisations and notes are counted and left out.
     Offsets are checked against the words that the .ann repeats, runs of white space taken as one space; how they are
-    counted is found out (`clinlm.corpora.standoff.place`). An entity that does not hold its words is dropped, and
+    counted is found out (`clinlm.corpora.standoff.locate`). An entity that does not hold its words is dropped, and
     counted by name. Nested and overlapping entities stay.
 
     An entity of several fragments becomes one span, as `discontinuous` says, and is counted: `hull`, from its first
@@ -88,7 +88,7 @@ class Brat(Corpus):
         for path, split in self._pairs():
             name = path.relative_to(self.root).with_suffix("").as_posix()
             annotations = _annotations(path.with_suffix(".ann"), counts)
-            placed = place(read_text(path), annotations)
+            placed = locate(read_text(path), annotations)
             checked.append((name, annotations, placed))
             both = [(one, found) for one, found in zip(annotations, placed.fragments, strict=True) if found]
             parted = [one.label for one, found in both if len(found) > 1]
@@ -100,8 +100,8 @@ class Brat(Corpus):
             (counts["others"], "lines not read: events, relations, attributes and notes are no entities"),
             (counts["discontinuous"], f"entities are discontinuous, read by: {self.discontinuous}"),
         ]
-        found = [f"{count:,} {what}" for count, what in told if count]
-        return span_records(documents, self.map, [*found, *notices(checked)])
+        found = count_notices(told)
+        return span_records(documents, self.map, [*found, *standoff_notices(checked)])
 
     def fingerprint(self) -> str:
         """See `Corpus.fingerprint`; the places of the files count too, since they name documents and groups."""
@@ -145,7 +145,7 @@ class Brat(Corpus):
         return []
 
 
-def _annotations(path: Path, counts: Counter[str]) -> list[Told]:
+def _annotations(path: Path, counts: Counter[str]) -> list[Annotation]:
     found = []
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
@@ -161,5 +161,5 @@ def _annotations(path: Path, counts: Counter[str]) -> list[Told]:
             )
         name, label, offsets, words = entity.groups()
         fragments = tuple((int(a), int(b)) for a, b in (one.split() for one in offsets.split(";")))
-        found.append(Told(name, label, fragments, words))
+        found.append(Annotation(name, label, fragments, words))
     return found

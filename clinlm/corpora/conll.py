@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal, final, get_args
 
 from clinlm.corpora import tag_schemes
-from clinlm.corpora.base import Corpus, Records, digest_files
+from clinlm.corpora.base import Corpus, Records, count_notices, digest_files
 from clinlm.corpora.span_records import SpanDocument, span_records
-from clinlm.corpora.split_files import split_files
+from clinlm.corpora.split import split_files
 from clinlm.corpora.tag_schemes import Scheme, Tag
 from clinlm.files.plain_text import read_lines
 from clinlm.terminology.spans import Span
@@ -50,7 +50,7 @@ class Conll(Corpus):
     sentences that belong together mostly stay together.
 
     Tags are IOB1, IOB2 (BIO), IOBES, BILOU, BMES or IO, also without labels (then all are ENTITY), or labels alone. All
-    are read as conlleval reads them (`clinlm.corpora.tag_schemes.runs`); tags that break the scheme are counted.
+    are read as by conlleval (`clinlm.corpora.tag_schemes.find_entities`); tags that break the scheme are counted.
 
     id = the name, or the split or file and a number; no attributes. The rest is `clinlm.corpora.span_records`.
 
@@ -114,7 +114,7 @@ class Conll(Corpus):
             (counts["empty"], "lines left out: no token that can be seen, and the tag O"),
             (counts["broken"], f"tags break the scheme {scheme}, and are read as conlleval does"),
         ]
-        return span_records(documents, self.map, [f"{count:,} {what}" for count, what in told if count])
+        return span_records(documents, self.map, count_notices(told))
 
     def fingerprint(self) -> str:
         """See `Corpus.fingerprint`."""
@@ -154,7 +154,7 @@ class Conll(Corpus):
                 if not sentence.tokens:
                     documents[-1].sentences.append(sentence)
                 sentence.tokens.append(token)
-                sentence.tags.append(tag_schemes.parsed(tag))
+                sentence.tags.append(tag_schemes.parse_tag(tag))
                 continue
             sentence = _Sentence()
         return [one for one in documents if one.sentences]
@@ -184,7 +184,7 @@ class Conll(Corpus):
             raise ValueError(f"tags have at most {_LABELS} labels; {self.root.name} has {len(labels):,}; {remedy}")
         if self.scheme == "auto":
             try:
-                return tag_schemes.recognised(sentences)
+                return tag_schemes.recognize_scheme(sentences)
             except ValueError as error:
                 raise ValueError(f"{error}; {self.root.name} has others; {remedy}") from None
         allowed = {*tag_schemes.SCHEMES[self.scheme], "O", *([""] if self.scheme == "io" else [])}
@@ -205,7 +205,7 @@ def _joined(sentences: Sequence[_Sentence], scheme: Scheme) -> tuple[str, list[S
             line += " " if line and token else ""
             places.append((len(text) + len(line), len(text) + len(line) + len(token)))
             line += token
-        found, wrong = tag_schemes.runs(one.tags, scheme)
+        found, wrong = tag_schemes.find_entities(one.tags, scheme)
         spans += [Span(places[run.first][0], places[run.last][1], run.label) for run in found]
         broken += wrong
         text += f"{line}\n"

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-from clinlm.corpora.base import Corpus, Records, digest_files
+from clinlm.corpora.base import Corpus, Records, count_notices, digest_files
 from clinlm.corpora.span_records import SpanDocument, span_records
-from clinlm.corpora.split_files import split_files
-from clinlm.corpora.standoff import Told, notices, place
+from clinlm.corpora.split import split_files
+from clinlm.corpora.standoff import Annotation, locate, standoff_notices
 from clinlm.files.plain_text import read_lines
 from clinlm.terminology.spans import Span
 
@@ -23,7 +23,7 @@ _RELATION = re.compile(r"[A-Za-z]\w*")
 class _Document:
     name: str
     passages: dict[str, str] = field(default_factory=dict, repr=False)
-    entities: list[Told] = field(default_factory=list, repr=False)
+    entities: list[Annotation] = field(default_factory=list, repr=False)
 
 
 @final
@@ -61,7 +61,7 @@ class Pubtator(Corpus):
         documents, checked = [], []
         for path, split in self._paths():
             for one in _documents(path, counts):
-                placed = place("\n".join(one.passages.values()), one.entities)
+                placed = locate("\n".join(one.passages.values()), one.entities)
                 checked.append((one.name, one.entities, placed))
                 both = zip(one.entities, placed.fragments, strict=True)
                 spans = [Span(*part, entity.label) for entity, found in both for part in found or ()]
@@ -70,8 +70,8 @@ class Pubtator(Corpus):
             (counts["relations"], "lines not read: relations are no entities"),
             (counts["composite"], "entities name several things at once, and are one span"),
         ]
-        found = [f"{count:,} {what}" for count, what in told if count]
-        return span_records(documents, self.map, [*found, *notices(checked)])
+        found = count_notices(told)
+        return span_records(documents, self.map, [*found, *standoff_notices(checked)])
 
     def fingerprint(self) -> str:
         """See `Corpus.fingerprint`."""
@@ -101,7 +101,7 @@ def _documents(path: Path, counts: Counter[str]) -> list[_Document]:
         cells = line.split("\t")
         if len(cells) >= 5 and _OFFSET.fullmatch(cells[1]) and _OFFSET.fullmatch(cells[2]) and cells[4].strip():
             fragments = ((int(cells[1]), int(cells[2])),)
-            found[-1].entities.append(Told(f"line {number:,}", cells[4].strip(), fragments, cells[3]))
+            found[-1].entities.append(Annotation(f"line {number:,}", cells[4].strip(), fragments, cells[3]))
             counts["composite"] += len(cells) > 6 and "|" in cells[6]
         elif len(cells) >= 3 and _RELATION.fullmatch(cells[1]):
             counts["relations"] += 1

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from clinlm.corpora.base import Records
-from clinlm.corpora.mimic.patient_lists import united
-from clinlm.corpora.split import SPLITS
+from clinlm.corpora.base import Records, count_notices
+from clinlm.corpora.split import SPLITS, merge_groups
 from clinlm.files.columns import shown
 from clinlm.terminology.spans import Span, check_spans
 
@@ -77,7 +76,7 @@ def span_records(
         (len(written) - len(kept), f"of {len(written):,} documents dropped: their group stands in a later split too"),
         (silent, f"of {len(kept):,} documents have no span"),
     ]
-    told = [*notices, *span_notices, *(f"{count:,} {what}" for count, what in counts if count)]
+    told = [*notices, *span_notices, *count_notices(counts)]
     return Records(frame, tuple(told), splits)
 
 
@@ -140,7 +139,7 @@ def _mapped(documents: Sequence[SpanDocument], map: Mapping[str, str] | None) ->
         (sum(old != new for old, new in pairs) - blank, f"of {total:,} spans cut: white space at an edge"),
         (sum(overlapping(spans) for spans in kept), f"of {left:,} spans nest in another or overlap it"),
     ]
-    return kept, [f"{count:,} {what}" for count, what in counts if count]
+    return kept, count_notices(counts)
 
 
 def _trimmed(text: str, span: Span) -> Span:
@@ -159,7 +158,7 @@ def _most(labels: Counter[str]) -> str:
 def _groups(documents: Sequence[SpanDocument]) -> tuple[list[str], int]:
     """The group of every document, and how many documents repeat a text."""
     texts = pl.Series([" ".join(one.text.lower().split()) for one in documents])
-    return united([one.group for one in documents], texts), len(texts) - texts.n_unique()
+    return merge_groups([one.group for one in documents], texts), len(texts) - texts.n_unique()
 
 
 def _splits(documents: Sequence[SpanDocument], groups: Sequence[str]) -> dict[str, str] | None:

@@ -9,7 +9,7 @@ from typing import final
 import polars as pl
 
 from clinlm.corpora import table_rows
-from clinlm.corpora.base import Corpus, Records, digest_files
+from clinlm.corpora.base import Corpus, Records, count_notices, digest_files
 from clinlm.corpora.span_records import SpanDocument, span_records
 from clinlm.terminology.spans import Span, check_spans
 
@@ -92,9 +92,7 @@ class SpanTable(Corpus):
             (rows.height - kept.height, f"of {rows.height:,} rows dropped: empty text"),
             (frame.height - distinct.height, f"of {rows.height:,} rows dropped: they repeat another"),
         ]
-        return span_records(
-            self._documents(distinct), self.map, [f"{count:,} {what}" for count, what in counts if count]
-        )
+        return span_records(self._documents(distinct), self.map, count_notices(counts))
 
     def fingerprint(self) -> str:
         """See `Corpus.fingerprint`."""

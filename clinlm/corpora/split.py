@@ -1,9 +1,12 @@
 """Splitting documents so that no group straddles, and choosing a subset with even labels."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import polars as pl
 from jaxtyping import Bool, Float, Int
 
 SPLITS = ("train", "validation", "test")
@@ -126,3 +129,49 @@ def imbalance(targets: Bool[np.ndarray, "documents labels"]) -> float:
     """Return the documents of the most frequent label over those of the rarest; infinite if a label has none."""
     counts = targets.sum(0)
     return float(counts.max() / counts.min()) if counts.min() else float("inf")
+
+
+def split_files(root: Path, files: Mapping[str, str] | None) -> list[tuple[Path, str | None]]:
+    """The files, or folders, to read, each with its split.
+
+    Args:
+        root: the file itself, of no split; or the folder that `files` are in.
+        files: split (of `clinlm.corpora.split.SPLITS`) to the name of its file in `root`; None where root is all there
+            is.
+
+    Raises:
+        FileNotFoundError: something is missing.
+        ValueError: `files` names no split, or one that there is not, or one file for two.
+    """
+    if files is None:
+        if not root.exists():
+            raise FileNotFoundError(f"a corpus reads files; there are none at {root}; set task.root to where they lie")
+        return [(root, None)]
+    if not files or set(files) - set(SPLITS):
+        raise ValueError(f"files name splits, of {', '.join(SPLITS)}; {', '.join(files) or 'none'} came; set these")
+    if len({*files.values()}) < len(files):
+        raise ValueError(f"a file is of one split; {', '.join(files.values())} names one twice; set one for each")
+    for split, name in files.items():
+        if not (root / name).exists():
+            raise FileNotFoundError(f"the split {split} is {name}; {root} has none; set task.root, or files.{split}")
+    return [(root / files[split], split) for split in SPLITS if split in files]
+
+
+Name = TypeVar("Name", int, str)
+"""What a patient, or whatever else must not straddle a split, is called."""
+
+
+def merge_groups(patients: Sequence[Name], texts: pl.Series) -> list[str]:
+    """Name a group per document: patients that share a text word for word are one, named by the lowest name."""
+    first: dict[str, Name] = {}
+    parent = {patient: patient for patient in patients}
+
+    def root(patient: Name) -> Name:
+        while parent[patient] != patient:
+            parent[patient] = patient = parent[parent[patient]]
+        return patient
+
+    for patient, text in zip(patients, texts, strict=True):
+        one, other = sorted((root(patient), root(first.setdefault(text, patient))))
+        parent[other] = one
+    return [str(root(patient)) for patient in patients]

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
+from clinlm.corpora.base import count_notices
 from clinlm.files.columns import shown
 
 Fragment = tuple[int, int]
@@ -15,7 +16,7 @@ _SHOWN = 5
 
 @final
 @dataclass(frozen=True, slots=True)
-class Told:
+class Annotation:
     """An annotation as its file tells it.
 
     Attributes:
@@ -48,7 +49,7 @@ class Placed:
     counted: str
 
 
-def place(raw: str, annotations: Sequence[Told]) -> Placed:
+def locate(raw: str, annotations: Sequence[Annotation]) -> Placed:
     """Find how a file counts its offsets, and what its annotations cover.
 
     They should be characters of the text. Files that were copied between systems, and tools written in other languages,
@@ -72,7 +73,7 @@ def place(raw: str, annotations: Sequence[Told]) -> Placed:
     return best
 
 
-def notices(documents: Sequence[tuple[str, Sequence[Told], Placed]]) -> list[str]:
+def standoff_notices(documents: Sequence[tuple[str, Sequence[Annotation], Placed]]) -> list[str]:
     """What is to be told of the name, the annotations and the placed ones of every document."""
     every = [
         (name, one, found)
@@ -90,7 +91,7 @@ def notices(documents: Sequence[tuple[str, Sequence[Told], Placed]]) -> list[str
             f"of {len(every):,} entities dropped: not the words at their offsets (first: {shown(wrong[:_SHOWN])})",
         ),
     ]
-    return [f"{count:,} {what}" for count, what in counts if count]
+    return count_notices(counts)
 
 
 def _readings(raw: str) -> Iterator[tuple[str, str, Sequence[int]]]:
@@ -107,7 +108,7 @@ def _readings(raw: str) -> Iterator[tuple[str, str, Sequence[int]]]:
         yield "units of UTF-16", text, [*units, len(text)]
 
 
-def _covered(text: str, position: Sequence[int], one: Told) -> tuple[Fragment, ...] | None:
+def _covered(text: str, position: Sequence[int], one: Annotation) -> tuple[Fragment, ...] | None:
     if not all(0 <= start < end < len(position) for start, end in one.fragments):
         return None
     fragments = [(position[start], position[end]) for start, end in one.fragments]

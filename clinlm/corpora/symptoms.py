@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, final
 import numpy as np
 import polars as pl
 
-from clinlm.corpora.base import Corpus, Records
+from clinlm.corpora.base import Corpus, Records, count_notices
 from clinlm.corpora.split import draw_groups
 from clinlm.terminology.lexicon import MASK, Lexicon
 from clinlm.terminology.mentions import Finder, Mention, mask_mentions
@@ -140,7 +140,7 @@ class Symptoms(Corpus):
             (several, f"texts stand in several {noun} with different labels: the first one's are kept"),
             (_unasserted(distinct, self.unasserted), f"of {distinct.height:,} {noun} assert no symptom"),
         ]
-        told = [f"{count:,} {what}" for count, what in counts if count]
+        told = count_notices(counts)
         return Records(distinct, (self._reading(), *inner.notices, *told))
 
     def fingerprint(self) -> str:

@@ -7,7 +7,7 @@ from typing import final
 import polars as pl
 
 from clinlm.corpora import table_rows
-from clinlm.corpora.base import Corpus, Records, digest_files
+from clinlm.corpora.base import Corpus, Records, count_notices, digest_files
 from clinlm.files.sources import check_columns
 
 _TRUE, _FALSE = ("1", "true", "1.0"), ("0", "false", "0.0")
@@ -98,7 +98,7 @@ class Table(Corpus):
             (distinct.filter(pl.col("labels").list.len() == 0).height, f"of {distinct.height:,} notes have no label"),
             (_straddling(distinct), "texts stand in several groups: a split by group can put them on both sides"),
         ]
-        return Records(distinct, tuple(f"{count:,} {what}" for count, what in counts if count))
+        return Records(distinct, tuple(count_notices(counts)))
 
     def fingerprint(self) -> str:
         """See `Corpus.fingerprint`."""

@@ -31,7 +31,7 @@ class Tag(NamedTuple):
     label: str
 
 
-class Run(NamedTuple):
+class TokenSpan(NamedTuple):
     """An entity: its first and last token, both inclusive, and its label."""
 
     first: int
@@ -40,7 +40,7 @@ class Run(NamedTuple):
 
 
 @cache
-def parsed(tag: str) -> Tag:
+def parse_tag(tag: str) -> Tag:
     """Take a tag apart: "B-X" is B and X, "O" is O, "B" is B and `UNNAMED`, anything else is a label alone."""
     if tag == "O":
         return Tag("O", "")
@@ -48,7 +48,7 @@ def parsed(tag: str) -> Tag:
     return Tag(found[1], found[2] or UNNAMED) if found else Tag("", tag)
 
 
-def recognised(sentences: Iterable[Sequence[Tag]]) -> Scheme:
+def recognize_scheme(sentences: Iterable[Sequence[Tag]]) -> Scheme:
     """Find the scheme of a corpus by the prefixes that it uses.
 
     IOB1 and IOB2 have the same ones. In IOB1 a B stands only right after an entity of the same label, so one B
@@ -83,7 +83,7 @@ def recognised(sentences: Iterable[Sequence[Tag]]) -> Scheme:
     raise ValueError(f"the prefixes of a scheme are {', '.join(SCHEMES.values())}; {''.join(sorted(prefixes))} came")
 
 
-def runs(tags: Sequence[Tag], scheme: Scheme) -> tuple[list[Run], int]:
+def find_entities(tags: Sequence[Tag], scheme: Scheme) -> tuple[list[TokenSpan], int]:
     """Find the entities of a sentence as conlleval does, which reads all schemes by one rule.
 
     An entity begins at B or S, after O, E or S, and where the label changes; it ends before the next one and before O.
@@ -96,7 +96,7 @@ def runs(tags: Sequence[Tag], scheme: Scheme) -> tuple[list[Run], int]:
         begins after no entity of its label; in the others an I or E (M, L) that begins, and a B or I (M) that nothing
         of the same entity follows. In `io` nothing can.
     """
-    found: list[Run] = []
+    found: list[TokenSpan] = []
     broken = 0
     before = Tag("O", "")
     for place, one in enumerate(tags):
@@ -106,7 +106,7 @@ def runs(tags: Sequence[Tag], scheme: Scheme) -> tuple[list[Run], int]:
         begins = tag.prefix != "O" and (tag.prefix in "BS" or before.prefix in "OES" or before.label != tag.label)
         broken += _breaks(before, tag, begins, scheme)
         if begins:
-            found.append(Run(place, place, tag.label))
+            found.append(TokenSpan(place, place, tag.label))
         elif tag.prefix != "O":
             found[-1] = found[-1]._replace(last=place)
         before = tag

@@ -18,27 +18,27 @@ _CELLS = 2**20
 """pandas infers a column's type block by block, so many cells at a time: the power of two below, in rows."""
 
 
-def present(column: str) -> pl.Expr:
+def non_missing(column: str) -> pl.Expr:
     """The column of strings, null where pandas would read nothing."""
     return pl.when(~pl.col(column).is_in(MISSING)).then(pl.col(column))
 
 
-def whole(column: str) -> pl.Expr:
+def whole_number(column: str) -> pl.Expr:
     """The column as whole numbers ("7", " 7", "7.0"), null where it is missing or something else."""
-    stripped = present(column).str.strip_chars(" \t\n\v\f\r")
+    stripped = non_missing(column).str.strip_chars(" \t\n\v\f\r")
     number = stripped.cast(pl.Float64, strict=False)
     integer = pl.when(number == number.round()).then(number).cast(pl.Int64, strict=False)
     return stripped.cast(pl.Int64, strict=False).fill_null(integer)
 
 
-def require_whole(frame: pl.DataFrame, column: str, table: str) -> None:
+def require_whole_numbers(frame: pl.DataFrame, column: str, table: str) -> None:
     """Raise a ValueError if a cell of `column` is there and no whole number; `frame` holds it as strings."""
-    wrong = frame.filter(present(column).is_not_null() & whole(column).is_null()).height
+    wrong = frame.filter(non_missing(column).is_not_null() & whole_number(column).is_null()).height
     if wrong:
         raise ValueError(f"{column} is a whole number; {table} has {wrong:,} rows with something else; repair them")
 
 
-def inferred(cells: pl.Series, width: int) -> pl.Series:
+def infer_text(cells: pl.Series, width: int) -> pl.Series:
     """The text that pandas makes of a column of codes once it has inferred its type.
 
     A block of whole numbers loses its leading zeros ("0389" is 389); with a missing cell among them they turn into

@@ -173,7 +173,7 @@ def value_features(name: str, subgroups: Shaped[np.ndarray, " documents"]) -> li
 
 
 def mask_features(name: str, masks: Mapping[str, Bool[np.ndarray, " documents"]]) -> list[Feature]:
-    """Return a feature for every mask, such as those of `clinlm.metrics.sections.section_masks`."""
+    """Return a feature for every mask, such as those of `clinlm.text.sections.section_masks`."""
     return [Feature(name, value, has) for value, has in masks.items()]
 
 

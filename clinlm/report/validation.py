@@ -24,11 +24,11 @@ from clinlm.metrics.disagreements import (
     value_features,
 )
 from clinlm.metrics.fairness import Fairness, Subgroups, gaps, subgroups
-from clinlm.metrics.sections import section_masks
 from clinlm.report.results import ModelResult
 from clinlm.report.settings import ReportSettings
 from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import label_kind
+from clinlm.text.sections import section_masks
 
 ValidationLogits = Float[np.ndarray, "validation outputs"]
 TestLogits = Float[np.ndarray, "test outputs"]

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from clinlm.config.validation import CONF
 from clinlm.corpora.base import COLUMNS, Records
 from clinlm.corpora.brat import Brat
-from clinlm.corpora.standoff import Told, place
+from clinlm.corpora.standoff import Annotation, locate
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "maccrobat2020"
 TEXTS = st.text(st.sampled_from("ab é\u0301ßµ😀中\u00a0\u2028\x0c\x85-'\n\r"), min_size=1, max_size=30)
@@ -137,7 +137,7 @@ def test_words_that_do_not_stand_at_their_offsets_are_dropped_and_named(tmp_path
 def test_offsets_are_read_as_the_file_counts_them(raw: str, count: object, way: str) -> None:
     counted = count(raw)  # type: ignore[operator]
     start = counted.index("fever")
-    placed = place(raw, [Told("T1", "S", ((start, start + 5),), "fever")])
+    placed = locate(raw, [Annotation("T1", "S", ((start, start + 5),), "fever")])
     assert placed.counted == way
     ((found,),) = [one for one in placed.fragments if one]
     assert placed.text[slice(*found)] == "fever" and not placed.text.startswith("\ufeff")

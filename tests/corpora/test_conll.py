@@ -15,7 +15,7 @@ from clinlm.config.validation import CONF
 from clinlm.corpora import tag_schemes
 from clinlm.corpora.base import COLUMNS, Records
 from clinlm.corpora.conll import Conll
-from clinlm.corpora.tag_schemes import SCHEMES, Run, Scheme, parsed, recognised, runs
+from clinlm.corpora.tag_schemes import SCHEMES, Scheme, TokenSpan, find_entities, parse_tag, recognize_scheme
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "bc5cdr"
 TOKENS = st.text(st.sampled_from("abé\u0301😀中\u2028\x85\u00a0-'#O"), min_size=1, max_size=4).filter(str.strip)
@@ -42,12 +42,12 @@ def tagged(scheme: Scheme, sentence: list[tuple[int, str]]) -> list[str]:
     return tags
 
 
-def expected(scheme: Scheme, sentence: list[tuple[int, str]]) -> list[Run]:
+def expected(scheme: Scheme, sentence: list[tuple[int, str]]) -> list[TokenSpan]:
     if scheme == "io":  # entities of one label that touch are one
         sentence = [(sum(n for n, _ in run), label) for label, run in groupby(sentence, key=lambda one: one[1])]
     found, at = [], 0
     for length, label in sentence:
-        found += [Run(at, at + length - 1, label)] if label else []
+        found += [TokenSpan(at, at + length - 1, label)] if label else []
         at += length
     return found
 
@@ -60,20 +60,20 @@ def told(records: Records) -> list[tuple[str, str]]:
 @settings(max_examples=60)
 @given(SENTENCES, st.sampled_from(sorted(SCHEMES)))
 def test_every_scheme_is_read_back_and_recognised(sentences: Any, scheme: Scheme) -> None:
-    tags = [[parsed(tag) for tag in tagged(scheme, one)] for one in sentences]
-    assert [runs(one, scheme) for one in tags] == [(expected(scheme, one), 0) for one in sentences]
-    found = recognised(tags)
-    assert [runs(one, found) for one in tags] == [(expected(scheme, one), 0) for one in sentences]
+    tags = [[parse_tag(tag) for tag in tagged(scheme, one)] for one in sentences]
+    assert [find_entities(one, scheme) for one in tags] == [(expected(scheme, one), 0) for one in sentences]
+    found = recognize_scheme(tags)
+    assert [find_entities(one, found) for one in tags] == [(expected(scheme, one), 0) for one in sentences]
 
 
 @given(st.lists(st.sampled_from(["O", *(f"{p}-{label}" for p in "BIES" for label in "XY")]), max_size=8))
 def test_any_tags_are_read_as_conlleval_reads_them(tags: list[str]) -> None:
-    found, broken = runs([parsed(tag) for tag in tags], "iobes")
+    found, broken = find_entities([parse_tag(tag) for tag in tags], "iobes")
     assert found == conlleval(tags)
     assert (broken == 0) == (tags == tagged("iobes", pieces(found, len(tags))))
 
 
-def pieces(found: list[Run], size: int) -> list[tuple[int, str]]:
+def pieces(found: list[TokenSpan], size: int) -> list[tuple[int, str]]:
     """Runs, and what is between them token by token."""
     starts = {run.first: run for run in found}
     covered = {place for run in found for place in range(run.first, run.last + 1)}
@@ -84,7 +84,7 @@ def pieces(found: list[Run], size: int) -> list[tuple[int, str]]:
     ]
 
 
-def conlleval(tags: list[str]) -> list[Run]:
+def conlleval(tags: list[str]) -> list[TokenSpan]:
     """conlleval's two rules, one after the other, as its authors wrote them."""
     found, start = [], -1
     split = [("O", ""), *(("O", "") if tag == "O" else (tag[0], tag[2:]) for tag in tags), ("O", "")]
@@ -93,7 +93,7 @@ def conlleval(tags: list[str]) -> list[Run]:
         ends = p in "ES" or (p in "BI" and q in "BSO") or (p != "O" and x != y)
         begins = q in "BS" or (p in "ESO" and q in "EI") or (q != "O" and x != y)
         if ends:
-            found.append(Run(start - 1, place - 2, x))
+            found.append(TokenSpan(start - 1, place - 2, x))
         if begins and q != "O":
             start = place
     return found

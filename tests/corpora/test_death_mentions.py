@@ -2,7 +2,7 @@
 
 import pytest
 
-from clinlm.corpora.mimic.death_mentions import without_death
+from clinlm.corpora.mimic.admission_notes import without_death
 
 
 @pytest.mark.parametrize(

@@ -278,6 +278,6 @@ def test_the_fingerprint_follows_every_table(tmp_path: Path) -> None:
 
 def test_scan_reads_any_table_lazily_under_capital_names(tmp_path: Path) -> None:
     write(tmp_path, lower=True)
-    lazy = mimic3.scan(tmp_path, "ADMISSIONS", ["HADM_ID", "DISCHTIME"])
+    lazy = mimic3.scan_table(tmp_path, "ADMISSIONS", ["HADM_ID", "DISCHTIME"])
     assert isinstance(lazy, pl.LazyFrame)
     assert lazy.collect().rows() == [("10", "2101-03-05 09:00:00"), ("20", "2101-03-05 09:00:00")]

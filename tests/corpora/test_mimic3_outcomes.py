@@ -205,7 +205,7 @@ def test_published_lists_split(tmp_path: Path) -> None:
     records = Mimic3Outcomes(root, "mortality", lists_root=root).records()
     assert records.splits == {"1": "train", "2": "validation"} and records.frame["id"].to_list() == ["1", "2"]
     assert "1 of 3 admissions dropped: their patient is in no list" in records.notices
-    assert any("stand in several lists" in notice for notice in records.notices)
+    assert any("are in several lists" in notice for notice in records.notices)
     (root / "mimic_val.csv").unlink()
     with pytest.raises(FileNotFoundError, match="mimic_val.csv"):
         Mimic3Outcomes(root, "mortality", lists_root=root).fingerprint()

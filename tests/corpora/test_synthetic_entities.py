@@ -7,7 +7,7 @@ import pytest
 
 from clinlm.corpora.base import COLUMNS, Records
 from clinlm.corpora.split import SPLITS
-from clinlm.corpora.synthetic.entity_notes import SECTIONS, SLOTS, TRAPS, names, written
+from clinlm.corpora.synthetic.entity_notes import SECTIONS, SLOTS, TRAPS, names, write_entity_note
 from clinlm.corpora.synthetic.synthetic_entities import SyntheticEntities
 
 
@@ -66,7 +66,7 @@ def test_there_are_words_that_are_names_elsewhere_and_none_here() -> None:
 
 def test_a_written_note_marks_every_slot() -> None:
     rng = random.Random(3)
-    text = "\n".join(written(rng, 0.5)[0] for _ in range(100))
+    text = "\n".join(write_entity_note(rng, 0.5)[0] for _ in range(100))
     assert not set("{}[]|") & set(text.replace("[**", "").replace("**]", ""))
     assert max(map(len, text.split("\n"))) <= 78
     assert all(any(f"{{{slot}}}" in one for own in SECTIONS.values() for one in own) for slot in (*SLOTS, "a", "o"))

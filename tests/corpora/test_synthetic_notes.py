@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from clinlm.corpora.synthetic.lexicon import SyntheticLexicon
-from clinlm.corpora.synthetic.note import Stay, SyntheticNote
-from clinlm.corpora.synthetic.notes import SECTIONS, Style, SyntheticNotes
+from clinlm.corpora.synthetic.notes import SECTIONS, HospitalStay, Style, SyntheticNote, SyntheticNotes
 
 LEXICON = SyntheticLexicon.load()
 CLUSTERS = list(dict.fromkeys(condition.cluster for condition in LEXICON.conditions))
@@ -27,7 +26,7 @@ def chains(style: Style) -> tuple[tuple[SyntheticNote, ...], ...]:
     for patient in range(500 if style == "brief" else 200):
         rng, notes = random.Random(patient), list[SyntheticNote]()
         for _ in range(3):
-            stay = Stay("72 yo M", "cough", rng.sample(CLUSTERS, 2), date(2101, 3, 4), date(2101, 3, 9))
+            stay = HospitalStay("72 yo M", "cough", rng.sample(CLUSTERS, 2), date(2101, 3, 4), date(2101, 3, 9))
             notes.append(writer.write(rng, stay, notes[-1] if notes else None))
         made.append(tuple(notes))
     return tuple(made)

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 from clinlm.corpora.synthetic.lexicon import SyntheticLexicon
-from clinlm.corpora.synthetic.outcome_course import Course, Presentation, SyntheticCourses
+from clinlm.corpora.synthetic.outcome_course import Presentation, StayOutcome, SyntheticCourses
 from clinlm.corpora.synthetic.outcome_lexicon import SyntheticOutcomeLexicon
 from clinlm.corpora.synthetic.outcome_notes import ADMISSION_HEADERS, OutcomeNote, SyntheticOutcomeNotes
 
@@ -26,7 +26,7 @@ FINDINGS = {each.code: each.surfaces for each in LEXICON.conditions} | {s.name: 
 
 
 @cache
-def stays() -> tuple[tuple[Presentation, Course, OutcomeNote], ...]:
+def stays() -> tuple[tuple[Presentation, StayOutcome, OutcomeNote], ...]:
     courses, notes, made = SyntheticCourses(), SyntheticOutcomeNotes(), []
     for patient in range(600):
         rng = random.Random(patient)

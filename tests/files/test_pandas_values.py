@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 import pytest
 
-from clinlm.files.pandas_values import MISSING, inferred, present, require_whole, whole
+from clinlm.files.pandas_values import MISSING, infer_text, non_missing, require_whole_numbers, whole_number
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from clinlm.files.pandas_values import MISSING, inferred, present, require_whole
     ],
 )
 def test_a_column_takes_one_type(cells: Sequence[str | None], texts: Sequence[str | None]) -> None:
-    assert inferred(pl.Series("c", cells, dtype=pl.String), 5).to_list() == texts
+    assert infer_text(pl.Series("c", cells, dtype=pl.String), 5).to_list() == texts
 
 
 def test_every_block_of_rows_takes_its_own_type_where_one_is_text() -> None:
@@ -34,18 +34,18 @@ def test_every_block_of_rows_takes_its_own_type_where_one_is_text() -> None:
     blocks = [["01"] * rows, ["V1"] * rows, ["02"] * (rows - 1) + [""], ["03"]]
     cells = pl.Series([cell for block in blocks for cell in block])
     texts = ["1"] * rows + ["V1"] * rows + ["2.0"] * (rows - 1) + [None] + ["3"]
-    assert inferred(cells, 100_000).to_list() == texts
+    assert infer_text(cells, 100_000).to_list() == texts
     numbers = cells.gather([*range(rows), *range(2 * rows, len(cells))])
-    assert inferred(numbers, 100_000).to_list() == ["1.0"] * rows + ["2.0"] * (rows - 1) + [None] + ["3.0"]
+    assert infer_text(numbers, 100_000).to_list() == ["1.0"] * rows + ["2.0"] * (rows - 1) + [None] + ["3.0"]
 
 
 def test_missing_is_the_whole_cell() -> None:
     frame = pl.DataFrame({"c": [*MISSING, None, " NA", "none", "x"]})
-    assert frame.select(present("c"))["c"].drop_nulls().to_list() == [" NA", "none", "x"]
+    assert frame.select(non_missing("c"))["c"].drop_nulls().to_list() == [" NA", "none", "x"]
 
 
 def test_whole_numbers() -> None:
     frame = pl.DataFrame({"c": ["7", " 7 ", "7.0", "7.5", "x", "NA", None, "inf"]})
-    assert frame.select(whole("c"))["c"].to_list() == [7, 7, 7, None, None, None, None, None]
+    assert frame.select(whole_number("c"))["c"].to_list() == [7, 7, 7, None, None, None, None, None]
     with pytest.raises(ValueError, match="c is a whole number; T has 3 rows"):
-        require_whole(frame, "c", "T")
+        require_whole_numbers(frame, "c", "T")

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import polars as pl
 
-from clinlm.corpora.mimic.admission_sections import Definition
-from clinlm.corpora.mimic.mimic3 import scan
-from clinlm.files.pandas_values import present, require_whole, whole
+from clinlm.corpora.base import count_notice
+from clinlm.corpora.mimic.admission_notes import Definition
+from clinlm.corpora.mimic.mimic3 import scan_table
+from clinlm.files.pandas_values import non_missing, require_whole_numbers, whole_number
 
 _COLUMNS = ["SUBJECT_ID", "HADM_ID", "CHARTDATE", "CATEGORY", "DESCRIPTION", "TEXT"]
 _BREAK = "\n\n"
@@ -19,17 +20,17 @@ def stays(root: Path, columns: list[str], definition: Definition) -> tuple[pl.Da
     Published: ADMISSION_TYPE is exactly NEWBORN, so a missing type stays. Strict: in whichever case.
 
     Raises:
-        ValueError: HADM_ID is no whole number, or stands on two rows; as `scan`.
+        ValueError: HADM_ID is no whole number, or stands on two rows; as `scan_table`.
     """
-    table = scan(root, "ADMISSIONS", ["HADM_ID", "ADMISSION_TYPE", *columns]).collect(engine="streaming")
-    require_whole(table, "HADM_ID", "ADMISSIONS")
-    table = table.with_columns(whole("HADM_ID")).drop_nulls("HADM_ID")
+    table = scan_table(root, "ADMISSIONS", ["HADM_ID", "ADMISSION_TYPE", *columns]).collect(engine="streaming")
+    require_whole_numbers(table, "HADM_ID", "ADMISSIONS")
+    table = table.with_columns(whole_number("HADM_ID")).drop_nulls("HADM_ID")
     if table["HADM_ID"].is_duplicated().any():
         raise ValueError("ADMISSIONS has one row per HADM_ID; some stand on several; repair the table")
     kind = pl.col("ADMISSION_TYPE").fill_null("")
     newborn = kind == "NEWBORN" if definition == "published" else kind.str.strip_chars().str.to_uppercase() == "NEWBORN"
     kept = table.filter(~newborn)
-    return kept, counted(table.height - kept.height, table.height, "admissions dropped: newborns")
+    return kept, count_notice(table.height - kept.height, table.height, "admissions dropped: newborns")
 
 
 def summaries(root: Path, admissions: pl.DataFrame, definition: Definition) -> tuple[pl.DataFrame, list[str]]:
@@ -46,23 +47,27 @@ def summaries(root: Path, admissions: pl.DataFrame, definition: Definition) -> t
     the discharge.
 
     Raises:
-        ValueError: HADM_ID or SUBJECT_ID is no whole number, or no note is left; as `scan`.
+        ValueError: HADM_ID or SUBJECT_ID is no whole number, or no note is left; as `scan_table`.
     """
     notes, notices = _notes(root, admissions, definition)
     distinct = notes.sort("CHARTDATE", nulls_last=True, maintain_order=True).unique(
         "TEXT", keep="last", maintain_order=True
     )
-    notices += counted(notes.height - distinct.height, notes.height, "notes dropped: a later one has the same text")
+    notices += count_notice(
+        notes.height - distinct.height, notes.height, "notes dropped: a later note has the same text"
+    )
     reports = distinct.filter(pl.col("DESCRIPTION") == _REPORT)
     if definition == "strict":
-        notices += counted(distinct.height - reports.height, distinct.height, "notes dropped: not written as a report")
+        notices += count_notice(
+            distinct.height - reports.height, distinct.height, "notes dropped: not written as a report"
+        )
         distinct = reports
     texts = distinct.group_by("HADM_ID", maintain_order=True).agg(pl.col("TEXT").str.join(_BREAK))
     people = reports.unique("HADM_ID", keep="last", maintain_order=True).select("HADM_ID", "SUBJECT_ID")
     joined = texts.join(people, on="HADM_ID", how="inner")
     named = joined.drop_nulls("SUBJECT_ID").sort("HADM_ID")
-    notices += counted(texts.height - joined.height, texts.height, "admissions dropped: no note is a report")
-    notices += counted(
+    notices += count_notice(texts.height - joined.height, texts.height, "admissions dropped: no note is a report")
+    notices += count_notice(
         joined.height - named.height, joined.height, "admissions dropped: their report has no SUBJECT_ID"
     )
     if not named.height:
@@ -76,19 +81,19 @@ def summaries(root: Path, admissions: pl.DataFrame, definition: Definition) -> t
 def _notes(root: Path, admissions: pl.DataFrame, definition: Definition) -> tuple[pl.DataFrame, list[str]]:
     """The notes to join, in the order of the table."""
     strict = ["ISERROR"] if definition == "strict" else []
-    known = whole("HADM_ID").is_in(admissions["HADM_ID"].implode())
+    known = whole_number("HADM_ID").is_in(admissions["HADM_ID"].implode())
     reason = (
-        pl.when(present("HADM_ID").is_null())
+        pl.when(non_missing("HADM_ID").is_null())
         .then(pl.lit("stay"))
         .when(~known)
         .then(pl.lit("newborn"))
-        .when(present("TEXT").is_null())
+        .when(non_missing("TEXT").is_null())
         .then(pl.lit("empty"))
-        .when(whole("ISERROR") == 1 if strict else pl.lit(False))
+        .when(whole_number("ISERROR") == 1 if strict else pl.lit(False))
         .then(pl.lit("error"))
     )
     table = (
-        scan(root, "NOTEEVENTS", [*_COLUMNS, *strict])
+        scan_table(root, "NOTEEVENTS", [*_COLUMNS, *strict])
         .filter(pl.col("CATEGORY") == "Discharge summary")
         .with_columns(reason.alias("reason"))
         # Rows to drop stay for the count; their text need not.
@@ -96,7 +101,7 @@ def _notes(root: Path, admissions: pl.DataFrame, definition: Definition) -> tupl
         .collect(engine="streaming")
     )
     for column in ("HADM_ID", "SUBJECT_ID"):
-        require_whole(table, column, "NOTEEVENTS")
+        require_whole_numbers(table, column, "NOTEEVENTS")
     counts = dict(table["reason"].drop_nulls().value_counts().iter_rows())
     why = {
         "stay": "notes dropped: no HADM_ID",
@@ -104,11 +109,6 @@ def _notes(root: Path, admissions: pl.DataFrame, definition: Definition) -> tupl
         "empty": "notes dropped: empty text",
         "error": "notes dropped: ISERROR = 1",
     }
-    notices = [notice for key, what in why.items() for notice in counted(counts.get(key, 0), table.height, what)]
+    notices = [notice for key, what in why.items() for notice in count_notice(counts.get(key, 0), table.height, what)]
     kept = table.filter(pl.col("reason").is_null())
-    return kept.with_columns(whole("HADM_ID"), whole("SUBJECT_ID"), present("CHARTDATE")), notices
-
-
-def counted(count: int, total: int, what: str) -> list[str]:
-    """The notice that `count` of `total` things are so, or nothing if none is."""
-    return [f"{count:,} of {total:,} {what}"] if count else []
+    return kept.with_columns(whole_number("HADM_ID"), whole_number("SUBJECT_ID"), non_missing("CHARTDATE")), notices

@@ -10,8 +10,7 @@ from typing import Literal, final
 
 import polars as pl
 
-from clinlm.corpora.base import Corpus, Records, digest_files
-from clinlm.corpora.mimic.ages import completed_years
+from clinlm.corpora.base import Corpus, Records, count_notice, digest_files
 from clinlm.files.columns import require_columns, shown
 from clinlm.files.delimited import read_header, scan_delimited
 
@@ -19,6 +18,9 @@ CODES = {"diagnoses": "DIAGNOSES_ICD"}
 """The table that each kind of codes stands in."""
 
 ATTRIBUTES = ("gender", "age", "ethnicity", "insurance", "language", "admission_type")
+
+OLDEST_YEARS = 90
+"""MIMIC-III moves the birth of everyone older than 89 back by 300 years, so every age from here on reads "90+"."""
 
 _BREAK = "\n\n"
 _DROPPED = {
@@ -48,7 +50,7 @@ def table_path(root: Path, table: str) -> Path:
     return root / found[0]
 
 
-def scan(root: Path, table: str, columns: Sequence[str]) -> pl.LazyFrame:
+def scan_table(root: Path, table: str, columns: Sequence[str]) -> pl.LazyFrame:
     """Some columns of a MIMIC-III table as a lazy frame of strings, read in bounded memory.
 
     Args:
@@ -66,6 +68,19 @@ def scan(root: Path, table: str, columns: Sequence[str]) -> pl.LazyFrame:
     require_columns(path, list(actual), columns, f"set root to a folder with MIMIC-III's own {table}")
     chosen = [actual[column] for column in columns]
     return scan_delimited(path, chosen).rename(dict(zip(chosen, columns, strict=True)))
+
+
+def completed_years(born: pl.Expr, moment: pl.Expr) -> pl.Expr:
+    """The age at `moment` in completed years as text, from `OLDEST_YEARS` on "90+"; null before the birth.
+
+    Args:
+        born: dates.
+        moment: dates.
+    """
+    birthday_to_come = moment.dt.strftime("%m%d") < born.dt.strftime("%m%d")
+    years = moment.dt.year() - born.dt.year() - birthday_to_come.cast(pl.Int32)
+    oldest = pl.lit(f"{OLDEST_YEARS}+")
+    return pl.when(years >= OLDEST_YEARS).then(oldest).when(years >= 0).then(years.cast(pl.String))
 
 
 @final
@@ -153,7 +168,7 @@ class Mimic3(Corpus):
             .then(pl.lit("empty"))
         )
         notes = (
-            scan(self.root, "NOTEEVENTS", columns)
+            scan_table(self.root, "NOTEEVENTS", columns)
             .filter(category.is_in(self.categories))
             .with_columns(category, reason.alias("reason"), (~flag.is_in(["", "0", "1"])).alias("strange"))
             # Rows to drop stay for the count; their text need not.
@@ -177,18 +192,20 @@ class Mimic3(Corpus):
         missing = set(self.categories) - set(notes["CATEGORY"])
         if missing:
             column = pl.col("CATEGORY").str.strip_chars()
-            there = scan(self.root, "NOTEEVENTS", ["CATEGORY"]).select(column).unique().collect(engine="streaming")
+            there = (
+                scan_table(self.root, "NOTEEVENTS", ["CATEGORY"]).select(column).unique().collect(engine="streaming")
+            )
             raise ValueError(
                 f"every category needs a note; NOTEEVENTS has none of {sorted(missing)}; "
                 f"it has {shown(sorted(there['CATEGORY'].drop_nulls()))}; set categories to some of them"
             )
 
     def _labels(self, texts: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-        table = scan(self.root, self.codes, ["HADM_ID", "SEQ_NUM", "ICD9_CODE"]).collect(engine="streaming")
+        table = scan_table(self.root, self.codes, ["HADM_ID", "SEQ_NUM", "ICD9_CODE"]).collect(engine="streaming")
         table = _numbered(table.filter(pl.col("HADM_ID").is_in(texts["id"].implode())), "SEQ_NUM", self.codes)
         code = pl.col("ICD9_CODE").str.strip_chars()
         coded = table.filter(~_blank("ICD9_CODE")).with_columns(code)
-        notices = _counted(table.height - coded.height, table.height, f"rows of {self.codes} dropped: no ICD9_CODE")
+        notices = count_notice(table.height - coded.height, table.height, f"rows of {self.codes} dropped: no ICD9_CODE")
         if self.digits is not None:
             longer = pl.when(code.str.contains("^[EV]")).then(self.digits + 1).otherwise(self.digits)
             coded = coded.with_columns(code.str.slice(0, longer))
@@ -203,12 +220,12 @@ class Mimic3(Corpus):
                 f"labels are ICD-9 codes; {self.codes} has none for the {without:,} admissions with notes; "
                 "check that both tables write HADM_ID alike"
             )
-        return labels, notices + _counted(without, texts.height, f"admissions have no code in {self.codes}")
+        return labels, notices + count_notice(without, texts.height, f"admissions have no code in {self.codes}")
 
     def _people(self, texts: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
         columns = ["SUBJECT_ID", "HADM_ID", "ADMITTIME", "ADMISSION_TYPE", "INSURANCE", "LANGUAGE", "ETHNICITY"]
-        stays = scan(self.root, "ADMISSIONS", columns).collect(engine="streaming")
-        patients = scan(self.root, "PATIENTS", ["SUBJECT_ID", "GENDER", "DOB"]).collect(engine="streaming")
+        stays = scan_table(self.root, "ADMISSIONS", columns).collect(engine="streaming")
+        patients = scan_table(self.root, "PATIENTS", ["SUBJECT_ID", "GENDER", "DOB"]).collect(engine="streaming")
         for frame, key, table in ((stays, "HADM_ID", "ADMISSIONS"), (patients, "SUBJECT_ID", "PATIENTS")):
             if frame[key].is_duplicated().any():
                 raise ValueError(f"{table} has one row per {key}; some stand on several; repair the table")
@@ -221,9 +238,9 @@ class Mimic3(Corpus):
         aged = _aged(people)
         attributes = [_or_null(name.upper()).alias(name) for name in ATTRIBUTES if name != "age"]
         return aged.select("id", "age", *attributes), [
-            *_counted(people["SUBJECT_ID"].null_count(), people.height, "admissions are not in ADMISSIONS"),
-            *_counted(strangers, people.height, "admissions have no patient in PATIENTS"),
-            *_counted(aged.filter("before_birth").height, people.height, "admissions precede the birth: age unknown"),
+            *count_notice(people["SUBJECT_ID"].null_count(), people.height, "admissions are not in ADMISSIONS"),
+            *count_notice(strangers, people.height, "admissions have no patient in PATIENTS"),
+            *count_notice(aged.filter("before_birth").height, people.height, "admissions precede the birth: no age"),
         ]
 
 
@@ -248,8 +265,8 @@ def _joined(notes: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     bare = notes.group_by("HADM_ID").agg(pl.col("addendum").all()).filter("addendum").height
     texts = pl.concat([single, merged])
     return texts, [
-        *_counted(several.height - distinct.height, notes.height, "notes dropped: repeated in their admission"),
-        *_counted(bare, texts.height, "admissions have addenda only"),
+        *count_notice(several.height - distinct.height, notes.height, "notes dropped: repeated in their admission"),
+        *count_notice(bare, texts.height, "admissions have addenda only"),
     ]
 
 
@@ -281,7 +298,3 @@ def _or_null(column: str) -> pl.Expr:
 
 def _blank(column: str) -> pl.Expr:
     return pl.col(column).is_null() | ~pl.col(column).str.contains(r"\S")
-
-
-def _counted(count: int, total: int, what: str) -> list[str]:
-    return [f"{count:,} of {total:,} {what}"] if count else []

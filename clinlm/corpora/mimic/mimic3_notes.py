@@ -8,8 +8,8 @@ from typing import final
 import numpy as np
 import polars as pl
 
-from clinlm.corpora.base import Corpus, Records, digest_files
-from clinlm.corpora.mimic.mimic3 import scan, table_path
+from clinlm.corpora.base import Corpus, Records, count_notices, digest_files
+from clinlm.corpora.mimic.mimic3 import scan_table, table_path
 from clinlm.corpora.split import draw_groups
 from clinlm.files.columns import shown
 
@@ -52,7 +52,7 @@ class Mimic3Notes(Corpus):
         self.fraction, self.seed = fraction, seed
 
     def records(self) -> Records:
-        """See `Corpus.records`; the errors of `clinlm.corpora.mimic.mimic3.scan` apply.
+        """See `Corpus.records`; the errors of `clinlm.corpora.mimic.mimic3.scan_table` apply.
 
         Raises:
             ValueError: also when a category has no note, ISERROR is neither 0 nor 1 nor empty, a note has no
@@ -87,14 +87,14 @@ class Mimic3Notes(Corpus):
             pl.lit([], dtype=pl.List(pl.String)).alias("labels"),
             pl.struct(pl.col("CATEGORY").alias("category")).alias("attributes"),
         )
-        return Records(frame, tuple(f"{count:,} {what}" for count, what in notices if count))
+        return Records(frame, tuple(count_notices(notices)))
 
     def fingerprint(self) -> str:
         """See `Corpus.fingerprint`."""
         return digest_files([table_path(self.root, "NOTEEVENTS")])
 
     def _scan(self) -> pl.LazyFrame:
-        notes = scan(self.root, "NOTEEVENTS", _COLUMNS).with_columns(pl.col("CATEGORY").str.strip_chars())
+        notes = scan_table(self.root, "NOTEEVENTS", _COLUMNS).with_columns(pl.col("CATEGORY").str.strip_chars())
         return notes if self.categories is None else notes.filter(pl.col("CATEGORY").is_in(self.categories))
 
     def _rows(self) -> tuple[int, list[str]]:
@@ -113,7 +113,9 @@ class Mimic3Notes(Corpus):
         missing = set(self.categories or ()) - set(rows["CATEGORY"])
         if missing or not rows.height:
             column = pl.col("CATEGORY").str.strip_chars().unique()
-            there = scan(self.root, "NOTEEVENTS", ["CATEGORY"]).select(column).collect(engine="streaming")["CATEGORY"]
+            there = (
+                scan_table(self.root, "NOTEEVENTS", ["CATEGORY"]).select(column).collect(engine="streaming")["CATEGORY"]
+            )
             raise ValueError(
                 f"every category needs a note; NOTEEVENTS has none of {sorted(missing)}; it has "
                 f"{shown(sorted(there.drop_nulls())) or 'no note'}; set categories to some of them, or null for all"

@@ -1,20 +1,21 @@
 """MIMIC-III: outcomes of an admission, told from what is known when it begins."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, final
 
 import polars as pl
 
-from clinlm.corpora.base import Corpus, Records, digest_files
-from clinlm.corpora.mimic import patient_lists
-from clinlm.corpora.mimic.admission_attributes import attributes, patients
-from clinlm.corpora.mimic.admission_sections import Definition, admission_note
-from clinlm.corpora.mimic.death_mentions import without_death
-from clinlm.corpora.mimic.discharge_summaries import counted, stays, summaries
-from clinlm.corpora.mimic.mimic3 import table_path
+from clinlm.corpora.base import Corpus, Records, count_notice, digest_files
+from clinlm.corpora.mimic.admission_notes import Definition, admission_note, without_death
+from clinlm.corpora.mimic.discharge_summaries import stays, summaries
+from clinlm.corpora.mimic.mimic3 import ATTRIBUTES, completed_years, scan_table, table_path
 from clinlm.corpora.mimic.outcome_labels import codes, length_of_stay, mortality, short_codes
+from clinlm.corpora.split import SPLITS, merge_groups
 from clinlm.corpora.synthetic.synthetic import Synthetic
+from clinlm.files.delimited import read_header, scan_delimited
+from clinlm.files.pandas_values import non_missing, require_whole_numbers, whole_number
 
 Outcome = Literal["mortality", "length_of_stay", "diagnoses_3digit", "procedures_3digit"]
 
@@ -26,6 +27,13 @@ _COLUMNS = {
     "length_of_stay": ["HOSPITAL_EXPIRE_FLAG", "ADMITTIME", "DISCHTIME"],
 }
 """Columns of ADMISSIONS that the other outcomes come from."""
+
+
+LIST_FILES = dict(zip(("mimic_train.csv", "mimic_val.csv", "mimic_test.csv"), SPLITS, strict=True))
+"""The lists, and the split of each. A later one counts before an earlier one, so that what tests never trains."""
+
+_STAYS = ("SUBJECT_ID", "ADMITTIME", "ADMISSION_TYPE", "INSURANCE", "LANGUAGE", "ETHNICITY")
+_PEOPLE = ("GENDER", "DOB")
 
 
 @final
@@ -108,7 +116,7 @@ class Mimic3Outcomes(Corpus):
         notices += [*newborns, *dropped, *unlabelled, *cut, *straddling]
         if not notes.height:
             raise ValueError(f"a corpus needs a note; every admission was dropped: {'; '.join(notices)}")
-        frame = notes.join(attributes(root), on="HADM_ID", how="left", maintain_order="left").select(
+        frame = notes.join(_attributes(root), on="HADM_ID", how="left", maintain_order="left").select(
             pl.col("HADM_ID").cast(pl.String).alias("id"),
             "group",
             pl.col("TEXT").alias("text"),
@@ -130,12 +138,12 @@ class Mimic3Outcomes(Corpus):
 
     def fingerprint(self) -> str:
         """See `Corpus.fingerprint`; nothing is generated for it."""
-        lists = patient_lists.paths(self.lists_root) if self.lists_root else []
+        lists = _list_paths(self.lists_root) if self.lists_root else []
         if self.root is None:
             assert self.generated is not None
             return hashlib.sha256(f"{self.generated.fingerprint()}{digest_files(lists)}".encode()).hexdigest()
         tables = ["NOTEEVENTS", "ADMISSIONS", *(table for name, table in CODES.items() if name == self.outcome)]
-        people = patients(self.root)
+        people = _patients_path(self.root)
         return digest_files([*(table_path(self.root, t) for t in tables), *([people] if people else []), *lists])
 
     def _folder(self) -> Path:
@@ -153,7 +161,7 @@ class Mimic3Outcomes(Corpus):
         table = CODES[self.outcome]
         rows, notices = short_codes(root, table, self.definition)
         coded = admissions.join(codes(rows), on="HADM_ID", how="inner")
-        without = counted(
+        without = count_notice(
             admissions.height - coded.height, admissions.height, f"admissions dropped: no code in {table}"
         )
         return coded.select("HADM_ID", "labels"), [*notices, *without]
@@ -163,41 +171,119 @@ class Mimic3Outcomes(Corpus):
         texts = pl.Series("TEXT", [admission_note(text, self.definition) for text in notes["TEXT"]], dtype=pl.String)
         built = notes.with_columns(texts).drop_nulls("TEXT")
         main = "neither chief complaint nor present illness nor medical history"
-        notices = counted(notes.height - built.height, notes.height, f"admissions dropped: {main}")
+        notices = count_notice(notes.height - built.height, notes.height, f"admissions dropped: {main}")
         if self.definition == "strict":
             differ = sum(
                 admission_note(text, "published") != new for text, new in zip(notes["TEXT"], texts, strict=True)
             )
-            notices += counted(differ, notes.height, "admission notes differ from the published: other sections' ends")
+            notices += count_notice(differ, notes.height, "admission notes differ from the published definition's")
         if self.outcome != "mortality":
             return built, notices
         texts = pl.Series("TEXT", [without_death(text, self.definition) for text in built["TEXT"]], dtype=pl.String)
         died = built.filter(texts.is_null())["labels"].list.first().eq("died").sum()
         silent = built.with_columns(texts).drop_nulls("TEXT")
-        notices += counted(
+        notices += count_notice(
             built.height - silent.height,
             built.height,
             f"admissions dropped: the note mentions death, {died:,} of them of patients who died",
         )
-        notices += counted(int((built["TEXT"] != texts).sum()), built.height, "notes had a mention of death cut out")
+        notices += count_notice(
+            int((built["TEXT"] != texts).sum()), built.height, "notes had a mention of death removed"
+        )
         return silent, notices
 
     def _grouped(self, notes: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str] | None, list[str]]:
         """Adds `group`; with published lists, the split of every group, and only those that the lists name."""
         people = notes["SUBJECT_ID"].to_list()
-        groups = (
-            patient_lists.united(people, notes["TEXT"]) if self.definition == "strict" else [str(one) for one in people]
-        )
+        groups = merge_groups(people, notes["TEXT"]) if self.definition == "strict" else [str(one) for one in people]
         notes = notes.with_columns(pl.Series("group", groups, dtype=pl.String))
         joined = notes["SUBJECT_ID"].n_unique() - notes["group"].n_unique()
-        notices = counted(joined, notes["SUBJECT_ID"].n_unique(), "patients share an admission note, and so a group")
+        notices = count_notice(
+            joined, notes["SUBJECT_ID"].n_unique(), "patients share an admission note, and so a group"
+        )
         if self.lists_root is None:
             return notes, None, notices
-        lists, several = patient_lists.read(self.lists_root)
-        splits = patient_lists.split_of_groups(people, groups, lists)
+        lists, several = read_patient_lists(self.lists_root)
+        splits = split_of_groups(people, groups, lists)
         listed = notes.filter(pl.col("group").is_in(list(splits)))
-        notices += counted(several, len(lists), "patients stand in several lists: test counts first, then validation")
-        notices += counted(
+        notices += count_notice(
+            several, len(lists), "patients are in several lists: test before validation before train"
+        )
+        notices += count_notice(
             notes.height - listed.height, notes.height, "admissions dropped: their patient is in no list"
         )
         return listed, splits, notices
+
+
+def _list_paths(root: Path) -> list[Path]:
+    """The three files.
+
+    Raises:
+        FileNotFoundError: one of them is missing.
+    """
+    for name in LIST_FILES:
+        if not (root / name).is_file():
+            raise FileNotFoundError(
+                f"the published split is {', '.join(LIST_FILES)}; {root} has no {name}; set lists_root"
+            )
+    return [root / name for name in LIST_FILES]
+
+
+def read_patient_lists(root: Path) -> tuple[dict[int, str], int]:
+    """The split of every SUBJECT_ID in the lists, and how many patients stand in several of them."""
+    found: dict[int, str] = {}
+    several: set[int] = set()
+    for path, split in zip(_list_paths(root), LIST_FILES.values(), strict=True):
+        table = scan_delimited(path, ["SUBJECT_ID"]).collect(engine="streaming")
+        require_whole_numbers(table, "SUBJECT_ID", path.name)
+        people = set(table.select(whole_number("SUBJECT_ID"))["SUBJECT_ID"].drop_nulls())
+        several |= people & found.keys()
+        found |= dict.fromkeys(people, split)
+    return found, len(several)
+
+
+def split_of_groups(patients: Sequence[int], groups: Sequence[str], lists: Mapping[int, str]) -> dict[str, str]:
+    """The split of every group that has a patient in the lists; of several, the one that counts before the others."""
+    split: dict[str, str] = {}
+    for patient, group in zip(patients, groups, strict=True):
+        if patient in lists:
+            split[group] = max(lists[patient], split.get(group, SPLITS[0]), key=SPLITS.index)
+    return split
+
+
+def _patients_path(root: Path) -> Path | None:
+    """The file of PATIENTS, or None: outcomes do not need it.
+
+    Raises:
+        ValueError: it stands in several files.
+    """
+    try:
+        return table_path(root, "PATIENTS")
+    except FileNotFoundError:
+        return None
+
+
+def _attributes(root: Path) -> pl.DataFrame:
+    """HADM_ID as a number and the struct `attributes` with the fields of `clinlm.corpora.mimic.mimic3.ATTRIBUTES`.
+
+    What a table or a column that is not there would say is null, and so is an age without two dates.
+    """
+    stays = _first_rows(root, "ADMISSIONS", "HADM_ID", _STAYS).with_columns(whole_number("SUBJECT_ID"))
+    if _patients_path(root) is None:
+        people = pl.DataFrame(schema={"SUBJECT_ID": pl.Int64(), **{name: pl.String() for name in _PEOPLE}})
+    else:
+        people = _first_rows(root, "PATIENTS", "SUBJECT_ID", _PEOPLE)
+    joined = stays.join(people, on="SUBJECT_ID", how="left")
+    day = {name: pl.col(name).str.head(10).str.to_date("%Y-%m-%d", strict=False) for name in ("DOB", "ADMITTIME")}
+    fields = [non_missing(name.upper()).str.strip_chars().alias(name) for name in ATTRIBUTES if name != "age"]
+    age = completed_years(day["DOB"], day["ADMITTIME"]).alias("age")
+    return joined.select("HADM_ID", age, *fields).select("HADM_ID", pl.struct(ATTRIBUTES).alias("attributes"))
+
+
+def _first_rows(root: Path, table: str, key: str, columns: tuple[str, ...]) -> pl.DataFrame:
+    """The first row of every `key`, with `columns`, null where the table lacks them."""
+    there = {name.upper() for name in read_header(table_path(root, table))}
+    frame = scan_table(root, table, [key, *(name for name in columns if name in there)]).collect(engine="streaming")
+    lacking = [pl.lit(None, dtype=pl.String).alias(name) for name in columns if name not in there]
+    rows = frame.with_columns(whole_number(key), *lacking).drop_nulls(key)
+    return rows.unique(key, keep="first", maintain_order=True)

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from clinlm.corpora.mimic.admission_sections import Definition
-from clinlm.corpora.mimic.discharge_summaries import counted
-from clinlm.corpora.mimic.mimic3 import scan, table_path
+from clinlm.corpora.base import count_notice
+from clinlm.corpora.mimic.admission_notes import Definition
+from clinlm.corpora.mimic.mimic3 import scan_table, table_path
 from clinlm.files.delimited import read_header
-from clinlm.files.pandas_values import inferred, present, require_whole, whole
+from clinlm.files.pandas_values import infer_text, non_missing, require_whole_numbers, whole_number
 
 SURVIVAL = ("survived", "died")
 STAYS = ("at most 3 days", "over 3 to 7 days", "over 7 to 14 days", "over 14 days")
@@ -29,7 +29,7 @@ def mortality(admissions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     """
     flagged = _flagged(admissions)
     labels = pl.concat_list(pl.col("flag").replace_strict({0: SURVIVAL[0], 1: SURVIVAL[1]}, return_dtype=pl.String))
-    return flagged.select("HADM_ID", labels.alias("labels")), counted(
+    return flagged.select("HADM_ID", labels.alias("labels")), count_notice(
         admissions.height - flagged.height, admissions.height, _FLAGLESS
     )
 
@@ -45,16 +45,16 @@ def length_of_stay(admissions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     """
     flagged = _flagged(admissions)
     alive = flagged.filter(pl.col("flag") == 0)
-    timed = alive.filter(present("ADMITTIME").is_not_null() & present("DISCHTIME").is_not_null())
+    timed = alive.filter(non_missing("ADMITTIME").is_not_null() & non_missing("DISCHTIME").is_not_null())
     admitted, discharged = _moments(timed, "ADMITTIME"), _moments(timed, "DISCHTIME")
     seconds = [(end - start).total_seconds() for start, end in zip(admitted, discharged, strict=True)]
     days = np.round(np.asarray(seconds, dtype=np.float64) / _SECONDS_OF_A_DAY, 1)
     labels = [[STAYS[place]] for place in np.searchsorted(_DAYS, days, side="left")]
     frame = timed.select("HADM_ID").with_columns(pl.Series("labels", labels, dtype=pl.List(pl.String)))
     return frame, [
-        *counted(admissions.height - flagged.height, admissions.height, _FLAGLESS),
-        *counted(flagged.height - alive.height, flagged.height, "admissions dropped: the patient died"),
-        *counted(alive.height - timed.height, alive.height, "admissions dropped: no ADMITTIME or no DISCHTIME"),
+        *count_notice(admissions.height - flagged.height, admissions.height, _FLAGLESS),
+        *count_notice(flagged.height - alive.height, flagged.height, "admissions dropped: the patient died"),
+        *count_notice(alive.height - timed.height, alive.height, "admissions dropped: no ADMITTIME or no DISCHTIME"),
     ]
 
 
@@ -62,24 +62,24 @@ def short_codes(root: Path, table: str, definition: Definition) -> tuple[pl.Data
     """HADM_ID and `code` of every row of `table`, cut, without what an admission repeats, in the table's order.
 
     Diagnoses that start with V or E are cut to 4 characters, all others to 3. Published: the column is read as pandas
-    reads it, so codes may lose their leading zeros (`csv_values.inferred`). Strict: codes are text.
+    reads it, so codes may lose their leading zeros (`csv_values.infer_text`). Strict: codes are text.
 
     HADM_ID is null in rows without one, or without SUBJECT_ID: their codes count among all codes, for no admission.
 
     Raises:
-        ValueError: HADM_ID or SUBJECT_ID is no whole number, or an admission has several patients; as `scan`.
+        ValueError: HADM_ID or SUBJECT_ID is no whole number, or an admission has several patients; as `scan_table`.
     """
     names = ["SUBJECT_ID", "HADM_ID", "ICD9_CODE"]
-    rows = scan(root, table, names).collect(engine="streaming")
+    rows = scan_table(root, table, names).collect(engine="streaming")
     for column in names[:2]:
-        require_whole(rows, column, table)
-    text = rows.select(present("ICD9_CODE"))["ICD9_CODE"]
+        require_whole_numbers(rows, column, table)
+    text = rows.select(non_missing("ICD9_CODE"))["ICD9_CODE"]
     if definition == "published":
-        code = inferred(rows["ICD9_CODE"], len(read_header(table_path(root, table))))
+        code = infer_text(rows["ICD9_CODE"], len(read_header(table_path(root, table))))
     else:
         code = text.str.strip_chars()
     changed = int((code != text).sum()) if definition == "published" else 0
-    rows = rows.select(whole("SUBJECT_ID"), whole("HADM_ID"), code.alias("code"))
+    rows = rows.select(whole_number("SUBJECT_ID"), whole_number("HADM_ID"), code.alias("code"))
     coded = rows.drop_nulls("code")
     people = coded.drop_nulls().select("HADM_ID", "SUBJECT_ID").unique()
     if people["HADM_ID"].is_duplicated().any():
@@ -88,8 +88,8 @@ def short_codes(root: Path, table: str, definition: Definition) -> tuple[pl.Data
     cut = coded.with_columns(pl.col("code").str.slice(0, pl.when(longer).then(4).otherwise(3)))
     stay = pl.when(pl.col("SUBJECT_ID").is_not_null()).then("HADM_ID").alias("HADM_ID")
     return cut.unique(["HADM_ID", "code"], keep="first", maintain_order=True).select(stay, "code"), [
-        *counted(rows.height - coded.height, rows.height, f"rows of {table} dropped: no ICD9_CODE"),
-        *counted(changed, coded.height, f"codes of {table} changed: read as numbers, they lose leading zeros"),
+        *count_notice(rows.height - coded.height, rows.height, f"rows of {table} dropped: no ICD9_CODE"),
+        *count_notice(changed, coded.height, f"codes of {table} changed: read as numbers, they lose leading zeros"),
     ]
 
 
@@ -99,8 +99,8 @@ def codes(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _flagged(admissions: pl.DataFrame) -> pl.DataFrame:
-    flag = whole("HOSPITAL_EXPIRE_FLAG")
-    wrong = admissions.filter(present("HOSPITAL_EXPIRE_FLAG").is_not_null() & ~flag.is_in([0, 1]).fill_null(False))
+    flag = whole_number("HOSPITAL_EXPIRE_FLAG")
+    wrong = admissions.filter(non_missing("HOSPITAL_EXPIRE_FLAG").is_not_null() & ~flag.is_in([0, 1]).fill_null(False))
     if wrong.height:
         raise ValueError(f"HOSPITAL_EXPIRE_FLAG is 0 or 1; {wrong.height:,} admissions have another; repair ADMISSIONS")
     return admissions.with_columns(flag.alias("flag")).drop_nulls("flag")

@@ -108,7 +108,7 @@ def names() -> Mapping[str, tuple[str, ...]]:
     return {column.name: tuple(column.drop_nulls()) for column in table}
 
 
-def written(rng: random.Random, unseen: float) -> tuple[str, list[Span]]:
+def write_entity_note(rng: random.Random, unseen: float) -> tuple[str, list[Span]]:
     """Write a note.
 
     Args:

@@ -2,12 +2,12 @@
 
 import random
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from textwrap import TextWrapper
 from typing import Literal, final
 
 from clinlm.corpora.synthetic.lexicon import Condition, Family, SyntheticLexicon
-from clinlm.corpora.synthetic.note import Statement, Stay, SyntheticNote
 
 Style = Literal["brief", "full"]
 
@@ -41,6 +41,56 @@ _QUOTED = 0.8
 _WRAPPER = TextWrapper(76, break_long_words=False, break_on_hyphens=False)
 
 
+@dataclass(frozen=True)
+class HospitalStay:
+    """What a note needs to know of a stay in hospital.
+
+    Attributes:
+        person: how the note introduces the patient, such as "72 yo M".
+        complaint: the symptom that led to admission.
+        clusters: the patient's clusters of conditions, mentioned four times as often as the others.
+        admitted: shifted, as all dates of MIMIC-III.
+        discharged: not before `admitted`.
+    """
+
+    person: str
+    complaint: str
+    clusters: Collection[str]
+    admitted: date
+    discharged: date
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One sentence about conditions, without its full stop."""
+
+    family: Family
+    text: str
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True)
+class SyntheticNote:
+    """A written note.
+
+    Attributes:
+        text: the note; every section starts a line with "NAME:".
+        labels: the diagnoses of the stay, most important first (SEQ_NUM).
+        statements: every sentence that mentions a condition, in no order: the writer's trace.
+        expired: whether the patient died in this stay.
+    """
+
+    text: str
+    labels: tuple[Condition, ...]
+    statements: tuple[Statement, ...]
+    expired: bool
+
+    @property
+    def asserted(self) -> frozenset[str]:
+        """The codes that the text asserts as active in this stay, from the trace."""
+        return frozenset(c.code for s in self.statements if s.family == "asserted" for c in s.conditions)
+
+
 @final
 class SyntheticNotes:
     """Writes discharge summaries in which a condition is a label iff a sentence asserts it.
@@ -63,7 +113,7 @@ class SyntheticNotes:
             raise ValueError(f"a style is one of {', '.join(self.lexicon.gaps)}; style={style!r} came; set one of them")
         self.style: Style = style
 
-    def write(self, rng: random.Random, stay: Stay, previous: SyntheticNote | None) -> SyntheticNote:
+    def write(self, rng: random.Random, stay: HospitalStay, previous: SyntheticNote | None) -> SyntheticNote:
         """Write the note of one stay.
 
         Args:
@@ -85,8 +135,10 @@ class SyntheticNotes:
         text = self._lay_out(rng, stay, statements, expired)
         return SyntheticNote(text, tuple(true), tuple(statements), expired)
 
-    def remark(self, rng: random.Random, category: Literal["Nursing", "Radiology", "Addendum"], stay: Stay) -> str:
-        """Write a note of another kind, short; it asserts no diagnosis."""
+    def other_note(
+        self, rng: random.Random, category: Literal["Nursing", "Radiology", "Addendum"], stay: HospitalStay
+    ) -> str:
+        """Write a short note of another category; it asserts no diagnosis."""
         words = self.lexicon.words
         if category == "Addendum":
             return "ADDENDUM:\n" + self._narrate(rng, rng.choice(words["addenda"]), stay) + "."
@@ -174,7 +226,7 @@ class SyntheticNotes:
             name = name[:at] + name[at + 1] + name[at] + name[at + 2 :]
         return name
 
-    def _lay_out(self, rng: random.Random, stay: Stay, statements: Sequence[Statement], expired: bool) -> str:
+    def _lay_out(self, rng: random.Random, stay: HospitalStay, statements: Sequence[Statement], expired: bool) -> str:
         """Deal the sentences to the sections and write those that have something to say, in their usual order."""
         body: dict[str, list[str]] = {section: [] for section in SECTIONS}
         for statement in statements:
@@ -196,7 +248,7 @@ class SyntheticNotes:
         ]
         return "\n".join(lines)
 
-    def _fill_briefly(self, rng: random.Random, stay: Stay, body: dict[str, list[str]]) -> None:
+    def _fill_briefly(self, rng: random.Random, stay: HospitalStay, body: dict[str, list[str]]) -> None:
         """Add a little that has nothing to do with the diagnoses, and a date where there is room."""
         words = self.lexicon.words
         if rng.random() < 0.2:
@@ -206,7 +258,7 @@ class SyntheticNotes:
         if sum(len(text) for texts in body.values() for text in texts) < 300:
             body["DISCHARGE"].append(f"Seen [**{_plain(stay.discharged)}**]")
 
-    def _fill_fully(self, rng: random.Random, stay: Stay, body: dict[str, list[str]]) -> None:
+    def _fill_fully(self, rng: random.Random, stay: HospitalStay, body: dict[str, list[str]]) -> None:
         """Add the narrative of a real summary between the sentences that matter; it mentions no condition."""
         words = self.lexicon.words
         dates = f"Admission Date: [**{_plain(stay.admitted)}**] Discharge Date: [**{_plain(stay.discharged)}**]"
@@ -223,7 +275,7 @@ class SyntheticNotes:
                 body[section].insert(rng.randint(0, len(body[section])), self._narrate(rng, sentence, stay))
 
     @staticmethod
-    def _narrate(rng: random.Random, sentence: str, stay: Stay) -> str:
+    def _narrate(rng: random.Random, sentence: str, stay: HospitalStay) -> str:
         """Fill the slots of a neutral sentence."""
         return sentence.format(
             days=rng.randint(2, 9),

@@ -62,7 +62,7 @@ class Presentation:
 
 
 @dataclass(frozen=True)
-class Course:
+class StayOutcome:
     """What became of it.
 
     Attributes:
@@ -124,14 +124,14 @@ class SyntheticCourses:
             drugs=tuple(rng.sample(self.outcomes.drugs, rng.choice((1, 2, 3)))),
         )
 
-    def follow(self, rng: random.Random, shown: Presentation) -> Course:
+    def follow(self, rng: random.Random, shown: Presentation) -> StayOutcome:
         """Draw what became of an admission."""
         severity = sum(condition.severity for condition in shown.early)
         stretched = _STRETCH * sum(sign.days for sign in shown.signs) + 0.09 * severity
         days = math.exp(_LOG_DAYS + stretched + rng.gauss(0, _SPREAD))
         odds = _DEATH + 1.3 * shown.acuity + 0.03 * (shown.age - 65)
         died = rng.random() < 1 / (1 + math.exp(-odds))
-        return Course(
+        return StayOutcome(
             days=min(max(days * (rng.uniform(0.3, 1) if died else 1), 0.2), 150),
             died=died,
             diagnoses=(*(each.code for each in (*shown.early, *shown.late)), *self._further(rng, shown)),

@@ -8,7 +8,7 @@ from textwrap import TextWrapper
 from typing import final
 
 from clinlm.corpora.synthetic.lexicon import Condition, Family, SyntheticLexicon
-from clinlm.corpora.synthetic.outcome_course import Course, Presentation
+from clinlm.corpora.synthetic.outcome_course import Presentation, StayOutcome
 from clinlm.corpora.synthetic.outcome_lexicon import Sign, SyntheticOutcomeLexicon
 
 ADMISSION_HEADERS = (
@@ -61,7 +61,7 @@ _WRAPPER = TextWrapper(76, break_long_words=False, break_on_hyphens=False)
 
 
 @dataclass(frozen=True)
-class Told:
+class NoteSentence:
     """A sentence under `header` about conditions (by code) and signs (by name), without its full stop."""
 
     family: Family
@@ -75,7 +75,7 @@ class OutcomeNote:
     """A written summary, and every sentence of its admission sections that is about a condition or a sign."""
 
     text: str
-    told: tuple[Told, ...]
+    told: tuple[NoteSentence, ...]
 
 
 @final
@@ -99,7 +99,7 @@ class SyntheticOutcomeNotes:
             for family, frames in self.lexicon.frames.items()
         }
 
-    def write(self, rng: random.Random, shown: Presentation, course: Course, discharged: date) -> OutcomeNote:
+    def write(self, rng: random.Random, shown: Presentation, course: StayOutcome, discharged: date) -> OutcomeNote:
         """Write the summary of one stay.
 
         Args:
@@ -134,7 +134,7 @@ class SyntheticOutcomeNotes:
         text = f"Addendum:\nFollow up appointment moved to [**{after}**].\n"
         return text + ("\nAllergies:\nlatex\n\nDischarge Disposition:\nHome\n" if rng.random() < 0.2 else "")
 
-    def _assert(self, rng: random.Random, shown: Presentation) -> Iterator[Told]:
+    def _assert(self, rng: random.Random, shown: Presentation) -> Iterator[NoteSentence]:
         true: list[Condition | Sign] = [*shown.early, *shown.signs]
         rng.shuffle(true)
         while true:
@@ -142,7 +142,7 @@ class SyntheticOutcomeNotes:
             yield self._state(rng, "asserted", true[:size])
             true = true[size:]
 
-    def _deny(self, rng: random.Random, shown: Presentation) -> Iterator[Told]:
+    def _deny(self, rng: random.Random, shown: Presentation) -> Iterator[NoteSentence]:
         families: list[Family] = ["negated", "family", "resolved", "hedged"]
         hands: dict[Family, list[Condition | Sign]] = {}
         for finding in shown.denied:
@@ -150,14 +150,14 @@ class SyntheticOutcomeNotes:
         for family, hand in hands.items():
             yield self._state(rng, family, hand)
 
-    def _state(self, rng: random.Random, family: Family, findings: Sequence[Condition | Sign]) -> Told:
+    def _state(self, rng: random.Random, family: Family, findings: Sequence[Condition | Sign]) -> NoteSentence:
         names = [rng.choice(each.surfaces) for each in findings]
         listed = names[0] if len(names) == 1 else ", ".join(names[:-1]) + rng.choice((" and ", ", ")) + names[-1]
         text = rng.choice(self._frames[family]).format(gap=rng.choice(self.lexicon.gaps["brief"]), list=listed)
         about = tuple(each.code if isinstance(each, Condition) else each.name for each in findings)
-        return Told(family, rng.choice(_PLACES[family]), text, about)
+        return NoteSentence(family, rng.choice(_PLACES[family]), text, about)
 
-    def _early(self, rng: random.Random, shown: Presentation, told: Sequence[Told]) -> dict[str, str]:
+    def _early(self, rng: random.Random, shown: Presentation, told: Sequence[NoteSentence]) -> dict[str, str]:
         """The admission sections by header; all of them have a text."""
         body: dict[str, list[str]] = {header: [] for header in ADMISSION_HEADERS}
         for each in told:
@@ -185,7 +185,7 @@ class SyntheticOutcomeNotes:
         return found
 
     def _parts(
-        self, rng: random.Random, shown: Presentation, course: Course, discharged: date, early: dict[str, str]
+        self, rng: random.Random, shown: Presentation, course: StayOutcome, discharged: date, early: dict[str, str]
     ) -> list[tuple[str, str]]:
         """All sections in MIMIC's order: header, and text from the colon on."""
         words, outcomes = self.outcomes.words, self.outcomes

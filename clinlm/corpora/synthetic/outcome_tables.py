@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, final
 
-from clinlm.corpora.synthetic.outcome_course import Course, Presentation, SyntheticCourses
+from clinlm.corpora.synthetic.outcome_course import Presentation, StayOutcome, SyntheticCourses
 from clinlm.corpora.synthetic.outcome_notes import SyntheticOutcomeNotes
 from clinlm.corpora.synthetic.tables import COLUMNS as _COLUMNS
 from clinlm.corpora.synthetic.tables import Field, Row, SyntheticTables, write_tables
@@ -99,7 +99,7 @@ class SyntheticOutcomeTables:
                 stays[record["HADM_ID"]]["CODES"].append(record["ICD9_CODE"])
         return person, list(stays.values())
 
-    def _happen(self, rng: random.Random, person: Record, stay: Record) -> tuple[Presentation, Course]:
+    def _happen(self, rng: random.Random, person: Record, stay: Record) -> tuple[Presentation, StayOutcome]:
         admitted, born = stay["ADMITTIME"].date(), person["DOB"].date()
         age = admitted.year - born.year - ((admitted.month, admitted.day) < (born.month, born.day))
         name = f"{age if age < 90 else '[**Age over 90 **]'} yo {person['GENDER']}"
@@ -109,7 +109,7 @@ class SyntheticOutcomeTables:
         return shown, self.courses.follow(rng, shown)
 
     def _summaries(
-        self, rng: random.Random, stay: Record, shown: Presentation, course: Course, end: datetime
+        self, rng: random.Random, stay: Record, shown: Presentation, course: StayOutcome, end: datetime
     ) -> Iterator[Row]:
         """The summary of a stay, and what goes wrong with summaries."""
         if rng.random() < _SILENT:

@@ -16,7 +16,7 @@ from clinlm.corpora.synthetic.tables import SyntheticTables
 Style = Literal["brief", "full", "admission"]
 STYLES: tuple[Style, ...] = get_args(Style)
 SOURCES = (
-    *(name for name in ("lexicon.json", "lexicon.py", "note.py", "notes.py", "tables.py")),
+    *(name for name in ("lexicon.json", "lexicon.py", "notes.py", "tables.py")),
     *(f"outcome_{name}" for name in ("lexicon.json", "lexicon.py", "course.py", "notes.py", "tables.py")),
 )
 """The files, beside this one, that decide every byte of the tables."""

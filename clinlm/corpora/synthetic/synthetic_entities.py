@@ -10,7 +10,7 @@ from typing import final
 from clinlm.corpora.base import Corpus, Records, digest_files
 from clinlm.corpora.span_records import SpanDocument, span_records
 from clinlm.corpora.synthetic import entity_notes, lexicon
-from clinlm.corpora.synthetic.entity_notes import NAMES_FILE, written
+from clinlm.corpora.synthetic.entity_notes import NAMES_FILE, write_entity_note
 
 _SPLITS = (*("train",) * 7, "validation", *("test",) * 2)
 """Of the patients whose numbers end in 0, 1, ... 9."""
@@ -65,7 +65,7 @@ class SyntheticEntities(Corpus):
             rng = random.Random(f"{self.seed}-{patient}")
             split = _SPLITS[patient % len(_SPLITS)]
             for number in range(rng.randint(1, 3)):
-                text, spans = written(rng, self.unseen if split == "test" else 0)
+                text, spans = write_entity_note(rng, self.unseen if split == "test" else 0)
                 documents.append(SpanDocument(f"e{patient}-{number}", f"e{patient}", text, spans, split))
         return span_records(documents, self.map)
 

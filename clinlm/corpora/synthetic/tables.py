@@ -8,8 +8,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TextIO, final
 
-from clinlm.corpora.synthetic.note import Stay, SyntheticNote
-from clinlm.corpora.synthetic.notes import Style, SyntheticNotes
+from clinlm.corpora.synthetic.notes import HospitalStay, Style, SyntheticNote, SyntheticNotes
 
 COLUMNS = {
     "PATIENTS": "ROW_ID SUBJECT_ID GENDER DOB DOD DOD_HOSP DOD_SSN EXPIRE_FLAG",
@@ -63,7 +62,7 @@ class _Admission:
     number: int
     admitted: datetime
     discharged: datetime
-    stay: Stay
+    stay: HospitalStay
     note: SyntheticNote
 
 
@@ -129,7 +128,7 @@ class SyntheticTables:
         for place in range(MOST_STAYS):
             discharged = admitted + timedelta(minutes=1440 + int(rng.expovariate(1 / 8000)))
             age = _age(person, admitted)
-            stay = Stay(
+            stay = HospitalStay(
                 person=f"{age if age <= _OLDEST else '[**Age over 90 **]'} yo {person.gender}",
                 complaint=rng.choice(self.notes.lexicon.words["complaints"]),
                 clusters=person.clusters,
@@ -147,18 +146,18 @@ class SyntheticTables:
         last = stay.discharged.date()
         yield _note_row(person, stay, last, None, "Discharge summary", "Report", None, stay.note.text)
         if rng.random() < 0.05:
-            text = self.notes.remark(rng, "Addendum", stay.stay)
+            text = self.notes.other_note(rng, "Addendum", stay.stay)
             yield _note_row(person, stay, last + timedelta(days=1), None, "Discharge summary", "Addendum", None, text)
         if rng.random() < 0.02:
             wrong = self.notes.write(rng, stay.stay, None)
             yield _note_row(person, stay, last, None, "Discharge summary", "Report", 1, wrong.text)
         if rng.random() < 0.5:
             time = stay.admitted + timedelta(minutes=rng.randrange(60, 1440))
-            text = self.notes.remark(rng, "Nursing", stay.stay)
+            text = self.notes.other_note(rng, "Nursing", stay.stay)
             yield _note_row(person, stay, time.date(), time, "Nursing", "Nursing Progress Note", None, text)
         if rng.random() < 0.5:
             time = stay.admitted + timedelta(minutes=rng.randrange(60, 1440))
-            text = self.notes.remark(rng, "Radiology", stay.stay)
+            text = self.notes.other_note(rng, "Radiology", stay.stay)
             yield _note_row(person, stay, time.date(), time, "Radiology", "CHEST (PORTABLE AP)", None, text)
 
 

@@ -7,8 +7,8 @@ from typing import final
 import numpy as np
 
 from clinlm.config.errors import ConfigError
-from clinlm.metrics.sections import split_sections
 from clinlm.tasks.base import Task
+from clinlm.text.sections import split_sections
 from clinlm.text.sentences import sentences
 from clinlm.training.augmentation.base import Augmentation, check_times
 

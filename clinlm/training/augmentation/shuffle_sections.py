@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
-from clinlm.metrics.sections import split_sections
 from clinlm.tasks.base import Task
+from clinlm.text.sections import split_sections
 from clinlm.training.augmentation.base import Augmentation, check_times, shuffled
 
 
@@ -16,7 +16,7 @@ class ShuffleSections(Augmentation):
 
     So a model that reads only the first tokens of a note sees other sections. Notes of one section stay the same.
 
-    Source    ours; sections as `clinlm.metrics.sections` finds them.
+    Source    ours; sections as `clinlm.text.sections` finds them.
     Cost      seconds.
 
     Attributes:

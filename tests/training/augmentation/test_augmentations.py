@@ -11,8 +11,8 @@ import pytest
 from support.wards import SECTIONS, WAYS, made, opened, write
 
 from clinlm.corpora.split import SPLITS
-from clinlm.metrics.sections import split_sections
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.text.sections import split_sections
 from clinlm.training.augmentation.base import new, normalised
 from clinlm.training.augmentation.mixing import Mixing
 from clinlm.training.augmentation.remaining_notes import RemainingNotes

@@ -49,16 +49,37 @@ _LATER = re.compile(
     re.IGNORECASE,
 )
 
+_VERB = r"\s+(?:had\s|has\s)?(?:expired|died|passed away|deceased)"
+_REMOVED = re.compile(
+    rf"((?:PHYSICAL EXAM|MEDICATION ON ADMISSION):[^\n]*?)((?:patient|pt)?{_VERB})", flags=re.IGNORECASE
+)
+_DROPPED = re.compile(rf"(?:patient|pt){_VERB}|he expired|pronounced expired|time of death", re.IGNORECASE)
+_WORDS = re.compile(r"expired|died|passed away|deceased|time of death", re.IGNORECASE)
+"""None of the patterns above matches a note without one of these."""
+
+_DEATH = re.compile(
+    r"\b(?:expired|died|deceased|passed away|demise|pronounced (?:dead|death|expired|deceased)|autopsy|"
+    r"(?:time|date|cause|pronouncement) of death|death certificate|post-?\s?mortem|medical examiner|coroner|"
+    r"comfort measures only|cmo)\b",
+    re.IGNORECASE,
+)
+_RELATIVE = re.compile(
+    r"\b(?:(?:grand)?(?:mother|father|parents?|son|daughter|child|children)|brothers?|sisters?|siblings?|wife|husband|"
+    r"spouse|partner|aunts?|uncles?|cousins?|nephews?|nieces?|friends?|family|relatives?|mom|dad|twin|fetal|fetus)\b",
+    re.IGNORECASE,
+)
+_SENTENCE = re.compile(r"[.;!?]\s+|\n")
+
 
 def admission_note(text: str, definition: Definition) -> str | None:
     """Rebuild a discharge summary as an admission note, or None if it has none of the `MAIN` sections."""
-    found = sections(text, definition)
+    found = split_sections(text, definition)
     if not any(found[name] for name in MAIN):
         return None
     return "\n\n".join(f"{name}: {content}" for name, content in found.items())
 
 
-def sections(text: str, definition: Definition) -> dict[str, str]:
+def split_sections(text: str, definition: Definition) -> dict[str, str]:
     """The text of every section of `HEADERS`, each on one line, empty where there is none; see the module."""
     return _WAYS[definition](text)
 
@@ -100,6 +121,25 @@ def _known(words: str) -> str | None:
     if _LATER.search(words):
         return None
     return next((name for name, pattern in _KNOWN.items() if pattern.fullmatch(words)), None)
+
+
+def without_death(note: str, definition: Definition) -> str | None:
+    """Return the note without mentions of the patient's death, or None if it has one that is not cut out."""
+    if definition == "strict":
+        return None if _told(note) else note
+    if not _WORDS.search(note):
+        return note
+    cut = _REMOVED.sub(r"\1", note)
+    return None if _DROPPED.search(cut) else cut
+
+
+def _told(note: str) -> bool:
+    if not _DEATH.search(note):
+        return False
+    if _DROPPED.search(note):
+        return True
+    kept = "\n\n".join(part for part in note.split("\n\n") if not part.startswith("FAMILY HISTORY:"))
+    return any(_DEATH.search(sentence) and not _RELATIVE.search(sentence) for sentence in _SENTENCE.split(kept))
 
 
 _WAYS: Mapping[Definition, Callable[[str], dict[str, str]]] = {"published": _published, "strict": _strict}

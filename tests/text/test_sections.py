@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinlm.metrics.sections import SECTIONS, section_masks, split_sections
+from clinlm.text.sections import SECTIONS, section_masks, split_sections
 
 
 def test_every_way_of_writing_a_header_is_found() -> None:
