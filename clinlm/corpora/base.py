@@ -1,4 +1,4 @@
-"""What every corpus promises: records in one shape, and a fingerprint of the files behind them."""
+"""Corpora: readers of the user's files that return records in one shape."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -18,13 +18,12 @@ class Records:
     """The documents of a corpus, one row each.
 
     Attributes:
-        frame: columns `id` (str, unique), `group` (str: the patient, or whatever must not straddle a split),
-            `text` (str, never empty), `labels` (list[str], distinct, may be empty) and `attributes` (struct of
-            nullable strings, one field per attribute; a struct without fields is not possible in polars, so a
-            corpus without attributes has the single field `none`, all null).
-        notices: counted warnings for the report, such as "12 of 2,377 notes dropped: empty text". Never text of a note.
-        splits: the split (of `clinlm.corpora.split.SPLITS`) of every group, where the source itself says; None where a
-            task
+        frame: columns `id` (str, unique), `group` (str: the patient, or whatever must not span two splits), `text`
+            (str, never empty), `labels` (list[str], distinct, may be empty) and `attributes` (struct of nullable
+            strings, one field per attribute; polars has no struct without fields, so a corpus without attributes has
+            the single field `none`, all null).
+        notices: counted warnings for the report, such as "12 of 2,377 notes dropped: empty text". No text of a note.
+        splits: the split (of `clinlm.corpora.split.SPLITS`) of every group, if the source defines it; None if the task
             has to draw one.
     """
 
@@ -34,7 +33,7 @@ class Records:
 
 
 class Corpus(ABC):
-    """A reader of the user's files. Subclasses are final, one per source, one per file.
+    """A reader of the user's files. Subclasses are final, one per source.
 
     Every subclass takes `root` (the file or folder to read) as its first argument, then its own settings.
     """
@@ -59,13 +58,13 @@ class Corpus(ABC):
         """Read everything.
 
         Raises:
-            FileNotFoundError: a file is missing; the message names it and what to set.
-            ValueError: a column is missing, bytes do not decode, a row is broken, or no record is left.
+            MissingFileError: a file does not exist; the message names it and the setting.
+            DataError: a column is missing, bytes are not UTF-8, a row is broken, or no record is left.
         """
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Hex sha256 of all that decides `records()` beyond the settings: the bytes of the files read."""
+        """Return the hex sha256 of everything that decides `records()` beyond the settings: the bytes of the files."""
 
 
 def count_notices(counts: Iterable[tuple[int, str]]) -> list[str]:
@@ -79,15 +78,15 @@ def count_notice(count: int, total: int, what: str) -> list[str]:
 
 
 def digest_files(paths: Iterable[Path]) -> str:
-    """Hex sha256 over the names and bytes of `paths`, in the order given.
+    """Return the hex sha256 of the names and bytes of `paths`, in this order.
 
     Raises:
-        FileNotFoundError: one of them is missing.
+        MissingFileError: one of them does not exist.
     """
     total = hashlib.sha256()
     for path in paths:
         if not path.is_file():
-            raise FileNotFoundError(f"a corpus reads files; there is none at {path}; set task.root to where it lies")
+            raise MissingFileError(f"a corpus must have its files, got {path}, which does not exist; set task.root")
         with path.open("rb") as file:
             total.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()

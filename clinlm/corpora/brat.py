@@ -1,4 +1,4 @@
-"""brat: texts with annotations beside them, as .txt and .ann."""
+"""brat: pairs of texts (.txt) and stand-off annotations (.ann)."""
 
 import hashlib
 import json
@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, final, get_args
 
+from clinlm.config.errors import ConfigError, DataError, MissingFileError
 from clinlm.corpora.base import Corpus, Records, count_notices, digest_files
 from clinlm.corpora.span_records import SpanDocument, span_records
 from clinlm.corpora.split import split_files
@@ -31,25 +32,25 @@ class Brat(Corpus):
     """One record per pair of NAME.txt and NAME.ann in a folder and the folders in it, in the order of their names.
 
     Only entities (lines T) are read. Events, relations, attributes, normalisations and notes are counted and left out.
-    Offsets are checked against the words that the .ann repeats, runs of white space taken as one space; how they are
-    counted is found out (`clinlm.corpora.standoff.locate`). An entity that does not hold its words is dropped, and
-    counted by name. Nested and overlapping entities stay.
+    Offsets are checked against the words in the .ann, ignoring differences in white space; their unit is detected
+    (`clinlm.corpora.standoff.locate`). An entity without its words at its offsets is dropped, and a notice names it.
+    Nested and overlapping entities stay.
 
-    An entity of several fragments becomes one span, as `discontinuous` says, and is counted: `hull`, from its first
+    An entity of several fragments becomes one span, as `discontinuous` selects, and is counted: `hull`, from its first
     character to its last; `first`, its first fragment; `longest`, its longest, of equal ones the first; `drop`, none.
 
-    id = the path below the folder without its ending; no attributes. The rest is `clinlm.corpora.span_records`.
+    id = the path below the folder without its ending; no attributes. See `clinlm.corpora.span_records` for the rest.
 
     Args:
-        root: the folder. Files whose names begin with a point are not read.
-        map: label of the file to label wanted, others are dropped; None keeps all as they are.
-        discontinuous: what becomes of an entity of several fragments.
-        group: what must not straddle a split: the document, or the folder it lies in, such as a patient's.
-        files: split (train, validation, test) to the name of its folder in `root`; None draws splits later.
-        ignore: names of files that are none of the corpus, such as README.txt; * stands for any characters.
+        root: the folder. Hidden files are not read.
+        map: label of the file -> label of the records, others are dropped; None keeps all.
+        discontinuous: how to read an entity of several fragments.
+        group: what must not span two splits: the document, or its folder, such as a patient's.
+        files: split (train, validation, test) -> name of its folder in `root`; None draws splits later.
+        ignore: names of files that are not part of the corpus, such as README.txt; * matches any characters.
 
     Raises:
-        ValueError: a setting is not among its choices.
+        ConfigError: a setting is not among its choices.
     """
 
     def __init__(
@@ -62,13 +63,13 @@ class Brat(Corpus):
         ignore: Sequence[str] = (),
     ) -> None:
         if isinstance(ignore, str):
-            raise ValueError(f"ignore is a list of names; {ignore!r} came; set [{ignore}]")
+            raise ConfigError(f"ignore must be a list of names, got {ignore!r}; set [{ignore}]")
         for name, value, choices in (
             ("discontinuous", discontinuous, get_args(Discontinuous)),
             ("group", group, get_args(Group)),
         ):
             if value not in choices:
-                raise ValueError(f"{name} is one of {', '.join(choices)}; {value!r} came; set one of them")
+                raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
         self.root: Path = Path(root)
         self.map = map
         self.discontinuous: Discontinuous = discontinuous
@@ -80,8 +81,8 @@ class Brat(Corpus):
         """See `Corpus.records`.
 
         Raises:
-            FileNotFoundError: the folder is missing, or a file lacks its other half.
-            ValueError: also when a line of an .ann is not one that brat writes.
+            MissingFileError: also if a file of a pair is missing.
+            DataError: also if a line of an .ann is not in brat's format.
         """
         counts: Counter[str] = Counter()
         documents, checked = [], []
@@ -90,43 +91,41 @@ class Brat(Corpus):
             annotations = _annotations(path.with_suffix(".ann"), counts)
             placed = locate(read_text(path), annotations)
             checked.append((name, annotations, placed))
-            both = [(one, found) for one, found in zip(annotations, placed.fragments, strict=True) if found]
-            parted = [one.label for one, found in both if len(found) > 1]
-            counts["discontinuous"] += sum(self.map is None or label in self.map for label in parted)
-            spans = [Span(*part, one.label) for one, found in both for part in self._whole(found)]
+            both = [(entity, found) for entity, found in zip(annotations, placed.fragments, strict=True) if found]
+            split_labels = [entity.label for entity, found in both if len(found) > 1]
+            counts["discontinuous"] += sum(self.map is None or label in self.map for label in split_labels)
+            spans = [Span(*part, entity.label) for entity, found in both for part in self._merged(found)]
             group = name if self.group == "document" else path.relative_to(self.root).parent.as_posix()
             documents.append(SpanDocument(name, group, placed.text, spans, split))
-        told = [
-            (counts["others"], "lines not read: events, relations, attributes and notes are no entities"),
-            (counts["discontinuous"], f"entities are discontinuous, read by: {self.discontinuous}"),
+        totals = [
+            (counts["others"], "lines not read: events, relations, attributes and notes"),
+            (counts["discontinuous"], f"discontinuous entities, read as: {self.discontinuous}"),
         ]
-        found = count_notices(told)
+        found = count_notices(totals)
         return span_records(documents, self.map, [*found, *standoff_notices(checked)])
 
     def fingerprint(self) -> str:
-        """See `Corpus.fingerprint`; the places of the files count too, since they name documents and groups."""
+        """See `Corpus.fingerprint`; it includes the paths of the files, which name documents and groups."""
         pairs = [path for path, _ in self._pairs()]
         places = json.dumps([path.relative_to(self.root).as_posix() for path in pairs])
         halves = digest_files([path.with_suffix(ending) for path in pairs for ending in (".txt", ".ann")])
         return hashlib.sha256((places + halves).encode()).hexdigest()
 
     def _pairs(self) -> list[tuple[Path, str | None]]:
-        """The texts that have annotations, and their splits."""
+        """Return the texts and their splits."""
         found = []
         for folder, split in split_files(self.root, self.files):
             if not folder.is_dir():
-                raise FileNotFoundError(
-                    f"brat's files lie in a folder; {folder} is none; set root to one with .txt, .ann"
-                )
+                raise MissingFileError(f"root must be a folder of .txt and .ann files, got {folder}; set it to one")
             there = {path for path in folder.rglob("*") if path.suffix in _ENDINGS and not self._ignored(path)}
             lacking = sorted(
                 half for path in there for ending in _ENDINGS if (half := path.with_suffix(ending)) not in there
             )
             if lacking or not there:
                 names = shown([path.relative_to(folder).as_posix() for path in lacking[:_SHOWN]]) or "any"
-                raise FileNotFoundError(
-                    f"brat's files are pairs NAME.txt and NAME.ann; {folder} lacks {names} ({len(lacking):,} in all); "
-                    "add what is missing (a text without entities has an empty .ann), or set ignore to the other half"
+                raise MissingFileError(
+                    f"files must be pairs NAME.txt and NAME.ann, {folder} lacks {names} ({len(lacking):,} in all); "
+                    "add them (a text without entities has an empty .ann), or set ignore to the other files"
                 )
             found += [(path, split) for path in sorted(there) if path.suffix == ".txt"]
         return found
@@ -134,14 +133,14 @@ class Brat(Corpus):
     def _ignored(self, path: Path) -> bool:
         return any(fnmatchcase(path.name, pattern) for pattern in self.ignore)
 
-    def _whole(self, fragments: Sequence[Fragment]) -> list[Fragment]:
-        """What becomes of an entity."""
+    def _merged(self, fragments: Sequence[Fragment]) -> list[Fragment]:
+        """Return the fragments of an entity as `discontinuous` selects them."""
         if len(fragments) == 1 or self.discontinuous == "first":
             return [fragments[0]]
         if self.discontinuous == "hull":
             return [(fragments[0][0], fragments[-1][1])]
         if self.discontinuous == "longest":
-            return [max(fragments, key=lambda one: one[1] - one[0])]
+            return [max(fragments, key=lambda fragment: fragment[1] - fragment[0])]
         return []
 
 
@@ -155,11 +154,11 @@ def _annotations(path: Path, counts: Counter[str]) -> list[Annotation]:
             continue
         entity = _ENTITY.fullmatch(line)
         if entity is None:
-            raise ValueError(
-                f"an entity of brat is T1, a tab, its label and offsets (0 4 or 0 4;6 9), a tab and its words; "
-                f"{path.name} line {number:,} is not; repair it"
+            raise DataError(
+                f"a line must be T1, a tab, a label and offsets (0 4 or 0 4;6 9), a tab and words, got another in "
+                f"{path.name} line {number:,}; repair it"
             )
         name, label, offsets, words = entity.groups()
-        fragments = tuple((int(a), int(b)) for a, b in (one.split() for one in offsets.split(";")))
+        fragments = tuple((int(a), int(b)) for a, b in (pair.split() for pair in offsets.split(";")))
         found.append(Annotation(name, label, fragments, words))
     return found

@@ -1,10 +1,11 @@
-"""MTSamples: dictated notes and the medical specialties they stand under (public samples, redistributed as CC0)."""
+"""MTSamples: dictated notes and their medical specialties (public samples, redistributed as CC0)."""
 
 from pathlib import Path
 from typing import final
 
 import polars as pl
 
+from clinlm.config.errors import DataError, MissingFileError
 from clinlm.corpora.base import Corpus, Records, digest_files
 from clinlm.files.delimited import scan_delimited
 
@@ -13,20 +14,20 @@ _COLUMNS = ["sample_id", "medical_specialty", "transcription"]
 
 @final
 class MTSamples(Corpus):
-    """One record per sample_id: its transcription, labelled with every specialty that the table gives it.
+    """One record per sample_id: its transcription, labelled with all its specialties.
 
-    The table repeats a note once per specialty, so its rows are not its notes. id = sample_id; text = transcription;
+    The table repeats a note once per specialty. id = sample_id; text = transcription;
     labels = the distinct specialties, stripped, in the table's order; no attributes (the field `none`). Records are
     sorted by sample_id as a number.
 
     group = the smallest sample_id with the same text, compared in lower case with runs of white space as one space, so
-    that a note entered twice never stands on both sides of a split. Such notes are counted in a notice, and so are rows
-    dropped for an empty transcription.
+    that a note entered twice is never in two splits. Notices count such notes and rows dropped for an empty
+    transcription.
 
     `keywords`, `description` and `sample_name` are never read: they name the specialty and would leak it into the text.
 
     Args:
-        root: mtsamples.csv or mtsamples.csv.gz, or the folder that holds one of them.
+        root: mtsamples.csv or mtsamples.csv.gz, or the folder of one of them.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -36,15 +37,15 @@ class MTSamples(Corpus):
         """See `Corpus.records`.
 
         Raises:
-            FileNotFoundError: there is no such table.
-            ValueError: also when a row has no sample_id, or one sample_id has several texts.
+            MissingFileError: the table does not exist.
+            DataError: also if a row has no sample_id, or a sample_id has several texts.
         """
         path = self._path()
         rows = scan_delimited(path, _COLUMNS).collect(engine="streaming")
         kept = rows.filter(pl.col("transcription").str.contains(r"\S"))
         if not kept.height:
-            raise ValueError(
-                f"a corpus needs a note; none of the {rows.height:,} rows of {path.name} has a transcription"
+            raise DataError(
+                f"a corpus must have a note, got {rows.height:,} rows without a transcription in {path.name}"
             )
         notes = _notes(path, kept)
         frame = _grouped(notes).select(
@@ -72,20 +73,20 @@ class MTSamples(Corpus):
             return self.root
         found = [path for name in ("mtsamples.csv", "mtsamples.csv.gz") if (path := self.root / name).is_file()]
         if not found:
-            raise FileNotFoundError(
-                f"MTSamples needs mtsamples.csv or mtsamples.csv.gz; {self.root} has neither; set root to the file"
+            raise MissingFileError(
+                f"root must have mtsamples.csv or mtsamples.csv.gz, {self.root} has neither; set root to the file"
             )
         if len(found) > 1:
-            raise ValueError(f"MTSamples stands in one file; {self.root} has both .csv and .csv.gz; set root to one")
+            raise DataError(f"MTSamples must be one file, {self.root} has both .csv and .csv.gz; set root to one")
         return found[0]
 
 
 def _notes(path: Path, rows: pl.DataFrame) -> pl.DataFrame:
-    """One row per sample_id with id, text and labels, sorted by the number of the id."""
+    """Return one row per sample_id with id, text and labels, sorted by the number of the id."""
     rows = rows.with_columns(pl.col("sample_id", "medical_specialty").str.strip_chars())
     unnamed = rows.filter(pl.col("sample_id").fill_null("") == "").height
     if unnamed:
-        raise ValueError(f"every row needs a sample_id; {path.name} has {unnamed:,} without; fill them in")
+        raise DataError(f"every row must have a sample_id, {path.name} has {unnamed:,} without; fill them in")
     specialty = pl.col("medical_specialty")
     notes = rows.group_by(pl.col("sample_id").alias("id"), maintain_order=True).agg(
         pl.col("transcription").first().alias("text"),
@@ -94,14 +95,14 @@ def _notes(path: Path, rows: pl.DataFrame) -> pl.DataFrame:
     )
     several = notes.filter(pl.col("texts") > 1)["id"].to_list()
     if several:
-        raise ValueError(
-            f"a sample_id has one transcription; {len(several):,} in {path.name} have several (first: "
+        raise DataError(
+            f"a sample_id must have one transcription, {len(several):,} in {path.name} have several (first: "
             f"{', '.join(several[:5])}); give each text its own"
         )
     return notes.sort(pl.col("id").cast(pl.Int64, strict=False), "id", nulls_last=True)
 
 
 def _grouped(notes: pl.DataFrame) -> pl.DataFrame:
-    """Adds `group`, the first id in the frame's order with the same normalised text."""
+    """Add `group`, the first id with the same normalised text."""
     same = pl.col("text").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
     return notes.with_columns(pl.col("id").first().over(same).alias("group"))

@@ -1,4 +1,4 @@
-"""PubTator: titles and abstracts with the entities they name, as BC5CDR and NCBI Disease were published."""
+"""PubTator: titles and abstracts with their entities, the format of BC5CDR and NCBI Disease."""
 
 import re
 from collections import Counter
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
+from clinlm.config.errors import DataError
 from clinlm.corpora.base import Corpus, Records, count_notices, digest_files
 from clinlm.corpora.span_records import SpanDocument, span_records
 from clinlm.corpora.split import split_files
@@ -28,20 +29,20 @@ class _Document:
 
 @final
 class Pubtator(Corpus):
-    """One record per document: PMID|t|title, PMID|a|abstract, then PMID, start, end, words and label with tabs between.
+    """One record per document: PMID|t|title, PMID|a|abstract, then PMID, start, end, words and label between tabs.
 
-    The text is the title, a line end and the abstract (and further passages, where there are): offsets count one
-    character between them. They are checked against the words, as in `clinlm.corpora.brat`; an entity that does not
-    hold its words is dropped, and counted by name. What follows the label (identifiers, the parts of a composite
-    mention, which stays one span) is not read. Relations (PMID, CID, two identifiers) are counted and left out.
+    The text is the title, a line end and the abstract (and any further passages); offsets count one character between
+    them. They are checked against the words, as in `clinlm.corpora.brat`; an entity without its words at its offsets is
+    dropped, and a notice names it. Columns after the label (identifiers, the parts of a composite mention, which stays
+    one span) are not read. Relations (PMID, CID, two identifiers) are counted and left out.
 
-    id = group = PMID; no attributes. The rest is `clinlm.corpora.span_records`: a PMID that is in several files belongs
-    to the last of train, validation and test.
+    id = group = PMID; no attributes. See `clinlm.corpora.span_records` for the rest: a PMID in several files belongs to
+    the last of train, validation and test.
 
     Args:
-        root: the file, plain or gzip; or the folder that `files` lie in.
-        map: label of the file to label wanted, others are dropped; None keeps all as they are.
-        files: split (train, validation, test) to the name of its file in `root`; None where root is the file.
+        root: the file, plain or gzip; or the folder of `files`.
+        map: label of the file -> label of the records, others are dropped; None keeps all.
+        files: split (train, validation, test) -> name of its file in `root`; None if root is the file.
     """
 
     def __init__(
@@ -55,22 +56,22 @@ class Pubtator(Corpus):
         """See `Corpus.records`.
 
         Raises:
-            ValueError: also when a line is none of PubTator's, or stands under another document.
+            DataError: also if a line is not in the format, or is not under its document.
         """
         counts: Counter[str] = Counter()
         documents, checked = [], []
         for path, split in self._paths():
-            for one in _documents(path, counts):
-                placed = locate("\n".join(one.passages.values()), one.entities)
-                checked.append((one.name, one.entities, placed))
-                both = zip(one.entities, placed.fragments, strict=True)
+            for document in _documents(path, counts):
+                placed = locate("\n".join(document.passages.values()), document.entities)
+                checked.append((document.name, document.entities, placed))
+                both = zip(document.entities, placed.fragments, strict=True)
                 spans = [Span(*part, entity.label) for entity, found in both for part in found or ()]
-                documents.append(SpanDocument(one.name, one.name, placed.text, spans, split))
-        told = [
-            (counts["relations"], "lines not read: relations are no entities"),
-            (counts["composite"], "entities name several things at once, and are one span"),
+                documents.append(SpanDocument(document.name, document.name, placed.text, spans, split))
+        totals = [
+            (counts["relations"], "lines not read: relations"),
+            (counts["composite"], "composite entities, each read as one span"),
         ]
-        found = count_notices(told)
+        found = count_notices(totals)
         return span_records(documents, self.map, [*found, *standoff_notices(checked)])
 
     def fingerprint(self) -> str:
@@ -80,7 +81,7 @@ class Pubtator(Corpus):
     def _paths(self) -> list[tuple[Path, str | None]]:
         found = split_files(self.root, self.files)
         if found[0][0].is_dir():
-            raise ValueError(f"PubTator's format is a file; {found[0][0]} is a folder; set files, or root to a file")
+            raise DataError(f"root must be a file, got the folder {found[0][0]}; set files, or root to a file")
         return found
 
 
@@ -94,7 +95,7 @@ def _documents(path: Path, counts: Counter[str]) -> list[_Document]:
         if passage and (not found or found[-1].name != name or passage[2] in found[-1].passages):
             found.append(_Document(name))
         if not found or found[-1].name != name:
-            raise _error(path, number, "stands under no title of its PMID")
+            raise _error(path, number, "is not under a title of its PMID")
         if passage:
             found[-1].passages[passage[2]] = passage[3]
             continue
@@ -106,12 +107,12 @@ def _documents(path: Path, counts: Counter[str]) -> list[_Document]:
         elif len(cells) >= 3 and _RELATION.fullmatch(cells[1]):
             counts["relations"] += 1
         else:
-            raise _error(path, number, "is no passage, no entity and no relation")
+            raise _error(path, number, "is not a passage, entity or relation")
     return found
 
 
-def _error(path: Path, number: int, what: str) -> ValueError:
-    return ValueError(
-        "a document of PubTator is PMID|t|title, PMID|a|abstract, and lines of PMID, start, end, words and label with "
-        f"tabs between them; {path.name} line {number:,} {what}; repair it"
+def _error(path: Path, number: int, what: str) -> DataError:
+    return DataError(
+        "a document must be PMID|t|title, PMID|a|abstract, and lines of PMID, start, end, words, label between tabs; "
+        f"{path.name} line {number:,} {what}; repair it"
     )

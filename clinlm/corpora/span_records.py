@@ -1,4 +1,4 @@
-"""Records with spans, made of what the readers of span corpora find: one set of rules, counted in one place."""
+"""Makes records with spans from the documents of span corpora, by one set of rules."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from clinlm.config.errors import DataError
 from clinlm.corpora.base import Records, count_notices
 from clinlm.corpora.split import SPLITS, merge_groups
 from clinlm.files.columns import shown
@@ -19,15 +20,15 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class SpanDocument:
-    """A document as its file has it.
+    """A document as in its file.
 
     Attributes:
         id: unique among the documents of a split.
-        group: what must not straddle a split.
-        text: may be empty: such documents are dropped.
+        group: what must not span two splits.
+        text: may be empty; such documents are dropped.
         spans: inside the text, in any order, with the file's own labels.
-        split: of `clinlm.corpora.split.SPLITS`, where the source says so: for all documents, or for none.
-        attributes: to carry along, the same keys for every document.
+        split: of `clinlm.corpora.split.SPLITS` for all documents, or None for all.
+        attributes: for subgroup reports, the same keys for every document.
     """
 
     id: str
@@ -41,133 +42,135 @@ class SpanDocument:
 def span_records(
     documents: Sequence[SpanDocument], map: Mapping[str, str] | None, notices: Iterable[str] = ()
 ) -> Records:
-    """Make the records of a corpus of spans: the columns of every corpus, and `spans`.
+    """Return the records of a corpus of spans: the columns of every corpus, and `spans`.
 
-    - Documents without text are dropped. One without spans stays.
-    - Labels become what `map` says; spans with another label are dropped. White space at the edges of a span is cut
-      off, a span of nothing else is dropped, and one that repeats another is kept once. Spans may overlap and nest.
+    - Documents without text are dropped; those without spans stay.
+    - Labels are mapped by `map`; spans with another label are dropped. White space at the edges of a span is trimmed, a
+      span of white space is dropped, and duplicates are kept once. Spans may overlap and nest.
     - Documents with the same text (in lower case, runs of white space as one space) share a group.
-    - Where the source says the splits, a group belongs to one: test counts first, then validation, and its documents
-      elsewhere are dropped, so that nothing that tests was trained on.
+    - If the source defines splits, a group belongs to one of them, test before validation before train, and its
+      documents elsewhere are dropped, so that no test document is trained on.
 
     `spans` is a list of structs `start`, `end` (characters, end exclusive) and `label`, sorted; `labels` are the
     distinct labels of the spans, sorted.
 
     Args:
-        documents: in the order wanted.
-        map: label of the file to label wanted; None keeps every label as it is.
-        notices: what the reader counted, to stand before what is counted here.
+        documents: in the order of the records.
+        map: label of the file -> label of the records; None keeps all.
+        notices: of the reader, put before those of this function.
 
     Raises:
-        ValueError: no text or no span is left, an id stands twice, or a span leaves its text.
+        DataError: no text or no span is left, or an id is repeated.
+        ValueError: a span leaves its text.
     """
-    written = [one for one in documents if one.text.strip()]
+    written = [document for document in documents if document.text.strip()]
     if not written:
-        raise ValueError(f"a corpus needs a note; none of the {len(documents):,} documents has text; check root")
+        raise DataError(f"a corpus must have a note, got {len(documents):,} documents without text; check root")
     spans, span_notices = _mapped(written, map)
     groups, shared = _groups(written)
     splits = _splits(written, groups)
-    kept = [n for n, one in enumerate(written) if splits is None or splits[groups[n]] == one.split]
+    kept = [n for n, document in enumerate(written) if splits is None or splits[groups[n]] == document.split]
     frame = _frame([written[n] for n in kept], [groups[n] for n in kept], [spans[n] for n in kept])
-    silent = frame.filter(pl.col("spans").list.len() == 0).height
+    without_spans = frame.filter(pl.col("spans").list.len() == 0).height
     counts = [
         (len(documents) - len(written), f"of {len(documents):,} documents dropped: empty text"),
         (shared, f"of {len(written):,} documents repeat the text of another and share its group"),
-        (len(written) - len(kept), f"of {len(written):,} documents dropped: their group stands in a later split too"),
-        (silent, f"of {len(kept):,} documents have no span"),
+        (len(written) - len(kept), f"of {len(written):,} documents dropped: their group is in a later split, too"),
+        (without_spans, f"of {len(kept):,} documents have no span"),
     ]
-    told = [*notices, *span_notices, *count_notices(counts)]
-    return Records(frame, tuple(told), splits)
+    return Records(frame, (*notices, *span_notices, *count_notices(counts)), splits)
 
 
 def _frame(documents: Sequence[SpanDocument], groups: Sequence[str], spans: Sequence[Sequence[Span]]) -> pl.DataFrame:
     attributes = pl.Struct(dict.fromkeys(documents[0].attributes, pl.String))
     frame = pl.DataFrame(
         {
-            "id": [one.id for one in documents],
+            "id": [document.id for document in documents],
             "group": groups,
-            "text": [one.text for one in documents],
-            "labels": pl.Series([sorted({one.label for one in own}) for own in spans], dtype=pl.List(pl.String)),
-            "attributes": pl.Series([dict(one.attributes) for one in documents], dtype=attributes),
-            "spans": pl.Series([[one._asdict() for one in own] for own in spans], dtype=SPANS),
+            "text": [document.text for document in documents],
+            "labels": pl.Series([sorted({span.label for span in own}) for own in spans], dtype=pl.List(pl.String)),
+            "attributes": pl.Series([dict(document.attributes) for document in documents], dtype=attributes),
+            "spans": pl.Series([[span._asdict() for span in own] for own in spans], dtype=SPANS),
         }
     )
     twice = frame.filter(pl.col("id").is_duplicated())["id"].unique(maintain_order=True).to_list()
     if twice:
-        raise ValueError(
-            f"an id names one document; {len(twice):,} name several (first: {shown(twice[:_SHOWN])}); give each its own"
+        raise DataError(
+            f"an id must name one document, {len(twice):,} name several (first: {shown(twice[:_SHOWN])}); rename them"
         )
     return frame
 
 
-def overlapping(spans: Sequence[Span]) -> int:
+def count_overlapping(spans: Sequence[Span]) -> int:
     """Count the spans that share a character with another. `spans` are sorted."""
     touched: set[int] = set()
     open_ends: list[tuple[int, int]] = []
-    for number, one in enumerate(spans):
-        open_ends = [(end, other) for end, other in open_ends if end > one.start]
+    for number, span in enumerate(spans):
+        open_ends = [(end, other) for end, other in open_ends if end > span.start]
         touched.update(other for _, other in open_ends)
         touched.update([number] if open_ends else [])
-        open_ends.append((one.end, number))
+        open_ends.append((span.end, number))
     return len(touched)
 
 
 def _mapped(documents: Sequence[SpanDocument], map: Mapping[str, str] | None) -> tuple[list[list[Span]], list[str]]:
-    """The spans of every document with the labels wanted, trimmed and sorted, and what was counted."""
-    given = [check_spans(one.spans, len(one.text)) for one in documents]
-    found = Counter(span.label for one in documents for span in one.spans)
+    """Return the spans of every document, mapped, trimmed and sorted, and the notices."""
+    given = [check_spans(document.spans, len(document.text)) for document in documents]
+    found = Counter(span.label for document in documents for span in document.spans)
     wanted = {label: label for label in found} if map is None else dict(map)
     taken = [[span for span in spans if span.label in wanted] for spans in given]
-    trimmed = [[_trimmed(one.text, span) for span in spans] for one, spans in zip(documents, taken, strict=True)]
+    trimmed = [
+        [_trimmed(document.text, span) for span in spans] for document, spans in zip(documents, taken, strict=True)
+    ]
     kept = [
         sorted({span._replace(label=wanted[span.label]) for span in spans if span.start < span.end})
         for spans in trimmed
     ]
     if not any(kept):
         there = f"the labels {shown(sorted(found))}" if found else "no span at all"
-        raise ValueError(f"a corpus of spans needs one; none is left; the files have {there}; set map to some of them")
+        raise DataError(f"a corpus must have a span, none is left; the files have {there}; set map to some of them")
     unwanted = Counter({label: count for label, count in found.items() if label not in wanted})
     absent = sorted(wanted.keys() - found.keys())
     pairs = [pair for both in zip(taken, trimmed, strict=True) for pair in zip(*both, strict=True)]
     blank = sum(new.start == new.end for _, new in pairs)
-    total, left = sum(len(one.spans) for one in documents), sum(len(spans) for spans in kept)
+    total, left = sum(len(document.spans) for document in documents), sum(len(spans) for spans in kept)
     counts = [
-        (unwanted.total(), f"of {total:,} spans dropped: their labels are not in map ({_most(unwanted)})"),
-        (len(absent), f"labels of map name no span: {shown(absent)}"),
-        (blank, f"of {total:,} spans dropped: nothing but white space"),
-        (total - unwanted.total() - blank - left, f"of {total:,} spans dropped: they repeat another"),
-        (sum(old != new for old, new in pairs) - blank, f"of {total:,} spans cut: white space at an edge"),
-        (sum(overlapping(spans) for spans in kept), f"of {left:,} spans nest in another or overlap it"),
+        (unwanted.total(), f"of {total:,} spans dropped: labels not in map ({_most(unwanted)})"),
+        (len(absent), f"labels of map have no span: {shown(absent)}"),
+        (blank, f"of {total:,} spans dropped: white space only"),
+        (total - unwanted.total() - blank - left, f"of {total:,} spans dropped: duplicates"),
+        (sum(old != new for old, new in pairs) - blank, f"of {total:,} spans trimmed: white space at an edge"),
+        (sum(count_overlapping(spans) for spans in kept), f"of {left:,} spans are nested in or overlap another"),
     ]
     return kept, count_notices(counts)
 
 
 def _trimmed(text: str, span: Span) -> Span:
-    """The span without the white space at its edges; empty where it holds nothing else."""
-    told = text[span.start : span.end]
-    start = span.start + len(told) - len(told.lstrip())
-    return span._replace(start=start, end=max(start, span.start + len(told.rstrip())))
+    """Return the span without white space at its edges; empty if it holds nothing else."""
+    words = text[span.start : span.end]
+    start = span.start + len(words) - len(words.lstrip())
+    return span._replace(start=start, end=max(start, span.start + len(words.rstrip())))
 
 
 def _most(labels: Counter[str]) -> str:
-    """The most frequent labels, and how many more there are."""
+    """Return the most frequent labels, and the number of others."""
     first = shown([label for label, _ in labels.most_common(_SHOWN)])
     return first + (f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else "")
 
 
 def _groups(documents: Sequence[SpanDocument]) -> tuple[list[str], int]:
-    """The group of every document, and how many documents repeat a text."""
-    texts = pl.Series([" ".join(one.text.lower().split()) for one in documents])
-    return merge_groups([one.group for one in documents], texts), len(texts) - texts.n_unique()
+    """Return the group of every document, and the number of documents that repeat a text."""
+    texts = pl.Series([" ".join(document.text.lower().split()) for document in documents])
+    return merge_groups([document.group for document in documents], texts), len(texts) - texts.n_unique()
 
 
 def _splits(documents: Sequence[SpanDocument], groups: Sequence[str]) -> dict[str, str] | None:
-    """The split of every group: of several, the last; None where the source says none."""
-    if all(one.split is None for one in documents):
+    """Return the split of every group, the last of several; None if the source defines none."""
+    if all(document.split is None for document in documents):
         return None
     splits: dict[str, str] = {}
-    for one, group in zip(documents, groups, strict=True):
-        if one.split not in SPLITS:
-            raise ValueError(f"either every document has a split or none; one of {', '.join(SPLITS)}; {one.split} came")
-        splits[group] = max(one.split, splits.get(group, SPLITS[0]), key=SPLITS.index)
+    for document, group in zip(documents, groups, strict=True):
+        if document.split not in SPLITS:
+            raise ValueError(f"every document or none must have a split of {', '.join(SPLITS)}, got {document.split}")
+        splits[group] = max(document.split, splits.get(group, SPLITS[0]), key=SPLITS.index)
     return splits

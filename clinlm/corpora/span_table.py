@@ -1,4 +1,4 @@
-"""Any table of documents with a column of spans: CSV, TSV, JSON Lines or Parquet."""
+"""A table of documents with a column of spans: CSV, TSV, JSON Lines or Parquet."""
 
 import json
 import re
@@ -8,6 +8,7 @@ from typing import final
 
 import polars as pl
 
+from clinlm.config.errors import ConfigError
 from clinlm.corpora import table_rows
 from clinlm.corpora.base import Corpus, Records, count_notices, digest_files
 from clinlm.corpora.span_records import SpanDocument, span_records
@@ -18,29 +19,29 @@ _WHOLE = re.compile(r"[0-9]{1,15}")
 
 @final
 class SpanTable(Corpus):
-    """One record per row of a file, of which one column lists the spans of the text. Records keep the file's order.
+    """One record per row of a file, one column of which lists the spans of the text. Records keep the file's order.
 
-    The ending of the file's name says what it is: .csv, .tsv, .jsonl (these also with .gz) or .parquet. A cell of spans
-    is a list of objects {"start": 0, "end": 4, "label": "X"} or of lists [0, 4, "X"], characters of the text, end
-    exclusive; in .csv and .tsv as JSON, in .jsonl as JSON or a string of it, in .parquet as a list of structs or a
-    string of JSON. A text without entities has [], since an empty cell may as well be a text that nobody read.
+    The ending of the name gives the format: .csv, .tsv, .jsonl (these also with .gz) or .parquet. A cell of spans is a
+    list of objects {"start": 0, "end": 4, "label": "X"} or of lists [0, 4, "X"], characters of the text, end exclusive;
+    in .csv and .tsv as JSON, in .jsonl as JSON or a string of JSON, in .parquet as a list of structs or a string of
+    JSON. A text without entities has [], since an empty cell may mean that nobody annotated the text.
 
-    Rows with empty text are dropped, and so are those that repeat another in every column used, both counted. Any other
-    second row with the same id is an error, and so is a span that leaves its text. Empty ids and groups are errors,
-    empty attributes are null. The rest is `clinlm.corpora.span_records`.
+    Rows with empty text are dropped, and so are rows that repeat another in every column used, both counted. Any other
+    row with a repeated id is an error, and so is a span that leaves its text. Empty ids and groups are errors, empty
+    attributes are null. See `clinlm.corpora.span_records` for the rest.
 
     Args:
         root: the file.
         text: the column with the text.
         spans: the column with its spans.
-        map: label of the file to label wanted, others are dropped; None keeps all as they are.
+        map: label of the file -> label of the records, others are dropped; None keeps all.
         id: the column that names a document; None numbers the data rows from 1.
-        group: the column with what must not straddle a split, such as the patient; None takes the id.
-        keys: how the file calls start, end and label.
-        attributes: columns to carry along for reports by subgroup.
+        group: the column of what must not span two splits, such as the patient; None takes the id.
+        keys: names of start, end and label in the file.
+        attributes: columns for reports by subgroup.
 
     Raises:
-        ValueError: a setting of the wrong kind.
+        ConfigError: a setting has the wrong type.
     """
 
     def __init__(
@@ -55,11 +56,11 @@ class SpanTable(Corpus):
         attributes: Sequence[str] = (),
     ) -> None:
         if isinstance(attributes, str) or len(set(attributes)) < len(attributes):
-            raise ValueError(f"attributes is a list of different columns; {attributes!r} came; set [{attributes}]")
+            raise ConfigError(f"attributes must be a list of different columns, got {attributes!r}; set [{attributes}]")
         if isinstance(keys, str) or len(set(keys)) != 3 or len(keys) != 3:
-            raise ValueError(f"keys are three: of start, end and label; {keys!r} came; set [start, end, label]")
+            raise ConfigError(f"keys must be the names of start, end and label, got {keys!r}; set [start, end, label]")
         if spans in (text, id, group, *attributes):
-            raise ValueError(f"the spans have a column of their own; {spans!r} is set for something else too")
+            raise ConfigError(f"spans must be a column of its own, {spans!r} is set for something else; set another")
         self.root: Path = Path(root)
         self.text = text
         self.spans = spans
@@ -73,9 +74,9 @@ class SpanTable(Corpus):
         """See `Corpus.records`.
 
         Raises:
-            FileNotFoundError: the file is missing.
-            ValueError: also when a cell of spans is none, a span leaves its text, an id or group is empty, or an id
-                stands on different rows.
+            MissingFileError: the file does not exist.
+            DataError: also if a cell is not a list of spans, a span leaves its text, an id or group is empty, or an id
+                is on different rows.
         """
         used = [self.text, self.spans, *(c for c in (self.id, self.group) if c is not None), *self.attributes]
         rows = table_rows.numbered_rows(self.root, list(dict.fromkeys(used)), nested=[self.spans])
@@ -90,7 +91,7 @@ class SpanTable(Corpus):
         distinct = table_rows.distinct_documents(self.root, frame)
         counts = [
             (rows.height - kept.height, f"of {rows.height:,} rows dropped: empty text"),
-            (frame.height - distinct.height, f"of {rows.height:,} rows dropped: they repeat another"),
+            (frame.height - distinct.height, f"of {rows.height:,} rows dropped: duplicates"),
         ]
         return span_records(self._documents(distinct), self.map, count_notices(counts))
 
@@ -111,28 +112,28 @@ class SpanTable(Corpus):
                 outside.append(row)
             found.append(SpanDocument(id, group, text, spans, attributes=attributes))
         names = ", ".join(self.keys)
-        needed = f"a list of spans, each with {names}, or [] where there is none"
+        needed = f"a list of spans, each with {names}, or [] for none"
         table_rows.require_no_rows(self.root, wrong, self.spans, needed)
         table_rows.require_no_rows(self.root, outside, self.spans, "spans of at least one character inside their text")
         return found
 
     def _parsed(self, cell: str | None) -> list[Span] | None:
-        """The spans of a cell; None where it holds something else."""
+        """Return the spans of a cell; None if it holds something else."""
         try:
             values = json.loads(cell or "")
         except ValueError:
             return None
         if not isinstance(values, list):
             return None
-        parts = [[one.get(key) for key in self.keys] if isinstance(one, dict) else one for one in values]
+        parts = [[item.get(key) for key in self.keys] if isinstance(item, dict) else item for item in values]
         spans = [_span(*part) if isinstance(part, list) and len(part) == 3 else None for part in parts]
         found = [span for span in spans if span is not None]
         return found if len(found) == len(spans) else None
 
 
 def _span(start: object, end: object, label: object) -> Span | None:
-    """A span of what stands in a cell; numbers may be strings, as .jsonl is read, and so a label may be a number."""
-    if any(isinstance(one, bool) or not isinstance(one, int | str) for one in (start, end, label)):
+    """Return a span, None if invalid; numbers may be strings, as in .jsonl, and so a label may be a number."""
+    if any(isinstance(part, bool) or not isinstance(part, int | str) for part in (start, end, label)):
         return None
     name = str(label).strip()
     if not (_WHOLE.fullmatch(str(start)) and _WHOLE.fullmatch(str(end)) and name and name.isprintable()):

@@ -1,4 +1,4 @@
-"""Splitting documents so that no group straddles, and choosing a subset with even labels."""
+"""Splits documents by group, chooses subsets with even labels, and merges groups that share a text."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,8 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
 
+from clinlm.config.errors import ConfigError, MissingFileError
+
 SPLITS = ("train", "validation", "test")
 _SAMPLE = 256
 
@@ -16,31 +18,31 @@ _SAMPLE = 256
 def split_groups(
     groups: Sequence[str], targets: Bool[np.ndarray, "documents labels"], shares: Sequence[float], seed: int
 ) -> Int[np.ndarray, " documents"]:
-    """Assign every document to a split: whole groups together, labels spread as the groups allow.
+    """Assign every document to a split: whole groups together, labels spread evenly.
 
     Source: iterative stratification, Sechidis et al. 2011, ECML PKDD, algorithm 1, with a group (patient) in place of
-    an example. The rarest label not yet dealt out is taken; each of its groups, largest first, goes to the split that
-    lacks most of that label, then to the one that lacks most documents, then to chance.
+    an example. The rarest label that remains is taken; each of its groups, largest first, goes to the split that lacks
+    most of that label; ties go to the split that lacks most documents, then to chance.
 
     Args:
         groups: one name per document.
         targets: which labels each document has; a document may have none.
-        shares: wanted share of documents in each split; positive, summing to 1.
+        shares: target share of documents in each split; > 0, summing to 1.
         seed: of the ties.
 
     Returns:
-        the number of the split, per document.
+        the index of the split, per document.
 
     Raises:
-        ValueError: shares that do not sum to 1, or fewer groups than splits.
+        ConfigError: shares that do not sum to 1, or fewer groups than splits.
     """
     if min(shares, default=0) <= 0 or abs(math.fsum(shares) - 1) > 1e-6:
-        raise ValueError(f"the shares of the splits are positive and sum to 1; got {list(shares)}; set task.shares")
+        raise ConfigError(f"shares must be > 0 and sum to 1, got {list(shares)}; set task.shares")
     names, group = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     if len(names) < len(shares):
-        raise ValueError(
-            f"{len(shares)} splits need at least as many groups, as a group never straddles; the documents have "
-            f"{len(names)}; read more documents, or set another group column"
+        raise ConfigError(
+            f"{len(shares)} splits need at least as many groups, got {len(names)}; read more documents, or set another "
+            "group column"
         )
     counts = np.zeros((len(names), targets.shape[1] + 1))
     np.add.at(counts, group, np.concatenate([targets, np.ones((len(targets), 1))], axis=1))
@@ -52,7 +54,7 @@ def split_groups(
 def _deal(
     counts: Float[np.ndarray, "groups labels_and_size"], shares: Float[np.ndarray, " splits"], rng: np.random.Generator
 ) -> Int[np.ndarray, " groups"]:
-    lacking = np.outer(shares, counts.sum(0))  # how much of each label, and of documents, each split still wants
+    lacking = np.outer(shares, counts.sum(0))  # what each split lacks of each label, and of documents
     left = counts.copy()
     assigned = np.full(len(counts), -1)
     while (assigned < 0).any():
@@ -70,7 +72,7 @@ def _deal(
 
 
 def _fill_empty(assigned: Int[np.ndarray, " groups"], sizes: Float[np.ndarray, " groups"], splits: int) -> None:
-    """Give every split at least one group: tiny corpora would otherwise leave one without documents."""
+    """Give every split at least one group, also in tiny corpora."""
     for split in range(splits):
         if not (assigned == split).any():
             crowded = np.bincount(assigned, minlength=splits).argmax()
@@ -79,30 +81,30 @@ def _fill_empty(assigned: Int[np.ndarray, " groups"], sizes: Float[np.ndarray, "
 
 
 def even_subset(targets: Bool[np.ndarray, "documents labels"], size: int, seed: int) -> Int[np.ndarray, " size"]:
-    """Choose `size` documents so that the labels come out as evenly as they can (S0's greedy label-aware subsampling).
+    """Choose `size` documents with labels as even as possible (the greedy label-aware subsampling of Smart GRIFFIN).
 
-    S0 gives no algorithm. Ours: until `size` documents are chosen, take the label with the fewest chosen documents
-    among those that still have some, of equal ones that with the fewest left; of its documents (of 256 draws from those
-    left: the choice is a minimum over a sample) take the one whose other labels are the least common among the chosen,
-    so that a frequent companion is not pulled in.
+    The paper gives no algorithm. Ours: until `size` documents are chosen, take the label with the fewest chosen
+    documents among those with documents left, of equal ones that with the fewest left; of 256 draws from its documents
+    take the one whose other labels are the least common among the chosen, so that frequent labels do not accumulate.
 
     Returns:
         document numbers, ascending.
 
     Raises:
-        ValueError: fewer documents than `size`, or a document without any label.
+        ConfigError: fewer documents than `size`.
+        ValueError: a document has no label.
     """
     if len(targets) < size:
-        raise ValueError(f"cannot choose {size} of {len(targets)} documents; lower task.documents or leave it null")
+        raise ConfigError(f"documents must be <= {len(targets)}, got {size}; lower task.documents or set it to null")
     if not targets.any(1).all():
-        raise ValueError("every document to choose from has a label; drop those with none first")
+        raise ValueError("every document must have a label; drop those without")
     rng = np.random.default_rng(seed)
     chosen = np.zeros(len(targets), dtype=bool)
     counts, left = np.zeros(targets.shape[1]), targets.sum(0)
     for _ in range(size):
         label = np.lexsort((left, np.where(left > 0, counts, np.inf)))[0]
         waiting = np.flatnonzero(targets[:, label] & ~chosen)
-        # Drawn anew every time: in a window that stays, the documents once refused would all be taken in the end.
+        # Drawn anew every time: from a fixed sample, documents once passed over would all be taken in the end.
         sample = waiting[rng.integers(len(waiting), size=_SAMPLE)]
         pick = sample[np.argmin(targets[sample] @ counts)]
         chosen[pick] = True
@@ -114,9 +116,9 @@ def even_subset(targets: Bool[np.ndarray, "documents labels"], size: int, seed: 
 def draw_groups(
     groups: Sequence[str], among: Bool[np.ndarray, " documents"], documents: int, seed: int
 ) -> Bool[np.ndarray, " documents"]:
-    """Draw whole groups at random, one after the other, until at least `documents` of the documents `among` are drawn.
+    """Draw whole groups at random until at least `documents` of the documents `among` are drawn.
 
-    A larger draw with the same seed holds every smaller one.
+    A larger draw with the same seed includes every smaller one.
     """
     names, group = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(names))
@@ -126,43 +128,42 @@ def draw_groups(
 
 
 def imbalance(targets: Bool[np.ndarray, "documents labels"]) -> float:
-    """Return the documents of the most frequent label over those of the rarest; infinite if a label has none."""
+    """Return the count of the most frequent label over that of the rarest; infinite if a label has no document."""
     counts = targets.sum(0)
     return float(counts.max() / counts.min()) if counts.min() else float("inf")
 
 
 def split_files(root: Path, files: Mapping[str, str] | None) -> list[tuple[Path, str | None]]:
-    """The files, or folders, to read, each with its split.
+    """Return the files, or folders, to read, each with its split.
 
     Args:
-        root: the file itself, of no split; or the folder that `files` are in.
-        files: split (of `clinlm.corpora.split.SPLITS`) to the name of its file in `root`; None where root is all there
-            is.
+        root: the file itself, without a split; or the folder of `files`.
+        files: split -> name of its file in `root`; None if root is the only file.
 
     Raises:
-        FileNotFoundError: something is missing.
-        ValueError: `files` names no split, or one that there is not, or one file for two.
+        MissingFileError: a file does not exist.
+        ConfigError: `files` has no split or an unknown one, or one file for two.
     """
     if files is None:
         if not root.exists():
-            raise FileNotFoundError(f"a corpus reads files; there are none at {root}; set task.root to where they lie")
+            raise MissingFileError(f"root must be a file or folder, got {root}, which does not exist; set task.root")
         return [(root, None)]
     if not files or set(files) - set(SPLITS):
-        raise ValueError(f"files name splits, of {', '.join(SPLITS)}; {', '.join(files) or 'none'} came; set these")
+        raise ConfigError(f"files must have keys of {', '.join(SPLITS)}, got {', '.join(files) or 'none'}")
     if len({*files.values()}) < len(files):
-        raise ValueError(f"a file is of one split; {', '.join(files.values())} names one twice; set one for each")
+        raise ConfigError(f"files must be different, {', '.join(files.values())} names one twice; set one per split")
     for split, name in files.items():
         if not (root / name).exists():
-            raise FileNotFoundError(f"the split {split} is {name}; {root} has none; set task.root, or files.{split}")
+            raise MissingFileError(f"the split {split} is {name}, {root} has none; set task.root, or files.{split}")
     return [(root / files[split], split) for split in SPLITS if split in files]
 
 
 Name = TypeVar("Name", int, str)
-"""What a patient, or whatever else must not straddle a split, is called."""
+"""Name of a patient, or of whatever else must not span two splits."""
 
 
 def merge_groups(patients: Sequence[Name], texts: pl.Series) -> list[str]:
-    """Name a group per document: patients that share a text word for word are one, named by the lowest name."""
+    """Return a group per document: patients that share a text word for word are merged, under the lowest name."""
     first: dict[str, Name] = {}
     parent = {patient: patient for patient in patients}
 
@@ -172,6 +173,6 @@ def merge_groups(patients: Sequence[Name], texts: pl.Series) -> list[str]:
         return patient
 
     for patient, text in zip(patients, texts, strict=True):
-        one, other = sorted((root(patient), root(first.setdefault(text, patient))))
-        parent[other] = one
+        lower, higher = sorted((root(patient), root(first.setdefault(text, patient))))
+        parent[higher] = lower
     return [str(root(patient)) for patient in patients]

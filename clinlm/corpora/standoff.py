@@ -1,4 +1,4 @@
-"""Annotations that stand beside a text: their offsets checked against the words they are said to cover."""
+"""Stand-off annotations: checks their offsets against their words."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,13 +17,13 @@ _SHOWN = 5
 @final
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """An annotation as its file tells it.
+    """An annotation as in its file.
 
     Attributes:
-        name: how the file calls it.
-        label: the file's.
-        fragments: of the offsets that the file counts, at least one, in its order.
-        words: what stands there, as the file says; None where it does not.
+        name: its name in the file.
+        label: its label in the file.
+        fragments: its offsets in the file's unit, at least one, in its order.
+        words: its words in the file; None if there are none.
     """
 
     name: str
@@ -35,38 +35,37 @@ class Annotation:
 @final
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """What the annotations of one document cover.
+    """The located annotations of one document.
 
     Attributes:
-        text: the document's, without byte order mark; its line ends as they are, or of one character.
-        fragments: of `text`, per annotation, ascending, with something between them; None for an annotation that does
-            not hold the words it should, or leaves the text.
-        counted: how the file counts, where that is not characters of the text as it is; "" where it is.
+        text: of the document, without byte order mark; line ends as in the file, or of one character.
+        fragments: of `text`, per annotation, ascending and not adjacent; None for one without its words at its offsets,
+            or outside the text.
+        unit: unit of the file's offsets; "" for characters of the text.
     """
 
     text: str = field(repr=False)
     fragments: list[tuple[Fragment, ...] | None]
-    counted: str
+    unit: str
 
 
 def locate(raw: str, annotations: Sequence[Annotation]) -> Placed:
-    """Find how a file counts its offsets, and what its annotations cover.
+    """Detect the unit of a file's offsets, and locate its annotations.
 
-    They should be characters of the text. Files that were copied between systems, and tools written in other languages,
-    count otherwise; so of four ways the one is taken that agrees with most of the annotations, of equally good ones the
-    first: characters; characters
-    where line ends have one, not two; with the byte order mark as one; units of UTF-16. Fragments between
-    which there is only white space are one: brat parts annotations at line ends.
+    Offsets should be characters of the text. Files copied between systems, and tools in other languages, count
+    differently; so of four units the one that fits most annotations is taken, of equally good ones the first:
+    characters; characters with line ends of one, not two; characters with the byte order mark as one; units of UTF-16.
+    Fragments with only white space between them are merged: brat splits annotations at line ends.
 
     Args:
         raw: the file of the text.
-        annotations: of one document; what they cover is compared with runs of white space as one space.
+        annotations: of one document; their words are compared with runs of white space as one space.
     """
     best: Placed | None = None
-    for counted, text, position in _readings(raw):
-        found = [_covered(text, position, one) for one in annotations]
+    for unit, text, position in _units(raw):
+        found = [_covered(text, position, annotation) for annotation in annotations]
         if best is None or found.count(None) < best.fragments.count(None):
-            best = Placed(text, found, counted)
+            best = Placed(text, found, unit)
         if None not in found:
             break
     assert best is not None
@@ -74,17 +73,17 @@ def locate(raw: str, annotations: Sequence[Annotation]) -> Placed:
 
 
 def standoff_notices(documents: Sequence[tuple[str, Sequence[Annotation], Placed]]) -> list[str]:
-    """What is to be told of the name, the annotations and the placed ones of every document."""
+    """Return the notices on the name, the annotations and the located annotations of every document."""
     every = [
-        (name, one, found)
-        for name, told, placed in documents
-        for one, found in zip(told, placed.fragments, strict=True)
+        (name, annotation, found)
+        for name, annotations, placed in documents
+        for annotation, found in zip(annotations, placed.fragments, strict=True)
     ]
-    ways = Counter(placed.counted for _, _, placed in documents if placed.counted)
-    wrong = [f"{name} {one.name}" for name, one, found in every if found is None]
-    unchecked = sum(one.words is None for _, one, _ in every)
+    units = Counter(placed.unit for _, _, placed in documents if placed.unit)
+    wrong = [f"{name} {annotation.name}" for name, annotation, found in every if found is None]
+    unchecked = sum(annotation.words is None for _, annotation, _ in every)
     counts = [
-        *((count, f"of {len(documents):,} documents have offsets by {way}") for way, count in sorted(ways.items())),
+        *((count, f"of {len(documents):,} documents have offsets by {unit}") for unit, count in sorted(units.items())),
         (unchecked, f"of {len(every):,} entities have no words to check their offsets by"),
         (
             len(wrong),
@@ -94,8 +93,8 @@ def standoff_notices(documents: Sequence[tuple[str, Sequence[Annotation], Placed
     return count_notices(counts)
 
 
-def _readings(raw: str) -> Iterator[tuple[str, str, Sequence[int]]]:
-    """Ways to count: what to call it, the text, and the character of the text for every offset there can be."""
+def _units(raw: str) -> Iterator[tuple[str, str, Sequence[int]]]:
+    """Yield every unit: its name, the text, and the character of the text for every possible offset."""
     text = raw.removeprefix("\ufeff")
     yield "", text, range(len(text) + 1)
     if "\r\n" in text:
@@ -108,19 +107,20 @@ def _readings(raw: str) -> Iterator[tuple[str, str, Sequence[int]]]:
         yield "units of UTF-16", text, [*units, len(text)]
 
 
-def _covered(text: str, position: Sequence[int], one: Annotation) -> tuple[Fragment, ...] | None:
-    if not all(0 <= start < end < len(position) for start, end in one.fragments):
+def _covered(text: str, position: Sequence[int], annotation: Annotation) -> tuple[Fragment, ...] | None:
+    if not all(0 <= start < end < len(position) for start, end in annotation.fragments):
         return None
-    fragments = [(position[start], position[end]) for start, end in one.fragments]
+    fragments = [(position[start], position[end]) for start, end in annotation.fragments]
     if not all(start < end for start, end in fragments):
         return None
-    if one.words is not None and " ".join(text[start:end] for start, end in fragments).split() != one.words.split():
+    words = " ".join(text[start:end] for start, end in fragments).split()
+    if annotation.words is not None and words != annotation.words.split():
         return None
-    return tuple(_joined(text, sorted(fragments)))
+    return tuple(_merge_adjacent(text, sorted(fragments)))
 
 
-def _joined(text: str, fragments: Iterable[Fragment]) -> list[Fragment]:
-    """Fragments of which those that touch, or have only white space between them, are one."""
+def _merge_adjacent(text: str, fragments: Iterable[Fragment]) -> list[Fragment]:
+    """Merge fragments that touch, or have only white space between them."""
     kept: list[Fragment] = []
     for start, end in fragments:
         if kept and not text[kept[-1][1] : start].strip():

@@ -1,4 +1,4 @@
-"""Any table of documents: CSV, TSV, JSON Lines or Parquet."""
+"""A table of documents: CSV, TSV, JSON Lines or Parquet."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import final
 
 import polars as pl
 
+from clinlm.config.errors import ConfigError
 from clinlm.corpora import table_rows
 from clinlm.corpora.base import Corpus, Records, count_notices, digest_files
 from clinlm.files.sources import check_columns
@@ -15,30 +16,32 @@ _TRUE, _FALSE = ("1", "true", "1.0"), ("0", "false", "0.0")
 
 @final
 class Table(Corpus):
-    """One record per row of a file, of which the settings say what its columns are. Records keep the file's order.
+    """One record per row of a file; the settings name its columns. Records keep the file's order.
 
-    The ending of the file's name says what it is: .csv, .tsv, .jsonl (these also with .gz) or .parquet. Every value is
-    read as text: an id of 007 stays 007.
+    The ending of the name gives the format: .csv, .tsv, .jsonl (these also with .gz) or .parquet. Every value is read
+    as text: an id of 007 stays 007.
 
-    - Rows with empty text (nothing but white space) are dropped and counted.
-    - Labels are stripped and made distinct; empty ones vanish. A row without labels stays, with a counted notice. A 0/1
-      column holds 0, 1, true or false (any case; 0.0 and 1.0, as pandas writes them), and nothing else: an empty cell
-      is not a 0.
-    - A row that repeats another in every column used is dropped and counted, since it says nothing new. Any other
-      second row with the same id is an error: whether its labels are to be merged, or which of two texts holds, is not
-      for the reader to guess.
-    - Empty ids and groups are errors, empty attributes are null. A text that stands in several groups is counted in a
-      notice: a split by group can put it on both sides.
+    - Rows with empty text (or white space only) are dropped and counted.
+    - Labels are stripped and made distinct, empty ones are removed. Rows without labels stay and are counted. A 0/1
+      column may hold 0, 1, true or false (any case; also 0.0 and 1.0, as pandas writes them) only: an empty cell is not
+      a 0.
+    - A row that repeats another in every column used is dropped and counted. Any other row with a repeated id is an
+      error, since its labels and text contradict the first.
+    - Empty ids and groups are errors, empty attributes are null. Texts in several groups are counted: a split by group
+      can put them into two splits.
 
     Args:
         root: the file.
         text: the column with the text.
         labels: the column with the labels of a row, or the 0/1 columns, one per label and named like it; None for
-            notes without labels, in which others are found (`clinlm.corpora.symptoms`).
+            notes without labels.
         id: the column that names a document; None numbers the data rows from 1.
-        group: the column with what must not straddle a split, such as the patient; None takes the id.
-        delimiter: what separates the labels in their column; None says that they are a list (.jsonl, .parquet).
-        attributes: columns to carry along for reports by subgroup.
+        group: the column of what must not span two splits, such as the patient; None takes the id.
+        delimiter: separates the labels in their column; None if they are a list (.jsonl, .parquet).
+        attributes: columns for reports by subgroup.
+
+    Raises:
+        ConfigError: a setting has the wrong type.
     """
 
     def __init__(
@@ -52,16 +55,14 @@ class Table(Corpus):
         attributes: Sequence[str] = (),
     ) -> None:
         if labels is not None and not labels:
-            raise ValueError("a table needs labels; none are set; set labels to a column or to a list of 0/1 columns")
+            raise ConfigError("labels must not be empty; set a column, a list of 0/1 columns, or null")
         if delimiter is not None and not (delimiter and isinstance(labels, str)):
-            raise ValueError(
-                "a delimiter separates the labels of one column; set labels to a column, or delimiter to null"
-            )
+            raise ConfigError("delimiter needs labels in one column; set labels to a column, or delimiter to null")
         if isinstance(attributes, str):
-            raise ValueError(f"attributes is a list of columns; {attributes!r} came; set [{attributes}]")
+            raise ConfigError(f"attributes must be a list of columns, got {attributes!r}; set [{attributes}]")
         for names in (labels or (), attributes):
             if not isinstance(names, str) and len(set(names)) < len(names):
-                raise ValueError(f"a column is named once; {', '.join(names)} names one twice; remove it")
+                raise ConfigError(f"columns must be different, got {', '.join(names)}; remove it")
         self.root: Path = Path(root)
         self.text = text
         self.labels = labels if isinstance(labels, str) else tuple(labels or ())
@@ -79,9 +80,8 @@ class Table(Corpus):
         """See `Corpus.records`.
 
         Raises:
-            FileNotFoundError: the file is missing.
-            ValueError: also when a 0/1 column has another value, an id or group is empty, or an id stands on different
-                rows.
+            MissingFileError: the file does not exist.
+            DataError: also if a 0/1 column has another value, an id or group is empty, or an id is on different rows.
         """
         rows = table_rows.numbered_rows(self.root, self._columns(), self._lists())
         kept = table_rows.rows_with_text(self.root, rows, self.text)
@@ -94,9 +94,9 @@ class Table(Corpus):
         distinct = table_rows.distinct_documents(self.root, frame)
         counts = [
             (rows.height - kept.height, f"of {rows.height:,} rows dropped: empty text"),
-            (frame.height - distinct.height, f"of {rows.height:,} rows dropped: they repeat another"),
+            (frame.height - distinct.height, f"of {rows.height:,} rows dropped: duplicates"),
             (distinct.filter(pl.col("labels").list.len() == 0).height, f"of {distinct.height:,} notes have no label"),
-            (_straddling(distinct), "texts stand in several groups: a split by group can put them on both sides"),
+            (_texts_in_groups(distinct), "texts are in several groups: a split by group can put them into two splits"),
         ]
         return Records(distinct, tuple(count_notices(counts)))
 
@@ -116,17 +116,17 @@ class Table(Corpus):
         if not self.labels:
             return pl.lit([], dtype=pl.List(pl.String))
         if not isinstance(self.labels, str):
-            return self._flagged(rows)
+            return self._flag_labels(rows)
         column = pl.col(self.labels)
         names = column if self.delimiter is None else column.str.split(self.delimiter)
         stripped = names.list.eval(pl.element().str.strip_chars())
         filled = stripped.list.eval(pl.element().filter(pl.element().str.len_bytes() > 0))
         return filled.list.unique(maintain_order=True).fill_null(pl.lit([], dtype=pl.List(pl.String)))
 
-    def _flagged(self, rows: pl.DataFrame) -> pl.Expr:
+    def _flag_labels(self, rows: pl.DataFrame) -> pl.Expr:
         for column in self.labels:
-            law = _flag(column).is_in([*_TRUE, *_FALSE]).fill_null(False)
-            table_rows.require_rows(self.root, rows, law, column, "0, 1, true or false")
+            valid = _flag(column).is_in([*_TRUE, *_FALSE]).fill_null(False)
+            table_rows.require_rows(self.root, rows, valid, column, "0, 1, true or false")
         marks = [pl.when(_flag(column).is_in(_TRUE)).then(pl.lit(column)) for column in self.labels]
         return pl.concat_list(marks).list.drop_nulls()
 
@@ -135,5 +135,5 @@ def _flag(column: str) -> pl.Expr:
     return pl.col(column).str.strip_chars().str.to_lowercase()
 
 
-def _straddling(rows: pl.DataFrame) -> int:
+def _texts_in_groups(rows: pl.DataFrame) -> int:
     return rows.group_by("text").agg(pl.col("group").n_unique()).filter(pl.col("group") > 1).height

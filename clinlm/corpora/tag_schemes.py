@@ -1,4 +1,4 @@
-"""Tags of tokens that say where entities are: IOB1, IOB2 (BIO), IOBES, BILOU, BMES and IO."""
+"""Tagging schemes of entities: IOB1, IOB2 (BIO), IOBES, BILOU, BMES and IO."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,10 +14,10 @@ SCHEMES: Mapping[Scheme, str] = {
     "bilou": "BILU",
     "bmes": "BMES",
 }
-"""The prefixes of each scheme, beside O."""
+"""The prefixes of each scheme, besides O."""
 
 UNNAMED = "ENTITY"
-"""The label of entities where tags are B, I and O alone."""
+"""The label of entities if tags are B, I and O alone."""
 
 _TAG = re.compile(r"([BIESLUM])(?:-(.+))?")
 _PLAIN = {"L": "E", "U": "S", "M": "I"}
@@ -25,7 +25,7 @@ _PLAIN = {"L": "E", "U": "S", "M": "I"}
 
 
 class Tag(NamedTuple):
-    """A tag taken apart: a letter of `SCHEMES`, O, or "" where the tag is a label alone; and the label."""
+    """A tag: its prefix (a letter of `SCHEMES`, O, or "" if the tag is a label alone) and its label."""
 
     prefix: str
     label: str
@@ -41,7 +41,7 @@ class TokenSpan(NamedTuple):
 
 @cache
 def parse_tag(tag: str) -> Tag:
-    """Take a tag apart: "B-X" is B and X, "O" is O, "B" is B and `UNNAMED`, anything else is a label alone."""
+    """Parse a tag: "B-X" is B and X, "O" is O, "B" is B and `UNNAMED`, anything else is a label alone."""
     if tag == "O":
         return Tag("O", "")
     found = _TAG.fullmatch(tag)
@@ -49,14 +49,14 @@ def parse_tag(tag: str) -> Tag:
 
 
 def recognize_scheme(sentences: Iterable[Sequence[Tag]]) -> Scheme:
-    """Find the scheme of a corpus by the prefixes that it uses.
+    """Detect the scheme of a corpus by its prefixes.
 
-    IOB1 and IOB2 have the same ones. In IOB1 a B stands only right after an entity of the same label, so one B
-    elsewhere makes it IOB2, and so does having no I that begins an entity; tags that are neither are IOB2 with broken
-    tags.
+    IOB1 and IOB2 have the same prefixes. In IOB1 a B only follows an entity of the same label directly, so a B
+    elsewhere means IOB2, and so does the absence of an I that begins an entity; tags that fit neither are read as IOB2
+    with broken tags.
 
     Raises:
-        ValueError: the prefixes are of no scheme.
+        ValueError: the prefixes fit no scheme.
     """
     prefixes: set[str] = set()
     first_b = broken_i = False
@@ -70,7 +70,7 @@ def recognize_scheme(sentences: Iterable[Sequence[Tag]]) -> Scheme:
             before = tag
     if "" in prefixes:
         if prefixes != {"", "O"}:
-            raise ValueError("tags either have a prefix, as B-X and I-X, or are labels alone beside O")
+            raise ValueError("tags must all have a prefix, such as B-X and I-X, or all be labels alone, got both")
         return "io"
     prefixes -= {"O"}
     if prefixes == {"I"}:
@@ -80,29 +80,29 @@ def recognize_scheme(sentences: Iterable[Sequence[Tag]]) -> Scheme:
     for scheme, letters in SCHEMES.items():
         if prefixes <= set(letters):
             return scheme
-    raise ValueError(f"the prefixes of a scheme are {', '.join(SCHEMES.values())}; {''.join(sorted(prefixes))} came")
+    raise ValueError(f"prefixes must be of {', '.join(SCHEMES.values())}, got {''.join(sorted(prefixes))}")
 
 
 def find_entities(tags: Sequence[Tag], scheme: Scheme) -> tuple[list[TokenSpan], int]:
-    """Find the entities of a sentence as conlleval does, which reads all schemes by one rule.
+    """Find the entities of a sentence as conlleval does, with one rule for all schemes.
 
     An entity begins at B or S, after O, E or S, and where the label changes; it ends before the next one and before O.
-    So an I-X that follows O or another label begins an entity, and an entity without its E ends where the tags end it.
+    So an I-X that follows O or another label begins an entity, and an entity may end without an E.
 
-    Source: conlleval.py of the CoNLL-2000 and 2003 shared tasks (`startOfChunk`, `endOfChunk`). It counts nothing.
+    Source: conlleval.py of the CoNLL-2000 and 2003 shared tasks (`startOfChunk`, `endOfChunk`).
 
     Returns:
-        the entities, ascending; and how many tags break the scheme: in `iob2` an I that begins; in `iob1` a B that
-        begins after no entity of its label; in the others an I or E (M, L) that begins, and a B or I (M) that nothing
-        of the same entity follows. In `io` nothing can.
+        the entities, ascending; and the number of tags that break the scheme: in `iob2` an I that begins an entity; in
+        `iob1` a B that does not follow an entity of its label; in the others an I or E (M, L) that begins an entity,
+        and a B or I (M) that ends one. In `io` no tag can.
     """
     found: list[TokenSpan] = []
     broken = 0
     before = Tag("O", "")
-    for place, one in enumerate(tags):
-        if one.prefix == before.prefix == "O":
+    for place, raw in enumerate(tags):
+        if raw.prefix == before.prefix == "O":
             continue  # most tokens: a corpus has hundreds of thousands
-        tag = Tag(_PLAIN.get(one.prefix, one.prefix or "I"), one.label)
+        tag = Tag(_PLAIN.get(raw.prefix, raw.prefix or "I"), raw.label)
         begins = tag.prefix != "O" and (tag.prefix in "BS" or before.prefix in "OES" or before.label != tag.label)
         broken += _breaks(before, tag, begins, scheme)
         if begins:
@@ -114,7 +114,7 @@ def find_entities(tags: Sequence[Tag], scheme: Scheme) -> tuple[list[TokenSpan],
 
 
 def _breaks(before: Tag, tag: Tag, begins: bool, scheme: Scheme) -> int:
-    """How many tags the scheme forbids where one follows another: the second as it begins, the first as it ends."""
+    """Return how many tags of a pair break the scheme: the second by how it begins, the first by how it ends."""
     if scheme == "io":
         return 0
     if scheme == "iob1":

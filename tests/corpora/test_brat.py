@@ -78,7 +78,7 @@ def test_records_have_the_shape_of_a_corpus(tmp_path: Path) -> None:
         ("ward/a", "ward/a", "well", [], []),
     ]
     assert records.notices == (
-        "2 lines not read: events, relations, attributes and notes are no entities",
+        "2 lines not read: events, relations, attributes and notes",
         "1 of 2 documents have no span",
     )
     assert Brat(tmp_path, group="folder").records().frame["group"].to_list() == [".", "ward"]
@@ -98,7 +98,7 @@ def test_discontinuous_entities_become_what_the_rule_says(tmp_path: Path, rule: 
     )
     records = Brat(tmp_path, discontinuous=rule).records()  # type: ignore[arg-type]
     assert [words for words, _ in told(records)] == [*found, "legs\nhurt"], "only a line end parts the second"
-    assert records.notices[0] == f"1 entities are discontinuous, read by: {rule}"
+    assert records.notices[0] == f"1 discontinuous entities, read as: {rule}"
 
 
 def test_labels_are_mapped_and_others_counted(tmp_path: Path) -> None:
@@ -106,9 +106,9 @@ def test_labels_are_mapped_and_others_counted(tmp_path: Path) -> None:
     records = Brat(tmp_path, {"X": "DISEASE", "Y": "DISEASE", "W": "DRUG"}).records()
     assert told(records) == [("a", "DISEASE"), ("a b", "DISEASE"), ("b", "DISEASE")]
     assert records.notices == (
-        "2 of 5 spans dropped: their labels are not in map (Z)",
-        "1 labels of map name no span: W",
-        "3 of 3 spans nest in another or overlap it",
+        "2 of 5 spans dropped: labels not in map (Z)",
+        "1 labels of map have no span: W",
+        "3 of 3 spans are nested in or overlap another",
     )
     with pytest.raises(ValueError, match="the files have the labels X, Y, Z; set map"):
         Brat(tmp_path, {"x": "DISEASE"}).records()
@@ -138,7 +138,7 @@ def test_offsets_are_read_as_the_file_counts_them(raw: str, count: object, way: 
     counted = count(raw)  # type: ignore[operator]
     start = counted.index("fever")
     placed = locate(raw, [Annotation("T1", "S", ((start, start + 5),), "fever")])
-    assert placed.counted == way
+    assert placed.unit == way
     ((found,),) = [one for one in placed.fragments if one]
     assert placed.text[slice(*found)] == "fever" and not placed.text.startswith("\ufeff")
 
@@ -151,13 +151,13 @@ def test_splits_are_folders_and_a_text_is_in_one_of_them(tmp_path: Path) -> None
     assert records.frame["id"].to_list() == ["train/2", "test/1"]
     assert records.splits is not None
     assert [records.splits[group] for group in records.frame["group"]] == ["train", "test"]
-    assert "1 of 3 documents dropped: their group stands in a later split too" in records.notices
+    assert "1 of 3 documents dropped: their group is in a later split, too" in records.notices
     together = Brat(tmp_path).records()
     assert together.splits is None and together.frame["group"].n_unique() == 2
 
 
 def test_bad_input_is_an_error_without_text(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="there are none at"):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
         Brat(tmp_path / "nowhere").records()
     with pytest.raises(FileNotFoundError, match="lacks any"):
         Brat(tmp_path).records()
@@ -168,9 +168,9 @@ def test_bad_input_is_an_error_without_text(tmp_path: Path) -> None:
     (tmp_path / "._a.txt").write_text("what a Macintosh leaves behind")
     before = Brat(tmp_path, ignore=["README*"]).fingerprint()
     for line, law in (
-        ("T1\tX 0 secret\tsecret", "a.ann line 1 is not"),
-        ("secret", "a.ann line 1 is not"),
-        ("T1\tX 0 1;\ts", "a.ann line 1 is not"),
+        ("T1\tX 0 secret\tsecret", "in a.ann line 1"),
+        ("secret", "in a.ann line 1"),
+        ("T1\tX 0 1;\ts", "in a.ann line 1"),
         ("T1\tX 0 1\tsecret", "none is left"),
     ):
         (tmp_path / "a.ann").write_text(line)
@@ -185,7 +185,7 @@ def test_bad_input_is_an_error_without_text(tmp_path: Path) -> None:
 
 def test_settings_out_of_range_are_errors(tmp_path: Path) -> None:
     for chosen in ({"discontinuous": "last"}, {"group": "patient"}, {"ignore": "README.txt"}):
-        with pytest.raises(ValueError, match=f"{next(iter(chosen))} is"):
+        with pytest.raises(ValueError, match=f"{next(iter(chosen))} must be"):
             Brat(tmp_path, **chosen)  # type: ignore[arg-type]
 
 

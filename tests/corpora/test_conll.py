@@ -144,7 +144,7 @@ def test_a_document_of_two_files_is_in_the_later_split(tmp_path: Path) -> None:
     records = corpus.records()
     assert records.frame.select("id", "text").rows() == [("1", "ill"), ("2", "well"), ("3", "unwell")]
     assert records.splits == {"1": "train", "2": "test", "3": "test"}
-    assert "1 of 4 documents dropped: their group stands in a later split too" in records.notices
+    assert "1 of 4 documents dropped: their group is in a later split, too" in records.notices
     before = corpus.fingerprint()
     (tmp_path / "a.txt").write_text("ill B-X\n")
     assert corpus.fingerprint() != before
@@ -181,30 +181,30 @@ def test_bad_input_is_an_error_without_text(tmp_path: Path) -> None:
     for text, chosen, law in (
         ("secret\n", {}, "a.txt line 1 has 1 columns"),
         ("a O\nsecret B-X\n", {"tag": 2}, "a.txt line 1 has 2 columns"),
-        ("\tB-X\n", {}, "line 1 cannot"),
-        ("secret some\nother thing\n", {}, "labels alone beside O"),
-        ("secret O\na some\nb B-X", {}, "labels alone beside O"),
-        ("secret B-X\na E-X\nb U-X", {}, "BEU came"),
-        ("secret B-X\n", {"scheme": "io"}, "begin with I or are O"),
+        ("\tB-X\n", {}, "that of a.txt line 1 is not"),
+        ("secret some\nother thing\n", {}, "all be labels alone"),
+        ("secret O\na some\nb B-X", {}, "all be labels alone"),
+        ("secret B-X\na E-X\nb U-X", {}, "got BEU"),
+        ("secret B-X\n", {"scheme": "io"}, "begin with I or be O"),
         ("".join(f"a secret{n}\nb O\n" for n in range(101)), {}, "at most 100 labels"),
         ("secret O\n", {}, "no span at all"),
-        ("# id 1\na B-X\n# id 1\nb B-X", {"marker": "# id"}, "an id names one document; 1 name several"),
+        ("# id 1\na B-X\n# id 1\nb B-X", {"marker": "# id"}, "an id must name one document, 1 name several"),
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=law) as caught:
             Conll(path, **chosen).records()  # type: ignore[arg-type]
         assert "secret" not in str(caught.value)
     for root, files, law in (
-        (tmp_path, None, "is a folder; set files"),
-        (tmp_path / "b.txt", None, "there are none at"),
+        (tmp_path, None, "got the folder .*; set files"),
+        (tmp_path / "b.txt", None, "does not exist"),
         (tmp_path, {"train": "b.txt"}, "the split train is b.txt"),
-        (tmp_path, {"dev": "a.txt"}, "of train, validation, test; dev came"),
+        (tmp_path, {"dev": "a.txt"}, "of train, validation, test, got dev"),
         (tmp_path, {"train": "a.txt", "test": "a.txt"}, "a.txt names one twice|names one twice"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=law):
             Conll(root, files=files).records()
     for chosen in ({"sentences": 0}, {"scheme": "bio"}, {"token": 1, "tag": 1}, {"marker": " "}):
-        with pytest.raises(ValueError, match="; set "):
+        with pytest.raises(ValueError, match="must"):
             Conll(path, **chosen)  # type: ignore[arg-type]
 
 

@@ -80,9 +80,9 @@ def test_bad_input_is_an_error_without_text(tmp_path: Path) -> None:
         MTSamples(tmp_path / "mtsamples.csv").records()
     for rows, law in (
         ([("1", "A", "secret"), ("1", "B", "secret too")], "1 in mtsamples.csv have several"),
-        ([("", "A", "secret")], "every row needs a sample_id"),
-        ([("1", "A", "")], "none of the 1 rows"),
-        ([], "none of the 0 rows"),
+        ([("", "A", "secret")], "every row must have a sample_id"),
+        ([("1", "A", "")], "got 1 rows without"),
+        ([], "got 0 rows without"),
     ):
         write(tmp_path, *rows)
         with pytest.raises(ValueError, match=law) as caught:

@@ -59,8 +59,8 @@ def test_titles_abstracts_entities_and_nothing_else(tmp_path: Path) -> None:
     ]
     assert told(records) == [("Fever", "Disease"), ("aspirin", "Chemical"), ("gout | or both", "CompositeMention")]
     assert records.notices == (
-        "1 lines not read: relations are no entities",
-        "1 entities name several things at once, and are one span",
+        "1 lines not read: relations",
+        "1 composite entities, each read as one span",
         "1 of 2 documents have no span",
     )
     mapped = Pubtator(path, {"Disease": "DISEASE"}).records()
@@ -75,7 +75,7 @@ def test_splits_are_files_and_a_document_is_in_the_later_one(tmp_path: Path) -> 
     corpus = Pubtator(tmp_path, files=files)
     records = corpus.records()
     assert records.splits == {"1": "test", "2": "validation"} and records.frame["id"].to_list() == ["2", "1"]
-    assert "1 of 3 documents dropped: their group stands in a later split too" in records.notices
+    assert "1 of 3 documents dropped: their group is in a later split, too" in records.notices
     before = corpus.fingerprint()
     (tmp_path / "c.txt").write_text(DOCUMENT + "\n")
     assert corpus.fingerprint() != before
@@ -92,19 +92,19 @@ def test_words_that_do_not_stand_at_their_offsets_are_dropped_and_named(tmp_path
 def test_bad_input_is_an_error_without_text(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     for text, law in (
-        ("secret\n", "line 1 stands under no title"),
-        ("1|t|a\n2\t0\t1\ta\tX\n", "line 2 stands under no title"),
-        ("1|t|secret\n1\t0\tsecret\n", "line 2 is no passage"),
-        ("1|t|secret\n1\t0\t1\ts\t\n", "line 2 is no passage"),
+        ("secret\n", "line 1 is not under a title"),
+        ("1|t|a\n2\t0\t1\ta\tX\n", "line 2 is not under a title"),
+        ("1|t|secret\n1\t0\tsecret\n", "line 2 is not a passage"),
+        ("1|t|secret\n1\t0\t1\ts\t\n", "line 2 is not a passage"),
         ("1|t|secret\n1|t|secret\n1\t0\t1\ts\tX", "1 name several"),
         ("1|t|secret\n", "no span at all"),
-        ("1|t| \n", "none of the 1 documents has text"),
+        ("1|t| \n", "got 1 documents without text"),
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=law) as caught:
             Pubtator(path).records()
         assert "secret" not in str(caught.value)
-    with pytest.raises(ValueError, match="is a folder; set files"):
+    with pytest.raises(ValueError, match="got the folder .*; set files"):
         Pubtator(tmp_path).records()
-    with pytest.raises(FileNotFoundError, match="there are none at"):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
         Pubtator(tmp_path / "b.txt").records()

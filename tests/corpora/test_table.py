@@ -103,7 +103,7 @@ def test_repeated_rows_are_dropped_and_differing_ones_refused(tmp_path: Path) ->
     )
     records = table.records()
     assert records.frame["id"].to_list() == ["1", "2"]
-    assert "2 of 4 rows dropped: they repeat another" in records.notices
+    assert "2 of 4 rows dropped: duplicates" in records.notices
     for other in (("1", "p", "x", "0"), ("1", "p", "secret", "1"), ("1", "q", "x", "1")):
         csv_table(tmp_path / "t.csv", same, ("2", "p", "y", "0"), other)
         with pytest.raises(ValueError, match=r"1 ids in t\.csv on rows that differ .* \(first: 1\)") as caught:
@@ -120,7 +120,7 @@ def test_only_five_of_many_repeated_ids_are_named(tmp_path: Path) -> None:
 def test_a_text_in_several_groups_is_counted(tmp_path: Path) -> None:
     path = csv_table(tmp_path / "t.csv", ("1", "p", "x", "1"), ("2", "q", "x", "1"), ("3", "r", "y", "1"))
     notices = Table(path, "note", ["flu"], "key", "patient").records().notices
-    assert notices == ("1 texts stand in several groups: a split by group can put them on both sides",)
+    assert notices == ("1 texts are in several groups: a split by group can put them into two splits",)
 
 
 @pytest.mark.parametrize("column", ["key", "patient"])
