@@ -71,7 +71,7 @@ def evaluate(
     own = [*baselines(task, run.task.key, root, first), *(_predictor(task, model) for model in models)]
     predictors, weights = insert_ensembles(task, own, shown)
     deployed, times, engines = _deployed(task, models, predictors, settings, root, first)
-    predictors = [each for one in predictors for each in (one, deployed.get(one.result.name)) if each is not None]
+    predictors = [own for each in predictors for own in (each, deployed.get(each.result.name)) if own is not None]
     comparison = _Comparison(task, settings, predictors, gates.known_gates(run))
     results = [comparison.result(each, times.get(each.result.name)) for each in predictors]
     warning = latency.notice(times)

@@ -5,11 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich import box
 from rich.table import Table
-from rich.text import Text
 
-from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.economics import Economics, times_cheaper, times_faster
 from clinlm.report import cells, entities
 from clinlm.report.baselines import LABELER
@@ -17,6 +14,7 @@ from clinlm.report.labelers import LabelerJob, LabelerResult
 from clinlm.report.plots import save_figure
 from clinlm.report.results import ModelResult, json_value
 from clinlm.report.tables import change
+from clinlm.report.terminal import text_table
 from clinlm.store.content import write_json
 
 NAME = "labelers"
@@ -35,30 +33,20 @@ _AGAINST = (
 
 
 def terminal_table(results: Sequence[LabelerResult]) -> Table:
-    """Return the table for a terminal: F1 over its interval; by label strict, and relaxed below."""
+    """Return the table for a terminal: F1 with its interval, overall and on an external corpus; strict F1 by label."""
     labels = [row["label"] for row in results[0].own.per_label]
     currency = next((r.own.economics.currency for r in results if r.own.economics and r.own.economics.currency), "")
-    headers = ["labeler → model", "strict\nF1 %", "relaxed\nF1 %", *(f"{label.lower()}\nF1 %" for label in labels)]
-    headers += ["external\nF1 %", "s per\n1,000", f"{currency or 'money'}\nper 1,000"]
-    table = Table(
-        title="labelers and what learned from them, against people on the same test documents",
-        caption="below F1: 95 % bootstrap interval; below F1 of a label: relaxed",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for place, header in enumerate(headers):
-        table.add_column(header, justify="right" if place else "left", overflow="fold")
+    header = ["labeler → model", "strict F1 %", "relaxed F1 %", *(f"{label.lower()} F1 %" for label in labels)]
+    header += ["external F1 %", "s per 1,000", f"{currency or 'money'} per 1,000"]
+    lines = []
     for result in results:
-        shown = [_pair(result.own.estimate(name)) for name in ("micro_f1", "relaxed_micro_f1")]
-        strict, relaxed = (result.own.label_estimates(name) for name in ("f1", "relaxed_f1"))
-        shown += [(cells.percent(strict[label].value), cells.percent(relaxed[label].value)) for label in labels]
-        shown += [_pair(result.outside.estimate("micro_f1")) if result.outside else (cells.NONE, "")]
+        shown = [entities.estimate(result.own.estimate(name)) for name in ("micro_f1", "relaxed_micro_f1")]
+        shown += [cells.percent(own.value) for own in result.own.label_estimates("f1").values()]
+        shown += [entities.estimate(result.outside.estimate("micro_f1")) if result.outside else cells.NONE]
         costs = result.own.economics
-        shown += [(_seconds(costs), ""), (_money(costs).partition(" ")[0], "")]
-        table.add_row(result.name, *(Text.assemble(first, "\n", (second, "dim")) for first, second in shown))
-    return table
+        lines.append([result.name, *shown, _seconds(costs), _money(costs).partition(" ")[0]])
+    title = "Labelers and what learned from them, against people on the same test documents"
+    return text_table(title, "in brackets 95 % bootstrap intervals; F1 of a label is strict", header, lines)
 
 
 def write_labelers(jobs: Sequence[LabelerJob], results: Sequence[LabelerResult], folder: Path) -> list[str]:
@@ -117,10 +105,6 @@ def _cost_row(result: LabelerResult, labelers: Mapping[str, Economics | None]) -
             cheaper = times_cheaper(own, labeler) if own.currency and labeler.currency else math.nan
             ratios = [cells.times(times_faster(own, labeler)), cells.times(cheaper)]
     return [result.name, _seconds(own), _money(own), *counts, size, *ratios]
-
-
-def _pair(own: Interval) -> tuple[str, str]:
-    return cells.percent(own.value), cells.percent_range(own.low, own.high)
 
 
 def _seconds(cost: Economics | None) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hydra.utils import instantiate
 
 from clinlm.config.console import make_console
@@ -85,7 +86,7 @@ class Report:
         """Return the name of the result with the best monitored quality on validation, baselines and teachers aside."""
         models = [result for result in self.results if result.kind == "stage" and result.role == "student"]
         models = models or [result for result in self.results if result.kind == "stage"]
-        return max(models, key=lambda result: result.validation[self._metric]).name
+        return max(models, key=lambda result: np.nan_to_num(result.validation[self._metric], nan=-1)).name
 
     def _write_gates(self) -> None:
         self.files += gates.write_gates(self.results, self._run.device, self._folder)

@@ -150,8 +150,5 @@ def _finished(folder: Path) -> list[Path]:
         trials = json.loads((folder / STUDY).read_text(encoding="utf-8"))["trials"]
         places = [Path(trial["folder"]) for trial in trials if trial["folder"]]
         return [place for place in places if (place / RUN).is_file()]
-    return [path.parent for path in sorted(folder.glob(f"*/{RUN}"), key=lambda path: _natural(path.parent.name))]
-
-
-def _natural(name: str) -> tuple[int, str]:
-    return (int(name), "") if name.isdigit() else (1 << 30, name)
+    jobs = [path.parent for path in folder.glob(f"*/{RUN}")]
+    return sorted(jobs, key=lambda job: (not job.name.isdigit(), len(job.name), job.name))

@@ -29,7 +29,7 @@ _FEWEST = 5
 @final
 @dataclass(frozen=True)
 class Ending:
-    """What the end of a run or sweep prints besides its parts that were asked for.
+    """What the end of a run or sweep prints.
 
     Attributes:
         title: of the table.

@@ -1,13 +1,18 @@
 """A validation as files: Markdown with the summary first, JSON, the disagreements and the reliability diagram."""
 
 import math
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from clinlm.metrics.bootstrap import Interval
+from clinlm.metrics.calibration import Calibration
 from clinlm.metrics.disagreements import SYSTEMATIC, Pattern
 from clinlm.metrics.fairness import TINY, Fairness, Subgroup
-from clinlm.report import cells, reliability
+from clinlm.report import cells
 from clinlm.report.plots import save_figure
 from clinlm.report.results import json_value
 from clinlm.report.validation import MetricDrop, Validation
@@ -16,6 +21,7 @@ from clinlm.store.content import write_json
 _PATTERNS = 20
 """Most systematic patterns, and most small subgroups of an attribute, that are listed; validation.json has all."""
 _SMALL = 4
+_COLOURS = ("#5f6368", "#0b5fa5", "#d9822b")
 
 
 def write_validation(validation: Validation, folder: Path) -> list[Path]:
@@ -27,7 +33,7 @@ def write_validation(validation: Validation, folder: Path) -> list[Path]:
     paths[0].write_text(validation_markdown(validation), encoding="utf-8")
     write_json(paths[1], json_value(validation))
     validation.disagreements.write_csv(paths[2])
-    figure = reliability.plot_reliability(validation.calibration, validation.answers)
+    figure = plot_reliability(validation.calibration, validation.answers)
     return [*paths, *save_figure(figure, folder, "reliability")]
 
 
@@ -140,7 +146,7 @@ def _fairness(validation: Validation) -> str:
 
 
 def _gap(name: str, each: Fairness) -> list[str]:
-    counted = sum(one.standing == "counted" for one in each.subgroups)
+    counted = sum(subgroup.standing == "counted" for subgroup in each.subgroups)
     change, ratio = each.difference, each.ratio
     return [
         *(name, str(counted), str(len(each.labels)), *_points(each.before), *_points(each.after)),
@@ -150,19 +156,20 @@ def _gap(name: str, each: Fairness) -> list[str]:
 
 
 def _subgroups(name: str, each: Fairness) -> list[list[str]]:
-    shown = [one for one in each.subgroups if one.standing != "small"]
-    small = [one for one in each.subgroups if one.standing == "small"]
-    rows = [_subgroup(name, one) for one in [*shown, *islice(small, _SMALL)]]
+    shown = [subgroup for subgroup in each.subgroups if subgroup.standing != "small"]
+    small = [subgroup for subgroup in each.subgroups if subgroup.standing == "small"]
+    rows = [_subgroup(name, subgroup) for subgroup in [*shown, *islice(small, _SMALL)]]
     if len(small) > _SMALL:
         rest = small[_SMALL:]
-        rows.append([f"{name}: {len(rest)} more (small)", f"{sum(one.documents for one in rest):,}", *[cells.NONE] * 4])
+        documents = sum(subgroup.documents for subgroup in rest)
+        rows.append([f"{name}: {len(rest)} more (small)", f"{documents:,}", *[cells.NONE] * 4])
     return rows
 
 
-def _subgroup(name: str, one: Subgroup) -> list[str]:
-    mark = " (small)" if one.standing == "small" else ""
-    values = [cell for each in (one.original, one.compressed) for cell in _points(each)]
-    return [f"{name}: {one.name}{mark}", f"{one.documents:,}", *values]
+def _subgroup(name: str, own: Subgroup) -> list[str]:
+    mark = " (small)" if own.standing == "small" else ""
+    values = [cell for each in (own.original, own.compressed) for cell in _points(each)]
+    return [f"{name}: {own.name}{mark}", f"{own.documents:,}", *values]
 
 
 def _disagreements(validation: Validation) -> str:
@@ -219,3 +226,53 @@ def _plain(each: Interval) -> str:
 def _p(p: float) -> str:
     """Return p with three decimals, or `< .001`."""
     return cells.NONE if math.isnan(p) else "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
+def plot_reliability(curves: Mapping[str, Calibration], answers: str) -> Any:
+    """Draw observed frequency against mean confidence of every model, and below it the answers in every bin.
+
+    Bins without answers have no point; bars are 95 % intervals, dots grow with the share of the answers.
+
+    Args:
+        curves: by name, at most three; the first is the reference.
+        answers: what is counted, such as `documents x labels`.
+
+    Returns:
+        a `matplotlib.figure.Figure`; no window is opened and no global state is touched.
+    """
+    from matplotlib import ticker
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 6.4), layout="constrained")
+    panel, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    panel.plot([0, 1], [0, 1], color="#d0d4d9", linewidth=1, linestyle="--", zorder=0)
+    for place, (name, calibration) in enumerate(curves.items()):
+        _line(panel, below, name, calibration, _COLOURS[place], place - (len(curves) - 1) / 2)
+    panel.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="observed frequency")
+    panel.legend(frameon=False, fontsize=8, loc="upper left")
+    most = max(each.count for calibration in curves.values() for each in calibration.curve)
+    below.set(xlabel="confidence", yscale="log", ylim=(0.7, 2 * most), ylabel=f"{answers}\na bin")
+    below.yaxis.label.set_fontsize(8)
+    below.yaxis.set_major_locator(ticker.LogLocator(numticks=5))
+    below.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
+    below.yaxis.set_minor_locator(ticker.NullLocator())
+    for axes in (panel, below):
+        axes.grid(alpha=0.25, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle("Reliability on test: on the diagonal, confidence equals observed frequency", fontsize=11)
+    return figure
+
+
+def _line(panel: Any, below: Any, name: str, calibration: Calibration, colour: str, side: float) -> None:
+    filled = [each for each in calibration.curve if each.count]
+    confidence = np.array([each.confidence for each in filled])
+    frequency = np.array([each.frequency.value for each in filled])
+    ends = np.array([[each.frequency.low, each.frequency.high] for each in filled])
+    count = np.array([each.count for each in filled])
+    # A bin of few documents may have an interval that leaves its value out by rounding.
+    bars = np.clip(np.stack([frequency - ends[:, 0], ends[:, 1] - frequency]), 0, None)
+    panel.errorbar(confidence, frequency, yerr=bars, color=colour, linewidth=1.2, elinewidth=0.8, alpha=0.85)
+    panel.scatter(confidence, frequency, s=12 + 120 * count / count.sum(), color=colour, linewidths=0, label=name)
+    middle, width = np.array([(each.low + each.high) / 2 for each in filled]), filled[0].high - filled[0].low
+    bar = 0.28 * width
+    below.bar(middle + side * bar, count, width=bar, color=colour, linewidth=0)
