@@ -33,7 +33,7 @@ GROUPS = (
 )
 """Folders with one final class per file; files without a final class hold what the others share."""
 
-STEMS = {"MTSamples": "mtsamples", "MultiClass": "multiclass", "MultiLabel": "multilabel", "Nowhere": "none"}
+STEMS = {"MTSamples": "mtsamples", "MultiClass": "multiclass", "MultiLabel": "multilabel", "NullLogger": "none"}
 """Classes whose file is not their name in snake case: two proper names, and None, which Python keeps for itself."""
 
 UNPICKLERS = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")

@@ -12,13 +12,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from clinlm.cli.errors import report
-from clinlm.cli.preflight import check
+from clinlm.cli.preflight import check_settings
 from clinlm.config.errors import ConfigError
 from clinlm.config.remedies import did_you_mean
 from clinlm.config.resolvers import register_resolvers
 from clinlm.config.runtime import share_cores
 from clinlm.config.validation import CONF
-from clinlm.sweepers import optuna
+from clinlm.sweepers.optuna import register_optuna
 
 COMMANDS = {
     "predict": "clinlm.predict.predict:predict_command",
@@ -72,7 +72,7 @@ def launch(config: DictConfig) -> dict[str, float]:
     returns NaN, so that the other jobs still run and the sweep gets its table.
     """
     register_resolvers()
-    check(config)
+    check_settings(config)
     from clinlm.cli.run import run
     from clinlm.pipeline.results import GateFailed
     from clinlm.report.sweep import record_failure
@@ -89,7 +89,7 @@ def launch(config: DictConfig) -> dict[str, float]:
 def run_pipelines() -> None:
     """Run what Hydra reads from the command line; exit with 3 where a gate failed, 1 after any other error."""
     register_resolvers()
-    optuna.register()
+    register_optuna()
     # Hydra's parser wants all overrides together; `clinlm +experiment=x -m pipeline=a,b` is what people type.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     traceback = os.environ.get("HYDRA_FULL_ERROR")

@@ -13,7 +13,7 @@ from clinlm.config.validation import refuse_monitor, refuse_unread
 _PLACES = ("root", "lists_root")
 
 
-def check(config: DictConfig) -> None:
+def check_settings(config: DictConfig) -> None:
     """Check the settings of a pipeline, and that the files of its corpora and terminologies exist.
 
     Raises:

@@ -1,6 +1,6 @@
-"""The store: folders named by a hash of all they depend on, built once under a lock, trusted only when whole.
+"""Folders named by their cache key, built once under a lock, and verified before use.
 
-Nothing that lies in the store is ever unpickled: safetensors, JSON and parquet only.
+Nothing in the store is ever unpickled: safetensors, JSON and parquet only.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from clinlm.config.errors import ModelError
 from clinlm.store.key import digest
 
 log = logging.getLogger(__name__)
@@ -22,8 +23,8 @@ log = logging.getLogger(__name__)
 RECORD = "record.json"
 
 
-class Damaged(RuntimeError):
-    """A stored folder whose files are not those that were recorded."""
+class Damaged(ModelError):
+    """A stored folder whose files differ from its record."""
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -34,30 +35,29 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def seal(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Declare `folder` whole: write `record.json`, last, with the sha256 of every file in it, `facts` and a digest."""
+    """Declare `folder` complete: write `record.json`, last, with the sha256 of every file, `facts` and a digest."""
     files = {str(p.relative_to(folder)): _sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
     record = {"files": files, **facts}
     write_json(folder / RECORD, record | {"digest": digest(record)})
 
 
 def sealed(folder: Path) -> bool:
-    """Return whether `folder` was declared whole. Says nothing of its files: see `verify`."""
+    """Return whether `folder` was declared complete, without checking its files: see `verify`."""
     return (folder / RECORD).is_file()
 
 
 def verify(folder: Path) -> dict[str, Any]:
-    """Return the record of a whole folder after comparing every file with it.
+    """Return the record of a complete folder after comparing every file with it.
 
     Raises:
-        Damaged: the record cannot be read, a file is missing or differs. Files that came later (caches) are not its
-            concern.
+        Damaged: the record cannot be read, or a file is missing or differs. Files added later (caches) are ignored.
     """
     try:
         record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        files, told = record["files"].items(), record.pop("digest")
+        files, expected_digest = record["files"].items(), record.pop("digest")
     except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:
         raise Damaged(f"{folder / RECORD} cannot be read ({type(error).__name__})") from error
-    if digest(record) != told:
+    if digest(record) != expected_digest:
         raise Damaged(f"{folder / RECORD} is not the record that was written")
     for name, expected in files:
         path = folder / name
@@ -75,7 +75,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def set_aside(folder: Path) -> Path:
-    """Move a damaged folder out of the way and return where it went."""
+    """Move a damaged folder out of the way and return its new path."""
     aside = folder.with_name(f"{folder.name}.damaged-{time.time_ns()}")
     os.replace(folder, aside)
     return aside
@@ -83,18 +83,18 @@ def set_aside(folder: Path) -> Path:
 
 @contextmanager
 def claim(folder: Path) -> Iterator[bool]:
-    """Hold the lock of `folder`; yields whether it is already whole and undamaged.
+    """Hold the lock of `folder`; yield whether it is already complete and undamaged.
 
-    A damaged folder is set aside with a warning. A folder without a record is kept: it holds the checkpoint to go on
-    from; files that a killed process was about to write (`.NAME`) are removed. The lock is the operating system's, so
-    it dies with its holder.
+    A damaged folder is set aside with a warning. A folder without a record is kept, since it holds the checkpoint to
+    continue from; files that a killed process was about to write (`.NAME`) are removed. The operating system releases
+    the lock when its holder dies.
     """
     with locked(folder):
         if sealed(folder):
             try:
                 verify(folder)
             except Damaged as damage:
-                log.warning("%s; set aside as %s and built again", damage, set_aside(folder).name)
+                log.warning("%s; moved to %s and built again", damage, set_aside(folder).name)
         folder.mkdir(mode=0o700, exist_ok=True)
         whole = sealed(folder)
         for draft in [] if whole else folder.glob(".*"):
@@ -104,7 +104,7 @@ def claim(folder: Path) -> Iterator[bool]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of `path`, a file or folder that need not exist yet, against every other process asking for it."""
+    """Hold the lock of `path`, a file or folder that need not exist yet."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:

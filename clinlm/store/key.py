@@ -30,17 +30,19 @@ def cache_key(settings: Any, *inputs: Any, code: Iterable[str] = ()) -> str:
         inputs: what else decides the result, as JSON: keys of what it is made from, fingerprints of files, versions.
         code: dotted paths of further functions and classes that make the result; see `clinlm.store.sources`.
     """
-    kept = counted(settings)
+    kept = counted_settings(settings)
     return digest([kept, inputs, sources(kept, code)])
 
 
-def counted(settings: Any, path: str = "") -> Any:
+def counted_settings(settings: Any, path: str = "") -> Any:
     """Return settings without those that change no result: see `NOT_COUNTED`."""
     if isinstance(settings, Mapping):
         kept = {name: value for name, value in settings.items() if name not in _ANYWHERE}
         paths = {name: f"{path}.{name}" if path else name for name in kept}
-        return {name: counted(value, paths[name]) for name, value in kept.items() if paths[name] not in NOT_COUNTED}
-    return [counted(value, f"{path}[]") for value in settings] if isinstance(settings, list | tuple) else settings
+        return {name: counted_settings(kept[name], own) for name, own in paths.items() if own not in NOT_COUNTED}
+    if isinstance(settings, list | tuple):
+        return [counted_settings(value, f"{path}[]") for value in settings]
+    return settings
 
 
 def digest(content: Any) -> str:

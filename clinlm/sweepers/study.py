@@ -1,4 +1,4 @@
-"""A study of Optuna in its SQLite file: opened by one process at a time, taken up again, and told as JSON."""
+"""An Optuna study in an SQLite file: opened by one process at a time, resumed, and written as JSON."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from clinlm.config.errors import ConfigError
 from clinlm.config.extras import imported
 from clinlm.store.content import write_json
 
@@ -21,25 +22,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STUDY = "study.json"
-"""What an optimising sweep leaves in its folder: its trials, also those of earlier runs of the command."""
-_QUESTION, _OVERRIDES, _FOLDER, _ERROR = "question", "overrides", "folder", "error"
+"""File of an optimising sweep with its trials, also those of earlier runs of the command."""
+_PROBLEM, _OVERRIDES, _FOLDER, _ERROR = "question", "overrides", "folder", "error"
 
 
 @contextmanager
-def opened(folder: Path, name: str, objectives: Mapping[str, str], question: Mapping[str, Any]) -> Iterator[Study]:
-    """Open the study `name`, new or begun, and keep other processes out meanwhile.
+def open_study(folder: Path, name: str, objectives: Mapping[str, str], problem: Mapping[str, Any]) -> Iterator[Study]:
+    """Open the study `name`, new or existing, and lock it against other processes.
 
-    Trials that a dead process left unfinished are marked failed, and their settings wait to be tried first.
+    Trials that a killed process left unfinished are marked failed, and their settings are queued as the next.
 
     Args:
         folder: of the file `<name>.db`; made if it is missing.
         name: of the study.
         objectives: name -> maximize or minimize.
-        question: what is asked, as JSON: a study keeps to one.
+        problem: what makes trials comparable, as JSON; a study has one.
 
     Raises:
-        ValueError: the study was begun with another question.
-        RuntimeError: another process has it open.
+        ConfigError: the study has another problem, or another process has it open.
     """
     optuna = imported("optuna", "optuna")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -47,68 +47,73 @@ def opened(folder: Path, name: str, objectives: Mapping[str, str], question: Map
     try:
         with FileLock(folder / f".{name}.lock", timeout=0):
             study = optuna.create_study(
-                storage=place(folder, name), study_name=name, directions=[*objectives.values()], load_if_exists=True
+                storage=storage_url(folder, name),
+                study_name=name,
+                directions=[*objectives.values()],
+                load_if_exists=True,
             )
-            _keep_to(study, question)
-            _take_up(study)
+            _check_problem(study, problem)
+            _resume(study)
             yield study
     except Timeout as error:
-        raise RuntimeError(
-            f"a study is swept by one process at a time; {name} is open in another; wait for it, or give this sweep "
-            f"hydra.sweeper.study_name=NAME"
+        raise ConfigError(
+            f"a study must be open in one process only, but {name} is open in another; wait for it, or set "
+            "hydra.sweeper.study_name=NAME"
         ) from error
 
 
-def place(folder: Path, name: str) -> str:
-    """Return the address of a study as Optuna and its dashboard take it."""
+def storage_url(folder: Path, name: str) -> str:
+    """Return the storage URL of a study for Optuna and its dashboard."""
     return f"sqlite:///{folder / f'{name}.db'}"
 
 
-def finished(study: Study) -> list[FrozenTrial]:
-    """Return the trials that ran to their end, well or with an error; not those that a dead process left."""
-    return [one for one in study.get_trials(deepcopy=False) if _state(one) == "COMPLETE" or _ERROR in one.user_attrs]
+def finished_trials(study: Study) -> list[FrozenTrial]:
+    """Return the trials that ended, complete or with an error; not those that a killed process left."""
+    return [
+        trial for trial in study.get_trials(deepcopy=False) if _state(trial) == "COMPLETE" or _ERROR in trial.user_attrs
+    ]
 
 
-def begin(trial: Trial, overrides: list[str]) -> None:
-    """Keep the overrides of a trial before it runs."""
+def start_trial(trial: Trial, overrides: list[str]) -> None:
+    """Store the overrides of a trial before it runs."""
     trial.set_user_attr(_OVERRIDES, overrides)
 
 
-def complete(study: Study, trial: Trial, values: list[float], folder: str) -> None:
-    """Tell what a trial reached, and where it left its files."""
+def complete_trial(study: Study, trial: Trial, values: list[float], folder: str) -> None:
+    """Store the objectives of a trial, and the folder of its run."""
     trial.set_user_attr(_FOLDER, folder)
     study.tell(trial, values)
 
 
-def fail(study: Study, trial: Trial, reason: str) -> None:
-    """Tell that a trial ended with an error."""
+def fail_trial(study: Study, trial: Trial, reason: str) -> None:
+    """Mark a trial as failed."""
     trial.set_user_attr(_ERROR, reason)
     study.tell(trial, state=imported("optuna", "optuna").trial.TrialState.FAIL)
 
 
-def facts(study: Study, objectives: Mapping[str, str], folder: Path) -> dict[str, Any]:
+def study_facts(study: Study, objectives: Mapping[str, str], folder: Path) -> dict[str, Any]:
     """Return the study as JSON: its objectives, every finished trial, and the numbers of those on the Pareto front.
 
-    A trial: number, state, values by objective, params, overrides, the command that makes it again, the folder of its
-    run (None if it failed), error (None if it did not).
+    A trial: number, state, values by objective, params, overrides, the command that repeats it, the folder of its run
+    (None if it failed), error (None if it did not).
     """
     return {
         "study": study.study_name,
-        "storage": place(folder, study.study_name),
+        "storage": storage_url(folder, study.study_name),
         "objectives": dict(objectives),
-        "front": sorted(one.number for one in study.best_trials),
-        "trials": [_told(one, objectives) for one in finished(study)],
+        "front": sorted(trial.number for trial in study.best_trials),
+        "trials": [_trial_facts(trial, objectives) for trial in finished_trials(study)],
     }
 
 
-def write(study: Study, objectives: Mapping[str, str], studies: Path, folder: Path) -> dict[str, Any]:
-    """Write `facts` as `study.json` into the folder of the sweep, and return them."""
-    content = facts(study, objectives, studies)
+def write_study(study: Study, objectives: Mapping[str, str], studies: Path, folder: Path) -> dict[str, Any]:
+    """Write `study_facts` as `study.json` into the folder of the sweep, and return them."""
+    content = study_facts(study, objectives, studies)
     write_json(folder / STUDY, content)
     return content
 
 
-def _told(trial: FrozenTrial, objectives: Mapping[str, str]) -> dict[str, Any]:
+def _trial_facts(trial: FrozenTrial, objectives: Mapping[str, str]) -> dict[str, Any]:
     overrides = trial.user_attrs.get(_OVERRIDES, [])
     return {
         "number": trial.number,
@@ -126,23 +131,23 @@ def _state(trial: FrozenTrial) -> str:
     return str(trial.state.name)
 
 
-def _keep_to(study: Study, question: Mapping[str, Any]) -> None:
-    begun = study.user_attrs.get(_QUESTION)
-    if begun is None:
-        study.set_user_attr(_QUESTION, dict(question))
-    elif begun != question:
-        other = sorted(name for name in {*begun, *question} if begun.get(name) != question.get(name))
-        raise ValueError(
-            f"a study keeps to one question, or its trials cannot be compared; {study.study_name} was begun with other "
-            f"{' and other '.join(other)}; give this sweep hydra.sweeper.study_name=OTHER, or type the first command"
+def _check_problem(study: Study, problem: Mapping[str, Any]) -> None:
+    first = study.user_attrs.get(_PROBLEM)
+    if first is None:
+        study.set_user_attr(_PROBLEM, dict(problem))
+    elif first != problem:
+        other = sorted(name for name in {*first, *problem} if first.get(name) != problem.get(name))
+        raise ConfigError(
+            f"trials of a study must be comparable, but {study.study_name} was started with other "
+            f"{' and other '.join(other)}; set hydra.sweeper.study_name=OTHER, or run the first command"
         )
 
 
-def _take_up(study: Study) -> None:
+def _resume(study: Study) -> None:
     state = imported("optuna", "optuna").trial.TrialState
     for left in study.get_trials(deepcopy=False, states=(state.RUNNING,)):
         study.tell(left.number, state=state.FAIL)
         study.enqueue_trial(left.params)
-    done = len(finished(study))
+    done = len(finished_trials(study))
     if done:
-        log.info("study %s goes on after %d finished trials", study.study_name, done)
+        log.info("study %s continues after %d finished trials", study.study_name, done)

@@ -10,16 +10,16 @@ from lightning.pytorch.loggers import Logger
 
 
 class RunLogger(ABC):
-    """Follows the stages of a pipeline, then takes its table."""
+    """Where the curves of stages and the table of a pipeline go."""
 
     @abstractmethod
     def stage(self, name: str, key: str, folder: Path, settings: Mapping[str, Any]) -> Logger | None:
-        """Return Lightning's logger for one stage that is about to be built, or None."""
+        """Return Lightning's logger for a stage that is about to be built, or None."""
 
     @abstractmethod
     def stage_done(self, report: Mapping[str, Any]) -> None:
-        """Take the report of the stage that was built last, and close its run."""
+        """Log the report of the stage that was built last, and close its run."""
 
     @abstractmethod
     def table(self, name: str, table: pl.DataFrame, settings: Mapping[str, Any], folder: Path) -> None:
-        """Take the table of all stages, cached or not."""
+        """Log the table of all stages, cached or not."""

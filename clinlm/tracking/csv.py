@@ -1,4 +1,4 @@
-"""Curves as CSV beside the artifact."""
+"""Curves as CSV, next to the artifact."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,18 +12,17 @@ from clinlm.tracking.base import RunLogger
 
 @final
 class Csv(RunLogger):
-    """Curves of every stage in its folder, `logs/attempt_N/metrics.csv`; a resumed stage begins a new attempt.
+    """Curves of every stage in its folder, `logs/attempt_N/metrics.csv`; a resumed stage starts a new attempt.
 
     The table is among the files that every pipeline writes (`table.csv`), so nothing is written twice.
     """
 
     def stage(self, name: str, key: str, folder: Path, settings: Mapping[str, Any]) -> Logger | None:
-        """See `RunLogger.stage`."""
         attempts = len(list((folder / "logs").glob("attempt_*")))
         return CSVLogger(folder, name="logs", version=f"attempt_{attempts}")
 
     def stage_done(self, report: Mapping[str, Any]) -> None:
-        """See `RunLogger.stage_done`."""
+        pass
 
     def table(self, name: str, table: pl.DataFrame, settings: Mapping[str, Any], folder: Path) -> None:
-        """See `RunLogger.table`."""
+        pass

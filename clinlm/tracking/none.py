@@ -1,4 +1,4 @@
-"""Log nothing."""
+"""No logging."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,15 +11,14 @@ from clinlm.tracking.base import RunLogger
 
 
 @final
-class Nowhere(RunLogger):
+class NullLogger(RunLogger):
     """No curves and no tables, beyond the report that every pipeline writes."""
 
     def stage(self, name: str, key: str, folder: Path, settings: Mapping[str, Any]) -> Logger | None:
-        """See `RunLogger.stage`."""
         return None
 
     def stage_done(self, report: Mapping[str, Any]) -> None:
-        """See `RunLogger.stage_done`."""
+        pass
 
     def table(self, name: str, table: pl.DataFrame, settings: Mapping[str, Any], folder: Path) -> None:
-        """See `RunLogger.table`."""
+        pass

@@ -1,4 +1,4 @@
-"""Weights & Biases: one run a stage, one run a pipeline."""
+"""Weights & Biases: one run per stage, one run per pipeline."""
 
 import os
 from collections.abc import Mapping
@@ -8,22 +8,23 @@ from typing import Any, Literal, final
 import polars as pl
 from lightning.pytorch.loggers import Logger, WandbLogger
 
+from clinlm.config.errors import ConfigError
 from clinlm.tracking.base import RunLogger
 
 
 @final
 class Wandb(RunLogger):
-    """Runs named by artifact key, grouped by sweep, and a small run with the table of every pipeline.
+    """Runs whose id is the artifact key, grouped by sweep, and a small run with the table of every pipeline.
 
     Args:
         project: of the dashboard.
-        group: of the runs; the sweep, so that its pipelines stand together.
+        group: name of the sweep, which groups its runs.
         folder: where offline runs are kept until `wandb sync`.
         mode: `offline` writes files and opens no connection; `online` sends numbers, settings and names to the server
-            of the account that `wandb login` set up. Nothing leaves the machine unless the user asks for it here.
+            of the account that `wandb login` set up. Nothing leaves the machine without `online`.
 
     Raises:
-        RuntimeError: `online` without being logged in.
+        ConfigError: another mode, or `online` without a login.
     """
 
     def __init__(
@@ -34,30 +35,27 @@ class Wandb(RunLogger):
         mode: Literal["offline", "online"] = "offline",
     ) -> None:
         if mode not in ("offline", "online"):
-            raise ValueError(f"logger.mode is offline or online; got {mode!r}")
+            raise ConfigError(f"logger.mode must be offline or online, got {mode!r}")
         self.project, self.group, self.folder, self.mode = project, group, folder, mode
         self._stage: WandbLogger | None = None
-        # wandb reports its own errors to its makers unless told not to, and an error may hold what was worked on.
+        # wandb sends its own errors to its developers by default, and an error may hold data.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         if mode == "online":
             _require_login()
 
     def stage(self, name: str, key: str, folder: Path, settings: Mapping[str, Any]) -> Logger | None:
-        """See `RunLogger.stage`."""
         self._stage = self._run(name, key, "stage", settings)
         return self._stage
 
     def stage_done(self, report: Mapping[str, Any]) -> None:
-        """See `RunLogger.stage_done`."""
         if self._stage is None:
-            raise RuntimeError("a stage is reported after it was begun")
+            raise RuntimeError("stage_done() must follow stage()")
         numbers = {name: value for name, value in report.items() if isinstance(value, int | float)}
         self._stage.experiment.summary.update(numbers)
         self._close(self._stage)
         self._stage = None
 
     def table(self, name: str, table: pl.DataFrame, settings: Mapping[str, Any], folder: Path) -> None:
-        """See `RunLogger.table`."""
         import wandb
 
         run = self._run(name, None, "pipeline", settings)
@@ -93,11 +91,11 @@ def _require_login() -> None:
     import wandb
 
     try:
-        logged_in, why = wandb.login(prompt=False, verify=False), "nobody is logged in"
+        logged_in, why = wandb.login(prompt=False, verify=False), "no login"
     except wandb.errors.Error as error:
         logged_in, why = False, str(error)
     if not logged_in:
-        raise RuntimeError(
-            f"logger.mode=online sends to the account of `wandb login`; {why}; log in, or leave mode=offline and send "
-            "the runs later with `wandb sync`"
+        raise ConfigError(
+            f"logger.mode=online needs an account, got {why}; run `wandb login`, or keep mode=offline and send the "
+            "runs later with `wandb sync`"
         )

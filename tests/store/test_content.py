@@ -91,7 +91,7 @@ def test_a_folder_is_built_once_and_again_if_damaged(tmp_path: Path, caplog: pyt
     (aside,) = folder.parent.glob("stage-key.damaged-*")
     assert (aside / "content").read_text() == "changed" and (folder / "content").read_text() == "made"
     assert f"{folder / 'content'} is not the file that was recorded" in caplog.text
-    assert f"set aside as {aside.name} and built again" in caplog.text
+    assert f"moved to {aside.name} and built again" in caplog.text
 
 
 def test_an_unfinished_folder_is_kept_without_drafts(tmp_path: Path) -> None:

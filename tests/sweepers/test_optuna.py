@@ -37,7 +37,7 @@ def job(config):
         raise ValueError("x is too small")
     return {"quality": config.x * (4 - config.y), "bytes": config.x + config.y, "latency_ms": float(config.y)}
 
-optuna.register()
+optuna.register_optuna()
 job()
 """
 CONFIG = f"""
@@ -76,7 +76,7 @@ def told(folder: Path) -> dict[str, Any]:
 
 
 def read(*overrides: str) -> space.Space:
-    return space.read({}, overrides)
+    return space.read_space({}, overrides)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_the_override_grammar_says_what_values_are_drawn_from(typed: str, drawn:
 
 
 def test_the_command_line_wins_and_what_does_not_vary_stays_as_typed() -> None:
-    found = space.read({"x": "1,2", "y": 3, "w": None}, ["+z=a,'b c'", "x='1,2'", "~stages.recover"])
+    found = space.read_space({"x": "1,2", "y": 3, "w": None}, ["+z=a,'b c'", "x='1,2'", "~stages.recover"])
     assert found.constants == ("x='1,2'", "y=3", "w=null", "~stages.recover")
     assert list(found.distributions) == ["+z"]
     typed = found.overrides({"+z": found.probes()[1][-1].removeprefix("+z=")})
@@ -115,11 +115,11 @@ def test_a_number_survives_being_typed(number: float) -> None:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("x=1", "something to vary"),
-        ("x=range(3,3)", "at least one value"),
+        ("x=1", "must vary a setting"),
+        ("x=range(3,3)", "must contain a value"),
         ("x=interval(2,1)", "lower bound first"),
         ("x=tag(log,interval(0,1))", "above 0"),
-        ("x=tag(log,choice(1,2))", "choices have none"),
+        ("x=tag(log,choice(1,2))", "only ranges may have a tag"),
         ("x=tag(lgo,interval(1,2))", "tag log"),
     ],
 )
@@ -171,13 +171,13 @@ def test_a_killed_sweep_typed_again_goes_on_as_if_nothing_had_been(whole: Path, 
     assert code == 0 and told(tmp_path) == study, "nothing is left to do"
 
 
-def test_a_study_keeps_to_its_question_and_to_one_process(whole: Path) -> None:
+def test_a_study_keeps_to_its_problem_and_to_one_process(whole: Path) -> None:
     name = next(whole.glob("outputs/studies/*.db")).stem
     code, said = sweep(whole, "x=interval(0,2)", f"hydra.sweeper.study_name={name}")
-    assert code == 1 and "one question" in said and "search space" in said
+    assert code == 1 and "must be comparable" in said and "search space" in said
     with FileLock(whole / f"outputs/studies/.{name}.lock"):
         code, said = sweep(whole, *SEARCH, "hydra.sweeper.n_trials=9")
-    assert code == 1 and "one process at a time" in said
+    assert code == 1 and "open in one process only" in said
 
 
 def test_a_failed_trial_is_named_and_counts(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_too_many_failures_end_the_sweep(tmp_path: Path) -> None:
 def test_an_objective_that_jobs_do_not_return_is_an_error(tmp_path: Path) -> None:
     objectives = ["+hydra.sweeper.objectives.size=minimize", "hydra.sweeper.objectives.bytes=null"]
     code, said = sweep(tmp_path, *SEARCH, *objectives)
-    assert code == 1 and "bytes, latency_ms, quality, and not size" in said
+    assert code == 1 and "must return the objectives size, got bytes, latency_ms, quality" in said
 
 
 def test_a_mistyped_setting_ends_the_sweep_before_there_is_a_study(tmp_path: Path) -> None:

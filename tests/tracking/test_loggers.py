@@ -21,8 +21,9 @@ from support.pipelines import composed
 from wandb.proto import wandb_internal_pb2
 
 from clinlm.cli.run import run
+from clinlm.config.errors import ConfigError
 from clinlm.tracking.csv import Csv
-from clinlm.tracking.none import Nowhere
+from clinlm.tracking.none import NullLogger
 from clinlm.tracking.wandb import Wandb
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -197,15 +198,15 @@ def test_nothing_is_written_outside_its_folder(dashboard: Run) -> None:
 def test_online_needs_a_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    told = "sends to the account of `wandb login`; nobody is logged in; log in, or leave mode=offline"
-    with pytest.raises(RuntimeError, match=told):
+    told = "needs an account, got no login; run `wandb login`, or keep mode=offline"
+    with pytest.raises(ConfigError, match=told):
         Wandb(mode="online", folder=str(tmp_path))
 
     def spoilt(**given: Any) -> bool:
         raise wandb.errors.AuthenticationError("the key is too short")
 
     monkeypatch.setattr(wandb, "login", spoilt)
-    with pytest.raises(RuntimeError, match="the key is too short; log in"):
+    with pytest.raises(ConfigError, match="the key is too short; run"):
         Wandb(mode="online", folder=str(tmp_path))
     asked: list[Any] = []
 
@@ -219,9 +220,9 @@ def test_online_needs_a_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 
 def test_wrong_use_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="logger.mode is offline or online; got 'dryrun'"):
+    with pytest.raises(ValueError, match="logger.mode must be offline or online, got 'dryrun'"):
         Wandb(mode="dryrun")  # type: ignore[arg-type]
-    with pytest.raises(RuntimeError, match="reported after it was begun"):
+    with pytest.raises(RuntimeError, match="must follow stage"):
         Wandb(folder=str(tmp_path)).stage_done({})
 
 
@@ -246,7 +247,7 @@ def test_a_resumed_stage_begins_a_new_attempt(tmp_path: Path) -> None:
 
 
 def test_nowhere_is_nowhere(tmp_path: Path) -> None:
-    logger = Nowhere()
+    logger = NullLogger()
     assert logger.stage("teacher", "key", tmp_path, {}) is None
     logger.stage_done({})
     logger.table("a", pl.DataFrame(), {}, tmp_path)

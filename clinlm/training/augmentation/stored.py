@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from clinlm.store.content import claim, seal
-from clinlm.store.key import cache_key, counted
+from clinlm.store.key import cache_key, counted_settings
 from clinlm.tasks.base import Task
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.augmentation.base import Augmentation
@@ -44,7 +44,7 @@ def transfer_set(augmentation: Augmentation, settings: Mapping[str, Any], task: 
         if not whole:
             texts = augmentation.texts(task, task.seed)
             pl.DataFrame({"text": texts}).write_parquet(folder / _TEXTS)
-            facts = {"key": key, "task": task_key, "texts": len(texts), "settings": counted(settings)}
+            facts = {"key": key, "task": task_key, "texts": len(texts), "settings": counted_settings(settings)}
             seal(folder, facts)
     return read_transfer_set(folder, key)
 
