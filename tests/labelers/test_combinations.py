@@ -22,7 +22,7 @@ from clinlm.labelers.intersection import Intersection
 from clinlm.labelers.majority import Majority
 from clinlm.labelers.priority import Priority
 from clinlm.labelers.union import Union
-from clinlm.labelers.votes import Match
+from clinlm.labelers.votes import Match, Vote
 from clinlm.terminology.spans import Span, flatten
 
 LENGTH = 12
@@ -34,8 +34,10 @@ def combinations() -> list[tuple[str, dict[str, str]]]:
     found = []
     for path in sorted(CONF.glob("labeler/*.yaml")):
         settings = OmegaConf.load(path)
-        if "use" in settings:
-            ways: list[dict[str, str]] = [{"match": one} for one in get_args(Match)] if "match" in settings else [{}]
+        built = get_class(str(settings._target_))
+        if issubclass(built, Combination):
+            ways: list[dict[str, str]] = [{"match": match} for match in get_args(Match)]
+            ways = ways if issubclass(built, Vote) else [{}]
             found += [(str(settings._target_), way) for way in ways]
     return found
 
@@ -239,7 +241,7 @@ def test_people_are_repeated_flat_and_asked_for() -> None:
     assert next(Human().label([Note("a" * 12, nested)])).spans == ((0, 9, "Y"), (10, 12, "X"))
     with pytest.raises(ValueError, match="note 2 of 2 has none"):
         list(Human().label([Note("a", ()), Note("b")]))
-    with pytest.raises(ValueError, match="inside its text"):
+    with pytest.raises(ValueError, match="of its text"):
         list(Human().label([Note("a", nested)]))
 
 
@@ -264,5 +266,5 @@ def test_five_labelers_have_31_combinations() -> None:
 def test_subsets_are_of_different_names() -> None:
     assert subsets("a", "b") == "[a],[b],[a,b]"
     for names in ((), ("a", "a")):
-        with pytest.raises(ValueError, match="different names"):
+        with pytest.raises(ValueError, match="names must be unique"):
             subsets(*names)

@@ -205,9 +205,9 @@ def test_a_note_with_half_an_answer_has_none() -> None:
     assert list(kept.spans) == [found.spans[place] for place in (0, 2, 3)] and kept.valid.all() and len(kept.tags) == 3
 
 
-def test_tags_of_another_order_are_no_open_head(tagger_folder: Path) -> None:
+def test_tags_of_another_order_are_refused(tagger_folder: Path) -> None:
     serving = InferenceConfig.load(tagger_folder)
     assert open_head(serving).labels == ("DISEASE", "MEDICATION")
     odd = InferenceConfig("entities", ("B-X", "I-X", "O"), None, 24, serving.long_notes)
-    with pytest.raises(ValueError, match="tags are named O, then B-X and I-X of every label X"):
+    with pytest.raises(ValueError, match="tag names must be O, then B-X and I-X of every label X"):
         open_head(odd)
