@@ -35,9 +35,9 @@ def plan(config: DictConfig) -> list[StageSpec]:
     plans = _Plan(absent)
     for name, settings in every.items():
         settings.pop("method", None)
-        members = {own: _without_empty(one) for own, one in expand_members(name, settings).items()}
+        members = {own: _without_empty(member) for own, member in expand_members(name, settings).items()}
         if len(members) > 1:
-            plans.add(name, [plans.spec(own, one, name) for own, one in members.items()])
+            plans.add(name, [plans.spec(own, member, name) for own, member in members.items()])
             continue
         for own, step in expand_steps(name, members[name]).items():
             plans.add(name, [plans.spec(own, step)])

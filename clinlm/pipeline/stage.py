@@ -223,7 +223,7 @@ class Stage:
             gradient_clip_val=self.clip,
             num_sanity_val_steps=0,
             # Without one of ours Lightning adds its own, which pickles into the artifact's folder.
-            enable_checkpointing=any(isinstance(one, Checkpoint) for one in callbacks),
+            enable_checkpointing=any(isinstance(own, Checkpoint) for own in callbacks),
             enable_model_summary=False,
         )
 
