@@ -1,7 +1,6 @@
 """Laws of quantisation-aware training: what is simulated is what comes out, ranges freeze, zeros stay, it resumes."""
 
 import copy
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +140,7 @@ def test_it_brings_its_own_epochs_and_rates(tmp_path: Path, task: MultiLabel, ti
             rates.append((self.optimizer.learning_rate, self.optimizer.head_learning_rate))
             return super().configure_optimizers()
 
-    start, module = kept(tiny_model, tmp_path / "start"), partial(Watched, adapter=Full(), optimizer=FAST)
+    start, module = kept(tiny_model, tmp_path / "start"), factory(Watched, adapter=Full(), optimizer=FAST)
     made = built(tmp_path / "made", task, start, {"quantize": Qat(2, 3e-4, 4e-4)}, module=module)
     assert made.report["epochs"] == 2 and rates == [(3e-4, 4e-4)]
     assert built(tmp_path / "stage", task, start, {"quantize": Qat(2)}, epochs=1).report["epochs"] == 1
@@ -225,7 +224,7 @@ def test_distilling_needs_a_teacher_and_follows_it(tmp_path: Path, task: MultiLa
     made = built(tmp_path / "made", task, start, {"quantize": Qat(4, 5e-3)}, [teacher], imitate)
     before = built(tmp_path / "before", task, start, {}).predictions("test")
     assert np.abs(made.predictions("test") - teacher_says).mean() < 0.8 * np.abs(before - teacher_says).mean()
-    with pytest.raises(ValueError, match="needs a teacher's logits; this stage has no teacher"):
+    with pytest.raises(ValueError, match="distillation needs a teacher, got a stage without one"):
         built(tmp_path / "alone", task, start, {"quantize": Qat(4, 5e-3)}, module=imitate)
 
 

@@ -136,7 +136,7 @@ def test_distillation_pulls_towards_the_teacher(tmp_path: Path, task: MultiLabel
 
 def test_distillation_without_a_teacher_says_so(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
     start = kept(tiny_model, tmp_path / "start")
-    with pytest.raises(ValueError, match="needs a teacher's logits; this stage has no teacher; set its `teachers`"):
+    with pytest.raises(ValueError, match="distillation needs a teacher, got a stage without one; set its `teachers`"):
         imitate = factory(Student, adapter=Full(), optimizer=FAST, distill=Distillation())
         built(tmp_path / "built", task, start, {"recover": Finetune()}, module=imitate)
 

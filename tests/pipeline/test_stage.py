@@ -169,10 +169,13 @@ def test_who_asks_for_a_teacher() -> None:
     assert not Stage("student", module, trainer).needs_teacher
     cut = Stage("student", module, trainer, start=FromTeacher(1))
     assert cut.needs_teacher and not cut.needs_logits
-    assert Stage("student", IMITATE, trainer).needs_logits
+    assert Stage("student", IMITATE, trainer, epochs=1).needs_logits
+    assert not Stage("student", IMITATE, trainer).needs_logits, "nothing learns"
     asks, third_party = (type("Asks", (kind,), {"needs_teacher": True})() for kind in (StageCallback, Callback))
-    assert Stage("student", module, trainer, callbacks={"some": asks}).needs_logits
-    assert not Stage("student", module, trainer, callbacks={"some": third_party}).needs_logits, "declares nothing"
+    assert Stage("student", module, trainer, callbacks={"some": asks}, epochs=1).needs_logits
+    assert not Stage("student", module, trainer, callbacks={"some": third_party}, epochs=1).needs_logits, (
+        "declares nothing"
+    )
 
 
 # What is refused.

@@ -42,7 +42,7 @@ def test_a_pipeline_imitates(name: str, notes_csv: Path, shared: Path, caplog: p
         assert done[one].report["steps"] > 0
         loaded = artifact.load_network(done[one].folder)
         assert not [key for key in loaded.state_dict() if "hidden_state_loss" in key or "guess" in key]
-    assert caplog.text.count("imitates, layer <- teacher's layer: ") == 2
+    assert caplog.text.count("compares layers, student <- teacher: ") == 2
 
 
 def test_the_student_goes_on_from_general_distillation(notes_csv: Path, shared: Path) -> None:
