@@ -1,4 +1,4 @@
-"""What to predict from a corpus: the records chosen, their split, their tokens, the loss, the metrics."""
+"""Base of tasks: documents and their split, tokens, loss, evaluation and inference configuration."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from clinlm.config.errors import ConfigError
 from clinlm.corpora.base import Corpus
 from clinlm.metrics.calibration import fit_temperature
 from clinlm.metrics.classification import METRICS, Thresholds
@@ -30,23 +31,23 @@ from clinlm.text.tokens import RowCutter
 log = logging.getLogger(__name__)
 Calibrate = Literal["none", "temperature"]
 _SLICE = 256
-"""Documents tokenised at a time."""
+"""Documents tokenized at once."""
 
 
 class Task(ABC):
-    """A task on a corpus. Subclasses are final, one per kind of prediction; they choose, and say what a good answer is.
+    """A task on a corpus. Subclasses are final, one per kind of prediction; they choose documents and define quality.
 
     Use: `open(store, key)` once; the task is immutable from then on. `clinlm.tasks.data.TaskData` makes its batches for
     one model.
 
     Args:
         corpus: makes the corpus from `root`.
-        root: file or folder of the user's data, if it needs any; not part of the key, the bytes read there are.
-        long_notes: what to do with notes longer than `max_tokens`.
-        max_tokens: longest row given to a model, special tokens included.
-        seed: of the choice and the split; not the training seed, so that seeds of a sweep share their test documents.
-        calibrate: `temperature` fits one on validation for every model; probabilities in use are then those of its
-            logits divided by it. Decisions and metrics of reports are those of the model as it is.
+        root: file or folder of the user's data, if needed. Not part of the key, unlike the content of the files.
+        long_notes: how to read notes longer than `max_tokens`.
+        max_tokens: longest row of a model, special tokens included.
+        seed: of the choice and the split; not the training seed, so that all training seeds share their test documents.
+        calibrate: `temperature` fits a temperature on validation for every model, by which deployed models divide their
+            logits. Reports evaluate models without it.
     """
 
     kind: ClassVar[Kind]
@@ -63,14 +64,14 @@ class Task(ABC):
         calibrate: Calibrate = "none",
     ) -> None:
         if calibrate not in ("none", "temperature"):
-            raise ValueError(f"task.calibrate is none or temperature; got {calibrate!r}")
+            raise ConfigError(f"task.calibrate must be none or temperature, got {calibrate!r}")
         self.calibrate = calibrate
         self.corpus = corpus(root=root)
         self.long_notes = long_notes
         self.max_tokens = max_tokens
         self.seed = seed
 
-    # What a kind of task decides.
+    # Abstract methods.
 
     @abstractmethod
     def choose(self) -> Examples:
@@ -82,50 +83,50 @@ class Task(ABC):
 
     @abstractmethod
     def prior(self) -> Float[Tensor, " outputs"]:
-        """Return the logits of the label frequencies in training: the best answer of a head that has read nothing."""
+        """Return the logits of the label frequencies in training, to initialize the bias of a head."""
 
     @abstractmethod
     def fit_thresholds(self, probabilities: Float[np.ndarray, "units outputs"]) -> Thresholds:
-        """Return the decision thresholds that the probabilities of the validation documents ask for, or None."""
+        """Return decision thresholds fitted on the probabilities of the validation documents, or None."""
 
     @abstractmethod
     def evaluate(
         self, split: str, probabilities: Float[np.ndarray, "units outputs"], thresholds: Thresholds
     ) -> Evaluation:
-        """Return a model's answers for the documents of a split beside the truth.
+        """Return the evaluation of a model on a split.
 
         Args:
             split: one of SPLITS, or EVERY.
             probabilities: of its units, in their order.
-            thresholds: that validation gave the model.
+            thresholds: fitted on validation for the model.
         """
 
-    # What a kind of task may decide.
+    # Methods with a default.
 
     def fingerprint(self) -> str:
-        """Return what identifies the files behind the examples, beyond the settings."""
+        """Return a digest of the files behind the examples."""
         return self.corpus.fingerprint()
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of what `Evaluation.quality` tells."""
+        """Keys of `Evaluation.quality`."""
         return METRICS
 
     @property
     def by_word(self) -> bool:
-        """Whether words are the units, and not documents."""
+        """Whether units are words, and not documents."""
         return self.kind == "entities"
 
     def labelled_probabilities(self, split: str) -> Float[np.ndarray, "units outputs"] | None:
-        """Return what a labeler that is not people says of a split, as if it were sure; None where there is none."""
+        """Return the labeler's labels of a split as probabilities of 0 or 1; None if people are the labeler."""
         return None
 
     def passages(self, documents: Int[np.ndarray, " chosen"]) -> list[str]:
-        """Return what a model of bare words reads of every unit of `documents`: their texts."""
+        """Return the text of every unit of `documents`, for the TF-IDF baseline."""
         texts: list[str] = self.examples.frame["text"].gather(documents).to_list()
         return texts
 
-    # What every task does.
+    # Final methods.
 
     @final
     def validation_metrics(self, logits: Float[np.ndarray, "units outputs"]) -> dict[str, float]:
@@ -135,12 +136,12 @@ class Task(ABC):
 
     @final
     def probabilities(self, logits: Float[np.ndarray, "units outputs"]) -> Float[np.ndarray, "units outputs"]:
-        """Return probabilities from logits: each label's own, or shares of one whole, as `kind` says."""
+        """Return probabilities from logits: of independent labels, or of classes, by `kind`."""
         return probabilities_from_logits(logits, self.kind)
 
     @final
     def inference_config(self, logits: Float[np.ndarray, "validation outputs"], limit: int) -> InferenceConfig:
-        """Return how to use a model outside of this project: thresholds are those that its validation logits ask for.
+        """Return how to apply a model outside of this project, with thresholds fitted on its validation logits.
 
         Args:
             logits: of the validation documents.
@@ -196,7 +197,7 @@ class Task(ABC):
 
     @property
     def outputs(self) -> int:
-        """Number of logits a unit."""
+        """Number of logits of a unit."""
         return len(self.examples.labels)
 
     @final
@@ -205,7 +206,7 @@ class Task(ABC):
     ) -> Encoded:
         """Return the tokens of every document, in rows of at most `max_tokens`; cached in the store by tokenizer.
 
-        Those of a transfer set come after those of the documents, and are cached beside its texts.
+        Those of a transfer set follow, and are cached in its own folder.
         """
         assert self.folder is not None
         documents = self._cached(self.folder, self.examples.frame["text"].to_list(), tokenizer, max_tokens)
@@ -221,22 +222,22 @@ class Task(ABC):
         path = folder / "tokens" / f"{key}.safetensors"
         with locked(path):
             if not path.exists():
-                log.info("tokenising the texts of %s", folder.name)
+                log.info("tokenizing the texts of %s", folder.name)
                 _save_encoded(path, self.encoded_texts(texts, tokenizer, max_tokens))
         return _load_encoded(path)
 
     @final
     def encoded_texts(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:
-        """Return the tokens of texts that need not be the task's, cut as the task cuts its own."""
+        """Return the tokens of any texts, in rows as those of the task."""
         cutter = RowCutter(tokenizer, max_tokens, self.long_notes, self.by_word)
         slices = [cutter(texts[start : start + _SLICE]) for start in range(0, len(texts), _SLICE)]
-        places = [own for one in slices for own in one.places or ()] if self.by_word else None
-        documents = [own for one in slices for own in one.documents]
-        return Encoded.of(documents, int(tokenizer.pad_token_id or 0), sum(one.cut for one in slices), places)
+        places = [own for part in slices for own in part.places or ()] if self.by_word else None
+        documents = [own for part in slices for own in part.documents]
+        return Encoded.of(documents, int(tokenizer.pad_token_id or 0), sum(part.cut for part in slices), places)
 
     @final
     def texts(self, split: str) -> list[str]:
-        """Return the texts of one split, in the order of `Examples.members`."""
+        """Return the texts of a split, in the order of `Examples.members`."""
         chosen: list[str] = self.examples.frame["text"].gather(self.examples.members(split)).to_list()
         return chosen
 
@@ -256,5 +257,5 @@ def _load_encoded(path: Path) -> Encoded:
 
 
 def dropped_notice(dropped: int, total: int, why: str) -> Sequence[str]:
-    """Return the notice that `dropped` of `total` documents went, or nothing if none did."""
+    """Return the notice that `dropped` of `total` documents were dropped, or nothing if none were."""
     return [f"{dropped:,} of {total:,} notes dropped: {why}"] if dropped else []

@@ -10,14 +10,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from clinlm.config.errors import ConfigError
 from clinlm.tasks.examples import units_of
 
 Batch = dict[str, Tensor]
-"""`input_ids`, `attention_mask` (rows, tokens); `document` (rows,): which document of the batch a row belongs to,
-ascending; `index` (units,): the number in the task of every unit, that is of a document or of a word; where units are
-words, `place` (units,): the token that answers for it, of all of `input_ids` end to end, or -1 where the word is not
-read; `targets`; `teacher_logits` (units, outputs) where a teacher is at hand; and, where a transfer set is, `labelled`
-(units,): which have labels. The targets of the others are zeros."""
+"""`input_ids`, `attention_mask` (rows, tokens); `document` (rows,): the document of the batch that a row belongs to,
+ascending; `index` (units,): the number in the task of every unit (document or word); where units are words, `place`
+(units,): the token whose logits are the word's, in `input_ids` flattened, or -1 where the word is not read; `targets`;
+`teacher_logits` (units, outputs) with a teacher; and, with a transfer set, `labelled` (units,): which units have
+labels. The targets of the others are zeros."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class Encoded:
         row_start: where each row begins in `tokens`, and its end as the last entry.
         document_start: where the rows of each document begin, and their end as the last entry.
         pad: id of the padding token.
-        cut: how many documents have tokens that stand in no row.
-        place: of every word, where units are words, the token in `tokens` that answers for it, or -1 where it stands in
-            no row; None where documents are the units.
+        cut: number of documents with tokens outside of all rows.
+        place: where units are words, the index in `tokens` of the token for every word, or -1 for a word outside of all
+            rows; None where units are documents.
         unit_start: where the words of each document begin in `place`, and their end as the last entry.
     """
 
@@ -51,13 +52,13 @@ class Encoded:
         cut: int = 0,
         places: Sequence[Int[np.ndarray, " _"]] | None = None,
     ) -> Self:
-        """From documents, each a list of rows, each a list of token ids.
+        """Build from documents, each a list of rows, each a list of token ids.
 
         Args:
             documents: the rows.
-            pad, cut: see there.
-            places: where units are words: for every document, of every word the token of its rows, end to end, that
-                answers for it, or -1.
+            pad, cut: see the class.
+            places: where units are words: of every document, for every word its token in the document's rows flattened,
+                or -1.
         """
         rows = [row for document in documents for row in document]
         whole = cls(
@@ -78,10 +79,10 @@ class Encoded:
         )
 
     def followed_by(self, other: Self) -> Self:
-        """Return the documents of both, those of `other` with the numbers after ours; `cut` stays as it is."""
+        """Return the documents of both, those of `other` numbered after ours; `cut` is unchanged."""
         units: dict[str, Any] = {}
         if self.place is not None and self.unit_start is not None:
-            assert other.place is not None and other.unit_start is not None, "words are asked for in all texts"
+            assert other.place is not None and other.unit_start is not None, "units must be words in both"
             moved = np.where(other.place < 0, -1, other.place + len(self.tokens))
             units["place"] = np.concatenate([self.place, moved])
             units["unit_start"] = _continued(self.unit_start, other.unit_start)
@@ -136,7 +137,7 @@ class Encoded:
     def _in_batch(
         self, places: Int[np.ndarray, " words"], documents: Int[np.ndarray, " chosen"], longest: int
     ) -> Int[np.ndarray, " words"]:
-        """Return where the tokens of words stand in the padded rows of `documents`, end to end."""
+        """Return the index of the token of each word in the padded rows of `documents`, flattened."""
         row = np.searchsorted(self.row_start, places, side="right") - 1
         counts = np.diff(self.document_start)[documents]
         lines = units_of(self.document_start, documents)  # the numbers of their rows, line by line of the batch
@@ -154,9 +155,9 @@ def _continued(
 class LengthBatches(Sampler[list[int]]):
     """Batches of documents of similar length, in a new order every epoch.
 
-    Documents are shuffled, cut into pools of `pool` batches, sorted by length within a pool, and the batches shuffled:
-    little padding, and still nearly random batches. The order depends on (seed, epoch) alone, so that a resumed run
-    sees the same one.
+    Documents are shuffled, split into pools of `pool` batches, sorted by length within a pool, and the batches are
+    shuffled: nearly random batches with little padding. The order depends on (seed, epoch) only, so that a resumed run
+    has the same one.
 
     Args:
         documents: numbers of the documents.
@@ -175,13 +176,13 @@ class LengthBatches(Sampler[list[int]]):
         pool: int = 32,
     ) -> None:
         if size < 1:
-            raise ValueError(f"batch_size is at least 1; got {size}")
+            raise ConfigError(f"batch_size must be at least 1, got {size}")
         self.documents, self.lengths, self.size, self.seed, self.pool = documents, lengths, size, seed, pool
         self.epoch = 0
         self.sampler = self  # Lightning looks for `batch_sampler.sampler.set_epoch`
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before every epoch."""
+        """Set the epoch (called by Lightning before each)."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -220,12 +221,12 @@ def ordered_loader(
 
 @dataclass(frozen=True)
 class Collate:
-    """From document numbers to a `Batch` with everything that the loss needs.
+    """Makes a `Batch`, with all that the loss needs, from document numbers.
 
     Attributes:
-        encoded: documents, and behind them the texts of a transfer set.
+        encoded: documents, then the texts of a transfer set.
         targets: row i for unit i; the texts have none.
-        teacher_logits: row i for unit i, those of the texts behind those of the documents.
+        teacher_logits: row i for unit i, those of the texts last.
     """
 
     encoded: Encoded

@@ -1,4 +1,4 @@
-"""Entities: which spans of a note name a medication, a disease, a symptom."""
+"""Entity recognition: spans of a note that name a medication, a disease or a symptom."""
 
 import re
 from collections import Counter
@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from clinlm.config.errors import ConfigError
 from clinlm.corpora.base import Corpus, Records
 from clinlm.corpora.split import SPLITS, draw_groups, split_groups
 from clinlm.labelers.answer_cache import label_notes
@@ -26,13 +27,13 @@ from clinlm.text.tags import Tags
 from clinlm.text.words import Words, words
 
 PEOPLE: Final = "people"
-"""The column of `Examples.frame` with what people said."""
+"""The column of `Examples.frame` with the spans of people."""
 
 LABELLED: Final = "labelled"
-"""The column with what the labeler said; there is none where that is people."""
+"""The column with the spans of the labeler; missing if people are the labeler."""
 
 REACH: Final = 2
-"""Neighbours of a word on each side that `contexts` tells."""
+"""Neighbours of a word on each side, in `contexts`."""
 
 _HIDDEN = re.compile(r"\W")
 _RUNS = re.compile(r"(.)\1+")
@@ -42,28 +43,27 @@ _SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "label": pl.Stri
 
 @final
 class Entities(Task):
-    """Which spans of a note name an entity, and of which label (S2): one tag a word, BIO.
+    """Named entities, one BIO tag a word, as in "LLM and ontology labelers distilled into NER taggers".
 
-    Words are ours, no tokenizer's (`clinlm.text.words`); a word's logits are those of its first sub-word token. So
-    teachers
-    and students with different tokenizers answer for the same words, and any of them can learn from any other.
+    Words do not depend on a tokenizer (`clinlm.text.words`); the logits of a word are those of its first sub-word
+    token. So teachers and students with different tokenizers predict the same words, and can be distilled into each
+    other.
 
-    Models learn from the spans of a labeler, on training and validation documents; test documents are judged by what
-    people said. Entities do not overlap: of those that share a character the longest stays
-    (`clinlm.terminology.spans.flatten`), in
-    what people said as well. In training an edge inside a word moves to the edge of the word; nothing is moved in what
-    people said of test documents. All of it is counted.
+    Models train on the spans of a labeler, on training and validation documents; test documents are evaluated against
+    the spans of people. Of entities that share a character the longest is kept (`clinlm.terminology.spans.flatten`),
+    also of those of people. In training, an edge inside a word moves to the edge of the word; spans of test documents
+    stay the same. All of this is counted in notices.
 
     Args:
         corpus, root, long_notes, max_tokens, seed, calibrate: see `Task`; the corpus has spans.
-        labeler: whose spans are learned.
-        labels: of entities; None for all that people used. Others are left out, and counted.
-        documents: how many documents to choose, whole groups drawn at random, at least this many; None for all.
-        shares: of training, validation and test; positive, summing to 1. A split of the corpus itself comes first.
-        training_documents: how many training documents to keep, as `documents`.
+        labeler: labels training and validation documents.
+        labels: of entities; None for all that people used. Others are dropped, and counted.
+        documents: least number of documents to choose, whole groups drawn at random; None for all.
+        shares: of training, validation and test; summing to 1. A split defined by the corpus takes precedence.
+        training_documents: least number of training documents to keep, as `documents`.
 
     Raises:
-        ValueError: (on opening) the corpus has no spans, or none of `labels`.
+        ConfigError: (on opening) the corpus has no spans, or none of `labels`.
     """
 
     kind = "entities"
@@ -85,14 +85,14 @@ class Entities(Task):
         super().__init__(corpus, root, long_notes, max_tokens, seed, calibrate)
         for name, value in (("documents", documents), ("training_documents", training_documents)):
             if value is not None and value < 1:
-                raise ValueError(f"task.{name} is at least 1, or null for all; got {value}")
+                raise ConfigError(f"task.{name} must be at least 1, or null for all, got {value}")
         if isinstance(labels, str) or (labels is not None and not labels):
-            raise ValueError(f"task.labels is a list of labels, or null for all; got {labels!r}")
+            raise ConfigError(f"task.labels must be a list of labels, or null for all, got {labels!r}")
         self.labeler, self.labels, self.documents = labeler, labels, documents
         self.shares, self.training_documents = tuple(shares), training_documents
         self._words: dict[str, list[Words]] = {}
 
-    # What was chosen.
+    # Choice of documents.
 
     @property
     def tags(self) -> Tags:
@@ -108,15 +108,15 @@ class Entities(Task):
         """See `Task.choose`."""
         records = self.corpus.records()
         if "spans" not in records.frame.columns:
-            raise ValueError(
-                f"a task of entities needs a corpus with spans; {type(self.corpus).__name__} has none; take "
+            raise ConfigError(
+                f"task=entities needs a corpus with spans; {type(self.corpus).__name__} has none; set "
                 "corpus@task.corpus=brat, conll, pubtator or span_table"
             )
         frame, notices = records.frame, list(records.notices)
         every = _spans(frame["spans"])
         labels = self._known(every)
         people, dropped = _flattened(every, labels)
-        notices += _told(dropped, "what people said")
+        notices += _span_notices(dropped, "the spans of people")
         frame, people, split = self._split(frame, people, records, labels)
         notes = [Note(text, tuple(own)) for text, own in zip(frame["text"].to_list(), people, strict=True)]
         assert self.folder is not None
@@ -124,9 +124,9 @@ class Entities(Task):
         learned, dropped = _flattened([one.spans for one in said], labels)
         by_people = self.labeler.needs_people and not self.labeler.parts
         if not by_people:
-            notices += _told(dropped, "what the labeler said")
+            notices += _span_notices(dropped, "the spans of the labeler")
         failed = np.array([bool(one.failed) for one in said]) & (split != SPLITS.index("test"))
-        notices += dropped_notice(int(failed.sum()), len(said), "the labeler has no answer")
+        notices += dropped_notice(int(failed.sum()), len(said), "the labeler failed")
         kept = np.flatnonzero(~failed)
         frame, split = frame[kept], split[kept]
         people, learned = [people[number] for number in kept], [learned[number] for number in kept]
@@ -142,9 +142,9 @@ class Entities(Task):
         there = {span.label for own in spans for span in own}
         wanted = set(self.labels) if self.labels is not None else there
         if not wanted or not wanted <= there:
-            raise ValueError(
-                f"a task of entities finds labels that people used; task.labels has {sorted(wanted)}, the corpus "
-                f"{sorted(there)}; check task.corpus.map and task.labels"
+            raise ConfigError(
+                f"task.labels must be labels of the corpus, got {sorted(wanted)} for {sorted(there)}; check "
+                "task.corpus.map and task.labels"
             )
         return tuple(sorted(wanted))
 
@@ -183,8 +183,8 @@ class Entities(Task):
             moved, lost = moved + len(set(own) - widened), lost + len(own) - len(widened)
         if moved:
             notices.append(
-                f"{moved:,} spans have an edge inside a word, which tags cannot say: training reads them wider"
-                + (f", {lost:,} of them not at all" if lost else "")
+                f"{moved:,} spans have an edge inside a word: training widens them to whole words"
+                + (f", and drops {lost:,} of them" if lost else "")
             )
         tagged = np.concatenate(pieces)
         targets = np.eye(len(tags.names), dtype=bool)[tagged]
@@ -192,10 +192,10 @@ class Entities(Task):
         return Examples(frame, targets, tags.names, tuple(notices), {**facts, "words": len(tagged)}, unit_start)
 
     def fingerprint(self) -> str:
-        """See `Task.fingerprint`: a labeler has files of its own."""
+        """See `Task.fingerprint`: of the labeler, too."""
         return f"{self.corpus.fingerprint()} {self.labeler.fingerprint()}"
 
-    # Learning and judging.
+    # Loss and evaluation.
 
     def loss(self, logits: Float[Tensor, "units outputs"], targets: Tensor) -> Float[Tensor, ""]:
         """Return the cross-entropy of the tags, a mean over words."""
@@ -207,7 +207,7 @@ class Entities(Task):
         return ((train.sum(0) + 1) / (len(train) + train.shape[1])).log()
 
     def fit_thresholds(self, probabilities: Float[np.ndarray, "units outputs"]) -> Thresholds:
-        """See `Task.fit_thresholds`: none, as the most probable tag is the answer."""
+        """See `Task.fit_thresholds`: none, as the most probable tag is predicted."""
         return None
 
     def evaluate(
@@ -250,17 +250,17 @@ def _series(spans: Iterable[Sequence[Span]]) -> pl.Series:
 
 
 def _flattened(spans: Sequence[Sequence[Span]], labels: Sequence[str]) -> tuple[list[list[Span]], Counter[str]]:
-    """Return flat spans of the labels, and how many were dropped for which reason."""
+    """Return flat spans of the labels, and how many were dropped, by reason."""
     kept, dropped = [], Counter[str]()
     for own in spans:
         known = [one for one in set(own) if one.label in labels]
         kept.append(flatten(known))
-        dropped["their labels are none of the task's"] += len(set(own)) - len(known)
+        dropped["their labels are not those of the task"] += len(set(own)) - len(known)
         dropped["they overlap a longer one"] += len(known) - len(kept[-1])
     return kept, dropped
 
 
-def _told(dropped: Mapping[str, int], whose: str) -> list[str]:
+def _span_notices(dropped: Mapping[str, int], whose: str) -> list[str]:
     return [f"{count:,} spans dropped from {whose}: {why}" for why, count in dropped.items() if count]
 
 
@@ -274,7 +274,7 @@ def _facts(
 
 
 def _costs(said: Sequence[LabeledNote]) -> dict[str, Any]:
-    """Return what the labeler took for all documents."""
+    """Return time and tokens of the labeler for all documents."""
     return {
         "labeler_notes": len(said),
         "labeler_seconds": float(sum(one.seconds for one in said)),
@@ -286,19 +286,18 @@ def _costs(said: Sequence[LabeledNote]) -> dict[str, Any]:
 
 
 def contexts(text: str, words: Words) -> list[str]:
-    """Return what stands at and around every word, as terms that `TfidfBaseline` reads.
+    """Return every word with its neighbours, as terms that `TfidfBaseline` reads.
 
     Of the word: itself, its shape (upper case, lower case, digit, other; runs as one), its first and its last 2, 3 and
-    4 characters. Of the two words before and the two behind: themselves, and of the nearest the shape. Every term says
-    which of these it is by its first characters; case stands in shapes only. Terms side by side mean something as pairs
-    as well: the word with the one before, and with the one behind.
+    4 characters. Of the two words before and after: themselves, and the shape of the nearest. The first characters of a
+    term name its kind; only shapes keep case. Adjacent terms are meaningful pairs: the word with its neighbours.
 
     Args:
         text: a note.
         words: of the text.
 
     Returns:
-        One string per word, terms parted by spaces.
+        One string per word, terms separated by spaces.
     """
     forms = [text[start:end] for start, end in words.tolist()]
     lower = ["", ""] + [_plain(form.lower()) for form in forms] + ["", ""]
@@ -321,7 +320,7 @@ def _terms(lower: list[str], shapes: list[str]) -> Iterator[str]:
 
 
 def _plain(word: str) -> str:
-    """Return a word of characters that no term is parted at."""
+    """Return the word with escapes for characters at which the baseline splits terms."""
     return _HIDDEN.sub(lambda found: f"u{ord(found[0]):x}", word)
 
 

@@ -1,4 +1,4 @@
-"""The documents of a task, chosen and split, and what is to be predicted of each."""
+"""The documents of a task, chosen and split, and their targets."""
 
 import json
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from jaxtyping import Bool, Int
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from clinlm.config.errors import ConfigError
 from clinlm.corpora.split import SPLITS
 from clinlm.store.content import write_json
 
@@ -20,16 +21,16 @@ from clinlm.store.content import write_json
 class Examples:
     """The documents of a task, chosen and split.
 
-    What gets one row of logits is a unit: a document; or, where `unit_start` is given, a word of one.
+    A unit is one prediction target: a document, or a word where `unit_start` is set.
 
     Attributes:
         frame: one row a document: `id`, `group`, `text`, `split` (one of SPLITS) and the `attributes` of the corpus.
-        targets: what is to be predicted, a row a unit.
+        targets: one row a unit.
         labels: names of the columns of `targets`.
         notices: counted warnings, for the report.
         facts: numbers that describe the choice, for the report.
-        unit_start: where the words of each document begin among the rows of `targets`, and their end as the last entry;
-            None where documents are the units.
+        unit_start: the first row of `targets` of each document, and the end as the last entry; None where units are
+            documents.
     """
 
     frame: pl.DataFrame = field(repr=False)  # a repr must not show notes
@@ -53,31 +54,32 @@ class Examples:
         """Write documents.parquet, targets.safetensors and examples.json into `folder`.
 
         Raises:
-            ValueError: a split holds no document.
+            ConfigError: a split has no document.
         """
         for split in SPLITS:
             if not len(self.members(split)):
-                raise ValueError(
-                    f"every split holds a document; {split} is empty; read more documents or set task.shares"
+                raise ConfigError(
+                    f"every split must have a document, got none in {split}; read more documents or set task.shares"
                 )
         self.frame.write_parquet(folder / "documents.parquet")
         arrays = {"targets": self.targets}
         save_file(arrays | ({} if self.unit_start is None else {"unit_start": self.unit_start}), folder / _TARGETS)
-        told = {"labels": self.labels, "notices": self.notices, "facts": self.facts}
-        write_json(folder / "examples.json", told)
+        content = {"labels": self.labels, "notices": self.notices, "facts": self.facts}
+        write_json(folder / "examples.json", content)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Return what `save` wrote."""
-        told = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
+        content = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
         with safe_open(folder / _TARGETS, "numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}
-        frame, told_last = pl.read_parquet(folder / "documents.parquet"), arrays.get("unit_start")
-        return cls(frame, arrays["targets"], tuple(told["labels"]), tuple(told["notices"]), told["facts"], told_last)
+        frame, unit_start = pl.read_parquet(folder / "documents.parquet"), arrays.get("unit_start")
+        labels, notices = tuple(content["labels"]), tuple(content["notices"])
+        return cls(frame, arrays["targets"], labels, notices, content["facts"], unit_start)
 
 
 EVERY: Final = "every"
-"""Stands for all splits, where a corpus is there to test on and nothing is learned from it."""
+"""All splits together, for a corpus that is only tested on."""
 
 _TARGETS = "targets.safetensors"
 

@@ -1,4 +1,4 @@
-"""How a model is used once it has left: labels, thresholds, temperature, and how notes become rows."""
+"""How a deployed model is applied: labels, thresholds, temperature, and the rows of a note."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
+from clinlm.config.errors import DataError, MissingFileError
 from clinlm.metrics.classification import Thresholds, apply_thresholds
 from clinlm.store.content import write_json
 from clinlm.text.long_notes import LongNotes
 
 Kind = Literal["multilabel", "multiclass", "entities"]
-"""Any number of labels a document, each by itself; exactly one; or exactly one tag a word, of which come spans."""
+"""Any number of labels a document; exactly one; or exactly one tag a word, from which spans are decoded."""
 
 SERVING = "serving.json"
 
@@ -22,15 +23,15 @@ SERVING = "serving.json"
 @final
 @dataclass(frozen=True)
 class InferenceConfig:
-    """What turns logits into decisions. Every artifact and every deployment holds one.
+    """Turns logits into decisions. Every artifact and every deployment has one.
 
     Attributes:
         kind: of the task.
         labels: names of the outputs: labels, or tags.
-        thresholds: one a label, chosen on validation; None where the most probable label is the answer.
+        thresholds: one a label, fitted on validation; None where the most probable label is predicted.
         max_tokens: longest row, special tokens included.
-        long_notes: what becomes of notes that do not fit into a row.
-        temperature: logits are divided by it; positive. Other than 1 only where it was fitted on validation.
+        long_notes: how notes are read that do not fit into a row.
+        temperature: divides logits; positive, and 1 unless fitted on validation.
     """
 
     kind: Kind
@@ -45,12 +46,12 @@ class InferenceConfig:
         return probabilities_from_logits(logits / self.temperature, self.kind)
 
     def decide(self, values: Float[np.ndarray, "units outputs"]) -> Bool[np.ndarray, "units outputs"]:
-        """Return the labels predicted, from probabilities."""
+        """Return the predicted labels, from probabilities."""
         return apply_thresholds(values, self.thresholds)
 
     def save(self, folder: Path) -> None:
         """Write `serving.json` into `folder`."""
-        told = {
+        content = {
             "kind": self.kind,
             "labels": list(self.labels),
             "thresholds": None if self.thresholds is None else self.thresholds.tolist(),
@@ -58,39 +59,39 @@ class InferenceConfig:
             "long_notes": {"name": type(self.long_notes).__name__, **_settings(self.long_notes)},
             "temperature": self.temperature,
         }
-        write_json(folder / SERVING, told)
+        write_json(folder / SERVING, content)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Return what `save` wrote.
 
         Raises:
-            FileNotFoundError: `folder` holds no model.
+            MissingFileError: `folder` is no artifact or deployment.
         """
         path = folder / SERVING
         if not path.is_file():
-            raise FileNotFoundError(
-                f"a model in use has a {SERVING}; {folder} has none; name the folder of an artifact or of a deployment"
+            raise MissingFileError(
+                f"an artifact or deployment must have a {SERVING}, got {folder} without; name the folder of one"
             )
-        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        thresholds = None if told["thresholds"] is None else np.array(told["thresholds"], dtype=np.float64)
-        way = told["long_notes"].pop("name")
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        thresholds = None if content["thresholds"] is None else np.array(content["thresholds"], dtype=np.float64)
+        way = content["long_notes"].pop("name")
         ours = (one for one in LongNotes.__subclasses__() if one.__module__ == LongNotes.__module__)
         known = {one.__name__: one for one in ours}
         if way not in known:
-            raise ValueError(f"long notes are cut by one of {sorted(known)}; {path} says {way!r}")
+            raise DataError(f"long_notes must be one of {sorted(known)}, got {way!r} in {path}")
         return cls(
-            told["kind"],
-            tuple(told["labels"]),
+            content["kind"],
+            tuple(content["labels"]),
             thresholds,
-            told["max_tokens"],
-            known[way](**told["long_notes"]),
-            told["temperature"],
+            content["max_tokens"],
+            known[way](**content["long_notes"]),
+            content["temperature"],
         )
 
 
 def label_kind(kind: Kind) -> Literal["multilabel", "multiclass"]:
-    """Return whether exactly one of the outputs of a unit holds, or any number of them."""
+    """Return `multilabel` for any number of outputs a unit, `multiclass` for exactly one."""
     return "multilabel" if kind == "multilabel" else "multiclass"
 
 

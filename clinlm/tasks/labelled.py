@@ -1,4 +1,4 @@
-"""What tasks on labels share: the k most frequent labels, the documents that serve, and a split by group."""
+"""Base of tasks on document labels: the k most frequent labels, usable documents, and a split by group."""
 
 from abc import abstractmethod
 from collections import Counter
@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Int
 
+from clinlm.config.errors import ConfigError
 from clinlm.corpora.base import Corpus, Records
 from clinlm.corpora.split import SPLITS, draw_groups, even_subset, imbalance, split_groups
 from clinlm.metrics.classification import Probabilities, Thresholds
@@ -18,26 +19,25 @@ from clinlm.tasks.examples import Examples
 from clinlm.text.long_notes import LongNotes
 
 _SHOWN = 20
-"""Labels that a notice names: all codes of MIMIC-III are more than a thousand."""
+"""Most labels that a notice names: MIMIC-III has more than a thousand codes."""
 
 
 class Labelled(Task):
-    """A task on the k most frequent labels of a corpus. Subclasses are final and say which documents serve, and how.
+    """A task on the k most frequent labels of a corpus. Subclasses are final and define which documents are used.
 
-    `documents` of those that serve are chosen so that the labels come out evenly (`clinlm.corpora.split.even_subset`);
-    groups
-    never straddle a split (`clinlm.corpora.split.split_groups`).
+    `documents` are chosen so that labels are balanced (`clinlm.corpora.split.even_subset`); groups never straddle a
+    split (`clinlm.corpora.split.split_groups`).
 
     Args:
         corpus, root, long_notes, max_tokens, seed, calibrate: see `Task`.
-        labels: how many of the most frequent labels; ties go to the name that sorts first. None for all.
-        documents: how many documents to choose; None for all, and all if there are fewer.
-        shares: of training, validation and test; positive, summing to 1. A split of the corpus itself comes first.
-        training_documents: how many training documents to keep, whole groups drawn at random, at least this many; None
-            for all. Validation and test stay as they are, so that learning curves share them.
+        labels: number of most frequent labels; ties go to the name that sorts first. None for all.
+        documents: number of documents to choose; None for all, and all if there are fewer.
+        shares: of training, validation and test; summing to 1. A split defined by the corpus takes precedence.
+        training_documents: least number of training documents to keep, whole groups drawn at random; None for all.
+            Validation and test stay the same, so that learning curves share them.
 
     Raises:
-        ValueError: `labels` below 1, or (on opening) no label in the corpus or no document left.
+        ConfigError: `labels` below 1, or (on opening) no label in the corpus or no document left.
     """
 
     def __init__(
@@ -55,15 +55,15 @@ class Labelled(Task):
     ) -> None:
         super().__init__(corpus, root, long_notes, max_tokens, seed, calibrate)
         if labels is not None and labels < 1:
-            raise ValueError(f"task.labels is at least 1, or null for all; got {labels}")
+            raise ConfigError(f"task.labels must be at least 1, or null for all, got {labels}")
         if training_documents is not None and training_documents < 1:
-            raise ValueError(f"task.training_documents is at least 1, or null for all; got {training_documents}")
+            raise ConfigError(f"task.training_documents must be at least 1, or null for all, got {training_documents}")
         self.labels, self.documents, self.training_documents = labels, documents, training_documents
         self.shares = tuple(shares)
 
     @abstractmethod
     def serves(self, targets: Bool[np.ndarray, "documents labels"]) -> tuple[Bool[np.ndarray, " documents"], str]:
-        """Return which documents serve, and the words for why the others do not ("none of the 20 labels kept")."""
+        """Return which documents are used, and why the others are not ("none of the 20 labels kept")."""
 
     @final
     def evaluate(self, split: str, probabilities: Probabilities, thresholds: Thresholds) -> LabelEvaluation:
@@ -79,7 +79,7 @@ class Labelled(Task):
 
     @final
     def chosen(self, records: Records) -> Examples:
-        """Choose among `records`, and split: as they say themselves, or else by `shares`."""
+        """Choose among `records`, and split: as they define, or else by `shares`."""
         frame, notices = records.frame, list(records.notices)
         names = self._most_frequent(frame)
         targets = _multi_hot(frame["labels"].to_list(), names)
@@ -87,7 +87,7 @@ class Labelled(Task):
         notices += dropped_notice(int((~kept).sum()), len(frame), why)
         frame, targets = frame.filter(kept), targets[kept]
         if not len(frame):
-            raise ValueError(f"a task needs documents; all {len(kept):,} of the corpus were dropped: {why}")
+            raise ConfigError(f"a task needs documents; all {len(kept):,} of the corpus were dropped: {why}")
         facts: dict[str, Any] = {
             "documents_with_a_label": int(targets.any(1).sum()),
             "imbalance_before": _finite(imbalance(targets)),
@@ -96,7 +96,7 @@ class Labelled(Task):
             chosen = even_subset(targets, self.documents, self.seed)
             frame, targets = frame[chosen], targets[chosen]
         elif self.documents is not None and len(frame) < self.documents:
-            notices.append(f"{self.documents:,} documents were asked for; the corpus has {len(frame):,}: all are used")
+            notices.append(f"{self.documents:,} documents requested, all {len(frame):,} of the corpus used")
         split = self._split(frame["group"].to_list(), targets, records.splits)
         if self.training_documents is not None:
             notices += _short_of(self.training_documents, int((split == 0).sum()))
@@ -113,16 +113,16 @@ class Labelled(Task):
         return Examples(chosen_frame, targets, tuple(names), tuple(notices), facts)
 
     def _split(
-        self, groups: list[str], targets: Bool[np.ndarray, "documents labels"], told: Mapping[str, str] | None
+        self, groups: list[str], targets: Bool[np.ndarray, "documents labels"], known: Mapping[str, str] | None
     ) -> Int[np.ndarray, " documents"]:
-        if told is None:
+        if known is None:
             return split_groups(groups, targets, self.shares, self.seed)
-        return np.array([SPLITS.index(told[group]) for group in groups])
+        return np.array([SPLITS.index(known[group]) for group in groups])
 
     def _most_frequent(self, frame: pl.DataFrame) -> list[str]:
         counts = Counter(label for labels in frame["labels"].to_list() for label in set(labels))
         if not counts:
-            raise ValueError("a task on labels needs labels; no record of the corpus has one; check task.corpus")
+            raise ConfigError("a task on labels needs labels; no record of the corpus has one; check task.corpus")
         ranked = sorted(counts, key=lambda name: (-counts[name], name))
         return ranked[: self.labels]
 
@@ -140,11 +140,11 @@ def _multi_hot(labels: Sequence[Sequence[str]], names: Sequence[str]) -> Bool[np
 def _short_of(wanted: int, there: int) -> list[str]:
     if there >= wanted:
         return []
-    return [f"{wanted:,} training documents were asked for; the split has {there:,}: all are used"]
+    return [f"{wanted:,} training documents requested, all {there:,} of the split used"]
 
 
 def _absent(targets: Bool[np.ndarray, "documents labels"], split: Any, names: Sequence[str]) -> list[str]:
-    """Name the labels that some split lacks: they cannot be learnt, or not be measured."""
+    """Name the labels that some split lacks: they cannot be learned, or not be measured."""
     notices = []
     for number, where in enumerate(SPLITS):
         lacking = [name for name, there in zip(names, targets[split == number].any(0), strict=True) if not there]
@@ -156,5 +156,5 @@ def _absent(targets: Bool[np.ndarray, "documents labels"], split: Any, names: Se
 
 
 def _finite(ratio: float) -> float | None:
-    """JSON has no infinity: a label without documents makes the ratio null."""
+    """Return None for an infinite ratio (a label without documents), which JSON cannot hold."""
     return ratio if np.isfinite(ratio) else None

@@ -14,9 +14,9 @@ from clinlm.tasks.labelled import Labelled
 
 @final
 class MultiClass(Labelled):
-    """Which one of the k most frequent labels: documents that have exactly one of them (S1).
+    """Which one of the k most frequent labels; on documents with exactly one of them, as in "five strategies".
 
-    The most probable label is the answer, so there are no thresholds to fit. Arguments as `Labelled`.
+    The most probable label is predicted, without thresholds. Arguments as `Labelled`.
     """
 
     kind = "multiclass"
@@ -35,5 +35,5 @@ class MultiClass(Labelled):
         return ((train.sum(0) + 1) / (len(train) + train.shape[1])).log()
 
     def fit_thresholds(self, probabilities: Float[np.ndarray, "units outputs"]) -> Thresholds:
-        """See `Task.fit_thresholds`: none, as the most probable label is the answer."""
+        """See `Task.fit_thresholds`: none, as the most probable label is predicted."""
         return None

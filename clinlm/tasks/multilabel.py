@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from clinlm.config.errors import ConfigError
 from clinlm.corpora.base import Corpus
 from clinlm.metrics.classification import Thresholds, fit_thresholds
 from clinlm.tasks.base import Calibrate
@@ -18,17 +19,17 @@ from clinlm.text.long_notes import LongNotes
 
 @final
 class MultiLabel(Labelled):
-    """Any number of the k most frequent labels a document (S0).
+    """Any number of the k most frequent labels a document (Smart GRIFFIN).
 
     Args:
         corpus, root, long_notes, labels, documents, max_tokens, shares, training_documents, seed, calibrate: see
             `Labelled`.
         thresholds: `global`, one for all labels, or `per_label`; fitted on validation, never on test.
-        unlabelled: what becomes of documents with none of the k: `drop` (S0), or `keep`, where saying that nothing is
-            there is part of the answer.
+        unlabelled: documents with none of the k labels: `drop` (Smart GRIFFIN), or `keep`, where predicting no label
+            is part of the task.
 
     Raises:
-        ValueError: as `Labelled`; or `documents` with `unlabelled=keep`, as labels cannot be evened out without any.
+        ConfigError: as `Labelled`; or `documents` with `unlabelled=keep`, as balancing needs labels.
     """
 
     kind = "multilabel"
@@ -52,11 +53,11 @@ class MultiLabel(Labelled):
             corpus, root, long_notes, labels, documents, max_tokens, shares, training_documents, seed, calibrate
         )
         if unlabelled not in ("drop", "keep"):
-            raise ValueError(f"task.unlabelled is drop or keep; got {unlabelled!r}")
+            raise ConfigError(f"task.unlabelled must be drop or keep, got {unlabelled!r}")
         if unlabelled == "keep" and documents is not None:
-            raise ValueError(
-                f"task.documents evens out labels, which documents without any have none of; got {documents} with "
-                "unlabelled=keep; set one of them to its default"
+            raise ConfigError(
+                f"task.documents must be null with unlabelled=keep, as it balances labels, got {documents}; set one of "
+                "them to its default"
             )
         self.thresholds, self.unlabelled = thresholds, unlabelled
 
@@ -75,6 +76,6 @@ class MultiLabel(Labelled):
         return torch.logit((train.sum(0) + 1) / (len(train) + 2))
 
     def fit_thresholds(self, probabilities: Float[np.ndarray, "units outputs"]) -> Thresholds:
-        """See `Task.fit_thresholds`: one for all labels or one for each, as `thresholds` says."""
+        """See `Task.fit_thresholds`: one for all labels or one for each, by `thresholds`."""
         targets = self.examples.targets[self.examples.members("validation")]
         return fit_thresholds(targets, probabilities, self.thresholds)

@@ -1,4 +1,4 @@
-"""Texts without labels, as a stage gets them."""
+"""Texts without labels that a stage trains on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from typing import final
 @final
 @dataclass(frozen=True)
 class TransferSet:
-    """Texts without labels that a student learns from, besides the training documents.
+    """Texts without labels that a student trains on, besides the training documents.
 
     In a batch text i is document `len(task.examples.frame) + i`.
 
@@ -22,5 +22,5 @@ class TransferSet:
     texts: Sequence[str] = field(repr=False)  # a repr must not show notes
 
     def folder(self, root: Path) -> Path:
-        """Return where it lies in the store `root`."""
+        """Return its folder in the store `root`."""
         return root / f"transfer-{self.key}"

@@ -164,7 +164,7 @@ def test_an_artifact_opens_as_it_is(artifact: Artifact, task: MultiLabel) -> Non
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"a model in use has a serving\.json"):
+    with pytest.raises(FileNotFoundError, match=r"an artifact or deployment must have a serving\.json"):
         open_model(tmp_path)
 
 

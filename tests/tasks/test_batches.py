@@ -111,7 +111,7 @@ def test_batches_of_one_are_single_documents() -> None:
 
 
 def test_no_batch_is_empty() -> None:
-    with pytest.raises(ValueError, match="batch_size is at least 1"):
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
         LengthBatches(np.arange(3), np.arange(3), 0, seed=0)
 
 

@@ -68,7 +68,7 @@ def test_no_labels_at_all_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [[], [("n1", "p1", "  ", "a"), ("n2", "p2", "", "b")]], ids=["no rows", "no text"])
 def test_no_notes_left_is_an_error(tmp_path: Path, rows: list[Row]) -> None:
     task = unopened(table(tmp_path / "notes.csv", rows))
-    with pytest.raises(ValueError, match="a corpus needs a note"):
+    with pytest.raises(ValueError, match="a corpus must have a note"):
         task.open(tmp_path / "store", "key")
     with pytest.raises(ValueError):  # and it is no better the second time: nothing half made is taken for whole
         task.open(tmp_path / "store", "key")
@@ -95,7 +95,7 @@ def test_more_documents_than_there_are_is_a_notice(opened: Callable[..., MultiLa
     assert opened(documents=60).examples.notices == opened().examples.notices == ()
     examples = opened(documents=2377).examples
     assert len(examples.frame) == 60
-    assert examples.notices == ("2,377 documents were asked for; the corpus has 60: all are used",)
+    assert examples.notices == ("2,377 documents requested, all 60 of the corpus used",)
 
 
 def test_documents_without_a_kept_label_are_counted(notes_csv: Path, opened: Callable[..., MultiLabel]) -> None:
@@ -126,13 +126,13 @@ def test_a_note_longer_than_the_limit_fits_it(how: Any, opened: Callable[..., Mu
         assert max(map(len, rows)) <= limit
         ends = {(int(row[0]), int(row[-1])) for row in rows}
         assert ends == {(tiny_model.tokenizer.cls_token_id, tiny_model.tokenizer.sep_token_id)}
-    with pytest.raises(ValueError, match="a row holds at least one token beside the special ones"):
+    with pytest.raises(ValueError, match="a row must have room for a token that is not special"):
         TaskData(task, tiny_model.tokenizer, 2)
 
 
 def test_wrong_settings_are_refused(notes_csv: Path) -> None:
     for settings in ({"labels": 0}, {"training_documents": 0}):
-        with pytest.raises(ValueError, match=rf"task.{next(iter(settings))} is at least 1"):
+        with pytest.raises(ValueError, match=rf"task.{next(iter(settings))} must be at least 1"):
             unopened(notes_csv, **settings)
     with pytest.raises(RuntimeError, match="must be opened before it is used"):
         _ = unopened(notes_csv).examples
