@@ -66,7 +66,7 @@ class Svd(Compression):
         return MethodReport(tuple(self._rows))
 
     def no_change_reason(self) -> str:
-        return f" (rank={self.rank}: two factors are smaller than none of {len(self._rows)} linear layers)"
+        return f" (rank={self.rank}: none of {len(self._rows)} linear layers is larger than its two factors)"
 
     def _linears(self, module: Module) -> dict[str, nn.Linear]:
         structure.check_trainable(module.network)

@@ -6,7 +6,7 @@ import torch
 
 from callbacks.base import Compression
 from clinlm.compression.costs import Architecture
-from clinlm.compression.cutting import KeptParts, factorize_embeddings, select_parts, slice_to
+from clinlm.compression.cutting import KeptParts, factorize_words, select_parts, slice_to
 from clinlm.compression.importance import Importance, calibration_batches, measure_importance, token_counts
 from clinlm.compression.meters import make_meter
 from clinlm.compression.reconstruction import reconstruct
@@ -90,7 +90,7 @@ class Structured(Compression):
         found = search_target(module.model, meter, importance, often, self.target, self.remaining)
         kept = select_parts(importance, now, found.result.architecture)
         if kept.rank is not None:
-            factorize_embeddings(module.model, kept.rank, often)
+            factorize_words(module.model, kept.rank, often)
         # After the embeddings, so that weights are refitted to the inputs that they will have.
         reconstruct(module.network, kept, calibration_batches(module, self.documents), module.task.long_notes)
         slice_to(module.model, kept)

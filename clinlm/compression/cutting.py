@@ -71,12 +71,12 @@ def prune_to(model: Model, kept: KeptParts, often: Float[Tensor, " tokens"]) -> 
         often: see `factorize_embeddings`.
     """
     if kept.rank is not None:
-        factorize_embeddings(model, kept.rank, often)
+        factorize_words(model, kept.rank, often)
     slice_to(model, kept)
 
 
 @torch.no_grad()
-def factorize_embeddings(model: Model, rank: int, often: Float[Tensor, " tokens"]) -> None:
+def factorize_words(model: Model, rank: int, often: Float[Tensor, " tokens"]) -> None:
     """Replace the word embeddings by the nearest product of a rank.
 
     Args:

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from clinlm.config.errors import MissingExtraError, ModelError
+from clinlm.config.errors import MissingExtraError, MissingFileError, ModelError
 from clinlm.engines.base import Answer, Engine, engine_path, find_engine
 from clinlm.engines.export_checks import check_bytes, check_export
 from clinlm.engines.torch import Torch, integer_layers
@@ -96,7 +96,7 @@ def open_model(folder: Path, threads: int | None = None) -> OpenModel:
         threads: number of threads; None for the engine's default.
 
     Raises:
-        FileNotFoundError: `folder` is neither.
+        MissingFileError: `folder` is neither.
         Damaged: a file has changed.
         ModelError: the engine's class cannot be imported.
         MissingExtraError: the engine is not installed.
@@ -106,7 +106,7 @@ def open_model(folder: Path, threads: int | None = None) -> OpenModel:
     config = InferenceConfig.load(folder)
     if not (folder / FACTS).is_file():
         if not (folder / artifacts.TOKENIZER).is_dir():  # transformers would look for the path on the hub
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"{folder} must have {artifacts.TOKENIZER}/ (an artifact) or {FACTS} (a deployment), has neither: its "
                 "export was stopped or refused, or it was copied in part; run its pipeline again"
             )

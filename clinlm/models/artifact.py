@@ -15,7 +15,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from clinlm.config.errors import DataError
+from clinlm.config.errors import DataError, MissingFileError
 from clinlm.models.model import Edit, Model, ModelSpec, Network, rebuild
 from clinlm.store.content import RECORD, read_record, sealed, write_json
 from clinlm.text.tokens import save_tokenizer
@@ -38,14 +38,14 @@ class Artifact:
             `report.json`, and `record.json`, which is written last.
 
     Raises:
-        FileNotFoundError: the folder has no record.
+        MissingFileError: the folder has no record.
     """
 
     folder: Path
 
     def __post_init__(self) -> None:
         if not sealed(self.folder):
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"an artifact must have a {RECORD}, {self.folder} has none: it is unfinished or not an artifact; "
                 "run its pipeline again"
             )

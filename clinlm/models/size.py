@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from clinlm.config.errors import MissingFileError
 from clinlm.models.layers.base import IntegerLayer
 
 
@@ -37,10 +38,10 @@ def folder_bytes(folder: Path, leave_out: Collection[str] = ()) -> int:
         leave_out: names of files or folders to ignore at any depth.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        MissingFileError: there is no such folder.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"folder {folder} must exist to measure its size")
+        raise MissingFileError(f"folder {folder} must exist to measure its size")
     files = (path for path in folder.rglob("*") if path.is_file())
     return sum(path.stat().st_size for path in files if not {*path.relative_to(folder).parts} & {*leave_out})
 

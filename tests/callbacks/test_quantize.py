@@ -154,7 +154,7 @@ def test_the_layer_that_suffers_most_is_spared(tmp_path: Path, task: MultiLabel,
 def test_sparing_nothing_measures_nothing(
     tmp_path: Path, task: MultiLabel, start: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("callbacks.quantize.base.sensitivities", None)
+    monkeypatch.setattr("callbacks.quantize.base.layer_sensitivities", None)
     made = built(tmp_path / "made", task, start, {"quantize": make("dynamic")})
     assert {row.sensitivity for row in reported(made, "quantize")} == {None}
 

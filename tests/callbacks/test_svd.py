@@ -130,7 +130,7 @@ def test_twice_is_an_error(task: MultiLabel, tiny_model: Model) -> None:
 
 
 def test_what_gets_no_smaller_raises(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
-    told = r"left every tensor as it was \(rank=20: two factors are smaller than none of 24 linear layers"
+    told = r"left every tensor as it was \(rank=20: none of 24 linear layers is larger than its two factors"
     with pytest.raises(RuntimeError, match=told):
         built(tmp_path / "built", task, kept(tiny_model, tmp_path / "start"), {"factorize": Svd(20)})
 

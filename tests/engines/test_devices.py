@@ -67,10 +67,10 @@ def test_memory_that_was_not_measured_is_not_guessed() -> None:
 
 def test_an_engine_that_is_not_there_is_told() -> None:
     phone = device("smartphone").fit(4_000_000, 20.0, "torch")
-    assert phone.fits and "torch does not run there: take engine=onnxruntime" in phone.line()
+    assert phone.fits and "torch does not run there: use engine=onnxruntime" in phone.line()
     chip = device("cortex_m7").fit(400_000, 0.5, "torch")
     assert chip.fits is False and chip.over_bytes < 0
-    assert "no engine of ours runs there" in chip.line() and "0.4 of 0.5 MB on disk (0.1 to spare)" in chip.line()
+    assert "our engines do not run there" in chip.line() and "0.4 of 0.5 MB on disk (0.1 to spare)" in chip.line()
 
 
 @pytest.mark.parametrize(("ram", "room"), [(0, 1), (1, 0), (-1, 1)])
