@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.economics import Economics, times_cheaper, times_faster
 from clinlm.report import cells, entities
 from clinlm.report.baselines import LABELER
@@ -33,20 +34,26 @@ _AGAINST = (
 
 
 def terminal_table(results: Sequence[LabelerResult]) -> Table:
-    """Return the table for a terminal: F1 with its interval, overall and on an external corpus; strict F1 by label."""
+    """Return the table for a terminal: F1 over its interval; by label strict, and relaxed below."""
     labels = [row["label"] for row in results[0].own.per_label]
     currency = next((r.own.economics.currency for r in results if r.own.economics and r.own.economics.currency), "")
-    header = ["labeler → model", "strict F1 %", "relaxed F1 %", *(f"{label.lower()} F1 %" for label in labels)]
-    header += ["external F1 %", "s per 1,000", f"{currency or 'money'} per 1,000"]
+    header = ["labeler → model", "strict\nF1 %", "relaxed\nF1 %", *(f"{label.lower()}\nF1 %" for label in labels)]
+    header += ["external\nF1 %", "s per\n1,000", f"{currency or 'money'}\nper 1,000"]
     lines = []
     for result in results:
-        shown = [entities.estimate(result.own.estimate(name)) for name in ("micro_f1", "relaxed_micro_f1")]
-        shown += [cells.percent(own.value) for own in result.own.label_estimates("f1").values()]
-        shown += [entities.estimate(result.outside.estimate("micro_f1")) if result.outside else cells.NONE]
+        strict, relaxed = (result.own.label_estimates(name) for name in ("f1", "relaxed_f1"))
+        shown = [_over(result.own.estimate(name)) for name in ("micro_f1", "relaxed_micro_f1")]
+        shown += [f"{cells.percent(strict[each].value)}\n{cells.percent(relaxed[each].value)}" for each in labels]
+        shown += [_over(result.outside.estimate("micro_f1")) if result.outside else cells.NONE]
         costs = result.own.economics
         lines.append([result.name, *shown, _seconds(costs), _money(costs).partition(" ")[0]])
     title = "Labelers and what learned from them, against people on the same test documents"
-    return text_table(title, "in brackets 95 % bootstrap intervals; F1 of a label is strict", header, lines)
+    note = "below F1: 95 % bootstrap interval; below F1 of a label: relaxed"
+    return text_table(title, note, header, lines)
+
+
+def _over(own: Interval) -> str:
+    return f"{cells.percent(own.value)}\n{cells.percent_range(own.low, own.high)}"
 
 
 def write_labelers(jobs: Sequence[LabelerJob], results: Sequence[LabelerResult], folder: Path) -> list[str]:

@@ -73,7 +73,9 @@ class Report:
         console = make_console()
         for part in self._shown:
             console.print(part, soft_wrap=isinstance(part, str), markup=False)
-        notices = f" ({len(self.notices)} notices below it)" if self.notices else ""
+        notices = (
+            f" (with {len(self.notices)} notices)" if len(self.notices) > 1 else " (with a notice)" * len(self.notices)
+        )
         files = [name for name in self.files if name.endswith(".md") and name != f"{TABLE}.md"]
         own = [
             *self._gate_lines(subject),
