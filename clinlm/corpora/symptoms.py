@@ -1,4 +1,4 @@
-"""Symptoms: any corpus read again as sentences, or notes, that mention symptoms."""
+"""Symptoms: the sentences, or notes, of another corpus that mention symptoms."""
 
 import hashlib
 import json
@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, final
 import numpy as np
 import polars as pl
 
+from clinlm.config.errors import ConfigError, DataError
 from clinlm.corpora.base import Corpus, Records, count_notices
 from clinlm.corpora.split import draw_groups
 from clinlm.terminology.lexicon import MASK, Lexicon
@@ -40,7 +41,8 @@ class _Passage(NamedTuple):
 class Symptoms(Corpus):
     """One record per sentence, or note, of another corpus that mentions one of the k most frequent symptoms.
 
-    Source: S1. A record's labels are the symptoms that it mentions (`mention`, as in S1) or asserts (`asserted`).
+    Source: the paper on five strategies for symptom extraction. A record's labels are the symptoms that it mentions
+    (`mention`, as in the paper) or asserts (`asserted`).
 
     1. `clean` changes the whole notes, before sentences are found.
     2. Sentences are found (`clinlm.text.sentences`), in them the words of the lexicon (`clinlm.terminology.mentions`).
@@ -95,13 +97,13 @@ class Symptoms(Corpus):
         seed: int = 0,
     ) -> None:
         if unit not in ("sentence", "note") or labels not in ("mention", "asserted"):
-            raise ValueError(f"unit is sentence or note and labels is mention or asserted; got {unit!r}, {labels!r}")
+            raise ConfigError(f"unit must be sentence or note, labels mention or asserted, got {unit!r}, {labels!r}")
         if isinstance(symptoms, str) or (symptoms is not None and not symptoms):
-            raise ValueError(f"symptoms is a number from 1 on, a list of names, or null for all; got {symptoms!r}")
+            raise ConfigError(f"symptoms must be >= 1, a list of names, or null for all, got {symptoms!r}")
         if isinstance(symptoms, int) and symptoms < 1:
-            raise ValueError(f"symptoms is a number from 1 on, a list of names, or null for all; got {symptoms!r}")
+            raise ConfigError(f"symptoms must be >= 1, a list of names, or null for all, got {symptoms!r}")
         if not 0 < fraction <= 1:
-            raise ValueError(f"fraction is above 0 and at most 1; got {fraction}; set 1 for every note")
+            raise ConfigError(f"fraction must be in (0, 1], got {fraction}; set 1 for every note")
         self.inner, self.lexicon = corpus(root=root), lexicon
         self.remote_allowed = self.inner.remote_allowed
         self.unit, self.labels, self.mask_triggers = unit, labels, mask_triggers
@@ -119,7 +121,7 @@ class Symptoms(Corpus):
         notes = self._drawn(inner.frame)
         every = list(self._passages(notes["text"].to_list()))
         chosen = self._chosen(Counter(name for passage in every for name in passage.symptoms()))
-        kept = [passage for passage in (_narrowed(one, chosen) for one in every) if passage.symptoms()]
+        kept = [passage for passage in (_narrowed(passage, chosen) for passage in every) if passage.symptoms()]
         frame = self._frame(notes, kept)
         filled = frame.filter(pl.col("text") != "")
         distinct = filled.unique("text", keep="first", maintain_order=True)
@@ -135,13 +137,12 @@ class Symptoms(Corpus):
             (frame.height - filled.height, f"of {frame.height:,} {noun} dropped: nothing left after normalisation"),
             (
                 filled.height - distinct.height,
-                f"of {filled.height:,} {noun} dropped: their text stands in an earlier one",
+                f"of {filled.height:,} {noun} dropped: their text is in an earlier one",
             ),
-            (several, f"texts stand in several {noun} with different labels: the first one's are kept"),
+            (several, f"texts are in several {noun} with different labels: the first labels are kept"),
             (_unasserted(distinct, self.unasserted), f"of {distinct.height:,} {noun} assert no symptom"),
         ]
-        told = count_notices(counts)
-        return Records(distinct, (self._reading(), *inner.notices, *told))
+        return Records(distinct, (self._label_notice(), *inner.notices, *count_notices(counts)))
 
     def fingerprint(self) -> str:
         """See `Corpus.fingerprint`: the inner corpus's, the lexicon's, and the order of the steps.
@@ -151,13 +152,13 @@ class Symptoms(Corpus):
         parts = [self.inner.fingerprint(), self.lexicon.fingerprint(), list(self.clean), list(self.normalize)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def _reading(self) -> str:
-        """What a report has to say of the labels."""
+    def _label_notice(self) -> str:
+        """Return the notice on the meaning of the labels."""
         which = "mentions, asserted or not"
         if self.labels == "asserted":
-            which = "asserted mentions, found by rules (denied, family's, past and possible ones do not count)"
-        read = "are masked" if self.mask_triggers else "stand in the text"
-        return f"labels are {which}, in a {self.unit}; the words that make them {read}"
+            which = "asserted mentions, by rules (negated, family, past and hypothetical ones do not count)"
+        words = "masked" if self.mask_triggers else "in the text"
+        return f"labels are {which}, in a {self.unit}; their words are {words}"
 
     def _drawn(self, notes: pl.DataFrame) -> pl.DataFrame:
         if self.fraction == 1:
@@ -183,12 +184,10 @@ class Symptoms(Corpus):
         if isinstance(self.symptoms, tuple):
             missing = sorted(set(self.symptoms) - set(counts))
             if missing:
-                raise ValueError(f"every symptom is mentioned; {', '.join(missing)} is not; set others in symptoms")
+                raise DataError(f"every symptom must be mentioned, {', '.join(missing)} is not; set others in symptoms")
             return frozenset(self.symptoms)
         if not counts:
-            raise ValueError(
-                "a corpus of symptoms mentions some; this one has none of the lexicon's; set another lexicon"
-            )
+            raise DataError("the corpus must mention a symptom of the lexicon, but has none; set another lexicon")
         return frozenset(sorted(counts, key=lambda name: (-counts[name], name))[: self.symptoms])
 
     def _frame(self, notes: pl.DataFrame, passages: Sequence[_Passage]) -> pl.DataFrame:
@@ -221,7 +220,7 @@ class Symptoms(Corpus):
         pieces = _through(steps, "\n".join(mask_mentions(s.text, some) for s, some in pairs)).split(MASK)
         words = [s.text[m.start : m.end] for s, some in pairs for m in some]
         if len(pieces) != len(words) + 1:
-            raise ValueError("no step of normalize takes MASK away; one of those set did; repair it or leave it out")
+            raise ConfigError("no step of normalize may remove MASK, but one did; repair it or leave it out")
         if self.mask_triggers:
             return " ".join(MASK.join(pieces).split())
         put = [_through(steps, word) for word in words]

@@ -1,15 +1,17 @@
-"""What `pandas.read_csv` makes of a cell: missing, a number, or text. Published definitions rest on it."""
+"""Reads cells as `pandas.read_csv` does: missing, a number, or text. Published definitions depend on it."""
 
 import re
 from collections.abc import Iterator
 
 import polars as pl
 
+from clinlm.config.errors import DataError
+
 MISSING = (
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"),
     *("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
 )
-"""Cells that pandas (from 2.0 on) takes for missing, quoted or not: these characters and no others around them."""
+"""Cells that pandas (from 2.0 on) reads as missing, quoted or not."""
 
 _SPACE = "[ \t\n\v\f\r]*"
 _INTEGER = re.compile(rf"{_SPACE}[+-]?[0-9]{{1,18}}{_SPACE}")
@@ -19,12 +21,12 @@ _CELLS = 2**20
 
 
 def non_missing(column: str) -> pl.Expr:
-    """The column of strings, null where pandas would read nothing."""
+    """Return the column of strings, null where pandas reads a missing value."""
     return pl.when(~pl.col(column).is_in(MISSING)).then(pl.col(column))
 
 
 def whole_number(column: str) -> pl.Expr:
-    """The column as whole numbers ("7", " 7", "7.0"), null where it is missing or something else."""
+    """Return the column as whole numbers ("7", " 7", "7.0"), null where it is missing or something else."""
     stripped = non_missing(column).str.strip_chars(" \t\n\v\f\r")
     number = stripped.cast(pl.Float64, strict=False)
     integer = pl.when(number == number.round()).then(number).cast(pl.Int64, strict=False)
@@ -32,22 +34,22 @@ def whole_number(column: str) -> pl.Expr:
 
 
 def require_whole_numbers(frame: pl.DataFrame, column: str, table: str) -> None:
-    """Raise a ValueError if a cell of `column` is there and no whole number; `frame` holds it as strings."""
+    """Raise a DataError if a cell of `column` (strings) is neither missing nor a whole number."""
     wrong = frame.filter(non_missing(column).is_not_null() & whole_number(column).is_null()).height
     if wrong:
-        raise ValueError(f"{column} is a whole number; {table} has {wrong:,} rows with something else; repair them")
+        raise DataError(f"{column} must be a whole number, {table} has {wrong:,} rows with something else; repair them")
 
 
 def infer_text(cells: pl.Series, width: int) -> pl.Series:
-    """The text that pandas makes of a column of codes once it has inferred its type.
+    """Return the text of a column of codes after pandas has inferred its type.
 
     A block of whole numbers loses its leading zeros ("0389" is 389); with a missing cell among them they turn into
-    fractions ("66" is 66.0). A block with any other text keeps its cells as they stand. Numbers of all blocks take one
+    fractions ("66" is 66.0). A block with any other text keeps its cells. Numbers of all blocks take one
     type if all blocks are numbers, else each block keeps its own.
 
     Args:
-        cells: as they stand in the file.
-        width: how many columns the file has: 5 make blocks of 131,072 rows.
+        cells: as in the file.
+        width: number of columns of the file: 5 make blocks of 131,072 rows.
 
     Returns:
         text, null where the cell is missing.
@@ -59,7 +61,7 @@ def infer_text(cells: pl.Series, width: int) -> pl.Series:
 
 
 class _Block:
-    """Some cells of a column, and what all of them are."""
+    """A block of cells of a column, and their common type."""
 
     def __init__(self, cells: pl.Series) -> None:
         self.cells: list[str | None] = [None if cell in MISSING else cell for cell in cells]
@@ -76,7 +78,7 @@ class _Block:
 
 
 def _rows(width: int) -> int:
-    """The largest power of two below the cells of a block over `width`, as pandas counts it."""
+    """Return the rows of a block: the largest power of two below its cells over `width`, as in pandas."""
     rows = 1
     while rows * 2 < _CELLS // width:
         rows *= 2

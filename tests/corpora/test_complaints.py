@@ -50,5 +50,5 @@ def test_the_context_tells_the_symptom_mostly() -> None:
 
 
 def test_a_corpus_needs_patients() -> None:
-    with pytest.raises(ValueError, match="patients=0 came"):
+    with pytest.raises(ValueError, match="patients must be >= 1, got 0"):
         Complaints(patients=0)

@@ -72,9 +72,9 @@ def test_a_fraction_holds_whole_patients(tmp_path: Path) -> None:
     [
         ([], "it has no note"),
         ([note(1, 1, " ")], "none of the 1 read"),
-        ([note(1, "", "x")], "a note has one SUBJECT_ID; 1 in"),
-        ([note(1, 1, "x", error="yes")], "ISERROR is 1, 0 or empty"),
-        ([note(1, 1, "x"), note(1, 2, "y")], "ROW_ID names a note"),
+        ([note(1, "", "x")], "a note must have a SUBJECT_ID, 1 in"),
+        ([note(1, 1, "x", error="yes")], "ISERROR must be 1, 0 or empty"),
+        ([note(1, 1, "x"), note(1, 2, "y")], "ROW_ID must be unique"),
     ],
 )
 def test_bad_tables_are_errors(tmp_path: Path, notes: list[Row], law: str) -> None:

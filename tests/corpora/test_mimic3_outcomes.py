@@ -30,7 +30,7 @@ def test_random_tables_come_out_as_by_a_slower_way(tmp_path: Path, start: int) -
         if right:
             assert rows(root, outcome) == right, seed
         else:
-            with pytest.raises(ValueError, match="a corpus needs a note"):
+            with pytest.raises(ValueError, match="a corpus must have a note"):
                 rows(root, outcome)
     assert found > 15
 
@@ -135,7 +135,7 @@ def test_mortality(tmp_path: Path) -> None:
     corpus = Mimic3Outcomes(root, "mortality").records()
     assert corpus.frame["labels"].to_list() == [["survived"], ["died"]]
     assert "1 of 3 admissions dropped: the note mentions death, 1 of them of patients who died" in corpus.notices
-    with pytest.raises(ValueError, match="HOSPITAL_EXPIRE_FLAG is 0 or 1"):
+    with pytest.raises(ValueError, match="HOSPITAL_EXPIRE_FLAG must be 0 or 1"):
         rows(made(tmp_path, notes, [stay(0, 2)]), "mortality")
 
 
@@ -222,9 +222,9 @@ def test_generated_notes_stand_in_for_the_tables(tmp_path: Path, outcome: Outcom
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"root": "x", "outcome": "x"}, "an outcome is one of"),
+        ({"root": "x", "outcome": "x"}, "outcome must be one of"),
         ({"root": "x", "outcome": "mortality", "definition": "x"}, "published or strict"),
-        ({"root": None, "outcome": "mortality"}, "root is null"),
+        ({"root": None, "outcome": "mortality"}, "got null"),
     ],
 )
 def test_settings_are_checked(settings: dict[str, Any], told: str) -> None:
@@ -234,7 +234,7 @@ def test_settings_are_checked(settings: dict[str, Any], told: str) -> None:
 
 def test_errors_hold_no_note(tmp_path: Path) -> None:
     root = made(tmp_path, [note("secret", "secret")])
-    with pytest.raises(ValueError, match="HADM_ID is a whole number") as error:
+    with pytest.raises(ValueError, match="HADM_ID must be a whole number") as error:
         rows(root, "mortality")
     assert "secret" not in str(error.value)
     assert isinstance(Mimic3Outcomes(made(tmp_path, [note(1)]), "mortality").records().frame, pl.DataFrame)

@@ -130,7 +130,7 @@ def test_the_default_gives_about_2400_admissions(tmp_path: Path) -> None:
 
 
 def test_senseless_settings_raise(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="patients=0"):
+    with pytest.raises(ValueError, match="patients must be >= 1, got 0"):
         Synthetic(tmp_path, patients=0)
-    with pytest.raises(ValueError, match="style='long'"):
+    with pytest.raises(ValueError, match="got 'long'"):
         Synthetic(tmp_path, style="long")  # type: ignore[arg-type]

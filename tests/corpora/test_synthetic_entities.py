@@ -91,7 +91,7 @@ def test_the_fingerprint_follows_the_settings() -> None:
 
 
 def test_settings_out_of_range_are_errors() -> None:
-    with pytest.raises(ValueError, match="patients=9 came"):
+    with pytest.raises(ValueError, match="patients must be >= 10"):
         SyntheticEntities(patients=9)
-    with pytest.raises(ValueError, match="2 came"):
+    with pytest.raises(ValueError, match="got 2"):
         SyntheticEntities(unseen=2)

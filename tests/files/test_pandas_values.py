@@ -47,5 +47,5 @@ def test_missing_is_the_whole_cell() -> None:
 def test_whole_numbers() -> None:
     frame = pl.DataFrame({"c": ["7", " 7 ", "7.0", "7.5", "x", "NA", None, "inf"]})
     assert frame.select(whole_number("c"))["c"].to_list() == [7, 7, 7, None, None, None, None, None]
-    with pytest.raises(ValueError, match="c is a whole number; T has 3 rows"):
+    with pytest.raises(ValueError, match="c must be a whole number, T has 3 rows"):
         require_whole_numbers(frame, "c", "T")

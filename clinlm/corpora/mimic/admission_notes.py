@@ -1,7 +1,7 @@
-r"""The sections of a discharge summary that are known at admission, and the admission note made of them.
+r"""Admission notes: the sections of a discharge summary that are known at admission, without mentions of death.
 
 Source: the clinical outcome tasks of van Aken et al., 2021, EACL (https://aclanthology.org/2021.eacl-main.75), by the
-rules of their public code, which S3 uses. `published` follows them to the letter, `strict` closes what leaks.
+rules of their public code, which OptimCLM uses. `published` follows them exactly, `strict` closes leaks.
 
 published, for each section by itself: the text after the first occurrence of its header, wherever in a line and in
 whichever case, up to the first blank line (truly empty: no spaces) that is followed by a line with a colon and, before
@@ -32,7 +32,7 @@ HEADERS = {
     "FAMILY HISTORY": "family history",
     "SOCIAL HISTORY": "social history",
 }
-"""What a section is called in an admission note, in its order, and in a discharge summary."""
+"""Name of a section in an admission note, in its order -> header in a discharge summary."""
 
 MAIN = ("CHIEF COMPLAINT", "PRESENT ILLNESS", "MEDICAL HISTORY")
 """An admission note has at least one of these."""
@@ -80,7 +80,7 @@ def admission_note(text: str, definition: Definition) -> str | None:
 
 
 def split_sections(text: str, definition: Definition) -> dict[str, str]:
-    """The text of every section of `HEADERS`, each on one line, empty where there is none; see the module."""
+    """Return the text of every section of `HEADERS`, each on one line, empty if missing; see the module."""
     return _WAYS[definition](text)
 
 
@@ -90,9 +90,9 @@ def _published(text: str) -> dict[str, str]:
 
 
 def _between(flat: str, header: re.Pattern[str]) -> str:
-    """What lies between header and end, in linear time.
+    """Return the text between header and end, in linear time.
 
-    One lazy pattern would try every later header where the first has no end: in vain, as they have none either.
+    One lazy pattern would try every later header if the first has no end; but then these have none either.
     """
     start = header.search(flat)
     end = _END.search(flat, start.end() + 1) if start else None
@@ -124,16 +124,16 @@ def _known(words: str) -> str | None:
 
 
 def without_death(note: str, definition: Definition) -> str | None:
-    """Return the note without mentions of the patient's death, or None if it has one that is not cut out."""
+    """Return the note without mentions of the patient's death, or None if it has one that cannot be removed."""
     if definition == "strict":
-        return None if _told(note) else note
+        return None if _mentions_death(note) else note
     if not _WORDS.search(note):
         return note
     cut = _REMOVED.sub(r"\1", note)
     return None if _DROPPED.search(cut) else cut
 
 
-def _told(note: str) -> bool:
+def _mentions_death(note: str) -> bool:
     if not _DEATH.search(note):
         return False
     if _DROPPED.search(note):

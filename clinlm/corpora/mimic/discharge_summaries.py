@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
+from clinlm.config.errors import DataError
 from clinlm.corpora.base import count_notice
 from clinlm.corpora.mimic.admission_notes import Definition
 from clinlm.corpora.mimic.mimic3 import scan_table
@@ -15,18 +16,18 @@ _REPORT = "Report"
 
 
 def stays(root: Path, columns: list[str], definition: Definition) -> tuple[pl.DataFrame, list[str]]:
-    """The rows of ADMISSIONS that are no newborn's: HADM_ID as a number and `columns` as strings, with notices.
+    """Return the rows of ADMISSIONS without newborns: HADM_ID as a number and `columns` as strings; and notices.
 
     Published: ADMISSION_TYPE is exactly NEWBORN, so a missing type stays. Strict: in whichever case.
 
     Raises:
-        ValueError: HADM_ID is no whole number, or stands on two rows; as `scan_table`.
+        DataError: HADM_ID is not a whole number, or is on two rows; as `scan_table`.
     """
     table = scan_table(root, "ADMISSIONS", ["HADM_ID", "ADMISSION_TYPE", *columns]).collect(engine="streaming")
     require_whole_numbers(table, "HADM_ID", "ADMISSIONS")
     table = table.with_columns(whole_number("HADM_ID")).drop_nulls("HADM_ID")
     if table["HADM_ID"].is_duplicated().any():
-        raise ValueError("ADMISSIONS has one row per HADM_ID; some stand on several; repair the table")
+        raise DataError("ADMISSIONS must have one row per HADM_ID, but some are on several; repair the table")
     kind = pl.col("ADMISSION_TYPE").fill_null("")
     newborn = kind == "NEWBORN" if definition == "published" else kind.str.strip_chars().str.to_uppercase() == "NEWBORN"
     kept = table.filter(~newborn)
@@ -34,12 +35,12 @@ def stays(root: Path, columns: list[str], definition: Definition) -> tuple[pl.Da
 
 
 def summaries(root: Path, admissions: pl.DataFrame, definition: Definition) -> tuple[pl.DataFrame, list[str]]:
-    """One row an admission, ordered by HADM_ID: HADM_ID and SUBJECT_ID as numbers and TEXT, with notices.
+    """Return one row per admission, ordered by HADM_ID: HADM_ID and SUBJECT_ID as numbers, and TEXT; and notices.
 
     - Notes of `admissions` with a text and CATEGORY exactly "Discharge summary", by CHARTDATE as text, missing dates
       last. (The published code sorts with pandas' quicksort, which leaves the order of equal dates to chance; here they
       keep the table's order, as any stable sort would.)
-    - Of identical texts, of whichever admission, the last is kept.
+    - Of identical texts, of any admission, the last is kept.
     - The text of an admission is all of its notes, a blank line between; SUBJECT_ID is that of the last one with
       DESCRIPTION exactly "Report". Admissions without such a note, or where it names no patient, are dropped.
 
@@ -47,7 +48,7 @@ def summaries(root: Path, admissions: pl.DataFrame, definition: Definition) -> t
     the discharge.
 
     Raises:
-        ValueError: HADM_ID or SUBJECT_ID is no whole number, or no note is left; as `scan_table`.
+        DataError: HADM_ID or SUBJECT_ID is not a whole number, or no note is left; as `scan_table`.
     """
     notes, notices = _notes(root, admissions, definition)
     distinct = notes.sort("CHARTDATE", nulls_last=True, maintain_order=True).unique(
@@ -71,15 +72,15 @@ def summaries(root: Path, admissions: pl.DataFrame, definition: Definition) -> t
         joined.height - named.height, joined.height, "admissions dropped: their report has no SUBJECT_ID"
     )
     if not named.height:
-        raise ValueError(
-            f"a corpus needs a note; NOTEEVENTS has no discharge summary to use{'; ' * bool(notices)}"
-            f"{'; '.join(notices)}; check that CATEGORY, DESCRIPTION and HADM_ID are as MIMIC-III has them"
+        raise DataError(
+            f"a corpus must have a note, NOTEEVENTS has no usable discharge summary{'; ' * bool(notices)}"
+            f"{'; '.join(notices)}; check that CATEGORY, DESCRIPTION and HADM_ID are as in MIMIC-III"
         )
     return named, notices
 
 
 def _notes(root: Path, admissions: pl.DataFrame, definition: Definition) -> tuple[pl.DataFrame, list[str]]:
-    """The notes to join, in the order of the table."""
+    """Return the notes to join, in the order of the table, and notices."""
     strict = ["ISERROR"] if definition == "strict" else []
     known = whole_number("HADM_ID").is_in(admissions["HADM_ID"].implode())
     reason = (
@@ -96,7 +97,7 @@ def _notes(root: Path, admissions: pl.DataFrame, definition: Definition) -> tupl
         scan_table(root, "NOTEEVENTS", [*_COLUMNS, *strict])
         .filter(pl.col("CATEGORY") == "Discharge summary")
         .with_columns(reason.alias("reason"))
-        # Rows to drop stay for the count; their text need not.
+        # Rows to drop are kept for the count, without their text.
         .with_columns(pl.when(pl.col("reason").is_null()).then(pl.col("TEXT")).alias("TEXT"))
         .collect(engine="streaming")
     )

@@ -1,6 +1,6 @@
 """MIMIC-III: the notes of an admission, labelled with its ICD-9 codes.
 
-The tables come from the user, who has signed PhysioNet's data use agreement (Johnson et al., 2016,
+The user provides the tables, under PhysioNet's data use agreement (Johnson et al., 2016,
 https://physionet.org/content/mimiciii/).
 """
 
@@ -10,17 +10,18 @@ from typing import Literal, final
 
 import polars as pl
 
+from clinlm.config.errors import ConfigError, DataError, MissingFileError
 from clinlm.corpora.base import Corpus, Records, count_notice, digest_files
 from clinlm.files.columns import require_columns, shown
 from clinlm.files.delimited import read_header, scan_delimited
 
 CODES = {"diagnoses": "DIAGNOSES_ICD"}
-"""The table that each kind of codes stands in."""
+"""The table of each kind of codes."""
 
 ATTRIBUTES = ("gender", "age", "ethnicity", "insurance", "language", "admission_type")
 
 OLDEST_YEARS = 90
-"""MIMIC-III moves the birth of everyone older than 89 back by 300 years, so every age from here on reads "90+"."""
+"""MIMIC-III moves births of patients older than 89 back by 300 years, so every age from here on is "90+"."""
 
 _BREAK = "\n\n"
 _DROPPED = {
@@ -31,36 +32,36 @@ _DROPPED = {
 
 
 def table_path(root: Path, table: str) -> Path:
-    """The file of a MIMIC-III table in `root`: `TABLE.csv` or `TABLE.csv.gz`, in capitals or lower case.
+    """Return the file of a MIMIC-III table in `root`: `TABLE.csv` or `TABLE.csv.gz`, in capitals or lower case.
 
     Raises:
-        FileNotFoundError: neither is there.
-        ValueError: more than one of them is there, and they may differ.
+        MissingFileError: neither exists.
+        DataError: more than one exists.
     """
     names = [name + end for name in (table, table.lower()) for end in (".csv", ".csv.gz")]
     present = {path.name for path in root.iterdir()} if root.is_dir() else set()
     found = [name for name in names if name in present]
     if not found:
         there = ", ".join(sorted(name for name in present if ".csv" in name)[:20]) or "no .csv file"
-        raise FileNotFoundError(
-            f"MIMIC-III needs {table}.csv or {table}.csv.gz; {root} has {there}; set root to the folder of its tables"
+        raise MissingFileError(
+            f"root must have {table}.csv or {table}.csv.gz, {root} has {there}; set root to the folder of its tables"
         )
     if len(found) > 1:
-        raise ValueError(f"a table must stand in one file; {root} has {' and '.join(found)}; keep one of them")
+        raise DataError(f"a table must be one file, {root} has {' and '.join(found)}; keep one of them")
     return root / found[0]
 
 
 def scan_table(root: Path, table: str, columns: Sequence[str]) -> pl.LazyFrame:
-    """Some columns of a MIMIC-III table as a lazy frame of strings, read in bounded memory.
+    """Return columns of a MIMIC-III table as a lazy frame of strings, read in bounded memory.
 
     Args:
         root: folder of the tables.
         table: the table's name in capitals, such as `NOTEEVENTS`.
-        columns: names in capitals, whichever case the file's header has.
+        columns: names in capitals, whatever the case of the header.
 
     Raises:
-        FileNotFoundError: the table is missing.
-        ValueError: at once, when a column is missing; while collecting, when a record is broken (`scan_delimited`).
+        MissingFileError: the table does not exist.
+        DataError: at once, if a column is missing; on collecting, if a record is broken (`scan_delimited`).
     """
     path = table_path(root, table)
     names = read_header(path)
@@ -71,7 +72,7 @@ def scan_table(root: Path, table: str, columns: Sequence[str]) -> pl.LazyFrame:
 
 
 def completed_years(born: pl.Expr, moment: pl.Expr) -> pl.Expr:
-    """The age at `moment` in completed years as text, from `OLDEST_YEARS` on "90+"; null before the birth.
+    """Return the age at `moment` in completed years as text, from `OLDEST_YEARS` on "90+"; null before the birth.
 
     Args:
         born: dates.
@@ -88,28 +89,25 @@ class Mimic3(Corpus):
     """One record per admission of MIMIC-III: its notes of the chosen categories, joined, and its ICD-9 codes.
 
     id = HADM_ID, group = SUBJECT_ID, labels = the admission's distinct ICD-9 codes by SEQ_NUM, always as text (leading
-    zeros count). Records are sorted by id.
+    zeros are kept). Records are sorted by id.
 
     - Dropped, each reason counted in a notice: notes with ISERROR = 1, without HADM_ID, or without text.
     - Text: all notes of the admission in the order of CHARTDATE, then ROW_ID, and after them all those with DESCRIPTION
-      "Addendum" in the same order, a blank line between. The tables do not say which of several reports an addendum
-      belongs to. A note that repeats another of its admission word for word is left out and counted. Admissions with
-      addenda only are kept and counted.
+      "Addendum" in the same order, a blank line between, as the tables do not link addenda to reports. A note that
+      repeats another of its admission word for word is dropped and counted. Admissions with addenda only are kept and
+      counted.
     - Attributes: gender, age, ethnicity, insurance, language and admission_type as the tables write them. Age is in
-      completed years at ADMITTIME; MIMIC-III moves the birth of everyone older than 89 back by 300 years, so every age
-      from 90 on reads "90+". A missing value, or a birth after the admission, is null.
+      completed years at ADMITTIME, from 90 on "90+" (`OLDEST_YEARS`). A missing value, or an age before birth, is null.
 
-    Memory is that of the kept notes plus one block of the table, plain or .gz (`delimited`); nothing is unpacked to
-    disk.
+    Memory holds the kept notes plus one block of the table, plain or .gz; nothing is unpacked to disk.
 
     The data use agreement forbids passing the notes to third parties, so `remote_allowed` is False.
 
     Args:
         root: folder of NOTEEVENTS, DIAGNOSES_ICD, ADMISSIONS and PATIENTS as .csv or .csv.gz.
         codes: which codes are the labels: `diagnoses`.
-        digits: cut codes to this many characters, V and E codes to one more, as S3's public definition does with 3.
-            (The ICD-9 category of a V code is `V` and two digits; four characters are kept as published.) None keeps
-            them whole.
+        digits: characters of a code to keep, V and E codes one more, as in OptimCLM's public definition with 3. (The
+            ICD-9 category of a V code is `V` and two digits; four characters are kept as published.) None keeps all.
         categories: values of CATEGORY to keep; spaces around the table's own are ignored ("Physician ").
     """
 
@@ -123,9 +121,9 @@ class Mimic3(Corpus):
         categories: Sequence[str] = ("Discharge summary",),
     ) -> None:
         if codes not in CODES:
-            raise ValueError(f"codes is one of {', '.join(CODES)}; it is {codes!r}; set codes to one of them")
+            raise ConfigError(f"codes must be one of {', '.join(CODES)}, got {codes!r}")
         if digits is not None and digits < 1:
-            raise ValueError(f"codes keep at least one character; digits is {digits}; set 3 for ICD-9 categories")
+            raise ConfigError(f"digits must be >= 1, got {digits}; set 3 for ICD-9 categories")
         if isinstance(categories, str) or not categories:
             raise ValueError(
                 f"categories is a list of at least one name; it is {categories!r}; set [Discharge summary]"
@@ -171,21 +169,21 @@ class Mimic3(Corpus):
             scan_table(self.root, "NOTEEVENTS", columns)
             .filter(category.is_in(self.categories))
             .with_columns(category, reason.alias("reason"), (~flag.is_in(["", "0", "1"])).alias("strange"))
-            # Rows to drop stay for the count; their text need not.
+            # Rows to drop are kept for the count, without their text.
             .with_columns(pl.when(pl.col("reason").is_null()).then(pl.col("TEXT")).alias("TEXT"))
             .collect(engine="streaming")
         )
         self._check_categories(notes)
         strange = notes["strange"].sum()
         if strange:
-            raise ValueError(
-                f"ISERROR is 1, 0 or empty; NOTEEVENTS has {strange:,} notes with another value; repair them"
+            raise DataError(
+                f"ISERROR must be 1, 0 or empty, NOTEEVENTS has {strange:,} notes with another; repair them"
             )
         counts = dict(notes["reason"].drop_nulls().value_counts().iter_rows())
         notices = [f"{counts[k]:,} of {notes.height:,} notes dropped: {v}" for k, v in _DROPPED.items() if k in counts]
         kept = notes.filter(pl.col("reason").is_null())
         if not kept.height:
-            raise ValueError(f"a corpus needs a note; NOTEEVENTS keeps none: {'; '.join(notices)}; check the table")
+            raise DataError(f"a corpus must have a note, NOTEEVENTS has none: {'; '.join(notices)}; check the table")
         return _numbered(kept, "ROW_ID", "NOTEEVENTS"), notices
 
     def _check_categories(self, notes: pl.DataFrame) -> None:
@@ -195,8 +193,8 @@ class Mimic3(Corpus):
             there = (
                 scan_table(self.root, "NOTEEVENTS", ["CATEGORY"]).select(column).unique().collect(engine="streaming")
             )
-            raise ValueError(
-                f"every category needs a note; NOTEEVENTS has none of {sorted(missing)}; "
+            raise DataError(
+                f"every category must have a note, NOTEEVENTS has none of {sorted(missing)}; "
                 f"it has {shown(sorted(there['CATEGORY'].drop_nulls()))}; set categories to some of them"
             )
 
@@ -216,9 +214,9 @@ class Mimic3(Corpus):
         )
         without = texts.height - labels.height
         if without == texts.height:
-            raise ValueError(
-                f"labels are ICD-9 codes; {self.codes} has none for the {without:,} admissions with notes; "
-                "check that both tables write HADM_ID alike"
+            raise DataError(
+                f"admissions must have ICD-9 codes, {self.codes} has none for the {without:,} admissions with notes; "
+                "check that HADM_ID is written alike in both tables"
             )
         return labels, notices + count_notice(without, texts.height, f"admissions have no code in {self.codes}")
 
@@ -228,11 +226,13 @@ class Mimic3(Corpus):
         patients = scan_table(self.root, "PATIENTS", ["SUBJECT_ID", "GENDER", "DOB"]).collect(engine="streaming")
         for frame, key, table in ((stays, "HADM_ID", "ADMISSIONS"), (patients, "SUBJECT_ID", "PATIENTS")):
             if frame[key].is_duplicated().any():
-                raise ValueError(f"{table} has one row per {key}; some stand on several; repair the table")
+                raise DataError(f"{table} must have one row per {key}, but some are on several; repair the table")
         keyed = texts.select("id", "group").join(stays, left_on="id", right_on="HADM_ID", how="left")
         differs = keyed.filter(pl.col("group") != pl.col("SUBJECT_ID")).height
         if differs:
-            raise ValueError(f"NOTEEVENTS and ADMISSIONS differ on SUBJECT_ID in {differs:,} admissions; repair them")
+            raise DataError(
+                f"NOTEEVENTS and ADMISSIONS must agree on SUBJECT_ID, they differ in {differs:,} admissions; repair it"
+            )
         strangers = keyed.join(patients, left_on="group", right_on="SUBJECT_ID", how="anti").height
         people = keyed.join(patients, left_on="group", right_on="SUBJECT_ID", how="left")
         aged = _aged(people)
@@ -245,13 +245,15 @@ class Mimic3(Corpus):
 
 
 def _joined(notes: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """One row per admission with the columns id, group and text; single notes are passed on without a copy."""
+    """Return one row per admission with the columns id, group and text; single notes are not copied."""
     subjects = notes.group_by("HADM_ID").agg(
         pl.col("SUBJECT_ID").n_unique(), pl.col("SUBJECT_ID").null_count().alias("n")
     )
     wrong = subjects.filter((pl.col("SUBJECT_ID") > 1) | (pl.col("n") > 0)).height
     if wrong:
-        raise ValueError(f"an admission has one SUBJECT_ID; {wrong:,} have none or several in NOTEEVENTS; repair it")
+        raise DataError(
+            f"an admission must have one SUBJECT_ID, {wrong:,} have none or several in NOTEEVENTS; repair it"
+        )
     addendum = pl.col("DESCRIPTION").str.strip_chars().str.to_lowercase().eq("addendum").fill_null(False)
     notes = notes.with_columns(addendum.alias("addendum"))
     alone = pl.col("HADM_ID").is_unique()
@@ -271,12 +273,12 @@ def _joined(notes: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
 
 
 def _aged(people: pl.DataFrame) -> pl.DataFrame:
-    """Adds `age` (completed years at admission as text, from 90 on "90+") and `before_birth`."""
+    """Add `age` (completed years at admission as text, from 90 on "90+") and `before_birth`."""
     for column in ("DOB", "ADMITTIME"):
         day = pl.col(column).str.head(10).str.to_date("%Y-%m-%d", strict=False)
         wrong = people.filter(~_blank(column) & day.is_null()).height
         if wrong:
-            raise ValueError(f"{column} is written YYYY-MM-DD; {wrong:,} values are not; restore PhysioNet's format")
+            raise DataError(f"{column} must be YYYY-MM-DD, {wrong:,} values are not; restore PhysioNet's format")
         people = people.with_columns(day.alias(column))
     born, admitted = pl.col("DOB"), pl.col("ADMITTIME")
     age = completed_years(born, admitted).alias("age")
@@ -284,11 +286,11 @@ def _aged(people: pl.DataFrame) -> pl.DataFrame:
 
 
 def _numbered(frame: pl.DataFrame, column: str, table: str) -> pl.DataFrame:
-    """`column` as whole numbers; an empty cell is null."""
+    """Return `frame` with `column` as whole numbers; an empty cell is null."""
     number = _or_null(column).cast(pl.Int64, strict=False)
     wrong = frame.filter(~_blank(column) & number.is_null()).height
     if wrong:
-        raise ValueError(f"{column} is a whole number; {table} has {wrong:,} rows with something else; repair them")
+        raise DataError(f"{column} must be a whole number, {table} has {wrong:,} rows with something else; repair them")
     return frame.with_columns(number.alias(column))
 
 

@@ -1,4 +1,4 @@
-"""MIMIC-III: every single note, of any category."""
+"""MIMIC-III: single notes of any category."""
 
 import math
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import final
 import numpy as np
 import polars as pl
 
+from clinlm.config.errors import ConfigError, DataError
 from clinlm.corpora.base import Corpus, Records, count_notices, digest_files
 from clinlm.corpora.mimic.mimic3 import scan_table, table_path
 from clinlm.corpora.split import draw_groups
@@ -18,13 +19,13 @@ _COLUMNS = ["ROW_ID", "SUBJECT_ID", "CATEGORY", "ISERROR", "TEXT"]
 
 @final
 class Mimic3Notes(Corpus):
-    """One record per row of NOTEEVENTS, without labels (S1 reads all categories).
+    """One record per row of NOTEEVENTS, without labels.
 
     id = ROW_ID; group = SUBJECT_ID; attribute `category`, spaces around it dropped. Notes with ISERROR = 1 and notes
     without text are dropped, each reason counted in a notice. Records keep the table's order.
 
-    The table has 2,083,180 notes. Memory is that of the kept ones plus one block of the table; `fraction` draws
-    patients before any text is kept, at the price of reading the table a second time.
+    The table has 2,083,180 notes. Memory holds the kept ones plus one block of the table; `fraction` draws
+    patients before any text is kept, so the table is read twice.
 
     The data use agreement forbids passing the notes to third parties, so `remote_allowed` is False.
 
@@ -35,7 +36,7 @@ class Mimic3Notes(Corpus):
         seed: of the draw.
 
     Raises:
-        ValueError: a setting out of its range.
+        ConfigError: a setting is out of range.
     """
 
     remote_allowed = False
@@ -44,9 +45,9 @@ class Mimic3Notes(Corpus):
         self, root: str | Path, categories: Sequence[str] | None = None, fraction: float = 1.0, seed: int = 0
     ) -> None:
         if isinstance(categories, str) or (categories is not None and not categories):
-            raise ValueError(f"categories is a list of at least one name, or null for all; got {categories!r}")
+            raise ConfigError(f"categories must be a list of at least one name, or null for all, got {categories!r}")
         if not 0 < fraction <= 1:
-            raise ValueError(f"fraction is above 0 and at most 1; got {fraction}; set 1 for every note")
+            raise ConfigError(f"fraction must be in (0, 1], got {fraction}; set 1 for every note")
         self.root: Path = Path(root)
         self.categories = None if categories is None else tuple(categories)
         self.fraction, self.seed = fraction, seed
@@ -55,8 +56,8 @@ class Mimic3Notes(Corpus):
         """See `Corpus.records`; the errors of `clinlm.corpora.mimic.mimic3.scan_table` apply.
 
         Raises:
-            ValueError: also when a category has no note, ISERROR is neither 0 nor 1 nor empty, a note has no
-                SUBJECT_ID, or a ROW_ID is missing or stands twice.
+            DataError: also if a category has no note, ISERROR is not 0, 1 or empty, a note has no SUBJECT_ID, or a
+                ROW_ID is missing or repeated.
         """
         rows, known = self._rows()
         text = pl.col("TEXT").str.contains(r"\S").fill_null(False)
@@ -65,15 +66,15 @@ class Mimic3Notes(Corpus):
             self._scan()
             .filter(pl.col("SUBJECT_ID").is_in(known))
             .with_columns(pl.when(error).then(pl.lit("error")).when(~text).then(pl.lit("empty")).alias("reason"))
-            # Rows to drop stay for the count; their text need not.
+            # Rows to drop are kept for the count, without their text.
             .with_columns(pl.when(pl.col("reason").is_null()).then(pl.col("TEXT")).alias("TEXT"))
             .collect(engine="streaming")
         )
         kept = notes.filter(pl.col("reason").is_null())
         if not kept.height:
-            raise ValueError(f"a corpus needs a note; none of the {notes.height:,} read from NOTEEVENTS can be used")
+            raise DataError(f"a corpus must have a note, none of the {notes.height:,} read from NOTEEVENTS can be used")
         if kept["ROW_ID"].is_duplicated().any() or kept["ROW_ID"].null_count():
-            raise ValueError("ROW_ID names a note; in NOTEEVENTS some are missing or stand twice; repair the table")
+            raise DataError("ROW_ID must be unique, in NOTEEVENTS some are missing or repeated; repair the table")
         counts = dict(notes["reason"].drop_nulls().value_counts().iter_rows())
         notices = [
             (rows - notes.height, f"of {rows:,} notes not read: fraction {self.fraction}"),
@@ -98,7 +99,7 @@ class Mimic3Notes(Corpus):
         return notes if self.categories is None else notes.filter(pl.col("CATEGORY").is_in(self.categories))
 
     def _rows(self) -> tuple[int, list[str]]:
-        """Read the table without its texts: how many notes there are, and the patients drawn."""
+        """Read the table without its texts; return the number of notes and the patients drawn."""
         rows = self._scan().select("SUBJECT_ID", "CATEGORY", "ISERROR").collect(engine="streaming")
         self._check(rows)
         drawn = draw_groups(
@@ -116,15 +117,13 @@ class Mimic3Notes(Corpus):
             there = (
                 scan_table(self.root, "NOTEEVENTS", ["CATEGORY"]).select(column).collect(engine="streaming")["CATEGORY"]
             )
-            raise ValueError(
-                f"every category needs a note; NOTEEVENTS has none of {sorted(missing)}; it has "
+            raise DataError(
+                f"every category must have a note, NOTEEVENTS has none of {sorted(missing)}; it has "
                 f"{shown(sorted(there.drop_nulls())) or 'no note'}; set categories to some of them, or null for all"
             )
         strange = rows.filter(~pl.col("ISERROR").fill_null("").is_in(["", "0", "1"])).height
         if strange:
-            raise ValueError(
-                f"ISERROR is 1, 0 or empty; NOTEEVENTS has {strange:,} notes with another value; repair it"
-            )
+            raise DataError(f"ISERROR must be 1, 0 or empty, NOTEEVENTS has {strange:,} notes with another; repair it")
         nobody = rows.filter(~pl.col("SUBJECT_ID").str.contains(r"\S").fill_null(False)).height
         if nobody:
-            raise ValueError(f"a note has one SUBJECT_ID; {nobody:,} in NOTEEVENTS have none; repair the table")
+            raise DataError(f"a note must have a SUBJECT_ID, {nobody:,} in NOTEEVENTS have none; repair the table")

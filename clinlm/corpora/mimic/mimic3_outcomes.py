@@ -1,4 +1,4 @@
-"""MIMIC-III: outcomes of an admission, told from what is known when it begins."""
+"""MIMIC-III: outcomes of an admission, predicted from what is known at admission."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Literal, final
 
 import polars as pl
 
+from clinlm.config.errors import ConfigError, DataError, MissingFileError
 from clinlm.corpora.base import Corpus, Records, count_notice, digest_files
 from clinlm.corpora.mimic.admission_notes import Definition, admission_note, without_death
 from clinlm.corpora.mimic.discharge_summaries import stays, summaries
@@ -30,7 +31,7 @@ _COLUMNS = {
 
 
 LIST_FILES = dict(zip(("mimic_train.csv", "mimic_val.csv", "mimic_test.csv"), SPLITS, strict=True))
-"""The lists, and the split of each. A later one counts before an earlier one, so that what tests never trains."""
+"""The lists, and the split of each. A later list overrides an earlier one, so that test patients never train."""
 
 _STAYS = ("SUBJECT_ID", "ADMITTIME", "ADMISSION_TYPE", "INSURANCE", "LANGUAGE", "ETHNICITY")
 _PEOPLE = ("GENDER", "DOB")
@@ -38,35 +39,35 @@ _PEOPLE = ("GENDER", "DOB")
 
 @final
 class Mimic3Outcomes(Corpus):
-    """One record per admission: its admission note, and what became of it (S3's four outcome tasks).
+    """One record per admission: its admission note and its outcome (the four outcome tasks of OptimCLM).
 
     Source: van Aken et al., 2021, EACL, https://aclanthology.org/2021.eacl-main.75, by the rules of its public code
-    (github.com/bvanaken/clinical-outcome-prediction). They stand, oddities included, beside what implements them:
-    `discharge_summaries` (which notes make the text), `admission_sections` (what of it is known at admission),
-    `death_mentions`, `outcome_labels`, `csv_values` (what pandas made of the tables).
+    (github.com/bvanaken/clinical-outcome-prediction). Its rules, oddities included, are documented where they are
+    implemented: `discharge_summaries` (which notes form the text), `admission_notes` (what of it is known at admission,
+    mentions of death), `outcome_labels`, `clinlm.files.pandas_values` (how pandas read the tables).
 
     id = HADM_ID, group = SUBJECT_ID, both as whole numbers; records are ordered by HADM_ID. labels: one of
     `outcome_labels.SURVIVAL` or `outcome_labels.STAYS`, or the codes in the table's order; admissions without any are
     dropped. Attributes as `Mimic3`, null where a table or column is missing. Every reason for which notes or admissions
     are dropped is counted in a notice.
 
-    The published definition leaks; `strict` closes, in each case where we depart from it:
+    The published definition leaks; `strict` departs from it in these cases:
 
-    - notes with ISERROR = 1 count: dropped.
+    - notes with ISERROR = 1 are used: dropped.
     - codes lose leading zeros when pandas reads them as numbers, so that 038 and 389 fall together: kept as text.
     - an empty section swallows the next one, and one that no usable header follows runs into hospital course,
       procedures and discharge diagnoses: a section ends at any header line.
     - addenda, written after discharge, are searched for sections: only reports are.
-    - mentions of death are cut or found by few wordings: a note with any is dropped (counted; most of those are of
-      patients who died, so mortality among the rest is lower than in the tables).
-    - patients with the same admission note word for word may straddle the split: they share a group.
+    - mentions of death are found by few wordings: a note with any is dropped (counted; most are of patients who died,
+      so mortality among the rest is lower than in the tables).
+    - patients with the same admission note word for word may be in two splits: they share a group.
     - ADMISSION_TYPE is compared with NEWBORN in capitals only: in any case.
 
-    What remains in both: the summary is written at discharge, so the history may name diagnoses, procedures and the
+    Both definitions share: the summary is written at discharge, so the history may name diagnoses, procedures and the
     course that are the labels; V codes keep four characters, one more than their category; ISERROR, ADMISSION_TYPE and
-    the flags are believed.
+    the flags are trusted.
 
-    Without `root` the tables are those of `generated`, and a notice says so.
+    Without `root` the tables of `generated` are read, with a notice.
 
     Args:
         root: folder of NOTEEVENTS, ADMISSIONS and the table of the codes as .csv or .csv.gz; None for generated notes.
@@ -76,10 +77,10 @@ class Mimic3Outcomes(Corpus):
         lists_root: folder of the published split, mimic_train.csv, mimic_val.csv and mimic_test.csv, each with a column
             SUBJECT_ID; patients in none are dropped, and of several lists test counts before validation before train.
             (The published code would write such a patient into each file.) None leaves the split to the task.
-        generated: makes the tables that are read where there is no `root`.
+        generated: makes the tables if there is no `root`.
 
     Raises:
-        ValueError: a setting out of its range, or neither `root` nor `generated`.
+        ConfigError: a setting is out of range, or neither `root` nor `generated` is set.
     """
 
     remote_allowed = False
@@ -93,11 +94,11 @@ class Mimic3Outcomes(Corpus):
         generated: Synthetic | None = None,
     ) -> None:
         if outcome not in (*_COLUMNS, *CODES):
-            raise ValueError(f"an outcome is one of {', '.join((*_COLUMNS, *CODES))}; got {outcome!r}")
+            raise ConfigError(f"outcome must be one of {', '.join((*_COLUMNS, *CODES))}, got {outcome!r}")
         if definition not in ("published", "strict"):
-            raise ValueError(f"a definition is published or strict; got {definition!r}")
+            raise ConfigError(f"definition must be published or strict, got {definition!r}")
         if root is None and generated is None:
-            raise ValueError("outcomes are read from MIMIC-III's tables; root is null; set task.root to their folder")
+            raise ConfigError("root must be the folder of MIMIC-III's tables, got null; set task.root")
         self.root: Path | None = None if root is None else Path(root)
         self.outcome, self.definition = outcome, definition
         self.lists_root = None if lists_root is None else Path(lists_root)
@@ -107,7 +108,7 @@ class Mimic3Outcomes(Corpus):
     def records(self) -> Records:
         """See `Corpus.records`; the errors of `summaries`, of the labels and of the lists apply."""
         root = self._folder()
-        notices = [] if self.root else ["generated notes, no MIMIC-III: the numbers say nothing about patients"]
+        notices = [] if self.root else ["generated notes, not MIMIC-III: the numbers say nothing about patients"]
         admissions, newborns = stays(root, _COLUMNS.get(self.outcome, []), self.definition)
         notes, dropped = summaries(root, admissions, self.definition)
         labels, unlabelled = self._labels(root, admissions.join(notes, on="HADM_ID", how="semi"))
@@ -115,7 +116,9 @@ class Mimic3Outcomes(Corpus):
         notes, splits, straddling = self._grouped(notes)
         notices += [*newborns, *dropped, *unlabelled, *cut, *straddling]
         if not notes.height:
-            raise ValueError(f"a corpus needs a note; every admission was dropped: {'; '.join(notices)}")
+            raise DataError(
+                f"a corpus must have a note, every admission was dropped: {'; '.join(notices)}; check the tables"
+            )
         frame = notes.join(_attributes(root), on="HADM_ID", how="left", maintain_order="left").select(
             pl.col("HADM_ID").cast(pl.String).alias("id"),
             "group",
@@ -126,18 +129,18 @@ class Mimic3Outcomes(Corpus):
         return Records(frame, tuple(notices), splits)
 
     def codes(self) -> list[str]:
-        """Every code of the table, cut, in the order of first appearance, whether or not its admission has a note.
+        """Return every code of the table, cut, by first appearance, also of admissions without a note.
 
         Raises:
-            ValueError: the outcome is no code; as `outcome_labels.short_codes`.
+            ConfigError: the outcome is not a code; as `outcome_labels.short_codes`.
         """
         if self.outcome not in CODES:
-            raise ValueError(f"codes are of {' and '.join(CODES)}; the outcome is {self.outcome}")
+            raise ConfigError(f"outcome must be one of {', '.join(CODES)}, got {self.outcome}")
         rows, _ = short_codes(self._folder(), CODES[self.outcome], self.definition)
         return rows["code"].unique(maintain_order=True).to_list()
 
     def fingerprint(self) -> str:
-        """See `Corpus.fingerprint`; nothing is generated for it."""
+        """See `Corpus.fingerprint`; it generates nothing."""
         lists = _list_paths(self.lists_root) if self.lists_root else []
         if self.root is None:
             assert self.generated is not None
@@ -147,7 +150,7 @@ class Mimic3Outcomes(Corpus):
         return digest_files([*(table_path(self.root, t) for t in tables), *([people] if people else []), *lists])
 
     def _folder(self) -> Path:
-        """Where the tables lie; generated first where they are not there yet."""
+        """Return the folder of the tables, after generating them if needed."""
         if self.root is not None:
             return self.root
         assert self.generated is not None
@@ -167,7 +170,7 @@ class Mimic3Outcomes(Corpus):
         return coded.select("HADM_ID", "labels"), [*notices, *without]
 
     def _admission_notes(self, notes: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-        """TEXT becomes the admission note; rows without one, or whose note tells the answer, go."""
+        """Replace TEXT by the admission note; drop rows without one, or whose note reveals the answer."""
         texts = pl.Series("TEXT", [admission_note(text, self.definition) for text in notes["TEXT"]], dtype=pl.String)
         built = notes.with_columns(texts).drop_nulls("TEXT")
         main = "neither chief complaint nor present illness nor medical history"
@@ -181,21 +184,21 @@ class Mimic3Outcomes(Corpus):
             return built, notices
         texts = pl.Series("TEXT", [without_death(text, self.definition) for text in built["TEXT"]], dtype=pl.String)
         died = built.filter(texts.is_null())["labels"].list.first().eq("died").sum()
-        silent = built.with_columns(texts).drop_nulls("TEXT")
+        kept = built.with_columns(texts).drop_nulls("TEXT")
         notices += count_notice(
-            built.height - silent.height,
+            built.height - kept.height,
             built.height,
             f"admissions dropped: the note mentions death, {died:,} of them of patients who died",
         )
         notices += count_notice(
             int((built["TEXT"] != texts).sum()), built.height, "notes had a mention of death removed"
         )
-        return silent, notices
+        return kept, notices
 
     def _grouped(self, notes: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str] | None, list[str]]:
-        """Adds `group`; with published lists, the split of every group, and only those that the lists name."""
+        """Add `group`; with published lists, return the split of every group and keep only groups in the lists."""
         people = notes["SUBJECT_ID"].to_list()
-        groups = merge_groups(people, notes["TEXT"]) if self.definition == "strict" else [str(one) for one in people]
+        groups = merge_groups(people, notes["TEXT"]) if self.definition == "strict" else list(map(str, people))
         notes = notes.with_columns(pl.Series("group", groups, dtype=pl.String))
         joined = notes["SUBJECT_ID"].n_unique() - notes["group"].n_unique()
         notices = count_notice(
@@ -216,21 +219,21 @@ class Mimic3Outcomes(Corpus):
 
 
 def _list_paths(root: Path) -> list[Path]:
-    """The three files.
+    """Return the three files.
 
     Raises:
-        FileNotFoundError: one of them is missing.
+        MissingFileError: one of them does not exist.
     """
     for name in LIST_FILES:
         if not (root / name).is_file():
-            raise FileNotFoundError(
-                f"the published split is {', '.join(LIST_FILES)}; {root} has no {name}; set lists_root"
+            raise MissingFileError(
+                f"lists_root must have {', '.join(LIST_FILES)}, {root} has no {name}; set lists_root"
             )
     return [root / name for name in LIST_FILES]
 
 
 def read_patient_lists(root: Path) -> tuple[dict[int, str], int]:
-    """The split of every SUBJECT_ID in the lists, and how many patients stand in several of them."""
+    """Return the split of every SUBJECT_ID in the lists, and the number of patients in several lists."""
     found: dict[int, str] = {}
     several: set[int] = set()
     for path, split in zip(_list_paths(root), LIST_FILES.values(), strict=True):
@@ -243,7 +246,7 @@ def read_patient_lists(root: Path) -> tuple[dict[int, str], int]:
 
 
 def split_of_groups(patients: Sequence[int], groups: Sequence[str], lists: Mapping[int, str]) -> dict[str, str]:
-    """The split of every group that has a patient in the lists; of several, the one that counts before the others."""
+    """Return the split of every group with a patient in the lists; of several, the last of `SPLITS`."""
     split: dict[str, str] = {}
     for patient, group in zip(patients, groups, strict=True):
         if patient in lists:
@@ -252,10 +255,10 @@ def split_of_groups(patients: Sequence[int], groups: Sequence[str], lists: Mappi
 
 
 def _patients_path(root: Path) -> Path | None:
-    """The file of PATIENTS, or None: outcomes do not need it.
+    """Return the file of PATIENTS, or None: outcomes do not need it.
 
     Raises:
-        ValueError: it stands in several files.
+        DataError: it is in several files.
     """
     try:
         return table_path(root, "PATIENTS")
@@ -264,9 +267,9 @@ def _patients_path(root: Path) -> Path | None:
 
 
 def _attributes(root: Path) -> pl.DataFrame:
-    """HADM_ID as a number and the struct `attributes` with the fields of `clinlm.corpora.mimic.mimic3.ATTRIBUTES`.
+    """Return HADM_ID as a number and the struct `attributes` with the fields `ATTRIBUTES`.
 
-    What a table or a column that is not there would say is null, and so is an age without two dates.
+    Fields of a missing table or column are null, and so is an age without two dates.
     """
     stays = _first_rows(root, "ADMISSIONS", "HADM_ID", _STAYS).with_columns(whole_number("SUBJECT_ID"))
     if _patients_path(root) is None:
@@ -281,7 +284,7 @@ def _attributes(root: Path) -> pl.DataFrame:
 
 
 def _first_rows(root: Path, table: str, key: str, columns: tuple[str, ...]) -> pl.DataFrame:
-    """The first row of every `key`, with `columns`, null where the table lacks them."""
+    """Return the first row of every `key`, with `columns`, null where the table lacks them."""
     there = {name.upper() for name in read_header(table_path(root, table))}
     frame = scan_table(root, table, [key, *(name for name in columns if name in there)]).collect(engine="streaming")
     lacking = [pl.lit(None, dtype=pl.String).alias(name) for name in columns if name not in there]

@@ -1,4 +1,4 @@
-"""Labels of the clinical outcome tasks: what became of an admission, from the tables of MIMIC-III."""
+"""Labels of the clinical outcome tasks, from the tables of MIMIC-III."""
 
 from datetime import datetime
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from clinlm.config.errors import DataError
 from clinlm.corpora.base import count_notice
 from clinlm.corpora.mimic.admission_notes import Definition
 from clinlm.corpora.mimic.mimic3 import scan_table, table_path
@@ -22,10 +23,10 @@ _SECONDS_OF_A_DAY = 24 * 60 * 60
 
 
 def mortality(admissions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """HADM_ID and `labels`, one of `SURVIVAL`, by HOSPITAL_EXPIRE_FLAG; admissions without it are dropped.
+    """Return HADM_ID and `labels`, one of `SURVIVAL`, by HOSPITAL_EXPIRE_FLAG; admissions without it are dropped.
 
     Raises:
-        ValueError: a flag is neither 0 nor 1 nor missing.
+        DataError: a flag is neither 0 nor 1 nor missing.
     """
     flagged = _flagged(admissions)
     labels = pl.concat_list(pl.col("flag").replace_strict({0: SURVIVAL[0], 1: SURVIVAL[1]}, return_dtype=pl.String))
@@ -35,13 +36,13 @@ def mortality(admissions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
 
 
 def length_of_stay(admissions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """HADM_ID and `labels`, one of `STAYS`, by DISCHTIME - ADMITTIME in days, rounded to tenths, half to even.
+    """Return HADM_ID and `labels`, one of `STAYS`, by DISCHTIME - ADMITTIME in days, rounded to tenths, half to even.
 
     Stays that ended in death are dropped, and those without a flag. So are those without one of the two times, on which
     the published code fails.
 
     Raises:
-        ValueError: a time is not written as a date and a time, or a flag is neither 0 nor 1 nor missing.
+        DataError: a time is not a date and a time, or a flag is neither 0 nor 1 nor missing.
     """
     flagged = _flagged(admissions)
     alive = flagged.filter(pl.col("flag") == 0)
@@ -59,15 +60,15 @@ def length_of_stay(admissions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
 
 
 def short_codes(root: Path, table: str, definition: Definition) -> tuple[pl.DataFrame, list[str]]:
-    """HADM_ID and `code` of every row of `table`, cut, without what an admission repeats, in the table's order.
+    """Return HADM_ID and `code` of every row of `table`, cut, each once per admission, in the table's order.
 
-    Diagnoses that start with V or E are cut to 4 characters, all others to 3. Published: the column is read as pandas
-    reads it, so codes may lose their leading zeros (`csv_values.infer_text`). Strict: codes are text.
+    Diagnoses that start with V or E are cut to 4 characters, all others to 3. Published: the column is read as by
+    pandas, so codes may lose their leading zeros (`pandas_values.infer_text`). Strict: codes are text.
 
     HADM_ID is null in rows without one, or without SUBJECT_ID: their codes count among all codes, for no admission.
 
     Raises:
-        ValueError: HADM_ID or SUBJECT_ID is no whole number, or an admission has several patients; as `scan_table`.
+        DataError: HADM_ID or SUBJECT_ID is not a whole number, or an admission has several patients; as `scan_table`.
     """
     names = ["SUBJECT_ID", "HADM_ID", "ICD9_CODE"]
     rows = scan_table(root, table, names).collect(engine="streaming")
@@ -83,7 +84,7 @@ def short_codes(root: Path, table: str, definition: Definition) -> tuple[pl.Data
     coded = rows.drop_nulls("code")
     people = coded.drop_nulls().select("HADM_ID", "SUBJECT_ID").unique()
     if people["HADM_ID"].is_duplicated().any():
-        raise ValueError(f"an admission has one SUBJECT_ID; some have several in {table}; repair it")
+        raise DataError(f"an admission must have one SUBJECT_ID, but some have several in {table}; repair it")
     longer = pl.col("code").str.contains("^[VE]") & pl.lit(table == "DIAGNOSES_ICD")
     cut = coded.with_columns(pl.col("code").str.slice(0, pl.when(longer).then(4).otherwise(3)))
     stay = pl.when(pl.col("SUBJECT_ID").is_not_null()).then("HADM_ID").alias("HADM_ID")
@@ -94,7 +95,7 @@ def short_codes(root: Path, table: str, definition: Definition) -> tuple[pl.Data
 
 
 def codes(rows: pl.DataFrame) -> pl.DataFrame:
-    """HADM_ID and `labels`, the codes of each admission, from the rows of `short_codes`."""
+    """Return HADM_ID and `labels`, the codes of each admission, from the rows of `short_codes`."""
     return rows.drop_nulls("HADM_ID").group_by("HADM_ID", maintain_order=True).agg(pl.col("code").alias("labels"))
 
 
@@ -102,7 +103,9 @@ def _flagged(admissions: pl.DataFrame) -> pl.DataFrame:
     flag = whole_number("HOSPITAL_EXPIRE_FLAG")
     wrong = admissions.filter(non_missing("HOSPITAL_EXPIRE_FLAG").is_not_null() & ~flag.is_in([0, 1]).fill_null(False))
     if wrong.height:
-        raise ValueError(f"HOSPITAL_EXPIRE_FLAG is 0 or 1; {wrong.height:,} admissions have another; repair ADMISSIONS")
+        raise DataError(
+            f"HOSPITAL_EXPIRE_FLAG must be 0 or 1, {wrong.height:,} admissions have another value; repair ADMISSIONS"
+        )
     return admissions.with_columns(flag.alias("flag")).drop_nulls("flag")
 
 
@@ -110,6 +113,6 @@ def _moments(frame: pl.DataFrame, column: str) -> list[datetime]:
     try:
         return [datetime.fromisoformat(cell.strip()) for cell in frame[column]]
     except ValueError:
-        raise ValueError(
-            f"{column} is written YYYY-MM-DD HH:MM:SS; ADMISSIONS has something else; restore PhysioNet's format"
+        raise DataError(
+            f"{column} must be YYYY-MM-DD HH:MM:SS, ADMISSIONS has something else; restore PhysioNet's format"
         ) from None

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, final
 
 import polars as pl
 
+from clinlm.config.errors import ConfigError
 from clinlm.corpora.base import Corpus, Records, digest_files
 
 Status = Literal["asserted", "negated", "family", "historical", "hypothetical"]
@@ -66,7 +67,7 @@ SYMPTOMS = {
         "orthostatics taken, fall mat in place, gait observed, hearing checked, salt intake recorded",
     ),
 }
-"""What the notes are about, most frequent first."""
+"""The symptoms of the notes, most frequent first."""
 
 FRAMES: dict[Status, tuple[str, ...]] = {
     "asserted": (
@@ -96,7 +97,7 @@ FRAMES: dict[Status, tuple[str, ...]] = {
         "Watch for {word} {time}",
     ),
 }
-"""How a sentence speaks of a symptom."""
+"""Sentences by the status of their symptom."""
 
 _SHARES: dict[Status, int] = {"asserted": 55, "negated": 25, "family": 5, "historical": 8, "hypothetical": 7}
 _TIMES = (
@@ -107,8 +108,8 @@ _NEUTRAL = ("chart reviewed", "family at the bedside", "plan discussed", "seen o
 _FILLERS = ("Slept well.", "Vital signs stable.", "Diet as tolerated.", "Will follow.", "Discussed with the team.")
 
 
-class Statement(NamedTuple):
-    """One sentence about one symptom, without its full stop: the truth that a test may ask for."""
+class SymptomStatement(NamedTuple):
+    """One sentence about one symptom, without its full stop: the ground truth for tests."""
 
     symptom: str
     status: Status
@@ -131,12 +132,12 @@ class Complaints(Corpus):
         seed: patient i depends on (seed, i) alone, so more patients only add notes.
 
     Raises:
-        ValueError: `patients` is not positive.
+        ConfigError: `patients` is not positive.
     """
 
     def __init__(self, root: str | Path = "", patients: int = 400, seed: int = 0) -> None:
         if patients < 1:
-            raise ValueError(f"a corpus needs patients; patients={patients} came; set patients to 1 or more")
+            raise ConfigError(f"patients must be >= 1, got {patients}")
         self.patients, self.seed = patients, seed
 
     def records(self) -> Records:
@@ -145,7 +146,7 @@ class Complaints(Corpus):
         for patient in range(self.patients):
             rng = random.Random(f"{self.seed}-{patient}")
             for number in range(rng.randint(1, 3)):
-                text = _written(statements(rng), rng)
+                text = _note_text(statements(rng), rng)
                 rows.append((f"c{patient}-{number}", f"c{patient}", text, [], {"none": None}))
         schema = {
             "id": pl.String(),
@@ -157,20 +158,20 @@ class Complaints(Corpus):
         return Records(pl.DataFrame(rows, schema=schema, orient="row"))
 
     def fingerprint(self) -> str:
-        """Hex sha256 of the settings and of this file; nothing is generated for it."""
-        told = json.dumps([self.patients, self.seed, digest_files([Path(__file__)])])
-        return hashlib.sha256(told.encode()).hexdigest()
+        """Return the hex sha256 of the settings and of this file; it generates nothing."""
+        parts = [self.patients, self.seed, digest_files([Path(__file__)])]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def statements(rng: random.Random) -> list[Statement]:
-    """Return what one note says."""
+def statements(rng: random.Random) -> list[SymptomStatement]:
+    """Return the statements of one note."""
     names, weights = list(SYMPTOMS), [symptom.weight for symptom in SYMPTOMS.values()]
     found = []
     for name in rng.choices(names, weights, k=rng.randint(4, 8)):
         (status,) = rng.choices(list(_SHARES), list(_SHARES.values()))
         time = rng.choice(_TIMES).format(n=rng.randint(2, 30))
         clause = rng.choice(FRAMES[status]).format(word=rng.choice(SYMPTOMS[name].words), time=time)
-        found.append(Statement(name, status, f"{clause}; {_beside(name, rng)}"))
+        found.append(SymptomStatement(name, status, f"{clause}; {_beside(name, rng)}"))
     return found
 
 
@@ -181,7 +182,7 @@ def _beside(name: str, rng: random.Random) -> str:
     return rng.choice(_NEUTRAL if chance < 0.9 else SYMPTOMS[rng.choice(list(SYMPTOMS))].context)
 
 
-def _written(said: list[Statement], rng: random.Random) -> str:
+def _note_text(said: list[SymptomStatement], rng: random.Random) -> str:
     lines = [f"{statement.text}." for statement in said] + rng.sample(_FILLERS, 2)
     rng.shuffle(lines)
     return f"PROGRESS NOTE:\n{' '.join(lines)}"

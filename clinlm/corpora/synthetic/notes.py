@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from textwrap import TextWrapper
 from typing import Literal, final
 
+from clinlm.config.errors import ConfigError
 from clinlm.corpora.synthetic.lexicon import Condition, Family, SyntheticLexicon
 
 Style = Literal["brief", "full"]
@@ -104,13 +105,13 @@ class SyntheticNotes:
         style: `brief` for about 105 word pieces, `full` for about 500.
 
     Raises:
-        ValueError: `style` is neither.
+        ConfigError: `style` is neither.
     """
 
     def __init__(self, style: Style) -> None:
         self.lexicon = SyntheticLexicon.load()
         if style not in self.lexicon.gaps:
-            raise ValueError(f"a style is one of {', '.join(self.lexicon.gaps)}; style={style!r} came; set one of them")
+            raise ConfigError(f"style must be one of {', '.join(self.lexicon.gaps)}, got {style!r}")
         self.style: Style = style
 
     def write(self, rng: random.Random, stay: HospitalStay, previous: SyntheticNote | None) -> SyntheticNote:

@@ -8,6 +8,7 @@ from typing import Literal, final, get_args
 
 from filelock import FileLock
 
+from clinlm.config.errors import ConfigError
 from clinlm.corpora.base import Corpus, Records, digest_files
 from clinlm.corpora.mimic.mimic3 import Mimic3
 from clinlm.corpora.synthetic.outcome_tables import SyntheticOutcomeTables
@@ -50,16 +51,16 @@ class Synthetic(Corpus):
             (`SyntheticOutcomeTables`), which `Mimic3Outcomes` reads.
 
     Raises:
-        ValueError: `patients` is not positive, or `style` is unknown.
+        ConfigError: `patients` is not positive, or `style` is unknown.
     """
 
     remote_allowed = True
 
     def __init__(self, root: str | Path, patients: int = 1700, seed: int = 0, style: Style = "brief") -> None:
         if patients < 1:
-            raise ValueError(f"a corpus needs patients; patients={patients} came; set patients to 1 or more")
+            raise ConfigError(f"patients must be >= 1, got {patients}")
         if style not in STYLES:
-            raise ValueError(f"a style is one of {', '.join(STYLES)}; style={style!r} came; set one of them")
+            raise ConfigError(f"style must be one of {', '.join(STYLES)}, got {style!r}")
         self.root: Path = Path(root)
         self.settings = {"patients": patients, "seed": seed, "style": style}
         self._tables: SyntheticOutcomeTables | SyntheticTables
@@ -70,7 +71,7 @@ class Synthetic(Corpus):
 
     @property
     def folder(self) -> Path:
-        """Where the tables are or will be."""
+        """Folder of the tables, whether or not they exist yet."""
         name = "-".join(f"{key}-{value}" for key, value in self.settings.items())
         return self.root / f"synthetic-{name}-{self.fingerprint()[:8]}"
 
@@ -78,11 +79,11 @@ class Synthetic(Corpus):
         """Check nothing: the tables are generated in `root`."""
 
     def records(self) -> Records:
-        """See `Corpus.records`; writes the tables first where they are not there yet."""
+        """See `Corpus.records`; writes the tables first if needed."""
         return Mimic3(self.tables()).records()
 
     def tables(self) -> Path:
-        """Return the folder of the tables; writes them first where they are not there yet."""
+        """Return the folder of the tables, after writing them if needed."""
         folder = self.folder
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
@@ -91,12 +92,12 @@ class Synthetic(Corpus):
         return folder
 
     def fingerprint(self) -> str:
-        """Hex sha256 of the settings and of the generator's files; nothing is generated for it."""
+        """Return the hex sha256 of the settings and of the generator's files; it generates nothing."""
         sources = digest_files(Path(__file__).with_name(name) for name in SOURCES)
         return hashlib.sha256(f"{json.dumps(self.settings)}{sources}".encode()).hexdigest()
 
     def _write(self, folder: Path) -> None:
-        """Only whole sets get the final name; what a killed run left behind is thrown away."""
+        """Write into a partial folder, renamed when complete; remove what a killed run left behind."""
         partial = folder.with_name(f"{folder.name}.partial")
         if partial.exists():
             shutil.rmtree(partial)

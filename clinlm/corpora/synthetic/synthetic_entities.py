@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import final
 
+from clinlm.config.errors import ConfigError
 from clinlm.corpora.base import Corpus, Records, digest_files
 from clinlm.corpora.span_records import SpanDocument, span_records
 from clinlm.corpora.synthetic import entity_notes, lexicon
@@ -38,7 +39,7 @@ class SyntheticEntities(Corpus):
         seed: patient i depends on (seed, i, unseen) alone, so more patients only add notes.
 
     Raises:
-        ValueError: a setting out of its range.
+        ConfigError: a setting is out of range.
     """
 
     def __init__(
@@ -50,11 +51,9 @@ class SyntheticEntities(Corpus):
         seed: int = 0,
     ) -> None:
         if patients < len(_SPLITS):
-            raise ValueError(
-                f"every split needs a patient; patients={patients} came; set patients to {len(_SPLITS)} or more"
-            )
+            raise ConfigError(f"patients must be >= {len(_SPLITS)}, so that every split has one, got {patients}")
         if not 0 <= unseen <= 1:
-            raise ValueError(f"unseen is a share of names, 0 to 1; {unseen} came; set one of these")
+            raise ConfigError(f"unseen must be in [0, 1], got {unseen}")
         self.map = map
         self.patients, self.unseen, self.seed = patients, unseen, seed
 
@@ -70,6 +69,6 @@ class SyntheticEntities(Corpus):
         return span_records(documents, self.map)
 
     def fingerprint(self) -> str:
-        """Hex sha256 of the settings and of the files that write the notes; nothing is generated for it."""
+        """Return the hex sha256 of the settings and of the generator's files; it generates nothing."""
         settings = [self.patients, self.unseen, self.seed, sorted((self.map or {}).items())]
         return hashlib.sha256(json.dumps([settings, digest_files(_SOURCES)]).encode()).hexdigest()
