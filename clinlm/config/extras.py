@@ -3,6 +3,8 @@
 import importlib
 from typing import Any
 
+from clinlm.config.errors import MissingExtraError
+
 
 def imported(module: str, extra: str) -> Any:
     """Return the module.
@@ -12,14 +14,14 @@ def imported(module: str, extra: str) -> Any:
         extra: the extra of `pyproject.toml` that brings it.
 
     Raises:
-        ImportError: it is not installed; the message says what to install.
+        MissingExtraError: it is not installed; the message says what to install.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name != module.partition(".")[0]:
             raise
-        raise ImportError(
+        raise MissingExtraError(
             f"this part of clinlm needs the library {error.name}; it is not installed; "
             f"run pip install 'clinlm[{extra}]'",
             name=error.name,

@@ -21,7 +21,7 @@ RANK = ("factorize.rank=4", "lora.r=2", "recover.epochs=1")
 @pytest.mark.parametrize("monitor", ["val/loss", "macro_f1", "val/macro_F1"])
 def test_a_monitor_is_a_metric_of_which_more_is_better(monitor: str) -> None:
     refuse_monitor("val/macro_auroc", METRICS)
-    with pytest.raises(ValueError, match="of which more is better; got"):
+    with pytest.raises(ValueError, match="of which more is better, got"):
         refuse_monitor(monitor, METRICS)
 
 

@@ -83,11 +83,12 @@ def parts() -> dict[str, dict[str, Any]]:
         config = hydra.compose("config", ["pipeline=c", "precision=32-true", "quantize=none"])
     stages = {str(name): OmegaConf.to_container(config.stages[name], resolve=True) for name in config.stages}
     found = {name: {"settings": stage} for name, stage in stages.items() if "quantize" not in name}
-    engine, ontology = "clinlm.engines.onnxruntime.Onnxruntime", "clinlm.labelers.ontology.Ontology"
+    engine = "clinlm.engines.onnxruntime.Onnxruntime"
+    labeler = OmegaConf.to_container(OmegaConf.load(CONF / "labeler" / "ontology.yaml"), resolve=False)
     return found | {
         "task": {"settings": OmegaConf.to_container(config.task, resolve=True)},
         "deployment": {"settings": {"_target_": engine}, "code": ["clinlm.engines.export.deploy"]},
-        "labeler": {"settings": None, "code": [ontology, "clinlm.terminology.obo_lexicon.Obo"]},
+        "labeler": {"settings": labeler},
     }
 
 
@@ -181,7 +182,11 @@ STAGES = {"teacher", "prune_teacher", "recover_teacher", "student", "prune_stude
             {"student"},
         ),
         ("clinlm.training.optimizer", lambda text: text.replace("warmup: float = 0", "warmup: float = 9"), STAGES),
-        ("callbacks.prune.ffn", lambda text: text.replace(" - ", " + "), {"prune_teacher", "prune_student"}),
+        (
+            "callbacks.prune.ffn",
+            lambda text: text.replace("unbiased=False", "unbiased=True"),
+            {"prune_teacher", "prune_student"},
+        ),
         ("clinlm.text.words", lambda text: f"{text}\n_PARTS += 1\n", STAGES | {"task"}),
         (
             "clinlm.corpora.synthetic.synthetic",
