@@ -173,7 +173,7 @@ def test_a_mask_that_removes_nothing_new_raises(
 
 def test_what_ends_before_the_schedule_raises(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
     start, gradual = kept(tiny_model, tmp_path / "start"), partial(Unstructured, schedule=Cubic())
-    with pytest.raises(ValueError, match="acts gradually, while its stage trains; .* or take schedule=one"):
+    with pytest.raises(ValueError, match="needs training, but its stage has epochs=0; .* or set schedule=one"):
         built(tmp_path / "zero", task, start, {"prune": gradual()})
     stops = EarlyStopping("val/macro_f1", patience=1, mode="max", stopping_threshold=-1.0)
     with pytest.raises(RuntimeError, match="final ratio 0.5, training stopped at .*% of it; remove early stopping"):
