@@ -1,4 +1,4 @@
-"""How often two models decide alike on the same documents."""
+"""Agreement of the decisions of two models on the same documents."""
 
 from dataclasses import dataclass
 from typing import Literal, final
@@ -17,7 +17,7 @@ Said = Float[np.ndarray, "documents classes"]
 @final
 @dataclass(frozen=True)
 class Agreement:
-    """Shares in [0, 1] of decisions alike; whether they are right plays no part.
+    """Shares in [0, 1] of equal decisions, right or wrong.
 
     Attributes:
         cells: of the cells documents x labels. Of a multiclass document that is decided otherwise two cells differ. Of
@@ -135,7 +135,7 @@ def word_agreement(
         ValueError: the three do not fit each other, there is no word, or as in `clinlm.metrics.bootstrap.draw`.
     """
     if a.shape != b.shape or not len(a):
-        raise ValueError(f"both models tag the same words, at least one; {a.shape} and {b.shape} tags came")
+        raise ValueError(f"both models must tag the same words, at least one, got {a.shape} and {b.shape} tags")
     document, documents = documents_of(word_start, len(a)), len(word_start) - 1
     rows = resample(documents, resamples, seed, groups)
     units = documents if groups is None else len(np.unique(groups))

@@ -64,8 +64,8 @@ class TfidfBaseline:
         """
         if weights.shape != (len(bias), len(vocabulary)) or idf.shape != (len(vocabulary),):
             raise ValueError(
-                f"a baseline needs labels x terms weights; {weights.shape} came for {len(bias)} labels, "
-                f"{len(vocabulary)} terms and {len(idf)} idf values"
+                f"weights must be labels x terms, got {weights.shape} for {len(bias)} labels, {len(vocabulary)} terms "
+                f"and {len(idf)} idf values"
             )
         self.vocabulary, self.idf, self.weights, self.bias = tuple(vocabulary), idf, weights, bias
         self.strength = strength
@@ -196,8 +196,8 @@ def _terms(texts: Sequence[str]) -> tuple[list[str], Float32[np.ndarray, " terms
     except ValueError:
         # Its own message is dropped with its cause: it may quote the vocabulary, and so the notes.
         raise ValueError(
-            f"TF-IDF needs terms that occur in at least 2 training documents; {len(texts)} documents came and "
-            "share none: give it more documents"
+            f"TF-IDF needs terms that occur in at least 2 training documents, got {len(texts)} documents that "
+            "share none; use more documents"
         ) from None
     return vectorizer.get_feature_names_out().tolist(), vectorizer.idf_.astype(np.float32), rows
 
@@ -223,13 +223,13 @@ def _ranking(probabilities: Probabilities, targets: Targets) -> float:
     values = quality(targets, probabilities, np.full(targets.shape[1], 0.5))
     defined = [values[name] for name in ("micro_auprc", "macro_auprc") if not math.isnan(values[name])]
     if not defined:
-        raise ValueError("C is chosen by how validation documents are ranked; their labels are all equal")
+        raise ValueError("choosing C needs validation labels that differ, got labels that are all equal")
     return sum(defined) / len(defined)
 
 
 def _fits(texts: Sequence[str], targets: Targets) -> None:
     if len(texts) != len(targets):
-        raise ValueError(f"every text needs one row of targets; {len(texts)} texts and {len(targets)} rows came")
+        raise ValueError(f"targets must be one row of targets a text, got {len(texts)} texts and {len(targets)} rows")
     check_predictions(targets, np.zeros(targets.shape))
 
 

@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: expected calibration error, Brier score, reliability curve, temperature."""
+"""Calibration of probabilities: expected calibration error, Brier score, reliability curve, temperature."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, final
@@ -148,8 +148,8 @@ def fit_temperature(logits: Logits, targets: Targets, kind: Kind) -> float:
     _check_kind(kind)
     if logits.ndim != 2 or logits.shape != targets.shape or 0 in logits.shape or not np.isfinite(logits).all():
         raise ValueError(
-            "a temperature needs finite logits and targets, documents x labels of one shape, neither side 0; "
-            f"{logits.shape} and {targets.shape} came"
+            "a temperature needs finite logits and targets, documents x labels of one shape, neither side 0, got "
+            f"{logits.shape} and {targets.shape}"
         )
     values, truth = logits.astype(np.float64), np.asarray(targets, dtype=np.float64)
     bounds = (-float(np.log(LARGEST)), float(np.log(LARGEST)))
@@ -169,7 +169,7 @@ def log_loss(logits: Logits, targets: Float[np.ndarray, "documents outputs"], ki
 
 def _check_kind(kind: str) -> None:
     if kind not in ("multilabel", "multiclass"):
-        raise ValueError(f"kind is 'multilabel' or 'multiclass'; {kind!r} came")
+        raise ValueError(f"kind must be 'multilabel' or 'multiclass', got {kind!r}")
 
 
 def _errors(
@@ -214,7 +214,7 @@ def _answers(
 
 def _bin(confidence: Float[np.ndarray, "documents answers"], bins: int) -> Int[np.ndarray, "documents answers"]:
     if bins < 1:
-        raise ValueError(f"a calibration error needs at least 1 bin; {bins} came")
+        raise ValueError(f"bins must be at least 1, got {bins}")
     return np.minimum((confidence * bins).astype(np.int64), bins - 1)
 
 

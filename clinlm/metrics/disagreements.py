@@ -180,12 +180,13 @@ def mask_features(name: str, masks: Mapping[str, Bool[np.ndarray, " documents"]]
 def _check(differs: Decisions, labels: Sequence[str], features: Sequence[Feature], groups: Groups | None) -> None:
     if differs.ndim != 2 or 0 in differs.shape or differs.shape[1] != len(labels):
         raise ValueError(
-            f"disagreements are a table documents x labels, neither side 0; {differs.shape} came for {len(labels)} "
-            "labels"
+            f"differs must be documents x labels, neither side 0, got {differs.shape} for {len(labels)} labels"
         )
     shapes = [each.has.shape for each in features] + ([] if groups is None else [groups.shape])
     if any(shape != (len(differs),) for shape in shapes):
-        raise ValueError(f"features and groups have one value a document; {shapes} came for {len(differs)} documents")
+        raise ValueError(
+            f"features and groups must have one value a document, got {shapes} for {len(differs)} documents"
+        )
 
 
 def _of_feature(feature: Feature, outcome: Bool[np.ndarray, " documents"]) -> Pattern:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
+from clinlm.config.errors import ConfigError
 from clinlm.labelers.base import LabeledNote
 from clinlm.labelers.llm_prices import Prices, Usage, check_date
 
@@ -31,9 +32,9 @@ class Machine:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.price_per_hour) and self.price_per_hour >= 0):
-            raise ValueError(f"a machine costs at least 0 an hour; {self.price_per_hour} came")
+            raise ConfigError(f"price_per_hour must be finite and at least 0, got {self.price_per_hour}")
         if self.price_per_hour and self.priced_on is None:
-            raise ValueError("prices have a date, as they change; none came; set priced_on to the day you read them")
+            raise ConfigError("a price needs its date, got none; set priced_on to the day it was looked up")
         check_date(self.priced_on)
 
 
@@ -93,7 +94,7 @@ def of_totals(
         prices, machine: see `of_labellings`.
     """
     if notes < 1:
-        raise ValueError("economics are means over notes; none came; label some first")
+        raise ValueError("economics need at least one note, got none; label some first")
     share = NOTES / notes
     money = (prices.cost(used) if prices else 0.0) + (_rent(seconds, machine) if machine else 0.0)
     currency, priced_on = _priced(prices, machine)

@@ -85,7 +85,7 @@ def counts(
         ValueError: the two do not have one entry a document each, a label is not in `labels`, or entities overlap.
     """
     if len(gold) != len(found):
-        raise ValueError(f"every document has true and found entities; {len(gold)} and {len(found)} lists came")
+        raise ValueError(f"gold and found must be one list a document, got {len(gold)} and {len(found)} lists")
     matched = {"strict": _same, "relaxed": _overlapping}[match]
     table = np.zeros((3, len(gold), len(labels)), np.int64)
     for document, pair in enumerate(zip(gold, found, strict=True)):
@@ -127,8 +127,8 @@ def weighted_entity_quality(strict: Counts, relaxed: Counts, weights: Weights) -
     shape = strict.hits.shape
     if relaxed.hits.shape != shape or strict.labels != relaxed.labels or 0 in shape:
         raise ValueError(
-            f"strict and relaxed counts are of the same documents and labels, at least one each; {shape} and "
-            f"{relaxed.hits.shape} came"
+            f"strict and relaxed counts must be of the same documents and labels, at least one each, got {shape} and "
+            f"{relaxed.hits.shape}"
         )
     check_weights(weights, shape[0])
     values = {"subset_accuracy": weights @ strict.right / weights.sum(axis=1)}
@@ -227,7 +227,7 @@ def word_ranking(
             f"{len(word_start) - 1} documents"
         )
     if not np.all((probabilities >= 0) & (probabilities <= 1)):
-        raise ValueError("probabilities lie in [0, 1]; others (or NaN) came: pass logits through a softmax first")
+        raise ValueError("probabilities must lie in [0, 1], got others (or NaN); pass logits through a softmax first")
     labels = np.arange(probabilities.shape[1] // 2)
     inside = (tags[:, None] - 1) // 2 == labels
     values = ranking_metrics(inside, probabilities[:, 1::2] + probabilities[:, 2::2], document, weights)
@@ -242,5 +242,5 @@ def documents_of(word_start: WordStart, words: int) -> Int[np.ndarray, " words"]
     """
     counts = np.diff(word_start)
     if len(word_start) < 2 or word_start[0] != 0 or word_start[-1] != words or np.any(counts < 0):
-        raise ValueError(f"the words of documents begin at 0, ascend and end at {words}; other numbers came")
+        raise ValueError(f"word_start must begin at 0, ascend and end at {words}, got other numbers")
     return np.repeat(np.arange(len(counts)), counts)

@@ -46,7 +46,7 @@ MISSING: Final = (
     "unknown",
     "unknown/not specified",
 )
-"""Values, in lower case, that say that nobody knows."""
+"""Values, in lower case, that stand for a missing one."""
 
 LARGE: Final = 0.05
 """Values of this share of the documents must hold half of those known, or the attribute makes no subgroups."""
@@ -138,11 +138,11 @@ def gaps(
         ValueError: as in `quality` and `draw`; the metric is unknown, or not one subgroup a document came.
     """
     if metric not in METRICS:
-        raise ValueError(f"a gap is one of a metric of quality; {metric!r} came; set one of {', '.join(METRICS)}")
+        raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
     if subgroups.shape != (len(targets),) or minimum_documents < 1:
         raise ValueError(
-            f"every document needs one subgroup, and a subgroup at least 1 document; {subgroups.shape} subgroups came "
-            f"for {len(targets)} documents, and minimum_documents={minimum_documents}"
+            f"every document needs one subgroup, and minimum_documents must be at least 1, got {subgroups.shape} "
+            f"subgroups for {len(targets)} documents, and minimum_documents={minimum_documents}"
         )
     names, member, sizes = np.unique(subgroups.astype(str), return_inverse=True, return_counts=True)
     standing = [_standing(name, size, minimum_documents) for name, size in zip(names, sizes.tolist(), strict=True)]

@@ -217,5 +217,5 @@ def test_misfits_are_refused() -> None:
         word_ranking(tags, probabilities[:, :6], start, np.ones((1, 12)))
     with pytest.raises(ValueError, match="softmax first"):
         word_ranking(tags, probabilities * 9, start, np.ones((1, 12)))
-    with pytest.raises(ValueError, match="begin at 0"):
+    with pytest.raises(ValueError, match="must begin at 0"):
         word_agreement(tags, tags, start + 1, 10)

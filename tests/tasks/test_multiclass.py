@@ -82,7 +82,7 @@ def test_documents_without_a_label_can_be_kept(opened: Callable[..., Any]) -> No
 
 
 def test_fewer_training_documents_than_asked_for_is_told(opened: Callable[..., Any]) -> None:
-    told = [one for one in opened(MultiLabel, training_documents=1000).examples.notices if "were asked for" in one]
+    told = [one for one in opened(MultiLabel, training_documents=1000).examples.notices if "requested" in one]
     assert told and "1,000 training documents" in told[0]
 
 
