@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from clinlm.corpora.mimic.admission_notes import HEADERS, admission_note, split_sections
+from clinlm.corpora.mimic.admission_notes import HEADERS, admission_note, summary_sections
 
 PIECES = (
     *(f"{header}:" for header in HEADERS.values()),
@@ -26,17 +26,17 @@ def plain(text: str, header: str) -> str:
 @example("allergies:\n\nb:")
 @example("allergies:a\n\n1:\n\nallergies:b\n\nc:")
 def test_published_sections_are_those_of_one_regex_each(text: str) -> None:
-    assert split_sections(text, "published") == {name: plain(text, header) for name, header in HEADERS.items()}
+    assert summary_sections(text, "published") == {name: plain(text, header) for name, header in HEADERS.items()}
 
 
 def test_long_notes_take_no_long_time() -> None:
     headers = "allergies: " * 20_000  # a lazy regex would read to the end for each of them
-    assert split_sections(headers + "\n\n" * 20_000, "published")["ALLERGIES"] == ""
+    assert summary_sections(headers + "\n\n" * 20_000, "published")["ALLERGIES"] == ""
 
 
 @given(NOTES, st.sampled_from(["Discharge Diagnosis:", "  Brief Hospital Course:", "Discharge physical exam: x"]))
 def test_strict_sections_hold_nothing_of_the_stay(text: str, header: str) -> None:
-    for found in split_sections(f"{text}\n{header}\nSECRET", "strict").values():
+    for found in summary_sections(f"{text}\n{header}\nSECRET", "strict").values():
         assert "SECRET" not in found and "\n" not in found
 
 
@@ -61,7 +61,7 @@ def test_strict_sections_hold_nothing_of_the_stay(text: str, header: str) -> Non
     ],
 )
 def test_published_oddities(text: str, found: str) -> None:
-    assert split_sections(text, "published")["CHIEF COMPLAINT"] == found
+    assert summary_sections(text, "published")["CHIEF COMPLAINT"] == found
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_published_oddities(text: str, found: str) -> None:
     ],
 )
 def test_strict_sections_end_at_header_lines(text: str, found: str) -> None:
-    assert split_sections(text, "strict")["CHIEF COMPLAINT"] == found
+    assert summary_sections(text, "strict")["CHIEF COMPLAINT"] == found
 
 
 def test_a_note_is_rebuilt_in_the_published_order() -> None:

@@ -73,13 +73,13 @@ _SENTENCE = re.compile(r"[.;!?]\s+|\n")
 
 def admission_note(text: str, definition: Definition) -> str | None:
     """Rebuild a discharge summary as an admission note, or None if it has none of the `MAIN` sections."""
-    found = split_sections(text, definition)
+    found = summary_sections(text, definition)
     if not any(found[name] for name in MAIN):
         return None
     return "\n\n".join(f"{name}: {content}" for name, content in found.items())
 
 
-def split_sections(text: str, definition: Definition) -> dict[str, str]:
+def summary_sections(text: str, definition: Definition) -> dict[str, str]:
     """Return the text of every section of `HEADERS`, each on one line, empty if missing; see the module."""
     return _WAYS[definition](text)
 
