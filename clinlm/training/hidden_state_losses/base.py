@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from clinlm.config.errors import ConfigError
+from clinlm.config.errors import ConfigError, ModelError
 from clinlm.models import structure
 from clinlm.models.structure import Layer
 
@@ -127,7 +127,7 @@ def _watch(layers: Sequence[Layer], part: Part, number: int, seen: States) -> Re
 def _layers(body: nn.Module, owner: str) -> list[Layer]:
     try:
         structure.stack(body)
-    except ValueError:
+    except ModelError:
         raise ConfigError(
             f"hidden_state_loss needs known encoder layers; the {owner} is a {type(body).__name__}, which has none; "
             "set hidden_state_loss=none, or choose a BERT-like or DistilBERT model"

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clinlm.config.errors import ConfigError
+from clinlm.config.errors import ConfigError, ModelError
 from clinlm.models import structure
 from clinlm.models.adapters.base import Adapter
 from clinlm.models.model import Model
@@ -69,7 +69,7 @@ class General(Imitation):
         """See `Module.prepare`."""
         try:
             hidden = structure.hidden_size(body)
-        except ValueError:
+        except ModelError:
             raise ConfigError(
                 "general distillation needs an encoder with a hidden state for every token, BERT-like or DistilBERT, "
                 f"got a {type(body).__name__}; remove the stage (~stages.general)"
