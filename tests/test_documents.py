@@ -2,19 +2,25 @@
 
 import importlib
 import re
+import shlex
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from urllib.parse import unquote
 
+import hydra
 import numpy as np
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from support.pipelines import composed, finished
 from test_architecture import ORDER
 
+from clinlm.config.resolvers import register_resolvers
+from clinlm.config.validation import CONF
 from clinlm.labelers.base import Note
 from clinlm.models.model import Model
 
@@ -67,6 +73,30 @@ def test_the_documented_order_of_packages_is_the_tested_one() -> None:
     text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     table = text.partition("<!-- order -->")[2].partition("<!-- /order -->")[0]
     assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.M)) == ORDER
+
+
+def commands() -> list[str]:
+    """Return the pipelines and sweeps that the documents print, without comments."""
+    blocks = [re.findall(r"```sh\n(.*?)```", path.read_text(encoding="utf-8"), re.S) for path in DOCUMENTS]
+    lines = [line for block in chain.from_iterable(blocks) for line in block.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if re.match(r"clinlm (?!predict|label|documents|-)|clinlm -m", line)]
+
+
+def test_printed_commands_compose() -> None:
+    """Of a sweep, the first job; launchers and sweepers are extras."""
+    register_resolvers()
+    parser = OverridesParser.create()
+    for command in commands():
+        words = [word for word in shlex.split(command, comments=True)[1:] if word != "-m"]
+        chosen = []
+        for override in parser.parse_overrides([word for word in words if not word.startswith("hydra")]):
+            swept = override.is_sweep_override() and not override.is_interval_sweep()
+            value = (
+                "0.5" if "interval(" in override.input_line else next(override.sweep_string_iterator()) if swept else ""
+            )
+            chosen.append(f"{override.input_line.partition('=')[0]}={value}" if value else override.input_line)
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            assert hydra.compose("config", chosen).stages, command
 
 
 def test_papers_are_named_and_not_numbered() -> None:
