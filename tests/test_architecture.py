@@ -153,6 +153,16 @@ def test_functions_are_short() -> None:
     assert long == {}
 
 
+def test_a_public_name_has_one_meaning() -> None:
+    """No public class or function of one file has the name of one in another; only `main` does."""
+    places: dict[str, list[str]] = {}
+    for path, tree in TREES.items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(name(path))
+    assert {public: files for public, files in places.items() if len(files) > 1 and public != "main"} == {}
+
+
 def test_folders_are_not_deep() -> None:
     assert [name(path) for path in OURS if len(path.relative_to(ROOT).parts) > 4] == []
 
