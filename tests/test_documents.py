@@ -110,7 +110,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Write the package of `docs/extending.md` outside the checkout, and let Python find it."""
     text = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
     files = re.findall(r"^`(lab/[\w./]+)`:\n\n```\w+\n(.*?)^```$", text, re.M | re.S)
-    assert len(files) == 10
+    assert len(files) == 11
     for name, content in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content, encoding="utf-8")
@@ -154,3 +154,14 @@ def test_an_engine_from_outside_the_checkout(lab: Path, tiny_model: Model, tmp_p
         expected = tiny_model.network.eval()(rows, mask).numpy()
     np.testing.assert_allclose(engine.open(tmp_path / "export")(rows, mask).numpy(), expected, atol=0.05)
     assert engine.matrices(tmp_path / "export") and engine.integer_products(tmp_path / "export") == 0
+
+
+def test_an_integer_layer_from_outside_the_checkout(lab: Path, tiny_model: Model) -> None:
+    layer = importlib.import_module("lab.weight_only").WeightOnly
+    names = [name for name, part in tiny_model.network.named_modules() if isinstance(part, torch.nn.Linear)][:2]
+    before = [tiny_model.network.get_submodule(name).weight.detach().clone() for name in names]
+    tiny_model.apply(layer.edit(names))
+    for name, weight in zip(names, before, strict=True):
+        part = tiny_model.network.get_submodule(name)
+        assert isinstance(part, layer) and part.matrix().bits == 8
+        np.testing.assert_allclose(part.dequantized(), weight, atol=float(weight.abs().max()) / 100)
