@@ -1,14 +1,17 @@
 """Corpora: readers of the user's files that return records in one shape."""
 
 import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from clinlm.config.errors import MissingFileError
+from clinlm.store.sources import sources
 
 COLUMNS = ("id", "group", "text", "labels", "attributes")
 
@@ -90,3 +93,15 @@ def digest_files(paths: Iterable[Path]) -> str:
         with path.open("rb") as file:
             total.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
+
+
+def digest_generator(settings: Any, code: Iterable[str], files: Iterable[Path] = ()) -> str:
+    """Return the hex sha256 of what decides a generated corpus.
+
+    Args:
+        settings: of the generator, as JSON.
+        code: dotted paths of the functions and classes that generate; see `clinlm.store.sources`.
+        files: the data files that they read.
+    """
+    parts = [settings, sources({}, code), digest_files(files)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from clinlm.corpora import base
 from clinlm.corpora.synthetic import synthetic
 from clinlm.corpora.synthetic.synthetic import Synthetic
 from clinlm.corpora.synthetic.tables import SyntheticTables
+from clinlm.store.sources import sources
 
 PROJECT = Path(__file__).parents[2]
 
@@ -111,16 +113,26 @@ def test_fingerprint_needs_no_tables_and_tells_settings_apart(tmp_path: Path) ->
     assert not root.exists()
 
 
-def test_fingerprint_depends_on_every_file_of_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fingerprint_depends_on_every_file_of_the_generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path(synthetic.__file__).parent
     there = {path.name for path in folder.glob("*.*")} - {"__init__.py", "synthetic.py"}
     others = {"complaints.py", "synthetic_entities.py", "entity_notes.py", "entity_names.csv"}  # corpora of their own
-    assert others < there and set(synthetic.SOURCES) == there - others
+    digests = sources({}, synthetic.GENERATORS)
+    package = f"{synthetic.__name__.rpartition('.')[0]}."
+    code = {name.partition(":")[0].removeprefix(package) + ".py" for name in digests if name.startswith(package)}
+    assert others < there and code | {path.name for path in synthetic.DATA_FILES} == there - others
     whole = Synthetic(folder).fingerprint()
-    for name in synthetic.SOURCES:
-        monkeypatch.setattr(synthetic, "SOURCES", tuple(other for other in synthetic.SOURCES if other != name))
+    for name in digests:
+        monkeypatch.setattr(base, "sources", lambda *_, name=name: {**digests, name: "changed"})
         assert Synthetic(folder).fingerprint() != whole
         monkeypatch.undo()
+    for path in synthetic.DATA_FILES:
+        (tmp_path / path.name).write_bytes(path.read_bytes() + b"\n")
+        changed = tuple(tmp_path / path.name if other == path else other for other in synthetic.DATA_FILES)
+        monkeypatch.setattr(synthetic, "DATA_FILES", changed)
+        assert Synthetic(folder).fingerprint() != whole
+        monkeypatch.undo()
+    assert Synthetic(folder).fingerprint() == whole
 
 
 def test_the_default_gives_about_2400_admissions(tmp_path: Path) -> None:

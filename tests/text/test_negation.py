@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clinlm.corpora.synthetic.complaints import SYMPTOMS, Statement, statements
+from clinlm.corpora.synthetic.complaints import SYMPTOMS, SymptomStatement, statements
 from clinlm.terminology.mentions import Finder
 from clinlm.text.negation import ConText
 from clinlm.text.negation_triggers import TRIGGERS
@@ -59,7 +59,7 @@ def test_the_modifier_is_the_right_one(assertion: ConText, rows: list[dict[str, 
 
 def test_invented_complaints_are_read_as_they_were_meant(assertion: ConText) -> None:
     rng = random.Random(0)
-    said: list[Statement] = [one for _ in range(60) for one in statements(rng)]
+    said: list[SymptomStatement] = [statement for _ in range(60) for statement in statements(rng)]
     right = [
         all(not some for some in held(assertion, one.text, list(SYMPTOMS[one.symptom].words)))
         == (one.status == "asserted")

@@ -1,7 +1,5 @@
 """Complaints: invented notes about symptoms, each asserted, denied, someone else's, over or only possible."""
 
-import hashlib
-import json
 import random
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, final
@@ -9,7 +7,7 @@ from typing import Any, Literal, NamedTuple, final
 import polars as pl
 
 from clinlm.config.errors import ConfigError
-from clinlm.corpora.base import Corpus, Records, digest_files
+from clinlm.corpora.base import Corpus, Records, digest_generator
 
 Status = Literal["asserted", "negated", "family", "historical", "hypothetical"]
 
@@ -158,9 +156,8 @@ class Complaints(Corpus):
         return Records(pl.DataFrame(rows, schema=schema, orient="row"))
 
     def fingerprint(self) -> str:
-        """Return the hex sha256 of the settings and of this file; it generates nothing."""
-        parts = [self.patients, self.seed, digest_files([Path(__file__)])]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        """See `Corpus.fingerprint`; it generates nothing."""
+        return digest_generator([self.patients, self.seed], [f"{__name__}.Complaints"])
 
 
 def statements(rng: random.Random) -> list[SymptomStatement]:

@@ -1,7 +1,5 @@
 """Synthetic: MIMIC-III-shaped tables from a seed, in which only context tells the diagnoses."""
 
-import hashlib
-import json
 import shutil
 from pathlib import Path
 from typing import Literal, final, get_args
@@ -9,18 +7,17 @@ from typing import Literal, final, get_args
 from filelock import FileLock
 
 from clinlm.config.errors import ConfigError
-from clinlm.corpora.base import Corpus, Records, digest_files
+from clinlm.corpora.base import Corpus, Records, digest_generator
 from clinlm.corpora.mimic.mimic3 import Mimic3
+from clinlm.corpora.synthetic import lexicon, outcome_lexicon
 from clinlm.corpora.synthetic.outcome_tables import SyntheticOutcomeTables
 from clinlm.corpora.synthetic.tables import SyntheticTables
 
 Style = Literal["brief", "full", "admission"]
 STYLES: tuple[Style, ...] = get_args(Style)
-SOURCES = (
-    *(name for name in ("lexicon.json", "lexicon.py", "notes.py", "tables.py")),
-    *(f"outcome_{name}" for name in ("lexicon.json", "lexicon.py", "course.py", "notes.py", "tables.py")),
-)
-"""The files, beside this one, that decide every byte of the tables."""
+GENERATORS = tuple(f"{cls.__module__}.{cls.__qualname__}" for cls in (SyntheticTables, SyntheticOutcomeTables))
+DATA_FILES = (lexicon.LEXICON_FILE, outcome_lexicon.LEXICON_FILE)
+"""The code and the data files that decide every byte of the tables."""
 
 
 @final
@@ -92,9 +89,8 @@ class Synthetic(Corpus):
         return folder
 
     def fingerprint(self) -> str:
-        """Return the hex sha256 of the settings and of the generator's files; it generates nothing."""
-        sources = digest_files(Path(__file__).with_name(name) for name in SOURCES)
-        return hashlib.sha256(f"{json.dumps(self.settings)}{sources}".encode()).hexdigest()
+        """See `Corpus.fingerprint`; it generates nothing."""
+        return digest_generator(self.settings, GENERATORS, DATA_FILES)
 
     def _write(self, folder: Path) -> None:
         """Write into a partial folder, renamed when complete; remove what a killed run left behind."""

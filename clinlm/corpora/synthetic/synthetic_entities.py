@@ -1,22 +1,18 @@
 """Synthetic entities: invented notes whose medications, diseases and symptoms are known to the character."""
 
-import hashlib
-import json
 import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import final
 
 from clinlm.config.errors import ConfigError
-from clinlm.corpora.base import Corpus, Records, digest_files
+from clinlm.corpora.base import Corpus, Records, digest_generator
 from clinlm.corpora.span_records import SpanDocument, span_records
-from clinlm.corpora.synthetic import entity_notes, lexicon
 from clinlm.corpora.synthetic.entity_notes import NAMES_FILE, write_entity_note
+from clinlm.corpora.synthetic.lexicon import LEXICON_FILE
 
 _SPLITS = (*("train",) * 7, "validation", *("test",) * 2)
 """Of the patients whose numbers end in 0, 1, ... 9."""
-
-_SOURCES = (NAMES_FILE, lexicon.LEXICON_FILE, *map(Path, (__file__, entity_notes.__file__)))
 
 
 @final
@@ -69,6 +65,6 @@ class SyntheticEntities(Corpus):
         return span_records(documents, self.map)
 
     def fingerprint(self) -> str:
-        """Return the hex sha256 of the settings and of the generator's files; it generates nothing."""
+        """See `Corpus.fingerprint`; it generates nothing."""
         settings = [self.patients, self.unseen, self.seed, sorted((self.map or {}).items())]
-        return hashlib.sha256(json.dumps([settings, digest_files(_SOURCES)]).encode()).hexdigest()
+        return digest_generator(settings, [f"{__name__}.SyntheticEntities"], [NAMES_FILE, LEXICON_FILE])
