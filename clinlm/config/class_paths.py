@@ -1,11 +1,14 @@
 """Dotted paths of classes, as stored files name them."""
 
 import importlib
+import sys
 from typing import TypeVar
 
 from clinlm.config.errors import ModelError
 
 Kind = TypeVar("Kind")
+OWN_PACKAGES = ("clinlm.", "callbacks.")
+OTHER_VERSION = "was made by another version of clinlm; rebuild it (run the pipeline again)"
 
 
 def class_path(kind: type) -> str:
@@ -14,9 +17,9 @@ def class_path(kind: type) -> str:
 
 
 def load_class(path: str, base: type[Kind]) -> type[Kind]:
-    """Return the class at a dotted path; nothing but a subclass of `base` is returned, whatever the path names.
+    """Return the class at a dotted path of the configuration; see `load_stored_class` for paths of stored files.
 
-    The module is imported, so it must be installed or on PYTHONPATH; a stored file cannot bring its own code.
+    The module is imported, so it must be installed or on PYTHONPATH.
 
     Raises:
         ModelError: there is no such class, or it is not a subclass of `base`.
@@ -29,3 +32,24 @@ def load_class(path: str, base: type[Kind]) -> type[Kind]:
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ModelError(f"{path} must be a subclass of {base.__name__}")
     return found
+
+
+def load_stored_class(path: str, base: type[Kind]) -> type[Kind]:
+    """Return the class that a stored file names, which may come from elsewhere and so must not import other code.
+
+    Raises:
+        ModelError: neither clinlm nor a package that this process has imported has such a class, or it is not a
+            subclass of `base`.
+    """
+    if path.startswith(OWN_PACKAGES):
+        try:
+            return load_class(path, base)
+        except ModelError as error:
+            raise ModelError(f"a file that names the class {path} {OTHER_VERSION}") from error
+    if path.partition(".")[0] not in sys.modules:
+        raise ModelError(
+            f"a stored file must name classes of packages that this process has imported, got {path!r}; if you trust "
+            "its package, import it first: python -c 'import PACKAGE; from clinlm.cli.main import main; main()' "
+            "ARGUMENTS"
+        )
+    return load_class(path, base)

@@ -3,16 +3,16 @@
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol, final
+from typing import Any, ClassVar, Protocol, final
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 import clinlm.engines
-from clinlm.config.class_paths import class_path, load_class
-from clinlm.config.errors import ConfigError
+from clinlm.config.class_paths import OTHER_VERSION, OWN_PACKAGES, class_path, load_class, load_stored_class
+from clinlm.config.errors import ConfigError, ModelError
 from clinlm.config.ranges import check_interval
 from clinlm.models.layers.base import Matrix
 from clinlm.models.model import Model
@@ -124,6 +124,22 @@ def find_engine(name: str, *limits: float) -> Engine:
             f"engine must be one of {', '.join(engine_names())}, or the dotted path of a class, got {name!r}"
         )
     return found(*limits)
+
+
+def stored_engine(facts: Mapping[str, Any]) -> Engine:
+    """Return the engine of a deployment.
+
+    Args:
+        facts: of the deployment: `engine`, a name; `engine_class`, a dotted path, which early deployments lack.
+
+    Raises:
+        ModelError: clinlm has no such engine, and no package that this process has imported has one.
+    """
+    path = str(facts.get("engine_class", OWN_PACKAGES[0]))
+    found = _own_engine(str(facts["engine"])) if path.startswith(OWN_PACKAGES) else load_stored_class(path, Engine)  # type: ignore[type-abstract]
+    if found is None:
+        raise ModelError(f"a deployment with the engine {facts['engine']!r} {OTHER_VERSION}")
+    return found()
 
 
 def _own_engine(name: str) -> type[Engine] | None:

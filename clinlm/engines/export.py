@@ -1,5 +1,6 @@
 """Export of an artifact to an engine: files, comparison of predictions, and export checks."""
 
+import importlib
 import json
 import logging
 import shutil
@@ -19,7 +20,7 @@ from safetensors.numpy import save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from clinlm.config.errors import MissingExtraError, MissingFileError, ModelError
-from clinlm.engines.base import Answer, Engine, engine_path, find_engine
+from clinlm.engines.base import Answer, Engine, engine_path, find_engine, stored_engine
 from clinlm.engines.export_checks import check_bytes, check_export
 from clinlm.engines.torch import Torch, integer_layers
 from clinlm.models import artifact as artifacts
@@ -98,7 +99,7 @@ def open_model(folder: Path, threads: int | None = None) -> OpenModel:
     Raises:
         MissingFileError: `folder` is neither.
         Damaged: a file has changed.
-        ModelError: the engine's class cannot be imported.
+        ModelError: the engine's class cannot be imported, or must not be; see `stored_engine`.
         MissingExtraError: the engine is not installed.
     """
     if sealed(folder):  # a copy may lack the record
@@ -113,7 +114,7 @@ def open_model(folder: Path, threads: int | None = None) -> OpenModel:
         tokenizer = AutoTokenizer.from_pretrained(folder / artifacts.TOKENIZER)
         torch_engine = Torch()
         return OpenModel(torch_engine.open(folder, threads), tokenizer, config, torch_engine)
-    engine = find_engine(json.loads((folder / FACTS).read_text(encoding="utf-8"))["engine_class"])
+    engine = stored_engine(json.loads((folder / FACTS).read_text(encoding="utf-8")))
     if engine.missing():
         raise MissingExtraError(f"{folder} needs the engine {engine.name}, which needs {engine.missing()}; install it")
     return OpenModel(engine.open(folder, threads), AutoTokenizer.from_pretrained(folder), config, engine)
@@ -261,6 +262,7 @@ def _write_config(model: Model, config: InferenceConfig, folder: Path) -> None:
 def memory(folder: Path, tokens: int, engine: Engine) -> tuple[float, float]:
     """Return, in MiB, how much a fresh process grows by running one row of `tokens`, and its peak memory in all."""
     command = [sys.executable, "-m", "clinlm.engines.export", str(folder), str(tokens), engine_path(engine)]
+    command += artifacts.foreign_packages(folder)
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     rise, process = done.stdout.split()[-2:]
     return float(rise), float(process)
@@ -271,6 +273,8 @@ def _main() -> None:
     from clinlm.models.memory import peak_mib
 
     folder, tokens, engine = Path(sys.argv[1]), int(sys.argv[2]), find_engine(sys.argv[3])
+    for package in sys.argv[4:]:
+        importlib.import_module(package)
     before = peak_mib()
     row = torch.ones(1, tokens, dtype=torch.long)
     engine.open(folder)(row, row)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
+from clinlm.config.class_paths import OWN_PACKAGES
 from clinlm.config.errors import DataError, MissingFileError
 from clinlm.models.model import Edit, Model, ModelSpec, Network, rebuild
 from clinlm.store.content import RECORD, read_record, sealed, write_json
@@ -121,6 +123,14 @@ def load_network(folder: Path) -> Network:
 def read_edits(folder: Path) -> list[Edit]:
     """Return the edits of the network."""
     return [Edit(**edit) for edit in json.loads((folder / "edits.json").read_text(encoding="utf-8"))]
+
+
+def foreign_packages(folder: Path) -> list[str]:
+    """Return the imported packages, other than clinlm's own, that a new process must import to load `folder`."""
+    edits = read_edits(folder) if (folder / "edits.json").is_file() else []
+    layers = {str(edit.arguments.get("layer", "")) for edit in edits}
+    packages = {layer.partition(".")[0] for layer in layers if not layer.startswith(OWN_PACKAGES)}
+    return sorted(packages & {*sys.modules})
 
 
 def read_spec(folder: Path) -> ModelSpec:

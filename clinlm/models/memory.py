@@ -1,8 +1,9 @@
-"""`python -m clinlm.models.memory FOLDER TOKENS`: print the MiB that running an artifact adds to a fresh process.
+"""`python -m clinlm.models.memory FOLDER TOKENS PACKAGE...`: print the MiB that running an artifact adds to a process.
 
-A process of its own: freed memory is not returned to the system and would hide that of the next model.
+A fresh process: freed memory is not returned to the system and would hide that of the next model.
 """
 
+import importlib
 import resource
 import sys
 from dataclasses import replace
@@ -31,6 +32,8 @@ _SMALL = {
 def main() -> None:
     """Load the model of the folder on the command line, run one row of random tokens, print the rise in MiB."""
     folder, tokens = Path(sys.argv[1]), int(sys.argv[2])
+    for package in sys.argv[3:]:
+        importlib.import_module(package)
     spec = read_spec(folder)
     with torch.no_grad():
         # Code, thread pools and kernels are the libraries' memory: a minimal model of the same kind loads them first.

@@ -1,6 +1,7 @@
 """A network as plain data and how to build it; a live network with its edits and tokenizer."""
 
 import importlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
@@ -11,11 +12,11 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase
 
 import clinlm.models.architectures  # noqa: F401  registers them with AutoConfig and AutoModel
+from clinlm.config.class_paths import OTHER_VERSION, OWN_PACKAGES
 from clinlm.config.errors import ModelError
 from clinlm.config.ranges import check_choice
 
 PoolingName = Literal["cls", "mean", "max", "max_mean", "attention", "none"]
-_EDIT_PACKAGES = ("clinlm.", "callbacks.")
 
 
 class Pooling(nn.Module):
@@ -126,12 +127,17 @@ class Edit:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.function.startswith(_EDIT_PACKAGES):
-            raise ModelError(f"the function of an edit must be in {' or '.join(_EDIT_PACKAGES)}, got {self.function!r}")
+        if not self.function.startswith(OWN_PACKAGES):
+            raise ModelError(f"the function of an edit must be in {' or '.join(OWN_PACKAGES)}, got {self.function!r}")
 
     def __call__(self, network: nn.Module) -> None:
         module, _, name = self.function.rpartition(".")
-        getattr(importlib.import_module(module), name)(network, **self.arguments)
+        try:
+            function = getattr(importlib.import_module(module), name)
+            inspect.signature(function).bind(network, **self.arguments)
+        except (ImportError, AttributeError, TypeError) as error:
+            raise ModelError(f"an artifact that names the function {self.function} {OTHER_VERSION}") from error
+        function(network, **self.arguments)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from clinlm.config.class_paths import load_class
+from clinlm.config.class_paths import load_stored_class
 from clinlm.config.errors import ConfigError, ModelError
 from clinlm.models import structure
 from clinlm.models.layers.base import IntegerLayer
@@ -229,14 +229,14 @@ def quantize(network: nn.Module, layer: str, names: Sequence[str], **settings: A
 
     Args:
         network: has the layers.
-        layer: dotted path of a subclass of `IntegerLayer`.
+        layer: dotted path of a subclass of `IntegerLayer`; see `load_stored_class`.
         names: dotted names of the float layers.
         settings: see the `from_float` of that class.
 
     Raises:
         ModelError: there is no such class or float layer, or it is masked.
     """
-    kind = load_class(layer, IntegerLayer)  # type: ignore[type-abstract]
+    kind = load_stored_class(layer, IntegerLayer)  # type: ignore[type-abstract]
     for name in names:
         found = find_layer(network, name, kind.replaces)
         replace_module(network, name, kind.from_float(found, **settings).train(found.training))

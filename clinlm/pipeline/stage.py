@@ -21,7 +21,7 @@ from lightning.pytorch.loggers import Logger
 
 from clinlm.config.errors import ConfigError
 from clinlm.models import artifact as artifacts
-from clinlm.models.artifact import Artifact
+from clinlm.models.artifact import Artifact, foreign_packages
 from clinlm.models.initializers.base import Initializer
 from clinlm.models.model import Model
 from clinlm.models.size import count_nonzero, count_parameters, folder_bytes
@@ -265,6 +265,6 @@ def _resumable(checkpoint: Path) -> Path | None:
 
 def measure_peak_mib(folder: Path, tokens: int) -> float:
     """Return the MiB that a fresh process needs to load the model and read a row of `tokens` tokens."""
-    command = [sys.executable, "-m", "clinlm.models.memory", str(folder), str(tokens)]
+    command = [sys.executable, "-m", "clinlm.models.memory", str(folder), str(tokens), *foreign_packages(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])

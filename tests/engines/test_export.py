@@ -1,7 +1,9 @@
 """A deployment answers as its artifact, is recognised by transformers, and is never taken for what it is not."""
 
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from callbacks.quantize.static import Static
 from clinlm.config.errors import ModelError
-from clinlm.engines.base import Answer, Engine, Rows, engine_path, find_engine
+from clinlm.engines.base import Answer, Engine, Rows, engine_path, find_engine, stored_engine
 from clinlm.engines.export import Deployment, deploy, open_model
 from clinlm.engines.torch import Torch
 from clinlm.models.artifact import Artifact
@@ -120,6 +122,27 @@ def test_an_engine_from_elsewhere_is_reopened_by_its_class(
     for path, message in (("os.system", "must be a subclass of Engine"), ("nowhere.Engine", "must be importable")):
         with pytest.raises(ModelError, match=message):
             find_engine(path)
+
+
+def test_a_deployment_imports_no_package_that_is_not_imported_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stored file names a class, and importing its module would run it."""
+    (tmp_path / "foreign_engine.py").write_text("raise AssertionError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    facts = {"engine": "fast", "engine_class": "foreign_engine.Fast"}
+    with pytest.raises(ModelError, match=r"got 'foreign_engine.Fast'; if you trust its package, import it first"):
+        stored_engine(facts)
+    assert "foreign_engine" not in sys.modules
+    monkeypatch.setitem(sys.modules, "foreign_engine", SimpleNamespace(Fast=Wrong))
+    assert type(stored_engine(facts)) is Wrong
+
+
+def test_a_deployment_of_another_version_has_an_engine_by_name() -> None:
+    assert type(stored_engine({"engine": "torch"})) is Torch, "early deployments have no class"
+    assert type(stored_engine({"engine": "torch", "engine_class": "clinlm.old.torch.Torch"})) is Torch
+    with pytest.raises(ModelError, match="the engine 'turbo' was made by another version of clinlm; rebuild it"):
+        stored_engine({"engine": "turbo"})
 
 
 def test_an_export_that_answers_otherwise_fails(artifact: Artifact, task: MultiLabel, tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
 """Laws of the network: pooling is a loop over rows, padding is never seen, and plain data rebuilds it."""
 
 import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 from typing import Any, get_args
 
 import pytest
@@ -11,6 +15,7 @@ from support.families import CONFIGS, VOCABULARY, network, rows, spec
 from torch import Tensor, nn
 
 from clinlm.config.errors import ModelError
+from clinlm.models.artifact import foreign_packages, save_network
 from clinlm.models.model import Edit, Model, ModelSpec, Pooling, PoolingName, rebuild
 
 POOLINGS: tuple[PoolingName, ...] = tuple(one for one in get_args(PoolingName) if one != "none")
@@ -144,6 +149,38 @@ def test_an_edit_that_fails_is_not_remembered(tiny_model: Model) -> None:
 def test_an_edit_names_code_of_ours_only(function: str) -> None:
     with pytest.raises(ModelError, match="function of an edit must be in clinlm. or callbacks."):
         Edit(function)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        ("clinlm.models.surgery.keep_windows", {}),
+        ("clinlm.no_such_module.keep_layers", {"numbers": [0]}),
+        ("clinlm.models.surgery.keep_layers", {"layers": [0]}),
+        ("clinlm.models.surgery.quantize", {"layer": "clinlm.old.Int8Linear", "names": []}),
+    ],
+)
+def test_an_edit_of_another_version_says_how_to_rebuild(
+    tiny_model: Model, function: str, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(ModelError, match=r"made by another version of clinlm; rebuild it \(run the pipeline again\)"):
+        tiny_model.apply(Edit(function, arguments))
+
+
+def test_an_artifact_imports_no_package_that_is_not_imported_yet(
+    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stored file names a class, and importing its module would run it."""
+    (tmp_path / "foreign_layers.py").write_text("raise AssertionError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    edit = Edit("clinlm.models.surgery.quantize", {"layer": "foreign_layers.Int2Linear", "names": []})
+    with pytest.raises(ModelError, match=r"got 'foreign_layers.Int2Linear'; if you trust .* import it first: python"):
+        tiny_model.apply(edit)
+    assert "foreign_layers" not in sys.modules and tiny_model.edits == []
+    save_network(replace(tiny_model, edits=[edit]), tmp_path)
+    assert foreign_packages(tmp_path) == [], "nor does a new process import it"
+    monkeypatch.setitem(sys.modules, "foreign_layers", ModuleType("foreign_layers"))
+    assert foreign_packages(tmp_path) == ["foreign_layers"]
 
 
 def test_dropout_acts_in_training_only() -> None:
