@@ -120,7 +120,6 @@ class Conll(Corpus):
         return span_records(documents, self.map, count_notices(totals))
 
     def fingerprint(self) -> str:
-        """See `Corpus.fingerprint`."""
         return digest_files([path for path, _ in self._paths()])
 
     def _paths(self) -> list[tuple[Path, str | None]]:

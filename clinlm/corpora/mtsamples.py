@@ -65,7 +65,6 @@ class MTSamples(Corpus):
         return Records(frame, tuple(text for count, text in notices if count))
 
     def fingerprint(self) -> str:
-        """See `Corpus.fingerprint`."""
         return digest_files([self._path()])
 
     def _path(self) -> Path:

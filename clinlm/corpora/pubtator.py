@@ -75,7 +75,6 @@ class Pubtator(Corpus):
         return span_records(documents, self.map, [*found, *standoff_notices(checked)])
 
     def fingerprint(self) -> str:
-        """See `Corpus.fingerprint`."""
         return digest_files([path for path, _ in self._paths()])
 
     def _paths(self) -> list[tuple[Path, str | None]]:

@@ -96,7 +96,6 @@ class SpanTable(Corpus):
         return span_records(self._documents(distinct), self.map, count_notices(counts))
 
     def fingerprint(self) -> str:
-        """See `Corpus.fingerprint`."""
         return digest_files([self.root])
 
     def _documents(self, rows: pl.DataFrame) -> list[SpanDocument]:

@@ -101,7 +101,6 @@ class Table(Corpus):
         return Records(distinct, tuple(count_notices(counts)))
 
     def fingerprint(self) -> str:
-        """See `Corpus.fingerprint`."""
         return digest_files([self.root])
 
     def _columns(self) -> list[str]:

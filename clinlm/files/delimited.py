@@ -149,7 +149,6 @@ class DelimitedSource(Source):
         self._id = names.index(name) if name in names else None
 
     def records(self, start: Position) -> Iterator[Record]:
-        """See `Source.records`."""
         start = max(start, self._body)
         suspect, held = start.suspect, list[Record]()
         with open_bytes(self.path) as file:

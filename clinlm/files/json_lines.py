@@ -38,7 +38,6 @@ class JsonLinesSource(Source):
             self.total = path.stat().st_size
 
     def records(self, start: Position) -> Iterator[Record]:
-        """See `Source.records`."""
         if self.stream is not None:
             yield from map(self._record, _objects(self.stream, self.path, start, RECORD_BYTES))
             return

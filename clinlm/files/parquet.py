@@ -45,7 +45,6 @@ class ParquetSource(Source):
         self.total = int(pl.scan_parquet(path).select(pl.len()).collect().item())
 
     def records(self, start: Position) -> Iterator[Record]:
-        """See `Source.records`."""
         row = start.offset
         rows = pl.scan_parquet(self.path).slice(row).select(self._columns)
         for frame in rows.collect_batches(chunk_size=_ROWS, maintain_order=True):

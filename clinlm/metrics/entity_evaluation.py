@@ -92,7 +92,6 @@ class EntityEvaluation(Evaluation):
         return counts(self.truth, self.found, self.tags.labels, "relaxed")
 
     def weighted(self, weights: Weights) -> dict[str, Values]:
-        """See `Evaluation.weighted`."""
         values = weighted_entity_quality(self._strict, self._relaxed, weights)
         values |= word_ranking(self._right, self.probabilities, self.word_start, weights)
         right = np.add.reduceat(np.append(self.decisions == self._right, False), self.word_start[:-1])

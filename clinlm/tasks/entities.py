@@ -101,11 +101,9 @@ class Entities(Task):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """See `Task.metrics`."""
         return METRICS
 
     def choose(self) -> Examples:
-        """See `Task.choose`."""
         records = self.corpus.records()
         if "spans" not in records.frame.columns:
             raise ConfigError(
@@ -213,7 +211,6 @@ class Entities(Task):
     def evaluate(
         self, split: str, probabilities: Float[np.ndarray, "units outputs"], thresholds: Thresholds
     ) -> EntityEvaluation:
-        """See `Task.evaluate`."""
         members = self.examples.members(split)
         learned = split in ("train", "validation") and LABELLED in self.examples.frame.columns
         truth = _spans(self.examples.frame[LABELLED if learned else PEOPLE].gather(members))
@@ -231,7 +228,6 @@ class Entities(Task):
         return [one for text in texts for one in contexts(text, words(text))]
 
     def labelled_probabilities(self, split: str) -> Float[np.ndarray, "units outputs"] | None:
-        """See `Task.labelled_probabilities`."""
         if LABELLED not in self.examples.frame.columns:
             return None
         own = _spans(self.examples.frame[LABELLED].gather(self.examples.members(split)))

@@ -67,14 +67,12 @@ class Labelled(Task):
 
     @final
     def evaluate(self, split: str, probabilities: Probabilities, thresholds: Thresholds) -> LabelEvaluation:
-        """See `Task.evaluate`."""
         targets = self.examples.targets[self.examples.members(split)]
         kind: Any = self.kind
         return LabelEvaluation(targets, probabilities, thresholds, self.examples.labels, kind)
 
     @final
     def choose(self) -> Examples:
-        """See `Task.choose`."""
         return self.chosen(self.corpus.records())
 
     @final

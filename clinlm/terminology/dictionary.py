@@ -35,11 +35,9 @@ class Dictionary(TermSource):
         self.separator, self.delimiter = separator, delimiter
 
     def files(self, root: Path) -> Sequence[Path]:
-        """See `TermSource.files`."""
         return (root / self.file,)
 
     def read(self, root: Path) -> Iterator[Term]:
-        """See `TermSource.read`."""
         for row in scan_delimited(root / self.file, self.columns, self.separator).collect().iter_rows():
             for cell in row:
                 for term in (cell or "").split(self.delimiter) if self.delimiter else (cell or "",):

@@ -40,9 +40,7 @@ class Listed(Lexicon):
         }
 
     def terms(self) -> Mapping[str, tuple[str, ...]]:
-        """See `Lexicon.terms`."""
         return self.symptoms
 
     def fingerprint(self) -> str:
-        """See `Lexicon.fingerprint`."""
         return hashlib.sha256(json.dumps(self.symptoms, sort_keys=True).encode()).hexdigest()

@@ -51,11 +51,9 @@ class Obo(TermSource):
         self.file, self.label, self.scopes = Path(file), label, _checked_scopes(scopes)
 
     def files(self, root: Path) -> Sequence[Path]:
-        """See `TermSource.files`."""
         return (root / self.file,)
 
     def read(self, root: Path) -> Iterator[Term]:
-        """See `TermSource.read`."""
         for term in read_obo(root / self.file):
             yield from (Term(spelling, self.label) for spelling in term.spellings(self.scopes))
 
@@ -79,7 +77,6 @@ class OboLexicon(Lexicon):
         self.path, self.scopes = Path(path), _checked_scopes(scopes)
 
     def terms(self) -> Mapping[str, tuple[str, ...]]:
-        """See `Lexicon.terms`."""
         self._require_file()
         terms = list(read_obo(self.path))
         if not terms:
@@ -101,7 +98,6 @@ class OboLexicon(Lexicon):
         return {name: tuple(own) for name, own in found.items()}
 
     def fingerprint(self) -> str:
-        """See `Lexicon.fingerprint`."""
         self._require_file()
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -67,11 +67,9 @@ class Rf2(TermSource):
         self.languages, self.kinds = tuple(languages), tuple(map(str, kinds))
 
     def files(self, root: Path) -> Sequence[Path]:
-        """See `TermSource.files`."""
         return (root / self.file, *(() if self.concepts is None else (root / self.concepts,)))
 
     def read(self, root: Path) -> Iterator[Term]:
-        """See `TermSource.read`."""
         latest = self._descriptions(root / self.file)
         retired = set() if self.concepts is None else _retired(root / self.concepts)
         labels = {}

@@ -47,11 +47,9 @@ class Rxnconso(TermSource):
         self.sab, self.tty, self.suppress, self.lat = map(_tuple_or_none, (sab, tty, suppress, lat))
 
     def files(self, root: Path) -> Sequence[Path]:
-        """See `TermSource.files`."""
         return (root / self.file,)
 
     def read(self, root: Path) -> Iterator[Term]:
-        """See `TermSource.read`."""
         filters = ((_SAB, self.sab), (_TTY, self.tty), (_SUPPRESS, self.suppress), (_LAT, self.lat))
         kept = [(column, frozenset(values)) for column, values in filters if values is not None]
         for cells in read_cells(root / self.file, "|", len(_COLUMNS) + 1):

@@ -41,7 +41,6 @@ class Head(LongNotes):
     """Reads the first tokens only."""
 
     def cut(self, tokens: Sequence[int], room: int) -> list[Sequence[int]]:
-        """See `LongNotes.cut`."""
         return [tokens[:room]]
 
 
@@ -66,7 +65,6 @@ class HeadTail(LongNotes):
             )
 
     def cut(self, tokens: Sequence[int], room: int) -> list[Sequence[int]]:
-        """See `LongNotes.cut`."""
         if len(tokens) <= room:
             return [tokens]
         first = max(1, min(round(self.head * room), room - 1))
@@ -97,7 +95,6 @@ class Windows(LongNotes):
             raise ConfigError(f"long_notes.pooling must be max or mean, got {self.pooling!r}")
 
     def cut(self, tokens: Sequence[int], room: int) -> list[Sequence[int]]:
-        """See `LongNotes.cut`."""
         step = max(1, round(room * (1 - self.overlap)))
         starts = range(0, max(1, len(tokens) - room + step), step)
         return [tokens[start : start + room] for start in starts[: self.most]]
@@ -105,7 +102,6 @@ class Windows(LongNotes):
     def pool(
         self, logits: Float[Tensor, "rows outputs"], document: Int[Tensor, " rows"], documents: int
     ) -> Float[Tensor, "documents outputs"]:
-        """See `LongNotes.pool`."""
         index = document.unsqueeze(-1).expand_as(logits)
         empty = logits.new_zeros(documents, logits.shape[1])
         how = {"max": "amax", "mean": "mean"}[self.pooling]

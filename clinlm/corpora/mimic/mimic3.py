@@ -151,7 +151,6 @@ class Mimic3(Corpus):
         return Records(frame, (*dropped, *joined, *unlabelled, *unknown))
 
     def fingerprint(self) -> str:
-        """See `Corpus.fingerprint`."""
         return digest_files(table_path(self.root, t) for t in ("NOTEEVENTS", self.codes, "ADMISSIONS", "PATIENTS"))
 
     def _notes(self) -> tuple[pl.DataFrame, list[str]]:

@@ -91,7 +91,6 @@ class Mimic3Notes(Corpus):
         return Records(frame, tuple(count_notices(notices)))
 
     def fingerprint(self) -> str:
-        """See `Corpus.fingerprint`."""
         return digest_files([table_path(self.root, "NOTEEVENTS")])
 
     def _scan(self) -> pl.LazyFrame:

@@ -139,7 +139,6 @@ class Complaints(Corpus):
         self.patients, self.seed = patients, seed
 
     def records(self) -> Records:
-        """See `Corpus.records`."""
         rows: list[tuple[Any, ...]] = []
         for patient in range(self.patients):
             rng = random.Random(f"{self.seed}-{patient}")

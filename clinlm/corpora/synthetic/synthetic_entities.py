@@ -54,7 +54,6 @@ class SyntheticEntities(Corpus):
         self.patients, self.unseen, self.seed = patients, unseen, seed
 
     def records(self) -> Records:
-        """See `Corpus.records`."""
         documents = []
         for patient in range(self.patients):
             rng = random.Random(f"{self.seed}-{patient}")

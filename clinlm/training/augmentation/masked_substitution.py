@@ -62,7 +62,6 @@ class MaskedSubstitution(Substitution):
         self.name, self.revision = name, revision
 
     def fingerprint(self) -> str:
-        """See `Augmentation.fingerprint`."""
         if Path(self.name).is_dir():
             return digest_files(sorted(path for path in Path(self.name).rglob("*") if path.is_file()))
         return f"{self.name}@{self.revision}"
@@ -70,7 +69,6 @@ class MaskedSubstitution(Substitution):
     def propose(
         self, texts: Sequence[str], notes: Sequence[Words], task: Task, seed: int
     ) -> Iterator[Sequence[Sequence[str]]]:
-        """See `Substitution.propose`."""
         tokenizer, model = self._loaded()
         words = count_words(notes)
         near = {}

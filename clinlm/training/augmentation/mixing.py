@@ -42,7 +42,6 @@ class Mixing(Augmentation):
             raise ConfigError(f"augmentation.notes must be at least 2, got {self.notes}")
 
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
-        """See `Augmentation.drafts`."""
         rng = np.random.default_rng(seed)
         every = _pieces(task.texts("train"))
         if len(every) < self.notes:

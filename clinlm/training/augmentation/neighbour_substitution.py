@@ -42,13 +42,11 @@ class NeighbourSubstitution(Substitution):
         self.start = start
 
     def fingerprint(self) -> str:
-        """See `Augmentation.fingerprint`."""
         return self.start.fingerprint()
 
     def propose(
         self, texts: Sequence[str], notes: Sequence[Words], task: Task, seed: int
     ) -> Iterator[Sequence[Sequence[str]]]:
-        """See `Substitution.propose`."""
         words = count_words(notes)
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)  # an initializer may draw random numbers

@@ -29,5 +29,4 @@ class RemainingNotes(Augmentation):
         check_documents(self.documents)
 
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
-        """See `Augmentation.drafts`."""
         return free_notes(task.corpus, task, seed, self.documents)

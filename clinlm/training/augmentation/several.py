@@ -36,5 +36,4 @@ class Several(Augmentation):
             yield from islice(new(part.drafts(task, seed + number), task, Counter()), share)
 
     def fingerprint(self) -> str:
-        """See `Augmentation.fingerprint`."""
         return " ".join(part.fingerprint() for part in self.parts.values())

@@ -29,6 +29,5 @@ class ShuffleSections(Augmentation):
         check_times(self.times)
 
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
-        """See `Augmentation.drafts`."""
         notes = [[part.strip() for part in split_sections(text)] for text in task.texts("train")]
         return shuffled(notes, self.times, seed, "\n\n")

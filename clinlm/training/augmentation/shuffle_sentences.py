@@ -28,6 +28,5 @@ class ShuffleSentences(Augmentation):
         check_times(self.times)
 
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
-        """See `Augmentation.drafts`."""
         notes = [[sentence.text for sentence in note] for note in sentences(task.texts("train"))]
         return shuffled(notes, self.times, seed, "\n")

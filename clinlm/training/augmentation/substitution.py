@@ -92,7 +92,6 @@ class Substitution(Augmentation):
 
     @final
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
-        """See `Augmentation.drafts`."""
         rng = np.random.default_rng(seed)
         texts = task.texts("train")
         notes = [self.words(text) for text in texts]

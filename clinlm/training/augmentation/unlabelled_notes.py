@@ -27,9 +27,7 @@ class UnlabelledNotes(Augmentation):
         self.corpus, self.documents = corpus(root=root), documents
 
     def fingerprint(self) -> str:
-        """See `Augmentation.fingerprint`."""
         return self.corpus.fingerprint()
 
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
-        """See `Augmentation.drafts`."""
         return free_notes(self.corpus, task, seed, self.documents)

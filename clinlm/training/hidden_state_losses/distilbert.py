@@ -26,16 +26,13 @@ class Distilbert(HiddenStateLoss):
     """
 
     def matched(self, student: int, teacher: int) -> dict[Part, Pairs]:
-        """See `HiddenStateLoss.matched`."""
         return {"hidden": [(student, teacher)]}
 
     def fit(self, student: Sequence[Layer], teacher: Sequence[Layer]) -> None:
-        """See `HiddenStateLoss.fit`."""
         widths = student[0].query.in_features, teacher[0].query.in_features
         self.projection = projection(*widths) if widths[0] != widths[1] else nn.Identity()
 
     def difference(self, student: States, teacher: States, keep: Keep) -> Float[Tensor, ""]:
-        """See `HiddenStateLoss.difference`."""
         ((ours, theirs),) = self.pairs["hidden"]
         states = self.projection(student["hidden"][ours][keep])
         cosines: Tensor = functional.cosine_similarity(states, teacher["hidden"][theirs][keep], dim=-1)

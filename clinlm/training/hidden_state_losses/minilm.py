@@ -65,7 +65,6 @@ class Minilm(HiddenStateLoss):
         self.relations, self.relation_heads, self.teacher_layer = tuple(relations), relation_heads, teacher_layer
 
     def matched(self, student: int, teacher: int) -> dict[Part, Pairs]:
-        """See `HiddenStateLoss.matched`."""
         if not -teacher <= self.teacher_layer < teacher:
             raise ConfigError(
                 f"hidden_state_loss.teacher_layer must be in {-teacher} to {teacher - 1} ({teacher} layers), got "
@@ -75,7 +74,6 @@ class Minilm(HiddenStateLoss):
         return {_PARTS[letter]: [pair] for letter in sorted({*"".join(self.relations)})}
 
     def fit(self, student: Sequence[Layer], teacher: Sequence[Layer]) -> None:
-        """See `HiddenStateLoss.fit`."""
         theirs = teacher[self.teacher_layer]
         widths = student[-1].query.out_features, theirs.query.out_features
         shared = gcd(*widths)
@@ -87,7 +85,6 @@ class Minilm(HiddenStateLoss):
         self.heads = self.relation_heads or next(n for n in range(theirs.heads, 0, -1) if shared % n == 0)
 
     def difference(self, student: States, teacher: States, keep: Keep) -> Float[Tensor, ""]:
-        """See `HiddenStateLoss.difference`."""
         terms = [
             relation_divergence(self._of(student, 0, one), self._of(teacher, 1, one), keep) for one in self.relations
         ]

@@ -46,7 +46,6 @@ class Pkd(HiddenStateLoss):
         self.layers, self.tokens = layers, tokens
 
     def matched(self, student: int, teacher: int) -> dict[Part, Pairs]:
-        """See `HiddenStateLoss.matched`."""
         if student < 2:
             raise ConfigError(
                 "hidden_state_loss=pkd needs a student of at least 2 layers (the last is not compared), got "
@@ -57,7 +56,6 @@ class Pkd(HiddenStateLoss):
         return {"hidden": (skip if self.layers == "skip" else last)[:-1]}
 
     def fit(self, student: Sequence[Layer], teacher: Sequence[Layer]) -> None:
-        """See `HiddenStateLoss.fit`."""
         ours, theirs = student[0].query.in_features, teacher[0].query.in_features
         if ours != theirs:
             raise ConfigError(
@@ -66,7 +64,6 @@ class Pkd(HiddenStateLoss):
             )
 
     def difference(self, student: States, teacher: States, keep: Keep) -> Float[Tensor, ""]:
-        """See `HiddenStateLoss.difference`."""
         terms = [
             (self._units(student["hidden"][ours], keep) - self._units(teacher["hidden"][theirs], keep))
             .square()

@@ -42,18 +42,15 @@ class Tinybert(HiddenStateLoss):
     """
 
     def matched(self, student: int, teacher: int) -> dict[Part, Pairs]:
-        """See `HiddenStateLoss.matched`."""
         layers = every(student, teacher)
         return {"hidden": [(0, 0), *layers], "query": layers, "key": layers}
 
     def fit(self, student: Sequence[Layer], teacher: Sequence[Layer]) -> None:
-        """See `HiddenStateLoss.fit`."""
         widths = student[0].query.in_features, teacher[0].query.in_features
         self.embeddings, self.hidden = projection(*widths), projection(*widths)
         self.heads = [layer.heads for layer in student], [layer.heads for layer in teacher]
 
     def difference(self, student: States, teacher: States, keep: Keep) -> Float[Tensor, ""]:
-        """See `HiddenStateLoss.difference`."""
         total = squared(self.embeddings(student["hidden"][0]), teacher["hidden"][0], keep)
         for ours, theirs in self.pairs["query"]:
             total = total + squared(self.hidden(student["hidden"][ours]), teacher["hidden"][theirs], keep)

@@ -66,7 +66,6 @@ class General(Imitation):
         self._guessed: list[tuple[float, int]] = []
 
     def prepare(self, body: nn.Module) -> None:
-        """See `Module.prepare`."""
         try:
             hidden = structure.hidden_size(body)
         except ModelError:

@@ -42,7 +42,6 @@ class Imitation(Module):
 
     @classmethod
     def imitates(cls, arguments: Mapping[str, Any]) -> bool:
-        """See `Module.imitates`."""
         return arguments.get("hidden_state_loss") is not None
 
     def __init__(
@@ -75,7 +74,6 @@ class Imitation(Module):
         return batch
 
     def prepare(self, body: nn.Module) -> None:
-        """See `Module.prepare`."""
         if self.hidden_state_loss is None:
             return
         (teacher,) = self._teacher
@@ -101,7 +99,6 @@ class Imitation(Module):
 
     @final
     def training_loss(self, batch: Batch) -> Tensor:
-        """See `Module.training_loss`."""
         batch = self.read(batch)
         if self.hidden_state_loss is None:
             return self.own_loss(batch)

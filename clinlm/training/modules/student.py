@@ -51,7 +51,6 @@ class Student(Imitation):
         )
 
     def own_loss(self, batch: Batch) -> Tensor:
-        """See `Imitation.own_loss`."""
         return self.objective(self(batch), batch)
 
 

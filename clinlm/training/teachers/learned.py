@@ -52,7 +52,6 @@ class Learned(Ensemble):
             raise ConfigError(f"ensemble.pull must be positive and finite, or rare labels dominate, got {self.pull}")
 
     def fit(self, validation: TeacherLogits, targets: Targets, kind: Kind) -> LogitCombination:
-        """See `Ensemble.fit`."""
         values, (members, _, outputs) = centred(validation, kind), validation.shape
         columns = outputs if self.scope == "per_label" else 1
         # A document counts once, not once a label: labels of one document are not independent.

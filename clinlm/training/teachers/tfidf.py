@@ -61,12 +61,10 @@ class Tfidf(TeacherSource):
 
     @property
     def name(self) -> str:
-        """See `TeacherSource.name`."""
         return TFIDF
 
     @property
     def key(self) -> str:
-        """See `TeacherSource.key`."""
         return cache_key({"_target_": f"{__name__}.Tfidf"}, self.task_key)
 
     @property
@@ -112,11 +110,9 @@ class Tfidf(TeacherSource):
         return self._cached(f"{transfer.key}-{self.key}", task, crossed)
 
     def split_logits(self, task: Task, split: Measured) -> Float[np.ndarray, "documents outputs"]:
-        """See `TeacherSource.split_logits`."""
         return self._cached(f"{split}-{self.key}", task, lambda baseline: baseline.logits(_split(task, split)[0]))
 
     def cost(self) -> TeacherCost:
-        """See `TeacherSource.cost`."""
         model = TfidfBaseline.load(self.folder)
         return TeacherCost(model.parameters, model.nonzero, model.bytes, read_record(self.folder)["seconds"])
 

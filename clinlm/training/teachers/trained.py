@@ -40,21 +40,17 @@ class Trained(TeacherSource):
 
     @property
     def name(self) -> str:
-        """See `TeacherSource.name`."""
         return self.label or self.source.stage
 
     @property
     def key(self) -> str:
-        """See `TeacherSource.key`."""
         return self.source.key
 
     @property
     def artifact(self) -> Artifact:
-        """See `TeacherSource.artifact`."""
         return self.source
 
     def training_logits(self, task: Task, precision: str) -> Float[np.ndarray, "units outputs"]:
-        """See `TeacherSource.training_logits`."""
         members = task.examples.members("train")
 
         def encoded(model: Model) -> Encoded:
@@ -89,7 +85,6 @@ class Trained(TeacherSource):
         return self._cached(name, task, "32-true", task.examples.members(EVERY), encoded)
 
     def cost(self) -> TeacherCost:
-        """See `TeacherSource.cost`."""
         report = self.source.report
         return TeacherCost(report["parameters"], report["nonzero"], report["bytes"], report["seconds"])
 
