@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from torchmetrics import CatMetric
 
 from clinlm.models import structure
 from clinlm.models.adapters.base import Adapter
@@ -53,7 +54,9 @@ class Module(LightningModule):
         self.model, self.network = model, model.network
         self.data, self.task = data, data.task
         self.adapter, self.optimizer, self.objective, self.seed = adapter, optimizer, objective, seed
-        self._validated: list[tuple[Tensor, Tensor]] = []
+        # torchmetrics gathers them over batches and devices. Numbers of units need the exact integers of float64.
+        self._units = CatMetric(nan_strategy="disable").set_dtype(torch.float64)
+        self._logits = CatMetric(nan_strategy="disable")
 
     def forward(self, batch: Batch) -> Float[Tensor, "units outputs"]:
         """Return the logits of every unit of the batch."""
@@ -102,12 +105,14 @@ class Module(LightningModule):
         logits = self(batch)
         loss = self.task.loss(logits, batch["targets"])
         self.log("val/loss", loss, prog_bar=True, batch_size=len(batch["index"]))
-        self._validated.append((batch["index"].cpu(), logits.float().cpu()))
+        self._units.update(batch["index"])
+        self._logits.update(logits.float())
 
     def on_validation_epoch_end(self) -> None:
         """Log all metrics of the task, over all validation documents (Lightning's hook)."""
-        index, logits = (torch.cat(parts) for parts in zip(*self._validated, strict=True))
-        self._validated.clear()
+        index, logits = self._units.compute().long().cpu(), self._logits.compute().cpu()
+        self._units.reset()
+        self._logits.reset()
         units = self.task.examples.units("validation")
         if len(index) == len(units):  # a run on a few batches (fast_dev_run) measures nothing
             metrics = self.task.validation_metrics(logits[index.argsort()].numpy())
