@@ -74,7 +74,7 @@ def test_a_careful_reader_finds_exactly_what_is_true_on_admission() -> None:
     """Where the sections are there: a few are left out, or stand in capitals."""
     read = 0
     for shown, _, note in stays():
-        told = {key for each in note.told if each.family == "asserted" for key in each.about}
+        told = {key for each in note.sentences if each.family == "asserted" for key in each.about}
         true = {each.code for each in shown.early} | {each.name for each in shown.signs}
         assert told <= true
         if "History of Present Illness:" in note.text and "Past Medical History:" in note.text:
@@ -104,7 +104,7 @@ def test_what_is_only_known_later_stands_behind_the_admission_sections() -> None
     told = []
     for shown, course, note in stays():
         early = " ".join(section(note.text, header) or "" for header in ADMISSION_HEADERS)
-        said = {key for each in note.told if each.family == "asserted" for key in each.about}
+        said = {key for each in note.sentences if each.family == "asserted" for key in each.about}
         assert not said & {each.code for each in shown.late}
         assert not [code for code in course.procedures if OUTCOMES.procedure_names[code] in early]
         told += ["patient expired" in early] if course.died else []
@@ -112,7 +112,7 @@ def test_what_is_only_known_later_stands_behind_the_admission_sections() -> None
 
 
 def test_half_of_the_mentions_are_of_what_is_not_so() -> None:
-    families = Counter(each.family for _, _, note in stays() for each in note.told for _ in each.about)
+    families = Counter(each.family for _, _, note in stays() for each in note.sentences for _ in each.about)
     assert 0.4 < families["asserted"] / families.total() < 0.65
     assert all(families[family] > 0.03 * families.total() for family in ("negated", "family", "resolved", "hedged"))
 

@@ -1,4 +1,4 @@
-"""Complaints: invented notes about symptoms, each asserted, denied, someone else's, over or only possible."""
+"""Complaints: generated notes about symptoms, each asserted, negated, a relative's, historical or hypothetical."""
 
 import random
 from pathlib import Path
@@ -13,7 +13,7 @@ Status = Literal["asserted", "negated", "family", "historical", "hypothetical"]
 
 
 class _Symptom(NamedTuple):
-    """Its share of the mentions, the words for it, and what is said beside it."""
+    """The weight of a symptom, its spellings, and the clauses that accompany it."""
 
     weight: int
     words: tuple[str, ...]
@@ -107,7 +107,7 @@ _FILLERS = ("Slept well.", "Vital signs stable.", "Diet as tolerated.", "Will fo
 
 
 class SymptomStatement(NamedTuple):
-    """One sentence about one symptom, without its full stop: the ground truth for tests."""
+    """A sentence about a symptom, without its full stop: the ground truth for tests."""
 
     symptom: str
     status: Status
@@ -116,18 +116,18 @@ class SymptomStatement(NamedTuple):
 
 @final
 class Complaints(Corpus):
-    """Invented notes that mention symptoms, for trying `task=symptoms` anywhere: no file is read or written.
+    """Generated notes that mention symptoms, for trying `task=symptoms` without data. No file is read or written.
 
-    A note has four to eight sentences, each about one of seven symptoms, which is asserted (55 %), denied, of the
-    family, over, or only possible. In four of five sentences what is said beside it (a drug, a test, a finding) is the
-    symptom's own, else another's or nobody's: a reader of masked words can mostly tell the symptom, never surely.
+    A note has four to eight sentences, each about one of seven symptoms: asserted (55 %), negated, of the family,
+    historical or hypothetical. In 80 % of the sentences the clause after it (a drug, a test, a finding) belongs to the
+    symptom, else it is neutral or another symptom's, so a masked symptom can usually, but not always, be inferred.
 
-    Labels are empty: `Symptoms` finds them. id = the patient and the note's number; group = the patient; no attributes.
+    Labels are empty; `Symptoms` adds them. id = patient and note number; group = patient; no attributes.
 
     Args:
         root: unused; every corpus takes it.
-        patients: how many, > 0; each has one to three notes.
-        seed: patient i depends on (seed, i) alone, so more patients only add notes.
+        patients: number of patients, > 0; each has one to three notes.
+        seed: patient i depends only on (seed, i), so more patients only add notes.
 
     Raises:
         ConfigError: `patients` is not positive.
@@ -160,25 +160,25 @@ class Complaints(Corpus):
 
 
 def statements(rng: random.Random) -> list[SymptomStatement]:
-    """Return the statements of one note."""
+    """Draw the statements of a note."""
     names, weights = list(SYMPTOMS), [symptom.weight for symptom in SYMPTOMS.values()]
     found = []
     for name in rng.choices(names, weights, k=rng.randint(4, 8)):
         (status,) = rng.choices(list(_SHARES), list(_SHARES.values()))
         time = rng.choice(_TIMES).format(n=rng.randint(2, 30))
         clause = rng.choice(FRAMES[status]).format(word=rng.choice(SYMPTOMS[name].words), time=time)
-        found.append(SymptomStatement(name, status, f"{clause}; {_beside(name, rng)}"))
+        found.append(SymptomStatement(name, status, f"{clause}; {_context(name, rng)}"))
     return found
 
 
-def _beside(name: str, rng: random.Random) -> str:
+def _context(name: str, rng: random.Random) -> str:
     chance = rng.random()
     if chance < 0.8:
         return rng.choice(SYMPTOMS[name].context)
     return rng.choice(_NEUTRAL if chance < 0.9 else SYMPTOMS[rng.choice(list(SYMPTOMS))].context)
 
 
-def _note_text(said: list[SymptomStatement], rng: random.Random) -> str:
-    lines = [f"{statement.text}." for statement in said] + rng.sample(_FILLERS, 2)
+def _note_text(sentences: list[SymptomStatement], rng: random.Random) -> str:
+    lines = [f"{sentence.text}." for sentence in sentences] + rng.sample(_FILLERS, 2)
     rng.shuffle(lines)
     return f"PROGRESS NOTE:\n{' '.join(lines)}"

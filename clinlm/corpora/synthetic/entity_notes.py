@@ -1,4 +1,4 @@
-"""How an invented note with entities is written: sentences with slots, and the spans of what fills them."""
+"""Generates notes with entities: sentences with slots, and the spans of the names that fill them."""
 
 import random
 import re
@@ -11,10 +11,10 @@ from clinlm.files.delimited import read_header, scan_delimited
 from clinlm.terminology.spans import Span
 
 NAMES_FILE = Path(__file__).with_name("entity_names.csv")
-"""The names: a column per label, and one `unseen_LABEL` of those that only test notes use."""
+"""The names: a column per label, and a column `unseen_LABEL` for names reserved for test notes."""
 
 SLOTS = {"m": "MEDICATION", "d": "DISEASE", "s": "SYMPTOM"}
-"""What fills a slot of a sentence. {a} is filled with a name of any label, {o} with what is no entity (OTHER)."""
+"""Slot -> label of the name that fills it. {a} takes a name of any label, {o} a word that is no entity (OTHER)."""
 
 SECTIONS: Mapping[str, Sequence[str]] = {
     "HPI": (
@@ -69,7 +69,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
         "Review {a} and {a} with the family",
     ),
 }
-"""Per section the sentences that name entities: {m}, {d} and {s} draw a name, [name|LABEL] is one."""
+"""Section -> sentences with entities: {m}, {d} and {s} draw a name, [name|LABEL] is a fixed name."""
 
 TRAPS: Mapping[str, Sequence[str]] = {
     "HPI": (
@@ -91,7 +91,7 @@ TRAPS: Mapping[str, Sequence[str]] = {
         "PE: alert, comfortable",
     ),
 }
-"""Sentences with words that are names elsewhere and none here: what surrounds a word has to tell."""
+"""Section -> sentences with words that are names in other contexts but not here."""
 
 _SIZES = {"HPI": (3, 5), "PMH": (1, 3), "FH": (0, 1), "MEDICATIONS": (2, 4), "PLAN": (1, 3)}
 _DOSES = ("mg daily", "mg twice daily", "mg PO", "mg IV", "µg daily", "units", "mg as needed", "mg at bedtime")
@@ -103,7 +103,7 @@ _WIDTH = 78
 
 @cache
 def names() -> Mapping[str, tuple[str, ...]]:
-    """The columns of `NAMES_FILE`, read once per process."""
+    """Return the columns of `NAMES_FILE`, read once per process."""
     table = scan_delimited(NAMES_FILE, read_header(NAMES_FILE)).collect()
     return {column.name: tuple(column.drop_nulls()) for column in table}
 
@@ -112,8 +112,8 @@ def write_entity_note(rng: random.Random, unseen: float) -> tuple[str, list[Span
     """Write a note.
 
     Args:
-        rng: the source of every choice.
-        unseen: share of names drawn that are none of the training notes', 0 to 1.
+        rng: source of randomness.
+        unseen: share of the names that do not occur in training notes, 0 to 1.
 
     Returns:
         the text, and the spans of its entities, ascending.
@@ -128,15 +128,15 @@ def write_entity_note(rng: random.Random, unseen: float) -> tuple[str, list[Span
         text += f"{section}:" if sentences else ""
         for sentence in sentences:
             text += "\n" if section == "MEDICATIONS" else " "
-            told, found = _filled(rng, sentence, unseen)
-            spans += [Span(one.start + len(text), one.end + len(text), one.label) for one in found]
-            text += f"{told[0].upper()}{told[1:]}."
+            filled, found = _filled(rng, sentence, unseen)
+            spans += [Span(span.start + len(text), span.end + len(text), span.label) for span in found]
+            text += f"{filled[0].upper()}{filled[1:]}."
         text += "\n" if sentences else ""
     return _wrapped(text.rstrip("\n")), spans
 
 
 def _filled(rng: random.Random, sentence: str, unseen: float) -> tuple[str, list[Span]]:
-    """A sentence with its slots filled, and the spans of the names in it."""
+    """Return a sentence with its slots filled, and the spans of the names in it."""
     text, spans, done = "", [], 0
     for mark in _MARK.finditer(sentence):
         text += sentence[done : mark.start()]
@@ -152,7 +152,7 @@ def _filled(rng: random.Random, sentence: str, unseen: float) -> tuple[str, list
 
 
 def _name(rng: random.Random, label: str, unseen: float) -> str:
-    """A name, frequent ones first; rarely with two inner letters swapped, or in capitals."""
+    """Draw a name, the first most often; rarely with two inner letters swapped, or in capitals."""
     known = names()[f"unseen_{label}" if rng.random() < unseen else label]
     (name,) = rng.choices(known, [1 / (10 + rank) for rank in range(len(known))])
     chance = rng.random()
@@ -174,7 +174,7 @@ def _value(rng: random.Random, slot: str) -> str:
 
 
 def _wrapped(text: str) -> str:
-    """The text with spaces turned into line ends, wherever they fall, so that lines are short and offsets stay."""
+    """Wrap lines by replacing spaces with line ends, which keeps all offsets."""
     lines: list[str] = []
     for line in text.split("\n"):
         while len(line) > _WIDTH and " " in line[:_WIDTH]:

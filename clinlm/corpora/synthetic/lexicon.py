@@ -1,4 +1,4 @@
-"""The words of the synthetic corpus: conditions, cues and fillers, read from `synthetic_lexicon.json`."""
+"""The words of the synthetic corpus: conditions, cues and fillers, read from `lexicon.json`."""
 
 import json
 from collections.abc import Mapping
@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 Family = Literal["asserted", "negated", "family", "resolved", "hedged", "copied"]
-"""How a note speaks of a condition. Only `asserted` makes it a diagnosis of the stay."""
+"""Assertion status of a mentioned condition. Only `asserted` conditions are labels."""
 
 LEXICON_FILE = Path(__file__).with_suffix(".json")
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One diagnosis.
+    """A diagnosis.
 
     Attributes:
-        code: ICD-9 code as MIMIC-III writes it, without the point ("4280").
-        cluster: conditions of one cluster are mentioned together more often than by chance.
+        code: ICD-9 code as in MIMIC-III, without the point ("4280").
+        cluster: conditions of a cluster are mentioned together more often than by chance.
         weight: relative frequency, > 0, long-tailed over the lexicon.
         severity: 0 (harmless) to 3; raises mortality in hospital.
-        surfaces: the ways to write it, at least two; no surface belongs to two conditions.
+        surfaces: spellings, at least two; no two conditions share a spelling.
     """
 
     code: str
@@ -34,13 +34,13 @@ class Condition:
 
 @dataclass(frozen=True)
 class SyntheticLexicon:
-    """Everything the notes are made of; immutable.
+    """The vocabulary of the notes; immutable.
 
     Attributes:
         conditions: most frequent first.
-        frames: per family the sentences, with the slots `{gap}` and `{list}`.
-        gaps: per style the neutral words between a cue and its conditions, shared by all families.
-        words: the remaining word lists by name (complaints, drugs, narrative, ...).
+        frames: family -> sentences with the slots `{gap}` and `{list}`.
+        gaps: style -> neutral words between a cue and its conditions, shared by all families.
+        words: name -> further words (complaints, drugs, narrative, ...).
     """
 
     conditions: tuple[Condition, ...]
@@ -51,7 +51,7 @@ class SyntheticLexicon:
     @staticmethod
     @cache
     def load() -> "SyntheticLexicon":
-        """Read the lexicon beside this file, once per process."""
+        """Read `LEXICON_FILE`, once per process."""
         raw: dict[str, Any] = json.loads(LEXICON_FILE.read_text(encoding="utf-8"))
         return SyntheticLexicon(
             conditions=tuple(Condition(**{**row, "surfaces": tuple(row["surfaces"])}) for row in raw["conditions"]),

@@ -1,4 +1,4 @@
-"""How a synthetic discharge summary is written."""
+"""Generates discharge summaries with known diagnoses."""
 
 import random
 from collections.abc import Collection, Iterator, Sequence
@@ -34,23 +34,23 @@ _PLACES: dict[Family, tuple[str, ...]] = {
 }
 _DISTRACTORS: tuple[Family, ...] = ("negated", "family", "resolved", "hedged")
 _SIZES = {"brief": (4, 4, 5), "full": (4, 5, 6)}
-"""How many conditions a note mentions beside those it has."""
+"""Number of conditions that a note mentions without asserting them."""
 _REPEATED = {"brief": 0.04, "full": 0.4}
 _MISSPELLED = 0.02
 _CONTRASTED = 0.25
 _QUOTED = 0.8
-_WRAPPER = TextWrapper(76, break_long_words=False, break_on_hyphens=False)
+WRAPPER = TextWrapper(76, break_long_words=False, break_on_hyphens=False)
 
 
 @dataclass(frozen=True)
 class HospitalStay:
-    """What a note needs to know of a stay in hospital.
+    """A stay in hospital, as the input of a note.
 
     Attributes:
-        person: how the note introduces the patient, such as "72 yo M".
+        person: introduction of the patient in the note, such as "72 yo M".
         complaint: the symptom that led to admission.
         clusters: the patient's clusters of conditions, mentioned four times as often as the others.
-        admitted: shifted, as all dates of MIMIC-III.
+        admitted: shifted date, as in MIMIC-III.
         discharged: not before `admitted`.
     """
 
@@ -63,7 +63,7 @@ class HospitalStay:
 
 @dataclass(frozen=True)
 class Statement:
-    """One sentence about conditions, without its full stop."""
+    """A sentence about conditions, without its full stop."""
 
     family: Family
     text: str
@@ -72,12 +72,12 @@ class Statement:
 
 @dataclass(frozen=True)
 class SyntheticNote:
-    """A written note.
+    """A note and its ground truth.
 
     Attributes:
-        text: the note; every section starts a line with "NAME:".
+        text: every section starts a line with "NAME:".
         labels: the diagnoses of the stay, most important first (SEQ_NUM).
-        statements: every sentence that mentions a condition, in no order: the writer's trace.
+        statements: the sentences that mention a condition, in no order.
         expired: whether the patient died in this stay.
     """
 
@@ -88,18 +88,18 @@ class SyntheticNote:
 
     @property
     def asserted(self) -> frozenset[str]:
-        """The codes that the text asserts as active in this stay, from the trace."""
+        """The codes that the statements assert as active in this stay."""
         return frozenset(c.code for s in self.statements if s.family == "asserted" for c in s.conditions)
 
 
 @final
 class SyntheticNotes:
-    """Writes discharge summaries in which a condition is a label iff a sentence asserts it.
+    """Generates discharge summaries in which a condition is a label iff a sentence asserts it.
 
-    First the conditions that a note mentions are drawn (clustered, long-tailed); then a random part of them becomes
-    true and the rest goes to the distractor families. So which conditions are mentioned, how often and beside which
-    others says nothing about which are true; nor do the words next to a mention, since every family draws them from
-    the same fillers, nor the cue words by themselves, since nearly every note holds cues of every family.
+    The mentioned conditions are drawn first (clustered, long-tailed); a random part of them is asserted, the rest goes
+    to the distractor families. So labels cannot be inferred from which conditions are mentioned, how often, or together
+    with which others; nor from the words next to a mention, which all families share, nor from the cue words alone, as
+    nearly every note has cues of every family.
 
     Args:
         style: `brief` for about 105 word pieces, `full` for about 500.
@@ -115,12 +115,12 @@ class SyntheticNotes:
         self.style: Style = style
 
     def write(self, rng: random.Random, stay: HospitalStay, previous: SyntheticNote | None) -> SyntheticNote:
-        """Write the note of one stay.
+        """Write the note of a stay.
 
         Args:
-            rng: the source of every choice.
-            stay: whom and when it is about.
-            previous: the note of the stay before, to copy from; a diagnosis copied from it is none of this stay.
+            rng: source of randomness.
+            stay: patient and dates.
+            previous: the note of the previous stay, to copy from; a copied diagnosis is not a label of this stay.
         """
         copied = self._quote(rng, previous)
         known = frozenset(c.code for c in previous.labels) if previous else frozenset()
@@ -139,7 +139,7 @@ class SyntheticNotes:
     def other_note(
         self, rng: random.Random, category: Literal["Nursing", "Radiology", "Addendum"], stay: HospitalStay
     ) -> str:
-        """Write a short note of another category; it asserts no diagnosis."""
+        """Write a short note of another category, which asserts no diagnosis."""
         words = self.lexicon.words
         if category == "Addendum":
             return "ADDENDUM:\n" + self._narrate(rng, rng.choice(words["addenda"]), stay) + "."
@@ -156,7 +156,7 @@ class SyntheticNotes:
         known: Collection[str],
         copied: Sequence[Statement],
     ) -> list[Condition]:
-        """Draw `count` conditions by weight without replacement (the first arrivals of Poisson clocks), shuffled."""
+        """Draw `count` conditions by weight without replacement (exponential keys), shuffled."""
         taken = {condition.code for statement in copied for condition in statement.conditions}
         arrivals = []
         for condition in self.lexicon.conditions:
@@ -170,7 +170,7 @@ class SyntheticNotes:
 
     @staticmethod
     def _quote(rng: random.Random, previous: SyntheticNote | None) -> list[Statement]:
-        """A sentence copied forward word by word from the previous note, marked as such; sometimes none."""
+        """Copy a sentence word for word from the previous note, marked as a copy; sometimes none."""
         if previous is None or rng.random() >= _QUOTED:
             return []
         options = [s for s in previous.statements if s.family == "asserted" and len(s.conditions) <= 2]
@@ -187,7 +187,7 @@ class SyntheticNotes:
             left = left[size:]
 
     def _distract(self, rng: random.Random, untrue: Sequence[Condition]) -> Iterator[Statement]:
-        """Every family gets a condition while there are any; the rest is dealt out, half of it to the denials."""
+        """Give every family a condition while there are any, and the rest to random families, half to `negated`."""
         families = list(_DISTRACTORS)
         rng.shuffle(families)
         hands: dict[Family, list[Condition]] = {}
@@ -200,7 +200,7 @@ class SyntheticNotes:
     def _repeat(
         self, rng: random.Random, true: Sequence[Condition], untrue: Sequence[Condition]
     ) -> Iterator[Statement]:
-        """Second mentions, as often for true conditions as for others."""
+        """Mention conditions again, true ones as often as others."""
         for condition in true:
             if rng.random() < _REPEATED[self.style]:
                 family: Family = rng.choices(("asserted", "family", "hedged"), (6, 2, 2))[0]
@@ -220,7 +220,7 @@ class SyntheticNotes:
 
     @staticmethod
     def _name(rng: random.Random, condition: Condition) -> str:
-        """One surface, rarely with two inner letters swapped."""
+        """Draw a spelling, rarely with two inner letters swapped."""
         name = rng.choice(condition.surfaces)
         if rng.random() < _MISSPELLED and len(name) > 6:
             at = rng.randrange(2, len(name) - 2)
@@ -228,7 +228,7 @@ class SyntheticNotes:
         return name
 
     def _lay_out(self, rng: random.Random, stay: HospitalStay, statements: Sequence[Statement], expired: bool) -> str:
-        """Deal the sentences to the sections and write those that have something to say, in their usual order."""
+        """Assign the sentences to sections, and write the sections that are not empty, in their usual order."""
         body: dict[str, list[str]] = {section: [] for section in SECTIONS}
         for statement in statements:
             section = rng.choice(_PLACES[statement.family])
@@ -245,24 +245,26 @@ class SyntheticNotes:
         else:
             self._fill_fully(rng, stay, body)
         lines = [
-            _WRAPPER.fill(f"{name}: " + " ".join(f"{text}." for text in body[name])) for name in SECTIONS if body[name]
+            WRAPPER.fill(f"{name}: " + " ".join(f"{text}." for text in body[name])) for name in SECTIONS if body[name]
         ]
         return "\n".join(lines)
 
     def _fill_briefly(self, rng: random.Random, stay: HospitalStay, body: dict[str, list[str]]) -> None:
-        """Add a little that has nothing to do with the diagnoses, and a date where there is room."""
+        """Add a few words unrelated to the diagnoses, and a date where there is room."""
         words = self.lexicon.words
         if rng.random() < 0.2:
             body["MEDICATIONS ON ADMISSION"].append(rng.choice(words["drugs"]).split()[0])
         if rng.random() < 0.2:
             body["ALLERGIES"].append(rng.choice(words["allergies"]))
         if sum(len(text) for texts in body.values() for text in texts) < 300:
-            body["DISCHARGE"].append(f"Seen [**{_plain(stay.discharged)}**]")
+            body["DISCHARGE"].append(f"Seen [**{masked_date(stay.discharged)}**]")
 
     def _fill_fully(self, rng: random.Random, stay: HospitalStay, body: dict[str, list[str]]) -> None:
-        """Add the narrative of a real summary between the sentences that matter; it mentions no condition."""
+        """Add the narrative of a real summary between the statements; it mentions no condition."""
         words = self.lexicon.words
-        dates = f"Admission Date: [**{_plain(stay.admitted)}**] Discharge Date: [**{_plain(stay.discharged)}**]"
+        dates = (
+            f"Admission Date: [**{masked_date(stay.admitted)}**] Discharge Date: [**{masked_date(stay.discharged)}**]"
+        )
         body["CHIEF COMPLAINT"].append(dates)
         body["MEDICATIONS ON ADMISSION"].append(", ".join(rng.sample(words["drugs"], 4)))
         body["ALLERGIES"].append(rng.choice(words["allergies"]))
@@ -281,9 +283,9 @@ class SyntheticNotes:
         return sentence.format(
             days=rng.randint(2, 9),
             number=rng.randint(1, 9999),
-            before=_plain(stay.admitted - timedelta(days=rng.randint(9, 90))),
-            during=_plain(stay.admitted + timedelta(days=rng.randint(0, (stay.discharged - stay.admitted).days))),
-            after=_plain(stay.discharged + timedelta(days=rng.randint(1, 30))),
+            before=masked_date(stay.admitted - timedelta(days=rng.randint(9, 90))),
+            during=masked_date(stay.admitted + timedelta(days=rng.randint(0, (stay.discharged - stay.admitted).days))),
+            after=masked_date(stay.discharged + timedelta(days=rng.randint(1, 30))),
             temperature=f"{rng.uniform(96.5, 100.5):.1f}",
             pulse=rng.randint(55, 115),
             systolic=rng.randint(95, 165),
@@ -293,6 +295,6 @@ class SyntheticNotes:
         )
 
 
-def _plain(day: date) -> str:
-    """A date as it stands between the brackets of a de-identified span: "2101-3-4"."""
+def masked_date(day: date) -> str:
+    """Return a date as written between the brackets of a de-identified span: "2101-3-4"."""
     return f"{day.year}-{day.month}-{day.day}"

@@ -1,4 +1,4 @@
-"""How an invented stay goes: what shows on admission, and what follows from it."""
+"""Generates the course of a stay: the presentation at admission, and the outcomes that follow from it."""
 
 import math
 import random
@@ -13,10 +13,10 @@ from clinlm.corpora.synthetic.outcome_lexicon import Habit, Sign, SyntheticOutco
 _Option = TypeVar("_Option")
 
 _EARLY = 0.75
-"""Share of the true conditions that admission sections tell; the others arise in hospital."""
+"""Share of the true conditions that are known at admission; the others arise in hospital."""
 _SIGNS = ((0, 1, 2, 3, 4), (12, 30, 32, 18, 8))
 _FITTING = 6
-"""How much likelier a sign is beside one of its conditions."""
+"""Factor by which one of its conditions makes a sign more likely."""
 _LOG_DAYS, _STRETCH, _SPREAD = 1.48, 1.4, 0.42
 _DEATH = -4.9
 _LEVELS = (0.3, 1.2, 2.2)
@@ -24,18 +24,18 @@ _LEVELS = (0.3, 1.2, 2.2)
 
 @dataclass(frozen=True)
 class Presentation:
-    """A patient at the door.
+    """The state of a patient at admission.
 
     Attributes:
-        person: how the note introduces the patient, such as "72 yo M".
-        age: in years; 90 for whoever is older than 89.
+        person: introduction of the patient in the note, such as "72 yo M".
+        age: in years, at most 90.
         complaint: the symptom that led to admission.
-        admitted: shifted, as all dates of MIMIC-III.
-        early: the diagnoses of the stay that are known at admission.
-        late: those that arise in hospital.
-        signs: what is seen on admission.
-        denied: signs and conditions that the note mentions and the patient has not.
-        habits, drugs: lines of the social history and of the drugs.
+        admitted: shifted date, as in MIMIC-III.
+        early: diagnoses known at admission.
+        late: diagnoses that arise in hospital.
+        signs: findings at admission.
+        denied: signs and conditions that the note mentions but the patient does not have.
+        habits, drugs: lines of the social history and the drug list.
     """
 
     person: str
@@ -51,23 +51,23 @@ class Presentation:
 
     @property
     def acuity(self) -> float:
-        """Log-odds of death from signs and conditions."""
+        """Contribution of signs and conditions to the log-odds of death."""
         severity = sum(condition.severity for condition in (*self.early, *self.late))
         return sum(sign.acuity for sign in self.signs) + 0.2 * severity
 
     @property
     def level(self) -> int:
-        """How ill the patient looks, from 0 (well) to 3 (dying)."""
+        """Severity of the appearance, from 0 (well) to 3 (dying)."""
         return sum(self.acuity > limit for limit in _LEVELS)
 
 
 @dataclass(frozen=True)
 class StayOutcome:
-    """What became of it.
+    """The outcomes of a stay.
 
     Attributes:
         days: from admission to discharge or death, > 0.
-        died: in hospital.
+        died: whether the patient died in hospital.
         diagnoses: ICD-9 codes, V and E codes last.
         procedures: ICD-9 procedure codes, distinct.
     """
@@ -80,11 +80,11 @@ class StayOutcome:
 
 @final
 class SyntheticCourses:
-    """Draws what shows on admission, and from that what the stay brings.
+    """Draws the presentation at admission, and outcomes that depend on it.
 
-    Everything that outcomes depend on, but for chance and the conditions that arise in hospital, is told by the
-    admission sections: length of stay (log-normal around the sum of the signs' days), death in hospital (logistic in
-    age and in the acuity of signs and conditions) and procedures (each sign and each condition leads to some).
+    Length of stay is log-normal around the sum of the signs' days, death in hospital is logistic in age and in the
+    acuity of signs and conditions, and each sign and condition leads to procedures. The admission sections of the note
+    state everything that outcomes depend on, except chance and the conditions that arise in hospital.
     """
 
     def __init__(self) -> None:
@@ -100,16 +100,16 @@ class SyntheticCourses:
         admitted: date,
         conditions: Sequence[Condition],
     ) -> Presentation:
-        """Draw the admission of a patient who has, or is going to get, these conditions."""
-        early = tuple(each for each in conditions if rng.random() < _EARLY)
-        codes = {each.code for each in conditions}
+        """Draw the presentation of a patient with these conditions, some of which arise in hospital."""
+        early = tuple(condition for condition in conditions if rng.random() < _EARLY)
+        codes = {condition.code for condition in conditions}
         likely = [sign.weight * (_FITTING if codes & set(sign.conditions) else 1) for sign in self.outcomes.signs]
         signs = _distinct(rng, self.outcomes.signs, likely, rng.choices(*_SIGNS)[0])
         others = [sign for sign in self.outcomes.signs if sign not in signs]
-        absent = [each for each in self.lexicon.conditions if each.code not in codes]
+        absent = [condition for condition in self.lexicon.conditions if condition.code not in codes]
         denied: list[Condition | Sign] = [
             *_distinct(rng, others, [sign.weight for sign in others], rng.choice((0, 1, 1, 2))),
-            *_distinct(rng, absent, [each.weight for each in absent], rng.choice((2, 3))),
+            *_distinct(rng, absent, [condition.weight for condition in absent], rng.choice((2, 3))),
         ]
         return Presentation(
             person=person,
@@ -117,7 +117,7 @@ class SyntheticCourses:
             complaint=complaint,
             admitted=admitted,
             early=early,
-            late=tuple(each for each in conditions if each not in early),
+            late=tuple(condition for condition in conditions if condition not in early),
             signs=tuple(signs),
             denied=tuple(denied),
             habits=(rng.choice(self.outcomes.habits),),
@@ -125,7 +125,7 @@ class SyntheticCourses:
         )
 
     def follow(self, rng: random.Random, shown: Presentation) -> StayOutcome:
-        """Draw what became of an admission."""
+        """Draw the outcomes of a stay."""
         severity = sum(condition.severity for condition in shown.early)
         stretched = _STRETCH * sum(sign.days for sign in shown.signs) + 0.09 * severity
         days = math.exp(_LOG_DAYS + stretched + rng.gauss(0, _SPREAD))
@@ -134,13 +134,13 @@ class SyntheticCourses:
         return StayOutcome(
             days=min(max(days * (rng.uniform(0.3, 1) if died else 1), 0.2), 150),
             died=died,
-            diagnoses=(*(each.code for each in (*shown.early, *shown.late)), *self._further(rng, shown)),
+            diagnoses=(*(condition.code for condition in (*shown.early, *shown.late)), *self._extra_codes(rng, shown)),
             procedures=self._procedures(rng, shown),
         )
 
-    def _further(self, rng: random.Random, shown: Presentation) -> list[str]:
-        """V codes of habits and drugs, and the E code of a fall."""
-        codes = [each.code for each in (*shown.habits, *shown.drugs) if rng.random() < each.chance]
+    def _extra_codes(self, rng: random.Random, shown: Presentation) -> list[str]:
+        """Draw V codes of habits and drugs, and the E code of a fall."""
+        codes = [habit.code for habit in (*shown.habits, *shown.drugs) if rng.random() < habit.chance]
         if "hip" in [sign.name for sign in shown.signs] or (shown.complaint == "fall" and rng.random() < 0.5):
             codes.append(rng.choice(self.outcomes.falls))
         return list(dict.fromkeys(codes))

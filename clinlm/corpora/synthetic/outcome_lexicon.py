@@ -1,4 +1,4 @@
-"""What an admission may show, and what it leads to, read from `synthetic_outcome_lexicon.json`."""
+"""Signs at admission and the outcomes that follow from them, read from `outcome_lexicon.json`."""
 
 import json
 from collections.abc import Mapping
@@ -12,16 +12,16 @@ LEXICON_FILE = Path(__file__).with_suffix(".json")
 
 @dataclass(frozen=True)
 class Sign:
-    """Something seen on admission that tells what the stay will bring.
+    """A finding at admission that predicts outcomes of the stay.
 
     Attributes:
-        name: of the sign.
-        surfaces: the ways to write it, at least two.
+        name: unique name.
+        surfaces: spellings, at least two.
         weight: relative frequency, > 0.
         acuity: added to the log-odds of death.
         days: added to the logarithm of the length of stay.
-        procedures: ICD-9 procedure code -> chance that the sign leads to it.
-        conditions: ICD-9 codes of the diagnoses that go with it.
+        procedures: ICD-9 procedure code -> probability that the sign leads to it.
+        conditions: ICD-9 codes of diagnoses that make the sign more likely.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Sign:
 
 @dataclass(frozen=True)
 class Habit:
-    """A line of a social history or of a list of drugs, and the V code that it is coded as with a `chance`."""
+    """A line of the social history or the drug list, and the V code that it yields with probability `chance`."""
 
     text: str
     code: str
@@ -44,17 +44,17 @@ class Habit:
 
 @dataclass(frozen=True)
 class SyntheticOutcomeLexicon:
-    """Everything the outcomes are made of; immutable.
+    """The vocabulary and the probabilities of the outcomes; immutable.
 
     Attributes:
-        signs: in no order.
-        procedures_of_conditions: diagnosis -> procedure -> chance.
-        procedures_of_anyone: procedure -> chance in every stay.
-        procedure_names: what a procedure is called in the text.
-        habits, drugs: lines with the code that they may bring.
-        falls: E codes of whoever fell.
-        looks: how the patient looks on admission, from well to dying.
-        words: neutral sentences by name.
+        signs: in no particular order.
+        procedures_of_conditions: diagnosis -> procedure -> probability.
+        procedures_of_anyone: procedure -> probability in every stay.
+        procedure_names: procedure -> its name in the text.
+        habits, drugs: lines that may yield a V code.
+        falls: E codes of falls.
+        looks: general appearance at admission, from well to dying.
+        words: name -> neutral sentences.
     """
 
     signs: tuple[Sign, ...]
@@ -70,7 +70,7 @@ class SyntheticOutcomeLexicon:
     @staticmethod
     @cache
     def load() -> "SyntheticOutcomeLexicon":
-        """Read the lexicon beside this file, once per process."""
+        """Read `LEXICON_FILE`, once per process."""
         raw: dict[str, Any] = json.loads(LEXICON_FILE.read_text(encoding="utf-8"))
         lists = {name: tuple(raw[name]) for name in ("kin", "stays", "deaths", "advice")}
         return SyntheticOutcomeLexicon(

@@ -1,4 +1,4 @@
-"""Patients, admissions, codes and summaries as the tables of MIMIC-III, for the clinical outcome tasks."""
+"""Generates patients, admissions, codes and summaries as tables of MIMIC-III, for the clinical outcome tasks."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from clinlm.corpora.synthetic.tables import COLUMNS as _COLUMNS
 from clinlm.corpora.synthetic.tables import Field, Row, SyntheticTables, write_tables
 
 COLUMNS = _COLUMNS | {"PROCEDURES_ICD": "ROW_ID SUBJECT_ID HADM_ID SEQ_NUM ICD9_CODE"}
-"""Every table's columns in MIMIC-III's order."""
+"""Table -> its columns, in MIMIC-III's order."""
 
 CANCELLED = (
     "Chief Complaint:\nplanned admission\n\nHistory of Present Illness:\nCancelled on arrival.\n\nService:\nNONE\n"
@@ -33,36 +33,32 @@ Record = dict[str, Any]
 class SyntheticOutcomeTables:
     """Writes the tables of `SyntheticTables`, and PROCEDURES_ICD, with outcomes that follow from the admission.
 
-    People, admissions and conditions are those of `SyntheticTables`; what shows on admission and what follows from it
-    are `SyntheticCourses`', told by `SyntheticOutcomeNotes`. A patient's later stays fall away with a death, and a stay
-    that would reach into the next one ends a day before it.
+    People, admissions and conditions come from `SyntheticTables`, presentations and outcomes from `SyntheticCourses`,
+    summaries from `SyntheticOutcomeNotes`. A death removes the patient's later stays, and a stay that would overlap the
+    next ends a day before it.
 
-    In small shares, as in the real tables: newborns, admissions without summary or codes, rows without a code, codes on
-    two rows, V and E codes, procedure codes that begin with zeros; addenda, with and without their report, summaries
-    that stand twice, two reports of one stay, texts that patients share, a summary of somebody else (ISERROR = 1),
-    without text, or without admission.
+    As in the real tables there are a few newborns, admissions without summary or codes, rows without a code, codes on
+    two rows, V and E codes, procedure codes with leading zeros; addenda with and without a report, repeated summaries,
+    two reports of a stay, texts shared by patients, and summaries of another patient (ISERROR = 1), without text, or
+    without admission.
 
     Args:
-        patients: how many, > 0.
-        seed: any whole number. Patient i depends on (seed, i) alone.
+        patients: number of patients, > 0.
+        seed: any integer. Patient i depends only on (seed, i).
     """
 
     def __init__(self, patients: int, seed: int) -> None:
         self.patients, self.seed = patients, seed
         self.people = SyntheticTables(patients, seed, "brief")
         self.courses, self.notes = SyntheticCourses(), SyntheticOutcomeNotes()
-        self._conditions = {each.code: each for each in self.courses.lexicon.conditions}
+        self._conditions = {condition.code: condition for condition in self.courses.lexicon.conditions}
 
     def write(self, folder: Path) -> None:
         """Write the five tables as `TABLE.csv` into `folder`, which must exist."""
         write_tables(folder, COLUMNS, (row for number in range(self.patients) for row in self.rows(number)))
 
     def rows(self, number: int) -> Iterator[Row]:
-        """All rows of one patient as (table, fields without ROW_ID).
-
-        Args:
-            number: from 0.
-        """
+        """Yield the rows of patient `number` (from 0) as (table, fields without ROW_ID)."""
         rng = random.Random(f"outcomes:{self.seed}:{number}")
         person, stays = self._person(number)
         if rng.random() < _NEWBORN:
@@ -73,7 +69,7 @@ class SyntheticOutcomeTables:
         died = False
         for place, stay in enumerate(stays):
             latest = stays[place + 1]["ADMITTIME"] - timedelta(days=1) if place + 1 < len(stays) else None
-            shown, course = self._happen(rng, person, stay)
+            shown, course = self._draw(rng, person, stay)
             died = course.died
             end = stay["ADMITTIME"] + timedelta(minutes=round(course.days * 1440))
             end = min(end, latest) if latest and not died else end
@@ -86,7 +82,7 @@ class SyntheticOutcomeTables:
         yield from rows
 
     def _person(self, number: int) -> tuple[Record, list[Record]]:
-        """The row of PATIENTS and those of ADMISSIONS by column; a stay has its conditions under `CODES`."""
+        """Return the row of PATIENTS and those of ADMISSIONS by column; `CODES` are the conditions of a stay."""
         person: Record = {}
         stays: dict[int, Record] = {}
         for table, fields in self.people.rows(number):
@@ -99,7 +95,7 @@ class SyntheticOutcomeTables:
                 stays[record["HADM_ID"]]["CODES"].append(record["ICD9_CODE"])
         return person, list(stays.values())
 
-    def _happen(self, rng: random.Random, person: Record, stay: Record) -> tuple[Presentation, StayOutcome]:
+    def _draw(self, rng: random.Random, person: Record, stay: Record) -> tuple[Presentation, StayOutcome]:
         admitted, born = stay["ADMITTIME"].date(), person["DOB"].date()
         age = admitted.year - born.year - ((admitted.month, admitted.day) < (born.month, born.day))
         name = f"{age if age < 90 else '[**Age over 90 **]'} yo {person['GENDER']}"
@@ -111,7 +107,7 @@ class SyntheticOutcomeTables:
     def _summaries(
         self, rng: random.Random, stay: Record, shown: Presentation, course: StayOutcome, end: datetime
     ) -> Iterator[Row]:
-        """The summary of a stay, and what goes wrong with summaries."""
+        """Yield the summary of a stay, and the usual flaws: addenda, repetitions, misfiled and empty notes."""
         if rng.random() < _SILENT:
             return
         last = end.date()
@@ -152,7 +148,7 @@ def _fields(table: str, record: Mapping[str, Field]) -> Row:
 
 
 def _patient(person: Record, died: datetime | None) -> Row:
-    """Death in hospital stands in DOD_HOSP; a later one, known from the register, in DOD_SSN alone."""
+    """Return the row of PATIENTS: DOD_HOSP is a death in hospital, DOD_SSN a later one."""
     hospital = datetime.combine(died.date(), datetime.min.time()) if died else None
     register = None if died else person["DOD_SSN"]
     dead = hospital or register
@@ -180,7 +176,7 @@ def _codes(rng: random.Random, stay: Record, diagnoses: Sequence[str], procedure
 
 
 def _note(stay: Record, day: Any, description: str, text: str | None, **other: Field) -> Row:
-    """A discharge summary; it has neither time nor caregiver."""
+    """Return the row of a discharge summary, without time and caregiver."""
     empty = dict.fromkeys(("CHARTTIME", "STORETIME", "CGID", "ISERROR"))
     own = {"CHARTDATE": day, "CATEGORY": "Discharge summary", "DESCRIPTION": description, "TEXT": text}
     ids = {name: stay[name] for name in ("SUBJECT_ID", "HADM_ID")}

@@ -1,4 +1,4 @@
-"""Synthetic: MIMIC-III-shaped tables from a seed, in which only context tells the diagnoses."""
+"""Synthetic: generated tables of MIMIC-III, in which diagnoses can be inferred from context only."""
 
 import shutil
 from pathlib import Path
@@ -17,35 +17,32 @@ Style = Literal["brief", "full", "admission"]
 STYLES: tuple[Style, ...] = get_args(Style)
 GENERATORS = tuple(f"{cls.__module__}.{cls.__qualname__}" for cls in (SyntheticTables, SyntheticOutcomeTables))
 DATA_FILES = (lexicon.LEXICON_FILE, outcome_lexicon.LEXICON_FILE)
-"""The code and the data files that decide every byte of the tables."""
+"""The code and the data files that determine the tables."""
 
 
 @final
 class Synthetic(Corpus):
-    """Invented discharge summaries with known diagnoses, read back by `Mimic3`.
+    """Generated discharge summaries with known diagnoses, read by `Mimic3`.
 
-    How a note is made. Forty diagnoses (ICD-9 codes of MIMIC-III, long-tailed, in clusters that occur together; a
-    patient leans to two clusters and to the diagnoses of the stay before) have two or three surfaces each: full names,
-    abbreviations, synonyms, 2 % misspelled. A note draws about seven of them to mention, and only then a random two to
-    five that are true; so P(true | mentioned) is about 0.4 for each, whatever else is mentioned. Sentences come from
-    frames in six families: `asserted` ("Work-up confirmed per chart: A, B", "A on rounds: not in doubt"), and, as
-    distractors, `negated` (before and after: "Denies ...", "... ruled out"), `family` history, `resolved` history,
-    `hedged` (suspected, never proven) and `copied` (a sentence of the previous stay, word by word, under "Per prior
-    note:"). The frames come in near pairs (confirmed / not confirmed, found / not found, still active / no longer
-    active) and share the words next to the conditions, and sentences of opposite families are joined by "; however".
-    A diagnosis is a label iff a sentence asserts it; a careful reader scores 1.0, counting words gains nothing over
-    counting mentions.
+    There are forty diagnoses (ICD-9 codes of MIMIC-III, long-tailed, in clusters that occur together; a patient is
+    biased to two clusters and to the diagnoses of the previous stay) with two or three spellings each: full names,
+    abbreviations, synonyms, 2 % misspelled. A note mentions about seven, of which a random two to five are true, so
+    P(true | mentioned) is about 0.4 for each, whatever else is mentioned. Sentences are of six families: `asserted`
+    ("Work-up confirmed per chart: A, B"), and, as distractors, `negated` ("Denies ...", "... ruled out"), `family`
+    history, `resolved` history, `hedged` (suspected) and `copied` (a sentence of the previous stay, under "Per prior
+    note:"). Families have near-identical sentences (confirmed / not confirmed, still active / no longer active) and
+    share the words next to the conditions. A diagnosis is a label iff a sentence asserts it: a perfect reader scores
+    1.0, a bag of words no more than counting mentions.
 
-    The tables are written on the first `records()`, under a file lock, into a temporary folder that is renamed when it
-    is whole, and reused from then on. The folder's name holds settings and generator, so neither can be mixed up.
+    The first `records()` writes the tables, under a file lock, into a temporary folder that is renamed when complete;
+    later calls reuse them. The folder is named by the settings and the generator's digest.
 
     Args:
-        root: folder in which the folder of tables is made.
-        patients: how many, > 0; admissions are 1.4 times as many (1,700 give about 2,400).
-        seed: patient i depends on (seed, i) alone, so more patients only add rows.
+        root: folder in which the folder of tables is created.
+        patients: number of patients, > 0; 1,700 give about 2,400 admissions.
+        seed: patient i depends only on (seed, i), so more patients only add rows.
         style: `brief` for notes of about 105 word pieces (95 % have at most 128), `full` for about 450; `admission` for
-            summaries with the sections known at admission and the outcomes that follow from them
-            (`SyntheticOutcomeTables`), which `Mimic3Outcomes` reads.
+            summaries with admission sections and outcomes (`SyntheticOutcomeTables`), which `Mimic3Outcomes` reads.
 
     Raises:
         ConfigError: `patients` is not positive, or `style` is unknown.
@@ -68,7 +65,7 @@ class Synthetic(Corpus):
 
     @property
     def folder(self) -> Path:
-        """Folder of the tables, whether or not they exist yet."""
+        """Folder of the tables, which may not exist yet."""
         name = "-".join(f"{key}-{value}" for key, value in self.settings.items())
         return self.root / f"synthetic-{name}-{self.fingerprint()[:8]}"
 
@@ -93,7 +90,7 @@ class Synthetic(Corpus):
         return digest_generator(self.settings, GENERATORS, DATA_FILES)
 
     def _write(self, folder: Path) -> None:
-        """Write into a partial folder, renamed when complete; remove what a killed run left behind."""
+        """Write into a partial folder, renamed when complete; remove that of a killed run first."""
         partial = folder.with_name(f"{folder.name}.partial")
         if partial.exists():
             shutil.rmtree(partial)

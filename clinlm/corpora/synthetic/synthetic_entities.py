@@ -12,27 +12,27 @@ from clinlm.corpora.synthetic.entity_notes import NAMES_FILE, write_entity_note
 from clinlm.corpora.synthetic.lexicon import LEXICON_FILE
 
 _SPLITS = (*("train",) * 7, "validation", *("test",) * 2)
-"""Of the patients whose numbers end in 0, 1, ... 9."""
+"""Splits of the patients whose numbers end in 0, 1, ... 9."""
 
 
 @final
 class SyntheticEntities(Corpus):
-    """Invented notes that name medications, diseases and symptoms, to try `task=entities` anywhere: no file is needed.
+    """Generated notes with medications, diseases and symptoms, for trying `task=entities` without data.
 
-    A note has up to five sections, some seventy words and twenty entities: asserted, denied, of the
-    family, in the past, joined by slashes and hyphens, over line ends, in capitals, 2 % misspelled. What makes it hard:
-    words that are names in one sentence and none in another ("potassium 20 mEq daily", "potassium tomorrow"; "pain",
-    "pain clinic"), abbreviations, one that is a drug here and a disease there (MS), and names that only test notes use.
+    A note has up to five sections, about seventy words and twenty entities: asserted, negated, of the family, in the
+    past, joined by slashes and hyphens, across line ends, in capitals, 2 % misspelled. Difficult are words that are
+    names only in some sentences ("potassium 20 mEq daily", "potassium tomorrow"; "pain", "pain clinic"), an
+    abbreviation of both a drug and a disease (MS), and names that occur in test notes only.
 
-    The corpus says its splits: of ten patients seven train, one validates, two test. id = the patient and the note's
-    number; group = the patient; no attributes. The rest is `clinlm.corpora.span_records`.
+    The corpus defines its splits: of ten patients seven train, one validates, two test. id = patient and note number;
+    group = patient; no attributes. See `clinlm.corpora.span_records` for the rest.
 
     Args:
         root: unused; every corpus takes it.
-        map: MEDICATION, DISEASE and SYMPTOM to label wanted, others are dropped; None keeps all as they are.
-        patients: how many, at least 10; each has one to three notes.
-        unseen: share of the names of test notes that no other note uses, 0 to 1.
-        seed: patient i depends on (seed, i, unseen) alone, so more patients only add notes.
+        map: MEDICATION, DISEASE and SYMPTOM -> label of the records, others are dropped; None keeps all.
+        patients: number of patients, >= 10; each has one to three notes.
+        unseen: share of the names in test notes that do not occur in other notes, 0 to 1.
+        seed: patient i depends only on (seed, i, unseen), so more patients only add notes.
 
     Raises:
         ConfigError: a setting is out of range.

@@ -1,4 +1,4 @@
-"""Patients, admissions and their notes as the tables of MIMIC-III."""
+"""Generates patients, admissions and their notes as tables of MIMIC-III."""
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +18,7 @@ COLUMNS = {
     "DIAGNOSES_ICD": "ROW_ID SUBJECT_ID HADM_ID SEQ_NUM ICD9_CODE",
     "NOTEEVENTS": "ROW_ID SUBJECT_ID HADM_ID CHARTDATE CHARTTIME STORETIME CATEGORY DESCRIPTION CGID ISERROR TEXT",
 }
-"""Every table's columns in MIMIC-III's order."""
+"""Table -> its columns, in MIMIC-III's order."""
 
 MOST_STAYS = 9
 
@@ -44,7 +44,7 @@ _ETHNICITIES = (
 
 @dataclass(frozen=True)
 class _Person:
-    """A patient; `age` is the true one at `first`, the first admission, also where `born` is shifted."""
+    """A patient; `age` is the true age at the first admission, `first`, even if `born` is shifted."""
 
     subject: int
     gender: str
@@ -57,7 +57,7 @@ class _Person:
 
 @dataclass(frozen=True)
 class _Admission:
-    """A stay with its table identity."""
+    """A stay, with its HADM_ID and its note."""
 
     number: int
     admitted: datetime
@@ -70,16 +70,16 @@ class _Admission:
 class SyntheticTables:
     """Writes PATIENTS, ADMISSIONS, DIAGNOSES_ICD and NOTEEVENTS, row by row, in constant memory.
 
-    Patient i depends on (seed, i) alone, so the tables of fewer patients are a prefix of those of more.
+    Patient i depends only on (seed, i), so the tables of fewer patients are a prefix of those of more.
 
-    Per stay: one discharge summary, its true diagnoses, often a nursing and a radiology note, sometimes an addendum,
-    rarely a summary that belongs to somebody else and is marked ISERROR = 1. A patient has one to nine stays (1.4 on
-    average); death ends them. Whoever is older than 89 at any admission has the date of birth moved to 300 years
-    before the first one. Dates lie in 2100-2200, as in MIMIC-III.
+    A stay has a discharge summary, its true diagnoses, often a nursing and a radiology note, sometimes an addendum, and
+    rarely a summary of another patient, marked ISERROR = 1. A patient has one to nine stays (1.4 on average), ended by
+    death. Of patients older than 89 at any admission the birth is moved to 300 years before the first one. Dates are in
+    2100-2200, as in MIMIC-III.
 
     Args:
-        patients: how many, > 0.
-        seed: any whole number.
+        patients: number of patients, > 0.
+        seed: any integer.
         style: length of the discharge summaries (`SyntheticNotes`).
     """
 
@@ -94,11 +94,7 @@ class SyntheticTables:
         write_tables(folder, COLUMNS, (row for number in range(self.patients) for row in self.rows(number)))
 
     def rows(self, number: int) -> Iterator[Row]:
-        """All rows of one patient as (table, fields without ROW_ID).
-
-        Args:
-            number: from 0.
-        """
+        """Yield the rows of patient `number` (from 0) as (table, fields without ROW_ID)."""
         rng = random.Random(f"{self.seed}:{number}")
         person = self._person(rng, number)
         stays = list(self._stays(rng, person))
@@ -142,7 +138,7 @@ class SyntheticTables:
             admitted = discharged + timedelta(minutes=rng.randrange(10 * 1440, 600 * 1440))
 
     def _note_rows(self, rng: random.Random, person: _Person, stay: _Admission) -> Iterator[Row]:
-        """The summary, and the notes beside it."""
+        """Yield the summary and the other notes of a stay."""
         last = stay.discharged.date()
         yield _note_row(person, stay, last, None, "Discharge summary", "Report", None, stay.note.text)
         if rng.random() < 0.05:
@@ -166,8 +162,8 @@ def write_tables(folder: Path, columns: Mapping[str, str], rows: Iterable[Row]) 
 
     Args:
         folder: must exist.
-        columns: of every table, ROW_ID first.
-        rows: without ROW_ID, which counts the rows of a table from 1.
+        columns: table -> its columns, ROW_ID first.
+        rows: without ROW_ID, which numbers the rows of a table from 1.
     """
     with ExitStack() as stack:
         files: dict[str, TextIO] = {}
@@ -182,7 +178,7 @@ def write_tables(folder: Path, columns: Mapping[str, str], rows: Iterable[Row]) 
 
 
 def _patient_row(rng: random.Random, person: _Person, stays: list[_Admission]) -> Row:
-    """Death in hospital stands in DOD_HOSP, a later one in DOD_SSN only; DOD merges them."""
+    """Return the row of PATIENTS: DOD_HOSP is a death in hospital, DOD_SSN a later one, DOD either."""
     end = stays[-1].discharged
     born, hospital, register = person.born, None, None
     if _age(person, stays[-1].admitted) > _OLDEST:
@@ -229,7 +225,7 @@ def _note_row(
     error: int | None,
     text: str,
 ) -> Row:
-    """A note; summaries have neither time nor caregiver."""
+    """Return the row of a note; summaries have no time and no caregiver."""
     caregiver = 14_000 + stay.number % 7_000 if time else None
     stored = time + timedelta(minutes=7) if time else None
     fields = (day, time, stored, category, description, caregiver, error, text)
@@ -237,7 +233,7 @@ def _note_row(
 
 
 def _line(fields: tuple[Field, ...]) -> str:
-    """One CSV record as MIMIC-III writes it: text quoted, numbers and times bare, nothing for null."""
+    """Return a CSV record as in MIMIC-III: text quoted, numbers and times unquoted, null empty."""
     cells = []
     for field in fields:
         if isinstance(field, str):
@@ -252,13 +248,13 @@ def _pick(rng: random.Random, table: tuple[tuple[str | None, ...], tuple[int, ..
 
 
 def _age(person: _Person, moment: datetime) -> int:
-    """The true age in completed years."""
+    """Return the true age in completed years."""
     day, born = moment.date(), person.born
     return day.year - born.year - ((day.month, day.day) < (born.month, born.day))
 
 
 def _years_before(day: date, years: int) -> date:
-    """The same day `years` earlier; 29 February becomes 28 where it must."""
+    """Return the same day `years` earlier; 29 February becomes 28 if that year has none."""
     try:
         return day.replace(year=day.year - years)
     except ValueError:
