@@ -32,7 +32,6 @@ def smoothing_factors(
 
     Args:
         largest: largest absolute value of every input.
-        weight: of the layer.
         alpha: share of the difficulty that moves from inputs to weights, in [0, 1].
     """
     return largest.clamp_min(_SMALLEST) ** alpha / weight.abs().amax(0).clamp_min(_SMALLEST) ** (1 - alpha)

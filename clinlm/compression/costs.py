@@ -17,7 +17,6 @@ class Architecture:
     """Widths of an encoder.
 
     Attributes:
-        hidden: width of the hidden state.
         rank: of factorised word embeddings; None for a whole table.
         layers: attention heads and FFN units of every layer; None for a removed layer.
     """

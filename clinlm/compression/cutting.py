@@ -20,9 +20,7 @@ class KeptParts:
     """Parts of a network to keep, by their original numbers.
 
     Attributes:
-        layers: ascending.
         heads, units: of every kept layer.
-        hidden: dimensions of the hidden state.
         rank: new rank of the embeddings; None to leave them unchanged.
     """
 
@@ -67,7 +65,6 @@ def prune_to(model: Model, kept: KeptParts, often: Float[Tensor, " tokens"]) -> 
 
     Args:
         model: changed in place.
-        kept: parts to keep.
         often: see `factorize_embeddings`.
     """
     if kept.rank is not None:
@@ -81,7 +78,6 @@ def factorize_words(model: Model, rank: int, often: Float[Tensor, " tokens"]) ->
 
     Args:
         model: changed in place.
-        rank: of the product.
         often: weight of the squared error of every token's row.
     """
     body = model.network.body

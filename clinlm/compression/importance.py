@@ -46,10 +46,6 @@ def measure_importance(module: Module, documents: int) -> Importance:
     """Return the importance of every head, FFN unit, hidden dimension and direction of the embeddings.
 
     The loss is the objective of the module, of every document by itself whatever batch it is in.
-
-    Args:
-        module: its network is an encoder.
-        documents: number of training documents.
     """
     network = module.network
     layers = structure.layers(network.body)

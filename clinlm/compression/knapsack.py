@@ -32,7 +32,6 @@ class LayerOptions:
     """Possible widths of a layer, which may also be removed.
 
     Attributes:
-        attention, ffn: possible widths.
         kept: importance lost with any widths.
         dropped: importance lost if the layer is removed.
     """

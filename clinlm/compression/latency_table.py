@@ -45,7 +45,6 @@ class LatencyTable(CostModel):
     """Milliseconds by widths, interpolated linearly between timed ones.
 
     Args:
-        knots: timed widths.
         base: milliseconds of everything but the layers, for every hidden size.
         factors: additional milliseconds of factorised embeddings.
         attention: for every hidden size and number of heads.
@@ -82,9 +81,7 @@ def measure_table(knots: Knots, rank: int, timer: Timer) -> LatencyTable:
     and FFN, which no choice of widths can separate.
 
     Args:
-        knots: widths to time.
         rank: of the factorised embeddings.
-        timer: times probes.
     """
     base, factors, attention, ffn = [], [], [], []
     few = knots.units[0]

@@ -26,7 +26,6 @@ class Meter(ABC):
     """Measures networks in one unit.
 
     Attributes:
-        costs: predicts the cost of widths.
         now: cost of the unpruned network.
     """
 

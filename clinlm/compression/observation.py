@@ -72,7 +72,6 @@ def token_inputs(inputs: Float[Tensor, "*places inputs"], mask: Tensor) -> Float
     """Return the inputs at tokens, without padding.
 
     Args:
-        inputs: of a layer.
         mask: (rows, tokens), true on tokens. Inputs of another layout (such as pooled ones) are all returned.
     """
     return inputs[mask] if inputs.shape[:-1] == mask.shape else inputs.flatten(0, -2)
@@ -86,7 +85,6 @@ def observed_gradients(
     The loss is that of every unit by itself, whatever batch it is in.
 
     Args:
-        module: gives network and task.
         handles: hooks that append to `seen`; removed at the end.
         seen: cleared before every batch.
         batches: of calibration documents.

@@ -35,7 +35,6 @@ def build_probe(model: Model, architecture: Architecture) -> Model:
     """Return a network of the kind of `model` with random weights and these widths, at most its original ones.
 
     Args:
-        model: has the configuration.
         architecture: without removed layers.
     """
     layers = [layer for layer in architecture.layers if layer is not None]

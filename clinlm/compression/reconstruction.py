@@ -27,7 +27,6 @@ class Moments:
 
     Attributes:
         kept: inputs to keep, ascending.
-        readers: linear layers.
     """
 
     kept: list[int]
@@ -78,12 +77,7 @@ def regress(
 
 @dataclass
 class NormMoments:
-    """Sums over tokens of the outputs of a norm, and of the unscaled outputs of a norm over the kept dimensions.
-
-    Attributes:
-        norm: a LayerNorm.
-        kept: dimensions to keep.
-    """
+    """Sums over tokens of the outputs of a norm, and of the unscaled outputs of a norm over the kept dimensions."""
 
     norm: nn.LayerNorm
     kept: list[int]
@@ -116,9 +110,7 @@ def reconstruct(network: Network, kept: KeptParts, batches: Sequence[Batch], lon
 
     Args:
         network: not yet sliced.
-        kept: parts that will be left.
         batches: of calibration documents.
-        long_notes: of the task.
     """
     moments, norms = _reader_moments(network, kept), _norm_moments(network, kept)
     mask = torch.empty(0)

@@ -33,10 +33,6 @@ def row_l2_norms(weight: Float[Tensor, "units inputs"]) -> Float[Tensor, " units
 def block_influences(module: Module, documents: int) -> Float[Tensor, " layers"]:
     """Return 1 - cos(input, output) of every layer, a mean over the tokens of calibration documents; in [0, 2].
 
-    Args:
-        module: its network is an encoder.
-        documents: number of training documents.
-
     Raises:
         ModelError: the network has integer weights.
     """
@@ -66,10 +62,6 @@ def head_importances(module: Module, documents: int) -> list[Float[Tensor, " _"]
     """Return E_x |Att_h(x) . dL/dAtt_h(x)| of every head h, over tokens x, one vector per layer divided by its L2 norm.
 
     Padding adds nothing: no token attends to it and pooling ignores it, so its gradient is zero.
-
-    Args:
-        module: its network is an encoder.
-        documents: number of training documents.
 
     Raises:
         ModelError: the network has integer weights.
@@ -101,9 +93,7 @@ def activation_norms(module: Module, readers: Sequence[nn.Linear], documents: in
     """Return GRIFFIN's statistic: per unit, the L2 norm over calibration tokens of its normalised activations.
 
     Args:
-        module: runs the readers.
         readers: output layer of every FFN, whose inputs are the activations.
-        documents: number of training documents.
     """
     totals = [torch.zeros(reader.in_features) for reader in readers]
 
@@ -120,13 +110,7 @@ def unit_squares(activations: Float[Tensor, "tokens units"]) -> Float[Tensor, " 
 
 
 def input_norms(module: Module, linears: Sequence[nn.Linear], documents: int) -> list[Float[Tensor, " _"]]:
-    """Return, per linear layer, the L2 norm over calibration tokens of every input.
-
-    Args:
-        module: runs the linear layers.
-        linears: layers of its network.
-        documents: number of training documents.
-    """
+    """Return, per linear layer, the L2 norm over calibration tokens of every input."""
     totals = [torch.zeros(linear.in_features, device=linear.weight.device) for linear in linears]
 
     def add(name: str, inputs: Float[Tensor, "tokens inputs"]) -> None:

@@ -24,13 +24,7 @@ _ROUND = 8
 
 @dataclass(frozen=True)
 class SearchResult:
-    """An architecture that a search found.
-
-    Attributes:
-        architecture: widths.
-        lost: importance lost.
-        cost: predicted.
-    """
+    """An architecture that a search found."""
 
     architecture: Architecture
     lost: float
@@ -48,8 +42,6 @@ def candidate_sizes(now: Architecture, importance: Importance, tokens: int) -> l
     """Return the hidden sizes and ranks to try, the largest first; ranks only where they make the table smaller.
 
     Args:
-        now: architecture of the network.
-        importance: of its parts.
         tokens: size of the vocabulary.
     """
     width, found = len(importance.words), list[tuple[int, int | None]]()
@@ -74,9 +66,6 @@ def search(
     """Return the best architecture within a budget for every hidden size and rank, best first.
 
     Args:
-        now: architecture of the network.
-        importance: of its parts.
-        costs: of its parts.
         tokens: size of the vocabulary.
         budget: in the unit of `costs`.
         most: number of results.

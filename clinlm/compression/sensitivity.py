@@ -49,7 +49,6 @@ def layer_sensitivities(module: Module, layers: Mapping[str, nn.Module], documen
         module: its network is unchanged afterwards.
         layers: dotted name -> quantised layer.
         documents: number of validation documents, at most, drawn at random.
-        seed: of the draw.
     """
     baseline = mean_loss(module, documents, seed)
     rises = {}

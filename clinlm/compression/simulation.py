@@ -33,9 +33,6 @@ class FakeQuantizeInputs(nn.Module):
 
     Gradients pass inside the range only. All state is in buffers, so that checkpoints contain it.
 
-    Args:
-        low, high: initial range.
-
     Attributes:
         low, high: moving averages of minimum and maximum of a batch, without padding.
         frozen: whether they are fixed.

@@ -55,7 +55,6 @@ class Target:
         """Return the cost to reach in the first of `remaining` steps, all of which shrink by the same factor.
 
         Args:
-            now: current cost.
             remaining: steps, this one included; for a share all steps, because each starts from a lower cost.
         """
         last = self.value * now if self.relative else self.value

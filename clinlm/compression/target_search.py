@@ -52,10 +52,7 @@ def search_target(
 
     Args:
         model: not changed.
-        meter: predicts and measures costs.
-        importance: of the parts.
         often: see `clinlm.compression.cutting.factorize_words`.
-        target: cost to reach.
         remaining: see `Target.goal`.
 
     Raises:

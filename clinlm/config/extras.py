@@ -9,10 +9,6 @@ from clinlm.config.errors import MissingExtraError
 def imported(module: str, extra: str) -> Any:
     """Return the module.
 
-    Args:
-        module: dotted name.
-        extra: the extra of `pyproject.toml` that brings it.
-
     Raises:
         MissingExtraError: it is not installed; the message says what to install.
     """

@@ -18,7 +18,6 @@ def refuse_monitor(monitor: str, known: Iterable[str]) -> None:
     """Raise unless `monitor` names a validation metric of which more is better.
 
     Args:
-        monitor: the setting.
         known: names of such metrics, without their `val/`.
 
     Raises:

@@ -13,7 +13,6 @@ class Device:
     """Budgets of a device ("clinical edge deployment", "Target Edge Hardware"; conf/device marks numbers of our own).
 
     Attributes:
-        name: for people.
         ram_mib: total memory in MiB; the paper's GB are powers of two.
         model_bytes: largest model on disk; the paper's MB are 10^6 bytes.
         runtime: of the paper.
@@ -43,7 +42,6 @@ class Device:
             bytes: of the deployment on disk.
             peak_mib: peak memory of a process that ran it, libraries included, measured on this machine; None if it was
                 not measured. The operating system needs more.
-            engine: name of the engine that ran it.
         """
         return Fit(self, bytes, peak_mib, engine)
 
@@ -54,10 +52,7 @@ class Fit:
     """A model on a device.
 
     Attributes:
-        device: the device.
-        bytes: of the model on disk.
         peak_mib: peak memory; None if it was not measured.
-        engine: that ran it.
     """
 
     device: Device

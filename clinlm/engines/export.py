@@ -74,14 +74,7 @@ class Deployment:
 @final
 @dataclass(frozen=True)
 class OpenModel:
-    """A model ready for predictions.
-
-    Attributes:
-        answer: computes logits from rows of token ids.
-        tokenizer: of the model.
-        inference_config: turns logits into decisions.
-        engine: runs the model.
-    """
+    """A model ready for predictions."""
 
     answer: Answer
     tokenizer: PreTrainedTokenizerBase
@@ -93,7 +86,6 @@ def open_model(folder: Path, threads: int | None = None) -> OpenModel:
     """Return the model of an artifact (run by eager torch) or of a deployment (run by its engine).
 
     Args:
-        folder: of either.
         threads: number of threads; None for the engine's default.
 
     Raises:

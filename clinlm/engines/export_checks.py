@@ -20,11 +20,6 @@ def check_export(network: nn.Module, engine: Engine, folder: Path) -> None:
     weights other than 0; and the engine must report at least as many integer products. This refuses fake quantisation
     (integers stored or computed as floats) and pruning that exists only in a mask.
 
-    Args:
-        network: of the artifact.
-        engine: exported it.
-        folder: with the engine's files.
-
     Raises:
         ModelError: the export has less.
     """

@@ -128,7 +128,6 @@ class DelimitedSource(Source):
 
     Args:
         path: the file; gzip is recognised by its first bytes.
-        text: column of the text.
         id: column of the id, required of every record; None reads `id` where present.
         separator: one ASCII character.
 
@@ -314,7 +313,6 @@ class _Splitter:
 
     Args:
         stream: at the offset of `start`.
-        name: of the file, for errors.
         separator: one ASCII character.
         start: where a record begins.
         limit: most bytes of a record; a longer one is taken for an opening quote that is never closed.

@@ -19,7 +19,6 @@ class ParquetSource(Source):
     """Notes in Parquet, one a row; rows count as lines. Memory holds some row groups of the file.
 
     Args:
-        path: the file.
         text: column of the text, of type String.
         id: column of the id, required of every row; None reads `id` where present. Written as text.
 

@@ -59,7 +59,6 @@ def physical_lines(stream: IO[bytes], name: str, offset: int, line: int, limit: 
 
     Args:
         stream: positioned at `offset`, after `line` lines.
-        name: of the file, for errors.
         offset: bytes before the stream's position.
         line: lines before it.
         limit: most bytes of a line; a longer one is read past and yielded without data.

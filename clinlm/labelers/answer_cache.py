@@ -57,7 +57,6 @@ class AnswerCache:
     While one process asks a labeler others wait for it, and then ask for what is still missing.
 
     Args:
-        root: of the store.
         again: whether to ask a labeler again where it failed before; the earlier cost is added. A note without an
             answer because a run was stopped is requested in any case.
     """
@@ -132,8 +131,6 @@ def label_notes(
     """Return one result per note, in order, from the store or from the labeler; log a line with totals and cost.
 
     Args:
-        labeler: any.
-        notes: of the corpus.
         root: of the store; see `AnswerCache`.
         corpus: of the notes; it decides whether they may be sent anywhere.
         again: whether to ask again for notes that failed in an earlier run.

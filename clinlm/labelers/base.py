@@ -32,7 +32,6 @@ class LabeledNote:
         prompt_tokens, completion_tokens: paid for, over all attempts; 0 unless the labeler is a language model.
         failed: reason why there is no answer; "" where there is one.
         invented: number of entities dropped because their text is not in the note.
-        retries: number of repeated requests.
     """
 
     spans: tuple[Span, ...] = field(default=(), repr=False)
@@ -50,9 +49,7 @@ class LabelTotals:
     """Sums of the fields of `LabeledNote` over several notes.
 
     Attributes:
-        notes: number of results.
         spans: number of spans per label.
-        failed: number of notes without an answer.
     """
 
     notes: int = 0

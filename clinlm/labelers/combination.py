@@ -20,7 +20,6 @@ class Combination(Labeler):
     result. Its cost, including its time, is the sum of the costs of its labelers.
 
     Attributes:
-        labelers: by name.
         use: names of the labelers to combine, in order; None for all of them.
 
     Raises:

@@ -15,7 +15,6 @@ class Budget:
     time-out the provider may have gone on writing) the reserve counts as spent. Threads may share a budget.
 
     Args:
-        prices: of the tokens.
         max_tokens: prompt and completion together; None for no limit.
         max_cost: in the currency of the prices; None for no limit.
 

@@ -17,7 +17,6 @@ class Chunking:
     """Length and overlap of the pieces, in characters.
 
     Attributes:
-        length: maximum length of a piece.
         overlap: maximum overlap of two consecutive pieces; less than half of `length`.
     """
 

@@ -76,8 +76,6 @@ class Failure(NamedTuple):
     """Reason why there is no reply.
 
     Attributes:
-        reason: for a message.
-        action: what to do.
         free: whether it certainly cost nothing; otherwise the provider may have written an answer that got lost.
         wait_s: pause that the server requests; 0 where it does not.
     """

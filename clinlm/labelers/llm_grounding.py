@@ -48,7 +48,6 @@ class Grounding:
         An entity marks all occurrences of its text, or the one that it numbers.
 
         Args:
-            entities: of the answer.
             labels: known ones; case does not matter.
             start, end: of the piece of the note that was sent.
         """

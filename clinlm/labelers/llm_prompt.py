@@ -78,7 +78,6 @@ class RequestTemplate:
     """Settings that decide what a model answers about a text.
 
     Attributes:
-        model: model name on the server.
         labels: label -> definition.
         prompt: contains `{text}` once, for the note; `{definitions}` and `{form}` for labels and form.
         answer_format: how the form of the answer is enforced.
@@ -128,7 +127,6 @@ class RequestTemplate:
         """Return the request about a text, as arguments of the client.
 
         Args:
-            text: a note, or a piece of it.
             malformed: number of malformed answers to it so far.
         """
         definitions = "\n".join(f"{label}: {meaning}" for label, meaning in self.labels.items())

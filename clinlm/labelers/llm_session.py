@@ -59,11 +59,6 @@ class Session:
     """Labels every note of a list with a pool of threads.
 
     Attributes:
-        template: of the requests.
-        chunking: of long notes.
-        retry: policy.
-        scheduler: of the requests.
-        client: of the endpoint.
         concurrency: number of threads, each with one request at a time.
         counts: is added to: entities with `foreign` labels, requests whose tokens are `estimated`.
     """

@@ -26,7 +26,6 @@ class Pooling(nn.Module):
         name: `cls` the first token; `mean` and `max` over the tokens; `max_mean` both concatenated (Howard & Ruder
             2018, "Universal language model fine-tuning", arXiv:1801.06146, section 3.3, there with the last token too);
             `attention` a learned weighting of the tokens; `none` keeps one vector per token, for taggers.
-        hidden_size: width of the hidden states.
     """
 
     def __init__(self, name: PoolingName, hidden_size: int) -> None:
@@ -66,7 +65,6 @@ class Network(nn.Module):
 
     Attributes:
         body: a transformers encoder without pooler.
-        pooling: `Pooling`.
         head: Linear, hidden (twice after `max_mean`) -> outputs.
     """
 
@@ -92,8 +90,6 @@ class ModelSpec:
 
     Attributes:
         config: a transformers configuration as a dictionary, with `model_type`.
-        outputs: number of logits.
-        pooling: see `Pooling`.
         dropout: before the head, in [0, 1).
     """
 

@@ -187,7 +187,6 @@ def factorize(network: nn.Module, ranks: Mapping[str, int]) -> None:
     artifact loads, only to be overwritten. Methods set them with `LowRankLinear.set`.
 
     Args:
-        network: has the linear layers.
         ranks: dotted name of a linear layer -> rank.
 
     Raises:
@@ -228,7 +227,6 @@ def quantize(network: nn.Module, layer: str, names: Sequence[str], **settings: A
     """Replace float layers by integer ones; values that need calibration are to be set afterwards.
 
     Args:
-        network: has the layers.
         layer: dotted path of a subclass of `IntegerLayer`; see `load_stored_class`.
         names: dotted names of the float layers.
         settings: see the `from_float` of that class.

@@ -47,14 +47,11 @@ def measure_degradation(
     defined whichever labels a subgroup lacks.
 
     Args:
-        task: opened.
         original: before compression.
         compressed: after it.
         split: `validation` or `test`.
-        resamples: of the bootstrap.
         by_group: draw whole groups (patients) instead of documents.
         smallest_subgroup: documents that a subgroup needs to be compared.
-        seed: of the draw.
     """
     frame = task.examples.frame[task.examples.members(split)]
     groups = frame["group"].to_numpy() if by_group else None

@@ -54,9 +54,6 @@ def run_stages(
     Args:
         config: the whole configuration, with `store` and `gate`.
         stages: as `clinlm.pipeline.plan.plan` returns them.
-        task: opened.
-        task_key: its key.
-        logger: follows the stages that are built.
 
     Raises:
         GateFailed: a stage lost more than the gate allows; it stays in the store, and so do those before it.

@@ -87,7 +87,6 @@ def step_ratio(ratio: float, step: int, steps: int, counts_zeros: bool) -> float
     Args:
         ratio: of all steps together, in (0, 1); others are returned as they are, for the method to refuse.
         step: from 1 to `steps`.
-        steps: how many.
         counts_zeros: see `StageCallback.counts_zeros`.
     """
     if not 0 < ratio < 1:
@@ -105,7 +104,6 @@ def remaining_steps(target: str, step: int, steps: int) -> int:
     Args:
         target: ends with % where it is relative.
         step: from 1 to `steps`.
-        steps: how many.
     """
     return steps if target.endswith("%") else steps - step + 1
 

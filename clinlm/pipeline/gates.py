@@ -81,7 +81,6 @@ class Verdict:
     """The result of a gate for one model.
 
     Attributes:
-        gate: its name.
         subject: the name of the stage, or of the row.
         refused: techniques that the gate does not allow.
         findings: one per limit, failed ones first.
@@ -122,7 +121,6 @@ class Gate:
     value itself must be.
 
     Attributes:
-        name: of the gate, as typed.
         metrics: metric of `clinlm.metrics.classification` -> its loss must be below this.
         agreement: least share of equal decisions; None for no limit.
         fairness: the gap between subgroups must grow by less than this, for every attribute of the corpus; None for no
@@ -134,7 +132,6 @@ class Gate:
         resamples: of the bootstrap.
         by_group: draw whole groups (patients): notes of one patient are not independent.
         smallest_subgroup: documents that a subgroup needs for its gap to be measured.
-        seed: of the draw.
 
     Raises:
         ConfigError: a setting is out of its range.

@@ -16,9 +16,7 @@ class StageResult:
     """A finished stage.
 
     Attributes:
-        name: of the stage.
         role: teacher or student.
-        artifact: on disk.
         cached: whether the store had it before this run.
         teachers: those whose logits it learned from; how several were combined is in the artifact's settings.
         techniques: how it was compressed, here and in all that it comes from; keys of

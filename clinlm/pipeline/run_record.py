@@ -15,7 +15,6 @@ class StageRecord:
     """A finished stage.
 
     Attributes:
-        name: of the stage.
         role: teacher or student.
         folder: of its artifact, absolute.
         cached: whether the store had it before the run.
@@ -37,9 +36,7 @@ class TaskRecord:
     """The task of a run.
 
     Attributes:
-        key: of the opened task.
         settings: that open it again.
-        facts: counts of its documents.
         notices: what was dropped, and why.
     """
 
@@ -55,14 +52,8 @@ class RunRecord:
     """A finished pipeline.
 
     Attributes:
-        pipeline: name.
         seed: of training.
-        overrides: what was typed.
-        store: folder of the store.
         monitor: the metric on validation that training monitored, such as val/macro_f1.
-        task: of the run.
-        stages: in order.
-        report: settings of the report.
         gate: settings of the gate; None for none.
         gates: settings of every gate in conf/gate.
         device: settings of every device chosen, by name.

@@ -156,11 +156,9 @@ class Stage:
         """Train, and write everything but the record into `folder`; resume from `folder/last.ckpt` if it exists.
 
         Args:
-            task: opened.
             folder: of the artifact; it exists.
             parent: the artifact that the stage continues; None if it has an initializer.
             teachers: what it learns from.
-            logger: Lightning's.
             transfer: the texts that `self.augmentation` makes.
 
         Returns:

@@ -13,7 +13,6 @@ class StageSpec:
     """One stage of a plan: plain data, all that the pipeline and its gate need to know of it.
 
     Attributes:
-        name: of the stage.
         role: teacher or student.
         settings: resolved; the stage's key is made of them.
         parent: name of the stage that it continues; None if it has an initializer.

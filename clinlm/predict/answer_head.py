@@ -22,7 +22,6 @@ class TokenizedNotes:
     """Rows of tokens that some notes are cut into.
 
     Attributes:
-        notes: number of notes.
         document: note of each row, ascending.
         lengths: tokens of each row.
         words: of every note, as `clinlm.text.words.Words`, for heads by word.
@@ -41,7 +40,6 @@ class AnswerHead(ABC, Generic[P]):
 
     Attributes:
         by_word: whether words are predicted, rather than notes.
-        config: of the model.
         labels: that predictions are counted by.
     """
 

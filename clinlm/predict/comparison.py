@@ -15,7 +15,6 @@ class Comparison(ABC, Generic[P]):
     """AnswerCounts of the predictions of two models, and their drift. Subclasses are final, one per kind of answer.
 
     Args:
-        labels: of the models.
         counts: of an earlier comparison, to continue from; None to begin.
 
     Attributes:

@@ -18,7 +18,6 @@ class DriftMonitor:
     """Histograms of the first window and of all later ones, and counts by period.
 
     Args:
-        labels: of the models.
         counts: of an earlier monitor, perhaps among others, to continue from; None to begin.
     """
 

@@ -19,11 +19,8 @@ class Progress:
     """What is written and counted so far.
 
     Attributes:
-        place: position of the reader.
         output: position of the output, see `Sink.position`.
         rejects_bytes: size of the file of rejects.
-        documents: number of notes answered.
-        rejects: number of records rejected.
         predicted: number of notes or spans with each label.
         seconds: of reading and answering, over all attempts.
         shadow: counts of the comparison of two models; None without a shadow.
@@ -48,9 +45,7 @@ class Journal:
     """The file `<output>.progress.json`; in memory only for a run that cannot be resumed.
 
     Args:
-        path: of the file; None for none.
         promises: settings that must be the same when the run continues, by name. JSON.
-        progress: so far.
     """
 
     def __init__(self, path: Path | None, promises: dict[str, Any], progress: Progress) -> None:

@@ -83,10 +83,7 @@ class LabelerAnswerer(Answerer):
     """Answers notes with a labeler, from the store where it has answered them before.
 
     Args:
-        settings: of the command.
-        labeler: any.
         people: returns the spans that people gave the notes on some lines; None where there are none.
-        begun: progress of earlier attempts.
     """
 
     def __init__(
@@ -138,11 +135,7 @@ class LabelerAnswerer(Answerer):
 
 @final
 class CorpusSource(Source):
-    """Notes of a corpus, one per record, in order; records count as lines.
-
-    Args:
-        records: of the corpus.
-    """
+    """Notes of a corpus, one per record, in order; records count as lines."""
 
     def __init__(self, records: Records) -> None:
         self._frame = records.frame

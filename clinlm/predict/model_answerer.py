@@ -55,10 +55,6 @@ def predict_file(settings: PredictSettings) -> Progress:
 class ModelAnswerer(Answerer):
     """Answers notes with a model, and with its shadow if there is one.
 
-    Args:
-        settings: of the command.
-        begun: progress of earlier attempts.
-
     Raises:
         ConfigError: the models have different labels.
     """

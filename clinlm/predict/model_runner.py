@@ -37,7 +37,6 @@ class ModelRunner:
     Single threads with small batches beat one batch on many threads on a CPU, and share nothing but the queue.
 
     Args:
-        folder: of an artifact or a deployment.
         threads: number of copies of the model.
         batch_tokens: maximum tokens of a batch, padding included.
         pool: that computes the batches, with as many threads.

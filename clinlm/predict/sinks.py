@@ -94,8 +94,6 @@ class CsvSink(AppendingSink):
     cell of JSON.
 
     Args:
-        path: of the file.
-        position: bytes to keep.
         schema: name -> polars type of the values.
 
     Raises:

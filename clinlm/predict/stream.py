@@ -102,8 +102,6 @@ def stream(
     """Answer every note of the source that is not answered yet; return the progress over all attempts.
 
     Args:
-        settings: of files and windows.
-        source: of the notes.
         promises: settings that must be the same when the run continues, by name. JSON.
         open_answerer: returns the answerer, which continues from some progress; not called if all is answered.
 

@@ -34,7 +34,6 @@ def open_study(folder: Path, name: str, objectives: Mapping[str, str], problem: 
 
     Args:
         folder: of the file `<name>.db`; made if it is missing.
-        name: of the study.
         objectives: name -> maximize or minimize.
         problem: what makes trials comparable, as JSON; a study has one.
 

@@ -25,7 +25,6 @@ class _Exact(NamedTuple):
     """A term that matches only some of the words with its folded form.
 
     Attributes:
-        label: of the term.
         words: in their own case, for an acronym; empty where case is ignored.
         possessive: whether it ends in 's.
         wary: whether no neighbouring word may be in capitals.
@@ -57,7 +56,6 @@ class Matcher:
 
     Args:
         terms: of two that differ only in their labels, the first counts.
-        stop: terms that are not used.
         acronym: most letters of an acronym; 0 for no acronyms.
         shortest: fewest letters and digits of a term; acronyms need two.
 

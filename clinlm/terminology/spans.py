@@ -29,7 +29,6 @@ def check_spans(spans: Iterable[Span], length: int) -> list[Span]:
     """Return the spans, sorted, each once.
 
     Args:
-        spans: of one text.
         length: of the text, in characters.
 
     Raises:

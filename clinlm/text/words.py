@@ -53,7 +53,6 @@ def first_tokens(words: Words, offsets: Int[np.ndarray, "tokens 2"]) -> Int[np.n
     no token at all.
 
     Args:
-        words: of a text.
         offsets: start and end of the tokens in characters of the same text, as fast tokenizers give them, special
             tokens left out; starts ascend.
 

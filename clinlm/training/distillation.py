@@ -98,8 +98,6 @@ class Distillation:
         """Return the mixture; a part of weight zero is not computed.
 
         Args:
-            student: its logits.
-            teacher: its logits.
             targets: ignored where a document has no labels.
             supervised: the task's own loss of logits and targets, a mean over the documents with labels, so that both
                 parts keep their weight however few these are; 0 without any.

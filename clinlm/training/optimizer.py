@@ -61,8 +61,6 @@ class AdamW:
         """Return optimizer and schedule over `steps` optimizer steps, of the weights that need a gradient.
 
         Args:
-            network: to train.
-            steps: of the optimizer.
             extra: trainable parameters outside the network.
         """
         head_rate = self.learning_rate if self.head_learning_rate is None else self.head_learning_rate

@@ -15,8 +15,6 @@ class DilatedCnnConfig(PreTrainedConfig):
     """Shape of a `DilatedCnnModel`.
 
     Args:
-        vocab_size: number of tokens.
-        embedding_size: width of token vectors.
         hidden_size: filters of every convolution, and width of the output.
         dilations: distance between the tokens that a filter reads, one per convolution, in order.
         pad_token_id: of the tokenizer; the network does not need it.
@@ -44,7 +42,6 @@ class DilatedCnnModel(PreTrainedModel):
     zeros, so that padding does not change the output.
 
     Attributes:
-        embeddings: one vector per token.
         entry: Linear, embedding_size -> hidden_size.
         convolutions: Linear, 3 x hidden_size -> hidden_size, one per dilation. Column k * hidden_size + i reads
             dimension i of the window's k-th token.

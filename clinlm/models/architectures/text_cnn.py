@@ -15,8 +15,6 @@ class TextCnnConfig(PreTrainedConfig):
     """Shape of a `TextCnnModel`.
 
     Args:
-        vocab_size: number of tokens.
-        embedding_size: width of token vectors.
         widths: tokens that a filter reads, one per group of filters.
         filters: number of filters per group, in the order of `widths`.
         opening: how many first tokens are also pooled separately; None for none.
@@ -52,7 +50,6 @@ class TextCnnModel(PreTrainedModel):
     (Kalchbrenner et al. 2014, arXiv:1404.2188, keep an order by k-max pooling; here two regions suffice).
 
     Attributes:
-        embeddings: one vector per token.
         filters: Linear, width x embedding_size -> filters, one per width. Column k * embedding_size + i reads dimension
             i of the window's k-th token.
     """

@@ -13,8 +13,6 @@ class TokenVectorsConfig(PreTrainedConfig):
     """Shape of a `TokenVectorsModel`.
 
     Args:
-        vocab_size: number of tokens.
-        hidden_size: width of token vectors.
         pad_token_id: of the tokenizer; the network does not need it.
         max_position_embeddings: longest row; without positions any length works.
     """
@@ -33,10 +31,6 @@ class TokenVectorsModel(PreTrainedModel):
 
     Source: Tulkens & van Dongen 2024, "Model2Vec", github.com/MinishLab/model2vec: a table of token vectors, weighted
     and averaged. Departs: vectors and weights are trainable parameters.
-
-    Attributes:
-        embeddings: one vector per token.
-        weights: one number per token.
     """
 
     config_class = TokenVectorsConfig

@@ -64,10 +64,8 @@ def with_head(body: nn.Module, task: Task, pooling: PoolingName, dropout: float,
     """Return `body` with pooling and a fresh head.
 
     Args:
-        body: an encoder.
         task: has the number of outputs and the label frequencies.
         pooling: for tasks on documents; those on words have none.
-        dropout: before the head.
         head_bias: `prior` starts at the label frequencies of the training split, so that no steps are spent on learning
             that most labels are absent; `zero` as transformers does.
     """

@@ -105,11 +105,9 @@ class TransformerStudent(TeacherInitializer):
     """A small transformer of any shape over its teacher's tokens.
 
     Args:
-        model_type: of transformers.
         shape: see the subclasses: `hidden_size`, `layers`, `heads`, `intermediate_size` and, if it has one,
             `embedding_size`.
         hidden_dropout, attention_dropout: inside the encoder; see `clinlm.models.initializers.base.with_dropout`.
-        dropout: before the head.
     """
 
     def __init__(
@@ -196,8 +194,6 @@ def single_token_states(teacher: Model, numbers: list[int], rows: int = 512) -> 
 
     Args:
         teacher: put into evaluation mode.
-        numbers: token ids.
-        rows: batch size.
     """
     network, tokenizer = teacher.network.eval(), teacher.tokenizer
     states = []

@@ -30,7 +30,6 @@ class Matrix:
     Attributes:
         shape: both sides, the smaller first (engines transpose).
         bits: per weight.
-        nonzero: number of weights other than 0.
     """
 
     shape: tuple[int, int]

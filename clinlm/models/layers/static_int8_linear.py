@@ -21,7 +21,6 @@ class StaticInt8Linear(IntegerLinear):
 
     Args:
         in_features, out_features, bias: see `IntegerLinear`.
-        smoothed: whether the layer has `smooth`.
 
     Attributes:
         weight, scale, bias: see `IntegerLinear`.
@@ -57,7 +56,6 @@ class StaticInt8Linear(IntegerLinear):
         """Return `linear` with each row of its weight (divided by `smooth`) rounded to 127 levels.
 
         Args:
-            linear: a float layer.
             input_scale, input_zero_point: of its inputs, after multiplication by `smooth`.
             smooth: factors of the inputs; None for none.
         """

@@ -28,12 +28,7 @@ class Augmentation(ABC):
 
     @abstractmethod
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
-        """Yield texts, which depend on settings, task and seed only; some may repeat others.
-
-        Args:
-            task: opened.
-            seed: of everything random.
-        """
+        """Yield texts, which depend on settings, task and seed only; some may repeat others."""
 
     def fingerprint(self) -> str:
         """Return what else the texts depend on, besides settings, task, seed and code: a digest of files, or a name."""
@@ -66,7 +61,6 @@ def new(drafts: Iterable[str], task: Task, left_out: Counter[str]) -> Iterator[s
     """Yield the drafts that are neither empty nor equal to a document or an earlier draft (case and spaces aside).
 
     Args:
-        drafts: texts.
         task: opened; no draft equals one of its texts, of any split.
         left_out: counts the drafts that are not yielded, by reason.
     """
@@ -97,8 +91,6 @@ def shuffled(notes: Sequence[Sequence[str]], times: int, seed: int, between: str
     Args:
         notes: the pieces of every note.
         times: orders of each, possibly equal.
-        seed: of the orders.
-        between: separator of the pieces.
     """
     rng = np.random.default_rng(seed)
     for _ in range(times):
@@ -113,7 +105,6 @@ def free_notes(corpus: Corpus, task: Task, seed: int, documents: int | None) -> 
         corpus: read whole.
         task: opened. Groups are compared by name: where another corpus uses a name for another patient, the notes of
             that one are left out, too.
-        seed: of the order.
         documents: the most to yield; None for all.
     """
     notes, chosen = corpus.records().frame.select("group", "text"), task.examples.frame

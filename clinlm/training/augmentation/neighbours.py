@@ -71,7 +71,6 @@ def word_states(words: Sequence[str], model: Model) -> Float[Tensor, "words hidd
     tokens.
 
     Args:
-        words: in any order.
         model: put into evaluation mode.
     """
     network = model.network.eval()

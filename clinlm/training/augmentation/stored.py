@@ -21,8 +21,6 @@ def transfer_key(augmentation: Augmentation, settings: Mapping[str, Any], task_k
     """Return the hash of all that the texts depend on; the training seed is not part of it.
 
     Args:
-        augmentation: built from `settings`.
-        settings: resolved.
         task_key: of the opened task; depends on its seed.
     """
     return cache_key(settings, augmentation.fingerprint(), task_key)

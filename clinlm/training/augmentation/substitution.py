@@ -81,14 +81,7 @@ class Substitution(Augmentation):
     def propose(
         self, texts: Sequence[str], notes: Sequence[Words], task: Task, seed: int
     ) -> Iterator[Sequence[Sequence[str]]]:
-        """Yield, for every note, the candidates for each of its words, in lower case; possibly none.
-
-        Args:
-            texts: the training documents.
-            notes: their words.
-            task: opened.
-            seed: of everything random.
-        """
+        """Yield, for every note, the candidates for each of its words, in lower case; possibly none."""
 
     @final
     def drafts(self, task: Task, seed: int) -> Iterator[str]:

@@ -149,7 +149,6 @@ def predict(
     Args:
         network: its mode is restored afterwards.
         loader: of batches; see `TaskData.loader`.
-        long_notes: of the task.
         advance: called with the number of documents after every batch.
     """
     training, device = network.training, next(network.parameters()).device

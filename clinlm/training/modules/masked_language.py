@@ -56,7 +56,6 @@ class Masking:
         Random numbers are drawn on the CPU, so that every device draws the same ones.
 
         Args:
-            tokens: the rows.
             keep: False on padding.
             generator: None for torch's own, which modules seed at every epoch.
         """

@@ -48,9 +48,6 @@ class ModuleFactory:
         """Return the module.
 
         Args:
-            model: to train.
-            data: of the stage, in the model's tokens.
-            seed: of dropout.
             teacher: whose network is imitated; None if none is.
         """
         arguments = self.arguments if teacher is None else {**self.arguments, "teacher": teacher}

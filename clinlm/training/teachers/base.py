@@ -41,19 +41,12 @@ class TeacherSource(ABC):
         """Return the logits of the training documents, in the order of `Examples.units`; cached.
 
         Args:
-            task: opened.
             precision: of the computation, as Lightning names it.
         """
 
     @abstractmethod
     def transfer_logits(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "units outputs"]:
-        """Return the logits of the texts of a transfer set, in its order; cached.
-
-        Args:
-            task: opened.
-            precision: as `training_logits`.
-            transfer: the texts.
-        """
+        """Return the logits of the texts of a transfer set, in its order; cached."""
 
     @abstractmethod
     def split_logits(self, task: Task, split: Measured) -> Float[np.ndarray, "units outputs"]:

@@ -32,9 +32,7 @@ def teacher_logits(
     Args:
         members: at least one.
         ensemble: how several are combined; None for the mean of their logits.
-        task: opened.
         precision: of the members' computation, as Lightning names it.
-        transfer: texts without labels.
 
     Returns:
         row i for unit i of the task, zeros outside of training; then a row for every unit of the texts.

@@ -22,7 +22,6 @@ class Ensemble(ABC):
 
         Args:
             validation: logits of the members for the validation documents; finite.
-            targets: of these documents.
             kind: of the task: outputs are independent labels, or a distribution over classes.
         """
 
@@ -40,8 +39,6 @@ def pooled(log_weights: Float[np.ndarray, "..."], logits: TeacherLogits, kind: K
 
     Args:
         log_weights: logarithms of weights that sum to 1 over members.
-        logits: of the members.
-        kind: of the task.
     """
     values = logits.astype(np.float64)
     if kind != "multilabel":
