@@ -10,12 +10,11 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
 from clinlm.config.errors import ClinlmError
-from clinlm.config.remedies import explain
+from clinlm.config.remedies import explain, is_null_group
 
 BUG = "This is a bug in clinlm. Please report it with the traceback above and the command that you ran."
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_UNCONVERTED = (ValueError,)  # until corpora, text and metrics raise ClinlmError
 _OWN = ("'clinlm.", "'callbacks.")
 
 
@@ -54,15 +53,13 @@ def is_fixable(error: Exception) -> bool:
     if isinstance(error, OSError):
         named = error.filename is not None or error.errno in _DISK_FULL
         return named or (error.errno is None and bool(error.args))  # or a library's sentence, such as of a model hub
-    return isinstance(error, (ClinlmError, HydraException, OmegaConfBaseException, *_UNCONVERTED))
+    return isinstance(error, (ClinlmError, HydraException, OmegaConfBaseException)) or is_null_group(error)
 
 
 def _unwrapped(error: BaseException) -> BaseException:
     """Return the error of a constructor that Hydra wraps in an error of its own, if the user can fix it."""
     cause = error.__cause__
-    if isinstance(error, InstantiationException) and isinstance(
-        cause, (ClinlmError, OSError, InstantiationException, *_UNCONVERTED)
-    ):
+    if isinstance(error, InstantiationException) and isinstance(cause, (ClinlmError, OSError, InstantiationException)):
         return _unwrapped(cause)
     return error
 

@@ -18,8 +18,6 @@ _UNKNOWN = re.compile(
 )
 _TO_ADD = re.compile(r"use (\+\S+)")
 _SLOTS = re.compile(r"one of ([^?]+)\?")
-NULL_GROUP = "Config group override must be a string or a list"
-"""How the ValueError begins that Hydra raises for GROUP=null."""
 _NEAR, _AS_NEAR = 0.6, 0.1
 """Smallest similarity of a name that is suggested, and by how much less similar than the nearest it may be."""
 
@@ -32,7 +30,7 @@ def explain(error: BaseException) -> str:
     if isinstance(error, MissingMandatoryValue):
         key = error.full_key or "it"
         return f"missing required setting: {key}; add {key}=VALUE to the command"
-    if message.startswith(NULL_GROUP):
+    if is_null_group(error):
         return "a group must have the name of an option, got null; write GROUP=none"
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return message
@@ -43,6 +41,11 @@ def explain(error: BaseException) -> str:
     if found := _UNKNOWN.search(message):
         return _unknown_setting(next(filter(None, found.groups())), message)
     return "; ".join(line.strip() for line in message.splitlines() if line.strip())
+
+
+def is_null_group(error: BaseException) -> bool:
+    """Return whether `error` is the plain ValueError that Hydra raises for GROUP=null."""
+    return isinstance(error, ValueError) and str(error).startswith("Config group override must be a string or a list")
 
 
 def did_you_mean(wanted: str, known: Iterable[str]) -> str:

@@ -61,7 +61,7 @@ def span_records(
 
     Raises:
         DataError: no text or no span is left, or an id is repeated.
-        ValueError: a span leaves its text.
+        DataError: a span leaves its text.
     """
     written = [document for document in documents if document.text.strip()]
     if not written:
@@ -171,6 +171,6 @@ def _splits(documents: Sequence[SpanDocument], groups: Sequence[str]) -> dict[st
     splits: dict[str, str] = {}
     for document, group in zip(documents, groups, strict=True):
         if document.split not in SPLITS:
-            raise ValueError(f"every document or none must have a split of {', '.join(SPLITS)}, got {document.split}")
+            raise DataError(f"every document or none must have a split of {', '.join(SPLITS)}, got {document.split}")
         splits[group] = max(document.split, splits.get(group, SPLITS[0]), key=SPLITS.index)
     return splits

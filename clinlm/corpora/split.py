@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
 
-from clinlm.config.errors import ConfigError, MissingFileError
+from clinlm.config.errors import ConfigError, DataError, MissingFileError
 
 SPLITS = ("train", "validation", "test")
 _SAMPLE = 256
@@ -92,12 +92,12 @@ def even_subset(targets: Bool[np.ndarray, "documents labels"], size: int, seed: 
 
     Raises:
         ConfigError: fewer documents than `size`.
-        ValueError: a document has no label.
+        DataError: a document has no label.
     """
     if len(targets) < size:
         raise ConfigError(f"documents must be <= {len(targets)}, got {size}; lower task.documents or set it to null")
     if not targets.any(1).all():
-        raise ValueError("every document must have a label; drop those without")
+        raise DataError("every document must have a label; drop those without")
     rng = np.random.default_rng(seed)
     chosen = np.zeros(len(targets), dtype=bool)
     counts, left = np.zeros(targets.shape[1]), targets.sum(0)

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Literal, NamedTuple
 
+from clinlm.config.errors import DataError
+
 Scheme = Literal["io", "iob1", "iob2", "iobes", "bilou", "bmes"]
 SCHEMES: Mapping[Scheme, str] = {
     "io": "I",
@@ -56,7 +58,7 @@ def recognize_scheme(sentences: Iterable[Sequence[Tag]]) -> Scheme:
     with broken tags.
 
     Raises:
-        ValueError: the prefixes fit no scheme.
+        DataError: the prefixes fit no scheme.
     """
     prefixes: set[str] = set()
     first_b = broken_i = False
@@ -70,7 +72,7 @@ def recognize_scheme(sentences: Iterable[Sequence[Tag]]) -> Scheme:
             before = tag
     if "" in prefixes:
         if prefixes != {"", "O"}:
-            raise ValueError("tags must all have a prefix, such as B-X and I-X, or all be labels alone, got both")
+            raise DataError("tags must all have a prefix, such as B-X and I-X, or all be labels alone, got both")
         return "io"
     prefixes -= {"O"}
     if prefixes == {"I"}:
@@ -80,7 +82,7 @@ def recognize_scheme(sentences: Iterable[Sequence[Tag]]) -> Scheme:
     for scheme, letters in SCHEMES.items():
         if prefixes <= set(letters):
             return scheme
-    raise ValueError(f"prefixes must be of {', '.join(SCHEMES.values())}, got {''.join(sorted(prefixes))}")
+    raise DataError(f"prefixes must be of {', '.join(SCHEMES.values())}, got {''.join(sorted(prefixes))}")
 
 
 def find_entities(tags: Sequence[Tag], scheme: Scheme) -> tuple[list[TokenSpan], int]:

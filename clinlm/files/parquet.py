@@ -41,16 +41,22 @@ class ParquetSource(Source):
         name = id or "id"
         if name in schema:
             self._columns.append(pl.col(name).cast(pl.String).alias("id"))
-        self.total = int(pl.scan_parquet(path).select(pl.len()).collect().item())
+        try:
+            self.total = int(pl.scan_parquet(path).select(pl.len()).collect().item())
+        except pl.exceptions.PolarsError as error:
+            raise _unreadable(path, error) from None
 
     def records(self, start: Position) -> Iterator[Record]:
         row = start.offset
         rows = pl.scan_parquet(self.path).slice(row).select(self._columns)
-        for frame in rows.collect_batches(chunk_size=_ROWS, maintain_order=True):
-            ids = frame["id"] if "id" in frame.columns else [None] * frame.height
-            for text, id in zip(frame["text"], ids, strict=True):
-                row += 1
-                yield Record.checked(row, id, text, Position(row, row), self.needs_id)
+        try:
+            for frame in rows.collect_batches(chunk_size=_ROWS, maintain_order=True):
+                ids = frame["id"] if "id" in frame.columns else [None] * frame.height
+                for text, id in zip(frame["text"], ids, strict=True):
+                    row += 1
+                    yield Record.checked(row, id, text, Position(row, row), self.needs_id)
+        except pl.exceptions.PolarsError as error:
+            raise _unreadable(self.path, error) from None
 
 
 def read_parquet(path: Path, columns: Sequence[str], lists: Sequence[str], nested: Sequence[str]) -> pl.DataFrame:

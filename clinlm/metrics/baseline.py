@@ -18,6 +18,7 @@ from scipy.special import expit
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from clinlm.config.errors import DataError, MissingFileError
 from clinlm.metrics.classification import Probabilities, Targets, check_predictions, quality
 
 ValidationTargets = Integer[np.ndarray, "validation labels"] | Bool[np.ndarray, "validation labels"]
@@ -158,8 +159,8 @@ class TfidfBaseline:
         """Read what `save` wrote.
 
         Raises:
-            FileNotFoundError: a file is missing.
-            ValueError: a file is damaged or of another save.
+            MissingFileError: a file is missing.
+            DataError: a file is damaged or of another save.
         """
         contents = {name: _read(folder / name) for name in ("baseline.json", "vocabulary.json", "weights.safetensors")}
         try:
@@ -171,7 +172,7 @@ class TfidfBaseline:
         except (ValueError, KeyError, TypeError, SafetensorError):
             whole = False
         if not whole:
-            raise ValueError(f"the files of a saved baseline belong together; those in {folder} do not: fit it again")
+            raise DataError(f"files of a saved baseline must belong together, got others in {folder}; fit it again")
         return cls(vocabulary, arrays["idf"], arrays["weights"], arrays["bias"], strength)
 
 
@@ -195,7 +196,7 @@ def _terms(texts: Sequence[str]) -> tuple[list[str], Float32[np.ndarray, " terms
         rows = vectorizer.fit_transform(texts)
     except ValueError:
         # Its own message is dropped with its cause: it may quote the vocabulary, and so the notes.
-        raise ValueError(
+        raise DataError(
             f"TF-IDF needs terms that occur in at least 2 training documents, got {len(texts)} documents that "
             "share none; use more documents"
         ) from None
@@ -223,7 +224,7 @@ def _ranking(probabilities: Probabilities, targets: Targets) -> float:
     values = quality(targets, probabilities, np.full(targets.shape[1], 0.5))
     defined = [values[name] for name in ("micro_auprc", "macro_auprc") if not math.isnan(values[name])]
     if not defined:
-        raise ValueError("choosing C needs validation labels that differ, got labels that are all equal")
+        raise DataError("choosing C needs validation labels that differ, got labels that are all equal")
     return sum(defined) / len(defined)
 
 
@@ -249,7 +250,7 @@ def _digest(content: bytes) -> str:
 
 def _read(path: Path) -> bytes:
     if not path.is_file():
-        raise FileNotFoundError(f"a saved baseline has a file {path.name}; {path} is missing: save() writes it")
+        raise MissingFileError(f"a saved baseline must have a file {path.name}, got no {path}; fit it again")
     return path.read_bytes()
 
 

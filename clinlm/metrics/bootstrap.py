@@ -12,6 +12,8 @@ from typing import Self, final
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from clinlm.config.errors import ConfigError
+
 Groups = Shaped[np.ndarray, " documents"]
 Weights = Float[np.ndarray, "resamples documents"]
 """Whole numbers >= 0: how often each resample holds each document."""
@@ -108,7 +110,7 @@ def draw(documents: int, resamples: int, seed: int, groups: Groups | None = None
         ValueError: no documents or resamples, or not one group a document.
     """
     if documents < 1 or resamples < 1:
-        raise ValueError(f"a bootstrap needs documents and resamples, got {documents} and {resamples}")
+        raise ConfigError(f"a bootstrap needs documents and resamples, got {documents} and {resamples}")
     if groups is not None and groups.shape != (documents,):
         raise ValueError(f"groups must be one a document, got {groups.shape} for {documents} documents")
     member = np.arange(documents) if groups is None else np.unique(groups, return_inverse=True)[1]

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
+from clinlm.config.errors import DataError
 from clinlm.metrics.bootstrap import Groups, Interval, Values, Weights, resample
 from clinlm.metrics.classification import Probabilities, Targets, check_predictions
 
@@ -147,7 +148,7 @@ def fit_temperature(logits: Logits, targets: Targets, kind: Kind) -> float:
     """
     _check_kind(kind)
     if logits.ndim != 2 or logits.shape != targets.shape or 0 in logits.shape or not np.isfinite(logits).all():
-        raise ValueError(
+        raise DataError(
             "a temperature needs finite logits and targets, documents x labels of one shape, neither side 0, got "
             f"{logits.shape} and {targets.shape}"
         )

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Integer
 
+from clinlm.config.errors import ConfigError, DataError
 from clinlm.metrics.bootstrap import Values, Weights
 from clinlm.metrics.ranking import one_vs_one, rank_column, ranking_metrics, ratio
 
@@ -183,7 +184,7 @@ def apply_thresholds(probabilities: Probabilities, thresholds: Thresholds) -> Bo
     if thresholds.shape != probabilities.shape[1:]:
         raise ValueError(f"thresholds must be one a label, got {thresholds.shape} for {probabilities.shape[1]} labels")
     if not np.all((thresholds >= 0) & (thresholds <= 1)):
-        raise ValueError("thresholds must lie in [0, 1], got others (or NaN); take them from fit_thresholds()")
+        raise DataError("thresholds must lie in [0, 1], got others (or NaN); take them from fit_thresholds()")
     return np.asarray(probabilities >= thresholds, dtype=bool)
 
 
@@ -201,7 +202,7 @@ def check_predictions(targets: Targets, probabilities: Probabilities) -> None:
     if not np.all((targets == 0) | (targets == 1)):
         raise ValueError("targets must be 0 or 1, got other values")
     if not np.all((probabilities >= 0) & (probabilities <= 1)):
-        raise ValueError("probabilities must lie in [0, 1], got others (or NaN); pass logits through a sigmoid first")
+        raise DataError("probabilities must lie in [0, 1], got others (or NaN); pass logits through a sigmoid first")
 
 
 def check_weights(weights: Weights, documents: int) -> None:
@@ -236,14 +237,14 @@ def fit_thresholds(
     check_predictions(targets, probabilities)
     truth, scores = np.asarray(targets, dtype=bool), np.asarray(probabilities, dtype=np.float64)
     if not truth.any():
-        raise ValueError("fitting thresholds by F1 needs a positive label, got validation targets without any")
+        raise DataError("fitting thresholds by F1 needs a positive label, got validation targets without any")
     everywhere = np.repeat(_best_cuts(truth.reshape(-1, 1), scores.reshape(-1, 1)), truth.shape[1])
     match scope:
         case "global":
             return everywhere
         case "per_label":
             return np.where(truth.any(axis=0), _best_cuts(truth, scores), everywhere)
-    raise ValueError(f"scope must be 'global' or 'per_label', got {scope!r}")
+    raise ConfigError(f"scope must be 'global' or 'per_label', got {scope!r}")
 
 
 def _best_cuts(truth: Targets, scores: Probabilities) -> Float[np.ndarray, " labels"]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from clinlm.config.errors import ConfigError
+from clinlm.config.errors import ConfigError, DataError
 from clinlm.labelers.base import LabeledNote
 from clinlm.labelers.llm_prices import Prices, Usage, check_date
 
@@ -74,7 +74,8 @@ def of_labellings(
         machine: that the labeler ran on, for what is billed by time.
 
     Raises:
-        ValueError: there is no answer, or the two prices are in different currencies.
+        DataError: there is no answer.
+        ConfigError: the two prices are in different currencies.
     """
     used = Usage(sum(one.prompt_tokens for one in labellings), sum(one.completion_tokens for one in labellings))
     seconds, failed = sum(one.seconds for one in labellings), sum(bool(one.failed) for one in labellings)
@@ -94,7 +95,7 @@ def of_totals(
         prices, machine: see `of_labellings`.
     """
     if notes < 1:
-        raise ValueError("economics need at least one note, got none; label some first")
+        raise DataError("economics need at least one note, got none; label some first")
     share = NOTES / notes
     money = (prices.cost(used) if prices else 0.0) + (_rent(seconds, machine) if machine else 0.0)
     currency, priced_on = _priced(prices, machine)
@@ -114,13 +115,14 @@ def together(parts: Sequence[Economics]) -> Economics:
     """Return what labelers take that all read the same notes.
 
     Raises:
-        ValueError: there is none, or they are priced in different currencies.
+        ValueError: there is none.
+        ConfigError: they are priced in different currencies.
     """
     if not parts:
-        raise ValueError("what labelers take together is a sum over labelers; none came")
+        raise ValueError("there must be at least one labeler, got none")
     currencies = sorted({one.currency for one in parts if one.currency})
     if len(currencies) > 1:
-        raise ValueError(f"costs add up in one currency; {' and '.join(currencies)} came; convert one of the prices")
+        raise ConfigError(f"prices must be in one currency, got {' and '.join(currencies)}; convert one")
     return Economics(
         notes=min(one.notes for one in parts),
         failed=max(one.failed for one in parts),
@@ -142,10 +144,10 @@ def of_latency(mean_ms: float, notes: int, machine: Machine | None = None) -> Ec
         machine: that it was measured on.
 
     Raises:
-        ValueError: the latency is negative or no number, or nothing was measured.
+        DataError: the latency is negative or not finite, or nothing was measured.
     """
     if not (math.isfinite(mean_ms) and mean_ms >= 0) or notes < 1:
-        raise ValueError(f"a latency is a mean over at least one note; {mean_ms} ms of {notes} came")
+        raise DataError(f"latency must be >= 0 and measured on at least one note, got {mean_ms} ms on {notes}")
     seconds = mean_ms / 1000 * NOTES
     currency, priced_on = _priced(None, machine)
     return Economics(notes, 0, seconds, _rent(seconds, machine) if machine else 0.0, 0.0, 0.0, currency, priced_on)
@@ -160,10 +162,10 @@ def times_cheaper(one: Economics, other: Economics) -> float:
     """Return how many times as much the other costs; infinity where this one is free, not a number where both are.
 
     Raises:
-        ValueError: both cost something, in different currencies.
+        ConfigError: both cost something, in different currencies.
     """
     if one.money and other.money and one.currency != other.currency:
-        raise ValueError(f"costs are compared in one currency; {one.currency} and {other.currency} came")
+        raise ConfigError(f"prices must be in one currency, got {one.currency} and {other.currency}; convert one")
     return _ratio(other.money, one.money)
 
 
@@ -182,5 +184,5 @@ def _priced(*prices: Prices | Machine | None) -> tuple[str, str | None]:
     costly = [one for one in prices if one is not None and one.priced_on is not None]
     currencies = sorted({one.currency for one in costly})
     if len(currencies) > 1:
-        raise ValueError(f"costs add up in one currency; {' and '.join(currencies)} came; convert one of the prices")
+        raise ConfigError(f"prices must be in one currency, got {' and '.join(currencies)}; convert one")
     return (currencies[0] if currencies else "", min((one.priced_on for one in costly if one.priced_on), default=None))

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
 
+from clinlm.config.errors import DataError
 from clinlm.metrics.bootstrap import Values, Weights
 from clinlm.metrics.classification import check_weights, count_scores
 from clinlm.metrics.ranking import ranking_metrics
@@ -167,10 +168,10 @@ def _by_label(spans: Sequence[Span], labels: Sequence[str]) -> dict[str, Edges]:
     found: dict[str, Edges] = {label: [] for label in labels}
     for span in sorted(spans):
         if span.label not in found:
-            raise ValueError(f"entities are counted by the labels {list(labels)}; one came with {span.label!r}")
+            raise DataError(f"labels of entities must be among {list(labels)}, got {span.label!r}")
         own = found[span.label]
         if own and own[-1][1] > span.start:
-            raise ValueError("entities of one label that share a character cannot be counted; take flatten(spans)")
+            raise ValueError("entities of a label must not overlap, but some do; call flatten(spans)")
         own.append((span.start, span.end))
     return found
 
@@ -222,12 +223,11 @@ def word_ranking(
     document = documents_of(word_start, len(tags))
     if probabilities.shape[1] % 2 == 0 or len(probabilities) != len(tags) or weights.shape[1] != len(word_start) - 1:
         raise ValueError(
-            f"words are ranked by the probabilities of O and two tags a label, and weighted by document; "
-            f"{probabilities.shape} probabilities came for {len(tags)} words, and {weights.shape} weights for "
-            f"{len(word_start) - 1} documents"
+            "probabilities must be words x (O and two tags per label), and weights resamples x documents, got "
+            f"{probabilities.shape} and {weights.shape} for {len(tags)} words and {len(word_start) - 1} documents"
         )
     if not np.all((probabilities >= 0) & (probabilities <= 1)):
-        raise ValueError("probabilities must lie in [0, 1], got others (or NaN); pass logits through a softmax first")
+        raise DataError("probabilities must lie in [0, 1], got others (or NaN); pass logits through a softmax first")
     labels = np.arange(probabilities.shape[1] // 2)
     inside = (tags[:, None] - 1) // 2 == labels
     values = ranking_metrics(inside, probabilities[:, 1::2] + probabilities[:, 2::2], document, weights)

@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int, Shaped
 
+from clinlm.config.errors import ConfigError
 from clinlm.metrics.bootstrap import Groups, Interval, Values, Weights, resample
 from clinlm.metrics.classification import METRICS, Probabilities, Targets, Thresholds, decide, weighted_quality
 
@@ -138,9 +139,9 @@ def gaps(
         ValueError: as in `quality` and `draw`; the metric is unknown, or not one subgroup a document came.
     """
     if metric not in METRICS:
-        raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
+        raise ConfigError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
     if subgroups.shape != (len(targets),) or minimum_documents < 1:
-        raise ValueError(
+        raise ConfigError(
             f"every document needs one subgroup, and minimum_documents must be at least 1, got {subgroups.shape} "
             f"subgroups for {len(targets)} documents, and minimum_documents={minimum_documents}"
         )

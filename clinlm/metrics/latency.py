@@ -12,6 +12,8 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float
 
+from clinlm.config.errors import ConfigError
+
 T = TypeVar("T")
 
 RESAMPLES = 1000
@@ -81,16 +83,17 @@ def measure(
         advance: called once per document and pass, for a progress bar; its time is not counted.
 
     Raises:
-        ValueError: there is no model or input, `passes` < 1, `warmup` < 0, or `reference` is not among the models.
+        ValueError: there is no model or input, or `reference` is not among the models.
+        ConfigError: `passes` < 1 or `warmup` < 0.
     """
     reference = next(iter(models), "") if reference is None else reference
     if reference not in models or not len(inputs):
         raise ValueError(
-            f"latency needs inputs and a reference among the models; {len(inputs)} inputs came and "
-            f"reference {reference!r} of {', '.join(models) or 'no model'}"
+            f"latency needs inputs and a reference among the models, got {len(inputs)} inputs and reference "
+            f"{reference!r} for {', '.join(models) or 'no model'}"
         )
     if passes < 1 or warmup < 0:
-        raise ValueError(f"latency needs passes >= 1 and warmup >= 0; {passes} and {warmup} came")
+        raise ConfigError(f"passes must be >= 1 and warmup >= 0, got {passes} and {warmup}")
     for index in range(warmup):
         for model in models.values():
             model(inputs[index % len(inputs)])

@@ -16,6 +16,7 @@ import transformers
 from hydra.utils import instantiate
 from jaxtyping import Float
 from lightning import Callback, Trainer, seed_everything
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
@@ -198,7 +199,7 @@ class Stage:
             first = next(iter(networks(teachers)), None)
             return self.start.begin(task, first.load() if first is not None else None)
         if parent is None:
-            raise ValueError("a stage must have an initializer or a parent artifact, got neither")
+            raise ConfigError("a stage must have an initializer or a parent artifact, got neither")
         return parent.load()
 
     def _imitated(self, teachers: Sequence[TeacherSource]) -> Model:
@@ -211,19 +212,22 @@ class Stage:
 
     def _trainer(self, folder: Path, logger: Logger | None) -> Trainer:
         callbacks = list((self.callbacks or {}).values())
-        return self.trainer(
-            default_root_dir=folder,
-            max_epochs=self.epochs,
-            callbacks=callbacks,
-            logger=logger or False,
-            precision=self.precision,
-            accumulate_grad_batches=self.accumulate,
-            gradient_clip_val=self.clip,
-            num_sanity_val_steps=0,
-            # Without one of ours Lightning adds its own, which pickles into the artifact's folder.
-            enable_checkpointing=any(isinstance(own, Checkpoint) for own in callbacks),
-            enable_model_summary=False,
-        )
+        try:
+            return self.trainer(
+                default_root_dir=folder,
+                max_epochs=self.epochs,
+                callbacks=callbacks,
+                logger=logger or False,
+                precision=self.precision,
+                accumulate_grad_batches=self.accumulate,
+                gradient_clip_val=self.clip,
+                num_sanity_val_steps=0,
+                # Without one of ours Lightning adds its own, which pickles into the artifact's folder.
+                enable_checkpointing=any(isinstance(own, Checkpoint) for own in callbacks),
+                enable_model_summary=False,
+            )
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            raise ConfigError(f"trainer, precision and clip must suit this machine and Lightning: {error}") from error
 
     def _finish(self, data: TaskData, model: Model, folder: Path) -> dict[str, Any]:
         artifacts.save(model, folder)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from clinlm.config.errors import DataError
+
 
 class Span(NamedTuple):
     """Characters `start` to `end` (exclusive) of a text, and the label of the entity that they name."""
@@ -32,12 +34,12 @@ def check_spans(spans: Iterable[Span], length: int) -> list[Span]:
         length: of the text, in characters.
 
     Raises:
-        ValueError: one is empty or leaves the text.
+        DataError: a span is empty or leaves the text.
     """
     found = sorted(set(spans))
     for span in found:
         if not 0 <= span.start < span.end <= length:
-            raise ValueError(
+            raise DataError(
                 f"a span must hold at least one character of its text, got {span.start} to {span.end} in a text of "
                 f"{length} characters"
             )

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clinlm.config.errors import ConfigError
+from clinlm.config.errors import ConfigError, ModelError
 
 
 class LongNotes(ABC):
@@ -29,7 +29,7 @@ class LongNotes(ABC):
     ) -> Float[Tensor, "documents outputs"]:
         """Return one row of logits per document. `document[i]` is the document of row i, ascending."""
         if logits.shape[0] != documents:
-            raise RuntimeError(
+            raise ModelError(
                 f"{type(self).__name__} must have one row per document, got {logits.shape[0]} for {documents}"
             )
         return logits

@@ -7,6 +7,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Int
 
+from clinlm.config.errors import DataError
 from clinlm.terminology.spans import Span
 from clinlm.text.words import Words
 
@@ -29,7 +30,7 @@ class Tags:
 
     def __post_init__(self) -> None:
         if not self.labels or len(set(self.labels)) != len(self.labels):
-            raise ValueError(f"labels must be unique and not empty, got {list(self.labels)}")
+            raise DataError(f"labels must be unique and not empty, got {list(self.labels)}")
 
     @classmethod
     def of(cls, labels: Sequence[str]) -> "Tags":
@@ -41,11 +42,11 @@ class Tags:
         """Return the tags with these names.
 
         Raises:
-            ValueError: these are not the names of tags.
+            DataError: these are not the names of tags.
         """
         found = cls(tuple(name[2:] for name in names[1::2]))
         if found.names != tuple(names):
-            raise ValueError(f"tag names must be O, then B-X and I-X of every label X, got {list(names)}")
+            raise DataError(f"tag names must be O, then B-X and I-X of every label X, got {list(names)}")
         return found
 
     @property

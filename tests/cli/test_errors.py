@@ -70,15 +70,22 @@ def test_a_full_disk_needs_no_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" not in ended(OSError(errno.ENOSPC, "No space left on device"), capsys)[1]
 
 
-@pytest.mark.parametrize("error", [AssertionError("no"), KeyError("x"), TypeError("x"), OSError(errno.EBADF, "x")])
+@pytest.mark.parametrize(
+    "error", [AssertionError("no"), KeyError("x"), TypeError("x"), ValueError("x"), OSError(errno.EBADF, "x")]
+)
 def test_anything_else_is_a_bug_to_report(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     status, printed = ended(error, capsys)
     assert status == 1 and type(error).__name__ in printed and printed.rstrip().endswith(BUG)
 
 
-def test_errors_of_constructors_are_those_of_their_cause(capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_of_constructors_are_those_of_their_cause(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     status, printed = ended(raised({"_target_": f"{__name__}.refuse"}), capsys)
     assert status == 1 and printed.splitlines()[0] == "clinlm: ratio must be below 1, got 2"
+    monkeypatch.setattr("clinlm.cli.errors._OWN", (f"'{__name__}.",))
+    status, printed = ended(raised({"_target_": f"{__name__}.fail"}), capsys)
+    assert status == 1 and "shapes differ" in printed and BUG in printed
     status, printed = ended(raised({"_target_": "torch.nn.Linear", "sise": 3}), capsys)
     assert status == 1 and "sise" in printed and "Traceback" not in printed
 

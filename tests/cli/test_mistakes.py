@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from support.pipelines import composed, finished
 
+from clinlm.config.errors import ConfigError
 from clinlm.config.validation import refuse_monitor
 from clinlm.metrics.classification import METRICS
 from clinlm.models import structure
@@ -35,6 +36,12 @@ def test_gradual_pruning_without_training_is_refused_at_once(
 ) -> None:
     with pytest.raises(Exception, match="needs training, but its stage has epochs=0; .*pipeline=pruning_gradual"):
         plan(composed(notes_csv, tmp_path / "store", *overrides))
+
+
+def test_a_trainer_that_lightning_refuses_is_a_mistake(notes_csv: Path, tmp_path: Path) -> None:
+    config = composed(notes_csv, tmp_path / "store", "pipeline=baseline", "trainer.accelerator=abacus")
+    with pytest.raises(ConfigError, match="must suit this machine and Lightning: .*abacus"):
+        finished(config)
 
 
 def test_an_artifact_holds_no_checkpoint(notes_csv: Path, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_damage_is_found(baseline: TfidfBaseline, tmp_path: Path, name: str) -> 
     baseline.save(tmp_path)
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="belong together"):
+    with pytest.raises(ValueError, match="must belong together"):
         TfidfBaseline.load(tmp_path)
     (tmp_path / name).unlink()
     with pytest.raises(FileNotFoundError, match=name):

@@ -205,15 +205,15 @@ def test_misfits_are_refused() -> None:
     tags, probabilities, start = words_of(0)
     with pytest.raises(ValueError, match="4 and 3 lists"):
         counts(gold, found[:3], LABELS, "strict")
-    with pytest.raises(ValueError, match="one came with 'DRUG'"):
+    with pytest.raises(ValueError, match="got 'DRUG'"):
         counts([[Span(0, 1, "DRUG")]], [[]], LABELS, "strict")
-    with pytest.raises(ValueError, match=r"take flatten\(spans\)"):
+    with pytest.raises(ValueError, match=r"call flatten\(spans\)"):
         counts([[Span(0, 2, "SYMPTOM"), Span(1, 3, "SYMPTOM")]], [[]], LABELS, "relaxed")
     with pytest.raises(ValueError, match="at least one each"):
         entity_quality(counts([], [], LABELS, "strict"), counts([], [], LABELS, "relaxed"))
     with pytest.raises(ValueError, match="positive sum"):
         weighted_entity_quality(strict, relaxed, np.zeros((2, 4)))
-    with pytest.raises(ValueError, match="two tags a label"):
+    with pytest.raises(ValueError, match="two tags per label"):
         word_ranking(tags, probabilities[:, :6], start, np.ones((1, 12)))
     with pytest.raises(ValueError, match="softmax first"):
         word_ranking(tags, probabilities * 9, start, np.ones((1, 12)))

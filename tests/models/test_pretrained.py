@@ -8,6 +8,7 @@ import pytest
 import torch
 from support import families
 
+from clinlm.config.errors import ModelError
 from clinlm.models.initializers.base import plain_config
 from clinlm.models.initializers.pretrained import Pretrained, keep_positions
 from clinlm.models.model import Model, ModelSpec, max_positions, rebuild
@@ -128,11 +129,11 @@ def test_a_package_that_ships_the_weights_comes_before_the_hub(
 @pytest.mark.parametrize("name", ["nobody/no-such-model", "no-such-folder"])
 def test_offline_the_error_says_what_to_pass(task: MultiLabel, name: str) -> None:
     with pytest.raises(
-        OSError, match=f"hf download {name} --local-dir FOLDER.*teacher.name=FOLDER or student.name=FOLDER"
+        ModelError, match=f"hf download {name} --local-dir FOLDER.*teacher.name=FOLDER or student.name=FOLDER"
     ):
         Pretrained(name).begin(task, None)
 
 
 def test_an_empty_folder_is_named(task: MultiLabel, tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=str(tmp_path)):
+    with pytest.raises(ModelError, match=str(tmp_path)):
         Pretrained(str(tmp_path)).begin(task, None)

@@ -125,8 +125,8 @@ class Mimic3(Corpus):
         if digits is not None and digits < 1:
             raise ConfigError(f"digits must be >= 1, got {digits}; set 3 for ICD-9 categories")
         if isinstance(categories, str) or not categories:
-            raise ValueError(
-                f"categories is a list of at least one name; it is {categories!r}; set [Discharge summary]"
+            raise ConfigError(
+                f"categories must be a list of at least one name, got {categories!r}; set [Discharge summary]"
             )
         self.root: Path = Path(root)
         self.codes = CODES[codes]

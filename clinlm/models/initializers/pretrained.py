@@ -30,7 +30,7 @@ class Pretrained(Initializer):
             limits this model in addition to `task.max_tokens`, so that a student may read longer rows.
 
     Raises:
-        OSError: (in `begin`) the checkpoint is neither a folder, nor cached, nor downloadable.
+        ModelError: (in `begin`) the checkpoint is neither a folder, nor cached, nor downloadable.
         ConfigError: a setting out of range.
     """
 
@@ -62,7 +62,7 @@ class Pretrained(Initializer):
                 AutoModel.from_pretrained(place, revision=self.revision, config=config, dtype=torch.float32)
             )
         except (OSError, ValueError) as error:
-            raise OSError(
+            raise ModelError(
                 f"model {place!r} must be a folder, a cached hub name, or a hub name that can be downloaded "
                 f"({type(error).__name__}); download it on a machine with network access "
                 f"(`hf download {self.name} --local-dir FOLDER`) and pass teacher.name=FOLDER or student.name=FOLDER"
