@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from clinlm.cli.completion import complete_command
 from clinlm.cli.errors import report
 from clinlm.cli.preflight import check_settings
 from clinlm.config.errors import ConfigError
@@ -31,6 +32,12 @@ COMMANDS = {
 def main() -> None:
     """Run `clinlm`: one of `COMMANDS`, or a pipeline."""
     name, *rest = sys.argv[1:] or [""]
+    if name in ("-sc", "--shell-completion") and "".join(rest).startswith("query="):
+        register_resolvers()
+        choices, complete = complete_command(os.environ.get("COMP_LINE", ""), COMMANDS)
+        print("\n".join(choices))
+        if complete:
+            return
     if name in COMMANDS:
         run_command(name, rest)
     elif name.isalpha():  # no KEY=VALUE
@@ -64,6 +71,10 @@ def run_command(name: str, arguments: list[str]) -> None:
         report(error, f"clinlm {name}")
 
 
+class _RunFailed(BaseException):
+    """Takes the error of a single run past Hydra, which would print a line of its own before the message."""
+
+
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def launch(config: DictConfig) -> dict[str, float]:
     """Run one pipeline; return what a sweeper may optimise. Worker processes of a launcher start here, not in `main`.
@@ -72,6 +83,15 @@ def launch(config: DictConfig) -> dict[str, float]:
     returns NaN, so that the other jobs still run and the sweep gets its table.
     """
     register_resolvers()
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return _run(config)
+    try:
+        return _run(config)
+    except Exception as error:
+        raise _RunFailed from error
+
+
+def _run(config: DictConfig) -> dict[str, float]:
     check_settings(config)
     from clinlm.cli.run import run
     from clinlm.pipeline.results import GateFailed
@@ -96,6 +116,7 @@ def run_pipelines() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise instead of printing and exiting
     try:
         launch()
-    except BaseException as error:  # reported, or raised again: see `report`
+    except BaseException as raised:  # reported, or raised again: see `report`
+        error = raised.__cause__ or raised if isinstance(raised, _RunFailed) else raised
         os.environ["HYDRA_FULL_ERROR"] = traceback or ""
         report(error, "clinlm")

@@ -6,11 +6,21 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from clinlm.config.errors import MissingFileError
+from clinlm.config.errors import ConfigError, MissingFileError
 from clinlm.config.settings import plain
 from clinlm.config.validation import refuse_monitor, refuse_unread
 
 _PLACES = ("root", "lists_root")
+_LEAST = {
+    "batch_size": 1,
+    "accumulate": 1,
+    "steps": 1,
+    "epochs": 0,
+    "student_epochs": 0,
+    "general_epochs": 0,
+    "patience": 0,
+}
+"""Whole numbers at the root of the configuration -> the smallest that works."""
 
 
 def check_settings(config: DictConfig) -> None:
@@ -26,6 +36,10 @@ def check_settings(config: DictConfig) -> None:
 
     refuse_unread(config)
     refuse_monitor(str(config.monitor), dict.fromkeys([*METRICS, ONE_VS_ONE, *ENTITIES]))
+    for name, least in _LEAST.items():
+        value = config.get(name, least)
+        if value is not None and (type(value) is not int or value < least):
+            raise ConfigError(f"{name} must be a whole number >= {least}, got {value}")
     for name in ("task", "external"):
         if config.get(name) is None:
             continue

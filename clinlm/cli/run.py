@@ -13,9 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from clinlm.config.runtime import keep_memory
 from clinlm.config.settings import plain
-from clinlm.config.validation import CONF, refuse_monitor, refuse_unread
-from clinlm.metrics import entity_evaluation
-from clinlm.metrics.classification import METRICS, ONE_VS_ONE
+from clinlm.config.validation import CONF
 from clinlm.pipeline import execution
 from clinlm.pipeline.plan import plan
 from clinlm.pipeline.results import GateFailed, StageResult
@@ -43,8 +41,6 @@ def run(config: DictConfig) -> dict[str, float]:
     """
     quiet()
     keep_memory()
-    refuse_unread(config)
-    refuse_monitor(str(config.monitor), dict.fromkeys([*METRICS, ONE_VS_ONE, *entity_evaluation.METRICS]))
     instantiate(config.report)  # a bad setting fails now, not after training
     logger = instantiate(config.logger)
     folder = Path(HydraConfig.get().runtime.output_dir)

@@ -35,9 +35,10 @@ _HELP = """clinlm label: mark the entities of a file of notes, or of a corpus, w
 The output has one line of JSON per note, in the order of the input: id, line, spans (start, end, label; in characters
 of the text, end exclusive) and failed, the reason why there is no answer, or null. Records that cannot be read go to
 the rejects with their line and the reason; the run continues. A run that was stopped or killed continues with the same
-command; no line is lost or written twice. Answers are stored by the hash of the text; nothing is asked twice.
+command; no line is lost or written twice. Answers are stored by the hash of the text: no text is labeled twice.
 
-Settings, KEY=VALUE; labeler=NAME, labeler.* and corpus=NAME, corpus.* as for `clinlm`:
+Settings: labeler=NAME, labeler.*, corpus=NAME and corpus.* as for `clinlm`, and these, KEY=VALUE, with their defaults
+(??? has none and must be set):
 """
 
 

@@ -19,7 +19,7 @@ line and the reason; the run continues. A run that was stopped or killed continu
 lost or written twice. With a shadow both models answer, and OUTPUT.shadow.json compares them: agreement, differences,
 drift.
 
-Settings, KEY=VALUE:
+Settings, KEY=VALUE, with their defaults (??? has none and must be set):
 """
 
 
@@ -52,4 +52,7 @@ def _check_paths(settings: PredictSettings) -> None:
         open_source(settings.input, settings.text, settings.id)
     for name, folder in (("artifact", settings.artifact), ("shadow", settings.shadow)):
         if folder is not None and not folder.is_dir():
-            raise MissingFileError(f"{name} must be the folder of an artifact or of a deployment; there is no {folder}")
+            raise MissingFileError(
+                f"{name} must be the folder of an artifact or of a deployment, got {folder}, which is not one; set it "
+                "to the path that a run prints after artifact or deployed"
+            )

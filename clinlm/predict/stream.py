@@ -90,7 +90,7 @@ def check_folders(settings: StreamSettings) -> None:
     """
     for path in (settings.output, settings.rejects):
         if path != STANDARD and not path.parent.is_dir():
-            raise MissingFileError(f"the folder of an output must exist, but there is no {path.parent}; make it first")
+            raise MissingFileError(f"the folder of an output must exist, got {path.parent}; make it first")
 
 
 def stream(

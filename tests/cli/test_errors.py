@@ -124,6 +124,8 @@ else:
         (["task=mtsamples"], "missing required setting: task.root; add task.root=VALUE"),
         (["pipline=a"], "did you mean pipeline?"),
         (["prune=wnda"], "did you mean wanda?"),
+        (["batch_size=-1"], "batch_size must be a whole number >= 1, got -1"),
+        (["epochs=many"], "epochs must be a whole number >= 0, got many"),
         (["+epoch=3"], "did you mean epochs?"),
         (["monitor=val/macro_F1"], "set one of val/macro_f1"),
         (["predct", "input=notes.csv"], "did you mean predict?"),
@@ -145,4 +147,5 @@ def test_mistakes_are_found_before_torch_is_imported(tmp_path: Path, arguments: 
     )
     status, torch = json.loads(done.stdout.splitlines()[-1])
     assert message in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert len(done.stderr.splitlines()) == (2 if message else 0), "one paragraph, and how to get the traceback"
     assert status == (1 if message else 0) and not torch
