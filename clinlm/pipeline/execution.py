@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -19,10 +20,11 @@ from clinlm.pipeline.results import GateFailed, StageResult
 from clinlm.pipeline.stage import Stage
 from clinlm.pipeline.stage_spec import StageSpec
 from clinlm.store.content import claim, seal
-from clinlm.store.key import cache_key
+from clinlm.store.key import cache_key, counted_settings
 from clinlm.tasks.base import Task
+from clinlm.tasks.transfer_set import TransferSet
 from clinlm.tracking.base import RunLogger
-from clinlm.training.augmentation.stored import transfer_key, transfer_set
+from clinlm.training.augmentation.base import Augmentation
 from clinlm.training.teachers.base import TeacherSource
 from clinlm.training.teachers.tfidf import TFIDF, Tfidf
 from clinlm.training.teachers.trained import Trained
@@ -143,3 +145,33 @@ def stage_key(
         own["augmentation"] = transfer_key(stage.augmentation, settings["augmentation"], task_key)
     fingerprint = stage.start.fingerprint() if isinstance(stage.start, Initializer) else None
     return cache_key(own, fingerprint, task_key, [teacher.key for teacher in teachers])
+
+
+def transfer_key(augmentation: Augmentation, settings: Mapping[str, Any], task_key: str) -> str:
+    """Return the hash of all that the texts depend on; the training seed is not part of it.
+
+    Args:
+        task_key: of the opened task; depends on its seed.
+    """
+    return cache_key(settings, augmentation.fingerprint(), task_key)
+
+
+def transfer_set(augmentation: Augmentation, settings: Mapping[str, Any], task: Task, task_key: str) -> TransferSet:
+    """Return the texts from the store folder `transfer-<key>` beside the task's, or make them there, under its lock.
+
+    They depend on the task's seed, so that the stages of a sweep over training seeds share them, as they share their
+    test documents.
+
+    Arguments as `transfer_key`.
+    """
+    assert task.folder is not None
+    key = transfer_key(augmentation, settings, task_key)
+    folder = TransferSet(key, ()).folder(task.folder.parent)
+    with claim(folder) as whole:
+        log.info("transfer set [%s] %s", key, "reused" if whole else "building")
+        if not whole:
+            texts = augmentation.texts(task, task.seed)
+            pl.DataFrame({"text": texts}).write_parquet(folder / "texts.parquet")
+            facts = {"key": key, "task": task_key, "texts": len(texts), "settings": counted_settings(settings)}
+            seal(folder, facts)
+    return TransferSet(key, pl.read_parquet(folder / "texts.parquet")["text"].to_list())

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, final
 
 import lightning
 import numpy as np
 import torch
 import transformers
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from jaxtyping import Float
 from lightning import Callback, Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -31,8 +31,7 @@ from clinlm.tasks.base import Task
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.augmentation.base import Augmentation
-from clinlm.training.modules.base import predict
-from clinlm.training.modules.module_factory import ModuleFactory
+from clinlm.training.modules.base import Module, predict
 from clinlm.training.stage_callback import StageCallback
 from clinlm.training.teachers.base import TeacherSource
 from clinlm.training.teachers.cached_logits import networks, teacher_logits
@@ -40,6 +39,48 @@ from clinlm.training.teachers.ensemble import Ensemble
 
 log = logging.getLogger(__name__)
 Role = Literal["teacher", "student"]
+
+
+@final
+@dataclass(frozen=True)
+class ModuleFactory:
+    """A class of module and its arguments, but for model, data and seed.
+
+    Attributes:
+        kind: a concrete subclass of `Module`.
+        arguments: built from the settings.
+    """
+
+    kind: type[Module]
+    arguments: Mapping[str, Any]
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
+        """Return the factory of a node with a `_target_`.
+
+        Raises:
+            ConfigError: the target is no `Module`.
+        """
+        target = settings.get("_target_")
+        kind = get_object(str(target))
+        if not (isinstance(kind, type) and issubclass(kind, Module)):
+            raise ConfigError(f"a stage's module must be a clinlm Module, got {target}; set module._target_ to one")
+        own = {name: value for name, value in settings.items() if name not in ("_target_", "_partial_")}
+        return cls(kind, {name: instantiate(v) if isinstance(v, Mapping) else v for name, v in own.items()})
+
+    @property
+    def imitates(self) -> bool:
+        """Whether a teacher's network runs in training, to imitate its hidden states."""
+        return self.kind.imitates(self.arguments)
+
+    def build(self, model: Model, data: TaskData, seed: int, teacher: Model | None) -> Module:
+        """Return the module.
+
+        Args:
+            teacher: whose network is imitated; None if none is.
+        """
+        arguments = self.arguments if teacher is None else {**self.arguments, "teacher": teacher}
+        return self.kind(model=model, data=data, seed=seed, **arguments)
 
 
 @dataclass(frozen=True)

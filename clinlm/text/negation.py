@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, final
+from typing import final
 
 from clinlm.config.extras import imported
 from clinlm.terminology.mentions import Mention
@@ -54,8 +54,4 @@ class ConText:
         doc.spans[_KEY] = spans
         for component in self._components.values():
             component(doc)
-        return [frozenset(m for m in self._components if _has(span, m)) for span in spans]
-
-
-def _has(span: Any, modifier: Modifier) -> bool:
-    return bool(span._.get(f"clinlm_{modifier}"))
+        return [frozenset(m for m in self._components if span._.get(f"clinlm_{m}")) for span in spans]

@@ -19,12 +19,11 @@ from clinlm.models.model import Model
 from clinlm.pipeline import execution
 from clinlm.pipeline.plan import plan
 from clinlm.pipeline.results import StageResult
-from clinlm.pipeline.stage import Stage
+from clinlm.pipeline.stage import ModuleFactory, Stage
 from clinlm.store.content import seal, write_json
 from clinlm.tasks.base import Task
 from clinlm.training.method_report import method_reports
 from clinlm.training.modules.base import Module
-from clinlm.training.modules.module_factory import ModuleFactory
 from clinlm.training.modules.teacher import Teacher
 from clinlm.training.optimizer import AdamW
 from clinlm.training.teachers.trained import Trained

@@ -20,6 +20,7 @@ from clinlm.labelers.base import Note
 from clinlm.models.adapters.full import Full
 from clinlm.models.initializers.base import Initializer, with_head
 from clinlm.models.model import Model, ModelSpec
+from clinlm.pipeline.execution import transfer_set
 from clinlm.tasks.batches import Encoded
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.entities import Entities
@@ -27,7 +28,6 @@ from clinlm.text.long_notes import UNREAD, Head, HeadTail, LongNotes, Windows, u
 from clinlm.text.tokens import RowCutter, uncut
 from clinlm.text.words import words
 from clinlm.training.augmentation.mixing import Mixing
-from clinlm.training.augmentation.stored import transfer_set
 from clinlm.training.distillation import Distillation
 from clinlm.training.modules.base import predict
 from clinlm.training.modules.student import Student

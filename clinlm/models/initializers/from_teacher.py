@@ -5,14 +5,12 @@ from collections.abc import Sequence
 from typing import final
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from clinlm.config.errors import ConfigError
 from clinlm.config.ranges import check_interval
 from clinlm.models import structure
 from clinlm.models.initializers.base import TeacherInitializer
-from clinlm.models.model import Edit, Model, Network
+from clinlm.models.model import Edit, Model
 from clinlm.tasks.base import Task
 
 
@@ -63,7 +61,8 @@ def layer_numbers(layers: int | Sequence[int], total: int) -> list[int]:
 
 
 def _narrow(model: Model, size: int) -> None:
-    importance = _importance(model.network)
+    # The mean absolute weight of every dimension, summed over all layers that write to the hidden state.
+    importance = torch.stack([writer.detach().abs().mean(1) for writer in structure.writers(model.network.body)]).sum(0)
     old = len(importance)
     check_interval("student.hidden_size", size, f"[1, {old}]", "the teacher is no wider")
     kept = importance.topk(size).indices.sort().values
@@ -73,8 +72,3 @@ def _narrow(model: Model, size: int) -> None:
             for reader in (layer.query, layer.key, layer.value, layer.up):
                 reader.weight.mul_((old / size) ** 0.5)  # keeps the standard deviation of a sum over fewer terms
         model.network.head.weight.mul_((old / size) ** 0.5)
-
-
-def _importance(network: Network) -> Float[Tensor, " hidden"]:
-    """Return the mean absolute weight of every dimension, summed over all layers that write to the hidden state."""
-    return torch.stack([writer.detach().abs().mean(1) for writer in structure.writers(network.body)]).sum(0)

@@ -16,7 +16,7 @@ from clinlm.config.errors import ConfigError
 from clinlm.models.adapters.full import Full
 from clinlm.models.initializers.scratch import Scratch
 from clinlm.models.model import Model
-from clinlm.pipeline.execution import stage_key
+from clinlm.pipeline.execution import stage_key, transfer_key, transfer_set
 from clinlm.pipeline.plan import plan
 from clinlm.pipeline.results import StageResult
 from clinlm.pipeline.stage import Stage
@@ -26,7 +26,6 @@ from clinlm.tasks.multilabel import MultiLabel
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.augmentation.mixing import Mixing
 from clinlm.training.augmentation.shuffle_sections import ShuffleSections
-from clinlm.training.augmentation.stored import transfer_key, transfer_set
 from clinlm.training.distillation import Distillation
 from clinlm.training.modules.base import Module, predict
 from clinlm.training.modules.student import Student
