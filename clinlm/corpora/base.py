@@ -80,6 +80,11 @@ def count_notice(count: int, total: int, what: str) -> list[str]:
     return count_notices([(count, f"of {total:,} {what}")])
 
 
+def count_dropped(before: pl.DataFrame, after: pl.DataFrame, what: str) -> list[str]:
+    """Return the one notice "COUNT of TOTAL WHAT" on the rows of `before` that `after` lacks, or none."""
+    return count_notice(before.height - after.height, before.height, what)
+
+
 def digest_files(paths: Iterable[Path]) -> str:
     """Return the hex sha256 of the names and bytes of `paths`, in this order.
 

@@ -12,7 +12,7 @@ from typing import Literal, final, get_args
 from clinlm.config.errors import ConfigError, DataError, MissingFileError
 from clinlm.corpora.base import Corpus, Records, count_notices, digest_files
 from clinlm.corpora.span_records import SpanDocument, span_records
-from clinlm.corpora.split import split_files
+from clinlm.corpora.split import split_paths
 from clinlm.corpora.standoff import Annotation, Fragment, locate, standoff_notices
 from clinlm.files.columns import shown
 from clinlm.files.plain_text import read_lines, read_text
@@ -114,7 +114,7 @@ class Brat(Corpus):
     def _pairs(self) -> list[tuple[Path, str | None]]:
         """Return the texts and their splits."""
         found = []
-        for folder, split in split_files(self.root, self.files):
+        for folder, split in split_paths(self.root, self.files):
             if not folder.is_dir():
                 raise MissingFileError(f"root must be a folder of .txt and .ann files, got {folder}; set it to one")
             there = {path for path in folder.rglob("*") if path.suffix in _ENDINGS and not self._ignored(path)}

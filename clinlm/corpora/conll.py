@@ -104,7 +104,7 @@ class Conll(Corpus):
         counts: Counter[str] = Counter()
         found = [
             (document, split)
-            for path, split in self._paths()
+            for path, split in split_files(self.root, self.files)
             for document in self._documents(path, split or path.stem, counts)
         ]
         scheme = self._scheme([sentence.tags for document, _ in found for sentence in document.sentences])
@@ -120,13 +120,7 @@ class Conll(Corpus):
         return span_records(documents, self.map, count_notices(totals))
 
     def fingerprint(self) -> str:
-        return digest_files([path for path, _ in self._paths()])
-
-    def _paths(self) -> list[tuple[Path, str | None]]:
-        found = split_files(self.root, self.files)
-        if found[0][0].is_dir():
-            raise DataError(f"root must be a file, got the folder {found[0][0]}; set files, or root to a file")
-        return found
+        return digest_files([path for path, _ in split_files(self.root, self.files)])
 
     def _documents(self, path: Path, prefix: str, counts: Counter[str]) -> Iterator[_Document]:
         documents = self._read(path, counts)

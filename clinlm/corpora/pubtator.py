@@ -60,7 +60,7 @@ class Pubtator(Corpus):
         """
         counts: Counter[str] = Counter()
         documents, checked = [], []
-        for path, split in self._paths():
+        for path, split in split_files(self.root, self.files):
             for document in _documents(path, counts):
                 placed = locate("\n".join(document.passages.values()), document.entities)
                 checked.append((document.name, document.entities, placed))
@@ -75,13 +75,7 @@ class Pubtator(Corpus):
         return span_records(documents, self.map, [*found, *standoff_notices(checked)])
 
     def fingerprint(self) -> str:
-        return digest_files([path for path, _ in self._paths()])
-
-    def _paths(self) -> list[tuple[Path, str | None]]:
-        found = split_files(self.root, self.files)
-        if found[0][0].is_dir():
-            raise DataError(f"root must be a file, got the folder {found[0][0]}; set files, or root to a file")
-        return found
+        return digest_files([path for path, _ in split_files(self.root, self.files)])
 
 
 def _documents(path: Path, counts: Counter[str]) -> list[_Document]:

@@ -134,6 +134,18 @@ def imbalance(targets: Bool[np.ndarray, "documents labels"]) -> float:
 
 
 def split_files(root: Path, files: Mapping[str, str] | None) -> list[tuple[Path, str | None]]:
+    """Return the files to read, each with its split; see `split_paths`.
+
+    Raises:
+        DataError: `root` is a folder, without `files`.
+    """
+    found = split_paths(root, files)
+    if found[0][0].is_dir():
+        raise DataError(f"root must be a file, got the folder {found[0][0]}; set files, or root to a file")
+    return found
+
+
+def split_paths(root: Path, files: Mapping[str, str] | None) -> list[tuple[Path, str | None]]:
     """Return the files, or folders, to read, each with its split.
 
     Args:

@@ -26,7 +26,7 @@ PLACEHOLDER = "none"
 
 
 class _Passage(NamedTuple):
-    """A unit of prediction: some sentences of one note and what each mentions."""
+    """A unit of prediction: sentences of a note, and the mentions in each."""
 
     note: int
     number: int
@@ -44,41 +44,36 @@ class Symptoms(Corpus):
     Source: the paper on five strategies for symptom extraction. A record's labels are the symptoms that it mentions
     (`mention`, as in the paper) or asserts (`asserted`).
 
-    1. `clean` changes the whole notes, before sentences are found.
-    2. Sentences are found (`clinlm.text.sentences`), in them the words of the lexicon (`clinlm.terminology.mentions`).
-    The `symptoms`
-       most frequent ones, by the number of units that mention them, are kept; units that mention none are dropped.
-    3. `asserted` keeps a label whose mentions are not all denied, someone else's, over or only possible
-       (`clinlm.text.negation`). A unit that asserts none of its symptoms stays, without labels.
-    4. `normalize` changes the text of the units: only now, since sentences and assertion need marks, case and
-       headers. The words of the kept symptoms are set aside meanwhile, so that no step takes them away with a header;
-       each is normalised alone.
-    5. A unit whose text stands in an earlier record is dropped, whatever its labels, so that no text stands in two
-       groups: sentences such as "No fever." are in every other note, and would be learnt by heart.
+    1. `clean` changes whole notes.
+    2. Sentences are split (`clinlm.text.sentences`) and mentions found (`clinlm.terminology.mentions`). The `symptoms`
+       that most units mention are kept; units that mention none of them are dropped.
+    3. `asserted` keeps a label if a mention of it is not negated, of the family, historical or hypothetical
+       (`clinlm.text.negation`). A unit that asserts no symptom stays, without labels.
+    4. `normalize` changes the text of the units, last because steps 2 and 3 need marks, case and headers. Mentions of
+       kept symptoms are normalised separately, so that no step removes them with a header.
+    5. A unit with the text of an earlier record is dropped, whatever its labels, so that no text is in two groups:
+       sentences such as "No fever." are in many notes, and a model would memorise them.
 
-    id = the note's id, "-" and the number of the sentence in it (for notes the note's id alone); group = the note's.
-    Attributes: those of the note; `note`, its id; `keywords`, the kept symptoms mentioned, asserted or not, parted by
-    ";": what a keyword matcher would answer. Everything dropped is counted in a notice.
+    id = the note's id, for sentences with "-" and the number of the sentence; group = the note's. Attributes: those of
+    the note; `note`, its id; `keywords`, the kept symptoms mentioned, asserted or not, joined by ";", as a keyword
+    matcher would predict. Everything dropped is counted in a notice.
 
     Args:
-        root: handed on to `corpus`.
-        corpus: makes the corpus to read from `root`.
-        lexicon: symptoms and the words for them.
+        root: of the inner corpus.
+        corpus: makes the inner corpus from `root`.
+        lexicon: symptoms and their spellings.
         unit: `sentence` or `note`.
         labels: `mention` or `asserted`.
-        symptoms: how many of the most frequent, ties to the name that sorts first; None for all that occur; or their
-            names.
+        symptoms: number of the most frequent symptoms to keep, ties by name; None for all that occur; or their names.
         fraction: share of the notes to read, in (0, 1]: whole groups, drawn at random.
-        mask_triggers: put one `MASK` in the place of each mention of a kept symptom, so that its words do not tell the
-            label.
-        unasserted: the label of units that assert none of their symptoms, so that a multi-class task has a class for
-            them; None leaves them without labels.
-        clean: name -> step, in order, for whole notes. `clinlm.text.normalization` has some.
-        normalize: name -> step, in order, for the text of units. No step may take away MASK.
+        mask_triggers: replace each mention of a kept symptom with `MASK`, so that its words do not reveal the label.
+        unasserted: the label of units that assert no symptom, a class for multi-class tasks; None leaves them without.
+        clean: name -> step, in order, for whole notes, such as those of `clinlm.text.normalization`.
+        normalize: name -> step, in order, for the text of units. No step may remove MASK.
         seed: of the draw.
 
     Raises:
-        ValueError: a setting out of its range, or (on reading) a symptom that does not occur, or nothing left.
+        ConfigError: a setting is out of range.
     """
 
     def __init__(
@@ -145,10 +140,7 @@ class Symptoms(Corpus):
         return Records(distinct, (self._label_notice(), *inner.notices, *count_notices(counts)))
 
     def fingerprint(self) -> str:
-        """See `Corpus.fingerprint`: the inner corpus's, the lexicon's, and the order of the steps.
-
-        A key sorts the settings by name, so that steps in another order would have the same one.
-        """
+        """See `Corpus.fingerprint`; it includes the order of the steps, which a key does not."""
         parts = [self.inner.fingerprint(), self.lexicon.fingerprint(), list(self.clean), list(self.normalize)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -214,7 +206,7 @@ class Symptoms(Corpus):
         return [sorted(_asserted(assertion, passage)) or list(none) for passage in passages]
 
     def _text(self, passage: _Passage) -> str:
-        """The unit's text: normalised around its mentions, which are masked or put back one by one."""
+        """Return the unit's text, normalised around its mentions, which are masked or normalised separately."""
         steps = self.normalize.values()
         pairs = list(zip(passage.sentences, passage.mentions, strict=True))
         pieces = _through(steps, "\n".join(mask_mentions(s.text, some) for s, some in pairs)).split(MASK)

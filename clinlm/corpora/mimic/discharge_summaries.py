@@ -5,9 +5,9 @@ from pathlib import Path
 import polars as pl
 
 from clinlm.config.errors import DataError
-from clinlm.corpora.base import count_notice
+from clinlm.corpora.base import count_dropped
 from clinlm.corpora.mimic.admission_notes import Definition
-from clinlm.corpora.mimic.mimic3 import scan_table
+from clinlm.corpora.mimic.mimic3 import collect_notes, drop_notes, scan_table
 from clinlm.files.pandas_values import non_missing, require_whole_numbers, whole_number
 
 _COLUMNS = ["SUBJECT_ID", "HADM_ID", "CHARTDATE", "CATEGORY", "DESCRIPTION", "TEXT"]
@@ -31,7 +31,7 @@ def stays(root: Path, columns: list[str], definition: Definition) -> tuple[pl.Da
     kind = pl.col("ADMISSION_TYPE").fill_null("")
     newborn = kind == "NEWBORN" if definition == "published" else kind.str.strip_chars().str.to_uppercase() == "NEWBORN"
     kept = table.filter(~newborn)
-    return kept, count_notice(table.height - kept.height, table.height, "admissions dropped: newborns")
+    return kept, count_dropped(table, kept, "admissions dropped: newborns")
 
 
 def summaries(root: Path, admissions: pl.DataFrame, definition: Definition) -> tuple[pl.DataFrame, list[str]]:
@@ -54,23 +54,17 @@ def summaries(root: Path, admissions: pl.DataFrame, definition: Definition) -> t
     distinct = notes.sort("CHARTDATE", nulls_last=True, maintain_order=True).unique(
         "TEXT", keep="last", maintain_order=True
     )
-    notices += count_notice(
-        notes.height - distinct.height, notes.height, "notes dropped: a later note has the same text"
-    )
+    notices += count_dropped(notes, distinct, "notes dropped: a later note has the same text")
     reports = distinct.filter(pl.col("DESCRIPTION") == _REPORT)
     if definition == "strict":
-        notices += count_notice(
-            distinct.height - reports.height, distinct.height, "notes dropped: not written as a report"
-        )
+        notices += count_dropped(distinct, reports, "notes dropped: not written as a report")
         distinct = reports
     texts = distinct.group_by("HADM_ID", maintain_order=True).agg(pl.col("TEXT").str.join(_BREAK))
     people = reports.unique("HADM_ID", keep="last", maintain_order=True).select("HADM_ID", "SUBJECT_ID")
     joined = texts.join(people, on="HADM_ID", how="inner")
     named = joined.drop_nulls("SUBJECT_ID").sort("HADM_ID")
-    notices += count_notice(texts.height - joined.height, texts.height, "admissions dropped: no note is a report")
-    notices += count_notice(
-        joined.height - named.height, joined.height, "admissions dropped: their report has no SUBJECT_ID"
-    )
+    notices += count_dropped(texts, joined, "admissions dropped: no note is a report")
+    notices += count_dropped(joined, named, "admissions dropped: their report has no SUBJECT_ID")
     if not named.height:
         raise DataError(
             f"a corpus must have a note, NOTEEVENTS has no usable discharge summary{'; ' * bool(notices)}"
@@ -83,33 +77,15 @@ def _notes(root: Path, admissions: pl.DataFrame, definition: Definition) -> tupl
     """Return the notes to join, in the order of the table, and notices."""
     strict = ["ISERROR"] if definition == "strict" else []
     known = whole_number("HADM_ID").is_in(admissions["HADM_ID"].implode())
-    reason = (
-        pl.when(non_missing("HADM_ID").is_null())
-        .then(pl.lit("stay"))
-        .when(~known)
-        .then(pl.lit("newborn"))
-        .when(non_missing("TEXT").is_null())
-        .then(pl.lit("empty"))
-        .when(whole_number("ISERROR") == 1 if strict else pl.lit(False))
-        .then(pl.lit("error"))
-    )
-    table = (
-        scan_table(root, "NOTEEVENTS", [*_COLUMNS, *strict])
-        .filter(pl.col("CATEGORY") == "Discharge summary")
-        .with_columns(reason.alias("reason"))
-        # Rows to drop are kept for the count, without their text.
-        .with_columns(pl.when(pl.col("reason").is_null()).then(pl.col("TEXT")).alias("TEXT"))
-        .collect(engine="streaming")
-    )
+    reasons = {
+        "no HADM_ID": non_missing("HADM_ID").is_null(),
+        "their admission is a newborn's or not in ADMISSIONS": ~known,
+        "empty text": non_missing("TEXT").is_null(),
+        "ISERROR = 1": whole_number("ISERROR") == 1 if strict else pl.lit(False),
+    }
+    scanned = scan_table(root, "NOTEEVENTS", [*_COLUMNS, *strict])
+    table = collect_notes(scanned.filter(pl.col("CATEGORY") == "Discharge summary"), reasons)
     for column in ("HADM_ID", "SUBJECT_ID"):
         require_whole_numbers(table, column, "NOTEEVENTS")
-    counts = dict(table["reason"].drop_nulls().value_counts().iter_rows())
-    why = {
-        "stay": "notes dropped: no HADM_ID",
-        "newborn": "notes dropped: their admission is a newborn's or not in ADMISSIONS",
-        "empty": "notes dropped: empty text",
-        "error": "notes dropped: ISERROR = 1",
-    }
-    notices = [notice for key, what in why.items() for notice in count_notice(counts.get(key, 0), table.height, what)]
-    kept = table.filter(pl.col("reason").is_null())
+    kept, notices = drop_notes(table, reasons)
     return kept.with_columns(whole_number("HADM_ID"), whole_number("SUBJECT_ID"), non_missing("CHARTDATE")), notices

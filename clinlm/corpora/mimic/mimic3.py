@@ -4,14 +4,15 @@ The user provides the tables, under PhysioNet's data use agreement (Johnson et a
 https://physionet.org/content/mimiciii/).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Literal, final
 
 import polars as pl
 
 from clinlm.config.errors import ConfigError, DataError, MissingFileError
-from clinlm.corpora.base import Corpus, Records, count_notice, digest_files
+from clinlm.corpora.base import Corpus, Records, count_dropped, count_notice, digest_files
 from clinlm.files.columns import require_columns, shown
 from clinlm.files.delimited import read_header, scan_delimited
 
@@ -24,11 +25,6 @@ OLDEST_YEARS = 90
 """MIMIC-III moves births of patients older than 89 back by 300 years, so every age from here on is "90+"."""
 
 _BREAK = "\n\n"
-_DROPPED = {
-    "error": "ISERROR = 1",
-    "stay": "no HADM_ID, so no admission to take codes from",
-    "empty": "empty text",
-}
 
 
 def table_path(root: Path, table: str) -> Path:
@@ -69,6 +65,46 @@ def scan_table(root: Path, table: str, columns: Sequence[str]) -> pl.LazyFrame:
     require_columns(path, list(actual), columns, f"set root to a folder with MIMIC-III's own {table}")
     chosen = [actual[column] for column in columns]
     return scan_delimited(path, chosen).rename(dict(zip(chosen, columns, strict=True)))
+
+
+def collect_notes(notes: pl.LazyFrame, reasons: Mapping[str, pl.Expr]) -> pl.DataFrame:
+    """Collect rows of NOTEEVENTS, with the first reason to drop a note, or null, in the column `reason`.
+
+    Notes to drop are kept for the count, without their TEXT.
+
+    Args:
+        notes: with the column TEXT.
+        reasons: name -> condition, by precedence.
+    """
+    reason = pl.coalesce(pl.when(condition).then(pl.lit(name)) for name, condition in reasons.items())
+    text = pl.when(pl.col("reason").is_null()).then(pl.col("TEXT")).alias("TEXT")
+    return notes.with_columns(reason.alias("reason")).with_columns(text).collect(engine="streaming")
+
+
+def drop_notes(notes: pl.DataFrame, reasons: Iterable[str]) -> tuple[pl.DataFrame, list[str]]:
+    """Return the notes of `collect_notes` without a reason to drop them, and a notice per reason."""
+    counts = dict(notes["reason"].drop_nulls().value_counts().iter_rows())
+    notices = [count_notice(counts.get(name, 0), notes.height, f"notes dropped: {name}") for name in reasons]
+    return notes.filter(pl.col("reason").is_null()), list(chain.from_iterable(notices))
+
+
+def check_notes(root: Path, notes: pl.DataFrame, categories: Sequence[str]) -> None:
+    """Check CATEGORY, without white space around it, and ISERROR of rows of NOTEEVENTS.
+
+    Raises:
+        DataError: there is no note, a category has none, or ISERROR is not 1, 0 or empty.
+    """
+    missing = set(categories) - set(notes["CATEGORY"])
+    if missing or not notes.height:
+        column = pl.col("CATEGORY").str.strip_chars().unique()
+        there = scan_table(root, "NOTEEVENTS", ["CATEGORY"]).select(column).collect(engine="streaming")["CATEGORY"]
+        raise DataError(
+            f"every category must have a note, NOTEEVENTS has none of {sorted(missing)}; "
+            f"it has {shown(sorted(there.drop_nulls())) or 'no note'}; set categories to some of them"
+        )
+    strange = notes.filter(~pl.col("ISERROR").fill_null("").is_in(["", "0", "1"])).height
+    if strange:
+        raise DataError(f"ISERROR must be 1, 0 or empty, NOTEEVENTS has {strange:,} notes with another; repair them")
 
 
 def completed_years(born: pl.Expr, moment: pl.Expr) -> pl.Expr:
@@ -155,54 +191,26 @@ class Mimic3(Corpus):
 
     def _notes(self) -> tuple[pl.DataFrame, list[str]]:
         columns = ["ROW_ID", "SUBJECT_ID", "HADM_ID", "CHARTDATE", "CATEGORY", "DESCRIPTION", "ISERROR", "TEXT"]
-        category, flag = pl.col("CATEGORY").str.strip_chars(), pl.col("ISERROR").fill_null("")
-        reason = (
-            pl.when(flag == "1")
-            .then(pl.lit("error"))
-            .when(_blank("HADM_ID"))
-            .then(pl.lit("stay"))
-            .when(_blank("TEXT"))
-            .then(pl.lit("empty"))
-        )
-        notes = (
-            scan_table(self.root, "NOTEEVENTS", columns)
-            .filter(category.is_in(self.categories))
-            .with_columns(category, reason.alias("reason"), (~flag.is_in(["", "0", "1"])).alias("strange"))
-            # Rows to drop are kept for the count, without their text.
-            .with_columns(pl.when(pl.col("reason").is_null()).then(pl.col("TEXT")).alias("TEXT"))
-            .collect(engine="streaming")
-        )
-        self._check_categories(notes)
-        strange = notes["strange"].sum()
-        if strange:
-            raise DataError(
-                f"ISERROR must be 1, 0 or empty, NOTEEVENTS has {strange:,} notes with another; repair them"
-            )
-        counts = dict(notes["reason"].drop_nulls().value_counts().iter_rows())
-        notices = [f"{counts[k]:,} of {notes.height:,} notes dropped: {v}" for k, v in _DROPPED.items() if k in counts]
-        kept = notes.filter(pl.col("reason").is_null())
+        category = pl.col("CATEGORY").str.strip_chars()
+        reasons = {
+            "ISERROR = 1": pl.col("ISERROR") == "1",
+            "no HADM_ID, so no admission to take codes from": _blank("HADM_ID"),
+            "empty text": _blank("TEXT"),
+        }
+        table = scan_table(self.root, "NOTEEVENTS", columns)
+        notes = collect_notes(table.filter(category.is_in(self.categories)).with_columns(category), reasons)
+        check_notes(self.root, notes, self.categories)
+        kept, notices = drop_notes(notes, reasons)
         if not kept.height:
             raise DataError(f"a corpus must have a note, NOTEEVENTS has none: {'; '.join(notices)}; check the table")
         return _numbered(kept, "ROW_ID", "NOTEEVENTS"), notices
-
-    def _check_categories(self, notes: pl.DataFrame) -> None:
-        missing = set(self.categories) - set(notes["CATEGORY"])
-        if missing:
-            column = pl.col("CATEGORY").str.strip_chars()
-            there = (
-                scan_table(self.root, "NOTEEVENTS", ["CATEGORY"]).select(column).unique().collect(engine="streaming")
-            )
-            raise DataError(
-                f"every category must have a note, NOTEEVENTS has none of {sorted(missing)}; "
-                f"it has {shown(sorted(there['CATEGORY'].drop_nulls()))}; set categories to some of them"
-            )
 
     def _labels(self, texts: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
         table = scan_table(self.root, self.codes, ["HADM_ID", "SEQ_NUM", "ICD9_CODE"]).collect(engine="streaming")
         table = _numbered(table.filter(pl.col("HADM_ID").is_in(texts["id"].implode())), "SEQ_NUM", self.codes)
         code = pl.col("ICD9_CODE").str.strip_chars()
         coded = table.filter(~_blank("ICD9_CODE")).with_columns(code)
-        notices = count_notice(table.height - coded.height, table.height, f"rows of {self.codes} dropped: no ICD9_CODE")
+        notices = count_dropped(table, coded, f"rows of {self.codes} dropped: no ICD9_CODE")
         if self.digits is not None:
             longer = pl.when(code.str.contains("^[EV]")).then(self.digits + 1).otherwise(self.digits)
             coded = coded.with_columns(code.str.slice(0, longer))

@@ -9,10 +9,9 @@ import numpy as np
 import polars as pl
 
 from clinlm.config.errors import ConfigError, DataError
-from clinlm.corpora.base import Corpus, Records, count_notices, digest_files
-from clinlm.corpora.mimic.mimic3 import scan_table, table_path
+from clinlm.corpora.base import Corpus, Records, count_notice, digest_files
+from clinlm.corpora.mimic.mimic3 import check_notes, collect_notes, drop_notes, scan_table, table_path
 from clinlm.corpora.split import draw_groups
-from clinlm.files.columns import shown
 
 _COLUMNS = ["ROW_ID", "SUBJECT_ID", "CATEGORY", "ISERROR", "TEXT"]
 
@@ -60,27 +59,17 @@ class Mimic3Notes(Corpus):
                 ROW_ID is missing or repeated.
         """
         rows, known = self._rows()
-        text = pl.col("TEXT").str.contains(r"\S").fill_null(False)
-        error = pl.col("ISERROR").fill_null("") == "1"
-        notes = (
-            self._scan()
-            .filter(pl.col("SUBJECT_ID").is_in(known))
-            .with_columns(pl.when(error).then(pl.lit("error")).when(~text).then(pl.lit("empty")).alias("reason"))
-            # Rows to drop are kept for the count, without their text.
-            .with_columns(pl.when(pl.col("reason").is_null()).then(pl.col("TEXT")).alias("TEXT"))
-            .collect(engine="streaming")
-        )
-        kept = notes.filter(pl.col("reason").is_null())
+        reasons = {
+            "ISERROR = 1": pl.col("ISERROR") == "1",
+            "empty text": ~pl.col("TEXT").str.contains(r"\S").fill_null(False),
+        }
+        notes = collect_notes(self._scan().filter(pl.col("SUBJECT_ID").is_in(known)), reasons)
+        kept, dropped = drop_notes(notes, reasons)
         if not kept.height:
             raise DataError(f"a corpus must have a note, none of the {notes.height:,} read from NOTEEVENTS can be used")
         if kept["ROW_ID"].is_duplicated().any() or kept["ROW_ID"].null_count():
             raise DataError("ROW_ID must be unique, in NOTEEVENTS some are missing or repeated; repair the table")
-        counts = dict(notes["reason"].drop_nulls().value_counts().iter_rows())
-        notices = [
-            (rows - notes.height, f"of {rows:,} notes not read: fraction {self.fraction}"),
-            (counts.get("error", 0), f"of {notes.height:,} notes dropped: ISERROR = 1"),
-            (counts.get("empty", 0), f"of {notes.height:,} notes dropped: empty text"),
-        ]
+        unread = count_notice(rows - notes.height, rows, f"notes not read: fraction {self.fraction}")
         frame = kept.select(
             pl.col("ROW_ID").alias("id"),
             pl.col("SUBJECT_ID").alias("group"),
@@ -88,7 +77,7 @@ class Mimic3Notes(Corpus):
             pl.lit([], dtype=pl.List(pl.String)).alias("labels"),
             pl.struct(pl.col("CATEGORY").alias("category")).alias("attributes"),
         )
-        return Records(frame, tuple(count_notices(notices)))
+        return Records(frame, (*unread, *dropped))
 
     def fingerprint(self) -> str:
         return digest_files([table_path(self.root, "NOTEEVENTS")])
@@ -100,7 +89,10 @@ class Mimic3Notes(Corpus):
     def _rows(self) -> tuple[int, list[str]]:
         """Read the table without its texts; return the number of notes and the patients drawn."""
         rows = self._scan().select("SUBJECT_ID", "CATEGORY", "ISERROR").collect(engine="streaming")
-        self._check(rows)
+        check_notes(self.root, rows, self.categories or ())
+        nobody = rows.filter(~pl.col("SUBJECT_ID").str.contains(r"\S").fill_null(False)).height
+        if nobody:
+            raise DataError(f"a note must have a SUBJECT_ID, {nobody:,} in NOTEEVENTS have none; repair the table")
         drawn = draw_groups(
             rows["SUBJECT_ID"].to_list(),
             np.ones(rows.height, dtype=bool),
@@ -108,21 +100,3 @@ class Mimic3Notes(Corpus):
             self.seed,
         )
         return rows.height, rows.filter(drawn)["SUBJECT_ID"].unique().to_list()
-
-    def _check(self, rows: pl.DataFrame) -> None:
-        missing = set(self.categories or ()) - set(rows["CATEGORY"])
-        if missing or not rows.height:
-            column = pl.col("CATEGORY").str.strip_chars().unique()
-            there = (
-                scan_table(self.root, "NOTEEVENTS", ["CATEGORY"]).select(column).collect(engine="streaming")["CATEGORY"]
-            )
-            raise DataError(
-                f"every category must have a note, NOTEEVENTS has none of {sorted(missing)}; it has "
-                f"{shown(sorted(there.drop_nulls())) or 'no note'}; set categories to some of them, or null for all"
-            )
-        strange = rows.filter(~pl.col("ISERROR").fill_null("").is_in(["", "0", "1"])).height
-        if strange:
-            raise DataError(f"ISERROR must be 1, 0 or empty, NOTEEVENTS has {strange:,} notes with another; repair it")
-        nobody = rows.filter(~pl.col("SUBJECT_ID").str.contains(r"\S").fill_null(False)).height
-        if nobody:
-            raise DataError(f"a note must have a SUBJECT_ID, {nobody:,} in NOTEEVENTS have none; repair the table")

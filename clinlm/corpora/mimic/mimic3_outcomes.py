@@ -8,7 +8,7 @@ from typing import Literal, final
 import polars as pl
 
 from clinlm.config.errors import ConfigError, DataError, MissingFileError
-from clinlm.corpora.base import Corpus, Records, count_notice, digest_files
+from clinlm.corpora.base import Corpus, Records, count_dropped, count_notice, digest_files
 from clinlm.corpora.mimic.admission_notes import Definition, admission_note, without_death
 from clinlm.corpora.mimic.discharge_summaries import stays, summaries
 from clinlm.corpora.mimic.mimic3 import ATTRIBUTES, completed_years, scan_table, table_path
@@ -164,9 +164,7 @@ class Mimic3Outcomes(Corpus):
         table = CODES[self.outcome]
         rows, notices = short_codes(root, table, self.definition)
         coded = admissions.join(codes(rows), on="HADM_ID", how="inner")
-        without = count_notice(
-            admissions.height - coded.height, admissions.height, f"admissions dropped: no code in {table}"
-        )
+        without = count_dropped(admissions, coded, f"admissions dropped: no code in {table}")
         return coded.select("HADM_ID", "labels"), [*notices, *without]
 
     def _admission_notes(self, notes: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
@@ -174,7 +172,7 @@ class Mimic3Outcomes(Corpus):
         texts = pl.Series("TEXT", [admission_note(text, self.definition) for text in notes["TEXT"]], dtype=pl.String)
         built = notes.with_columns(texts).drop_nulls("TEXT")
         main = "neither chief complaint nor present illness nor medical history"
-        notices = count_notice(notes.height - built.height, notes.height, f"admissions dropped: {main}")
+        notices = count_dropped(notes, built, f"admissions dropped: {main}")
         if self.definition == "strict":
             differ = sum(
                 admission_note(text, "published") != new for text, new in zip(notes["TEXT"], texts, strict=True)
@@ -185,10 +183,8 @@ class Mimic3Outcomes(Corpus):
         texts = pl.Series("TEXT", [without_death(text, self.definition) for text in built["TEXT"]], dtype=pl.String)
         died = built.filter(texts.is_null())["labels"].list.first().eq("died").sum()
         kept = built.with_columns(texts).drop_nulls("TEXT")
-        notices += count_notice(
-            built.height - kept.height,
-            built.height,
-            f"admissions dropped: the note mentions death, {died:,} of them of patients who died",
+        notices += count_dropped(
+            built, kept, f"admissions dropped: the note mentions death, {died:,} of them of patients who died"
         )
         notices += count_notice(
             int((built["TEXT"] != texts).sum()), built.height, "notes had a mention of death removed"
@@ -212,9 +208,7 @@ class Mimic3Outcomes(Corpus):
         notices += count_notice(
             several, len(lists), "patients are in several lists: test before validation before train"
         )
-        notices += count_notice(
-            notes.height - listed.height, notes.height, "admissions dropped: their patient is in no list"
-        )
+        notices += count_dropped(notes, listed, "admissions dropped: their patient is in no list")
         return listed, splits, notices
 
 

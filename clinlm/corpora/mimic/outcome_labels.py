@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from clinlm.config.errors import DataError
-from clinlm.corpora.base import count_notice
+from clinlm.corpora.base import count_dropped, count_notice
 from clinlm.corpora.mimic.admission_notes import Definition
 from clinlm.corpora.mimic.mimic3 import scan_table, table_path
 from clinlm.files.delimited import read_header
@@ -30,9 +30,7 @@ def mortality(admissions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     """
     flagged = _flagged(admissions)
     labels = pl.concat_list(pl.col("flag").replace_strict({0: SURVIVAL[0], 1: SURVIVAL[1]}, return_dtype=pl.String))
-    return flagged.select("HADM_ID", labels.alias("labels")), count_notice(
-        admissions.height - flagged.height, admissions.height, _FLAGLESS
-    )
+    return flagged.select("HADM_ID", labels.alias("labels")), count_dropped(admissions, flagged, _FLAGLESS)
 
 
 def length_of_stay(admissions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
@@ -53,9 +51,9 @@ def length_of_stay(admissions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     labels = [[STAYS[place]] for place in np.searchsorted(_DAYS, days, side="left")]
     frame = timed.select("HADM_ID").with_columns(pl.Series("labels", labels, dtype=pl.List(pl.String)))
     return frame, [
-        *count_notice(admissions.height - flagged.height, admissions.height, _FLAGLESS),
-        *count_notice(flagged.height - alive.height, flagged.height, "admissions dropped: the patient died"),
-        *count_notice(alive.height - timed.height, alive.height, "admissions dropped: no ADMITTIME or no DISCHTIME"),
+        *count_dropped(admissions, flagged, _FLAGLESS),
+        *count_dropped(flagged, alive, "admissions dropped: the patient died"),
+        *count_dropped(alive, timed, "admissions dropped: no ADMITTIME or no DISCHTIME"),
     ]
 
 
@@ -89,7 +87,7 @@ def short_codes(root: Path, table: str, definition: Definition) -> tuple[pl.Data
     cut = coded.with_columns(pl.col("code").str.slice(0, pl.when(longer).then(4).otherwise(3)))
     stay = pl.when(pl.col("SUBJECT_ID").is_not_null()).then("HADM_ID").alias("HADM_ID")
     return cut.unique(["HADM_ID", "code"], keep="first", maintain_order=True).select(stay, "code"), [
-        *count_notice(rows.height - coded.height, rows.height, f"rows of {table} dropped: no ICD9_CODE"),
+        *count_dropped(rows, coded, f"rows of {table} dropped: no ICD9_CODE"),
         *count_notice(changed, coded.height, f"codes of {table} changed: read as numbers, they lose leading zeros"),
     ]
 
