@@ -37,11 +37,9 @@ class Depth(StructuralPruning):
         self.documents = documents
 
     def scores(self, module: Module) -> list[Float[Tensor, " _"]]:
-        """See `StructuralPruning.scores`: all layers are one group."""
         return [block_influences(module, self.documents)]
 
     def rows(self, module: Module, scores: Sequence[Float[Tensor, " _"]], kept: Sequence[list[int]]) -> list[LayerKept]:
-        """See `StructuralPruning.rows`: every layer by its original number."""
         return [LayerKept(number, score, number in kept[0]) for number, score in enumerate(scores[0].tolist())]
 
     def edit(self, kept: Mapping[str, list[int]]) -> Edit:

@@ -43,7 +43,6 @@ class Heads(StructuralPruning):
         return head_importances(module, self.documents)
 
     def select(self, scores: Sequence[Float[Tensor, " _"]]) -> list[list[int]]:
-        """See `StructuralPruning.select`: heads of all layers compete."""
         return keep_best_overall(scores, self.ratio)
 
     def rows(self, module: Module, scores: Sequence[Float[Tensor, " _"]], kept: Sequence[list[int]]) -> list[HeadCount]:

@@ -102,14 +102,12 @@ class Qat(Quantization):
         self._handles = attach(module.network, self._layers, spans)
 
     def step(self, module: Module, progress: float) -> None:
-        """See `Compression.step`: freeze input ranges after the share `freeze_at`."""
         if progress >= self.freeze_at:
             for layer in self._layers.values():
                 if isinstance(layer, nn.Linear):
                     input_quantizer(layer).frozen.fill_(True)
 
     def finalize(self, module: Module) -> None:
-        """See `Compression.finalize`: replace the simulation by integer layers."""
         self._levels = detach(self._layers, self._handles)
         self.replace(module, self._layers)
         self._layers, self._handles = {}, []

@@ -17,5 +17,4 @@ class Intersection(Vote):
     """
 
     def quota(self, labelers: int) -> int:
-        """See `Vote.quota`: all of them."""
         return labelers

@@ -19,5 +19,4 @@ class Majority(Vote):
     """
 
     def quota(self, labelers: int) -> int:
-        """See `Vote.quota`: more than half."""
         return labelers // 2 + 1

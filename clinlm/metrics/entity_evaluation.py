@@ -136,11 +136,9 @@ class EntityEvaluation(Evaluation):
     def agreement(
         self, other: "EntityEvaluation", resamples: int = 1000, seed: int = 0, groups: Groups | None = None
     ) -> Agreement:
-        """See `Evaluation.agreement`: of the tags of words."""
         return word_agreement(self.decisions, other.decisions, self.word_start, resamples, seed, groups)
 
     def alike(self, found: Agreement) -> Interval:
-        """See `Evaluation.alike`: of words."""
         return found.cells
 
     def gap(

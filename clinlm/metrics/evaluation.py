@@ -110,17 +110,14 @@ class LabelEvaluation(Evaluation):
         return apply_thresholds(self.probabilities, self.thresholds)
 
     def weighted(self, weights: Weights) -> dict[str, Values]:
-        """See `Evaluation.weighted`."""
         return weighted_quality(self.targets, self.probabilities, self.thresholds, weights)
 
     def per_label(self) -> pl.DataFrame:
-        """See `Evaluation.per_label`."""
         return per_label(self.targets, self.probabilities, self.thresholds, self.labels)
 
     def agreement(
         self, other: "LabelEvaluation", resamples: int = 1000, seed: int = 0, groups: Groups | None = None
     ) -> Agreement:
-        """See `Evaluation.agreement`."""
         return measure_agreement(self.decisions, other.decisions, self.kind, resamples, seed, groups)
 
     def gap(
@@ -132,7 +129,6 @@ class LabelEvaluation(Evaluation):
         seed: int = 0,
         groups: Groups | None = None,
     ) -> Interval:
-        """See `Evaluation.gap`."""
         pair = (self.targets, reference.probabilities, reference.thresholds, self.probabilities, self.thresholds)
         return gaps(*pair, column, "micro_f1", smallest, resamples, seed, groups).difference
 

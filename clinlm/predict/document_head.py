@@ -23,7 +23,6 @@ class DocumentHead(AnswerHead[DocumentPredictions]):
         super().__init__(config, config.labels)
 
     def decode(self, logits: Sequence[torch.Tensor | None], notes: TokenizedNotes) -> DocumentPredictions:
-        """See `AnswerHead.decode`: the rows of a note are pooled."""
         if not notes.notes:
             empty = (0, len(self.labels))
             return DocumentPredictions(np.zeros(empty), np.zeros(empty, dtype=bool))
@@ -50,7 +49,6 @@ class DocumentHead(AnswerHead[DocumentPredictions]):
         ]
 
     def predicted(self, predictions: DocumentPredictions) -> Mapping[str, int]:
-        """See `AnswerHead.predicted`: in notes."""
         return dict(zip(self.labels, predictions.decided.sum(axis=0).tolist(), strict=True))
 
     def comparison(self, counts: dict[str, Any] | None) -> DocumentComparison:

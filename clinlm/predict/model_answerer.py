@@ -77,11 +77,9 @@ class ModelAnswerer(Answerer):
             self._comparison = self._head.comparison(begun.shadow)
 
     def refuse(self, text: str) -> str:
-        """See `Answerer.refuse`: by either model."""
         return next((reason for runner in self._runners.values() if (reason := runner.refuse(text))), "")
 
     def begin(self, notes: Sequence[Record]) -> Pending:
-        """See `Answerer.begin`: tokenize the notes and let the threads compute."""
         texts = [str(note.text) for note in notes]
         pending = {prefix: runner.begin(texts) for prefix, runner in self._runners.items()}
         return lambda _: self._finish(pending)
@@ -91,7 +89,6 @@ class ModelAnswerer(Answerer):
         return AnswerCounts(self._predicted, self._totals, shadow)
 
     def open_sink(self, path: Path, position: int) -> Sink:
-        """See `Answerer.open_sink`: in the format of the ending."""
         if path.suffix not in (".csv", ".parquet"):
             return JsonLinesSink(path, position)
         columns = self._head.schema().items()
@@ -99,7 +96,6 @@ class ModelAnswerer(Answerer):
         return (CsvSink if path.suffix == ".csv" else ParquetSink)(path, position, schema)
 
     def reports(self) -> Mapping[str, Any]:
-        """See `Answerer.reports`: the comparison with the shadow."""
         return {} if self._comparison is None else {".shadow.json": self._comparison.summary()}
 
     def close(self) -> None:

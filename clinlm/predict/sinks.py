@@ -58,7 +58,6 @@ class AppendingSink(Sink):
 
     @property
     def position(self) -> int:
-        """See `Sink.position`: bytes."""
         return self._file.position
 
     def append(self, rows: Sequence[Row]) -> None:
@@ -172,7 +171,6 @@ class ParquetSink(Sink):
 
     @property
     def position(self) -> int:
-        """See `Sink.position`: parts."""
         return self._position
 
     def append(self, rows: Sequence[Row]) -> None:
@@ -183,7 +181,6 @@ class ParquetSink(Sink):
         self._position += 1
 
     def finish(self) -> None:
-        """See `Sink.finish`: join all parts."""
         parts = self._kept()
         draft = self._path.with_name(f".{self._path.name}.draft")
         whole = pl.scan_parquet(parts) if parts else pl.LazyFrame(schema=self._schema)
@@ -191,7 +188,6 @@ class ParquetSink(Sink):
         rename_durably(draft, self._path)
 
     def clear(self) -> None:
-        """See `Sink.clear`: remove the parts."""
         shutil.rmtree(self._parts)
 
     def close(self) -> None:

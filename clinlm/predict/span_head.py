@@ -37,7 +37,6 @@ class SpanHead(AnswerHead[SpanPredictions]):
         super().__init__(config, self.tags.labels)
 
     def decode(self, logits: Sequence[torch.Tensor | None], notes: TokenizedNotes) -> SpanPredictions:
-        """See `AnswerHead.decode`: each word is predicted from one row, see `clinlm.text.long_notes.unit_logits`."""
         rows = [row[:length] for row, length in zip(logits, notes.lengths, strict=True) if row is not None]
         # The last row is for notes without a token: words that are in no row still point at some token.
         tokens = torch.cat([*rows, torch.zeros(1, len(self.config.labels))]).float()
@@ -74,7 +73,6 @@ class SpanHead(AnswerHead[SpanPredictions]):
         ]
 
     def predicted(self, predictions: SpanPredictions) -> Mapping[str, int]:
-        """See `AnswerHead.predicted`: as spans."""
         counts = Counter(span.label for spans in predictions.spans for span in spans)
         return {label: counts[label] for label in self.labels}
 
@@ -87,7 +85,6 @@ class SpanHead(AnswerHead[SpanPredictions]):
         }
 
     def describe(self, totals: Mapping[str, float]) -> Sequence[str]:
-        """See `AnswerHead.describe`: how much was not read."""
         if not totals.get("words_unread"):
             return []
         return [

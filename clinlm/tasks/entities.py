@@ -190,7 +190,6 @@ class Entities(Task):
         return Examples(frame, targets, tags.names, tuple(notices), {**facts, "words": len(tagged)}, unit_start)
 
     def fingerprint(self) -> str:
-        """See `Task.fingerprint`: of the labeler, too."""
         return f"{self.corpus.fingerprint()} {self.labeler.fingerprint()}"
 
     # Loss and evaluation.
@@ -205,7 +204,6 @@ class Entities(Task):
         return ((train.sum(0) + 1) / (len(train) + train.shape[1])).log()
 
     def fit_thresholds(self, probabilities: Float[np.ndarray, "units outputs"]) -> Thresholds:
-        """See `Task.fit_thresholds`: none, as the most probable tag is predicted."""
         return None
 
     def evaluate(
@@ -223,7 +221,6 @@ class Entities(Task):
         return self._words[split]
 
     def passages(self, documents: Int[np.ndarray, " chosen"]) -> list[str]:
-        """See `Task.passages`: every word with its neighbours."""
         texts = self.examples.frame["text"].gather(documents).to_list()
         return [one for text in texts for one in contexts(text, words(text))]
 

@@ -22,7 +22,6 @@ class MultiClass(Labelled):
     kind = "multiclass"
 
     def serves(self, targets: Bool[np.ndarray, "documents labels"]) -> tuple[Bool[np.ndarray, " documents"], str]:
-        """See `Labelled.serves`: those with exactly one of the labels."""
         return np.asarray(targets.sum(1) == 1), f"not exactly one of the {targets.shape[1]} labels"
 
     def loss(self, logits: Float[Tensor, "units outputs"], targets: Tensor) -> Float[Tensor, ""]:
@@ -35,5 +34,4 @@ class MultiClass(Labelled):
         return ((train.sum(0) + 1) / (len(train) + train.shape[1])).log()
 
     def fit_thresholds(self, probabilities: Float[np.ndarray, "units outputs"]) -> Thresholds:
-        """See `Task.fit_thresholds`: none, as the most probable label is predicted."""
         return None

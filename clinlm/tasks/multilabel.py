@@ -62,7 +62,6 @@ class MultiLabel(Labelled):
         self.thresholds, self.unlabelled = thresholds, unlabelled
 
     def serves(self, targets: Bool[np.ndarray, "documents labels"]) -> tuple[Bool[np.ndarray, " documents"], str]:
-        """See `Labelled.serves`: those with a label, or all."""
         kept = targets.any(1) if self.unlabelled == "drop" else np.ones(len(targets), dtype=bool)
         return np.asarray(kept), f"none of the {targets.shape[1]} labels kept"
 
@@ -76,6 +75,5 @@ class MultiLabel(Labelled):
         return torch.logit((train.sum(0) + 1) / (len(train) + 2))
 
     def fit_thresholds(self, probabilities: Float[np.ndarray, "units outputs"]) -> Thresholds:
-        """See `Task.fit_thresholds`: one for all labels or one for each, by `thresholds`."""
         targets = self.examples.targets[self.examples.members("validation")]
         return fit_thresholds(targets, probabilities, self.thresholds)

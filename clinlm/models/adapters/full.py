@@ -14,5 +14,4 @@ class Full(Adapter):
         network.requires_grad_(True)
 
     def merge(self, network: Network) -> None:
-        """See `Adapter.merge`: there is nothing to merge."""
         network.requires_grad_(True)

@@ -56,7 +56,6 @@ class Lora(Adapter):
         network.body = LoraModel(network.body, config, "default")
 
     def merge(self, network: Network) -> None:
-        """See `Adapter.merge`: updates are added to their weights."""
         if not isinstance(network.body, LoraModel):
             raise RuntimeError("LoRA must be attached to a network before it is merged")
         network.body = network.body.merge_and_unload()

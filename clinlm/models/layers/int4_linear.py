@@ -59,7 +59,6 @@ class Int4Linear(IntegerLayer):
         return {"group_size": self.group_size}
 
     def integers(self) -> Int8[Tensor, "outputs inputs"]:
-        """See `IntegerLayer.integers`: -7 to 7."""
         return unpack_nibbles(self.weight.detach(), self.in_features)
 
     def dequantized(self) -> Float[Tensor, "outputs inputs"]:
@@ -76,7 +75,6 @@ class Int4Linear(IntegerLayer):
         return functional.linear(inputs, self.dequantized().to(inputs.dtype), bias)
 
     def onnx_module(self) -> nn.Module:
-        """See `IntegerLayer.onnx_module`: `DequantizeLinear` in blocks."""
         return _Blocked(self)
 
     def extra_repr(self) -> str:

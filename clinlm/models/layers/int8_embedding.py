@@ -53,7 +53,6 @@ class Int8Embedding(IntegerLayer):
         return functional.embedding(numbers, self.weight) * self.scale[numbers].unsqueeze(-1)
 
     def onnx_module(self) -> nn.Module:
-        """See `IntegerLayer.onnx_module`: `Gather` of integers and of scales."""
         return _Table(self)
 
     def extra_repr(self) -> str:

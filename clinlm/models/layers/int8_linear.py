@@ -40,7 +40,6 @@ class Int8Linear(IntegerLinear):
         return outputs
 
     def onnx_module(self) -> nn.Module:
-        """See `IntegerLayer.onnx_module`: `DynamicQuantizeLinear` and `MatMulInteger`."""
         return _Dynamic(self)
 
 

@@ -89,7 +89,6 @@ class StaticInt8Linear(IntegerLinear):
         return {"smoothed": self.smooth is not None}
 
     def dequantized(self) -> Float[Tensor, "outputs inputs"]:
-        """See `IntegerLayer.dequantized`: integers times scale times `smooth`."""
         weight = self.weight * self.scale[:, None]
         return weight if self.smooth is None else weight * self.smooth
 
@@ -102,7 +101,6 @@ class StaticInt8Linear(IntegerLinear):
         return outputs
 
     def onnx_module(self) -> nn.Module:
-        """See `IntegerLayer.onnx_module`: `QuantizeLinear`/`DequantizeLinear` pairs around `MatMul`."""
         return _Static(self)
 
 

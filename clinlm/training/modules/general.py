@@ -80,11 +80,9 @@ class General(Imitation):
         super().prepare(body)
 
     def read(self, batch: Batch) -> Batch:
-        """See `Imitation.read`: student and teacher read masked rows."""
         return self._masked(batch, None)
 
     def own_loss(self, batch: Batch) -> Tensor:
-        """See `Imitation.own_loss`: a mean over the masked tokens."""
         return self._guess_loss(batch) / batch["chosen"].sum().clamp(min=1)
 
     def validation_step(self, batch: Batch, batch_number: int) -> None:
