@@ -18,10 +18,6 @@ class Sparsity(ReportRow):
     """A matrix with zeros.
 
     Attributes:
-        linear: its dotted name.
-        weights: how many it has.
-        zeros: how many of them are zero.
-        share: of zeros.
         threshold: largest score that was removed, where a matrix or the network competes as a whole.
         dense_tail: weights of a ragged end, which stay, where m neighbours compete.
     """
@@ -142,10 +138,8 @@ class VocabularySize(ReportRow):
 
     Attributes:
         tokens_before: rows of the embedding table.
-        tokens_after: those that stay.
         occurring: those that occur in the training texts.
-        validation_pieces_before: tokens of the validation texts, by the tokenizer before.
-        validation_pieces_after: by the one after.
+        validation_pieces_before, validation_pieces_after: tokens of the validation texts, by either tokenizer.
     """
 
     tokens_before: int
@@ -169,10 +163,7 @@ class CostTarget(ReportRow):
     Attributes:
         target: the metric: `latency_ms`, `bytes` or `parameters`.
         cost_before, cost_goal, cost_predicted, cost_after: in the metric's unit; the first and last are measured.
-        hidden_before, hidden_after: hidden sizes.
         embedding_rank: of factorised embeddings; None where they are whole.
-        layers_before, layers_after: how many.
-        importance_lost: of what was cut.
     """
 
     target: str
@@ -238,10 +229,8 @@ class Rank(ReportRow):
     """A linear layer that became a product of two.
 
     Attributes:
-        linear: its dotted name.
         rank: None where it was left whole.
         relative_error: Frobenius norm of what is missing in the product, over that of the weight; in [0, 1].
-        parameters_before, parameters_after: how many.
     """
 
     linear: str
@@ -273,7 +262,6 @@ class BitWidth(ReportRow):
         layer: its dotted name.
         bytes_before, bytes_after: of its tensors.
         relative_error: Frobenius norm of the rounding error over that of the weight; 0 where spared.
-        spared: whether it stays in float.
         sensitivity: rise of the mean validation loss when it alone is quantised; None where it was not measured.
     """
 
@@ -306,7 +294,6 @@ class RecoveryQuality(ReportRow):
     """Quality on validation before or after recovery.
 
     Attributes:
-        when: `before` or `after`.
         metrics: name -> value; each is a column.
     """
 
