@@ -43,10 +43,9 @@ def measure_agreement(
 ) -> Agreement:
     """Compare the decisions of two models, with 95 % bootstrap intervals.
 
-    Where no document is decided otherwise, every resample says 1 and the bootstrap knows no doubt; where one cell is,
-    hardly any. The low end of the two rates is therefore at most 0.025 ** (1 / units), Clopper & Pearson's (1934) for
-    as many units (groups, or documents without groups) without a single disagreement: 12 documents alike are no proof
-    of 99 %, and 12 that differ in one label no better one. Kappa keeps [1, 1] where all are alike.
+    With no disagreement every resample gives 1, and with one hardly less: the bootstrap interval is too narrow. The low
+    end of both rates is therefore at most 0.025 ** (1 / units), the bound of Clopper & Pearson (1934) for that many
+    units (groups, or documents without groups) without disagreement. Kappa keeps [1, 1] where all are alike.
 
     Kappa is Cohen's (1960): (observed - expected) / (1 - expected), in one product over all resamples; one by one it is
     scikit-learn's `cohen_kappa_score`, as a test shows.
@@ -72,7 +71,7 @@ def measure_agreement(
     one, other = _classes(a, kind), _classes(b, kind)
     alike = (one & other).sum(axis=(1, 2)).astype(np.float64)
     beyond = kappa(alike, one.sum(axis=1).astype(np.float64), other.sum(axis=1).astype(np.float64), rows)
-    cells, documents = (rows @ each / total for each in (same.mean(axis=1), same.all(axis=1)))
+    cells, documents = (rows @ alike / total for alike in (same.mean(axis=1), same.all(axis=1)))
     return Agreement(rate(cells, units), rate(documents, units), Interval.percentile(beyond))
 
 
@@ -89,24 +88,23 @@ def _check(a: Decisions, b: Decisions, kind: str) -> None:
 
 
 def rate(values: Values, units: int) -> Interval:
-    """Return a share of decisions alike with its interval, whose low end `agreement` explains."""
+    """Return a share of equal decisions with its interval; see `measure_agreement` for the low end."""
     found = Interval.percentile(values)
     return Interval(found.value, min(found.low, 0.025 ** (1 / units)), found.high)
 
 
 def _classes(decisions: Decisions, kind: str) -> Classes:
-    """Every document as cells of one class each: one cell with the label decided, or a yes or no for every label."""
+    """Return every document as cells of one class each: its label, or yes or no for every label."""
     return decisions[:, None, :] if kind == "multiclass" else np.stack([decisions, ~decisions], axis=2)
 
 
 def kappa(alike: Float[np.ndarray, " documents"], a: Said, b: Said, rows: Weights) -> Values:
-    """Cohen's kappa of every row of weights, from how many cells of a document are alike, and how often each class was
-    said of one."""
+    """Return Cohen's kappa for every row of weights, from the equal cells and the class counts of each document."""
     cells = rows @ a.sum(axis=1)
     observed, expected = rows @ alike, ((rows @ a) * (rows @ b)).sum(axis=1)
     nothing = np.full(len(rows), np.nan)
     beyond, room = observed * cells - expected, cells**2 - expected
-    # Rounding aside, there is no room only where nothing but one class is ever said.
+    # Up to rounding, room is 0 only where one class alone occurs.
     return np.asarray(np.divide(beyond, room, out=nothing, where=room > 1e-12 * cells**2))
 
 

@@ -97,14 +97,14 @@ class TfidfBaseline:
             validation_targets: their labels.
 
         Raises:
-            ValueError: texts and targets do not fit, no term occurs in two documents, or the validation targets are
-                all equal, so that nothing can be ranked.
+            ValueError: texts and targets differ in length.
+            DataError: no term occurs in two documents, or the validation targets are all equal.
         """
         _fits(texts, targets)
         _fits(validation_texts, validation_targets)
         terms, idf, rows = _terms(texts)
         candidates = [cls(terms, idf, *_regressions(rows, targets, strength), strength) for strength in STRENGTHS]
-        scores = [_ranking(each.probabilities(validation_texts), validation_targets) for each in candidates]
+        scores = [_ranking(model.probabilities(validation_texts), validation_targets) for model in candidates]
         return candidates[int(np.argmax(scores))]
 
     @classmethod
@@ -115,17 +115,17 @@ class TfidfBaseline:
         return cls(terms, idf, *_regressions(rows, targets, strength), strength)
 
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
-        """Probability of every label for every text, in [0, 1], documents x labels."""
+        """Return the probability of every label for every text, in [0, 1], documents x labels."""
         return np.asarray(expit(self.logits(texts)), dtype=np.float64)
 
     def logits(self, texts: Sequence[str]) -> Float64[np.ndarray, "documents labels"]:
-        """Logit of every label for every text, documents x labels: `probabilities` are their sigmoid."""
+        """Return the logit of every label for every text, documents x labels: `probabilities` are their sigmoid."""
         if not len(texts):
             return np.empty((0, len(self.bias)))
         return np.asarray(self.vectors(texts) @ self.weights.T + self.bias, dtype=np.float64)
 
     def vectors(self, texts: Sequence[str]) -> spmatrix:
-        """Weighted terms of every text, a row of length 1 (or 0 for one without a known term), documents x terms."""
+        """Return the weighted terms, documents x terms: rows of norm 1, or 0 for a text without a known term."""
         return self._vectorizer.transform(texts)
 
     @property
@@ -136,7 +136,7 @@ class TfidfBaseline:
     @property
     def nonzero(self) -> int:
         """Parameters that are not 0."""
-        return sum(int(np.count_nonzero(each)) for each in (self.weights, self.bias, self.idf))
+        return sum(int(np.count_nonzero(array)) for array in (self.weights, self.bias, self.idf))
 
     @property
     def bytes(self) -> int:

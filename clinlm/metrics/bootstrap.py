@@ -62,8 +62,8 @@ class Interval:
         """Return the percentile interval of a difference, with p.
 
         p = min(1, 2 (1 + min(n<=, n>=)) / (1 + n)): n resamples, n<= of them with a difference <= 0, n>= with one >= 0.
-        It turns the percentile interval round: p falls to about .05 where the interval just excludes 0. The 1 stands
-        for the data as they are (Davison & Hinkley 1997, section 4.2), so p is never 0: at least 2 / (1 + n).
+        It inverts the percentile interval: p is about .05 where the interval just excludes 0. The 1 counts the
+        data themselves (Davison & Hinkley 1997, section 4.2), so p is never 0: at least 2 / (1 + n).
 
         Args:
             values: as in `percentile`.
@@ -79,11 +79,11 @@ class Interval:
     def cautious(cls, values: Values, least: float = 0.0) -> Self:
         """Return an interval for a number that noise pushes up, or for a difference of two of them.
 
-        Such as a gap between best and worst, or a sum of absolute differences. A resample adds its noise to that of the
-        documents, so all resamples lie too high: where the truth is 0, the percentile interval never holds it. The
-        basic interval, value - (resample - value) (Davison & Hinkley 1997, section 5.2), lies as much too low, which is
-        right near 0 and wrong far from it. The farther of both is taken at either end: wider than 95 % needs, in
-        simulations of gaps of 2 to 4 subgroups never narrower.
+        Examples are a gap between best and worst, or a sum of absolute differences. A resample adds its noise to that
+        of the documents, so resamples are biased upwards, and the percentile interval never contains a true 0. The
+        basic interval, value - (resample - value) (Davison & Hinkley 1997, section 5.2), is biased downwards as much.
+        The farther of both is taken at either end: in simulations of gaps of 2 to 4 subgroups, coverage was never below
+        95 %.
 
         Args:
             values: as in `percentile`.

@@ -121,7 +121,7 @@ def calibration_change(
     Arguments, intervals and errors as in `calibration`.
     """
     rows = resample(len(targets), resamples, seed, groups)
-    a, b = (_errors(targets, each, kind, bins, rows) for each in (a_probabilities, b_probabilities))
+    a, b = (_errors(targets, own, kind, bins, rows) for own in (a_probabilities, b_probabilities))
     return {
         "ece": Interval.cautious(b[0] - a[0], least=-1.0),
         "brier": Interval.percentile(b[1] - a[1]),

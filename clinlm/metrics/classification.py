@@ -117,7 +117,7 @@ def per_label(
         raise ValueError(f"names must be one a label, got {len(names)} for {labels} labels")
     hit, extra, missed = (own.sum(axis=0) for own in (truth & predicted, ~truth & predicted, truth & ~predicted))
     ranked = [rank_column(truth[:, own], probabilities[:, own], np.arange(len(truth)), ones) for own in range(labels)]
-    auroc, auprc = (pl.Series([float(each[0]) for each in part]) for part in zip(*ranked, strict=True))
+    auroc, auprc = (pl.Series([float(value[0]) for value in part]) for part in zip(*ranked, strict=True))
     return pl.DataFrame(
         {
             "label": list(names),
@@ -143,7 +143,7 @@ def count_scores(hit: Counts, extra: Counts, missed: Counts) -> dict[str, Values
         missed: how many true ones were not found.
     """
     values, support = {}, hit + missed
-    micro = _label_scores(*(each.sum(axis=1) for each in (hit, extra, missed)))
+    micro = _label_scores(*(counted.sum(axis=1) for counted in (hit, extra, missed)))
     for metric, each in _label_scores(hit, extra, missed).items():
         values[f"micro_{metric}"] = micro[metric]
         values[f"macro_{metric}"] = each.mean(axis=1)

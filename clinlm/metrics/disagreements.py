@@ -1,9 +1,9 @@
-"""Where a compressed model decides otherwise than its original: a listing, and patterns that are no chance.
+"""Disagreements of a compressed model with its original: a listing, and systematic patterns.
 
-Documents of one group (patient) resemble each other, and a test that takes them for independent finds patterns in
-chance. Shares and ratios are of all documents; the tests see one document of every group, drawn at random. Where
-groups have several, they are drawn `DRAWS` times and p is twice the median over the draws, which holds its level
-however the draws depend on each other (Meinshausen, Meier & Buehlmann 2009, equation 2.2 with gamma = 1/2).
+Documents of one group (patient) are not independent. Shares and ratios are of all documents, but the tests use one
+random document per group. Where groups have several, this is repeated `DRAWS` times and p is twice the median over the
+draws, which holds its level under any dependence of the draws (Meinshausen, Meier & Buehlmann 2009, equation 2.2 with
+gamma = 1/2).
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,21 +21,21 @@ from clinlm.metrics.bootstrap import Groups
 Masks = Bool[np.ndarray, "features documents"]
 
 SYSTEMATIC: Final = 0.05
-"""A pattern is systematic where its adjusted p lies below."""
+"""Adjusted p below which a pattern is systematic."""
 
 DRAWS: Final = 25
-"""Times that one document is drawn from every group, where groups have several."""
+"""Random choices of one document per group, where groups have several."""
 
 
 @final
 @dataclass(frozen=True)
 class Feature:
-    """Something that a document has or has not.
+    """A property of documents.
 
     Attributes:
         name: `length`, `section`, or an attribute.
-        value: of it, such as "0-17"; never text of a note.
-        has: of every document, whether it has it.
+        value: such as "0-17"; never text of a note.
+        has: whether each document has the property.
     """
 
     name: str
@@ -46,17 +46,17 @@ class Feature:
 @final
 @dataclass(frozen=True)
 class Pattern:
-    """How disagreement depends on one value of one feature.
+    """Disagreement by one value of one feature.
 
     Attributes:
         feature: name of the feature; `label` for the label decided otherwise.
-        value: of it.
-        documents: that have it; all of them for a label.
-        inside: share of them that are decided otherwise in any label (for a label: in this one).
-        outside: the same of the other documents (for a label: the mean over the other labels).
+        value: of the feature.
+        documents: number that have it; all for a label.
+        inside: share of these with a disagreement in any label (for a label: in this one).
+        outside: the same for the other documents (for a label: the mean over the other labels).
         ratio: inside / outside, the risk ratio; infinite where outside is 0.
-        p: one-sided, of "no more often inside than outside".
-        adjusted_p: Benjamini & Hochberg's (1995) over all features tested together.
+        p: one-sided, of the hypothesis inside <= outside.
+        adjusted_p: adjusted by Benjamini & Hochberg (1995) over all tests.
     """
 
     feature: str
@@ -70,7 +70,7 @@ class Pattern:
 
     @property
     def systematic(self) -> bool:
-        """Whether the pattern is taken for more than chance."""
+        """Whether the pattern is unlikely to be chance."""
         return self.adjusted_p < SYSTEMATIC
 
 
@@ -84,55 +84,49 @@ def patterns(
 ) -> list[Pattern]:
     """Test every label and feature for more disagreement than elsewhere.
 
-    A feature is tested by Fisher's exact test, one-sided, as a pattern is where disagreement is more frequent (its
-    complement would repeat it as less frequent). A label is tested against chance within documents: given how many
-    labels of a document are decided otherwise, each of its labels is as likely one of them, so that their number is
-    Poisson binomial. (Fisher's test over cells would take the labels of one document for independent.)
+    A feature is tested by the one-sided exact test of Fisher. A label is tested within documents: given the number of
+    disagreements of a document, each of its labels is equally likely to disagree, so the count per label is Poisson
+    binomial. (Fisher's test over cells would assume that the labels of a document are independent.)
 
     Args:
-        differs: whether the two models decide a label of a document otherwise.
+        differs: whether the two models disagree on a label of a document.
         labels: names of the columns.
-        features: to test; those with fewer documents than the minimum, inside or outside, are left out.
+        features: to test; skipped if fewer documents than the minimum have or lack it.
         groups: of each document, see the module; None where documents are independent.
-        minimum_documents: see `features`; it does not look at decisions, so it biases nothing.
+        minimum_documents: see `features`; independent of decisions, so it biases nothing.
         seed: of the draws.
 
     Returns:
-        one pattern a label and feature tested, sorted by adjusted p, then p.
+        one pattern per label and feature tested, sorted by adjusted p, then p.
 
     Raises:
         ValueError: labels, features or groups do not fit the documents.
     """
     _check(differs, labels, features, groups)
     outcome = np.asarray(differs.any(axis=1))
-    sizes = [int(each.has.sum()) for each in features]
-    tested = [
-        each
-        for each, size in zip(features, sizes, strict=True)
-        if min(size, len(differs) - size) >= max(1, minimum_documents)
-    ]
-    found = [_of_feature(each, outcome) for each in tested]
+    least = max(1, minimum_documents)
+    tested = [own for own in features if least <= int(own.has.sum()) <= len(differs) - least]
+    found = [_of_feature(feature, outcome) for feature in tested]
     found += [_of_label(differs, place, str(name)) for place, name in enumerate(labels) if len(labels) > 1]
     if not found:
         return []
-    masks = np.stack([each.has for each in tested]) if tested else np.zeros((0, len(differs)), dtype=bool)
-    p = np.array([_tests(differs[one], masks[:, one]) for one in _draws(len(differs), groups, seed)])
+    masks = np.stack([feature.has for feature in tested]) if tested else np.zeros((0, len(differs)), dtype=bool)
+    p = np.array([_tests(differs[drawn], masks[:, drawn]) for drawn in _draws(len(differs), groups, seed)])
     combined = p[0] if len(p) == 1 else np.minimum(1.0, 2 * np.median(p, axis=0))
     adjusted = false_discovery_control(combined, method="bh")
-    told = zip(found, combined.tolist(), adjusted.tolist(), strict=True)
-    return sorted((replace(each, p=p, adjusted_p=q) for each, p, q in told), key=lambda each: (each.adjusted_p, each.p))
+    values = zip(found, combined.tolist(), adjusted.tolist(), strict=True)
+    return sorted((replace(own, p=p, adjusted_p=q) for own, p, q in values), key=lambda own: (own.adjusted_p, own.p))
 
 
 def listing(
     targets: Bool[np.ndarray, "documents labels"], a: Decisions, b: Decisions, labels: Sequence[str]
 ) -> pl.DataFrame:
-    """Return one line for every label of a document that the two models decide otherwise.
+    """Return one row per label of a document on which the two models disagree.
 
-    Documents are numbers within their split, from 0 in its order: ids may identify a patient, and neither they nor any
-    text are listed.
+    Documents are numbered from 0 within their split: neither ids, which may identify a patient, nor text are listed.
 
     Args:
-        targets: what is true.
+        targets: the true labels.
         a: decisions of the original.
         b: decisions of the compressed model.
         labels: names of the columns.
@@ -154,7 +148,7 @@ def listing(
 
 
 def length_bands(lengths: Shaped[np.ndarray, " documents"], unit: str) -> list[Feature]:
-    """Return the quarters of the documents by length; fewer where many are of one length.
+    """Return the quartiles of the documents by length; fewer where many have one length.
 
     Args:
         lengths: of every document, whole numbers.
@@ -182,10 +176,10 @@ def _check(differs: Decisions, labels: Sequence[str], features: Sequence[Feature
         raise ValueError(
             f"differs must be documents x labels, neither side 0, got {differs.shape} for {len(labels)} labels"
         )
-    shapes = [each.has.shape for each in features] + ([] if groups is None else [groups.shape])
+    shapes = [feature.has.shape for feature in features] + ([] if groups is None else [groups.shape])
     if any(shape != (len(differs),) for shape in shapes):
         raise ValueError(
-            f"features and groups must have one value a document, got {shapes} for {len(differs)} documents"
+            f"features and groups must have one value per document, got {shapes} for {len(differs)} documents"
         )
 
 
@@ -208,7 +202,7 @@ def _ratio(inside: float, outside: float) -> float:
 
 
 def _draws(documents: int, groups: Groups | None, seed: int) -> list[Int[np.ndarray, " drawn"]]:
-    """One document of every group, `DRAWS` times; all of them, once, where no group has several."""
+    """Draw one document per group, `DRAWS` times; return all documents once if no group has several."""
     member = np.arange(documents) if groups is None else np.unique(groups, return_inverse=True)[1]
     if len(np.unique(member)) == documents:
         return [np.arange(documents)]
@@ -218,7 +212,7 @@ def _draws(documents: int, groups: Groups | None, seed: int) -> list[Int[np.ndar
 
 
 def _tests(differs: Decisions, has: Masks) -> Float[np.ndarray, " tests"]:
-    """One-sided p of every feature, then of every label, on independent documents."""
+    """Return the one-sided p of every feature, then of every label, on independent documents."""
     outcome = np.asarray(differs.any(axis=1))
     both = (has & outcome).sum(axis=1)
     features = hypergeom.sf(both - 1, len(outcome), int(outcome.sum()), has.sum(axis=1))

@@ -1,4 +1,4 @@
-"""What a thousand notes take: seconds and money, of a labeler and of a model, with the day of the prices."""
+"""Cost of a thousand notes in seconds and money, for a labeler or a model."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from clinlm.labelers.base import LabeledNote
 from clinlm.labelers.llm_prices import Prices, Usage, check_date
 
 NOTES = 1000
-"""Seconds, money and tokens are told for so many notes."""
+"""Number of notes that seconds, money and tokens refer to."""
 
 _HOUR_S = 3600
 
@@ -18,12 +18,12 @@ _HOUR_S = 3600
 @final
 @dataclass(frozen=True)
 class Machine:
-    """What the machine costs on which something runs.
+    """Price of the machine that a labeler or model runs on.
 
     Attributes:
         price_per_hour: money; at least 0.
         currency: of the price.
-        priced_on: the day (YYYY-MM-DD) it was looked up; None only where it is 0.
+        priced_on: date of the price (YYYY-MM-DD); None only where it is 0.
     """
 
     price_per_hour: float = 0.0
@@ -41,16 +41,16 @@ class Machine:
 @final
 @dataclass(frozen=True)
 class Economics:
-    """What `NOTES` notes take, in the mean over those seen.
+    """Mean cost of `NOTES` notes.
 
     Attributes:
-        notes: that this was taken from; failed ones count, as they were paid for too.
-        failed: notes among them without an answer.
-        seconds: of the run, per `NOTES` notes; requests at once share their time.
-        money: per `NOTES` notes, tokens and machine time together, in `currency`; 0 where nothing was priced.
+        notes: number measured, including failed ones, as they were paid for.
+        failed: notes without an answer.
+        seconds: wall-clock time per `NOTES` notes; concurrent requests share it.
+        money: tokens and machine time per `NOTES` notes, in `currency`; 0 where nothing is priced.
         prompt_tokens, completion_tokens: per `NOTES` notes.
-        currency: of the money; "" where nothing was priced.
-        priced_on: the day of the prices, of the older ones where there are two; None where nothing was priced.
+        currency: of `money`; "" where nothing is priced.
+        priced_on: date of the oldest price; None where nothing is priced.
     """
 
     notes: int
@@ -66,32 +66,32 @@ class Economics:
 def of_labellings(
     labellings: Sequence[LabeledNote], prices: Prices | None = None, machine: Machine | None = None
 ) -> Economics:
-    """Return what a labeler takes.
+    """Return the cost of a labeler.
 
     Args:
-        labellings: its answers, one a note; those of earlier runs too, as they hold what they took.
-        prices: of tokens, for what is billed by them.
-        machine: that the labeler ran on, for what is billed by time.
+        labellings: its answers, one per note, including cached ones, which record their cost.
+        prices: of tokens, for a service billed by token.
+        machine: for a labeler billed by time.
 
     Raises:
         DataError: there is no answer.
         ConfigError: the two prices are in different currencies.
     """
-    used = Usage(sum(one.prompt_tokens for one in labellings), sum(one.completion_tokens for one in labellings))
-    seconds, failed = sum(one.seconds for one in labellings), sum(bool(one.failed) for one in labellings)
+    used = Usage(sum(own.prompt_tokens for own in labellings), sum(own.completion_tokens for own in labellings))
+    seconds, failed = sum(own.seconds for own in labellings), sum(bool(own.failed) for own in labellings)
     return of_totals(len(labellings), failed, seconds, used, prices, machine)
 
 
 def of_totals(
     notes: int, failed: int, seconds: float, used: Usage, prices: Prices | None = None, machine: Machine | None = None
 ) -> Economics:
-    """Return what a labeler takes, from what all its answers took together; the rest as `of_labellings`.
+    """Return the cost of a labeler from its totals; see `of_labellings`.
 
     Args:
-        notes: answered.
-        failed: of them without an answer.
-        seconds: of all of them.
-        used: tokens of all of them.
+        notes: number sent.
+        failed: notes without an answer.
+        seconds: total time.
+        used: total tokens.
         prices, machine: see `of_labellings`.
     """
     if notes < 1:
@@ -112,35 +112,35 @@ def of_totals(
 
 
 def together(parts: Sequence[Economics]) -> Economics:
-    """Return what labelers take that all read the same notes.
+    """Return the total cost of labelers that read the same notes.
 
     Raises:
-        ValueError: there is none.
+        ValueError: `parts` is empty.
         ConfigError: they are priced in different currencies.
     """
     if not parts:
         raise ValueError("there must be at least one labeler, got none")
-    currencies = sorted({one.currency for one in parts if one.currency})
+    currencies = sorted({part.currency for part in parts if part.currency})
     if len(currencies) > 1:
         raise ConfigError(f"prices must be in one currency, got {' and '.join(currencies)}; convert one")
     return Economics(
-        notes=min(one.notes for one in parts),
-        failed=max(one.failed for one in parts),
-        seconds=sum(one.seconds for one in parts),
-        money=sum(one.money for one in parts),
-        prompt_tokens=sum(one.prompt_tokens for one in parts),
-        completion_tokens=sum(one.completion_tokens for one in parts),
+        notes=min(part.notes for part in parts),
+        failed=max(part.failed for part in parts),
+        seconds=sum(part.seconds for part in parts),
+        money=sum(part.money for part in parts),
+        prompt_tokens=sum(part.prompt_tokens for part in parts),
+        completion_tokens=sum(part.completion_tokens for part in parts),
         currency="".join(currencies),
-        priced_on=min((one.priced_on for one in parts if one.priced_on), default=None),
+        priced_on=min((part.priced_on for part in parts if part.priced_on), default=None),
     )
 
 
 def of_latency(mean_ms: float, notes: int, machine: Machine | None = None) -> Economics:
-    """Return what a model takes that answers one note after the other.
+    """Return the cost of a model from its latency, one note at a time.
 
     Args:
-        mean_ms: per note, the mean and not the median, as a thousand notes take a thousand means; not negative.
-        notes: that it was measured on.
+        mean_ms: mean (not median) time per note; >= 0.
+        notes: number measured.
         machine: that it was measured on.
 
     Raises:
@@ -154,12 +154,12 @@ def of_latency(mean_ms: float, notes: int, machine: Machine | None = None) -> Ec
 
 
 def times_faster(one: Economics, other: Economics) -> float:
-    """Return how many times as long the other takes; infinity where this one takes no time."""
+    """Return seconds of `other` / seconds of `one`; infinity where `one` takes none."""
     return _ratio(other.seconds, one.seconds)
 
 
 def times_cheaper(one: Economics, other: Economics) -> float:
-    """Return how many times as much the other costs; infinity where this one is free, not a number where both are.
+    """Return money of `other` / money of `one`; infinity where `one` is free, NaN where both are.
 
     Raises:
         ConfigError: both cost something, in different currencies.
@@ -180,9 +180,10 @@ def _rent(seconds: float, machine: Machine) -> float:
 
 
 def _priced(*prices: Prices | Machine | None) -> tuple[str, str | None]:
-    """Currency and the oldest day of what costs something."""
-    costly = [one for one in prices if one is not None and one.priced_on is not None]
-    currencies = sorted({one.currency for one in costly})
+    """Return the currency and the oldest date of the prices above 0."""
+    costly = [price for price in prices if price is not None and price.priced_on is not None]
+    currencies = sorted({price.currency for price in costly})
     if len(currencies) > 1:
         raise ConfigError(f"prices must be in one currency, got {' and '.join(currencies)}; convert one")
-    return (currencies[0] if currencies else "", min((one.priced_on for one in costly if one.priced_on), default=None))
+    dates = [price.priced_on for price in costly if price.priced_on]
+    return "".join(currencies), min(dates, default=None)

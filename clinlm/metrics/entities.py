@@ -37,7 +37,7 @@ WordStart = Int[np.ndarray, " documents_and_end"]
 @final
 @dataclass(frozen=True)
 class Counts:
-    """How many entities of each label were found in each document.
+    """Entities found in each document, by label.
 
     Attributes:
         labels: names of the columns.
@@ -90,15 +90,15 @@ def counts(
     matched = {"strict": _same, "relaxed": _overlapping}[match]
     table = np.zeros((3, len(gold), len(labels)), np.int64)
     for document, pair in enumerate(zip(gold, found, strict=True)):
-        true, said = (_by_label(spans, labels) for spans in pair)
+        true, own = (_by_label(spans, labels) for spans in pair)
         for column, label in enumerate(labels):
-            hits = matched(true[label], said[label])
-            table[:, document, column] = hits, len(said[label]) - hits, len(true[label]) - hits
+            hits = matched(true[label], own[label])
+            table[:, document, column] = hits, len(own[label]) - hits, len(true[label]) - hits
     return Counts(tuple(labels), *table)
 
 
 def entity_quality(strict: Counts, relaxed: Counts) -> dict[str, float]:
-    """All of `METRICS` on one set of documents.
+    """Return all of `METRICS` on one set of documents.
 
     `subset_accuracy` is the share of documents with every entity right and none too many (strictly), names with
     `relaxed_` are of `relaxed`, the others of `strict`. What is 0 / 0 is 0; so a label without true entities has a
@@ -112,7 +112,7 @@ def entity_quality(strict: Counts, relaxed: Counts) -> dict[str, float]:
 
 
 def weighted_entity_quality(strict: Counts, relaxed: Counts, weights: Weights) -> dict[str, Values]:
-    """All that `entity_quality()` gives for every row of weights; the same as that on documents physically repeated.
+    """Return `entity_quality()` for every row of weights, the same as on documents physically repeated.
 
     Args:
         strict: counts of `match="strict"`.
@@ -133,14 +133,14 @@ def weighted_entity_quality(strict: Counts, relaxed: Counts, weights: Weights) -
         )
     check_weights(weights, shape[0])
     values = {"subset_accuracy": weights @ strict.right / weights.sum(axis=1)}
-    for prefix, each in (("", strict), ("relaxed_", relaxed)):
-        found = count_scores(*(weights @ one.astype(np.float64) for one in (each.hits, each.extra, each.missed)))
+    for prefix, own in (("", strict), ("relaxed_", relaxed)):
+        found = count_scores(*(weights @ cells.astype(np.float64) for cells in (own.hits, own.extra, own.missed)))
         values |= {prefix + name: value for name, value in found.items()}
     return {name: values[name] for name in METRICS}
 
 
 def entities_per_label(strict: Counts, relaxed: Counts) -> pl.DataFrame:
-    """Quality of every label on its own.
+    """Return the quality of every label.
 
     Returns:
         One row per label: label, support (true entities), precision, recall, f1, and the last three again with
@@ -153,10 +153,10 @@ def entities_per_label(strict: Counts, relaxed: Counts) -> pl.DataFrame:
         "label": list(strict.labels),
         "support": (strict.hits + strict.missed).sum(axis=0).tolist(),
     }
-    each = [entity_quality(strict.only(column), relaxed.only(column)) for column in range(len(strict.labels))]
+    quality = [entity_quality(strict.only(column), relaxed.only(column)) for column in range(len(strict.labels))]
     for prefix in ("", "relaxed_"):
         for metric in ("precision", "recall", "f1"):
-            table[prefix + metric] = [one[f"{prefix}micro_{metric}"] for one in each]
+            table[prefix + metric] = [scores[f"{prefix}micro_{metric}"] for scores in quality]
     return pl.DataFrame(table)
 
 
@@ -176,19 +176,19 @@ def _by_label(spans: Sequence[Span], labels: Sequence[str]) -> dict[str, Edges]:
     return found
 
 
-def _same(true: Edges, said: Edges) -> int:
-    return len(set(true) & set(said))
+def _same(true: Edges, found: Edges) -> int:
+    return len(set(true) & set(found))
 
 
-def _overlapping(true: Edges, said: Edges) -> int:
+def _overlapping(true: Edges, found: Edges) -> int:
     """Match as many as possible, going through both in order.
 
     Of the two that are next in line, the one that ends first can share a character with no later one of the other side.
     So if the two overlap, nothing is lost by matching them, and if not, the one that ends first is never matched.
     """
     hits, one, other = 0, 0, 0
-    while one < len(true) and other < len(said):
-        (start, end), (begun, ended) = true[one], said[other]
+    while one < len(true) and other < len(found):
+        (start, end), (begun, ended) = true[one], found[other]
         if start < ended and begun < end:
             hits, one, other = hits + 1, one + 1, other + 1
         elif end <= begun:

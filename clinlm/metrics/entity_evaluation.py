@@ -156,9 +156,9 @@ class EntityEvaluation(Evaluation):
             return Interval(math.nan, math.nan, math.nan)
         drawn = resample(self.documents, resamples, seed, groups)
         gaps = []
-        for one in (reference, self):
-            each = np.stack([_micro_f1(one.counts("strict"), drawn * (column == name)) for name in names])
-            gaps.append(each.max(axis=0) - each.min(axis=0))
+        for evaluation in (reference, self):
+            scores = np.stack([_micro_f1(evaluation.counts("strict"), drawn * (column == name)) for name in names])
+            gaps.append(scores.max(axis=0) - scores.min(axis=0))
         return Interval.percentile(gaps[1] - gaps[0])
 
 
@@ -168,6 +168,6 @@ def _micro(name: str) -> str:
 
 def _micro_f1(found: Counts, weights: Weights) -> Values:
     """Return the micro F1 of every row of weights; NaN where nothing is true and nothing found."""
-    hit, wrong = (weights @ each.sum(axis=1) for each in (found.hits, found.extra + found.missed))
+    hit, wrong = (weights @ counted.sum(axis=1) for counted in (found.hits, found.extra + found.missed))
     whole = 2 * hit + wrong
     return np.asarray(np.divide(2 * hit, whole, out=np.full(len(weights), np.nan), where=whole > 0))

@@ -1,16 +1,14 @@
-"""Quality by subgroup before and after compression: the gap between best and worst, and what becomes of it.
+"""Quality by subgroup before and after compression, and the gap between best and worst subgroup.
 
-A macro mean counts a label without positives as 0, so a subgroup in which a rare label happens not to occur would
-look worse than the others. Macro metrics are therefore averaged, in every subgroup, over the labels that have a
-positive and a negative document in each of the subgroups counted (`Fairness.labels`); of these, a small subgroup or
-a resample counts those that have a positive in it.
+A macro mean counts a label without positives as 0, so a subgroup without a rare label would look worse. Macro metrics
+are therefore averaged over the labels with a positive and a negative document in each counted subgroup
+(`Fairness.labels`); in a small subgroup or a resample, over those of them that have a positive there.
 
-Best minus worst is never negative, and noise widens it: equal subgroups show a gap too, the wider the smaller they
-are. Their intervals are cautious (`Interval.cautious`) and reach 0 where noise would explain the gap. In difference
-and ratio most of that noise is common to both models and cancels; they have percentile intervals. What is left draws
-the ratio towards 1, most where the gap before is itself within noise: judge by the difference there. Which subgroup is
-best and which worst is decided anew in every resample; resamples without any document of a subgroup counted are left
-out.
+The gap, best minus worst, is never negative, and noise widens it, most for small subgroups. Its intervals are cautious
+(`Interval.cautious`) and reach 0 where noise explains the gap. In difference and ratio most noise is common to both
+models and cancels; they have percentile intervals. The rest biases the ratio towards 1, most where the gap before is
+within noise: judge by the difference there. Best and worst subgroup are determined in every resample; resamples that
+lack a counted subgroup are left out.
 """
 
 import re
@@ -29,10 +27,10 @@ Subgroups = Shaped[np.ndarray, " documents"]
 """The subgroup of every document as a string; `UNKNOWN` where the attribute is missing."""
 
 UNKNOWN: Final = "unknown"
-"""Documents whose attribute is missing. They are no group of people: listed, never in the gap."""
+"""Subgroup of documents without the attribute: listed, never in the gap."""
 
 TINY: Final = 0.005
-"""Half a point: smaller gaps count as this in a ratio, which would otherwise divide by noise."""
+"""Smallest gap in a ratio, half a point, lest it divide by noise."""
 
 BANDS: Final = ((0, "0-17"), (18, "18-44"), (45, "45-64"), (65, "65-79"), (80, "80+"))
 """First year of every age band, and its name."""
@@ -47,16 +45,16 @@ MISSING: Final = (
     "unknown",
     "unknown/not specified",
 )
-"""Values, in lower case, that stand for a missing one."""
+"""Values that mean missing, in lower case."""
 
 LARGE: Final = 0.05
-"""Values of this share of the documents must hold half of those known, or the attribute makes no subgroups."""
+"""Values with this share of the documents must cover half of the known ones, or the attribute makes no subgroups."""
 
 _YEARS = r"^\s*(\d{1,3})(?:\.\d+)?\s*\+?\s*$"
 _FINER = re.compile(r"\s+-\s+|/|\s+OR\s+", re.IGNORECASE)
 
 KEYWORDS_ATTRIBUTE: Final = "keywords"
-"""The attribute of a record that names the labels whose words occur in its text, separated by `;`, asserted or not."""
+"""Attribute with the labels whose words occur in the text, asserted or not, separated by `;`."""
 
 _MACRO: Final = ("macro_precision", "macro_recall", "macro_f1")
 
@@ -70,8 +68,8 @@ class Subgroup:
 
     Attributes:
         name: of the subgroup.
-        documents: how many.
-        standing: `counted` in the gap; `small`, with fewer documents than the minimum, or `unknown`: listed only.
+        documents: number of them.
+        standing: `counted` in the gap; `small` (fewer documents than the minimum) or `unknown`: listed only.
         original: quality of the original, in [0, 1]; NaN where undefined.
         compressed: of the compressed model.
     """
@@ -86,18 +84,18 @@ class Subgroup:
 @final
 @dataclass(frozen=True)
 class Fairness:
-    """What compression does to the differences between the subgroups of one attribute.
+    """Gaps between the subgroups of one attribute before and after compression.
 
     The four numbers are NaN where fewer than two subgroups are counted.
 
     Attributes:
         metric: key of METRICS.
-        labels: columns that the metric is averaged over; see the module.
+        labels: columns that the metric averages over; see the module.
         subgroups: most documents first.
         before: gap of the original, best minus worst of the subgroups counted, in [0, 1].
         after: gap of the compressed model.
         difference: after - before, paired; above 0 where compression widens the gap.
-        ratio: of the two gaps, after / before, paired, each taken as at least TINY: 1 where both are tiny.
+        ratio: after / before, paired, each gap at least TINY.
     """
 
     metric: str
@@ -132,11 +130,12 @@ def gaps(
         b_thresholds: of the compressed model.
         subgroups: of every document.
         metric: key of METRICS.
-        minimum_documents: that a subgroup needs to be counted.
+        minimum_documents: of a counted subgroup.
         resamples, seed, groups: as in `clinlm.metrics.bootstrap.intervals`; groups are drawn, not compared.
 
     Raises:
-        ValueError: as in `quality` and `draw`; the metric is unknown, or not one subgroup a document came.
+        ValueError: as in `quality` and `draw`.
+        ConfigError: the metric is unknown, or there is not one subgroup per document.
     """
     if metric not in METRICS:
         raise ConfigError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
@@ -147,7 +146,7 @@ def gaps(
         )
     names, member, sizes = np.unique(subgroups.astype(str), return_inverse=True, return_counts=True)
     standing = [_standing(name, size, minimum_documents) for name, size in zip(names, sizes.tolist(), strict=True)]
-    counted = [place for place, each in enumerate(standing) if each == "counted"]
+    counted = [place for place, own in enumerate(standing) if own == "counted"]
     columns = _columns(np.asarray(targets, dtype=bool), metric, [member == place for place in counted])
     rows = resample(len(targets), resamples, seed, groups)
     a, b = (
@@ -170,7 +169,7 @@ def _standing(name: str, documents: int, minimum: int) -> Standing:
 def _columns(
     truth: Bool[np.ndarray, "documents labels"], metric: str, counted: list[Bool[np.ndarray, " documents"]]
 ) -> Int[np.ndarray, " columns"]:
-    """The labels that a metric is taken over: all, or for a macro mean those defined in every subgroup counted."""
+    """Return the labels of a metric: all, or for a macro mean those defined in every counted subgroup."""
     if not metric.startswith("macro_"):
         return np.arange(truth.shape[1])
     defined = [truth[own].any(axis=0) & ~truth[own].all(axis=0) for own in counted]
@@ -186,7 +185,7 @@ def _by_subgroup(
     member: Int[np.ndarray, " documents"],
     rows: Weights,
 ) -> Float[np.ndarray, "subgroups rows"]:
-    """The metric of every subgroup and row of weights; NaN where none of its documents was drawn."""
+    """Return the metric of every subgroup and row of weights; NaN where none of its documents was drawn."""
     found = np.full((int(member.max()) + 1, len(rows)), np.nan)
     decisions, truth = decide(targets, probabilities, thresholds), np.asarray(targets, dtype=bool)
     for place in range(len(found)):
@@ -214,17 +213,17 @@ def _macro(
     rows: Weights,
     metric: str,
 ) -> Values:
-    """Mean precision, recall or F1 over the labels that have a positive in the row; NaN where none has."""
+    """Return mean precision, recall or F1 over the labels with a positive in the row; NaN where none has."""
     hit, decided, support = (rows @ cells.astype(np.float64) for cells in (truth & decisions, decisions, truth))
     part, whole = {
         "macro_precision": (hit, decided),
         "macro_recall": (hit, support),
         "macro_f1": (2 * hit, decided + support),
     }[metric]
-    each = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
-    there = support > 0
-    labels = there.sum(axis=1)
-    total = (each * there).sum(axis=1)
+    scores = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+    present = support > 0
+    labels = present.sum(axis=1)
+    total = (scores * present).sum(axis=1)
     return np.asarray(np.divide(total, labels, out=np.full(len(rows), np.nan), where=labels > 0))
 
 
@@ -245,7 +244,7 @@ def subgroups(attributes: pl.Series) -> tuple[dict[str, Subgroups], list[str]]:
 
     - `age` in years ("71", "90+") becomes `age_band` (`BANDS`). An `age` with any other value stays as it is.
     - `ethnicity` is cut before its finer part: MIMIC-III's 41 values, such as "ASIAN - CHINESE", "BLACK/HAITIAN" or
-      "HISPANIC OR LATINO", are told by their first words.
+      "HISPANIC OR LATINO", are reduced to their first words.
     - A missing value, or one of `MISSING`, is `UNKNOWN`.
     - Left out: attributes missing everywhere, the words of labels, and what looks like numbers or free text: fewer than
       5 documents a value, or fewer than half of the known documents in values of `LARGE` or more. These are no groups

@@ -1,4 +1,4 @@
-"""Latency of several models on the same documents, timed by turns in one process at batch 1."""
+"""Latency of several models on the same documents, timed alternately in one process at batch size 1."""
 
 import gc
 import os
@@ -18,30 +18,30 @@ T = TypeVar("T")
 
 RESAMPLES = 1000
 TURN = 16
-"""Documents that a model answers before the next one has its turn."""
+"""Consecutive documents of one model before the next model runs."""
 
 BUSY = 0.1
-"""Share of the machine taken by other processes above which `notice` speaks."""
+"""Share of the cores used by other processes above which `notice` warns."""
 
 SHORTEST_S = 0.2
-"""The system counts processor time in steps of 10 ms: a share taken over less than this says nothing."""
+"""Shortest run with a measured share: the system counts processor time in steps of 10 ms."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Time per document of one model, beside a reference timed in the same run.
+    """Time per document of one model, and its speed-up over a reference timed in the same run.
 
     Attributes:
         p50_ms: median over documents.
         p90_ms: 90th percentile over documents.
         p99_ms: 99th percentile over documents.
         mean_ms: mean over documents.
-        documents: how many were timed.
+        documents: number timed.
         speedup: p50 of the reference / p50 of this model; 1 for the reference.
-        speedup_low: 2.5th percentile of that ratio under a paired bootstrap over documents.
+        speedup_low: 2.5th percentile of `speedup` under a paired bootstrap over documents.
         speedup_high: 97.5th percentile.
-        busy: share of all cores (0 to 1) that other processes took in the run; None where the system does not say, or
-            the run was shorter than `SHORTEST_S`.
+        busy: share of all cores in [0, 1] used by other processes; None where /proc/stat is missing or the run was
+            shorter than `SHORTEST_S`.
     """
 
     p50_ms: float
@@ -66,21 +66,20 @@ def measure(
 ) -> dict[str, Latency]:
     """Time every model on every input, one input at a time.
 
-    Models take turns of `TURN` documents, in an order drawn anew each time: a slow moment of the machine favours none
-    of them, and yet each answers one document after another, as in use. (After every document of another, a small
-    model finds its weights pushed out of the caches.) A document's time is the median over the passes; a pass goes
-    through all documents, so that a disturbance of seconds spoils one value. Before its turn a model gives two
-    answers that are not timed: threads of the one before still wait actively till then.
+    Models alternate every `TURN` documents in random order, so that a slow moment of the machine favours none. Shorter
+    turns would evict a small model's weights from the caches. A document's time is the median over the passes; a pass
+    covers all documents, so that a disturbance of seconds affects one value. Each turn starts with two untimed calls,
+    while threads of the previous model still spin.
 
     Args:
-        models: name -> what maps one input to an answer. It must return only when the answer is there (synchronise a
-            GPU inside), and does everything whose time is to count. Threads and precision are as the caller set them.
-        inputs: the documents, with the length distribution that is to be reported on.
-        warmup: untimed inputs per model before the first pass (the first ones, from the start again if too few).
+        models: name -> callable that returns the answer to one input; it must synchronise a GPU before it returns. The
+            caller sets threads and precision.
+        inputs: the documents; latency depends on their lengths.
+        warmup: untimed inputs per model before the first pass.
         passes: timed rounds over all inputs.
         reference: the model that the speed-ups refer to; None takes the first.
         seed: of the orders and of the bootstrap.
-        advance: called once per document and pass, for a progress bar; its time is not counted.
+        advance: untimed callback per document and pass, for a progress bar.
 
     Raises:
         ValueError: there is no model or input, or `reference` is not among the models.
@@ -107,8 +106,8 @@ def measure(
 
 
 def notice(latencies: Mapping[str, Latency]) -> str | None:
-    """A warning for the report where other processes disturbed the run, else None."""
-    busy = max((each.busy for each in latencies.values() if each.busy is not None), default=0.0)
+    """Return a warning for the report if other processes disturbed the run, else None."""
+    busy = max((latency.busy for latency in latencies.values() if latency.busy is not None), default=0.0)
     if busy <= BUSY:
         return None
     return f"other processes used {busy:.0%} of the cores while latency was measured: read it with care"
@@ -121,7 +120,7 @@ def _rounds(
     orders: np.random.Generator,
     advance: Callable[[], None] | None,
 ) -> Float[np.ndarray, "passes documents models"]:
-    """Milliseconds of every call."""
+    """Return the milliseconds of every call."""
     calls, seen = list(models.values()), np.empty((passes, len(inputs), len(models)))
     for number in range(passes):
         for first in range(0, len(inputs), TURN):
@@ -143,7 +142,7 @@ def _rounds(
 def _speedups(
     documents_ms: Mapping[str, Float[np.ndarray, " documents"]], reference: str, random: np.random.Generator
 ) -> dict[str, tuple[float, float, float]]:
-    """Ratio of medians and its 95 % interval, all models on the same resampled documents."""
+    """Return the ratio of medians and its 95 % interval per model, on the same resampled documents."""
     count = len(documents_ms[reference])
     rows = random.integers(count, size=(RESAMPLES, count))
     medians = {name: np.median(each[rows], axis=1) for name, each in documents_ms.items()}
@@ -157,13 +156,13 @@ def _speedups(
 def _latency(
     documents_ms: Float[np.ndarray, " documents"], speedup: float, low: float, high: float, busy: float | None
 ) -> Latency:
-    p50, p90, p99 = (float(each) for each in np.percentile(documents_ms, (50, 90, 99)))
+    p50, p90, p99 = (float(value) for value in np.percentile(documents_ms, (50, 90, 99)))
     return Latency(p50, p90, p99, float(documents_ms.mean()), len(documents_ms), speedup, low, high, busy)
 
 
 @contextmanager
 def _collection_paused() -> Iterator[None]:
-    """As timeit does: a garbage collection would hit whichever model happens to run."""
+    """Disable garbage collection, as timeit does: it would be charged to one model."""
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -176,7 +175,7 @@ def _collection_paused() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Clock:
-    """Processor seconds so far: of this process, and of the whole machine (None where /proc/stat does not tell)."""
+    """Processor seconds of this process and of the machine (None without /proc/stat)."""
 
     wall: float
     own: float
@@ -187,14 +186,14 @@ class _Clock:
     def read(cls) -> "_Clock":
         stat = Path("/proc/stat")
         lines = stat.read_text().splitlines() if stat.is_file() else []
-        ticks = [int(each) for line in lines if line.startswith("cpu ") for each in line.split()[1:9]]
-        # user nice system idle iowait irq softirq steal: all but idle and iowait is work; steal is another machine's.
+        ticks = [int(tick) for line in lines if line.startswith("cpu ") for tick in line.split()[1:9]]
+        # user nice system idle iowait irq softirq steal: all but idle and iowait is work.
         machine = (sum(ticks) - sum(ticks[3:5])) / os.sysconf("SC_CLK_TCK") if len(ticks) == 8 else None
         cores = sum(line.startswith("cpu") for line in lines) - 1
         return cls(time.perf_counter(), time.process_time(), machine, cores)
 
     def busy(self, later: "_Clock") -> float | None:
-        """Share of the cores that others took from this reading to a later one, in [0, 1]."""
+        """Return the share of the cores that other processes used until `later`, in [0, 1]."""
         wall = later.wall - self.wall
         if self.machine is None or later.machine is None or self.cores < 1 or wall < SHORTEST_S:
             return None

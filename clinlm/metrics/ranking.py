@@ -1,7 +1,7 @@
 """Ranking metrics (AUROC, AUPRC) of many resamples at once.
 
-A weight of 2 is the same as a document that is there twice. So all resamples need one sort per label and running sums
-of weights, about a hundred times faster than one pass a resample.
+A weight of 2 equals a repeated document, so all resamples share one sort per label and need running sums of weights:
+about a hundred times faster than one pass per resample.
 """
 
 from collections.abc import Iterator

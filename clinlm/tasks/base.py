@@ -52,7 +52,7 @@ class Task(ABC):
 
     kind: ClassVar[Kind]
     folder: Path | None = None
-    """Where the choice of documents lies in the store; None before `open`."""
+    """Folder of the chosen documents in the store; None before `open`."""
 
     def __init__(
         self,

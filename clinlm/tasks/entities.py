@@ -118,13 +118,13 @@ class Entities(Task):
         frame, people, split = self._split(frame, people, records, labels)
         notes = [Note(text, tuple(own)) for text, own in zip(frame["text"].to_list(), people, strict=True)]
         assert self.folder is not None
-        said = label_notes(self.labeler, notes, self.folder.parent, self.corpus)
-        learned, dropped = _flattened([one.spans for one in said], labels)
+        answers = label_notes(self.labeler, notes, self.folder.parent, self.corpus)
+        learned, dropped = _flattened([answer.spans for answer in answers], labels)
         by_people = self.labeler.needs_people and not self.labeler.parts
         if not by_people:
             notices += _span_notices(dropped, "the spans of the labeler")
-        failed = np.array([bool(one.failed) for one in said]) & (split != SPLITS.index("test"))
-        notices += dropped_notice(int(failed.sum()), len(said), "the labeler failed")
+        failed = np.array([bool(answer.failed) for answer in answers]) & (split != SPLITS.index("test"))
+        notices += dropped_notice(int(failed.sum()), len(answers), "the labeler failed")
         kept = np.flatnonzero(~failed)
         frame, split = frame[kept], split[kept]
         people, learned = [people[number] for number in kept], [learned[number] for number in kept]
@@ -132,16 +132,16 @@ class Entities(Task):
         truth = [own if tested else other for own, other, tested in zip(people, learned, test, strict=True)]
         columns = {"split": pl.Series(np.array(SPLITS)[split]), PEOPLE: _series(people)}
         columns |= {} if by_people else {LABELLED: _series(learned)}
-        facts = {**_facts(truth, split, labels), **({} if by_people else _costs(said))}
+        facts = {**_facts(truth, split, labels), **({} if by_people else _costs(answers))}
         frame = frame.drop("labels", "spans").with_columns(**columns)
         return self._tagged(frame, truth, Tags.of(labels), notices, facts)
 
     def _known(self, spans: Sequence[Sequence[Span]]) -> tuple[str, ...]:
-        there = {span.label for own in spans for span in own}
-        wanted = set(self.labels) if self.labels is not None else there
-        if not wanted or not wanted <= there:
+        known = {span.label for own in spans for span in own}
+        wanted = set(self.labels) if self.labels is not None else known
+        if not wanted or not wanted <= known:
             raise ConfigError(
-                f"task.labels must be labels of the corpus, got {sorted(wanted)} for {sorted(there)}; check "
+                f"task.labels must be labels of the corpus, got {sorted(wanted)} for {sorted(known)}; check "
                 "task.corpus.map and task.labels"
             )
         return tuple(sorted(wanted))
@@ -155,8 +155,8 @@ class Entities(Task):
             frame, people = frame[kept], [people[number] for number in kept]
             groups = frame["group"].to_list()
         if records.splits is None:
-            there = np.array([[any(one.label == label for one in own) for label in labels] for own in people])
-            split = split_groups(groups, there, self.shares, self.seed)
+            present = np.array([[any(span.label == label for span in own) for label in labels] for own in people])
+            split = split_groups(groups, present, self.shares, self.seed)
         else:
             split = np.array([SPLITS.index(records.splits[group]) for group in groups])
         if self.training_documents is not None:
@@ -222,31 +222,31 @@ class Entities(Task):
 
     def passages(self, documents: Int[np.ndarray, " chosen"]) -> list[str]:
         texts = self.examples.frame["text"].gather(documents).to_list()
-        return [one for text in texts for one in contexts(text, words(text))]
+        return [passage for text in texts for passage in contexts(text, words(text))]
 
     def labelled_probabilities(self, split: str) -> Float[np.ndarray, "units outputs"] | None:
         if LABELLED not in self.examples.frame.columns:
             return None
         own = _spans(self.examples.frame[LABELLED].gather(self.examples.members(split)))
         tags = self.tags
-        said = [tags.encode(spans, around) for spans, around in zip(own, self.words_of(split), strict=True)]
-        found: Float[np.ndarray, "units outputs"] = np.eye(len(tags.names))[np.concatenate(said)]
+        encoded = [tags.encode(spans, around) for spans, around in zip(own, self.words_of(split), strict=True)]
+        found: Float[np.ndarray, "units outputs"] = np.eye(len(tags.names))[np.concatenate(encoded)]
         return found
 
 
 def _spans(column: pl.Series) -> list[list[Span]]:
-    return [[Span(**one) for one in own] for own in column.to_list()]
+    return [[Span(**span) for span in own] for own in column.to_list()]
 
 
 def _series(spans: Iterable[Sequence[Span]]) -> pl.Series:
-    return pl.Series([[one._asdict() for one in own] for own in spans], dtype=_SPANS)
+    return pl.Series([[span._asdict() for span in own] for own in spans], dtype=_SPANS)
 
 
 def _flattened(spans: Sequence[Sequence[Span]], labels: Sequence[str]) -> tuple[list[list[Span]], Counter[str]]:
     """Return flat spans of the labels, and how many were dropped, by reason."""
     kept, dropped = [], Counter[str]()
     for own in spans:
-        known = [one for one in set(own) if one.label in labels]
+        known = [span for span in set(own) if span.label in labels]
         kept.append(flatten(known))
         dropped["their labels are not those of the task"] += len(set(own)) - len(known)
         dropped["they overlap a longer one"] += len(known) - len(kept[-1])
@@ -262,19 +262,19 @@ def _facts(
 ) -> dict[str, Any]:
     facts: dict[str, Any] = {"documents": len(truth)}
     facts |= {name: int((split == number).sum()) for number, name in enumerate(SPLITS)}
-    counts = Counter(one.label for own in truth for one in own)
+    counts = Counter(span.label for own in truth for span in own)
     return facts | {f"entities_{label.lower()}": counts[label] for label in labels}
 
 
-def _costs(said: Sequence[LabeledNote]) -> dict[str, Any]:
+def _costs(answers: Sequence[LabeledNote]) -> dict[str, Any]:
     """Return time and tokens of the labeler for all documents."""
     return {
-        "labeler_notes": len(said),
-        "labeler_seconds": float(sum(one.seconds for one in said)),
-        "labeler_prompt_tokens": sum(one.prompt_tokens for one in said),
-        "labeler_completion_tokens": sum(one.completion_tokens for one in said),
-        "labeler_failed": sum(bool(one.failed) for one in said),
-        "labeler_invented": sum(one.invented for one in said),
+        "labeler_notes": len(answers),
+        "labeler_seconds": float(sum(answer.seconds for answer in answers)),
+        "labeler_prompt_tokens": sum(answer.prompt_tokens for answer in answers),
+        "labeler_completion_tokens": sum(answer.completion_tokens for answer in answers),
+        "labeler_failed": sum(bool(answer.failed) for answer in answers),
+        "labeler_invented": sum(answer.invented for answer in answers),
     }
 
 
@@ -319,5 +319,5 @@ def _plain(word: str) -> str:
 
 def _shape(word: str) -> str:
     # Lower-cased later: so letters that differ in more than case.
-    kinds = ("u" if one.isupper() else "l" if one.isalpha() else "d" if one.isdecimal() else "o" for one in word)
+    kinds = ("u" if c.isupper() else "l" if c.isalpha() else "d" if c.isdecimal() else "o" for c in word)
     return _RUNS.sub(r"\1", "".join(kinds))

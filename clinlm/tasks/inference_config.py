@@ -76,8 +76,8 @@ class InferenceConfig:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         thresholds = None if content["thresholds"] is None else np.array(content["thresholds"], dtype=np.float64)
         way = content["long_notes"].pop("name")
-        ours = (one for one in LongNotes.__subclasses__() if one.__module__ == LongNotes.__module__)
-        known = {one.__name__: one for one in ours}
+        ours = (kind for kind in LongNotes.__subclasses__() if kind.__module__ == LongNotes.__module__)
+        known = {kind.__name__: kind for kind in ours}
         if way not in known:
             raise DataError(f"long_notes must be one of {sorted(known)}, got {way!r} in {path}")
         return cls(

@@ -14,7 +14,7 @@ from clinlm.tasks.labelled import Labelled
 
 @final
 class MultiClass(Labelled):
-    """Which one of the k most frequent labels; on documents with exactly one of them, as in "five strategies".
+    """One of the k most frequent labels per document, as in "five strategies"; other documents are dropped.
 
     The most probable label is predicted, without thresholds. Arguments as `Labelled`.
     """

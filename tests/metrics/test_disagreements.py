@@ -129,5 +129,5 @@ def test_misfits_are_refused() -> None:
     differs = np.zeros((4, 2), dtype=bool)
     with pytest.raises(ValueError, match="labels"):
         patterns(differs, LABELS, [])
-    with pytest.raises(ValueError, match="must have one value a document"):
+    with pytest.raises(ValueError, match="must have one value per document"):
         patterns(differs, ("a", "b"), mask_features("section", {"plan": np.ones(3, dtype=bool)}))
