@@ -134,8 +134,7 @@ def gaps(
         resamples, seed, groups: as in `clinlm.metrics.bootstrap.intervals`; groups are drawn, not compared.
 
     Raises:
-        ValueError: as in `quality` and `draw`.
-        ConfigError: the metric is unknown, or there is not one subgroup per document.
+        ValueError: as in `quality` and `draw`; unknown metric, or not one subgroup per document.
     """
     if metric not in METRICS:
         raise ConfigError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")

@@ -84,6 +84,6 @@ class RunRecord:
         content = json.loads((folder / RUN).read_text(encoding="utf-8"))
         task = content["task"] | {"notices": tuple(content["task"]["notices"])}
         lists = ("techniques", "teachers")
-        stages = [StageRecord(**(each | {name: tuple(each[name]) for name in lists})) for each in content["stages"]]
+        stages = [StageRecord(**(own | {name: tuple(own[name]) for name in lists})) for own in content["stages"]]
         content |= {name: tuple(content[name]) for name in ("overrides", "gates")}
         return cls(**(content | {"task": TaskRecord(**task), "stages": tuple(stages)}))

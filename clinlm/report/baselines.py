@@ -85,7 +85,7 @@ def labeler(task: Task, reference: str) -> Predictor | None:
 def has_keywords(task: Task) -> bool:
     """Return whether the records of the task say which labels' words occur in them."""
     kind = task.examples.frame.schema["attributes"]
-    return isinstance(kind, pl.Struct) and KEYWORDS_ATTRIBUTE in [each.name for each in kind.fields]
+    return isinstance(kind, pl.Struct) and KEYWORDS_ATTRIBUTE in [own.name for own in kind.fields]
 
 
 def keywords(task: Task, reference: str) -> Predictor:

@@ -83,7 +83,7 @@ def ensembles_of_run(run: RunRecord, reference: str) -> list[TeacherEnsemble]:
         students = tuple(dict.fromkeys([*before, stage.name, run.stages[-1].name]))
         found[key] = TeacherEnsemble(result, members, settings, students)
     taken = Counter(ensemble.result.name for ensemble in found.values())
-    return [_renamed(each, _rule_name(each)) if taken[each.result.name] > 1 else each for each in found.values()]
+    return [_renamed(own, _rule_name(own)) if taken[own.result.name] > 1 else own for own in found.values()]
 
 
 def ensembles_of_sweep(runs: Sequence[RunRecord], models: Sequence[ModelResult]) -> list[TeacherEnsemble]:

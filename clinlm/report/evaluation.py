@@ -71,9 +71,9 @@ def evaluate(
     own = [*baselines(task, run.task.key, root, first), *(_predictor(task, model) for model in models)]
     predictors, weights = insert_ensembles(task, own, shown)
     deployed, times, engines = _deployed(task, models, predictors, settings, root, first)
-    predictors = [own for each in predictors for own in (each, deployed.get(each.result.name)) if own is not None]
+    predictors = [own for model in predictors for own in (model, deployed.get(model.result.name)) if own is not None]
     comparison = _Comparison(task, settings, predictors, gates.known_gates(run))
-    results = [comparison.result(each, times.get(each.result.name)) for each in predictors]
+    results = [comparison.result(predictor, times.get(predictor.result.name)) for predictor in predictors]
     warning = latency.notice(times)
     notices = [*_truncated(results), *engines, *([warning] if warning else []), *keyword_notices(results), *weights]
     return results, [*notices, *comparison.students(results, shown)]
@@ -121,7 +121,7 @@ def _deployed(
     Returns:
         the fastest deployment by the name of its artifact's result, latencies by name, and lines about engines.
     """
-    by_name = {each.result.name: each for each in predictors}
+    by_name = {predictor.result.name: predictor for predictor in predictors}
     exported: deployments.Exports = {}
     if settings.engine is not None:
         artifacts = {model.name: model.lineage.artifact for model in models}
@@ -134,7 +134,7 @@ def _deployed(
     ]
     times = _latencies(task, [*predictors, *every], first, settings)
     kept, lines = deployments.fastest(exported, times)
-    return {each.result.deployment["of"]: each for each in every if each.result.name in kept}, times, lines
+    return {own.result.deployment["of"]: own for own in every if own.result.name in kept}, times, lines
 
 
 def _latencies(
@@ -142,7 +142,7 @@ def _latencies(
 ) -> Mapping[str, Latency]:
     members = task.examples.members("test")
     chosen = np.random.default_rng(settings.seed).permutation(members)[: settings.latency_documents]
-    models = {each.result.name: each.answer for each in predictors if each.answer is not None}
+    models = {predictor.result.name: predictor.answer for predictor in predictors if predictor.answer is not None}
     with Progress(transient=True, disable=not interactive()) as progress:
         bar = progress.add_task("timing all models", total=len(chosen) * settings.latency_passes)
         return latency.measure(
@@ -170,7 +170,7 @@ class _Comparison:
     ) -> None:
         self._task, self._known = task, known
         self._bootstrap = settings.bootstrap(task)
-        self._by_name = {each.result.name: each for each in predictors}
+        self._by_name = {predictor.result.name: predictor for predictor in predictors}
         self._test: dict[str, Evaluation] = {}
 
     def result(self, predictor: Predictor, time: Latency | None) -> ModelResult:
@@ -196,10 +196,10 @@ class _Comparison:
         """Return a notice for every student, and every deployment of one, that compares it with its ensemble."""
         by_name = {result.name: result for result in results}
         return [
-            student_notice(result, by_name[each.result.name], self._change(result.name, each.result.name))
-            for each in shown
+            student_notice(result, by_name[ensemble.result.name], self._change(result.name, ensemble.result.name))
+            for ensemble in shown
             for result in results
-            if {result.name, result.deployment.get("of")} & {*each.students}
+            if {result.name, result.deployment.get("of")} & {*ensemble.students}
         ]
 
     def _change(self, name: str, reference: str) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def verdict_markdown(results: Sequence[ModelResult]) -> str:
     if not judged:
         return ""
     header = ["stage", *(verdict.gate for verdict in judged[0].gates)]
-    rows = [[r.name, *("passes" if each.passed else each.reasons() for each in r.gates)] for r in judged]
+    rows = [[r.name, *("passes" if gate.passed else gate.reasons() for gate in r.gates)] for r in judged]
     return f"{cells.grid(header, rows)}\n{_NOTE}\n"
 
 

@@ -43,7 +43,7 @@ def terminal_table(results: Sequence[LabelerResult]) -> Table:
     for result in results:
         strict, relaxed = (result.own.label_estimates(name) for name in ("f1", "relaxed_f1"))
         shown = [_over(result.own.estimate(name)) for name in ("micro_f1", "relaxed_micro_f1")]
-        shown += [f"{cells.percent(strict[each].value)}\n{cells.percent(relaxed[each].value)}" for each in labels]
+        shown += [f"{cells.percent(strict[name].value)}\n{cells.percent(relaxed[name].value)}" for name in labels]
         shown += [_over(result.outside.estimate("micro_f1")) if result.outside else cells.NONE]
         costs = result.own.economics
         lines.append([result.name, *shown, _seconds(costs), _money(costs).partition(" ")[0]])

@@ -216,13 +216,13 @@ def _labeler_cost(job: LabelerJob, jobs: Sequence[LabelerJob], machine: Machine)
     None where a part has no job of its own and parts are priced differently: the total does not say what each cost.
     """
     own = leaves(job.task.labeler)
-    alone = {each.fingerprint(): other for other in jobs for each in leaves(other.task.labeler)[:1] if _single(other)}
-    if len(own) > 1 and all(each.fingerprint() in alone for each in own):
-        return together([_counted(alone[each.fingerprint()], each, machine) for each in own])
-    prices = {prices for each in own if (prices := each.prices) is not None}
-    if len(own) > 1 and (len(prices) > 1 or len({each.remote for each in own}) > 1):
+    alone = {part.fingerprint(): other for other in jobs for part in leaves(other.task.labeler)[:1] if _single(other)}
+    if len(own) > 1 and all(labeler.fingerprint() in alone for labeler in own):
+        return together([_counted(alone[labeler.fingerprint()], labeler, machine) for labeler in own])
+    prices = {prices for labeler in own if (prices := labeler.prices) is not None}
+    if len(own) > 1 and (len(prices) > 1 or len({labeler.remote for labeler in own}) > 1):
         return None
-    return _counted(job, next((each for each in own if each.prices is not None), own[0]), machine)
+    return _counted(job, next((labeler for labeler in own if labeler.prices is not None), own[0]), machine)
 
 
 def _single(job: LabelerJob) -> bool:

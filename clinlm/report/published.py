@@ -165,7 +165,7 @@ def side_by_side(ours: Readings, published: Published) -> tuple[Table, str]:
     lines = _lines(ours, published)
     title, first = f"{published.table}, and ours", next(iter(published.rows))
     note = f"Source: {published.source}. Speed-up × refers to pipeline {first}, vs ref. × to the reference of our run."
-    text = f"{title}\n\n{cells.grid(header, lines)}\n{note}\n\n" + "".join(f"- {each}\n" for each in published.notes)
+    text = f"{title}\n\n{cells.grid(header, lines)}\n{note}\n\n" + "".join(f"- {line}\n" for line in published.notes)
     return text_table(title, "\n".join([note, *published.notes]), header, lines, padding=0), text
 
 
@@ -274,7 +274,7 @@ def write_published(
         for group, seeds in _grouped(own).items():
             by_group[group][reading] = mean_over_seeds(seeds)
     table, markdown = side_by_side(by_group, published)
-    ending = "\nOurs:\n\n" + "".join(f"- {each}\n" for each in (*_HOW, *notices))
+    ending = "\nOurs:\n\n" + "".join(f"- {line}\n" for line in (*_HOW, *notices))
     (folder / "published.md").write_text(markdown + ending, encoding="utf-8")
     if not published.labels:
         return [table]

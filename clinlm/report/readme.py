@@ -1,6 +1,6 @@
 """`python -m clinlm.report.readme README.md NAME=FILE ...`: put generated tables between the marks of a document.
 
-A mark is a pair of comments, `<!-- NAME -->` and `<!-- /NAME -->`; what stands between them is replaced by the
+A mark is a pair of comments, `<!-- NAME -->` and `<!-- /NAME -->`; the text between them is replaced by the
 Markdown file.
 """
 
@@ -27,7 +27,7 @@ def filled(text: str, name: str, content: str) -> str:
     """
     mark = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)", re.DOTALL)
     if len(mark.findall(text)) != 1:
-        raise ValueError(f"a document has one pair of marks <!-- {name} --> and <!-- /{name} -->; this one does not")
+        raise ValueError(f"a document must have one pair of marks <!-- {name} --> and <!-- /{name} -->; add it")
     return mark.sub(lambda found: f"{found[1]}\n{content.strip()}\n\n{found[2]}", text)
 
 

@@ -101,7 +101,7 @@ class Report:
         by_name = {result.name: result for result in self.results}
         own = by_name[by_name[subject].deployment.get("of", subject)]
         chosen = instantiate(dict(self._run.gate)).name if self._run.gate else None
-        return [f"gate       {own.name}: {gates.short_verdict(each)}" for each in own.gates if each.gate == chosen]
+        return [f"gate       {own.name}: {gates.short_verdict(gate)}" for gate in own.gates if gate.gate == chosen]
 
     def _write_stages(self) -> None:
         """Write what the methods of a run did, and the validation of its last compressed stage."""

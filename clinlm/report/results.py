@@ -143,7 +143,7 @@ class ModelResult:
 
 
 def results_json(results: Sequence[ModelResult], notices: Sequence[str]) -> str:
-    """Return results and notices as JSON; null stands for NaN and infinity."""
+    """Return results and notices as JSON; NaN and infinity become null."""
     rows = [json_value(result) for result in results]
     per_label = {row["name"]: row.pop("per_label") for row in rows}
     content = {"rows": rows, "per_label": per_label, "notices": list(notices)}
@@ -158,9 +158,9 @@ def read_results(path: Path) -> tuple[list[ModelResult], list[str]]:
 
 
 def json_value(value: Any) -> Any:
-    """Return `value` as JSON can hold it: dataclasses as mappings, no table, null for NaN and infinity."""
+    """Return `value` as JSON: dataclasses as mappings without tables, NaN and infinity as null."""
     if is_dataclass(value):
-        contents = {each.name: getattr(value, each.name) for each in fields(value)}
+        contents = {own.name: getattr(value, own.name) for own in fields(value)}
         return {name: json_value(own) for name, own in contents.items() if not isinstance(own, pl.DataFrame)}
     if isinstance(value, Mapping):
         return {name: json_value(own) for name, own in value.items()}
@@ -175,10 +175,10 @@ def _decode(kind: Any, value: Any) -> Any:
     if value is None:
         return math.nan if kind is float else None
     if origin in (Union, UnionType):
-        return _decode(next(each for each in arguments if each is not NoneType), value)
+        return _decode(next(own for own in arguments if own is not NoneType), value)
     if isinstance(kind, type) and is_dataclass(kind):
         hints = get_type_hints(kind)
-        known = [each.name for each in fields(kind) if each.name in value]
+        known = [own.name for own in fields(kind) if own.name in value]
         return kind(**{name: _decode(hints[name], value[name]) for name in known})
     if isinstance(value, dict) and arguments:
         return {name: _decode(arguments[1], own) for name, own in value.items()}

@@ -38,7 +38,7 @@ def last_stages(runs: Sequence[RunRecord]) -> list[ModelResult]:
     seeds = {run.seed for run in runs}
     varied = _varied(runs)
     endings = [f" s{run.seed}" if len(seeds) > 1 else "" for run in runs]
-    groups = [f"{run.pipeline}{''.join(f' {each}' for each in _own_settings(run, varied))}" for run in runs]
+    groups = [f"{run.pipeline}{''.join(f' {setting}' for setting in _own_settings(run, varied))}" for run in runs]
     alone = {run.stages[0].folder: number for number, run in enumerate(runs) if len(run.stages) == 1}
     teachers: dict[str, ModelResult] = {}
     taken: set[str] = set()

@@ -22,7 +22,7 @@ _PLAIN = {
     "seconds": pl.Float64,
     "cached": pl.Boolean,
 }
-_LATENCY = {each.name: pl.Int64 if each.name == "documents" else pl.Float64 for each in fields(Latency)}
+_LATENCY = {own.name: pl.Int64 if own.name == "documents" else pl.Float64 for own in fields(Latency)}
 _HEADER = (
     *("stage", "accuracy %", "micro F1 %", "macro F1 %", "Δ micro F1", "p50 ms", "speed-up ×", "parameters M"),
     *("compression ×", "MB", "compression (bytes) ×", "training"),

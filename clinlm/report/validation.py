@@ -191,8 +191,8 @@ def validate(
 def validate_result(task: Task, original: ModelResult, compressed: ModelResult, how: ReportSettings) -> Validation:
     """Compare a stage of a pipeline with the model before compression; `how` has resamples, groups and seed."""
     a, b = (
-        ModelLogits(each.name, *(each.lineage.artifact.predictions(split) for split in ("validation", "test")))
-        for each in (original, compressed)
+        ModelLogits(model.name, *(model.lineage.artifact.predictions(split) for split in ("validation", "test")))
+        for model in (original, compressed)
     )
     model = compressed.lineage.artifact.load()
     encoded = task.encode(model.tokenizer, min(model.max_tokens, task.max_tokens))
@@ -230,7 +230,7 @@ def _features(
         else length_bands(lengths, "tokens")
     )
     found += mask_features("section", section_masks(texts))
-    return found + [each for name, values in attributes.items() for each in value_features(name, values)]
+    return found + [own for name, values in attributes.items() for own in value_features(name, values)]
 
 
 def _calibrated(task: Task, original: ModelLogits, compressed: ModelLogits, how: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def validation_summary(validation: Validation) -> list[str]:
             f"gap between subgroups that changes most: {name}, {cells.points(change.value)} points "
             f"({cells.points_range(change.low, change.high)}), ratio {cells.times(worst.ratio.value)}"
         )
-    count = sum(each.systematic for each in validation.patterns)
+    count = sum(pattern.systematic for pattern in validation.patterns)
     lines.append(f"{count} systematic patterns of disagreement among {len(validation.patterns)} features tested")
     return lines
 
@@ -168,7 +168,7 @@ def _subgroups(name: str, each: Fairness) -> list[list[str]]:
 
 def _subgroup(name: str, own: Subgroup) -> list[str]:
     mark = " (small)" if own.standing == "small" else ""
-    values = [cell for each in (own.original, own.compressed) for cell in _points(each)]
+    values = [cell for calibration in (own.original, own.compressed) for cell in _points(calibration)]
     return [f"{name}: {own.name}{mark}", f"{own.documents:,}", *values]
 
 
@@ -181,14 +181,14 @@ def _disagreements(validation: Validation) -> str:
         f"{validation.compressed} in {len(table) - right:,}. disagreements.csv lists them by the document's number "
         "in the test split; ids and texts are never listed."
     )
-    systematic = [each for each in validation.patterns if each.systematic]
+    systematic = [pattern for pattern in validation.patterns if pattern.systematic]
     shown = systematic[:_PATTERNS] or validation.patterns[:3]
     verdict = f"Systematic (adjusted p < {SYSTEMATIC:g}): {len(systematic)}" + (
         f", of which {_PATTERNS} are shown" if len(systematic) > _PATTERNS else ""
     )
     verdict += "." if systematic else "; the lowest adjusted p:"
     header = ("feature", "documents", "differ inside %", "outside %", "risk ratio", "p", "adjusted p")
-    return f"{count}\n\n{verdict}\n\n{cells.grid(header, [_pattern(each) for each in shown])}"
+    return f"{count}\n\n{verdict}\n\n{cells.grid(header, [_pattern(pattern) for pattern in shown])}"
 
 
 def _pattern(each: Pattern) -> list[str]:
@@ -250,7 +250,7 @@ def plot_reliability(curves: Mapping[str, Calibration], answers: str) -> Any:
         _line(panel, below, name, calibration, _COLOURS[place], place - (len(curves) - 1) / 2)
     panel.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="observed frequency")
     panel.legend(frameon=False, fontsize=8, loc="upper left")
-    most = max(each.count for calibration in curves.values() for each in calibration.curve)
+    most = max(bin.count for calibration in curves.values() for bin in calibration.curve)
     below.set(xlabel="confidence", yscale="log", ylim=(0.7, 2 * most), ylabel=f"{answers}\na bin")
     below.yaxis.label.set_fontsize(8)
     below.yaxis.set_major_locator(ticker.LogLocator(numticks=5))
@@ -264,15 +264,15 @@ def plot_reliability(curves: Mapping[str, Calibration], answers: str) -> Any:
 
 
 def _line(panel: Any, below: Any, name: str, calibration: Calibration, colour: str, side: float) -> None:
-    filled = [each for each in calibration.curve if each.count]
-    confidence = np.array([each.confidence for each in filled])
-    frequency = np.array([each.frequency.value for each in filled])
-    ends = np.array([[each.frequency.low, each.frequency.high] for each in filled])
-    count = np.array([each.count for each in filled])
+    filled = [bin for bin in calibration.curve if bin.count]
+    confidence = np.array([bin.confidence for bin in filled])
+    frequency = np.array([bin.frequency.value for bin in filled])
+    ends = np.array([[bin.frequency.low, bin.frequency.high] for bin in filled])
+    count = np.array([bin.count for bin in filled])
     # A bin of few documents may have an interval that leaves its value out by rounding.
     bars = np.clip(np.stack([frequency - ends[:, 0], ends[:, 1] - frequency]), 0, None)
     panel.errorbar(confidence, frequency, yerr=bars, color=colour, linewidth=1.2, elinewidth=0.8, alpha=0.85)
     panel.scatter(confidence, frequency, s=12 + 120 * count / count.sum(), color=colour, linewidths=0, label=name)
-    middle, width = np.array([(each.low + each.high) / 2 for each in filled]), filled[0].high - filled[0].low
+    middle, width = np.array([(bin.low + bin.high) / 2 for bin in filled]), filled[0].high - filled[0].low
     bar = 0.28 * width
     below.bar(middle + side * bar, count, width=bar, color=colour, linewidth=0)

@@ -154,10 +154,10 @@ def _paths(statement: ast.AST, imports: Mapping[str, str], names: Iterable[str],
                 yield node.value
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             inside = local | _local(node)
-            waiting += [(one, inside) for one in node.body]
-            waiting += [(one, local) for one in (*node.decorator_list, node.args, node.returns) if one is not None]
+            waiting += [(statement, inside) for statement in node.body]
+            waiting += [(part, local) for part in (*node.decorator_list, node.args, node.returns) if part is not None]
         else:
-            waiting += [(one, local) for one in ast.iter_child_nodes(node)]
+            waiting += [(child, local) for child in ast.iter_child_nodes(node)]
 
 
 def _local(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
@@ -258,7 +258,7 @@ class _Silent(ast.NodeTransformer):
     def visit(self, node: ast.AST) -> Any:
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            node.body = [one for one in body if not _is_sentence(one)]  # type: ignore[attr-defined]
+            node.body = [statement for statement in body if not _is_sentence(statement)]  # type: ignore[attr-defined]
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             node.exc.args = [argument for argument in node.exc.args if not _is_text(argument)]
         elif isinstance(node, ast.Assert):

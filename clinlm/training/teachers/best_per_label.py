@@ -26,7 +26,7 @@ class BestPerLabel(Ensemble):
     """
 
     def fit(self, validation: TeacherLogits, targets: Targets, kind: Kind) -> LogitCombination:
-        scores = np.stack([precision(probabilities_from_logits(each, kind), targets) for each in validation])
+        scores = np.stack([precision(probabilities_from_logits(logits, kind), targets) for logits in validation])
         defined = ~np.isnan(scores).any(0)
         overall = scores[:, defined].mean(1, keepdims=True) if defined.any() else np.zeros((len(scores), 1))
         decisive = np.where(defined & (kind == "multilabel"), scores, overall)

@@ -43,7 +43,7 @@ def pooled(log_weights: Float[np.ndarray, "..."], logits: TeacherLogits, kind: K
     values = logits.astype(np.float64)
     if kind != "multilabel":
         return np.asarray(logsumexp(log_softmax(values, axis=2) + log_weights, axis=0))
-    positive, negative = (logsumexp(log_sigmoid(each) + log_weights, axis=0) for each in (values, -values))
+    positive, negative = (logsumexp(log_sigmoid(own) + log_weights, axis=0) for own in (values, -values))
     return np.asarray(positive - negative)
 
 

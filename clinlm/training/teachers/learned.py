@@ -59,7 +59,7 @@ class Learned(Ensemble):
         truth = targets.astype(np.float64)
 
         def objective(free: Float[np.ndarray, " free"]) -> tuple[float, Float[np.ndarray, " free"]]:
-            weights, logs = (each(free.reshape(members, columns), axis=0) for each in (softmax, log_softmax))
+            weights, logs = (function(free.reshape(members, columns), axis=0) for function in (softmax, log_softmax))
             loss, by_logit = _log_loss(weighted(weights, values), truth, kind)
             by_weight = scale * np.einsum("mdo,do->mo", values, by_logit)
             by_weight = by_weight if columns > 1 else by_weight.sum(1, keepdims=True)
