@@ -71,7 +71,7 @@ class InferenceConfig:
         path = folder / SERVING
         if not path.is_file():
             raise MissingFileError(
-                f"an artifact or deployment must have a {SERVING}, got {folder} without; name the folder of one"
+                f"an artifact or deployment must have a {SERVING}, {folder} has none; set the path to one that has"
             )
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         thresholds = None if content["thresholds"] is None else np.array(content["thresholds"], dtype=np.float64)

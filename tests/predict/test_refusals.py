@@ -114,7 +114,9 @@ def test_files_and_folders_that_are_not_there(tmp_path: Path, run: Run, notes: N
         run(tmp_path / "other.csv", tmp_path / "out.csv")
     with pytest.raises(FileNotFoundError, match="make it first"):
         run(path, tmp_path / "nowhere/out.csv")
-    with pytest.raises(FileNotFoundError, match="name the folder of an artifact or of a deployment"):
+    with pytest.raises(
+        FileNotFoundError, match="an artifact or deployment must have a serving.json, .* has none; set the path to one"
+    ):
         run(path, tmp_path / "out.csv", artifact=tmp_path)
     with pytest.raises(ValueError, match=r"input must end in \.csv"):
         run(path.rename(tmp_path / "notes.txt"), tmp_path / "out.csv")
