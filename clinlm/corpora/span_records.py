@@ -55,7 +55,6 @@ def span_records(
     distinct labels of the spans, sorted.
 
     Args:
-        documents: in the order of the records.
         map: label of the file -> label of the records; None keeps all.
         notices: of the reader, put before those of this function.
 

@@ -28,7 +28,6 @@ def split_groups(
         groups: one name per document.
         targets: which labels each document has; a document may have none.
         shares: target share of documents in each split; > 0, summing to 1.
-        seed: of the ties.
 
     Returns:
         the index of the split, per document.

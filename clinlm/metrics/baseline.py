@@ -91,7 +91,6 @@ class TfidfBaseline:
         (positives + 1) / (documents + 2).
 
         Args:
-            texts: training documents.
             targets: 0/1 or bool, documents x labels.
             validation_texts: documents to choose C on.
             validation_targets: their labels.

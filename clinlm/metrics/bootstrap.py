@@ -102,7 +102,6 @@ def draw(documents: int, resamples: int, seed: int, groups: Groups | None = None
     Args:
         documents: how many.
         resamples: how many, >= 1; of 1000 the ends of an interval vary by about 2 % of its width (one s.d.).
-        seed: of the draw.
         groups: of each document. Whole groups are then drawn (cluster bootstrap): notes of one patient resemble each
             other, and drawing them one by one would make the interval too narrow.
 
@@ -132,7 +131,6 @@ def intervals(
     Resamples in which a metric is undefined (no positive of any label, say) are left out of its percentiles.
 
     Args:
-        metrics: of the model.
         documents, resamples, seed, groups: see `draw`.
     """
     values = metrics(resample(documents, resamples, seed, groups))

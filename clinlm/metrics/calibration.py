@@ -86,7 +86,6 @@ def measure_calibration(
     Args:
         targets: 0/1 or bool, documents x labels.
         probabilities: in [0, 1], documents x labels.
-        kind: of the task.
         bins: of equal width.
         resamples: as in `clinlm.metrics.bootstrap.intervals`.
         seed: as there.
@@ -138,7 +137,6 @@ def fit_temperature(logits: Logits, targets: Targets, kind: Kind) -> float:
     Args:
         logits: of validation documents, never of test documents.
         targets: 0/1 or bool, of the same shape.
-        kind: of the task.
 
     Returns:
         a temperature in [0.01, 100], never worse on these documents than 1.

@@ -66,13 +66,7 @@ def row_name(model: str, engine: str) -> str:
 
 
 def deployment_predictor(task: Task, deployment: Deployment, model: Predictor) -> Predictor:
-    """Return the predictor of a deployment: the engine's own predictions, size and memory of what is deployed.
-
-    Args:
-        task: opened; rows are cut anew for the model's tokenizer.
-        deployment: of the model.
-        model: the predictor of the artifact.
-    """
+    """Return the predictor of a deployment: the engine's own predictions, size and memory of what is deployed."""
     facts = deployment.facts
     result = replace(
         model.result,
@@ -95,10 +89,6 @@ def deployment_predictor(task: Task, deployment: Deployment, model: Predictor) -
 
 def fastest(exported: Exports, times: Mapping[str, Latency]) -> tuple[set[str], list[str]]:
     """Select the fastest deployment of every model.
-
-    Args:
-        exported: all models.
-        times: latency by name of the result.
 
     Returns:
         the names of the results to keep; and a line for every model with several engines, or none, that compares them

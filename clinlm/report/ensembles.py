@@ -54,7 +54,6 @@ def ensembles_of_run(run: RunRecord, reference: str) -> list[TeacherEnsemble]:
     Students are the stages that learned from it, and the last of the pipeline.
 
     Args:
-        run: finished.
         reference: name of the result that an ensemble is compared with.
     """
     root, by_name = Path(run.store), {stage.name: stage for stage in run.stages}
@@ -90,7 +89,6 @@ def ensembles_of_sweep(runs: Sequence[RunRecord], models: Sequence[ModelResult])
     """Return the ensembles of several runs of one task, each once, to compare with the runs' last stages.
 
     Args:
-        runs: finished.
         models: as `clinlm.report.selection.last_stages` returns them.
     """
     by_folder = {model.lineage.folder: model for model in models}

@@ -35,9 +35,7 @@ def write_entities(
     Args:
         results: of a comparison on a task of entities.
         notices: what limits the numbers.
-        folder: of the run or sweep.
         name: of the files, without ending.
-        title: of the plot.
         note: added to the rule below the table.
     """
     (folder / f"{name}.json").write_text(results_json(results, notices), encoding="utf-8")

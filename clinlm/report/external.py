@@ -81,10 +81,7 @@ def open_external(settings: Mapping[str, Any], task: Task, task_key: str, root: 
     left out.
 
     Args:
-        settings: of the external task.
         task: of the models, opened.
-        task_key: its key.
-        root: the store.
 
     Raises:
         ConfigError: one of the two is not a task of entities, their labels differ, or they have the same documents.
@@ -138,11 +135,8 @@ def write_external(
     """Evaluate every model, write external.md, .json, .svg and .png, and return the results on the external corpus.
 
     Args:
-        external: opened.
         results: of the comparison on the task's own test documents.
         settings: of the report.
-        root: the store.
-        folder: of the run or sweep.
     """
     shown = [result for result in results if result.kind != "ensemble"]
     pairs = {result.name: _evaluations(external, result, root) for result in shown}

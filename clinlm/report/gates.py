@@ -83,12 +83,7 @@ def verdict_numbers(results: Sequence[ModelResult]) -> str:
 
 
 def device_lines(devices: Mapping[str, Any], result: ModelResult) -> list[str]:
-    """Return a line for every device: whether the model fits, and by how much.
-
-    Args:
-        devices: name -> settings of a `Device`.
-        result: the model.
-    """
+    """Return a line for every device: whether the model fits, and by how much."""
     known: list[Device] = [instantiate(dict(settings)) for settings in devices.values()]
     # A device has to hold the whole process; of an artifact in eager torch only the growth of one was measured.
     mib = result.deployment.get("process_mib")

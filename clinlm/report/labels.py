@@ -26,7 +26,6 @@ def label_table(groups: Mapping[str, Sequence[ModelResult]], title: str, paper: 
 
     Args:
         groups: name -> its results, one a seed; several are printed as mean ± standard deviation (n - 1).
-        title: above the table.
         paper: the numbers of a paper; empty for none.
     """
     lines = _lines({name: [result.per_label for result in own] for name, own in groups.items()}, paper)

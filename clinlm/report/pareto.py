@@ -64,7 +64,6 @@ def pareto_markdown(results: Sequence[ModelResult], metric: str) -> str:
     """Return the front as a Markdown table, best quality first, and the command for each of its models.
 
     Args:
-        results: all models.
         metric: of quality: on validation it chooses, on test it is only shown.
     """
     numbers = numbered(results, metric)

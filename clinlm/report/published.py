@@ -91,7 +91,6 @@ class Published:
         """Read conf/published/<name>.yaml.
 
         Args:
-            path: of the file.
             task: key in `tasks`, which holds the fields that differ between tasks; "" where the file has none.
 
         Raises:
@@ -259,10 +258,8 @@ def write_published(
 
     Args:
         published: the paper's tables.
-        results: of a sweep.
         last: name -> the result of the last epoch, of models that trained in epochs.
         notices: about ours: how labels were made, where keywords win.
-        folder: of the sweep.
     """
     readings: dict[str, list[ModelResult]] = {LAST: [], KEPT: [], DEPLOYED: []}
     readings[KEPT] = [result for result in results if not result.deployment]

@@ -106,7 +106,6 @@ def write_results(results: Sequence[ModelResult], folder: Path, name: str, notic
     """Write <name>.json, .csv and .md and, where results have labels, <name>_per_label.csv, each replaced atomically.
 
     Args:
-        results: of a comparison.
         folder: is made if needed.
         name: of the files, without ending.
         notices: counted warnings; written below the Markdown table.

@@ -144,7 +144,6 @@ def text_table(title: str, note: str, header: Sequence[str], lines: Sequence[Seq
     """Return cells of Markdown as a table for a terminal: `**…**` is bold, the line of a paper is dim.
 
     Args:
-        title, note: above and below.
         header: of the columns; the first two are names.
         lines: cells.
         padding: columns between two cells.

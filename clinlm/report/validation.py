@@ -147,10 +147,8 @@ def validate(
     """Compare a compressed model with its original on the test documents; thresholds are fitted as in evaluations.
 
     Args:
-        task: opened.
         original: logits of the original.
         compressed: logits of the compressed model.
-        settings: how.
         lengths: of the test documents in tokens; None for their characters.
 
     Raises:

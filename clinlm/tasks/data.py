@@ -76,7 +76,6 @@ class TaskData(LightningDataModule):
 
         Args:
             documents: how many to draw; all if there are fewer.
-            seed: of the draw.
             batch_size: documents a batch.
             teacher: whether batches hold the teacher's logits, where there are any.
         """

@@ -285,10 +285,6 @@ def contexts(text: str, words: Words) -> list[str]:
     4 characters. Of the two words before and after: themselves, and the shape of the nearest. The first characters of a
     term name its kind; only shapes keep case. Adjacent terms are meaningful pairs: the word with its neighbours.
 
-    Args:
-        text: a note.
-        words: of the text.
-
     Returns:
         One string per word, terms separated by spaces.
     """

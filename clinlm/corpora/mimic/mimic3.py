@@ -108,12 +108,7 @@ def check_notes(root: Path, notes: pl.DataFrame, categories: Sequence[str]) -> N
 
 
 def completed_years(born: pl.Expr, moment: pl.Expr) -> pl.Expr:
-    """Return the age at `moment` in completed years as text, from `OLDEST_YEARS` on "90+"; null before the birth.
-
-    Args:
-        born: dates.
-        moment: dates.
-    """
+    """Return the age at `moment` in completed years as text, from `OLDEST_YEARS` on "90+"; null before the birth."""
     birthday_to_come = moment.dt.strftime("%m%d") < born.dt.strftime("%m%d")
     years = moment.dt.year() - born.dt.year() - birthday_to_come.cast(pl.Int32)
     oldest = pl.lit(f"{OLDEST_YEARS}+")

@@ -112,7 +112,6 @@ def write_entity_note(rng: random.Random, unseen: float) -> tuple[str, list[Span
     """Write a note.
 
     Args:
-        rng: source of randomness.
         unseen: share of the names that do not occur in training notes, 0 to 1.
 
     Returns:

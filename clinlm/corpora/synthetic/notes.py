@@ -118,7 +118,6 @@ class SyntheticNotes:
         """Write the note of a stay.
 
         Args:
-            rng: source of randomness.
             stay: patient and dates.
             previous: the note of the previous stay, to copy from; a copied diagnosis is not a label of this stay.
         """

@@ -102,7 +102,6 @@ class SyntheticOutcomeNotes:
         """Write the summary of one stay.
 
         Args:
-            rng: source of randomness.
             shown: what is known at admission.
             course: the outcomes of the stay.
             discharged: not before admission.
