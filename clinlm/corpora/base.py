@@ -21,13 +21,12 @@ class Records:
     """The documents of a corpus, one row each.
 
     Attributes:
-        frame: columns `id` (str, unique), `group` (str: the patient, or whatever must not span two splits), `text`
+        frame: columns `id` (str, unique), `group` (str: what must not span two splits, such as the patient), `text`
             (str, never empty), `labels` (list[str], distinct, may be empty) and `attributes` (struct of nullable
-            strings, one field per attribute; polars has no struct without fields, so a corpus without attributes has
-            the single field `none`, all null).
+            strings; without attributes it has the field `none`, all null, as polars has no struct without fields).
         notices: counted warnings for the report, such as "12 of 2,377 notes dropped: empty text". No text of a note.
         splits: the split (of `clinlm.corpora.split.SPLITS`) of every group, if the source defines it; None if the task
-            has to draw one.
+            draws splits.
     """
 
     frame: pl.DataFrame = field(repr=False)  # a repr must not show notes
@@ -44,10 +43,10 @@ class Corpus(ABC):
     remote_allowed: bool = True
     """False where a data use agreement forbids sending text to an outside service (MIMIC)."""
     root: Path | None = None
-    """The file or folder to read; None where there is none, such as for generated notes."""
+    """The file or folder to read; None for generated notes."""
 
     def check(self) -> None:
-        """Check what can be checked at once: that `root` exists. Subclasses that generate it check nothing.
+        """Check what can be checked without reading: that `root` exists. Subclasses that generate notes check nothing.
 
         Raises:
             MissingFileError: it does not exist.

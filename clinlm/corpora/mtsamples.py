@@ -6,7 +6,7 @@ from typing import final
 import polars as pl
 
 from clinlm.config.errors import DataError, MissingFileError
-from clinlm.corpora.base import Corpus, Records, digest_files
+from clinlm.corpora.base import Corpus, Records, count_notices, digest_files
 from clinlm.files.delimited import scan_delimited
 
 _COLUMNS = ["sample_id", "medical_specialty", "transcription"]
@@ -16,15 +16,13 @@ _COLUMNS = ["sample_id", "medical_specialty", "transcription"]
 class MTSamples(Corpus):
     """One record per sample_id: its transcription, labelled with all its specialties.
 
-    The table repeats a note once per specialty. id = sample_id; text = transcription;
-    labels = the distinct specialties, stripped, in the table's order; no attributes (the field `none`). Records are
-    sorted by sample_id as a number.
+    The table repeats a note once per specialty. id = sample_id; text = transcription; labels = the distinct, stripped
+    specialties in the table's order; no attributes. Records are sorted by sample_id as a number.
 
-    group = the smallest sample_id with the same text, compared in lower case with runs of white space as one space, so
-    that a note entered twice is never in two splits. Notices count such notes and rows dropped for an empty
-    transcription.
+    group = the smallest sample_id with the same text (in lower case, runs of white space as one space), so that a
+    repeated note is never in two splits. Notices count such notes, and rows dropped for an empty transcription.
 
-    `keywords`, `description` and `sample_name` are never read: they name the specialty and would leak it into the text.
+    `keywords`, `description` and `sample_name` are not read, as they name the specialty.
 
     Args:
         root: mtsamples.csv or mtsamples.csv.gz, or the folder of one of them.
@@ -48,21 +46,16 @@ class MTSamples(Corpus):
                 f"a corpus must have a note, got {rows.height:,} rows without a transcription in {path.name}"
             )
         notes = _notes(path, kept)
-        frame = _grouped(notes).select(
-            "id",
-            "group",
-            "text",
-            "labels",
-            pl.struct(pl.lit(None, dtype=pl.String).alias("none")).alias("attributes"),
-        )
+        attributes = pl.struct(pl.lit(None, dtype=pl.String).alias("none")).alias("attributes")
+        frame = _grouped(notes).select("id", "group", "text", "labels", attributes)
         dropped, shared = rows.height - kept.height, frame.filter(pl.col("id") != pl.col("group")).height
         unlabelled = frame.filter(pl.col("labels").list.len() == 0).height
-        notices = [
-            (dropped, f"{dropped:,} of {rows.height:,} rows dropped: empty transcription"),
-            (shared, f"{shared:,} of {frame.height:,} notes repeat the text of another sample_id and share its group"),
-            (unlabelled, f"{unlabelled:,} of {frame.height:,} notes have no specialty"),
+        counts = [
+            (dropped, f"of {rows.height:,} rows dropped: empty transcription"),
+            (shared, f"of {frame.height:,} notes repeat the text of another sample_id and share its group"),
+            (unlabelled, f"of {frame.height:,} notes have no specialty"),
         ]
-        return Records(frame, tuple(text for count, text in notices if count))
+        return Records(frame, tuple(count_notices(counts)))
 
     def fingerprint(self) -> str:
         return digest_files([self._path()])

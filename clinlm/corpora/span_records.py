@@ -1,4 +1,4 @@
-"""Makes records with spans from the documents of span corpora, by one set of rules."""
+"""Makes records with spans from the documents of span corpora."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

@@ -83,8 +83,8 @@ def even_subset(targets: Bool[np.ndarray, "documents labels"], size: int, seed: 
     """Choose `size` documents with labels as even as possible (the greedy label-aware subsampling of Smart GRIFFIN).
 
     The paper gives no algorithm. Ours: until `size` documents are chosen, take the label with the fewest chosen
-    documents among those with documents left, of equal ones that with the fewest left; of 256 draws from its documents
-    take the one whose other labels are the least common among the chosen, so that frequent labels do not accumulate.
+    documents among those with documents left, then with the fewest left; of 256 draws from its documents choose the
+    document whose other labels are the least common among the chosen, so that frequent labels do not accumulate.
 
     Returns:
         document numbers, ascending.

@@ -3,17 +3,16 @@ r"""Admission notes: the sections of a discharge summary that are known at admis
 Source: the clinical outcome tasks of van Aken et al., 2021, EACL (https://aclanthology.org/2021.eacl-main.75), by the
 rules of their public code, which OptimCLM uses. `published` follows them exactly, `strict` closes leaks.
 
-published, for each section by itself: the text after the first occurrence of its header, wherever in a line and in
-whichever case, up to the first blank line (truly empty: no spaces) that is followed by a line with a colon and, before
-it, no round bracket, backslash, bar, full stop or digit. At least one character lies between, so an empty section
-swallows the next one, and one that is followed by no such line is missing, even with text in it. Sections may overlap.
-A backslash and n in a note count as the end of a line.
+published: a section is the text after the first occurrence of its header, anywhere in a line and in any case, up to the
+first blank line (without spaces) before a line with a colon that no round bracket, backslash, bar, full stop or digit
+precedes. It has at least one character, so an empty section includes the next one, and a section that no such line
+follows is missing. Sections may overlap. A backslash and an n in a note count as a line end.
 
-strict: a header stands at the start of a line, alone or after other words ("Past medical history:"), none of which is
-about the discharge. A section ends at the next header of this kind, at any line that names a part of the stay or the
-discharge ("Brief Hospital Course:", "Discharge Physical Exam:"), and at any other line with a colon within its first
-80 characters that follows a blank line; a blank line may hold spaces. It may be empty, and the last one runs to the
-end. Of several sections of one name the first counts.
+strict: a header is at the start of a line, alone or after other words ("Past medical history:") that do not refer to
+the discharge. A section ends at the next such header, at a line that names a part of the stay or the discharge ("Brief
+Hospital Course:", "Discharge Physical Exam:"), and at any line after a blank line (possibly with spaces) with a colon
+in its first 80 characters. It may be empty, and the last section extends to the end. Of several sections with the same
+name the first counts.
 """
 
 import re

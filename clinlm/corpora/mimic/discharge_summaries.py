@@ -37,12 +37,11 @@ def stays(root: Path, columns: list[str], definition: Definition) -> tuple[pl.Da
 def summaries(root: Path, admissions: pl.DataFrame, definition: Definition) -> tuple[pl.DataFrame, list[str]]:
     """Return one row per admission, ordered by HADM_ID: HADM_ID and SUBJECT_ID as numbers, and TEXT; and notices.
 
-    - Notes of `admissions` with a text and CATEGORY exactly "Discharge summary", by CHARTDATE as text, missing dates
-      last. (The published code sorts with pandas' quicksort, which leaves the order of equal dates to chance; here they
-      keep the table's order, as any stable sort would.)
+    - Used are notes of `admissions` with a text and CATEGORY exactly "Discharge summary", by CHARTDATE as text, missing
+      dates last. Equal dates keep the table's order (arbitrary in the published code, by pandas' quicksort).
     - Of identical texts, of any admission, the last is kept.
-    - The text of an admission is all of its notes, a blank line between; SUBJECT_ID is that of the last one with
-      DESCRIPTION exactly "Report". Admissions without such a note, or where it names no patient, are dropped.
+    - The text of an admission is its notes with a blank line between; SUBJECT_ID is that of the last note with
+      DESCRIPTION exactly "Report". Admissions without such a note, or without SUBJECT_ID in it, are dropped.
 
     Strict: notes with ISERROR = 1 are dropped first, and text is taken from reports alone, as addenda are written after
     the discharge.

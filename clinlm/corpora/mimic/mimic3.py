@@ -119,20 +119,17 @@ def completed_years(born: pl.Expr, moment: pl.Expr) -> pl.Expr:
 class Mimic3(Corpus):
     """One record per admission of MIMIC-III: its notes of the chosen categories, joined, and its ICD-9 codes.
 
-    id = HADM_ID, group = SUBJECT_ID, labels = the admission's distinct ICD-9 codes by SEQ_NUM, always as text (leading
-    zeros are kept). Records are sorted by id.
+    id = HADM_ID, group = SUBJECT_ID, labels = the admission's distinct ICD-9 codes by SEQ_NUM, as text with leading
+    zeros. Records are sorted by id. Whatever is dropped is counted in a notice.
 
-    - Dropped, each reason counted in a notice: notes with ISERROR = 1, without HADM_ID, or without text.
-    - Text: all notes of the admission in the order of CHARTDATE, then ROW_ID, and after them all those with DESCRIPTION
-      "Addendum" in the same order, a blank line between, as the tables do not link addenda to reports. A note that
-      repeats another of its admission word for word is dropped and counted. Admissions with addenda only are kept and
-      counted.
-    - Attributes: gender, age, ethnicity, insurance, language and admission_type as the tables write them. Age is in
-      completed years at ADMITTIME, from 90 on "90+" (`OLDEST_YEARS`). A missing value, or an age before birth, is null.
+    - Dropped: notes with ISERROR = 1, without HADM_ID or text, or equal to another note of the admission.
+    - Text: the admission's notes by CHARTDATE, then ROW_ID, with a blank line between; those with DESCRIPTION
+      "Addendum" come last, as the tables do not link them to reports. Admissions with addenda only are kept.
+    - Attributes: gender, age, ethnicity, insurance, language and admission_type as in the tables. Age is in completed
+      years at ADMITTIME, from 90 on "90+" (`OLDEST_YEARS`). A missing value, or an age before birth, is null.
 
-    Memory holds the kept notes plus one block of the table, plain or .gz; nothing is unpacked to disk.
-
-    The data use agreement forbids passing the notes to third parties, so `remote_allowed` is False.
+    Memory holds the kept notes and one block of the table. The data use agreement forbids passing the notes to third
+    parties, so `remote_allowed` is False.
 
     Args:
         root: folder of NOTEEVENTS, DIAGNOSES_ICD, ADMISSIONS and PATIENTS as .csv or .csv.gz.

@@ -23,10 +23,9 @@ class Mimic3Notes(Corpus):
     id = ROW_ID; group = SUBJECT_ID; attribute `category`, spaces around it dropped. Notes with ISERROR = 1 and notes
     without text are dropped, each reason counted in a notice. Records keep the table's order.
 
-    The table has 2,083,180 notes. Memory holds the kept ones plus one block of the table; `fraction` draws
-    patients before any text is kept, so the table is read twice.
-
-    The data use agreement forbids passing the notes to third parties, so `remote_allowed` is False.
+    The table has 2,083,180 notes. Memory holds the kept ones and one block of the table; `fraction` draws patients
+    before any text is kept, so the table is read twice. The data use agreement forbids passing the notes to third
+    parties, so `remote_allowed` is False.
 
     Args:
         root: folder of NOTEEVENTS as .csv or .csv.gz.

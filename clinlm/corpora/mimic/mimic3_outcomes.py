@@ -42,9 +42,9 @@ class Mimic3Outcomes(Corpus):
     """One record per admission: its admission note and its outcome (the four outcome tasks of OptimCLM).
 
     Source: van Aken et al., 2021, EACL, https://aclanthology.org/2021.eacl-main.75, by the rules of its public code
-    (github.com/bvanaken/clinical-outcome-prediction). Its rules, oddities included, are documented where they are
-    implemented: `discharge_summaries` (which notes form the text), `admission_notes` (what of it is known at admission,
-    mentions of death), `outcome_labels`, `clinlm.files.pandas_values` (how pandas read the tables).
+    (github.com/bvanaken/clinical-outcome-prediction), documented where they are implemented: `discharge_summaries`
+    (which notes form the text), `admission_notes` (sections known at admission, mentions of death), `outcome_labels`,
+    `clinlm.files.pandas_values` (how pandas reads the tables).
 
     id = HADM_ID, group = SUBJECT_ID, both as whole numbers; records are ordered by HADM_ID. labels: one of
     `outcome_labels.SURVIVAL` or `outcome_labels.STAYS`, or the codes in the table's order; admissions without any are
@@ -55,17 +55,16 @@ class Mimic3Outcomes(Corpus):
 
     - notes with ISERROR = 1 are used: dropped.
     - codes lose leading zeros when pandas reads them as numbers, so that 038 and 389 fall together: kept as text.
-    - an empty section swallows the next one, and one that no usable header follows runs into hospital course,
+    - an empty section includes the next one, and a section that no usable header follows includes hospital course,
       procedures and discharge diagnoses: a section ends at any header line.
     - addenda, written after discharge, are searched for sections: only reports are.
-    - mentions of death are found by few wordings: a note with any is dropped (counted; most are of patients who died,
-      so mortality among the rest is lower than in the tables).
-    - patients with the same admission note word for word may be in two splits: they share a group.
-    - ADMISSION_TYPE is compared with NEWBORN in capitals only: in any case.
+    - mentions of death are found by few wordings: a note with any wording is dropped (most are of patients who died, so
+      mortality among the rest is lower than in the tables).
+    - patients with the same admission note may be in two splits: they share a group.
+    - ADMISSION_TYPE is compared with NEWBORN in capitals: in any case.
 
-    Both definitions share: the summary is written at discharge, so the history may name diagnoses, procedures and the
-    course that are the labels; V codes keep four characters, one more than their category; ISERROR, ADMISSION_TYPE and
-    the flags are trusted.
+    In both definitions the history, written at discharge, may name diagnoses and procedures that are labels; V codes
+    keep four characters, one more than their category; ISERROR, ADMISSION_TYPE and the flags are not verified.
 
     Without `root` the tables of `generated` are read, with a notice.
 
@@ -75,9 +74,9 @@ class Mimic3Outcomes(Corpus):
             `procedures_3digit`.
         definition: `published`, or `strict` as above.
         lists_root: folder of the published split, mimic_train.csv, mimic_val.csv and mimic_test.csv, each with a column
-            SUBJECT_ID; patients in none are dropped, and of several lists test counts before validation before train.
-            (The published code would write such a patient into each file.) None leaves the split to the task.
-        generated: makes the tables if there is no `root`.
+            SUBJECT_ID; patients in no list are dropped, those in several are assigned to test before validation before
+            train (the published code writes them into each file). None leaves the split to the task.
+        generated: generates the tables if `root` is None.
 
     Raises:
         ConfigError: a setting is out of range, or neither `root` nor `generated` is set.
