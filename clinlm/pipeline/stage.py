@@ -129,6 +129,8 @@ class Stage:
             raise ConfigError(f"a stage's role must be teacher or student, got {self.role!r}")
         if self.epochs < 0:
             raise ConfigError(f"a stage's epochs must be at least 0, got {self.epochs}")
+        if self.accumulate < 1:
+            raise ConfigError(f"accumulate must be at least 1, got {self.accumulate}")
         if self.augmentation is not None and self.module.kind.answers and not self.needs_logits:
             raise ConfigError(
                 "a transfer set must have a teacher's logits, for it has no labels; this stage learns from labels "

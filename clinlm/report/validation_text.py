@@ -66,9 +66,9 @@ def validation_summary(validation: Validation) -> list[str]:
         f"decisions agree in {_share(found.cells)} of documents x labels and in {_share(found.documents)} of documents;"
         f" Cohen's kappa {_plain(found.kappa)}"
     )
-    gaps = {name: each for name, each in validation.fairness.items() if not math.isnan(each.difference.value)}
+    gaps = {name: gap for name, gap in validation.fairness.items() if not math.isnan(gap.difference.value)}
     if gaps:
-        name, worst = max(gaps.items(), key=lambda each: each[1].difference.value)
+        name, worst = max(gaps.items(), key=lambda gap: gap[1].difference.value)
         change = worst.difference
         lines.append(
             f"gap between subgroups that changes most: {name}, {cells.points(change.value)} points "
@@ -86,23 +86,23 @@ def _quality(validation: Validation) -> str:
     )
     rows = [
         [
-            name, cells.percent(each.original), cells.percent(each.compressed), cells.points(each.change.value),
-            cells.points_range(each.change.low, each.change.high), _p(each.change.p),
-            cells.points(each.percent.value / 100), cells.points_range(each.percent.low / 100, each.percent.high / 100),
+            name, cells.percent(drop.original), cells.percent(drop.compressed), cells.points(drop.change.value),
+            cells.points_range(drop.change.low, drop.change.high), _p(drop.change.p),
+            cells.points(drop.percent.value / 100), cells.points_range(drop.percent.low / 100, drop.percent.high / 100),
         ]
-        for name, each in validation.drops.items()
+        for name, drop in validation.drops.items()
     ]  # fmt: skip
     return cells.grid(header, rows)
 
 
 def _calibration(validation: Validation) -> str:
     rows = []
-    for name, each in validation.calibration.items():
+    for name, calibration in validation.calibration.items():
         temperature = validation.temperatures.get(name)
-        ece, brier = each.ece, each.brier
+        ece, brier = calibration.ece, calibration.brier
         rows.append(
             [
-                name, *_points(ece), cells.percent(each.chance), f"{brier.value:.4f}",
+                name, *_points(ece), cells.percent(calibration.chance), f"{brier.value:.4f}",
                 f"{brier.low:.4f}–{brier.high:.4f}", cells.two(temperature),
             ]
         )  # fmt: skip
@@ -119,7 +119,7 @@ def _calibration(validation: Validation) -> str:
 def _fairness(validation: Validation) -> str:
     if not validation.fairness:
         return "The corpus has no attributes to compare subgroups by." + _notices(validation)
-    rows = [_gap(name, each) for name, each in validation.fairness.items()]
+    rows = [_gap(name, fairness) for name, fairness in validation.fairness.items()]
     header = (
         "attribute",
         "subgroups",
@@ -133,7 +133,7 @@ def _fairness(validation: Validation) -> str:
         "ratio",
         "95 %",
     )
-    detail = [row for name, each in validation.fairness.items() for row in _subgroups(name, each)]
+    detail = [row for name, fairness in validation.fairness.items() for row in _subgroups(name, fairness)]
     columns = ("subgroup", "documents", f"{validation.original} %", "95 %", f"{validation.compressed} %", "95 %")
     small = f"those unknown or of fewer than {validation.settings.minimum_documents} documents (small)"
     return (
@@ -145,19 +145,19 @@ def _fairness(validation: Validation) -> str:
     )
 
 
-def _gap(name: str, each: Fairness) -> list[str]:
-    counted = sum(subgroup.standing == "counted" for subgroup in each.subgroups)
-    change, ratio = each.difference, each.ratio
+def _gap(name: str, fairness: Fairness) -> list[str]:
+    counted = sum(subgroup.standing == "counted" for subgroup in fairness.subgroups)
+    change, ratio = fairness.difference, fairness.ratio
     return [
-        *(name, str(counted), str(len(each.labels)), *_points(each.before), *_points(each.after)),
+        *(name, str(counted), str(len(fairness.labels)), *_points(fairness.before), *_points(fairness.after)),
         *(cells.points(change.value), cells.points_range(change.low, change.high)),
         *(cells.times(ratio.value), cells.three_range(ratio.low, ratio.high)),
     ]
 
 
-def _subgroups(name: str, each: Fairness) -> list[list[str]]:
-    shown = [subgroup for subgroup in each.subgroups if subgroup.standing != "small"]
-    small = [subgroup for subgroup in each.subgroups if subgroup.standing == "small"]
+def _subgroups(name: str, fairness: Fairness) -> list[list[str]]:
+    shown = [subgroup for subgroup in fairness.subgroups if subgroup.standing != "small"]
+    small = [subgroup for subgroup in fairness.subgroups if subgroup.standing == "small"]
     rows = [_subgroup(name, subgroup) for subgroup in [*shown, *islice(small, _SMALL)]]
     if len(small) > _SMALL:
         rest = small[_SMALL:]
@@ -191,10 +191,11 @@ def _disagreements(validation: Validation) -> str:
     return f"{count}\n\n{verdict}\n\n{cells.grid(header, [_pattern(pattern) for pattern in shown])}"
 
 
-def _pattern(each: Pattern) -> list[str]:
+def _pattern(pattern: Pattern) -> list[str]:
     return [
-        f"{each.feature}: {each.value}", f"{each.documents:,}", cells.percent(each.inside), cells.percent(each.outside),
-        "∞" if math.isinf(each.ratio) else cells.times(each.ratio), _p(each.p), _p(each.adjusted_p),
+        f"{pattern.feature}: {pattern.value}", f"{pattern.documents:,}",
+        cells.percent(pattern.inside), cells.percent(pattern.outside),
+        "∞" if math.isinf(pattern.ratio) else cells.times(pattern.ratio), _p(pattern.p), _p(pattern.adjusted_p),
     ]  # fmt: skip
 
 
@@ -210,17 +211,17 @@ def _change(drop: MetricDrop) -> str:
     )
 
 
-def _points(each: Interval) -> list[str]:
-    return [cells.percent(each.value), cells.percent_range(each.low, each.high)]
+def _points(interval: Interval) -> list[str]:
+    return [cells.percent(interval.value), cells.percent_range(interval.low, interval.high)]
 
 
-def _share(each: Interval) -> str:
-    value, spread = _points(each)
+def _share(interval: Interval) -> str:
+    value, spread = _points(interval)
     return f"{value} % ({spread})"
 
 
-def _plain(each: Interval) -> str:
-    return f"{cells.three(each.value)} ({cells.three_range(each.low, each.high)})"
+def _plain(interval: Interval) -> str:
+    return f"{cells.three(interval.value)} ({cells.three_range(interval.low, interval.high)})"
 
 
 def _p(p: float) -> str:
