@@ -29,8 +29,6 @@ class Interval:
 
     Attributes:
         value: on the documents as they are.
-        low: lower end.
-        high: upper end.
         p: of a difference, the two-sided bootstrap p of "no difference", in (0, 1]; NaN for other numbers.
     """
 

@@ -40,7 +40,6 @@ class Counts:
     """Entities found in each document, by label.
 
     Attributes:
-        labels: names of the columns.
         hits: entities that are true and found.
         extra: found, but not true.
         missed: true, but not found.

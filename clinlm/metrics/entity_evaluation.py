@@ -41,7 +41,6 @@ class EntityEvaluation(Evaluation):
     `clinlm.metrics.entities.word_ranking`).
 
     Attributes:
-        tags: of the task.
         words: of every document, see `clinlm.text.words`.
         truth: spans of every document, flat.
         probabilities: of the tags of all words, document after document.

@@ -22,11 +22,7 @@ from clinlm.metrics.fairness import Subgroups, gaps
 
 
 class Evaluation(ABC):
-    """Predictions of one model on a split, with the truth. Subclasses are final, one per kind of prediction.
-
-    Attributes:
-        documents: number of documents.
-    """
+    """Predictions of one model on a split, with the truth. Subclasses are final, one per kind of prediction."""
 
     documents: int
 
@@ -89,8 +85,6 @@ class LabelEvaluation(Evaluation):
 
     Attributes:
         targets, probabilities, thresholds: see `clinlm.metrics.classification.quality`.
-        labels: names of the columns.
-        kind: of the task.
     """
 
     targets: Targets

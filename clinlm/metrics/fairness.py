@@ -67,7 +67,6 @@ class Subgroup:
     """Quality on the documents of one subgroup.
 
     Attributes:
-        name: of the subgroup.
         documents: number of them.
         standing: `counted` in the gap; `small` (fewer documents than the minimum) or `unknown`: listed only.
         original: quality of the original, in [0, 1]; NaN where undefined.

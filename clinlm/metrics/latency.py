@@ -33,9 +33,6 @@ class Latency:
 
     Attributes:
         p50_ms: median over documents.
-        p90_ms: 90th percentile over documents.
-        p99_ms: 99th percentile over documents.
-        mean_ms: mean over documents.
         documents: number timed.
         speedup: p50 of the reference / p50 of this model; 1 for the reference.
         speedup_low: 2.5th percentile of `speedup` under a paired bootstrap over documents.

@@ -156,14 +156,7 @@ def _latencies(
 
 
 class _Comparison:
-    """Computes results from predictions, each model's once.
-
-    Args:
-        task: opened.
-        settings: of the report.
-        predictors: all of a comparison.
-        known: the gates.
-    """
+    """Computes results from predictions, each model's once."""
 
     def __init__(
         self, task: Task, settings: ReportSettings, predictors: Sequence[Predictor], known: Sequence[Gate]

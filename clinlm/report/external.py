@@ -41,11 +41,9 @@ class ExternalCorpus:
     """A corpus to test on, and the task that models were built for.
 
     Attributes:
-        main: the task of the models.
         key: of `main`.
         task: the external corpus, as a task with the same labels.
         documents: numbers of its documents whose text the models have not seen.
-        name: of the external corpus.
         notices: what limits the numbers on its documents.
     """
 

@@ -34,9 +34,6 @@ class LabelerJob:
     """One job of a sweep over labelers, as it was left in its folder.
 
     Attributes:
-        labeler: name of the labeler.
-        run: the record of its pipeline.
-        task: opened.
         own: results on the test documents.
         outside: results on the external corpus, by name; empty where there is none.
         outside_notices: what limits the numbers on the external corpus.
@@ -66,7 +63,6 @@ class LabelerResult:
     """A labeler, or a model that learned from it.
 
     Attributes:
-        labeler: name of the labeler.
         model: name of the model; LABELER for the labeler itself.
         people: whether people are the labeler.
         own: against people, on the test documents; with what 1,000 notes cost, where that was measured.

@@ -60,8 +60,6 @@ class Published:
     """A table as printed in a paper.
 
     Attributes:
-        source: the paper.
-        table: which of its tables.
         columns: names, keys of the columns known here.
         rows: pipeline -> its numbers, in the order of `columns`, NaN where it has none; speed-ups refer to the
             first row.

@@ -39,7 +39,6 @@ class Report:
     Args:
         runs: at least one; settings are those of the first.
         inputs: their task and external corpus, opened.
-        folder: gets the files.
         stages: compare every stage of the only run; otherwise every teacher and the last stage of every run.
 
     Attributes:

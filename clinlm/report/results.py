@@ -60,18 +60,13 @@ class ModelResult:
         group: the name without the seed: models of one group differ only in it.
         key: of the artifact, "" for a baseline without one.
         reference: name of the result that it is compared with; its own for a reference.
-        engine: what runs it.
-        parameters: numbers in the model.
-        nonzero: parameters that are not 0.
         bytes: of what is deployed, on disk.
-        seconds: of training.
         cached: whether the store had it already; `seconds` are then those of the run that trained it.
         peak_mib: peak resident memory of a process that loads and runs it, in MiB; None if not measured.
         latency: per document; None if not measured.
         compression_parameters: parameters of the reference / own; NaN where the model has none.
         compression_bytes: bytes of the reference / own; NaN where the model has none.
         quality: metric -> value in [0, 1]; NaN where undefined.
-        intervals: metric -> 95 % bootstrap interval.
         differences: metric -> own minus that of the reference, paired; empty for a reference.
         validation: metric -> value on validation, which alone may choose between models.
         deviations: metric -> standard deviation over seeds (n - 1) where the result is a mean over seeds; else empty.
@@ -81,7 +76,6 @@ class ModelResult:
             `deployment.json`; else empty.
         economics, labeler_economics: cost of 1,000 notes, of this model and of the labeler that it learned from.
         gates: verdict of every gate, strictest first; empty where nothing was compressed.
-        lineage: where it comes from.
         notices: what limits its numbers, such as truncated notes.
     """
 

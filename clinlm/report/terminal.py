@@ -32,7 +32,6 @@ class Ending:
     """What the end of a run or sweep prints.
 
     Attributes:
-        title: of the table.
         results: of the comparison, in order.
         subject: name of the result that the verdict is about.
         metric: that training monitored, such as macro_f1.

@@ -40,7 +40,6 @@ class ModelLogits:
     """Logits of a model for the documents of a task, from `Artifact.predictions`.
 
     Attributes:
-        name: of the model.
         validation: logits of the validation documents: thresholds and temperatures come from them.
         test: logits of the test documents, which everything else is computed from.
     """

@@ -15,7 +15,6 @@ class Sign:
     """A finding at admission that predicts outcomes of the stay.
 
     Attributes:
-        name: unique name.
         surfaces: spellings, at least two.
         weight: relative frequency, > 0.
         acuity: added to the log-odds of death.
@@ -47,7 +46,6 @@ class SyntheticOutcomeLexicon:
     """The vocabulary and the probabilities of the outcomes; immutable.
 
     Attributes:
-        signs: in no particular order.
         procedures_of_conditions: diagnosis -> procedure -> probability.
         procedures_of_anyone: procedure -> probability in every stay.
         procedure_names: procedure -> its name in the text.

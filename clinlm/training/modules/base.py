@@ -33,8 +33,6 @@ class Module(LightningModule):
         model: to train; changed in place.
         data: a task, tokenized for the model.
         adapter: decides which weights train.
-        optimizer: settings of the optimizer.
-        objective: the loss.
         seed: of dropout; every epoch is seeded anew, so that a resumed run draws the same numbers as an unbroken one.
     """
 

@@ -22,7 +22,6 @@ class Student(Imitation):
     """A model that trains on labels and on its teachers' logits, which are computed once and come with the batch.
 
     Args:
-        distill: the loss on logits.
         hidden_state_loss: compares hidden states with those of the first teacher's network; None for no such loss.
             They are computed in every step: those of a thousand notes would fill a disk.
         learning_rate: peak, of the body; a student with new weights needs another than its teacher. None for that of

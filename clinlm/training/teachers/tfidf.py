@@ -50,10 +50,6 @@ class Tfidf(TeacherSource):
     training documents of at most `WORDS` words; it does not answer transfer sets.
 
     Where documents have exactly one label, its regressions are one against the rest, normalized to sum to 1.
-
-    Attributes:
-        root: the store.
-        task_key: of the task.
     """
 
     root: Path

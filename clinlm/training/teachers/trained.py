@@ -31,7 +31,6 @@ class Trained(TeacherSource):
     """The model of an artifact. Its logits are cached in its folder, one file a task, precision and set of texts.
 
     Attributes:
-        source: the artifact.
         label: name of the stage in this pipeline; "" for the name in the artifact.
     """
 
