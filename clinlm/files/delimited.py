@@ -3,11 +3,10 @@
 Two ways to read share one splitter: `scan_delimited` yields frames and raises at the first flaw; `DelimitedSource`
 yields notes one at a time and rejects what is broken.
 
-polars alone is not enough here (polars 2.1, tried on a 2.6 GB table of notes): it silently fills a record with too few
-fields with nulls, its errors quote the cells (note text in a log), and a filtered scan keeps every byte of the file in
-memory, because the kept strings are views into buffers that nothing compacts. So the file is inflated and split in
-blocks, cut at record ends, and each sound block is parsed and filtered by polars and compacted. Nothing is written to
-disk: inflated notes under a data use agreement stay in memory.
+polars alone is not enough (polars 2.1, on a 2.6 GB table of notes): it silently fills a record with too few fields with
+nulls, its errors quote cells (note text in a log), and a filtered scan keeps the whole file in memory, as the kept
+strings are views into its buffers. So the file is inflated and split in blocks at record ends, and polars parses,
+filters and compacts each sound block. Nothing is written to disk, so inflated notes stay in memory.
 
 The dialect is RFC 4180: UTF-8 (a byte order mark is skipped), a header, `"` around cells, doubled inside them, records
 that end in a line feed (a carriage return before it is dropped). Quoted cells may span lines. Blank lines between
@@ -30,7 +29,7 @@ from clinlm.files.plain_text import BOM, LINE_BYTES_LIMIT, checked_read, decode,
 from clinlm.files.record import RECORD_BYTES, Position, Record, Source
 
 VOUCHED = 64
-"""So many sound records in a row after a broken quote are not lines of a quoted note."""
+"""Number of consecutive sound records after a broken quote that rules out lines of a quoted note."""
 
 _QUOTE, _LINE_FEED, _RETURN = b'"\n\r'
 BLOCK_BYTES = 8 * 2**20
@@ -315,7 +314,7 @@ class _Splitter:
         stream: at the offset of `start`.
         separator: one ASCII character.
         start: where a record begins.
-        limit: most bytes of a record; a longer one is taken for an opening quote that is never closed.
+        limit: most bytes of a record; a longer record is reported as a quote that is never closed.
     """
 
     def __init__(self, stream: IO[bytes], name: str, separator: str, start: Position, limit: int) -> None:

@@ -17,7 +17,7 @@ _SPACE = "[ \t\n\v\f\r]*"
 _INTEGER = re.compile(rf"{_SPACE}[+-]?[0-9]{{1,18}}{_SPACE}")
 _NUMBER = re.compile(rf"{_SPACE}[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?{_SPACE}")
 _CELLS = 2**20
-"""pandas infers a column's type block by block, so many cells at a time: the power of two below, in rows."""
+"""Cells of a block, for which pandas infers the types of columns; see `_rows`."""
 
 
 def non_missing(column: str) -> pl.Expr:

@@ -28,7 +28,7 @@ class Position(NamedTuple):
     Attributes:
         offset: bytes read of the inflated file; rows read of a Parquet file.
         line: lines read.
-        suspect: whether a broken quote precedes, so that records cannot yet be told from lines of a quoted note.
+        suspect: whether a broken quote precedes, so that a line may be a record or part of a quoted note.
     """
 
     offset: int = 0

@@ -1,4 +1,4 @@
-"""Sources of terms for ontology labelers: each term with the label of what it names."""
+"""Sources of labelled terms for ontology labelers."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from clinlm.files.plain_text import read_lines
 
 
 class Term(NamedTuple):
-    """One spelling, in the case of the file, and the label of what it names."""
+    """A spelling, in the case of the file, and its label."""
 
     text: str
     label: str
@@ -61,7 +61,7 @@ class TermSource(ABC):
 
     @abstractmethod
     def files(self, root: Path) -> Sequence[Path]:
-        """Return the files that it reads, the one with the terms first."""
+        """Return the files to read; the first has the terms."""
 
     @abstractmethod
     def read(self, root: Path) -> Iterator[Term]:

@@ -4,9 +4,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 MASK = "\ue000"
-"""Replaces the masked words of one mention in a text, until tokenisation inserts the tokenizer's mask token.
+"""Placeholder of a masked mention, which tokenisation replaces with the tokenizer's mask token.
 
-From Unicode's private use area: no note contains it, and no normalisation may remove it.
+It is of Unicode's private use area: no note contains it, and no normalisation may remove it.
 """
 
 

@@ -51,8 +51,8 @@ class Matcher:
 
     A span is extended by an adjacent bracket whose other half is inside: the first one of (S)-ketamine.
 
-    Terms are keys of one dictionary; a second one has, by the first two words, the word counts of the terms that begin
-    with them. So a word of the text costs one to three look-ups.
+    Terms are keys of a dictionary; a second dictionary maps two words to the word counts of the terms that begin with
+    them. So a word of the text costs one to three look-ups.
 
     Args:
         terms: of two that differ only in their labels, the first counts.

@@ -1,6 +1,6 @@
 """Terms and lexicons from an ontology in OBO format, such as the Symptom Ontology.
 
-Obsolete terms are left out, and terms without a parent: the root is not a symptom but the word for all of them.
+Obsolete terms and terms without a parent are left out: the root names the category, not a symptom.
 """
 
 import hashlib
@@ -62,8 +62,8 @@ class Obo(TermSource):
 class OboLexicon(Lexicon):
     """The terms of an OBO file as symptoms, with their synonyms.
 
-    Each spelling also counts with an s at its end (fevers), as ontologies list no plurals. A spelling that two terms
-    share belongs to the one whose name it is, else to the one whose name sorts first.
+    Each spelling also counts with a final s (fevers), as ontologies list no plurals. A spelling of two terms belongs to
+    the term with that name, else to the term whose name sorts first.
 
     Args:
         path: the .obo file, plain or .gz.

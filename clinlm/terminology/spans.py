@@ -17,8 +17,8 @@ class Span(NamedTuple):
 def flatten(spans: Iterable[Span]) -> list[Span]:
     """Return spans of which no two share a character, in order.
 
-    The longest comes first, of equally long ones the one that begins first, then the one whose label sorts first; one
-    that shares a character with one kept is dropped. So of nested entities the outermost stays.
+    Spans are kept by length, then start, then label; a span that overlaps a kept span is dropped. So of nested entities
+    the outermost stays.
     """
     kept: list[Span] = []
     for span in sorted(set(spans), key=lambda span: (span.start - span.end, span)):

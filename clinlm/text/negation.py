@@ -12,7 +12,7 @@ from clinlm.text.sentences import Sentence, english
 _KEY = "symptoms"
 
 _CONTEXT = re.compile(r"\b(?:family|past|fhx?|pmhx?)\b", re.IGNORECASE)
-"""Headers of sections about the family or the past. HISTORY OF PRESENT ILLNESS is not one."""
+"""Matches headers of sections about the family or the past, but not HISTORY OF PRESENT ILLNESS."""
 
 
 @final
@@ -22,7 +22,7 @@ class ConText:
     Source: Harkema et al. 2009, "ConText: an algorithm for determining negation, experiencer, and temporal status from
     clinical reports", J Biomed Inform 42(5); NegEx, Chapman et al. 2001, as in negspacy: the scope of a trigger ends
     with the sentence or at a termination word. Departs: the header of a section about the family or the past is put
-    before each of its sentences, so that what FAMILY HISTORY lists is the family's.
+    before each of its sentences, so that it acts as a trigger.
 
     Args:
         triggers: modifier -> negspacy's termset.

@@ -1,7 +1,7 @@
 """Steps of text normalisation: pure, idempotent functions of a text.
 
-No step removes `MASK`. The settings hold them in ordered mappings, so that a step is switched off by its name
-(`~task.corpus.normalize.punctuation`) and a new one is a line of yaml.
+No step removes `MASK`. Settings list them in ordered mappings, so that a step is removed by its name
+(`~task.corpus.normalize.punctuation`) and added by a line of yaml.
 """
 
 import re

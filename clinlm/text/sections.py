@@ -1,4 +1,4 @@
-"""Which sections a note has: a fixed list of known headers, so that no word of a note can get out by its header."""
+"""Finds sections of notes by a fixed list of headers, so that reports never show words of a note."""
 
 import re
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ SECTIONS: Final = {
     "subjective": ("subjective",),
     "vital signs": ("vital signs", "vitals"),
 }
-"""Name of every section, and how its header is written, in lower case; as in MIMIC-III and MTSamples."""
+"""Section -> spellings of its header in lower case, as in MIMIC-III and MTSamples."""
 
 _NAMES = {written: name for name, ways in SECTIONS.items() for written in ways}
 _WAYS = "|".join(re.escape(written) for written in sorted(_NAMES, key=len, reverse=True))
@@ -49,16 +49,13 @@ _HEADER = re.compile(rf"^[ \t]*({_WAYS})[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
 
 def split_sections(text: str) -> list[str]:
-    """Return the note cut before every header of `SECTIONS`: its sections, and first what stands before them, if any.
-
-    Put together they are the note.
-    """
+    """Cut the note before every header of `SECTIONS`; the joined parts are the note."""
     starts = [0, *(header.start() for header in _HEADER.finditer(text)), len(text)]
     return [text[start:end] for start, end in pairwise(starts) if start < end]
 
 
 def section_masks(texts: Sequence[str]) -> dict[str, Bool[np.ndarray, " documents"]]:
-    """Return, for every section of `SECTIONS`, which texts have it: a line that begins with its header and a colon."""
+    """Return section -> which texts have a line that begins with its header and a colon."""
     found = {name: np.zeros(len(texts), dtype=bool) for name in SECTIONS}
     for place, text in enumerate(texts):
         for header in _HEADER.finditer(text):

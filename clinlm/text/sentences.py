@@ -9,7 +9,7 @@ from clinlm.config.extras import imported
 from clinlm.text.normalization import HEADER
 
 _WRAPPED_CHARACTERS = 60
-"""A shorter line was ended by its author; a longer one may have been wrapped by software (MIMIC-III: at about 80)."""
+"""Shorter lines were ended by the author; longer lines may have been wrapped by software (MIMIC-III: at about 80)."""
 
 _BULLET = re.compile(r"(?:[-*•#>]+|\(?\d{1,2}[.)])\s+")
 _ABBREVIATIONS = (
@@ -58,7 +58,7 @@ def sentences(notes: Iterable[str]) -> Iterator[list[Sentence]]:
 def _cut(spans: Iterable[Any]) -> Iterator[str]:
     """Yield the texts of spaCy's sentences without bullets and item numbers; a text without letters joins the next.
 
-    spaCy splits after such a number; and with it, "1. Gout" and "2. Gout" would be two texts, one in each split.
+    spaCy splits after an item number; with it, "1. Gout" and "2. Gout" would differ and could be in two splits.
     """
     waiting = ""
     for span in spans:

@@ -35,7 +35,7 @@ class RowCutter:
     """Tokenises notes and cuts them into rows, special tokens included, the same in training and inference.
 
     Args:
-        tokenizer: a fast one.
+        tokenizer: a fast tokenizer.
         max_tokens: longest row, special tokens included.
         long_notes: strategy for notes that do not fit into a row.
         by_word: whether to find the words in the rows.
@@ -96,10 +96,7 @@ class RowCutter:
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a fast tokenizer as transformers does, but `tokenizer.json` without a line break for every entry.
-
-    With 14,000 entries it has 198 kB instead of 311, which matters for a model of 1 MB.
-    """
+    """Write a fast tokenizer with a compact `tokenizer.json`: 198 kB for 14,000 tokens, 311 kB by transformers."""
     tokenizer.save_pretrained(folder)
     (folder / "tokenizer.json").write_text(tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
 
