@@ -137,7 +137,7 @@ def _other_kind(made: DictConfig) -> None:
     [
         (_same, "another corpus, but task and external both read notes.jsonl"),
         (_own_labels, "external.labels must be the labels of the task, .* got DISEASE"),
-        (_other_labels, "external: a task of entities .* set task.labels to labels"),
+        (_other_labels, "external: task.labels must be labels of the corpus.* set task.labels to labels"),
         (_other_kind, "external validation needs two tasks of entities"),
     ],
 )
