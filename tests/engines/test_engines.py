@@ -209,7 +209,7 @@ def test_an_engine_tells_nobody_that_it_is_used(name: str) -> None:
         "import os; os.environ.pop('CI', None)\n"
         "import multiprocessing, sys\n"
         "multiprocessing.Process.start = refuse\n"
-        f"from clinlm.engines.base import named; named('{name}').version()\n"
+        f"from clinlm.engines.base import find_engine; find_engine('{name}').version()\n"
         "print([one for one in sys.modules if 'telemetry' in one and sys.modules[one] is not None])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

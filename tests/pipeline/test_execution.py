@@ -226,10 +226,11 @@ def test_the_notes_count_and_not_where_they_lie(notes_csv: Path, root: Path, tmp
 
 def test_the_code_of_a_method_counts(notes_csv: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base, definition = keys(notes_csv, root), sources._definition
-    for module, changes in (("callbacks.prune.ffn", [0, 0, 1, 0]), ("clinlm.models.surgery", [0, 0, 1, 0])):
-        spoilt = lambda *node, module=module: ("", ()) if node[0] == module else definition(*node)  # noqa: E731
+    pruning = [0, 0, 1, 0]
+    for changed in (("callbacks.prune.ffn", "FfnPruning"), ("clinlm.models.surgery", "keep_ffn_units")):
+        spoilt = lambda *node, changed=changed: ("", ()) if node == changed else definition(*node)  # noqa: E731
         monkeypatch.setattr(sources, "_definition", spoilt)
-        assert [int(a != b) for a, b in zip(keys(notes_csv, root), base, strict=True)] == changes, module
+        assert [int(a != b) for a, b in zip(keys(notes_csv, root), base, strict=True)] == pruning, changed
 
 
 # What is built again.

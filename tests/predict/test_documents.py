@@ -85,7 +85,7 @@ def test_nothing_is_overwritten(tmp_path: Path, root: Path) -> None:
     [
         (["task=mortality"], "set output=FOLDER"),
         (["task=symptoms", "output=OUT"], "must be an outcome task"),
-        (["task=mortality", "task.root=nowhere", "output=OUT"], "MIMIC-III needs ADMISSIONS.csv"),
+        (["task=mortality", "task.root=nowhere", "output=OUT"], "root must have ADMISSIONS.csv"),
         (["task=mortalty", "output=OUT"], "did you mean mortality"),
     ],
 )

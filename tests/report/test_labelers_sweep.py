@@ -214,5 +214,5 @@ def test_a_sweep_chooses_labelers_and_has_its_table(sweep: str, choices: int, no
     params = settings.sweeper.params
     (override,) = OverridesParser.create().parse_overrides([f"labeler.use={params['labeler.use']}"])
     assert override.is_choice_sweep() and len(list(override.sweep_string_iterator())) == choices
-    assert settings.callbacks.sweep_table._target_ == f"{callbacks.__name__}.LabelersTable"
+    assert settings.callbacks.sweep_table.callback == f"{callbacks.__name__}.LabelersTable"
     assert callbacks.RUN == RUN

@@ -1,6 +1,7 @@
 """Every method, every start and every engine works on a tagger as on a model of documents: found by globbing conf/."""
 
 import copy
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from support import taggers
 from support.pipelines import FAST, built, composed, factory, kept
@@ -75,7 +76,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, entities: Entities, _tiny_tag
     for group, name in every:
         node = config.made[group][name]
         small = {} if group == "hidden_state_loss" else SMALL | {"name": str(folder)}
-        node.update({key: value for key, value in small.items() if key in list(node)})
+        OmegaConf.set_struct(node, False)
+        known = {*node, *inspect.signature(get_class(node._target_)).parameters}  # a yaml leaves out what is a default
+        node.update({key: value for key, value in small.items() if key in known})
         node.update(OWN.get((group, name), {}))
     return config
 
