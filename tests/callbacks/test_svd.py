@@ -110,7 +110,7 @@ def test_a_rank_that_changes_raises(tmp_path: Path, task: MultiLabel, tiny_model
 @pytest.mark.parametrize("make", [Magnitude, SmartGriffin, Random])
 def test_factors_are_not_pruned_by_width(tmp_path: Path, task: MultiLabel, tiny_model: Model, make: Any) -> None:
     prepared(task, tiny_model, rank=4)
-    with pytest.raises(ModelError, match="prune first, then factorise|prune before you factorise"):
+    with pytest.raises(ModelError, match="prune first, then factorise"):
         built(tmp_path / "built", task, kept(tiny_model, tmp_path / "start"), {"prune": make(0.5)})
 
 
@@ -118,7 +118,7 @@ def test_a_student_of_a_factorised_teacher(task: MultiLabel, tiny_model: Model) 
     prepared(task, tiny_model, rank=4)
     student = FromTeacher(2).begin(task, tiny_model)
     assert len(ranks(student)) == 2 * 6
-    with pytest.raises(ModelError, match="prune first, then factorise|prune before you factorise"):
+    with pytest.raises(ModelError, match="prune first, then factorise"):
         FromTeacher(2, 16).begin(task, tiny_model)
 
 

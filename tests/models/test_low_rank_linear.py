@@ -59,7 +59,7 @@ def test_the_pair_is_the_product() -> None:
 
 def test_a_whole_weight_is_not_there() -> None:
     pair = copy.deepcopy(LowRankLinear(4, 3, 2))
-    with pytest.raises(ModelError, match="only `down` and `up`; prune before you factorise"):
+    with pytest.raises(ModelError, match="only `down` and `up`; prune first, then factorise"):
         _ = pair.weight
     assert set(pair.state_dict()) == {"down.weight", "up.weight", "up.bias"}
 

@@ -162,7 +162,7 @@ def test_factorised_layers_are_not_sliced(family: str, role: str) -> None:
     for edit, what in cuts:
         with pytest.raises(ModelError, match="got a LowRankLinear; prune first, then factorise, then quantise"):
             edit(model, what)  # type: ignore[operator]
-    with pytest.raises(ModelError, match="prune before you factorise"):
+    with pytest.raises(ModelError, match="prune first, then factorise"):
         _ = getattr(structure.layers(model.body)[0], role).weight
     keep_layers(model, [0, 2])  # whole layers go, whatever is in them
     assert {name for name in before if ".1." in name} and len(structure.layers(model.body)) == 2

@@ -63,7 +63,7 @@ class LowRankLinear(nn.Module):
             ModelError: always.
         """
         raise ModelError(
-            "a factorised layer has no single weight to score or slice, only `down` and `up`; prune before you "
+            "a factorised layer has no single weight to score or slice, only `down` and `up`; prune first, then "
             "factorise; let adapters target `down` and `up`"
         )
 
