@@ -8,12 +8,12 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_
 	$(PYTHON) -m pip install --quiet --quiet
 NEWER := import sys; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: help run test check bench
+.PHONY: help run test integration check bench
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 run: $(VENV)/.run ## install, then run the default job: pipeline C on the synthetic corpus (ARGS="pipeline=a seed=1" changes it)
 	@$(VENV)/bin/clinlm $(ARGS)
@@ -24,6 +24,9 @@ PARALLEL := -n 2 --dist worksteal
 
 test: $(VENV)/.test ## install, then run every test in two processes (ARGS="-k store" chooses, in one)
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(or $(ARGS),$(PARALLEL))
+
+integration: $(VENV)/.test ## install, then run the long tests: every method on every family, every adapter in every place
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m integration $(or $(ARGS),$(PARALLEL))
 
 check: $(VENV)/.test ## lint, format, types and tests: what must pass before a commit
 	@$(VENV)/bin/ruff check .
