@@ -13,7 +13,8 @@ Modifier = Literal["negated", "family", "historical", "hypothetical"]
 
 _TURNS = """but;however;although;though;except;apart from;aside from;nevertheless;yet;still;which;;
 complains of;c/o;complaining of;reports;reported;presents with;presented with;now has;does have;has had;
-positive for;admits to;admits;endorses;(+);trace;scattered;persists;continues"""
+positive for;pos for;positive:;pos:;pertinent positives;admits to;admits;endorses;(+);trace;scattered;
+persists;continues"""
 
 _NOT_NEGATED = """no increase;no change;no interval change;no significant change;
 no significant interval change;no definite change;no suspicious change;not only;not certain if;
@@ -22,8 +23,8 @@ cannot rule out;gram negative;not cause;not extend;not drain;not improved;not re
 cannot tolerate;can't tolerate;no known drug allergies;no known allergies;not sure;not know;not want;
 has not improved;not well controlled;not controlled;no improvement;no relief;not relieved"""
 
-_NEGATED_BEFORE = """no;not;without;w/o;denies;denied;denying;deny;denial of;negative for;neg for;absence of;
-absent;free of;never;neither;nor;cannot;no evidence of;no evidence for;no sign of;no signs of;
+_NEGATED_BEFORE = """no;not;without;w/o;denies;denied;denying;deny;denial of;negative for;neg for;negative:;neg:;
+pertinent negatives;absence of;absent;free of;never;neither;nor;cannot;no evidence of;no evidence for;no sign of;no signs of;
 no complaints of;no complaint of;fails to reveal;failed to reveal;did not exhibit;lack of;lacks;lacking;
 ruled out for;no longer;non;(-);doesn't;doesnt;does not;don't;didn't;didnt;did not;wasn't;wasnt;weren't;isn't;
 aren't;couldn't;no history of"""

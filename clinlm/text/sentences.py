@@ -11,7 +11,14 @@ from clinlm.text.normalization import HEADER
 _WRAPPED_CHARACTERS = 60
 """Shorter lines were ended by the author; longer lines may have been wrapped by software (MIMIC-III: at about 80)."""
 
-_BULLET = re.compile(r"(?:[-*•#>]+|\(?\d{1,2}[.)])\s+")
+_BULLET = re.compile(r"(?:[-*•#>]+\s+|\(?\d{1,2}[.)](?:\s+|(?=[^\W\d])))")
+_DENIALS = "denie[sd]|denying|without|negative for|neg for|no evidence of|no signs? of"
+_BEFORE_NO = "and|but|with|has|had|is|was|are|were|reports?"
+_OPEN_END = re.compile(
+    rf",$|\b(?:and|or|nor)$|(?<![:=?-] )\b(?:{_DENIALS})$|(?:^|[,;] |\b(?:{_BEFORE_NO}) )no$", re.IGNORECASE
+)
+"""Matches the end of a line that goes on in the next: at a comma, at a conjunction, or after words that deny it."""
+_REPLY = re.compile(r"(?:yes|no|none|denie[sd]|negative|positive)\b\.?", re.IGNORECASE)
 _ABBREVIATIONS = (
     "pt. pts. dr. mr. mrs. ms. vs. approx. dept. hosp. hx. dx. rx. sx. tx. "
     "q.d. b.i.d. t.i.d. q.i.d. p.o. p.r.n. i.v. i.m. h.s. a.c. p.c."
@@ -44,8 +51,9 @@ def english() -> Any:
 def sentences(notes: Iterable[str]) -> Iterator[list[Sentence]]:
     """Yield the sentences of every note.
 
-    A line ends a sentence, unless it looks wrapped: at least 60 characters long, without a mark at its end, and not
-    followed by a header or bullet. The joined lines are then split by spaCy's sentencizer.
+    A line ends a sentence, unless it looks wrapped (at least 60 characters long, without a mark at its end) or goes on
+    (`_OPEN_END`: "denies fever,", "chills or"), and is not followed by a header or bullet. The joined lines are then
+    split by spaCy's sentencizer.
     """
     language = english()
     for note in notes:
@@ -55,19 +63,24 @@ def sentences(notes: Iterable[str]) -> Iterator[list[Sentence]]:
         yield found
 
 
-def _cut(spans: Iterable[Any]) -> Iterator[str]:
-    """Yield the texts of spaCy's sentences without bullets and item numbers; a text without letters joins the next.
+def _cut(spans: Iterable[Any]) -> list[str]:
+    """Return the texts of spaCy's sentences without bullets and item numbers.
 
-    spaCy splits after an item number; with it, "1. Gout" and "2. Gout" would differ and could be in two splits.
+    A text without letters joins the next: spaCy splits after an item number; with it, "1. Gout" and "2. Gout" would
+    differ and could be in two splits. A reply joins its question: "Fever? No."
     """
+    found: list[str] = []
     waiting = ""
     for span in spans:
         waiting = f"{waiting} {span.text}".strip()
-        if any(character.isalpha() for character in waiting):
-            yield _BULLET.sub("", waiting, count=1)
+        if found and found[-1].endswith("?") and _REPLY.fullmatch(waiting):
+            found[-1] += f" {waiting}"
             waiting = ""
-    if waiting:
-        yield waiting
+        elif any(character.isalpha() for character in waiting):
+            bullet = _BULLET.match(waiting)
+            found.append(waiting[bullet.end() :] if bullet else waiting)
+            waiting = ""
+    return [*found, waiting] if waiting else found
 
 
 def _blocks(note: str) -> Iterator[tuple[str, str]]:
@@ -76,7 +89,7 @@ def _blocks(note: str) -> Iterator[tuple[str, str]]:
     for line in (" ".join(line.split()) for line in note.splitlines()):
         header = HEADER.match(line)
         wrapped = len(block.rpartition("\n")[2]) >= _WRAPPED_CHARACTERS and block[-1] not in ".?!:;"
-        if line and wrapped and not header and not _BULLET.match(line):
+        if line and (wrapped or _OPEN_END.search(block)) and not header and not _BULLET.match(line):
             block += f"\n{line}"
             continue
         if block:
