@@ -24,8 +24,8 @@ cannot tolerate;can't tolerate;no known drug allergies;no known allergies;not su
 has not improved;not well controlled;not controlled;no improvement;no relief;not relieved"""
 
 _NEGATED_BEFORE = """no;not;without;w/o;denies;denied;denying;deny;denial of;negative for;neg for;negative:;neg:;
-pertinent negatives;absence of;absent;free of;never;neither;nor;cannot;no evidence of;no evidence for;no sign of;no signs of;
-no complaints of;no complaint of;fails to reveal;failed to reveal;did not exhibit;lack of;lacks;lacking;
+pertinent negatives;absence of;absent;free of;never;neither;nor;cannot;no evidence of;no evidence for;no sign of;
+no signs of;no complaints of;no complaint of;fails to reveal;failed to reveal;did not exhibit;lack of;lacks;lacking;
 ruled out for;no longer;non;(-);doesn't;doesnt;does not;don't;didn't;didnt;did not;wasn't;wasnt;weren't;isn't;
 aren't;couldn't;no history of"""
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from clinlm.config.errors import DataError
 from clinlm.corpora.base import COLUMNS
 from clinlm.corpora.mimic import mimic3
+from clinlm.corpora.mimic.icd9 import normalize_icd9
 from clinlm.corpora.mimic.mimic3 import Mimic3
 
 Row = Sequence[object]
@@ -211,6 +213,47 @@ def test_the_order_of_the_tables_does_not_matter(tmp_path: Path) -> None:
     assert dict(before.select("id", "text").iter_rows()) == expected
 
 
+def test_numbers_saved_as_fractions_are_the_same_numbers(tmp_path: Path) -> None:
+    kept = [*NOTES, note(3, 1, 10, "wrong", error="1")]
+    fractions = [(f"{row[0]}.0", f"{row[1]}.0", f"{row[2]}.0", *row[3:9], f"{row[9] or 0}.0", row[10]) for row in kept]
+    whole = Mimic3(write(tmp_path / "whole", kept)).records()
+    read = Mimic3(write(tmp_path / "fractions", fractions)).records()
+    assert read.frame.equals(whole.frame) and read.notices == whole.notices
+
+
+@pytest.mark.parametrize(
+    ("table", "cells", "codes", "notice"),
+    [
+        (
+            "DIAGNOSES_ICD",
+            ["V30.00", "E849.0", "401.9", "042", "V30."],
+            ["V3000", "E8490", "4019", "042", "V30"],
+            "4 of",
+        ),
+        ("DIAGNOSES_ICD", ["38.9", "42", "401"], ["0389", "042", "401"], "2 of 3"),
+        ("PROCEDURES_ICD", ["38.93", "3.31", "6.6"], ["3893", "0331", "066"], "3 of 3"),
+        ("DIAGNOSES_ICD", ["v3000", "e8490", "4019"], ["V3000", "E8490", "4019"], "2 of 3"),
+        ("DIAGNOSES_ICD", [" 0389 ", "V4581", None], ["0389", "V4581", None], None),
+        ("DIAGNOSES_ICD", ["0389", "389"], ["0389", "389"], "1 codes of DIAGNOSES_ICD also occur with a leading zero"),
+        ("DIAGNOSES_ICD", [str(n) for n in range(100, 220)], [str(n) for n in range(100, 220)], "120 numeric codes"),
+    ],
+)
+def test_codes_saved_by_other_tools_are_those_of_physionet(
+    table: str, cells: list[str | None], codes: list[str | None], notice: str | None
+) -> None:
+    found, notices = normalize_icd9(pl.Series("code", cells), table)
+    assert found.to_list() == codes
+    assert any(notice in own for own in notices) if notice else notices == []
+
+
+@pytest.mark.parametrize("cells", [["42", "4019"], ["4019.0", "25000.0"]])
+def test_codes_that_lost_zeros_are_refused_unless_read_as_published(cells: list[str]) -> None:
+    series = pl.Series("code", cells)
+    with pytest.raises(DataError, match="ICD9_CODE must be text with its leading zeros"):
+        normalize_icd9(series, "DIAGNOSES_ICD")
+    assert normalize_icd9(series, "DIAGNOSES_ICD", lenient=True)[0].to_list() == cells
+
+
 def test_missing_tables_and_columns_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"must have NOTEEVENTS\.csv or .* has no \.csv file"):
         Mimic3(tmp_path / "nowhere").records()
@@ -236,7 +279,7 @@ def test_missing_tables_and_columns_are_named(tmp_path: Path) -> None:
         ({"notes": [note(1, 1, 10, "x"), note(2, 2, 10, "y")]}, "an admission must have one SUBJECT_ID"),
         ({"notes": [note(1, "", 10, "x")]}, "an admission must have one SUBJECT_ID"),
         ({"notes": [("one", *note(1, 1, 10, "x")[1:])]}, "ROW_ID must be a whole number"),
-        ({"notes": [note(1, 1, "10.0", "x")]}, "HADM_ID is written alike"),
+        ({"notes": [note(1, 1, "10x", "x")]}, "HADM_ID is written alike"),
         ({"notes": [note(1, 2, 10, "x")]}, "agree on SUBJECT_ID, they differ in 1 admissions"),
         ({"codes": []}, "has none for the 2 admissions"),
         ({"codes": [code(10, "first", "4019")]}, "SEQ_NUM must be a whole number"),

@@ -9,6 +9,7 @@ import pytest
 from support.outcome_definition import expected
 from support.outcome_tables import HEADERS, Row, moment, tables, write
 
+from clinlm.config.errors import DataError
 from clinlm.corpora.base import COLUMNS
 from clinlm.corpora.mimic.mimic3_outcomes import CODES, Mimic3Outcomes, Outcome
 from clinlm.corpora.synthetic.synthetic import Synthetic
@@ -150,6 +151,21 @@ def test_length_of_stay(tmp_path: Path) -> None:
     records = Mimic3Outcomes(root, "length_of_stay").records()
     assert [own for (own,) in records.frame["labels"].to_list()] == [names[place] for place in places]
     assert "1 of 11 admissions dropped: no ADMITTIME or no DISCHTIME" in records.notices
+    backwards = "1 of 10 admissions with DISCHTIME before ADMITTIME"
+    assert f"{backwards} kept as 'at most 3 days', as published" in records.notices
+    strict = Mimic3Outcomes(root, "length_of_stay", "strict").records()
+    assert f"{backwards} dropped" in strict.notices and strict.frame.height == records.frame.height - 1
+
+
+@pytest.mark.parametrize(("zones", "refused"), [(("Z", "Z"), False), (("Z", ""), True), (("+02:00", "Z"), False)])
+def test_times_have_a_zone_all_or_none(tmp_path: Path, zones: tuple[str, str], refused: bool) -> None:
+    times = [f"2101-01-0{day} 00:00:00{zone}" for day, zone in zip((1, 6), zones, strict=True)]
+    root = made(tmp_path, [note(1)], [(1, 1, 1, *times, "EMERGENCY", "WHITE", 0)])
+    if refused:
+        with pytest.raises(DataError, match="must all have a time zone or none, 1 of 2 times have one"):
+            rows(root, "length_of_stay")
+    else:
+        assert [labels for *_, labels in rows(root, "length_of_stay")] == [("over 3 to 7 days",)]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +176,7 @@ def test_length_of_stay(tmp_path: Path) -> None:
         ("diagnoses_3digit", "published", [(1, "0389"), (1, "389"), (1, "4")], ["389", "4"]),
         ("procedures_3digit", "published", [(1, "0066"), (1, "389"), (2, "")], ["66.", "389"]),
         ("procedures_3digit", "strict", [(1, "0066"), (1, "389"), (2, "")], ["006", "389"]),
-        ("diagnoses_3digit", "strict", [(1, "0389"), (1, "389"), ("", "x"), (1, "v451")], ["038", "389", "v45"]),
+        ("diagnoses_3digit", "strict", [(1, "0389"), (1, "389"), ("", "x"), (1, "v451")], ["038", "389", "V451"]),
         ("diagnoses_3digit", "published", [(2, "x"), (1, "4019"), (1, "25000"), (1, "4011")], ["401", "250"]),
     ],
 )

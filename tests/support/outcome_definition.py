@@ -120,7 +120,7 @@ def short(root: Path, outcome: str) -> list[tuple[int | None, int | None, str]]:
     """Distinct (HADM_ID, code), the first of each with its SUBJECT_ID."""
     table = "DIAGNOSES_ICD" if outcome == "diagnoses_3digit" else "PROCEDURES_ICD"
     rows = read(root / f"{table}.csv")
-    cells = [row["ICD9_CODE"] for row in rows]
+    cells = [row["ICD9_CODE"] and row["ICD9_CODE"].upper() for row in rows]  # as in PhysioNet's tables
     if all(cell is None or cell.isdigit() for cell in cells):
         cells = [None if c is None else f"{int(c)}.0" if None in cells else str(int(c)) for c in cells]
     found: dict[tuple[int | None, str], int | None] = {}

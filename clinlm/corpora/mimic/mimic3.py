@@ -13,6 +13,7 @@ import polars as pl
 
 from clinlm.config.errors import ConfigError, DataError, MissingFileError
 from clinlm.corpora.base import Corpus, Records, count_dropped, count_notice, digest_files
+from clinlm.corpora.mimic.icd9 import normalize_icd9
 from clinlm.files.columns import require_columns, shown
 from clinlm.files.delimited import read_header, scan_delimited
 
@@ -23,6 +24,9 @@ ATTRIBUTES = ("gender", "age", "ethnicity", "insurance", "language", "admission_
 
 OLDEST_YEARS = 90
 """MIMIC-III moves births of patients older than 89 back by 300 years, so every age from here on is "90+"."""
+
+_NUMBERS = ("ROW_ID", "SUBJECT_ID", "HADM_ID", "SEQ_NUM", "ISERROR")
+"""Columns of whole numbers, which tools that know only floats save as 101.0."""
 
 _BREAK = "\n\n"
 
@@ -48,7 +52,7 @@ def table_path(root: Path, table: str) -> Path:
 
 
 def scan_table(root: Path, table: str, columns: Sequence[str]) -> pl.LazyFrame:
-    """Return columns of a MIMIC-III table as a lazy frame of strings, read in bounded memory.
+    """Return columns of a MIMIC-III table as a lazy frame of strings, read in bounded memory; 101.0 is read as 101.
 
     Args:
         root: folder of the tables.
@@ -64,7 +68,8 @@ def scan_table(root: Path, table: str, columns: Sequence[str]) -> pl.LazyFrame:
     actual = {name.upper(): name for name in names}
     require_columns(path, list(actual), columns, f"set root to a folder with MIMIC-III's own {table}")
     chosen = [actual[column] for column in columns]
-    return scan_delimited(path, chosen).rename(dict(zip(chosen, columns, strict=True)))
+    frame = scan_delimited(path, chosen).rename(dict(zip(chosen, columns, strict=True)))
+    return frame.with_columns(pl.col(name).str.strip_suffix(".0") for name in columns if name in _NUMBERS)
 
 
 def collect_notes(notes: pl.LazyFrame, reasons: Mapping[str, pl.Expr]) -> pl.DataFrame:
@@ -120,7 +125,7 @@ class Mimic3(Corpus):
     """One record per admission of MIMIC-III: its notes of the chosen categories, joined, and its ICD-9 codes.
 
     id = HADM_ID, group = SUBJECT_ID, labels = the admission's distinct ICD-9 codes by SEQ_NUM, as text with leading
-    zeros. Records are sorted by id. Whatever is dropped is counted in a notice.
+    zeros (see `normalize_icd9`). Records are sorted by id. Whatever is dropped is counted in a notice.
 
     - Dropped: notes with ISERROR = 1, without HADM_ID or text, or equal to another note of the admission.
     - Text: the admission's notes by CHARTDATE, then ROW_ID, with a blank line between; those with DESCRIPTION
@@ -200,10 +205,12 @@ class Mimic3(Corpus):
     def _labels(self, texts: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
         table = scan_table(self.root, self.codes, ["HADM_ID", "SEQ_NUM", "ICD9_CODE"]).collect(engine="streaming")
         table = _numbered(table.filter(pl.col("HADM_ID").is_in(texts["id"].implode())), "SEQ_NUM", self.codes)
-        code = pl.col("ICD9_CODE").str.strip_chars()
-        coded = table.filter(~_blank("ICD9_CODE")).with_columns(code)
-        notices = count_dropped(table, coded, f"rows of {self.codes} dropped: no ICD9_CODE")
+        coded = table.filter(~_blank("ICD9_CODE"))
+        normal, rewritten = normalize_icd9(coded["ICD9_CODE"], self.codes)
+        coded = coded.with_columns(normal.alias("ICD9_CODE"))
+        notices = count_dropped(table, coded, f"rows of {self.codes} dropped: no ICD9_CODE") + rewritten
         if self.digits is not None:
+            code = pl.col("ICD9_CODE")
             longer = pl.when(code.str.contains("^[EV]")).then(self.digits + 1).otherwise(self.digits)
             coded = coded.with_columns(code.str.slice(0, longer))
         labels = (

@@ -62,6 +62,7 @@ class Mimic3Outcomes(Corpus):
       mortality among the rest is lower than in the tables).
     - patients with the same admission note may be in two splits: they share a group.
     - ADMISSION_TYPE is compared with NEWBORN in capitals: in any case.
+    - stays that end before they begin are the shortest class: dropped.
 
     In both definitions the history, written at discharge, may name diagnoses and procedures that are labels; V codes
     keep four characters, one more than their category; ISERROR, ADMISSION_TYPE and the flags are not verified.
@@ -159,7 +160,7 @@ class Mimic3Outcomes(Corpus):
         if self.outcome == "mortality":
             return mortality(admissions)
         if self.outcome == "length_of_stay":
-            return length_of_stay(admissions)
+            return length_of_stay(admissions, self.definition)
         table = CODES[self.outcome]
         rows, notices = short_codes(root, table, self.definition)
         coded = admissions.join(codes(rows), on="HADM_ID", how="inner")
