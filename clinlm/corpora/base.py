@@ -6,12 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import polars as pl
 
-from clinlm.config.errors import MissingFileError
+from clinlm.config.errors import ConfigError, MissingFileError
 from clinlm.store.sources import sources
+
+NearDuplicates = Literal["count", "merge", "ignore"]
+"""What to do with near-duplicates: report them, also keep them in one split, or not look for them."""
 
 COLUMNS = ("id", "group", "text", "labels", "attributes")
 
@@ -42,6 +45,8 @@ class Corpus(ABC):
 
     remote_allowed: bool = True
     """False where a data use agreement forbids sending text to an outside service (MIMIC)."""
+    near_duplicates: NearDuplicates = "count"
+    """What the split does with near-duplicates; see `clinlm.corpora.repeats`."""
     root: Path | None = None
     """The file or folder to read; None for generated notes."""
 
@@ -67,6 +72,19 @@ class Corpus(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """Return the hex sha256 of everything that decides `records()` beyond the settings: the bytes of the files."""
+
+
+def check_near_duplicates(value: NearDuplicates) -> NearDuplicates:
+    """Return the setting.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if value not in get_args(NearDuplicates):
+        raise ConfigError(
+            f"near_duplicates must be one of {', '.join(get_args(NearDuplicates))}, got {value!r}; set it"
+        )
+    return value
 
 
 def count_notices(counts: Iterable[tuple[int, str]]) -> list[str]:

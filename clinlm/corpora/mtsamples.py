@@ -6,7 +6,7 @@ from typing import final
 import polars as pl
 
 from clinlm.config.errors import DataError, MissingFileError
-from clinlm.corpora.base import Corpus, Records, count_notices, digest_files
+from clinlm.corpora.base import Corpus, NearDuplicates, Records, check_near_duplicates, count_notices, digest_files
 from clinlm.files.delimited import scan_delimited
 
 _COLUMNS = ["sample_id", "medical_specialty", "transcription"]
@@ -26,10 +26,12 @@ class MTSamples(Corpus):
 
     Args:
         root: mtsamples.csv or mtsamples.csv.gz, or the folder of one of them.
+        near_duplicates: `count`, `merge` or `ignore` those of other notes; see `clinlm.corpora.repeats`.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, near_duplicates: NearDuplicates = "count") -> None:
         self.root: Path = Path(root)
+        self.near_duplicates = check_near_duplicates(near_duplicates)
 
     def records(self) -> Records:
         """See `Corpus.records`.

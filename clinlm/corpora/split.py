@@ -50,6 +50,33 @@ def split_groups(
     return assigned[group]
 
 
+def split_documents(
+    groups: Sequence[str],
+    targets: Bool[np.ndarray, "documents labels"],
+    shares: Sequence[float],
+    seed: int,
+    known: Mapping[str, str] | None,
+) -> tuple[Int[np.ndarray, " documents"], list[str]]:
+    """Return the split of every document, and notices.
+
+    Args:
+        groups, targets, shares, seed: as of `split_groups`.
+        known: the split of every group, if the corpus defines it. If it has no validation, groups of training are
+            drawn for it.
+    """
+    if known is None:
+        return split_groups(groups, targets, shares, seed), []
+    split = np.array([SPLITS.index(known[group]) for group in groups])
+    train = np.flatnonzero(split == 0)
+    if (split == 1).any() or not train.size:
+        return split, []
+    part = np.array(shares[:2]) / sum(shares[:2])
+    split[train] = split_groups([groups[number] for number in train.tolist()], targets[train], part.tolist(), seed)
+    return split, [
+        f"the corpus has no validation: {(split == 1).sum():,} of {train.size:,} training notes serve as such"
+    ]
+
+
 def _deal(
     counts: Float[np.ndarray, "groups labels_and_size"], shares: Float[np.ndarray, " splits"], rng: np.random.Generator
 ) -> Int[np.ndarray, " groups"]:

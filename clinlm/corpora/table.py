@@ -8,7 +8,7 @@ import polars as pl
 
 from clinlm.config.errors import ConfigError
 from clinlm.corpora import table_rows
-from clinlm.corpora.base import Corpus, Records, count_notices, digest_files
+from clinlm.corpora.base import Corpus, NearDuplicates, Records, check_near_duplicates, count_notices, digest_files
 from clinlm.files.sources import check_columns
 
 _TRUE, _FALSE = ("1", "true", "1.0"), ("0", "false", "0.0")
@@ -27,8 +27,7 @@ class Table(Corpus):
       a 0.
     - A row that repeats another in every column used is dropped and counted. Any other row with a repeated id is an
       error, since its labels and text contradict the first.
-    - Empty ids and groups are errors, empty attributes are null. Texts in several groups are counted: a split by group
-      can put them into two splits.
+    - Empty ids and groups are errors, empty attributes are null.
 
     Args:
         root: the file.
@@ -39,6 +38,7 @@ class Table(Corpus):
         group: the column of what must not span two splits, such as the patient; None takes the id.
         delimiter: separates the labels in their column; None if they are a list (.jsonl, .parquet).
         attributes: columns for reports by subgroup.
+        near_duplicates: `count`, `merge` or `ignore` those of other groups; see `clinlm.corpora.repeats`.
 
     Raises:
         ConfigError: a setting has the wrong type.
@@ -53,6 +53,7 @@ class Table(Corpus):
         group: str | None = None,
         delimiter: str | None = None,
         attributes: Sequence[str] = (),
+        near_duplicates: NearDuplicates = "count",
     ) -> None:
         if labels is not None and not labels:
             raise ConfigError("labels must not be empty; set a column, a list of 0/1 columns, or null")
@@ -70,6 +71,7 @@ class Table(Corpus):
         self.group = group
         self.delimiter = delimiter
         self.attributes = tuple(attributes)
+        self.near_duplicates = check_near_duplicates(near_duplicates)
 
     def check(self) -> None:
         """Check also that the file has the columns, where it names them in one place (not JSON Lines)."""
@@ -96,7 +98,6 @@ class Table(Corpus):
             (rows.height - kept.height, f"of {rows.height:,} rows dropped: empty text"),
             (frame.height - distinct.height, f"of {rows.height:,} rows dropped: duplicates"),
             (distinct.filter(pl.col("labels").list.len() == 0).height, f"of {distinct.height:,} notes have no label"),
-            (_texts_in_groups(distinct), "texts are in several groups: a split by group can put them into two splits"),
         ]
         return Records(distinct, tuple(count_notices(counts)))
 
@@ -132,7 +133,3 @@ class Table(Corpus):
 
 def _flag(column: str) -> pl.Expr:
     return pl.col(column).str.strip_chars().str.to_lowercase()
-
-
-def _texts_in_groups(rows: pl.DataFrame) -> int:
-    return rows.group_by("text").agg(pl.col("group").n_unique()).filter(pl.col("group") > 1).height

@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from clinlm.config.errors import ConfigError
 from clinlm.corpora.base import Corpus, Records
-from clinlm.corpora.split import SPLITS, draw_groups, split_groups
+from clinlm.corpora.repeats import straddling_notices, tie_repeats
+from clinlm.corpora.split import SPLITS, draw_groups, split_documents
 from clinlm.labelers.answer_cache import label_notes
 from clinlm.labelers.base import LabeledNote, Labeler, Note
 from clinlm.metrics.classification import Thresholds
@@ -115,7 +116,8 @@ class Entities(Task):
         labels = self._known(every)
         people, dropped = _flattened(every, labels)
         notices += _span_notices(dropped, "the spans of people")
-        frame, people, split = self._split(frame, people, records, labels)
+        frame, people, split, told = self._split(frame, people, records, labels)
+        notices += told
         notes = [Note(text, tuple(own)) for text, own in zip(frame["text"].to_list(), people, strict=True)]
         assert self.folder is not None
         answers = label_notes(self.labeler, notes, self.folder.parent, self.corpus)
@@ -148,22 +150,21 @@ class Entities(Task):
 
     def _split(
         self, frame: pl.DataFrame, people: list[list[Span]], records: Records, labels: Sequence[str]
-    ) -> tuple[pl.DataFrame, list[list[Span]], Int[np.ndarray, " documents"]]:
+    ) -> tuple[pl.DataFrame, list[list[Span]], Int[np.ndarray, " documents"], list[str]]:
         groups = frame["group"].to_list()
         if self.documents is not None and self.documents < len(frame):
             kept = np.flatnonzero(draw_groups(groups, np.ones(len(groups), dtype=bool), self.documents, self.seed))
             frame, people = frame[kept], [people[number] for number in kept]
-            groups = frame["group"].to_list()
-        if records.splits is None:
-            present = np.array([[any(span.label == label for span in own) for label in labels] for own in people])
-            split = split_groups(groups, present, self.shares, self.seed)
-        else:
-            split = np.array([SPLITS.index(records.splits[group]) for group in groups])
+        frame, repeats, tied = tie_repeats(frame, self.corpus.near_duplicates, records.splits is not None)
+        groups = frame["group"].to_list()
+        present = np.array([[any(span.label == label for span in own) for label in labels] for own in people])
+        split, told = split_documents(groups, present, self.shares, self.seed, records.splits)
+        told = [*tied, *told, *straddling_notices(repeats, split)]
         if self.training_documents is not None:
             drawn = draw_groups(groups, split == 0, self.training_documents, self.seed)
             kept = np.flatnonzero((split != 0) | drawn)
             frame, people, split = frame[kept], [people[number] for number in kept], split[kept]
-        return frame, people, split
+        return frame, people, split, told
 
     def _tagged(
         self,

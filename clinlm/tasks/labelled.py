@@ -2,16 +2,17 @@
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 
 from clinlm.config.errors import ConfigError
-from clinlm.corpora.base import Corpus, Records
-from clinlm.corpora.split import SPLITS, draw_groups, even_subset, imbalance, split_groups
+from clinlm.corpora.base import Corpus, Records, count_notices
+from clinlm.corpora.repeats import Repeats, straddling_notices, tie_repeats
+from clinlm.corpora.split import SPLITS, draw_groups, even_subset, imbalance, split_documents
 from clinlm.metrics.classification import Probabilities, Thresholds
 from clinlm.metrics.evaluation import LabelEvaluation
 from clinlm.tasks.base import Calibrate, Task, dropped_notice
@@ -95,7 +96,9 @@ class Labelled(Task):
             frame, targets = frame[chosen], targets[chosen]
         elif self.documents is not None and len(frame) < self.documents:
             notices.append(f"{self.documents:,} documents requested, all {len(frame):,} of the corpus used")
-        split = self._split(frame["group"].to_list(), targets, records.splits)
+        frame, repeats, tied = tie_repeats(frame, self.corpus.near_duplicates, records.splits is not None)
+        split, drawn = split_documents(frame["group"].to_list(), targets, self.shares, self.seed, records.splits)
+        notices += [*tied, *drawn, *straddling_notices(repeats, split), *_contradictions(repeats, targets)]
         if self.training_documents is not None:
             notices += _short_of(self.training_documents, int((split == 0).sum()))
             kept = (split != 0) | draw_groups(frame["group"].to_list(), split == 0, self.training_documents, self.seed)
@@ -109,13 +112,6 @@ class Labelled(Task):
         facts |= {name: int((split == number).sum()) for number, name in enumerate(SPLITS)}
         chosen_frame = frame.drop("labels").with_columns(pl.Series("split", np.array(SPLITS)[split]))
         return Examples(chosen_frame, targets, tuple(names), tuple(notices), facts)
-
-    def _split(
-        self, groups: list[str], targets: Bool[np.ndarray, "documents labels"], known: Mapping[str, str] | None
-    ) -> Int[np.ndarray, " documents"]:
-        if known is None:
-            return split_groups(groups, targets, self.shares, self.seed)
-        return np.array([SPLITS.index(known[group]) for group in groups])
 
     def _most_frequent(self, frame: pl.DataFrame) -> list[str]:
         counts = Counter(label for labels in frame["labels"].to_list() for label in set(labels))
@@ -133,6 +129,13 @@ def _multi_hot(labels: Sequence[Sequence[str]], names: Sequence[str]) -> Bool[np
             if name in column:
                 targets[row, column[name]] = True
     return targets
+
+
+def _contradictions(repeats: Repeats, targets: Bool[np.ndarray, "documents labels"]) -> list[str]:
+    """Count the texts that stand several times with different labels: nobody can get all of them right."""
+    sets = np.unique(targets, axis=0, return_inverse=True)[1].reshape(-1)
+    differ = repeats.across(repeats.equal, sets)
+    return count_notices([(len(np.unique(repeats.equal[differ])), "texts stand several times, with different labels")])
 
 
 def _short_of(wanted: int, there: int) -> list[str]:

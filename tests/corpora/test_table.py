@@ -117,12 +117,6 @@ def test_only_five_of_many_repeated_ids_are_named(tmp_path: Path) -> None:
         Table(csv_table(tmp_path / "t.csv", *rows), "note", ["flu"], "key").records()
 
 
-def test_a_text_in_several_groups_is_counted(tmp_path: Path) -> None:
-    path = csv_table(tmp_path / "t.csv", ("1", "p", "x", "1"), ("2", "q", "x", "1"), ("3", "r", "y", "1"))
-    notices = Table(path, "note", ["flu"], "key", "patient").records().notices
-    assert notices == ("1 texts are in several groups: a split by group can put them into two splits",)
-
-
 @pytest.mark.parametrize("column", ["key", "patient"])
 def test_empty_ids_and_groups_are_errors(tmp_path: Path, column: str) -> None:
     path = csv_table(tmp_path / "t.csv", ("1", "p", "x", "1"), ("", "", "y", "1"))
