@@ -2,10 +2,12 @@
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hydra.errors import HydraException, MissingConfigException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -18,6 +20,11 @@ _UNKNOWN = re.compile(
 )
 _TO_ADD = re.compile(r"use (\+\S+)")
 _SLOTS = re.compile(r"one of ([^?]+)\?")
+_LISTED = re.compile(r"Ambiguous value for argument '(.+)'")
+_PLAIN = re.compile(r"[\w.:/\\%+ -]+", re.ASCII)
+"""Text that needs no quotes in Hydra's grammar, except `_OTHER`."""
+_OTHER = re.compile(r"null|true|false|on|off|yes|no|[+-]?(?:[\d_.]+(?:e[+-]?\d+)?|inf|nan)", re.IGNORECASE)
+"""Words and numbers that are no text in Hydra's grammar or in YAML."""
 _NEAR, _AS_NEAR = 0.6, 0.1
 """Smallest similarity of a name that is suggested, and by how much less similar than the nearest it may be."""
 
@@ -36,6 +43,14 @@ def explain(error: BaseException) -> str:
         return message
     if "missing EQUAL" in message and (parsed := re.search(r"override '([^']+)'", message)):
         return f"arguments must be KEY=VALUE, got {parsed[1]!r}"
+    if isinstance(error, OverrideParseException) and (quoted := _quoted(error.override or "")):
+        return quoted
+    if listed := _LISTED.match(message):
+        key, _, value = listed[1].partition("=")
+        return (
+            f"{key} must have one value, got {value!r}, which is read as several; {typed_override(key, value)} is one "
+            f"text with commas, {typed_override(key, value.split(','))} is a list, and clinlm -m runs every value"
+        )
     if message.startswith("Multiple values for") and (twice := re.search(r"use 'override ([^:]+): ([^']+)'", message)):
         return f"the group {twice[1]} has an option already; write {twice[1]}={twice[2]} without +"
     if found := _UNKNOWN.search(message):
@@ -46,6 +61,36 @@ def explain(error: BaseException) -> str:
 def is_null_group(error: BaseException) -> bool:
     """Return whether `error` is the plain ValueError that Hydra raises for GROUP=null."""
     return isinstance(error, ValueError) and str(error).startswith("Config group override must be a string or a list")
+
+
+def _quoted(override: str) -> str:
+    """Return how to write an override that has characters of Hydra's grammar; "" if quotes do not help."""
+    key, _, value = override.partition("=")
+    inner = value.strip()
+    if inner[:1] in ("[", "{") and not (inner.startswith("[") and inner.endswith("]")):
+        return ""
+    parts = [name.strip() for name in inner[1:-1].split(",")] if inner.startswith("[") else None
+    typed = typed_override(key, value if parts is None else parts)
+    try:
+        OverridesParser.create().parse_override(shlex.split(typed)[0])
+    except HydraException:
+        return ""
+    odd = "".join(sorted({character for character in value if not _PLAIN.fullmatch(character)} - {*"[],"}))
+    return f"text with the characters {odd} must be in quotes, got {override}; write {typed}"
+
+
+def typed_override(key: str, value: str | Sequence[str]) -> str:
+    """Return KEY=VALUE as it is typed in a shell, so that Hydra reads this text or these texts and nothing else."""
+    text = _literal(value) if isinstance(value, str) else f"[{','.join(map(_literal, value))}]"
+    return shlex.quote(f"{key}={text}")
+
+
+def _literal(value: str) -> str:
+    """Return a text as Hydra's grammar writes it, in quotes where it would be read as something else."""
+    if _PLAIN.fullmatch(value) and value == value.strip() and not _OTHER.fullmatch(value):
+        return value
+    escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + (found[2] and '\\"'), value)
+    return f'"{escaped}"'
 
 
 def did_you_mean(wanted: str, known: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from clinlm.config.errors import ConfigError
 from clinlm.corpora import table_rows
 from clinlm.corpora.base import Corpus, Records, count_notices, digest_files
 from clinlm.corpora.span_records import SpanDocument, span_records
+from clinlm.files.sources import check_columns
 from clinlm.terminology.spans import Span, check_spans
 
 _WHOLE = re.compile(r"[0-9]{1,15}")
@@ -70,6 +71,11 @@ class SpanTable(Corpus):
         self.keys = tuple(keys)
         self.attributes = tuple(attributes)
 
+    def check(self) -> None:
+        """Check also that the file has the columns, as far as its beginning shows."""
+        super().check()
+        check_columns(self.root, self._columns())
+
     def records(self) -> Records:
         """See `Corpus.records`.
 
@@ -78,8 +84,7 @@ class SpanTable(Corpus):
             DataError: also if a cell is not a list of spans, a span leaves its text, an id or group is empty, or an id
                 is on different rows.
         """
-        used = [self.text, self.spans, *(c for c in (self.id, self.group) if c is not None), *self.attributes]
-        rows = table_rows.numbered_rows(self.root, list(dict.fromkeys(used)), nested=[self.spans])
+        rows = table_rows.numbered_rows(self.root, self._columns(), nested=[self.spans])
         kept = table_rows.rows_with_text(self.root, rows, self.text)
         frame = kept.select(
             table_rows.ROW,
@@ -97,6 +102,10 @@ class SpanTable(Corpus):
 
     def fingerprint(self) -> str:
         return digest_files([self.root])
+
+    def _columns(self) -> list[str]:
+        used = [self.text, self.spans, *(c for c in (self.id, self.group) if c is not None), *self.attributes]
+        return list(dict.fromkeys(used))
 
     def _documents(self, rows: pl.DataFrame) -> list[SpanDocument]:
         found, wrong, outside = [], [], []

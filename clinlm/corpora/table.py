@@ -74,7 +74,7 @@ class Table(Corpus):
         self.near_duplicates = check_near_duplicates(near_duplicates)
 
     def check(self) -> None:
-        """Check also that the file has the columns, where it names them in one place (not JSON Lines)."""
+        """Check also that the file has the columns, as far as its beginning shows."""
         super().check()
         check_columns(self.root, self._columns())
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clinlm.config.errors import DataError
+from clinlm.config.remedies import did_you_mean
 
 _CHARACTERS = 32
 _SHOWN = 40
@@ -12,11 +13,13 @@ _SHOWN = 40
 def require_columns(
     path: Path, names: Sequence[str], columns: Sequence[str], remedy: str = "set columns that it has"
 ) -> None:
-    """Raise a DataError that lists the available columns, unless `names` has all of `columns`."""
-    missing = [repr(column) for column in columns if column not in names]
+    """Raise a DataError that lists the available columns and the nearest, unless `names` has all of `columns`."""
+    missing = [column for column in columns if column not in names]
     if missing:
+        near = did_you_mean(missing[0], [name for name in names if len(name) <= _CHARACTERS])
         raise DataError(
-            f"the table must have the column {', '.join(missing)}, got {path.name} with {shown(names)}; {remedy}"
+            f"the table must have the column {', '.join(map(repr, missing))}, got {path.name} with {shown(names)}"
+            f"{near or f'; {remedy}'}"
         )
 
 

@@ -12,6 +12,9 @@ from clinlm.files.columns import require_columns
 from clinlm.files.plain_text import LINE_BYTES_LIMIT, open_bytes, physical_lines
 from clinlm.files.record import RECORD_BYTES, Number, Position, Record, Source, has_surrogate
 
+_HEAD_BYTES = 32 * 2**20
+"""Read in about a second to find the keys of the objects."""
+
 
 class _Line(NamedTuple):
     """A line that is not blank: its object, or the reason why it has none."""
@@ -94,6 +97,23 @@ def read_json_lines(
     require_columns(path, list(seen), columns)
     schema = {c: pl.List(pl.String()) if c in lists else pl.String() for c in columns}
     return pl.DataFrame(values, schema=schema)
+
+
+def seen_keys(path: Path, wanted: Sequence[str]) -> tuple[list[str], bool]:
+    """Return keys of the objects of a JSON Lines file, and whether `wanted` can be judged by them.
+
+    Reads until every wanted key has come, or the end, or `_HEAD_BYTES`; a later line may have a key that came in none
+    of those before. Lines that are not JSON objects are left to the reader of the whole file.
+    """
+    seen: dict[str, None] = {}
+    with open_bytes(path) as file:
+        for line in _objects(file, path, Position(), LINE_BYTES_LIMIT):
+            seen.update(dict.fromkeys(line.item or ()))
+            if set(wanted) <= seen.keys():
+                return list(seen), True
+            if line.after.offset > _HEAD_BYTES:
+                return list(seen), False
+    return list(seen), True
 
 
 def _objects(stream: IO[bytes], path: Path, start: Position, limit: int) -> Iterator[_Line]:

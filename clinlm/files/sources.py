@@ -11,7 +11,7 @@ import polars as pl
 from clinlm.config.errors import DataError, MissingFileError
 from clinlm.files.columns import require_columns
 from clinlm.files.delimited import DelimitedSource, read_header, scan_delimited
-from clinlm.files.json_lines import JsonLinesSource, read_json_lines
+from clinlm.files.json_lines import JsonLinesSource, read_json_lines, seen_keys
 from clinlm.files.parquet import ParquetSource, parquet_schema, read_parquet
 from clinlm.files.record import Source
 
@@ -82,7 +82,7 @@ def read_table(
 
 
 def check_columns(path: Path, columns: Sequence[str]) -> None:
-    """Check that a table has some columns, without reading its rows; JSON Lines name them only there.
+    """Check that a table has some columns, without reading its rows; of JSON Lines, those of the first megabytes.
 
     Raises:
         DataError: a column is missing.
@@ -91,6 +91,10 @@ def check_columns(path: Path, columns: Sequence[str]) -> None:
         require_columns(path, read_header(path, SEPARATORS[_suffix(path)]), columns)
     elif path.suffix == ".parquet":
         require_columns(path, list(parquet_schema(path)), columns)
+    elif _suffix(path) in JSON_LINES:
+        keys, complete = seen_keys(path, columns)
+        if complete and keys:
+            require_columns(path, keys, columns)
 
 
 def file_identity(path: Path) -> dict[str, Any]:

@@ -29,6 +29,13 @@ STRENGTHS: Final = (1.0, 10.0, 100.0, 1000.0)
 FEATURES: Final = 200_000
 """Most frequent terms kept at most."""
 
+CARD: Final = "baseline.json"
+FILES: Final = ("vocabulary.json", "weights.safetensors", CARD)
+"""What a saved baseline consists of. A folder with a `CARD` holds one."""
+
+_FORMAT: Final = {"format": "tfidf", "version": 1, "terms": "words and pairs of words", "coefficients": "float32"}
+"""In the card: what the numbers are. Other terms or coefficients have other values, which `load` must know."""
+
 MANY: Final = 50_000
 SHORT: Final = 64
 """From `MANY` texts on, of fewer than `SHORT` different terms in the mean, the primal solver is the faster one."""
@@ -137,15 +144,11 @@ class TfidfBaseline:
         """Parameters that are not 0."""
         return sum(int(np.count_nonzero(array)) for array in (self.weights, self.bias, self.idf))
 
-    @property
-    def bytes(self) -> int:
-        """Size on disk: what `save` writes."""
-        return sum(len(content) for content in _files(self).values())
-
     def save(self, folder: Path) -> None:
-        """Write vocabulary.json, weights.safetensors and, last, baseline.json with the digests of the other two.
+        """Write `FILES`: the terms, the numbers and, last, a card with the digests of the other two.
 
-        Every file is replaced atomically; a save cut short is found by `load`.
+        The card also says how the numbers are stored. Every file is replaced atomically; a save cut short is found by
+        `load`.
         """
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in _files(self).items():
@@ -159,19 +162,25 @@ class TfidfBaseline:
 
         Raises:
             MissingFileError: a file is missing.
-            DataError: a file is damaged or of another save.
+            DataError: a file is damaged, of another save, or of another version of clinlm.
         """
-        contents = {name: _read(folder / name) for name in ("baseline.json", "vocabulary.json", "weights.safetensors")}
+        contents = {name: _read(folder / name) for name in (CARD, *FILES)}
         try:
-            card = json.loads(contents.pop("baseline.json"))
+            card = json.loads(contents.pop(CARD))
+            known = {name: card[name] for name in _FORMAT} == _FORMAT
             whole = card["sha256"] == {name: _digest(content) for name, content in contents.items()}
             vocabulary = json.loads(contents["vocabulary.json"])
             arrays = load_arrays(contents["weights.safetensors"])
             strength = float(card["strength"])
         except (ValueError, KeyError, TypeError, SafetensorError):
-            whole = False
+            whole = known = False
         if not whole:
             raise DataError(f"files of a saved baseline must belong together, got others in {folder}; fit it again")
+        if not known:
+            raise DataError(
+                f"a saved baseline must have the format of this version, {_FORMAT}, got another in {folder}; fit it "
+                "again, or use the version of clinlm that wrote it"
+            )
         return cls(vocabulary, arrays["idf"], arrays["weights"], arrays["bias"], strength)
 
 
@@ -235,12 +244,13 @@ def _fits(texts: Sequence[str], targets: Targets) -> None:
 
 def _files(baseline: TfidfBaseline) -> dict[str, bytes]:
     arrays = {"idf": baseline.idf, "weights": baseline.weights, "bias": baseline.bias}
-    files = {
-        "vocabulary.json": json.dumps(baseline.vocabulary, ensure_ascii=False).encode(),
-        "weights.safetensors": save_arrays(arrays),
+    contents = (json.dumps(baseline.vocabulary, ensure_ascii=False).encode(), save_arrays(arrays))
+    files = dict(zip(FILES, contents, strict=False))
+    card = _FORMAT | {
+        "strength": baseline.strength,
+        "sha256": {name: _digest(content) for name, content in files.items()},
     }
-    card = {"strength": baseline.strength, "sha256": {name: _digest(content) for name, content in files.items()}}
-    return files | {"baseline.json": json.dumps(card, indent=1).encode()}
+    return files | {CARD: json.dumps(card, indent=1).encode()}
 
 
 def _digest(content: bytes) -> str:

@@ -1,6 +1,7 @@
 """Progress of a run on disk, written after every window, so that a killed run continues from there."""
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, final
@@ -11,6 +12,7 @@ from clinlm.predict.durable_file import write_whole
 
 ENDING = ".progress.json"
 _VERSION = 1
+_DIGEST = re.compile("[0-9a-f]{12,64}")
 
 
 @final
@@ -101,8 +103,27 @@ def _read(path: Path, promises: dict[str, Any]) -> Progress:
         raise DataError(f"{path} must have format {_VERSION}, got {version}; {remedy}")
     other = sorted(name for name in {*promises, *begun} if promises.get(name) != begun.get(name))
     if other:
+        changes = ", another ".join(f"{name}{_change(begun.get(name), promises.get(name))}" for name in other)
         raise ConfigError(
-            f"a run must continue with its settings, but {path} was begun with another {', another '.join(other)}; set "
-            f"it back, or {remedy}"
+            f"a run must continue with its settings, but {path} was begun with another {changes}; set it back, or "
+            f"{remedy}"
         )
     return progress
+
+
+def _change(before: Any, now: Any) -> str:
+    """Return what a setting was and is; "" for a digest, which says nothing to a reader."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        if before.get("bytes") != now.get("bytes"):
+            return f" ({before.get('bytes'):,} bytes before, {now.get('bytes'):,} now)"
+        return " (as many bytes, but changed since)"
+    digests = [value for value in (before, now) if isinstance(value, str) and _DIGEST.fullmatch(value)]
+    return "" if digests else f" ({before} before, {now} now)"
+
+
+def is_complete(path: Path) -> bool:
+    """Return whether the run of this journal is finished, if it has begun at all."""
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8"))["complete"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -16,12 +16,13 @@ from clinlm.config.errors import ConfigError
 from clinlm.files.record import Record
 from clinlm.files.sources import STANDARD, file_identity, open_source
 from clinlm.predict.comparison import Comparison
-from clinlm.predict.journal import Progress
-from clinlm.predict.model_runner import ModelRunner, PendingPredictions, open_head
+from clinlm.predict.journal import ENDING, Progress
+from clinlm.predict.model_runner import ModelRunner, PendingPredictions, Runner, open_head
 from clinlm.predict.predictions import Row
 from clinlm.predict.settings import PredictSettings
 from clinlm.predict.sinks import CsvSink, JsonLinesSink, ParquetSink, Sink
 from clinlm.predict.stream import AnswerCounts, Answerer, Pending, check_folders, stream
+from clinlm.predict.tfidf_runner import TfidfRunner, holds_tfidf
 from clinlm.store.content import read_record, sealed
 from clinlm.store.key import digest
 from clinlm.tasks.inference_config import InferenceConfig
@@ -65,8 +66,10 @@ class ModelAnswerer(Answerer):
     def __init__(self, settings: PredictSettings, begun: Progress) -> None:
         self._pool = ThreadPoolExecutor(settings.threads)
         folders = {OWN: settings.artifact} | ({} if settings.shadow is None else {SHADOW: settings.shadow})
-        self._runners = {
-            prefix: ModelRunner(folder, settings.threads, settings.batch_tokens, self._pool)
+        self._runners: dict[str, Runner] = {
+            prefix: TfidfRunner(folder, self._pool)
+            if holds_tfidf(folder)
+            else ModelRunner(folder, settings.threads, settings.batch_tokens, self._pool)
             for prefix, folder in folders.items()
         }
         self._head = self._runners[OWN].head
@@ -142,10 +145,21 @@ def _identify(folder: Path) -> str:
     return digest(files)
 
 
-def show_predictions(settings: PredictSettings, done: Progress) -> None:
-    """Print what was done; to standard error where the answers go to standard output."""
+def show_predictions(settings: PredictSettings, done: Progress, before: bool = False) -> None:
+    """Print what was done; to standard error where the answers go to standard output.
+
+    Args:
+        before: whether an earlier command had answered everything, so that this one did nothing.
+    """
     console = Console(stderr=True, width=120) if settings.output == STANDARD else make_console()
     rate = done.documents / done.seconds if done.seconds else 0.0
+    if before:
+        console.print(
+            f"finished   before: the same command has answered every note; nothing was done (delete {settings.output} "
+            f"and {settings.beside(ENDING).name} to answer them again)",
+            soft_wrap=True,
+            markup=False,
+        )
     console.print(
         f"documents  {done.documents:,} in {done.seconds:,.1f} s, {rate:,.1f} per second, {settings.threads} threads"
     )

@@ -1,6 +1,7 @@
 """One model on all cores: rows of similar length in batches, each batch computed by a single thread."""
 
 import queue
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -30,9 +31,27 @@ def open_head(config: InferenceConfig) -> AnswerHead[Any]:
     return SpanHead(config) if config.kind == "entities" else DocumentHead(config)
 
 
+class Runner(ABC):
+    """Predicts notes with one model. Subclasses are final.
+
+    Attributes:
+        head: turns its logits into predictions.
+    """
+
+    head: AnswerHead[Any]
+
+    def refuse(self, text: str) -> str:
+        """Return why the model cannot read a text at all, or "" if it can."""
+        return ""
+
+    @abstractmethod
+    def begin(self, texts: Sequence[str]) -> "PendingPredictions":
+        """Begin to predict texts, none of which is refused."""
+
+
 @final
-class ModelRunner:
-    """Predicts notes with one model.
+class ModelRunner(Runner):
+    """Predicts notes with a network, as an engine runs it.
 
     Single threads with small batches beat one batch on many threads on a CPU, and share nothing but the queue.
 
@@ -45,7 +64,6 @@ class ModelRunner:
     def __init__(self, folder: Path, threads: int, batch_tokens: int, pool: Executor) -> None:
         first = open_model(folder, threads=1)
         self.head = open_head(first.inference_config)
-        self.engine = first.engine.name
         self.batch_tokens, self._pool = batch_tokens, pool
         config, by_word = first.inference_config, self.head.by_word
         self._cut = RowCutter(first.tokenizer, config.max_tokens, config.long_notes, by_word)
@@ -58,7 +76,6 @@ class ModelRunner:
             self._copies.put(first.engine.open(folder, threads=1))
 
     def refuse(self, text: str) -> str:
-        """Return why the model cannot read a text at all, or "" if it can."""
         if self._refused and self._refused in text:
             return f"the text has the character U+{ord(MASK):04X}, which stands for a masked word; the model has none"
         return ""

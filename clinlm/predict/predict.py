@@ -2,6 +2,7 @@
 
 from clinlm.config.errors import MissingFileError
 from clinlm.files.sources import STANDARD, open_source
+from clinlm.predict.journal import ENDING, is_complete
 from clinlm.predict.settings import PREDICT_YAML, PredictSettings
 from clinlm.predict.stream import check_folders
 
@@ -38,7 +39,8 @@ def predict_command(arguments: list[str]) -> None:
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    show_predictions(settings, predict_file(settings))
+    before = settings.resumable and is_complete(settings.beside(ENDING))
+    show_predictions(settings, predict_file(settings), before)
 
 
 def _check_paths(settings: PredictSettings) -> None:

@@ -58,7 +58,7 @@ def tfidf(task: Task, task_key: str, root: Path, reference: str) -> Predictor:
         reference=reference,
         parameters=model.parameters,
         nonzero=model.nonzero,
-        bytes=model.bytes,
+        bytes=member.bytes,
         seconds=read_record(member.folder)["seconds"],
         cached=cached,
     )

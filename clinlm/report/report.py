@@ -11,6 +11,7 @@ from clinlm.config.console import make_console
 from clinlm.pipeline import execution
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.report import entities, epochs, external, gates, methods, pareto, tables, validation_text
+from clinlm.report.baselines import BASELINE
 from clinlm.report.evaluation import evaluate
 from clinlm.report.external import ExternalCorpus, open_external
 from clinlm.report.labels import label_table
@@ -80,6 +81,7 @@ class Report:
             *self._gate_lines(subject),
             f"report     {shown_path(self._folder / f'{TABLE}.md')}{notices}",
             *([f"           {', '.join(files)} in the same folder"] if files else []),
+            *(f"tfidf      {shown_path(Path(self._run.store) / r.key)}" for r in self.results if r.name == BASELINE),
         ]
         Ending(title, self.results, subject, self._metric, [*own, *lines]).print(console)
 

@@ -1,12 +1,14 @@
 """What the user reads when Hydra refuses an override: a remedy for every kind of mistake."""
 
+import shlex
+
 import hydra
 import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from clinlm.config.remedies import did_you_mean, explain
+from clinlm.config.remedies import did_you_mean, explain, typed_override
 from clinlm.config.resolvers import register_resolvers
 from clinlm.config.validation import CONF
 
@@ -67,6 +69,35 @@ def test_the_nearest_name_is_suggested_and_never_the_one_that_failed(override: s
 def test_without_a_near_name_there_is_another_remedy(override: str, remedy: str) -> None:
     found = message(override)
     assert remedy in found and "did you mean" not in found and "\n" not in found
+
+
+@pytest.mark.parametrize(
+    "value", ["a=b", "c#d.csv", "x(1).csv", "it's", 'a"b', 'a\\"b', "été", "a&b;c", "<a>", "a=b\\"]
+)
+def test_text_with_characters_of_the_grammar_is_typed_in_quotes(value: str) -> None:
+    """What the message says to write is read as the text that was meant."""
+    found = message(f"store={value}")
+    assert found.startswith("text with the characters ") and f"got store={value}; write " in found
+    (typed,) = shlex.split(found.partition("; write ")[2])
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        assert hydra.compose("config", [typed]).store == value
+
+
+def test_a_list_and_a_text_with_commas_are_told_apart() -> None:
+    assert "write 'report.show=[\"a=b\",c d]'" in message("report.show=[a=b,c d]")
+    found = message("store=a,b.csv")
+    assert "'store=\"a,b.csv\"' is one text with commas, 'store=[a,b.csv]' is a list" in found
+
+
+@pytest.mark.parametrize(
+    "value", ["a", "a b", " a", "", "1", "1.5", "1e5", "null", "TRUE", "no", "[x]", "a,b", "C:\\x"]
+)
+def test_a_typed_override_is_read_as_the_text(value: str) -> None:
+    register_resolvers()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        chosen = [*shlex.split(typed_override("store", value)), *shlex.split(typed_override("report.show", [value]))]
+        config = hydra.compose("config", chosen)
+    assert config.store == value and list(config.report.show) == [value]
 
 
 def test_names_as_near_as_the_nearest_are_suggested() -> None:

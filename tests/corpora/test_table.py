@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from clinlm.config.errors import DataError
 from clinlm.corpora.table import Table
 
 IDS, GROUPS, TEXTS = (
@@ -133,6 +134,14 @@ def test_missing_files_and_columns_are_named(tmp_path: Path, kind: str) -> None:
         ValueError, match=r"must have the column 'text', got notes.* with key, patient, note, sex, flu, gout"
     ):
         Table(write(tmp_path, kind), "text", ["flu"]).records()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mistyped_column_is_found_without_reading_the_rows(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path, kind)
+    Table(path, "note", ["flu"], group="patient").check()
+    with pytest.raises(DataError, match=r"column 'noet', got notes.* with key, patient, note, .*; did you mean note\?"):
+        Table(path, "noet", ["flu"]).check()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The TF-IDF baseline: learns, survives a round trip, and is found when damaged."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from clinlm.metrics.baseline import TfidfBaseline
+from clinlm.config.errors import DataError
+from clinlm.metrics.baseline import CARD, FILES, TfidfBaseline
 from clinlm.metrics.classification import fit_thresholds, quality
 
 MTSAMPLES = Path(__file__).parents[2] / "../shared/data/mtsamples.csv.gz"
@@ -56,8 +58,16 @@ def test_round_trip_is_bit_equal(baseline: TfidfBaseline, tmp_path: Path) -> Non
     texts, _ = corpus(4)
     np.testing.assert_array_equal(loaded.probabilities(texts), baseline.probabilities(texts))
     assert (loaded.strength, loaded.parameters) == (baseline.strength, baseline.parameters)
-    files = list((tmp_path / "new" / "folder").iterdir())
-    assert sum(path.stat().st_size for path in files) == baseline.bytes and len(files) == 3
+    assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == {*FILES}
+
+
+def test_another_format_is_refused(baseline: TfidfBaseline, tmp_path: Path) -> None:
+    """A file of a later version may hold other numbers under the same names."""
+    baseline.save(tmp_path)
+    card = json.loads((tmp_path / CARD).read_text())
+    (tmp_path / CARD).write_text(json.dumps(card | {"coefficients": "int8"}))
+    with pytest.raises(DataError, match="must have the format of this version, .*'coefficients': 'float32'"):
+        TfidfBaseline.load(tmp_path)
 
 
 def test_fit_is_deterministic(baseline: TfidfBaseline) -> None:

@@ -66,7 +66,13 @@ def test_a_run_goes_on_only_with_what_it_was_begun_with(
     other = {"artifact": shadow_folder, "shadow": shadow_folder, "window": 3, "batch_tokens": 5, "text": "id"}
     if change == "input":
         path.write_text(path.read_text() + '{"text": "one more"}\n')
-    with pytest.raises(ValueError, match=f"was begun with another {change}; .*delete the output"):
+    told = {
+        "window": r"window \(16 before, 3 now\)",
+        "input": r"input \([\d,]+ bytes before, [\d,]+ now\)",
+        "batch_tokens": r"batch_tokens \(128 before, 5 now\)",
+        "text": r"text \(text before, id now\)",
+    }.get(change, change)
+    with pytest.raises(ValueError, match=f"was begun with another {told}; .*delete the output"):
         run(path, output, **({change: other[change]} if change in other else {}))
     assert output.read_bytes() == before
 

@@ -12,13 +12,14 @@ from support.pipelines import composed
 from support.reports import recorded, same
 
 from clinlm.config.errors import ConfigError
-from clinlm.metrics.baseline import TfidfBaseline
+from clinlm.metrics.baseline import FILES, TfidfBaseline
 from clinlm.metrics.classification import METRICS, quality
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline.run_record import RunRecord, StageRecord
 from clinlm.report.baselines import BASELINE
 from clinlm.report.evaluation import evaluate
 from clinlm.report.results import ModelResult, read_results, results_json
+from clinlm.tasks.inference_config import SERVING
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -78,7 +79,8 @@ def test_the_baseline_is_tfidf_on_the_same_split(compared: Compared) -> None:
     assert row.quality == pytest.approx(
         quality(targets, model.probabilities(task.texts("test")), thresholds), nan_ok=True
     )
-    assert (row.parameters, row.nonzero, row.bytes) == (model.parameters, model.nonzero, model.bytes)
+    served = sum((compared.root / row.key / name).stat().st_size for name in (*FILES, SERVING))
+    assert (row.parameters, row.nonzero, row.bytes) == (model.parameters, model.nonzero, served)
     assert row.peak_mib is None
 
 

@@ -125,7 +125,7 @@ def test_validation_and_test_are_those_of_the_baseline(task: MultiLabel, member:
         member.timed_predictor(task)(document)[0], member.split_logits(task, "test")[2], atol=1e-5
     )
     costs = member.cost()
-    assert (costs.parameters, costs.nonzero, costs.bytes) == (model.parameters, model.nonzero, model.bytes)
+    assert (costs.parameters, costs.nonzero, costs.bytes) == (model.parameters, model.nonzero, member.bytes)
     assert member.artifact is None and member.name == "tfidf"
 
 

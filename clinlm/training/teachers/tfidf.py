@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Final, final
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from safetensors.numpy import load_file, save_file
 from scipy.special import log_expit
 
 from clinlm.config.errors import ConfigError
 from clinlm.config.runtime import Stopwatch
 from clinlm.corpora.split import split_groups
-from clinlm.metrics.baseline import TfidfBaseline
+from clinlm.metrics.baseline import FILES, TfidfBaseline
 from clinlm.store.content import claim, locked, read_record, seal
 from clinlm.store.key import cache_key
 from clinlm.tasks.base import Task
 from clinlm.tasks.examples import units_of
-from clinlm.tasks.inference_config import Kind
+from clinlm.tasks.inference_config import SERVING, Kind
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.teachers.base import Measured, TeacherSource
 from clinlm.training.teachers.teacher_cost import TeacherCost
@@ -74,16 +74,28 @@ class Tfidf(TeacherSource):
         key = cache_key({"_target_": f"{TfidfBaseline.__module__}.TfidfBaseline"}, self.task_key)
         return self.root / f"tfidf-{key}"
 
+    @property
+    def bytes(self) -> int:
+        """Size on disk of what is served, once it is fitted."""
+        return sum((self.folder / name).stat().st_size for name in (*FILES, SERVING))
+
     def fitted(self, task: Task) -> tuple[TfidfBaseline, bool]:
-        """Return the baseline, and whether it was cached."""
+        """Return the baseline, and whether it was cached.
+
+        Its folder is also served: `serving.json` has its labels, and the thresholds fitted on validation.
+        """
         with claim(self.folder) as whole:
             if not whole:
                 log.info("fitting the TF-IDF baseline")
                 drawn = [_drawn(task, split) for split in ("train", "validation")]
                 texts, targets = zip(*(_read(task, members) for members in drawn), strict=True)
                 clock = Stopwatch()
-                TfidfBaseline.fit(texts[0], targets[0], texts[1], targets[1]).save(self.folder)
-                seal(self.folder, {"key": self.folder.name, "seconds": clock.seconds()})
+                baseline = TfidfBaseline.fit(texts[0], targets[0], texts[1], targets[1])
+                seconds = clock.seconds()
+                baseline.save(self.folder)
+                validation = linked_logits(baseline, _split(task, "validation")[0], task.kind)
+                task.inference_config(validation, task.max_tokens).save(self.folder)
+                seal(self.folder, {"key": self.folder.name, "seconds": seconds})
         return TfidfBaseline.load(self.folder), whole
 
     def training_logits(self, task: Task, precision: str) -> Float[np.ndarray, "train outputs"]:
@@ -106,16 +118,17 @@ class Tfidf(TeacherSource):
         return self._cached(f"{transfer.key}-{self.key}", task, crossed)
 
     def split_logits(self, task: Task, split: Measured) -> Float[np.ndarray, "documents outputs"]:
-        return self._cached(f"{split}-{self.key}", task, lambda baseline: baseline.logits(_split(task, split)[0]))
+        texts = _split(task, split)[0]
+        return self._cached(f"{split}-{self.key}", task, lambda baseline: linked_logits(baseline, texts, task.kind))
 
     def cost(self) -> TeacherCost:
         model = TfidfBaseline.load(self.folder)
-        return TeacherCost(model.parameters, model.nonzero, model.bytes, read_record(self.folder)["seconds"])
+        return TeacherCost(model.parameters, model.nonzero, self.bytes, read_record(self.folder)["seconds"])
 
     def timed_predictor(self, task: Task) -> Callable[[int], Float[np.ndarray, "1 outputs"]]:
         """See `TeacherSource.timed_predictor`: from the text, as weighting words is part of the model."""
         model, kind = self.fitted(task)[0], task.kind
-        return lambda document: _linked(model.logits(task.passages(np.array([document]))), kind)
+        return lambda document: linked_logits(model, task.passages(np.array([document])), kind)
 
     def _cached(
         self, name: str, task: Task, answers: Callable[[TfidfBaseline], Float[np.ndarray, "asked outputs"]]
@@ -127,7 +140,7 @@ class Tfidf(TeacherSource):
                 if not path.exists():  # another process may have computed it
                     log.info("computing the logits of %s for %s", self.name, name.partition("-")[0])
                     draft = path.with_suffix(".draft")
-                    save_file({"logits": _linked(answers(baseline), task.kind).astype(np.float32)}, draft)
+                    save_file({"logits": answers(baseline)}, draft)
                     draft.replace(path)
         return load_file(path)["logits"]
 
@@ -147,10 +160,10 @@ def _crossed(
     near = nearest_documents(baseline, list(texts), task.texts("train")) if texts else np.zeros(0, np.int64)
     found = np.zeros(targets.shape, np.float32), np.zeros((len(texts), task.outputs), np.float32)
     for held, model in _folds(task, baseline.strength):
-        found[0][held] = model.logits([own[number] for number in held])
+        found[0][held] = linked_logits(model, [own[number] for number in held], task.kind)
         (mine,) = np.nonzero(np.isin(near, held))
         if len(mine):
-            found[1][mine] = model.logits([texts[number] for number in mine.tolist()])
+            found[1][mine] = linked_logits(model, [texts[number] for number in mine.tolist()], task.kind)
     return found
 
 
@@ -172,9 +185,10 @@ def _folds(task: Task, strength: float) -> Iterator[tuple[Int[np.ndarray, " held
         yield held, TfidfBaseline.fit_at([texts[place] for place in seen], targets[seen], strength)
 
 
-def _linked(logits: Float[np.ndarray, "documents outputs"], kind: Kind) -> Float[np.ndarray, "documents outputs"]:
-    """Return logits that the task's link maps to the probabilities of the regressions."""
-    return np.asarray(log_expit(logits)) if kind != "multilabel" else logits
+def linked_logits(baseline: TfidfBaseline, texts: Sequence[str], kind: Kind) -> Float32[np.ndarray, "units outputs"]:
+    """Return logits of texts that the link of a task maps to the probabilities of the regressions."""
+    logits = baseline.logits(texts)
+    return np.asarray(log_expit(logits) if kind != "multilabel" else logits, dtype=np.float32)
 
 
 def _split(task: Task, split: str) -> tuple[list[str], np.ndarray]:

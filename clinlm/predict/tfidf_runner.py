@@ -1,0 +1,63 @@
+"""The TF-IDF baseline, served from its folder in the store."""
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+
+from clinlm.metrics.baseline import CARD, TfidfBaseline
+from clinlm.predict.answer_head import TokenizedNotes
+from clinlm.predict.model_runner import PendingPredictions, Runner, open_head
+from clinlm.store.content import sealed, verify
+from clinlm.tasks.entities import contexts
+from clinlm.tasks.inference_config import InferenceConfig
+from clinlm.text.words import words
+from clinlm.training.teachers.tfidf import linked_logits
+
+_NOTES = 64
+"""Notes weighted at once."""
+
+
+def holds_tfidf(folder: Path) -> bool:
+    """Return whether a folder holds a TF-IDF baseline, and not a network."""
+    return (folder / CARD).is_file()
+
+
+@final
+class TfidfRunner(Runner):
+    """Predicts notes with TF-IDF and logistic regression. A note is one row, and a word of a tagger is one token of it.
+
+    Raises:
+        Damaged: a file has changed.
+    """
+
+    def __init__(self, folder: Path, pool: Executor) -> None:
+        if sealed(folder):  # a copy may lack the record
+            verify(folder)
+        config = InferenceConfig.load(folder)
+        self.head, self._kind, self._pool = open_head(config), config.kind, pool
+        self._baseline = TfidfBaseline.load(folder)
+
+    def begin(self, texts: Sequence[str]) -> PendingPredictions:
+        notes = TokenizedNotes(len(texts), list(range(len(texts))), [1] * len(texts), [], [])
+        if self.head.by_word:
+            notes.words += map(words, texts)
+            notes.lengths[:] = map(len, notes.words)
+            notes.places += [np.arange(length) for length in notes.lengths]
+        slices = [range(start, min(start + _NOTES, len(texts))) for start in range(0, len(texts), _NOTES)]
+        return PendingPredictions(
+            self.head, [self._pool.submit(self._predict, texts, notes, places) for places in slices], notes
+        )
+
+    def _predict(self, texts: Sequence[str], notes: TokenizedNotes, places: range) -> tuple[list[int], torch.Tensor]:
+        """Return the places of some notes, and a row of logits for each: of the note, or of its words padded."""
+        if not self.head.by_word:
+            logits = linked_logits(self._baseline, [texts[place] for place in places], self._kind)
+            return list(places), torch.from_numpy(logits)
+        passages = [passage for place in places for passage in contexts(texts[place], notes.words[place])]
+        found = torch.from_numpy(linked_logits(self._baseline, passages, self._kind))
+        rows = torch.split(found, [notes.lengths[place] for place in places])
+        return list(places), torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
