@@ -5,15 +5,17 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal, final, get_args
+from typing import Literal, NamedTuple, final, get_args
 
 from clinlm.config.errors import ConfigError, DataError, MissingFileError
 from clinlm.corpora.base import Corpus, Records, count_notices, digest_files
+from clinlm.corpora.offsets import Fragment
 from clinlm.corpora.span_records import SpanDocument, span_records
 from clinlm.corpora.split import split_paths
-from clinlm.corpora.standoff import Annotation, Fragment, locate, standoff_notices
+from clinlm.corpora.standoff import Annotated, Annotation, locate, standoff_notices
 from clinlm.files.columns import shown
 from clinlm.files.plain_text import read_lines, read_text
 from clinlm.terminology.spans import Span
@@ -21,10 +23,19 @@ from clinlm.terminology.spans import Span
 Discontinuous = Literal["hull", "first", "longest", "drop"]
 Group = Literal["document", "folder"]
 
-_ENTITY = re.compile(r"(T\S*)\t(\S+) ([0-9]{1,15} [0-9]{1,15}(?:;[0-9]{1,15} [0-9]{1,15})*) *(?:\t(.*))?")
+_OFFSETS = r"([0-9]{1,15} [0-9]{1,15}(?:;[0-9]{1,15} [0-9]{1,15})*)"
+_ENTITY = re.compile(rf"(T\S*)\t(\S(?:[^\t]*\S)?) {_OFFSETS} *(?:\t(.*))?")
+_SPACED = re.compile(rf"(T[0-9]+) (\S+) {_OFFSETS}(?: (.*))?")
+"""A line that lost its tabs."""
 _OTHERS = "EARMN*#"
 _ENDINGS = (".txt", ".ann")
 _SHOWN = 5
+
+
+class _Pair(NamedTuple):
+    text: Path
+    annotations: Path
+    split: str | None
 
 
 @final
@@ -32,9 +43,9 @@ class Brat(Corpus):
     """One record per pair of NAME.txt and NAME.ann in a folder and the folders in it, in the order of their names.
 
     Only entities (lines T) are read. Events, relations, attributes, normalisations and notes are counted and left out.
-    Offsets are checked against the words in the .ann, ignoring differences in white space; their unit is detected
+    Offsets are checked against the words in the .ann, and what they count is detected
     (`clinlm.corpora.standoff.locate`). An entity without its words at its offsets is dropped, and a notice names it.
-    Nested and overlapping entities stay.
+    Nested and overlapping entities stay. Endings may be in capitals.
 
     An entity of several fragments becomes one span, as `discontinuous` selects, and is counted: `hull`, from its first
     character to its last; `first`, its first fragment; `longest`, its longest, of equal ones the first; `drop`, none.
@@ -85,49 +96,63 @@ class Brat(Corpus):
             DataError: also if a line of an .ann is not in brat's format.
         """
         counts: Counter[str] = Counter()
-        documents, checked = [], []
-        for path, split in self._pairs():
-            name = path.relative_to(self.root).with_suffix("").as_posix()
-            annotations = _annotations(path.with_suffix(".ann"), counts)
-            placed = locate(read_text(path), annotations)
-            checked.append((name, annotations, placed))
-            both = [(entity, found) for entity, found in zip(annotations, placed.fragments, strict=True) if found]
+        pairs = self._pairs()
+        names = [pair.text.relative_to(self.root).with_suffix("").as_posix() for pair in pairs]
+        annotated = [
+            Annotated(name, read_text(pair.text), _annotations(pair.annotations, counts))
+            for name, pair in zip(names, pairs, strict=True)
+        ]
+        located = locate(annotated)
+        documents = []
+        for name, pair, own, placed in zip(names, pairs, annotated, located, strict=True):
+            both = [(entity, found) for entity, found in zip(own.annotations, placed.fragments, strict=True) if found]
             split_labels = [entity.label for entity, found in both if len(found) > 1]
             counts["discontinuous"] += sum(self.map is None or label in self.map for label in split_labels)
             spans = [Span(*part, entity.label) for entity, found in both for part in self._merged(found)]
-            group = name if self.group == "document" else path.relative_to(self.root).parent.as_posix()
-            documents.append(SpanDocument(name, group, placed.text, spans, split))
+            folder = pair.text.relative_to(self.root).parent.as_posix()
+            group = name if self.group == "document" else folder
+            documents.append(SpanDocument(name, group, placed.text, spans, pair.split))
         totals = [
             (counts["others"], "lines not read: events, relations, attributes and notes"),
+            (counts["repeated"], "entities have the name of another of their document"),
             (counts["discontinuous"], f"discontinuous entities, read as: {self.discontinuous}"),
         ]
-        found = count_notices(totals)
-        return span_records(documents, self.map, [*found, *standoff_notices(checked)])
+        return span_records(documents, self.map, [*count_notices(totals), *standoff_notices(annotated, located)])
 
     def fingerprint(self) -> str:
         """See `Corpus.fingerprint`; it includes the paths of the files, which name documents and groups."""
-        pairs = [path for path, _ in self._pairs()]
-        places = json.dumps([path.relative_to(self.root).as_posix() for path in pairs])
-        halves = digest_files([path.with_suffix(ending) for path in pairs for ending in (".txt", ".ann")])
+        pairs = self._pairs()
+        places = json.dumps([pair.text.relative_to(self.root).as_posix() for pair in pairs])
+        halves = digest_files([path for pair in pairs for path in (pair.text, pair.annotations)])
         return hashlib.sha256((places + halves).encode()).hexdigest()
 
-    def _pairs(self) -> list[tuple[Path, str | None]]:
-        """Return the texts and their splits."""
+    def _pairs(self) -> list[_Pair]:
         found = []
         for folder, split in split_paths(self.root, self.files):
             if not folder.is_dir():
                 raise MissingFileError(f"root must be a folder of .txt and .ann files, got {folder}; set it to one")
-            there = {path for path in folder.rglob("*") if path.suffix in _ENDINGS and not self._ignored(path)}
-            lacking = sorted(
-                half for path in there for ending in _ENDINGS if (half := path.with_suffix(ending)) not in there
-            )
-            if lacking or not there:
-                names = shown([path.relative_to(folder).as_posix() for path in lacking[:_SHOWN]]) or "any"
+            halves: dict[Path, dict[str, Path]] = {}
+            for path in sorted(folder.rglob("*")):
+                ending = path.suffix.lower()
+                if ending in _ENDINGS and not self._ignored(path):
+                    other = halves.setdefault(path.with_suffix(""), {}).setdefault(ending, path)
+                    if other != path:
+                        raise DataError(
+                            f"a name must be that of one file, got {other.name} and {path.name}; remove one"
+                        )
+            lacking = [
+                path.with_suffix(ending).relative_to(folder).as_posix()
+                for path, own in halves.items()
+                for ending in _ENDINGS
+                if ending not in own
+            ]
+            if lacking or not halves:
+                names = shown(sorted(lacking)[:_SHOWN]) or "any"
                 raise MissingFileError(
                     f"files must be pairs NAME.txt and NAME.ann, {folder} lacks {names} ({len(lacking):,} in all); "
                     "add them (a text without entities has an empty .ann), or set ignore to the other files"
                 )
-            found += [(path, split) for path in sorted(there) if path.suffix == ".txt"]
+            found += [_Pair(own[".txt"], own[".ann"], split) for _, own in sorted(halves.items(), key=_by_text)]
         return found
 
     def _ignored(self, path: Path) -> bool:
@@ -144,21 +169,38 @@ class Brat(Corpus):
         return []
 
 
+def _by_text(pair: tuple[Path, dict[str, Path]]) -> Path:
+    return pair[1][".txt"]
+
+
 def _annotations(path: Path, counts: Counter[str]) -> list[Annotation]:
-    found = []
+    """Return the entities of a file; one whose words stand on several lines has them all."""
+    found: list[Annotation] = []
+    names: set[str] = set()
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
-        if line[0] in _OTHERS:
+        entity = _ENTITY.fullmatch(line) or _SPACED.fullmatch(line)
+        if entity is not None:
+            name, label, offsets, words = entity.groups()
+            fragments = tuple((int(a), int(b)) for a, b in (pair.split() for pair in offsets.split(";")))
+            found.append(Annotation(name, label, fragments, (words or "").strip() or None))
+            counts["repeated"] += name in names
+            names.add(name)
+        elif found and "\t" not in line and _unfinished(found[-1]):
+            found[-1] = replace(found[-1], words=f"{found[-1].words}\n{line}")
+        elif line[0] in _OTHERS:
             counts["others"] += 1
-            continue
-        entity = _ENTITY.fullmatch(line)
-        if entity is None:
+        else:
             raise DataError(
                 f"a line must be T1, a tab, a label and offsets (0 4 or 0 4;6 9), a tab and words, got another in "
                 f"{path.name} line {number:,}; repair it"
             )
-        name, label, offsets, words = entity.groups()
-        fragments = tuple((int(a), int(b)) for a, b in (pair.split() for pair in offsets.split(";")))
-        found.append(Annotation(name, label, fragments, words))
     return found
+
+
+def _unfinished(annotation: Annotation) -> bool:
+    """Return whether an annotation has fewer words than its offsets span."""
+    return annotation.words is not None and len(annotation.words) < sum(
+        end - start for start, end in annotation.fragments
+    )

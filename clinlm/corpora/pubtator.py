@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import final
 
@@ -11,13 +12,13 @@ from clinlm.config.errors import DataError
 from clinlm.corpora.base import Corpus, Records, count_notices, digest_files
 from clinlm.corpora.span_records import SpanDocument, span_records
 from clinlm.corpora.split import split_files
-from clinlm.corpora.standoff import Annotation, locate, standoff_notices
+from clinlm.corpora.standoff import Annotated, Annotation, locate, standoff_notices
 from clinlm.files.plain_text import read_lines
 from clinlm.terminology.spans import Span
 
-_PASSAGE = re.compile(r"([^|\t]+)\|([a-z])\|(.*)")
-_OFFSET = re.compile(r"[0-9]{1,15}")
-_RELATION = re.compile(r"[A-Za-z]\w*")
+_PASSAGE = re.compile(r"([^|\t]+)\|([A-Za-z])\|(.*)")
+_OFFSET = re.compile(r"-1|[0-9]{1,15}")
+_RELATION = re.compile(r"[A-Za-z][\w:./-]*")
 
 
 @dataclass(slots=True)
@@ -34,7 +35,8 @@ class Pubtator(Corpus):
     The text is the title, a line end and the abstract (and any further passages); offsets count one character between
     them. They are checked against the words, as in `clinlm.corpora.brat`; an entity without its words at its offsets is
     dropped, and a notice names it. Columns after the label (identifiers, the parts of a composite mention, which stays
-    one span) are not read. Relations (PMID, CID, two identifiers) are counted and left out.
+    one span) are not read. Relations (PMID, CID, two identifiers) and entities without place (-1) are counted and left
+    out. Lines of an abstract may stand alone below it, and entities anywhere in the file.
 
     id = group = PMID; no attributes. See `clinlm.corpora.span_records` for the rest: a PMID in several files belongs to
     the last of train, validation and test.
@@ -59,49 +61,83 @@ class Pubtator(Corpus):
             DataError: also if a line is not in the format, or is not under its document.
         """
         counts: Counter[str] = Counter()
-        documents, checked = [], []
-        for path, split in split_files(self.root, self.files):
-            for document in _documents(path, counts):
-                placed = locate("\n".join(document.passages.values()), document.entities)
-                checked.append((document.name, document.entities, placed))
-                both = zip(document.entities, placed.fragments, strict=True)
-                spans = [Span(*part, entity.label) for entity, found in both for part in found or ()]
-                documents.append(SpanDocument(document.name, document.name, placed.text, spans, split))
+        found = [
+            (document, split)
+            for path, split in split_files(self.root, self.files)
+            for document in _documents(path, counts)
+        ]
+        annotated = [_annotated(document) for document, _ in found]
+        located = locate(annotated)
+        documents = []
+        for (document, split), placed in zip(found, located, strict=True):
+            both = zip(document.entities, placed.fragments, strict=True)
+            spans = [Span(*part, entity.label) for entity, place in both for part in place or ()]
+            documents.append(SpanDocument(document.name, document.name, placed.text, spans, split))
         totals = [
             (counts["relations"], "lines not read: relations"),
+            (counts["absent"], "entities not read: without place (-1)"),
             (counts["composite"], "composite entities, each read as one span"),
+            (counts["lines"], "lines without PMID read as part of the passage above them"),
         ]
-        found = count_notices(totals)
-        return span_records(documents, self.map, [*found, *standoff_notices(checked)])
+        return span_records(documents, self.map, [*count_notices(totals), *standoff_notices(annotated, located)])
 
     def fingerprint(self) -> str:
         return digest_files([path for path, _ in split_files(self.root, self.files)])
 
 
+def _annotated(document: _Document) -> Annotated:
+    passages = list(document.passages.values())
+    ends = accumulate(len(passage) + 1 for passage in passages[:-1])
+    return Annotated(document.name, "\n".join(passages), document.entities, [end - 1 for end in ends])
+
+
 def _documents(path: Path, counts: Counter[str]) -> list[_Document]:
     found: list[_Document] = []
+    apart: list[tuple[int, list[str]]] = []
+    above = ""
     for number, line in enumerate(read_lines(path), start=1):
-        if not line.strip():
-            continue
         passage = _PASSAGE.fullmatch(line)
-        name = passage[1] if passage else line.partition("\t")[0]
-        if passage and (not found or found[-1].name != name or passage[2] in found[-1].passages):
-            found.append(_Document(name))
-        if not found or found[-1].name != name:
-            raise _error(path, number, "is not under a title of its PMID")
         if passage:
-            found[-1].passages[passage[2]] = passage[3]
-            continue
-        cells = line.split("\t")
-        if len(cells) >= 5 and _OFFSET.fullmatch(cells[1]) and _OFFSET.fullmatch(cells[2]) and cells[4].strip():
-            fragments = ((int(cells[1]), int(cells[2])),)
-            found[-1].entities.append(Annotation(f"line {number:,}", cells[4].strip(), fragments, cells[3]))
-            counts["composite"] += len(cells) > 6 and "|" in cells[6]
-        elif len(cells) >= 3 and _RELATION.fullmatch(cells[1]):
-            counts["relations"] += 1
+            name, above = passage[1], passage[2].lower()
+            if not found or found[-1].name != name or above in found[-1].passages:
+                found.append(_Document(name))
+            found[-1].passages[above] = passage[3]
+        elif "\t" in line or not line.strip():
+            above, cells = "", line.split("\t")
+            if found and found[-1].name == cells[0]:
+                _read_line(path, number, cells, found[-1], counts)
+            elif line.strip():
+                apart.append((number, cells))
+        elif not above:
+            raise _error(path, number, "is not under a title of its PMID")
+        elif re.match(rf"{re.escape(found[-1].name)} +-?[0-9]", line):
+            raise _error(path, number, "has spaces where tabs must be")
         else:
-            raise _error(path, number, "is not a passage, entity or relation")
+            found[-1].passages[above] += f"\n{line}"
+            counts["lines"] += 1
+    for number, cells in apart:
+        own = [document for document in found if document.name == cells[0]]
+        if len(own) != 1:
+            raise _error(path, number, "is not under a title of its PMID")
+        _read_line(path, number, cells, own[0], counts)
     return found
+
+
+def _read_line(path: Path, number: int, cells: list[str], document: _Document, counts: Counter[str]) -> None:
+    """Add an entity to its document, or count another line."""
+    if len(cells) >= 5 and _OFFSET.fullmatch(cells[1]) and _OFFSET.fullmatch(cells[2]) and cells[4].strip():
+        fragment = int(cells[1]), int(cells[2])
+        if min(fragment) < 0:
+            counts["absent"] += 1
+            return
+        document.entities.append(
+            Annotation(f"line {number:,}", cells[4].strip(), (fragment,), cells[3].strip() or None)
+        )
+        counts["composite"] += len(cells) > 6 and "|" in cells[6]
+    elif len(cells) >= 3 and _RELATION.fullmatch(cells[1]):
+        counts["relations"] += 1
+    else:
+        raise _error(path, number, "is not a passage, entity or relation")
 
 
 def _error(path: Path, number: int, what: str) -> DataError:

@@ -44,7 +44,7 @@ def span_records(
 ) -> Records:
     """Return the records of a corpus of spans: the columns of every corpus, and `spans`.
 
-    - Documents without text are dropped; those without spans stay.
+    - Documents without text are dropped, and so are exact repeats of one with the same id; those without spans stay.
     - Labels are mapped by `map`; spans with another label are dropped. White space at the edges of a span is trimmed, a
       span of white space is dropped, and duplicates are kept once. Spans may overlap and nest.
     - Documents with the same text (in lower case, runs of white space as one space) share a group.
@@ -62,7 +62,8 @@ def span_records(
         DataError: no text or no span is left, or an id is repeated.
         DataError: a span leaves its text.
     """
-    written = [document for document in documents if document.text.strip()]
+    distinct = _distinct(documents)
+    written = [document for document in distinct if document.text.strip()]
     if not written:
         raise DataError(f"a corpus must have a note, got {len(documents):,} documents without text; check root")
     spans, span_notices = _mapped(written, map)
@@ -72,12 +73,23 @@ def span_records(
     frame = _frame([written[n] for n in kept], [groups[n] for n in kept], [spans[n] for n in kept])
     without_spans = frame.filter(pl.col("spans").list.len() == 0).height
     counts = [
-        (len(documents) - len(written), f"of {len(documents):,} documents dropped: empty text"),
+        (len(documents) - len(distinct), f"of {len(documents):,} documents dropped: exact repeats of another"),
+        (len(distinct) - len(written), f"of {len(documents):,} documents dropped: empty text"),
         (shared, f"of {len(written):,} documents repeat the text of another and share its group"),
         (len(written) - len(kept), f"of {len(written):,} documents dropped: their group is in a later split, too"),
         (without_spans, f"of {len(kept):,} documents have no span"),
     ]
     return Records(frame, (*notices, *span_notices, *count_notices(counts)), splits)
+
+
+def _distinct(documents: Sequence[SpanDocument]) -> list[SpanDocument]:
+    """Return the documents; of those that are equal, spans in any order, the first."""
+    first = {
+        (own.id, own.group, own.text, own.split, tuple(sorted(set(own.spans))), tuple(own.attributes.items())): own
+        for own in reversed(documents)
+    }
+    kept = {id(document) for document in first.values()}
+    return [document for document in documents if id(document) in kept]
 
 
 def _frame(documents: Sequence[SpanDocument], groups: Sequence[str], spans: Sequence[Sequence[Span]]) -> pl.DataFrame:

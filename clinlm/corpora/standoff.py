@@ -1,17 +1,25 @@
-"""Stand-off annotations: checks their offsets against their words."""
+"""Stand-off annotations: places them by the reading of their offsets that fits their words."""
 
+import html
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import final
 
+from clinlm.config.errors import DataError
 from clinlm.corpora.base import count_notices
+from clinlm.corpora.offsets import Fragment, Reading, readings, shifted
 from clinlm.files.columns import shown
 
-Fragment = tuple[int, int]
-"""First character, and the one after the last."""
-
 _SHOWN = 5
+_LETTERS = 3
+"""Fewest letters of words that only another reading places: a shorter word may stand there by chance."""
+
+_UNSEPARATED = "\u2e80"
+"""First of the scripts without spaces between words: Chinese, Japanese and more."""
+
+_PLAIN = str.maketrans({"‘": "'", "’": "'", "‚": "'", "“": '"', "”": '"', "„": '"', "′": "'", "–": "-", "−": "-"})
 
 
 @final
@@ -34,89 +42,252 @@ class Annotation:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Annotated:
+    """A text with its annotations.
+
+    Attributes:
+        name: for notices.
+        raw: the text as in its file, byte order mark included.
+        joints: places of the characters between its passages.
+    """
+
+    name: str
+    raw: str = field(repr=False)
+    annotations: Sequence[Annotation]
+    joints: Sequence[int] = ()
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Placed:
     """The located annotations of one document.
 
     Attributes:
-        text: of the document, without byte order mark; line ends as in the file, or of one character.
+        text: of the document, without byte order mark.
         fragments: of `text`, per annotation, ascending and not adjacent; None for one without its words at its offsets,
             or outside the text.
-        unit: unit of the file's offsets; "" for characters of the text.
+        unit: what the file's offsets count; "" for characters of the text.
+        misses: why an annotation has no place, per annotation; "" where it has one.
+        respelled: number of annotations whose words differ from the text in case, accents, quotes, escapes or length.
+        inside: number of annotations without words that begin or end inside a word or with white space.
     """
 
     text: str = field(repr=False)
     fragments: list[tuple[Fragment, ...] | None]
     unit: str
+    misses: list[str]
+    respelled: int
+    inside: int
 
 
-def locate(raw: str, annotations: Sequence[Annotation]) -> Placed:
-    """Detect the unit of a file's offsets, and locate its annotations.
+def locate(documents: Sequence[Annotated]) -> list[Placed]:
+    """Find what the offsets of every document count, and locate its annotations.
 
     Offsets should be characters of the text. Files copied between systems, and tools in other languages, count
-    differently; so of four units the one that fits most annotations is taken, of equally good ones the first:
-    characters; characters with line ends of one, not two; characters with the byte order mark as one; units of UTF-16.
+    differently; so of the ways to count (`clinlm.corpora.offsets.readings`) the one that fits most annotations is
+    taken, of equally good ones the first; or one shift that all annotations of a document share. Words fit that are
+    those of the text but for white space, case, forms of a character, quotes, HTML escapes, and an ellipsis at the end.
+
+    Annotations without words say less. A way to count is taken for all documents without words only if it puts every
+    annotation that it moves from the edge of a word to the edge of a word, and more of them than characters do.
+
     Fragments with only white space between them are merged: brat splits annotations at line ends.
-
-    Args:
-        raw: the file of the text.
-        annotations: of one document; their words are compared with runs of white space as one space.
     """
-    best: Placed | None = None
-    for unit, text, position in _units(raw):
-        found = [_covered(text, position, annotation) for annotation in annotations]
-        if best is None or found.count(None) < best.fragments.count(None):
-            best = Placed(text, found, unit)
-        if None not in found:
-            break
-    assert best is not None
-    return best
-
-
-def standoff_notices(documents: Sequence[tuple[str, Sequence[Annotation], Placed]]) -> list[str]:
-    """Return the notices on the name, the annotations and the located annotations of every document."""
-    every = [
-        (name, annotation, found)
-        for name, annotations, placed in documents
-        for annotation, found in zip(annotations, placed.fragments, strict=True)
+    placed = [_located(document) for document in documents]
+    silent = [
+        n
+        for n, document in enumerate(documents)
+        if document.annotations and all(one.words is None for one in document.annotations)
     ]
-    units = Counter(placed.unit for _, _, placed in documents if placed.unit)
-    wrong = [f"{name} {annotation.name}" for name, annotation, found in every if found is None]
-    unchecked = sum(annotation.words is None for _, annotation, _ in every)
+    if any(placed[n].inside or None in placed[n].fragments for n in silent):
+        for n, found in zip(silent, _relocated([documents[n] for n in silent]), strict=True):
+            placed[n] = found or placed[n]
+    return placed
+
+
+def standoff_notices(documents: Sequence[Annotated], placed: Sequence[Placed]) -> list[str]:
+    """Return the notices on the annotations of every document and where they are.
+
+    Raises:
+        DataError: there are annotations, and none is where its offsets say.
+    """
+    every = [
+        (f"{document.name} {annotation.name}", annotation, miss)
+        for document, own in zip(documents, placed, strict=True)
+        for annotation, miss in zip(document.annotations, own.misses, strict=True)
+    ]
+    units = Counter(own.unit for own in placed if own.unit)
+    misses = Counter(miss for _, _, miss in every if miss)
+    wrong = f"(first: {shown([name for name, _, miss in every if miss][:_SHOWN])}): " + "; ".join(
+        f"{count:,} {miss}" for miss, count in misses.most_common()
+    )
+    if every and misses.total() == len(every):
+        raise DataError(
+            f"entities must have their words at their offsets, {len(every):,} of {len(every):,} have not {wrong}; "
+            "count offsets in characters of the text"
+        )
     counts = [
         *((count, f"of {len(documents):,} documents have offsets by {unit}") for unit, count in sorted(units.items())),
-        (unchecked, f"of {len(every):,} entities have no words to check their offsets by"),
+        (sum(own.respelled for own in placed), f"of {len(every):,} entities have words spelt differently in the text"),
         (
-            len(wrong),
-            f"of {len(every):,} entities dropped: not the words at their offsets (first: {shown(wrong[:_SHOWN])})",
+            sum(annotation.words is None for _, annotation, _ in every),
+            f"of {len(every):,} entities have no words to check their offsets by",
         ),
+        (sum(own.inside for own in placed), f"of {len(every):,} entities begin or end inside a word: check offsets"),
+        (misses.total(), f"of {len(every):,} entities dropped: not the words at their offsets {wrong}"),
     ]
     return count_notices(counts)
 
 
-def _units(raw: str) -> Iterator[tuple[str, str, Sequence[int]]]:
-    """Yield every unit: its name, the text, and the character of the text for every possible offset."""
-    text = raw.removeprefix("\ufeff")
-    yield "", text, range(len(text) + 1)
-    if "\r\n" in text:
-        plain = text.replace("\r\n", "\n")
-        yield "line ends of one character", plain, range(len(plain) + 1)
-    if text != raw:
-        yield "a text with the byte order mark", text, [0, *range(len(text) + 1)]
-    if len(text.encode("utf-16-le")) > 2 * len(text):
-        units = [number for number, character in enumerate(text) for _ in range(1 + (ord(character) > 0xFFFF))]
-        yield "units of UTF-16", text, [*units, len(text)]
+def _located(document: Annotated) -> Placed:
+    """Locate the annotations of one document by their words; those without words as the others."""
+    text = document.raw.removeprefix("\ufeff")
+    worded = [one for one in document.annotations if one.words is not None]
+    plain: Placed | None = None
+    best: Placed | None = None
+    likely: dict[int, str] = {}
+    for reading in _candidates(document, text):
+        found = _read(text, document.annotations, reading)
+        if plain is None or best is None:
+            plain = best = found
+        else:
+            moved = [n for n, place in enumerate(found.fragments) if place and not plain.fragments[n]]
+            likely = {n: f"would be in place by {reading.name}" for n in moved} | likely
+            letters = sum(len(document.annotations[n].words or "") for n in moved)
+            if letters >= _LETTERS and _missing(found, worded, document) < _missing(best, worded, document):
+                best = found
+        if not _missing(best, worded, document):
+            break
+    assert best is not None
+    return _explained(best, document.annotations, likely)
 
 
-def _covered(text: str, position: Sequence[int], annotation: Annotation) -> tuple[Fragment, ...] | None:
-    if not all(0 <= start < end < len(position) for start, end in annotation.fragments):
-        return None
-    fragments = [(position[start], position[end]) for start, end in annotation.fragments]
-    if not all(start < end for start, end in fragments):
-        return None
-    words = " ".join(text[start:end] for start, end in fragments).split()
-    if annotation.words is not None and words != annotation.words.split():
-        return None
-    return tuple(_merge_adjacent(text, sorted(fragments)))
+def _candidates(document: Annotated, text: str) -> Iterator[Reading]:
+    yield from readings(text, text != document.raw, document.joints)
+    shift = _shared_shift(text, document.annotations)
+    if shift:
+        yield shifted(len(text), shift)
+
+
+def _explained(placed: Placed, annotations: Sequence[Annotation], likely: Mapping[int, str]) -> Placed:
+    """Return the same with the reason of every miss."""
+    both = enumerate(zip(annotations, placed.fragments, strict=True))
+    misses = ["" if place else likely.get(n) or _miss(placed.text, annotation) for n, (annotation, place) in both]
+    return replace(placed, misses=misses)
+
+
+def _missing(placed: Placed, worded: Sequence[Annotation], document: Annotated) -> int:
+    """Return how many annotations with words have no place."""
+    if len(worded) == len(document.annotations):
+        return placed.fragments.count(None)
+    both = zip(document.annotations, placed.fragments, strict=True)
+    return sum(place is None and annotation.words is not None for annotation, place in both)
+
+
+def _read(text: str, annotations: Sequence[Annotation], reading: Reading) -> Placed:
+    """Locate annotations by one reading."""
+    fragments: list[tuple[Fragment, ...] | None] = []
+    respelled = inside = 0
+    for annotation in annotations:
+        placed = [reading.place(fragment) for fragment in annotation.fragments]
+        solid = [_trimmed(text, fragment) if reading.name else fragment for fragment in placed if fragment is not None]
+        if len(solid) < len(placed):
+            fragments.append(None)
+            continue
+        words = " ".join(text[start:end] for start, end in solid)
+        equal = annotation.words is None or words.split() == annotation.words.split()
+        if not equal and not _same(words, annotation.words or ""):
+            fragments.append(None)
+            continue
+        respelled += not equal
+        inside += annotation.words is None and not all(_on_edges(text, fragment) for fragment in solid)
+        fragments.append(tuple(_merge_adjacent(text, sorted(solid))))
+    return Placed(text, fragments, reading.name, [""] * len(fragments), respelled, inside)
+
+
+def _trimmed(text: str, fragment: Fragment) -> Fragment:
+    """Return a fragment without white space at its edges, which some readings do not count."""
+    start, end = fragment
+    words = text[start:end]
+    first = start + len(words) - len(words.lstrip())
+    return (first, start + len(words.rstrip())) if words.strip() else fragment
+
+
+def _relocated(documents: Sequence[Annotated]) -> list[Placed | None]:
+    """Locate annotations without words by the reading that fits all documents; None where nothing changes."""
+    moved: dict[str, dict[int, Placed]] = {}
+    gained: Counter[str] = Counter()
+    lost: set[str] = set()
+    for n, document in enumerate(documents):
+        text = document.raw.removeprefix("\ufeff")
+        plain, *others = (_read(text, document.annotations, one) for one in readings(text, text != document.raw))
+        for other in others:
+            changed = [k for k, place in enumerate(other.fragments) if place != plain.fragments[k]]
+            fits = [_fits(text, other.fragments[k]) for k in changed]
+            gained[other.unit] += sum(fits) - sum(_fits(text, plain.fragments[k]) for k in changed)
+            lost |= set() if all(fits) else {other.unit}
+            moved.setdefault(other.unit, {})[n] = other
+    chosen = max((unit for unit in moved if unit not in lost and gained[unit] > 0), key=gained.__getitem__, default="")
+    found = [moved.get(chosen, {}).get(n) for n in range(len(documents))]
+    return [own and _explained(own, document.annotations, {}) for own, document in zip(found, documents, strict=True)]
+
+
+def _fits(text: str, fragments: Sequence[Fragment] | None) -> bool:
+    return fragments is not None and all(_on_edges(text, fragment) for fragment in fragments)
+
+
+def _on_edges(text: str, fragment: Fragment) -> bool:
+    """Return whether a fragment begins and ends with a character that is no white space, where words do."""
+    start, end = fragment
+    parted = not (start and _in_word(text[start - 1 : start + 1])) and not _in_word(text[end - 1 : end + 1])
+    return parted and not text[start].isspace() and not text[end - 1].isspace()
+
+
+def _in_word(pair: str) -> bool:
+    """Return whether two characters belong to one word of a script that separates words."""
+    return len(pair) == 2 and all(character.isalnum() and character < _UNSEPARATED for character in pair)
+
+
+def _shared_shift(text: str, annotations: Sequence[Annotation]) -> int:
+    """Return the one shift that puts the words of all annotations in their place; 0 if it is not certain."""
+    worded = {(one.fragments[0][0], one.words) for one in annotations if one.words and len(one.fragments) == 1}
+    if len(worded) < 2 or sum(len(words) for _, words in worded) < 2 * _LETTERS:
+        return 0
+    shifts: set[int] | None = None
+    for start, words in worded:
+        own = {place - start for place in _occurrences(text, words)}
+        shifts = own if shifts is None else shifts & own
+        if not shifts:
+            return 0
+    return shifts.pop() if shifts and len(shifts) == 1 else 0
+
+
+def _occurrences(text: str, words: str) -> Iterator[int]:
+    place = text.find(words)
+    while place >= 0:
+        yield place
+        place = text.find(words, place + 1)
+
+
+def _miss(text: str, annotation: Annotation) -> str:
+    """Return why an annotation has no place in any reading."""
+    if all(start == end for start, end in annotation.fragments):
+        return "of no character"
+    if annotation.words is None:
+        return "outside of their text"
+    return "with words elsewhere in the text" if _folded(annotation.words) in _folded(text) else "with words not in it"
+
+
+def _same(words: str, told: str) -> bool:
+    """Return whether words of the text are those of the file, in another spelling or cut off by an ellipsis."""
+    here, there = _folded(words), _folded(told)
+    cut = there.removesuffix("...").rstrip()
+    return bool(here) and (here == there or (cut != there and len(cut) >= _LETTERS and here.startswith(cut)))
+
+
+def _folded(words: str) -> str:
+    plain = unicodedata.normalize("NFKC", html.unescape(words)).translate(_PLAIN).casefold()
+    return " ".join(plain.split())
 
 
 def _merge_adjacent(text: str, fragments: Iterable[Fragment]) -> list[Fragment]:

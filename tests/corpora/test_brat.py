@@ -1,5 +1,6 @@
 """Laws of the brat reader, on made-up pairs and on MACCROBAT where it is."""
 
+import html
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from omegaconf import OmegaConf
 from clinlm.config.validation import CONF
 from clinlm.corpora.base import COLUMNS, Records
 from clinlm.corpora.brat import Brat
-from clinlm.corpora.standoff import Annotation, locate
+from clinlm.corpora.standoff import Annotated, Annotation, locate
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "maccrobat2020"
 TEXTS = st.text(st.sampled_from("ab é\u0301ßµ😀中\u00a0\u2028\x0c\x85-'\n\r"), min_size=1, max_size=30)
@@ -120,7 +121,8 @@ def test_words_that_do_not_stand_at_their_offsets_are_dropped_and_named(tmp_path
     assert told(records) == [("a", "X"), ("secret", "X")]
     assert records.notices == (
         "1 of 4 entities have no words to check their offsets by",
-        "2 of 4 entities dropped: not the words at their offsets (first: a T2, a T3)",
+        "2 of 4 entities dropped: not the words at their offsets (first: a T2, a T3): 2 with words elsewhere in the "
+        "text",
     )
 
 
@@ -132,15 +134,114 @@ def test_words_that_do_not_stand_at_their_offsets_are_dropped_and_named(tmp_path
         ("\ufeffx fever", lambda text: text[1:], ""),
         ("\ufeffx fever", str, "a text with the byte order mark"),
         ("😀 fever", lambda text: text.replace("😀", "##"), "units of UTF-16"),
+        ("😀😀\r\nfever", lambda text: text.replace("😀😀\r", "####"), "units of UTF-16, line ends of one character"),
+        ("é fever", lambda text: text.replace("é", "##"), "bytes of UTF-8"),
+        ("\ufeffé fever", lambda text: text.replace("é", "##").replace("\ufeff", "###"), "bytes of UTF-8, a text with"),
+        ("x\ny fever", lambda text: text.replace("\n", "\r\n"), "line ends of two characters"),
+        ("<1 & fever", html.escape, "HTML, escaped"),
+        ("&lt;1 fever", html.unescape, "HTML escapes of one character"),
+        (" fever ", str.strip, "a text without white space at its edges"),
     ],
 )
 def test_offsets_are_read_as_the_file_counts_them(raw: str, count: object, way: str) -> None:
     counted = count(raw)  # type: ignore[operator]
     start = counted.index("fever")
-    placed = locate(raw, [Annotation("T1", "S", ((start, start + 5),), "fever")])
-    assert placed.unit == way
+    [placed] = locate([Annotated("a", raw, [Annotation("T1", "S", ((start, start + 5),), "fever")])])
+    assert placed.unit == way or way.endswith("with") and placed.unit.startswith(way)
     ((found,),) = [one for one in placed.fragments if one]
     assert placed.text[slice(*found)] == "fever" and not placed.text.startswith("\ufeff")
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_a_unit_is_found_whatever_the_text(data: st.DataObject) -> None:
+    """All words of a text, counted in any unit and with any line ends, are placed."""
+    text = data.draw(TEXTS) + " fever\nand chills 😀é cough"
+    encoding = data.draw(st.sampled_from(["utf-32-le", "utf-16-le", "utf-8"]))
+    unit = {"utf-32-le": 4, "utf-16-le": 2, "utf-8": 1}[encoding]
+    ends = data.draw(st.sampled_from(["as they are", "one", "two"]))
+
+    def count(before: str) -> int:
+        plain = before.replace("\r\n", "\n") if ends != "as they are" else before
+        return len((plain.replace("\n", "\r\n") if ends == "two" else plain).encode(encoding)) // unit
+
+    wanted = [(text.index(words), text.index(words) + len(words), words) for words in ("fever", "chills", "cough")]
+    told = [Annotation("T", "S", ((count(text[:start]), count(text[:end])),), words) for start, end, words in wanted]
+    [placed] = locate([Annotated("a", text, told)])
+    found = [place[0] for place in placed.fragments if place]
+    assert [text[start:end] for start, end in found] == ["fever", "chills", "cough"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "respelled"),
+    [
+        ("nai\u0308ve", "na\u00efve", 1),
+        ("Crohn’s disease", "crohn's disease", 1),
+        ("pH <7", "pH &lt;7", 1),
+        ("aspirin a day", "aspi...", 1),
+        ("on\u00a0aspirin", "on aspirin", 0),
+        ("aspirin", "aspitin", None),
+        ("aspirin", "a...", None),
+    ],
+)
+def test_words_may_be_spelt_differently(text: str, words: str, respelled: int | None) -> None:
+    [placed] = locate([Annotated("a", text, [Annotation("T1", "S", ((0, len(text)),), words)])])
+    assert placed.fragments == [None if respelled is None else ((0, len(text)),)]
+    assert placed.respelled == (respelled or 0) and placed.unit == ""
+
+
+def test_a_shift_is_certain_only_if_all_words_share_it() -> None:
+    told = [Annotation("T1", "S", ((0, 5),), "fever"), Annotation("T2", "S", ((6, 11),), "cough")]
+    [placed] = locate([Annotated("a", "My fever cough", told)])
+    assert placed.fragments == [((3, 8),), ((9, 14),)] and placed.unit == "characters, 3 too low"
+    [placed] = locate([Annotated("a", "My fever cough", told[:1])])
+    assert placed.fragments == [None] and placed.misses == ["with words elsewhere in the text"]
+    [placed] = locate([Annotated("a", "My fever cough fever cough", told)])
+    assert placed.fragments == [None, None], "two shifts fit"
+
+
+def test_a_unit_of_offsets_without_words_puts_all_of_them_on_edges_of_words() -> None:
+    def silent(text: str, *offsets: tuple[int, int]) -> Annotated:
+        return Annotated("a", text, [Annotation("T", "S", (fragment,), None) for fragment in offsets])
+
+    texts = [silent("😀 took aspirin daily", (8, 15)), silent("plain aspirin", (6, 13))]
+    assert [placed.fragments for placed in locate(texts)] == [[((7, 14),)], [((6, 13),)]]
+    texts.append(silent("😀 took aspirin daily", (7, 14)))
+    placed = locate(texts)
+    assert [own.fragments for own in placed] == [[((8, 15),)], [((6, 13),)], [((7, 14),)]], "they contradict each other"
+    assert [own.inside for own in placed] == [1, 0, 0]
+
+
+def test_lines_of_other_tools_are_read(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "a",
+        "on aspi\nrin today",
+        "T1\tDrug Name 3 11\taspi\nrin",
+        "T2 When 12 17 today",
+        "T2\tA 0 2\t",
+        "T3\tA 0 0\t",
+    )
+    records = Brat(tmp_path).records()
+    assert told(records) == [("on", "A"), ("aspi\nrin", "Drug Name"), ("today", "When")]
+    assert records.notices == (
+        "1 entities have the name of another of their document",
+        "2 of 4 entities have no words to check their offsets by",
+        "1 of 4 entities dropped: not the words at their offsets (first: a T3): 1 of no character",
+    )
+
+
+def test_endings_may_be_in_capitals(tmp_path: Path) -> None:
+    write(tmp_path, "a", "ill", "T1\tX 0 3\till")
+    (tmp_path / "B.TXT").write_text("sick")
+    (tmp_path / "B.Ann").write_text("T1\tX 0 4\tsick\n")
+    before = Brat(tmp_path).fingerprint()
+    assert told(Brat(tmp_path).records()) == [("sick", "X"), ("ill", "X")]
+    (tmp_path / "B.Ann").write_text("")
+    assert Brat(tmp_path).fingerprint() != before
+    (tmp_path / "a.TXT").write_text("sick")
+    with pytest.raises(ValueError, match=r"got a\.(TXT and a\.txt|txt and a\.TXT)"):
+        Brat(tmp_path).records()
 
 
 def test_splits_are_folders_and_a_text_is_in_one_of_them(tmp_path: Path) -> None:
@@ -171,7 +272,7 @@ def test_bad_input_is_an_error_without_text(tmp_path: Path) -> None:
         ("T1\tX 0 secret\tsecret", "in a.ann line 1"),
         ("secret", "in a.ann line 1"),
         ("T1\tX 0 1;\ts", "in a.ann line 1"),
-        ("T1\tX 0 1\tsecret", "none is left"),
+        ("T1\tX 0 1\tsecret", r"1 of 1 have not \(first: a T1\): 1 with words elsewhere in the text"),
     ):
         (tmp_path / "a.ann").write_text(line)
         with pytest.raises(ValueError, match=law) as caught:

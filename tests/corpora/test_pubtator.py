@@ -86,7 +86,44 @@ def test_words_that_do_not_stand_at_their_offsets_are_dropped_and_named(tmp_path
     path.write_text("1|t|A secret\n1\t0\t1\tA\tX\n1\t0\t1\tsecret\tX\n1\t2\t99\tsecret\tX\n")
     records = Pubtator(path).records()
     assert told(records) == [("A", "X")]
-    assert records.notices == ("2 of 3 entities dropped: not the words at their offsets (first: 1 line 3, 1 line 4)",)
+    assert records.notices == (
+        "2 of 3 entities dropped: not the words at their offsets (first: 1 line 3, 1 line 4): 2 with words elsewhere "
+        "in the text",
+    )
+
+
+TEXT = "1|t|Aspirin in fever\n1|a|Fever fell after aspirin.\n"
+FEVER = "1\t0\t7\tAspirin\tX\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "found", "notice"),
+    [
+        (TEXT.replace("|t|", "|T|").replace("|a|", "|A|") + FEVER, ["Aspirin"], ""),
+        (f"{TEXT}{FEVER}1\tCPR:4\tD1\tD2\n1\tINDIRECT-REGULATOR\tD1\tD2\n", ["Aspirin"], "2 lines not read: relations"),
+        (f"{TEXT}1\t-1\t-1\tfever\tX\n{FEVER}", ["Aspirin"], "1 entities not read: without place (-1)"),
+        (f"{FEVER}{TEXT}\n2|t|x\n\n1\t34\t41\taspirin\tX\n", ["Aspirin", "aspirin"], "1 of 2 documents have no span"),
+        (
+            f"{TEXT}METHODS: gin.\n1\t52\t55\tgin\tX\n",
+            ["gin"],
+            "1 lines without PMID read as part",
+        ),
+        (
+            f"{TEXT}1\t35\t42\taspirin\tX\n",
+            ["aspirin"],
+            "have offsets by passages with two characters",
+        ),
+        ("1|t| Aspirin \n1|a| é aspirin\n1\t10\t17\taspirin\tX\n", ["aspirin"], "without white space at its edges"),
+        ("1|t|é fever\n1|a|É aspirin\n1\t12\t19\taspirin\tX\n", ["aspirin"], "have offsets by bytes of UTF-8"),
+        (f"{TEXT}{FEVER}\n{TEXT}{FEVER}", ["Aspirin"], "1 of 2 documents dropped: exact repeats of another"),
+    ],
+)
+def test_what_is_certain_is_read_and_told(tmp_path: Path, lines: str, found: list[str], notice: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(lines, encoding="utf-8")
+    records = Pubtator(path).records()
+    assert [words for words, _ in told(records)] == found
+    assert notice in "\n".join(records.notices) and len(records.notices) == bool(notice)
 
 
 def test_bad_input_is_an_error_without_text(tmp_path: Path) -> None:
@@ -97,6 +134,9 @@ def test_bad_input_is_an_error_without_text(tmp_path: Path) -> None:
         ("1|t|secret\n1\t0\tsecret\n", "line 2 is not a passage"),
         ("1|t|secret\n1\t0\t1\ts\t\n", "line 2 is not a passage"),
         ("1|t|secret\n1|t|secret\n1\t0\t1\ts\tX", "1 name several"),
+        ("1|t|a secret\n1|t|secret\n1\t0\t6\tsecret\tX\n1|t|secret\n", "1 name several"),
+        ("1|t|secret\n1 0 6 secret X D1\n", "line 2 has spaces where tabs must be"),
+        ("1|t|a secret\n1\t7\t9\tsecret\tX", "1 of 1 have not .first: 1 line 2.: 1 with words elsewhere in the text"),
         ("1|t|secret\n", "no span at all"),
         ("1|t| \n", "got 1 documents without text"),
     ):
