@@ -15,6 +15,7 @@ import clinlm.models.architectures  # noqa: F401  registers them with AutoConfig
 from clinlm.config.class_paths import OTHER_VERSION, OWN_PACKAGES
 from clinlm.config.errors import ModelError
 from clinlm.config.ranges import check_choice
+from clinlm.models.encoders import max_positions
 
 PoolingName = Literal["cls", "mean", "max", "max_mean", "attention", "none"]
 
@@ -154,13 +155,6 @@ class Model:
     def max_tokens(self) -> int:
         """Longest row, special tokens included, that the network accepts."""
         return max_positions(self.network.body.config)
-
-
-def max_positions(config: Any) -> int:
-    """Return how many tokens a row may have according to a transformers configuration."""
-    limit = int(getattr(config, "max_position_embeddings", 512))
-    # RoBERTa counts positions from padding_idx + 1, so it cannot use the first two.
-    return limit - 2 if getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert") else limit
 
 
 def without_pooler(body: nn.Module) -> nn.Module:

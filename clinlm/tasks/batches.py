@@ -1,6 +1,6 @@
 """Tokenised notes in memory, and batches of notes of similar length."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, cast
 
@@ -108,6 +108,12 @@ class Encoded:
         edges = self.row_start[self.document_start]
         lengths: Int[np.ndarray, " documents"] = np.diff(edges)
         return lengths
+
+    def share_of(self, token: int, documents: Int[np.ndarray, " chosen"], without: Collection[int]) -> float:
+        """Return the share of a token among the tokens of `documents`, those in `without` not counted."""
+        tokens = np.concatenate([row for document in documents for row in self.rows(document)])
+        counted = tokens[~np.isin(tokens, [*without])]
+        return float((counted == token).mean()) if len(counted) else 0.0
 
     def rows(self, document: int) -> list[Int[np.ndarray, " tokens"]]:
         """Return the rows of one document."""

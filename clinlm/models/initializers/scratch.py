@@ -9,6 +9,7 @@ from tokenizers import BertWordPieceTokenizer
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 from clinlm.config.ranges import check_at_least
+from clinlm.models.encoders import check_family
 from clinlm.models.initializers.base import HeadBias, Initializer, plain_config, with_head
 from clinlm.models.model import Model, ModelSpec, PoolingName, without_pooler
 from clinlm.tasks.base import Task
@@ -27,6 +28,7 @@ class Scratch(Initializer):
 
     Raises:
         ConfigError: `vocabulary` below 100.
+        ModelError: `config` is not of an encoder that can be fine-tuned.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Scratch(Initializer):
         head_bias: HeadBias = "prior",
     ) -> None:
         check_at_least("vocabulary", vocabulary, 100)
+        check_family(config, "config.model_type")
         self.config, self.vocabulary = dict(config), vocabulary
         self.pooling, self.dropout, self.head_bias = pooling, dropout, head_bias
 

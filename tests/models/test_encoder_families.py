@@ -1,0 +1,102 @@
+"""Laws of every family that can be fine-tuned: its longest row, its padding, and its skeleton from plain data."""
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig
+
+from clinlm.config.errors import ModelError
+from clinlm.models import encoders
+from clinlm.models.initializers.base import plain_config
+from clinlm.models.model import ModelSpec
+
+_BERT = {
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 12,
+    "max_position_embeddings": 20,
+}
+_ROBERTA = _BERT | {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+_DEBERTA = _BERT | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]}
+_ENDS = {"bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "albert": _BERT | {"embedding_size": 8},
+    "bert": _BERT,
+    "big_bird": _BERT | {"attention_type": "original_full"},
+    "camembert": _ROBERTA,
+    "convbert": _BERT | {"embedding_size": 16, "head_ratio": 1, "conv_kernel_size": 3},
+    "data2vec-text": _ROBERTA,
+    "deberta": _DEBERTA,
+    "deberta-v2": _DEBERTA | {"position_buckets": 16},
+    "distilbert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 12, "vocab_size": 40}
+    | {"max_position_embeddings": 20},
+    "electra": _BERT | {"embedding_size": 8},
+    "ernie": _BERT,
+    "esm": _ROBERTA | {"mask_token_id": 4},
+    "eurobert": _BERT | {"head_dim": 8, "num_key_value_heads": 2, "pad_token_id": 0} | _ENDS,
+    "longformer": _ROBERTA | {"attention_window": [8, 8]},
+    "luke": _ROBERTA | {"entity_vocab_size": 10, "entity_emb_size": 8},
+    "megatron-bert": _BERT,
+    "mobilebert": _BERT
+    | {"embedding_size": 8, "intra_bottleneck_size": 16, "true_hidden_size": 16, "num_feedforward_networks": 1},
+    "modernbert": _BERT | {"pad_token_id": 0} | _ENDS,
+    "mpnet": _BERT | {"pad_token_id": 1},
+    "nomic_bert": _BERT,
+    "rembert": _BERT | {"input_embedding_size": 8, "output_embedding_size": 8},
+    "roberta": _ROBERTA,
+    "roberta-prelayernorm": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "xlm-roberta-xl": _ROBERTA,
+}
+ROTARY = ("eurobert", "modernbert", "nomic_bert")
+"""Families without a position table: nothing but training ends their rows."""
+
+
+def test_every_family_is_tried() -> None:
+    assert {*CONFIGS} == encoders.FINE_TUNABLE
+
+
+@pytest.mark.parametrize("family", sorted(CONFIGS))
+def test_the_longest_row_runs_and_one_token_more_does_not(family: str) -> None:
+    torch.manual_seed(0)
+    spec = ModelSpec({"model_type": family} | CONFIGS[family], 3)
+    encoders.check_family(spec.config, "here")
+    network = spec.build().eval()
+    config: Any = network.body.config
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.copy_(torch.randn_like(weight) * 0.5)  # so that padding has a vector of its own
+        longest = encoders.max_positions(config)
+        assert longest == 20 - (2 if "pad_token_id" in CONFIGS[family] and config.pad_token_id == 1 else 0)
+        ids = torch.randint(5, 40, (2, longest + 1))
+        whole = network(ids[:, :longest], torch.ones_like(ids[:, :longest]))
+        if family not in ROTARY:
+            with pytest.raises((IndexError, RuntimeError)):
+                network(ids, torch.ones_like(ids))
+        short = torch.full_like(ids[:, :12], config.pad_token_id or 0)
+        short[:, :7] = ids[:, :7]
+        padded = network(short, (torch.arange(12) < 7).long().expand(2, 12))
+        alone = network(ids[:, :7], torch.ones_like(ids[:, :7]))
+        assert torch.allclose(padded, alone, atol=1e-4) == (family not in encoders.READS_PADDING)
+        again = ModelSpec(plain_config(config), 3).build().eval()
+        again.load_state_dict(network.state_dict(), strict=True)
+        assert again(ids[:, :longest], torch.ones_like(ids[:, :longest])).equal(whole)
+
+
+@pytest.mark.parametrize(
+    ("family", "why"),
+    [("t5", "decoder"), ("bart", "decoder"), ("squeezebert", "pooler"), ("xlnet", "memory"), ("funnel", "shorter")]
+    + [("gpt2", "clinlm does not know")],
+)
+def test_other_families_are_refused_with_the_reason(family: str, why: str) -> None:
+    config = AutoConfig.for_model(family, block_sizes=[1]) if family == "funnel" else AutoConfig.for_model(family)
+    with pytest.raises(ModelError, match=f"/models/x must be an encoder.*got {family}: .*{why}.*megatron-bert"):
+        encoders.check_family(config.to_dict(), "/models/x")
+
+
+def test_a_decoder_of_a_known_family_is_refused() -> None:
+    with pytest.raises(ModelError, match="got bert: it reads from left to right only"):
+        encoders.check_family({"model_type": "bert", "is_decoder": True}, "x")
