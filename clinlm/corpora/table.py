@@ -57,8 +57,8 @@ class Table(Corpus):
     ) -> None:
         if labels is not None and not labels:
             raise ConfigError("labels must not be empty; set a column, a list of 0/1 columns, or null")
-        if delimiter is not None and not (delimiter and isinstance(labels, str)):
-            raise ConfigError("delimiter needs labels in one column; set labels to a column, or delimiter to null")
+        if delimiter == "":
+            raise ConfigError("delimiter must be text between labels, got ''; set it to null if the labels are a list")
         if isinstance(attributes, str):
             raise ConfigError(f"attributes must be a list of columns, got {attributes!r}; set [{attributes}]")
         for names in (labels or (), attributes):

@@ -3,14 +3,16 @@
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from clinlm.config.errors import ConfigError
-from clinlm.corpora.base import Corpus, Records, count_notices
+from clinlm.corpora.base import Corpus, Records, count_notice, count_notices
 from clinlm.corpora.repeats import Repeats, straddling_notices, tie_repeats
 from clinlm.corpora.split import SPLITS, draw_groups, even_subset, imbalance, split_documents
 from clinlm.metrics.classification import Probabilities, Thresholds
@@ -87,12 +89,19 @@ class Labelled(Task):
         frame, targets = frame.filter(kept), targets[kept]
         if not len(frame):
             raise ConfigError(f"a task needs documents; all {len(kept):,} of the corpus were dropped: {why}")
+        if len(names) == 1 and targets.all():
+            raise ConfigError(
+                f"a label must be absent from some note, got {names[0]!r} on all {len(frame):,}; add notes without it"
+            )
+        unlabelled = int((~targets.any(1)).sum())
+        notices += count_notice(unlabelled, len(frame), f"notes have none of the {len(names)} labels: negatives of all")
         facts: dict[str, Any] = {
             "documents_with_a_label": int(targets.any(1).sum()),
             "imbalance_before": _finite(imbalance(targets)),
         }
         if self.documents is not None and len(frame) > self.documents:
-            chosen = even_subset(targets, self.documents, self.seed)
+            none = ~targets.any(1, keepdims=True)  # documents without a label count as a label of their own
+            chosen = even_subset(np.hstack([targets, none]) if none.any() else targets, self.documents, self.seed)
             frame, targets = frame[chosen], targets[chosen]
         elif self.documents is not None and len(frame) < self.documents:
             notices.append(f"{self.documents:,} documents requested, all {len(frame):,} of the corpus used")
@@ -129,6 +138,42 @@ def _multi_hot(labels: Sequence[Sequence[str]], names: Sequence[str]) -> Bool[np
             if name in column:
                 targets[row, column[name]] = True
     return targets
+
+
+def checked_weights(
+    weights: Literal["balanced"] | Sequence[float] | None, name: str
+) -> Literal["balanced"] | tuple[float, ...] | None:
+    """Return the setting `name` of weights of labels.
+
+    Raises:
+        ConfigError: it is neither balanced nor a list of numbers > 0.
+    """
+    if weights is None or weights == "balanced":
+        return weights
+    if isinstance(weights, str) or not all(isinstance(each, int | float) and each > 0 for each in weights):
+        raise ConfigError(f"task.{name} must be balanced, null or a list of numbers > 0, got {weights!r}")
+    return tuple(weights)
+
+
+def label_weights(
+    weights: Literal["balanced"] | Sequence[float] | None, balanced: Float[np.ndarray, " labels"], name: str
+) -> Float[Tensor, " labels"] | None:
+    """Return one weight a label, or None; see `checked_weights`.
+
+    Args:
+        balanced: what `balanced` means.
+
+    Raises:
+        ConfigError: the number of weights is not that of labels.
+    """
+    if weights is None:
+        return None
+    values = balanced if weights == "balanced" else np.asarray(weights, dtype=np.float64)
+    if len(values) != len(balanced):
+        raise ConfigError(
+            f"task.{name} must have a number for each of {len(balanced)} labels, got {len(values)}; add them"
+        )
+    return torch.from_numpy(np.where(values > 0, values, 1.0)).float()
 
 
 def _contradictions(repeats: Repeats, targets: Bool[np.ndarray, "documents labels"]) -> list[str]:

@@ -224,7 +224,6 @@ def test_one_column_may_serve_twice(tmp_path: Path) -> None:
     [
         {"labels": []},
         {"labels": ""},
-        {"labels": ["a", "b"], "delimiter": ";"},
         {"labels": "a", "delimiter": ""},
         {"labels": ["a", "a"]},
         {"labels": "a", "attributes": "sex"},

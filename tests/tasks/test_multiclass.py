@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 from support.pipelines import composed
 from support.reports import recorded
 from torch import nn
@@ -71,14 +72,58 @@ def test_nothing_left_is_an_error(tmp_path: Path) -> None:
         MultiClass(CORPUS, str(path), Head()).open(tmp_path / "store", "key")
 
 
-def test_documents_without_a_label_can_be_kept(opened: Callable[..., Any]) -> None:
-    dropped, kept = opened(MultiLabel, labels=1), opened(MultiLabel, labels=1, unlabelled="keep")
-    assert dropped.examples.targets.all() and len(kept.examples.frame) == 60
-    assert kept.examples.targets.sum() == len(dropped.examples.frame)
-    with pytest.raises(ValueError, match="with unlabelled=keep, as it balances labels, got 5"):
-        opened(MultiLabel, documents=5, unlabelled="keep")
-    with pytest.raises(ValueError, match="must be drop or keep"):
+def test_documents_without_a_label_are_dropped_or_negatives(opened: Callable[..., Any]) -> None:
+    dropped, kept = opened(MultiLabel, labels=2), opened(MultiLabel, labels=2, unlabelled="keep")
+    assert dropped.examples.targets.any(1).all() and len(kept.examples.frame) == 60
+    gone = 60 - len(dropped.examples.frame)
+    assert gone and f"{gone} of 60 notes dropped: none of the 2 labels kept" in dropped.examples.notices
+    assert f"{gone} of 60 notes have none of the 2 labels: negatives of all" in kept.examples.notices
+    with pytest.raises(ValueError, match="must be drop, keep or null"):
         opened(MultiLabel, unlabelled="maybe")
+
+
+def test_one_label_keeps_its_negatives(opened: Callable[..., Any], tmp_path: Path) -> None:
+    examples = opened(MultiLabel, labels=1).examples
+    assert len(examples.frame) == 60 and 0 < examples.targets.sum() < 60
+    with pytest.raises(ValueError, match="one label needs notes without it"):
+        opened(MultiLabel, labels=1, unlabelled="drop")
+    path = tmp_path / "t.csv"
+    path.write_text("id,group,text,labels\n" + "".join(f"n{i},p{i},note {i},a\n" for i in range(9)))
+    for kind in (MultiLabel, MultiClass):
+        with pytest.raises(ValueError, match="must be absent from some note, got 'a' on all 9"):
+            kind(CORPUS, str(path), Head()).open(tmp_path / kind.__name__, "key")
+
+
+def test_documents_are_chosen_evenly_among_labels_and_none(opened: Callable[..., Any]) -> None:
+    examples = opened(MultiLabel, labels=1, documents=20, unlabelled="keep").examples
+    assert examples.targets.sum() == 10 == len(examples.frame) / 2
+
+
+@pytest.mark.parametrize(("kind", "name"), [(MultiLabel, "pos_weight"), (MultiClass, "class_weight")])
+def test_weights_of_labels_are_those_of_pytorch_and_scikit_learn(
+    opened: Callable[..., Any], kind: type[Any], name: str
+) -> None:
+    logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    targets = torch.eye(4)[torch.tensor([0, 1, 2, 3, 0, 1])]
+    task = opened(kind, **{name: "balanced"})
+    counts = task.examples.targets[task.examples.members("train")]
+    if kind is MultiClass:
+        expected = compute_class_weight("balanced", classes=np.arange(4), y=counts.argmax(1))
+        constant = torch.full((4,), 0.25).log()  # the best constant under these weights
+        mean = nn.CrossEntropyLoss(weight=task.weights, reduction="none")(logits, targets).mean()
+    else:
+        expected = (~counts).sum(0) / counts.sum(0)
+        constant = torch.zeros(4)
+        mean = nn.BCEWithLogitsLoss(pos_weight=task.weights)(logits, targets)
+    np.testing.assert_allclose(task.weights.numpy(), expected, rtol=1e-6)
+    assert task.loss(logits, targets).item() == pytest.approx(mean.item())
+    torch.testing.assert_close(task.prior(), constant, atol=0.15, rtol=0)
+    torch.testing.assert_close(opened(kind, **{name: [1, 2, 3, 4.5]}).weights, torch.tensor([1, 2, 3, 4.5]))
+    for wrong in ("even", [1, 0, 1, 1], [1, "x"]):
+        with pytest.raises(ValueError, match=f"task.{name} must be balanced, null or a list"):
+            opened(kind, **{name: wrong})
+    with pytest.raises(ValueError, match=f"task.{name} must have a number for each of 4 labels, got 2"):
+        _ = opened(kind, **{name: [1, 2], "seed": 0}).weights
 
 
 def test_fewer_training_documents_than_asked_for_is_told(opened: Callable[..., Any]) -> None:
@@ -95,9 +140,8 @@ def test_a_pipeline_of_multi_class_with_a_keyword_matcher(notes_csv: Path, tmp_p
     """The keywords of a document are an attribute of its record; here its labels, so all are right."""
     path = tmp_path / "notes.csv"
     pl.read_csv(notes_csv).with_columns(pl.col("labels").alias("keywords")).write_csv(path)
-    target = "task._target_=clinlm.tasks.multiclass.MultiClass"
-    columns = ("task.corpus.attributes=[keywords]", "epochs=1")
-    config = composed(path, tmp_path / "store", target, *columns, "pipeline=a")
+    columns = ("task.corpus.attributes=[keywords]", "task.class_weight=balanced", "epochs=1")
+    config = composed(path, tmp_path / "store", "task=table_multiclass", *columns, "pipeline=a")
     run, task = recorded(config, resamples=20, latency_documents=2)
     rows, notices = evaluate([run], task, stages=True)
     by_name = {row.name: row for row in rows}

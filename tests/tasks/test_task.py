@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def test_no_notes_left_is_an_error(tmp_path: Path, rows: list[Row]) -> None:
 
 
 def test_fewer_groups_than_splits_is_an_error(tmp_path: Path) -> None:
-    rows = [(f"n{i}", f"p{i % 2}", f"note number {i}", "a") for i in range(9)]
+    rows = [(f"n{i}", f"p{i % 2}", f"note number {i}", "ab"[i % 2]) for i in range(9)]
     with pytest.raises(ValueError, match="3 splits need at least as many groups"):
         unopened(table(tmp_path / "notes.csv", rows)).open(tmp_path / "store", "key")
 
@@ -102,7 +103,7 @@ def test_documents_without_a_kept_label_are_counted(notes_csv: Path, opened: Cal
     with notes_csv.open(encoding="utf-8", newline="") as file:
         labels = [row["labels"].split(";") for row in csv.DictReader(file)]
     counts = Counter(label for own in labels for label in own)
-    for k in (1, 2, 3):
+    for k in (2, 3):
         kept = sorted(counts, key=lambda name: (-counts[name], name))[:k]
         gone = sum(not set(own) & set(kept) for own in labels)
         examples = opened(labels=k).examples
@@ -287,5 +288,5 @@ def test_the_loss_is_the_mean_cross_entropy(targets: list[list[bool]], seed: int
         for row, own in zip(logits.sigmoid().double().tolist(), targets, strict=True)
         for p, holds in zip(row, own, strict=True)
     ]
-    loss = MultiLabel.loss(None, logits, torch.tensor(targets).float())  # type: ignore[arg-type]
+    loss = MultiLabel.loss(SimpleNamespace(weights=None), logits, torch.tensor(targets).float())  # type: ignore[arg-type]
     assert float(loss) == pytest.approx(np.mean(expected), rel=1e-4)
