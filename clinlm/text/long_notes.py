@@ -24,6 +24,10 @@ class LongNotes(ABC):
             room: most tokens of a row, special tokens not counted; >= 1.
         """
 
+    def tokens_read(self, room: int) -> int | None:
+        """Return n such that tokens after the first n change no row, if there are more than n; None for no such n."""
+        return None
+
     def pool(
         self, logits: Float[Tensor, "rows outputs"], document: Int[Tensor, " rows"], documents: int
     ) -> Float[Tensor, "documents outputs"]:
@@ -42,6 +46,9 @@ class Head(LongNotes):
 
     def cut(self, tokens: Sequence[int], room: int) -> list[Sequence[int]]:
         return [tokens[:room]]
+
+    def tokens_read(self, room: int) -> int:
+        return room
 
 
 @final
@@ -95,9 +102,15 @@ class Windows(LongNotes):
             raise ConfigError(f"long_notes.pooling must be max or mean, got {self.pooling!r}")
 
     def cut(self, tokens: Sequence[int], room: int) -> list[Sequence[int]]:
-        step = max(1, round(room * (1 - self.overlap)))
+        step = self._step(room)
         starts = range(0, max(1, len(tokens) - room + step), step)
         return [tokens[start : start + room] for start in starts[: self.most]]
+
+    def tokens_read(self, room: int) -> int:
+        return room + (self.most - 1) * self._step(room)
+
+    def _step(self, room: int) -> int:
+        return max(1, round(room * (1 - self.overlap)))
 
     def pool(
         self, logits: Float[Tensor, "rows outputs"], document: Int[Tensor, " rows"], documents: int

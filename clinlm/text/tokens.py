@@ -1,8 +1,9 @@
 """Tokenises notes into the rows of token ids that a model reads."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Int
@@ -13,6 +14,13 @@ from clinlm.config.errors import ConfigError
 from clinlm.terminology.lexicon import MASK
 from clinlm.text.long_notes import LongNotes
 from clinlm.text.words import first_tokens, words
+
+_CHARACTERS_PER_TOKEN = 5
+"""Of a prefix that is tried first. English notes have 4 to 5 characters per token, spaces included."""
+_SPACES = " \t\n\r"
+"""White space to every tokenizer. Others, such as the file separator, are removed by some, which joins two words."""
+_SPLIT_AT_SPACE = ("BertPreTokenizer", "ByteLevel", "Whitespace", "WhitespaceSplit", "Metaspace")
+_LOCAL_NORMALIZERS = ("BertNormalizer", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents")
 
 
 class Rows(NamedTuple):
@@ -55,13 +63,14 @@ class RowCutter:
                 f"a row must have room for a token that is not special, got task.max_tokens={max_tokens}; set it higher"
             )
         self._long_notes, self._by_word = long_notes, by_word
+        self._read = long_notes.tokens_read(self._room) if splits_at_space(self._whole) else None
 
     def __call__(self, texts: Sequence[str]) -> Rows:
         """Return the rows of every text."""
         documents, cut, places = [], 0, []
         # Offsets of words must stay valid, so MASK is then an ordinary character.
         marked = texts if self._by_word else _with_mask_token(texts, self._mask)
-        encodings = self._whole.encode_batch(list(marked), add_special_tokens=False)
+        encodings = self._encode(marked)
         for text, encoding in zip(texts, encodings, strict=True):
             pieces = self._long_notes.cut(encoding.ids, self._room)
             documents.append([[*self._prefix, *piece, *self._suffix] for piece in pieces])
@@ -69,6 +78,27 @@ class RowCutter:
             if self._by_word:
                 places.append(self._places(text, encoding))
         return Rows(documents, cut, places if self._by_word else None)
+
+    def _encode(self, texts: Sequence[str]) -> list[Encoding]:
+        """Return the encodings of all texts without special tokens; of a long text, of as much as the rows read.
+
+        A prefix is encoded that ends before a space, twice as long each time, until it has more tokens than are read.
+        Most of the time that a model needs for a long note would else be spent on tokens that it never reads.
+        """
+        if self._read is None:
+            return self._whole.encode_batch(list(texts), add_special_tokens=False)
+        found: list[Encoding | None] = [None] * len(texts)
+        open_texts = list(range(len(texts)))
+        length = _CHARACTERS_PER_TOKEN * (self._read + 1)
+        while open_texts:
+            parts = [before_space(texts[place], length) for place in open_texts]
+            encodings = self._whole.encode_batch(parts, add_special_tokens=False)
+            for place, part, encoding in zip(open_texts, parts, encodings, strict=True):
+                if len(part) == len(texts[place]) or len(encoding.ids) > self._read:
+                    found[place] = encoding
+            open_texts = [place for place in open_texts if found[place] is None]
+            length *= 2
+        return [encoding for encoding in found if encoding is not None]
 
     def _places(self, text: str, encoding: Encoding) -> Int[np.ndarray, " words"]:
         """Return the place of every word; of a token in several rows, the one with the most context."""
@@ -111,6 +141,46 @@ def uncut(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     copy.no_truncation()
     copy.no_padding()
     return copy
+
+
+def splits_at_space(tokenizer: Tokenizer) -> bool:
+    """Return whether the tokens of a text that is cut before a space are the first tokens of the whole text.
+
+    True for tokenizers that are known to normalise characters independently of spaces, and to split at spaces first.
+    """
+    settings = json.loads(tokenizer.to_str())
+    if any(set(token["content"]) & set(_SPACES) for token in settings["added_tokens"]):
+        return False  # an added token may be several words
+    normalizers = _parts(settings["normalizer"], "normalizers")
+    splitters = _parts(settings["pre_tokenizer"], "pretokenizers")
+    first = splitters[0] if splitters else {}
+    return (
+        all(part["type"] in _LOCAL_NORMALIZERS for part in normalizers)
+        and first.get("type") in _SPLIT_AT_SPACE
+        and first.get("use_regex", True)
+        and first.get("split", True)
+    )
+
+
+def _parts(settings: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:
+    """Return the members of a sequence of normalizers or pre-tokenizers; of a single one, itself."""
+    if settings is None:
+        return []
+    return settings[name] if settings["type"] == "Sequence" else [settings]
+
+
+def before_space(text: str, length: int) -> str:
+    """Return the text, or the longest prefix of at most `length` characters that ends before white space.
+
+    Where the first word is longer, the prefix is that word.
+    """
+    if len(text) <= length:
+        return text
+    end = max(text.rfind(space, 0, length + 1) for space in _SPACES)
+    if end < 0:
+        found = [place for place in (text.find(space, length) for space in _SPACES) if place >= 0]
+        return text[: min(found)] if found else text
+    return text[:end].rstrip(_SPACES)
 
 
 def _with_mask_token(texts: Sequence[str], mask_token: str | None) -> list[str]:
