@@ -25,7 +25,7 @@ PARALLEL := -n 2 --dist worksteal
 test: $(VENV)/.test ## install, then run every test in two processes (ARGS="-k store" chooses, in one)
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(or $(ARGS),$(PARALLEL))
 
-integration: $(VENV)/.test ## install, then run the long tests: every method on every family, every adapter in every place
+integration: $(VENV)/.test ## install, then run the long tests: every family, every adapter, launchers, kills
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m integration $(or $(ARGS),$(PARALLEL))
 
 check: $(VENV)/.test ## lint, format, types and tests: what must pass before a commit

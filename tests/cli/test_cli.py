@@ -29,6 +29,7 @@ def sweep(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     return folder, done.stdout
 
 
+@pytest.mark.integration
 def test_a_sweep_shares_the_teacher_and_ends_with_one_table(sweep: tuple[Path, str]) -> None:
     folder, printed = sweep
     assert stages(folder / "outputs/sweeps") == {
@@ -43,6 +44,7 @@ def test_a_sweep_shares_the_teacher_and_ends_with_one_table(sweep: tuple[Path, s
         assert "teacher" in table and "TF-IDF" in table
 
 
+@pytest.mark.integration
 def test_a_second_run_builds_nothing_and_a_stage_can_be_taken_out(sweep: tuple[Path, str], notes_csv: Path) -> None:
     folder, _ = sweep
     elsewhere = folder / "elsewhere"
@@ -58,6 +60,7 @@ def test_a_second_run_builds_nothing_and_a_stage_can_be_taken_out(sweep: tuple[P
     assert (elsewhere / told["report"].split()[1]).is_file()
 
 
+@pytest.mark.integration
 def test_no_note_is_printed_or_written_outside_the_store(sweep: tuple[Path, str], notes_csv: Path) -> None:
     folder, printed = sweep
     with notes_csv.open(encoding="utf-8", newline="") as file:

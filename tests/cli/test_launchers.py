@@ -12,6 +12,8 @@ import pytest
 
 from clinlm.config.validation import CONF
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[2]
 TINY = [
     "task=table",

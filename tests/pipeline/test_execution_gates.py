@@ -129,6 +129,7 @@ def test_a_failed_gate_is_exit_status_3_also_where_tracebacks_are_wanted(monkeyp
     assert stopped.value.code == 3
 
 
+@pytest.mark.integration
 def test_a_failed_gate_is_exit_status_3(notes_csv: Path, tmp_path: Path) -> None:
     """In a sweep the other jobs go on, and it has its table; what was built stays where a pipeline stops."""
     ours = [*SMALL, f"task.root={notes_csv}", "logger=none"]

@@ -12,6 +12,8 @@ from support.pipelines import TINY, composed
 from clinlm.config.validation import CONF
 from clinlm.pipeline.plan import left_out, plan
 
+pytestmark = pytest.mark.integration
+
 METHOD = '''"""Weight clustering: what no method of ours does."""
 
 from collections.abc import Sequence

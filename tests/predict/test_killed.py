@@ -32,6 +32,7 @@ def rough(notes: Notes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("suffix", "seed", "models"),
     [
