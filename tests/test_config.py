@@ -18,8 +18,8 @@ from clinlm.config.validation import CONF
 from clinlm.pipeline.plan import plan
 
 FILES = sorted(CONF.glob("*/*.yaml"))
-RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_", "times", "members", "method"}
-"""What no signature has: Hydra's own words, and how many stages one stands for, which `clinlm.pipeline.plan` reads."""
+RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_", "times", "members", "method", "adapter"}
+"""What no signature has: Hydra's own words, how many stages one stands for, and what a stage hands to its module."""
 ABSENT = "none"
 """The option of a slot that may stay empty: it sets the slot to null."""
 ADDED = ("experiment", "sweep")

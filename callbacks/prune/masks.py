@@ -28,8 +28,8 @@ class MaskPruning(Compression):
     size) end at zero, among equals the first stay; weights that were zero before count, and stay zero.
 
     Masks act from `prepare` on and grow with the schedule. A masked weight does not return (`Mask.barred`). Masks are
-    baked in at the end of training, before adapters merge: updates of an adapter such as LoRA at zeros are lost, and
-    weights are ranked without its update. A gradual schedule must be complete by then: the remaining pruning in one
+    baked in at the end of training, before adapters merge. An update by an adapter such as LoRA is masked as its weight
+    is, and weights are ranked without it. A gradual schedule must be complete by then: the remaining pruning in one
     step would silently cost quality, so training that stops earlier, or restores an earlier epoch, is an error.
 
     Args:

@@ -13,7 +13,6 @@ from clinlm.compression.simulation import attach, detach, input_quantizer
 from clinlm.config.errors import ConfigError
 from clinlm.config.ranges import check_at_least, check_interval
 from clinlm.models import structure
-from clinlm.models.adapters.full import Full
 from clinlm.models.layers.static_int8_linear import StaticInt8Linear
 from clinlm.models.surgery import check_unmasked
 from clinlm.training.modules.base import Module
@@ -36,8 +35,8 @@ class Qat(Quantization):
               per layer. The resulting model runs on CPUs only.
     Departs   input ranges start from calibration, not from the first batch. Operations between linear layers stay
               float, and nothing is folded: a BERT has no batch norms.
-    Clashes   adapters other than `full`; masks of the same stage. Must come last: integers can be neither trained nor
-              pruned.
+    Clashes   adapters that wrap layers (`full`, `bitfit` and `last_layers` do not); masks of the same stage. Must
+              come last: integers can be neither trained nor pruned.
 
     Args:
         epochs: number of epochs, at least 1, unless the stage sets `epochs`.
@@ -49,6 +48,7 @@ class Qat(Quantization):
     """
 
     needs_training = True
+    needs_plain_layers = True
     technique: ClassVar[str] = "quantization_aware_training"
 
     def __init__(
@@ -78,15 +78,9 @@ class Qat(Quantization):
         """Measure sensitivities and start the simulation.
 
         Raises:
-            ConfigError: an adapter other than `full`, whose updates would not be rounded.
             ModelError: the network has integer weights or masks.
         """
         structure.check_trainable(module.network)
-        if not isinstance(module.adapter, Full):
-            raise ConfigError(
-                "quantisation-aware training needs adapter=full, because updates of an adapter are not rounded, got "
-                f"{type(module.adapter).__name__}"
-            )
         trainer = module.trainer
         if trainer.max_epochs == 0:
             trainer.fit_loop.max_epochs = self.epochs

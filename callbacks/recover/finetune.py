@@ -20,8 +20,8 @@ from clinlm.training.stage_callback import StageCallback
 class Finetune(StageCallback):
     """Fine-tune after compression, on the objective of the stage's module: labels, or also a teacher's logits.
 
-    Every exact zero of a linear weight stays zero: training leaves no exact zeros behind, so a zero was pruned. Where
-    an adapter such as LoRA learns an update of a weight with zeros, merging discards the update in their place.
+    Every exact zero of a linear weight stays zero: training leaves no exact zeros behind, so a zero was pruned. An
+    update that an adapter such as LoRA learns is masked in training as well (`clinlm.models.adapters.tuner`).
 
     Source    Smart GRIFFIN, section 2.3: one epoch after pruning. From a teacher's logits (a stage whose module is
               `distill`): Sanh et al. 2020, "Movement pruning", arXiv:2005.07683, section 6.

@@ -1,5 +1,7 @@
 """Resolvers, validation, runtime settings."""
 
-from clinlm.config.overrides import accept_parameters
+from clinlm.config.overrides import accept_parameters, accept_roles
 
-accept_parameters()  # wherever a configuration is composed: in this process, in a launcher's, in a test
+# Wherever a configuration is composed: in this process, in a launcher's, in a test.
+accept_parameters()
+accept_roles()

@@ -1,12 +1,14 @@
-"""Overrides of settings that a yaml leaves at their default: `student.max_tokens=256` needs no + before it."""
+"""Overrides as they are typed: `student.max_tokens=256` needs no +, and `adapter@teacher=lora` finds its slot."""
 
 import ast
 import dataclasses
 import inspect
+import re
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.types import Override, OverrideType
@@ -16,6 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 _OWN = ("clinlm", "callbacks")
 _apply = ConfigLoaderImpl._apply_overrides_to_config
+_load = ConfigLoaderImpl.load_configuration
+_ROLE = re.compile(r"^([+~]*adapter@)(teacher|student)(?==|$)")
 
 
 def accept_parameters() -> None:
@@ -25,6 +29,17 @@ def accept_parameters() -> None:
     `+KEY=VALUE`; a reader cannot know which of the two a setting needs. A key that is no parameter is still refused.
     """
     ConfigLoaderImpl._apply_overrides_to_config = staticmethod(_apply_each)  # type: ignore[method-assign, assignment]
+
+
+def accept_roles() -> None:
+    """Let Hydra accept `adapter@teacher=lora`: the slot is `teacher_adapter`, as `teacher` holds the model."""
+    ConfigLoaderImpl.load_configuration = _load_respelled  # type: ignore[method-assign, assignment]
+
+
+def _load_respelled(
+    loader: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *rest: Any, **named: Any
+) -> DictConfig:
+    return _load(loader, config_name, [_ROLE.sub(r"\1\2_adapter", one) for one in overrides], *rest, **named)
 
 
 def _apply_each(overrides: list[Override], config: DictConfig) -> None:

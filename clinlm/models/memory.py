@@ -1,14 +1,16 @@
 """`python -m clinlm.models.memory FOLDER TOKENS PACKAGE...`: print the MiB that running an artifact adds to a process.
 
-A fresh process: freed memory is not returned to the system and would hide that of the next model.
+A fresh process: freed memory is not returned to the system and would hide that of the next model. Training cannot have
+one: `PeakGrowth` has freed memory returned first.
 """
 
+import ctypes
 import importlib
 import resource
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, final
 
 import torch
 
@@ -49,6 +51,45 @@ def run_random_row(network: Network, tokens: int) -> None:
     config: Any = network.body.config
     row = torch.randint(0, config.vocab_size, (1, tokens))
     network(row, torch.ones_like(row))
+
+
+@final
+class PeakGrowth:
+    """Measures by how much the memory of a block rises above that before it.
+
+    With a GPU it is the GPU's memory, as torch allocates it. Otherwise it is the resident memory of this process, of
+    which Linux lets the peak be reset; elsewhere nothing is measured.
+
+    Attributes:
+        mib: the rise; None before the end of the block, and where it cannot be measured.
+    """
+
+    def __init__(self) -> None:
+        self.mib: float | None = None
+        self._before: float | None = None
+
+    def __enter__(self) -> Self:
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+            self._before = torch.cuda.memory_allocated() / 1024**2
+        elif _reset_peak():
+            self._before = peak_mib()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            cuda = torch.cuda.is_available()
+            self.mib = (torch.cuda.max_memory_allocated() / 1024**2 if cuda else peak_mib()) - self._before
+
+
+def _reset_peak() -> bool:
+    """Return freed memory to the system and make the peak the present memory; return whether that was possible."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except (AttributeError, OSError):  # no glibc, or no /proc
+        return False
+    return True
 
 
 def peak_mib() -> float:

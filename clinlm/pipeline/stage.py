@@ -22,8 +22,10 @@ from lightning.pytorch.loggers import Logger
 
 from clinlm.config.errors import ConfigError
 from clinlm.models import artifact as artifacts
+from clinlm.models.adapters.base import Adapter
 from clinlm.models.artifact import Artifact, foreign_packages
 from clinlm.models.initializers.base import Initializer
+from clinlm.models.memory import PeakGrowth
 from clinlm.models.model import Model
 from clinlm.models.size import count_nonzero, count_parameters, folder_bytes
 from clinlm.store.content import write_json
@@ -136,6 +138,7 @@ class Stage:
                 "a transfer set must have a teacher's logits, for it has no labels; this stage learns from labels "
                 "only; remove its `augmentation`, or set a module that learns from a teacher"
             )
+        self._check_adapter()
         waiting = [type(own).__name__ for own in self.declared if own.needs_training]
         if waiting and not self.trains:
             raise ConfigError(
@@ -143,12 +146,33 @@ class Stage:
                 "stage's epochs, or set schedule=one_shot where the method allows it"
             )
 
+    def _check_adapter(self) -> None:
+        adapter = self.module.arguments.get("adapter")
+        if not self.trains or not isinstance(adapter, Adapter):
+            return
+        stem = type(adapter).__module__.rpartition(".")[2]
+        for own in self.declared:
+            if adapter.wraps and own.needs_plain_layers:
+                raise ConfigError(
+                    f"{type(own).__name__} needs adapter=full, bitfit or last_layers, because it works on the linear "
+                    f"layers that adapter={stem} wraps; set adapter@{self.role}=full"
+                )
+            if adapter.splits and own.technique == "pruning" and own.needs_training:
+                raise ConfigError(
+                    f"{type(own).__name__} ranks weights while adapter={stem} keeps their largest part elsewhere; set "
+                    f"adapter@{self.role}=lora, or prune before training (schedule=one_shot)"
+                )
+
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
-        """Return the stage of resolved settings: a node whose `_target_` is this class."""
-        others = {name: value for name, value in settings.items() if name != "module"}
+        """Return the stage of resolved settings: a node whose `_target_` is this class.
+
+        Its `adapter` goes to the module: it depends on the stage's role, and several stages share one `module`.
+        """
+        others = {name: value for name, value in settings.items() if name not in ("module", "adapter")}
+        adapter = {name: value for name, value in settings.items() if name == "adapter"}
         build: Callable[..., Self] = instantiate(others | {"_partial_": True})
-        return build(module=ModuleFactory.from_settings(settings["module"]))
+        return build(module=ModuleFactory.from_settings(settings["module"] | adapter))
 
     @property
     def declared(self) -> list[StageCallback]:
@@ -225,12 +249,14 @@ class Stage:
         checkpoint = folder / "last.ckpt"
         resumed = _resumable(checkpoint)
         try:
-            trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
+            with PeakGrowth() as memory:
+                trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
         except SystemExit:
             raise KeyboardInterrupt from None  # Lightning turns it into SystemExit
         report = self._finish(data, model, folder)
-        report |= {"seconds": time.monotonic() - began, "epochs": trainer.current_epoch, "role": self.role}
-        report["steps"] = trainer.global_step
+        report |= {"trainable": module.trainable, "training_peak_mib": memory.mib} if self.trains else {}
+        report |= {"seconds": time.monotonic() - began, "role": self.role}
+        report |= {"epochs": trainer.current_epoch, "steps": trainer.global_step}
         if transfer is not None:
             report["transfer"] = {"key": transfer.key, "texts": len(transfer.texts)}
         write_json(folder / "report.json", report)

@@ -49,6 +49,11 @@ class AdamW:
         """Return the same settings with other peaks."""
         return replace(self, learning_rate=learning_rate, head_learning_rate=head_learning_rate)
 
+    def multiplied(self, factor: float) -> Self:
+        """Return the same settings with the peak of the body multiplied, and that of the head as it is."""
+        head = self.learning_rate if self.head_learning_rate is None else self.head_learning_rate
+        return self.at(factor * self.learning_rate, head)
+
     def factor(self, step: int, steps: int) -> float:
         """Return the share of the peak at `step` of `steps`, in [0, 1]."""
         rising = round(self.warmup * steps)

@@ -20,6 +20,9 @@ class StageCallback(Callback):
     needs_teacher: ClassVar[bool] = False
     """Whether it needs a teacher's logits in every batch."""
 
+    needs_plain_layers: ClassVar[bool] = False
+    """Whether it works on linear layers in training that no adapter may have wrapped."""
+
     epochs: int = 0
     """How long it trains where the stage itself has epochs=0."""
 

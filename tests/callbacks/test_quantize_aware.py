@@ -231,7 +231,7 @@ def test_distilling_needs_a_teacher_and_follows_it(tmp_path: Path, task: MultiLa
 def test_what_would_learn_unrounded_is_refused(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:
     start = kept(tiny_model, tmp_path / "start")
     module = factory(Teacher, adapter=Lora(r=2, alpha=4, dropout=0.0), optimizer=FAST)
-    with pytest.raises(ValueError, match="needs adapter=full, .*, got Lora"):
+    with pytest.raises(ValueError, match="needs adapter=full, bitfit or last_layers, .* adapter=lora wraps"):
         built(tmp_path / "lora", task, start, {"quantize": Qat()}, module=module)
 
 

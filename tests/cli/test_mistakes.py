@@ -16,7 +16,7 @@ from clinlm.pipeline.plan import plan
 pytestmark = pytest.mark.usefixtures("quick")
 BERT = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 DISTILBERT = {"dim": 32, "n_heads": 2, "n_layers": 2, "hidden_dim": 64}
-RANK = ("factorize.rank=4", "lora.r=2", "recover.epochs=1")
+RANK = ("factorize.rank=4", "recover.epochs=1")
 
 
 @pytest.mark.parametrize("monitor", ["val/loss", "macro_f1", "val/macro_F1"])
@@ -63,7 +63,7 @@ def test_low_rank_updates_of_factors_and_of_other_names(notes_csv: Path, tmp_pat
     network: Any = finished(svd)[-1].artifact.load().network
     names = [layer["query"] for layer in structure.linear_names(network.body)]
     assert all(isinstance(network.body.get_submodule(name), LowRankLinear) for name in names)
-    low_rank = composed(notes_csv, tmp_path / "store", *settings, "pipeline=low_rank")
+    low_rank = composed(notes_csv, tmp_path / "store", *settings, "pipeline=low_rank", "student_adapter.r=2")
     assert finished(low_rank)[-1].artifact.report["steps"] > 0
 
 

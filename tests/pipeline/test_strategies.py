@@ -21,7 +21,14 @@ STRATEGIES = {
     "pruning_gradual": ["prune"],
     "quantization": ["quantize"],
 }
-SETTINGS = ("prune=unstructured", "prune.ratio=0.4", "distill=symptoms", "factorize.rank=4", "lora.r=2", "batch_size=8")
+SETTINGS = (
+    "prune=unstructured",
+    "prune.ratio=0.4",
+    "distill=symptoms",
+    "factorize.rank=4",
+    "student_adapter.r=2",
+    "batch_size=8",
+)
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,13 @@
 
 from typing import final
 
-from clinlm.models.adapters.base import Adapter
+from clinlm.models.adapters.freezing import Freezing
 from clinlm.models.model import Network
 
 
 @final
-class Full(Adapter):
+class Full(Freezing):
     """Every weight learns."""
 
     def attach(self, network: Network) -> None:
-        network.requires_grad_(True)
-
-    def merge(self, network: Network) -> None:
         network.requires_grad_(True)

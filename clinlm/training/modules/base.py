@@ -34,6 +34,9 @@ class Module(LightningModule):
         data: a task, tokenized for the model.
         adapter: decides which weights train.
         seed: of dropout; every epoch is seeded anew, so that a resumed run draws the same numbers as an unbroken one.
+
+    Attributes:
+        trainable: number of weights of the network that learn; 0 before training.
     """
 
     needs_teacher: ClassVar[bool] = False
@@ -55,6 +58,8 @@ class Module(LightningModule):
         # torchmetrics gathers them over batches and devices. Numbers of units need the exact integers of float64.
         self._units = CatMetric(nan_strategy="disable").set_dtype(torch.float64)
         self._logits = CatMetric(nan_strategy="disable")
+        self.trainable = 0
+        self._steps = 0
 
     def forward(self, batch: Batch) -> Float[Tensor, "units outputs"]:
         """Return the logits of every unit of the batch."""
@@ -95,8 +100,28 @@ class Module(LightningModule):
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
         """Return the loss of a step, and log it (Lightning's hook)."""
         loss = self.training_loss(batch)
+        penalty = self.adapter.penalty(self.network)
+        loss = loss if penalty is None else loss + penalty
         self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch["index"]))
         return loss
+
+    def on_train_start(self) -> None:
+        """Remember which step a resumed fit begins with (Lightning's hook)."""
+        self._steps = self.trainer.global_step
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Let the adapter act after an optimiser step (Lightning's hook); not every batch ends with one."""
+        if self.trainer.global_step > self._steps:
+            self._steps = self.trainer.global_step
+            self.adapter.step(self.network, self._steps)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save what the adapter has besides tensors (Lightning's hook)."""
+        checkpoint["adapter"] = self.adapter.state(self.network)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore it (Lightning's hook)."""
+        self.adapter.restore(self.network, checkpoint["adapter"])
 
     def validation_step(self, batch: Batch, batch_number: int) -> None:
         """Collect the logits (Lightning's hook): metrics such as F1 are not means over batches."""
@@ -121,10 +146,13 @@ class Module(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return optimizer and schedule (Lightning's hook)."""
-        steps = self.trainer.estimated_stepping_batches
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        self.adapter.schedule(self.network, steps)
+        self.trainable = sum(p.numel() for p in self.network.parameters() if p.requires_grad)
         own = {id(parameter) for parameter in self.network.parameters()}
         extra = [parameter for parameter in self.parameters() if id(parameter) not in own]
-        optimizer, schedule = self.optimizer.build(self.network, max(1, int(steps)), extra)
+        settings = self.optimizer.multiplied(self.adapter.learning_rate_factor)
+        optimizer, schedule = settings.build(self.network, steps, extra)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     @final
