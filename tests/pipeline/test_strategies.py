@@ -21,25 +21,17 @@ STRATEGIES = {
     "pruning_gradual": ["prune"],
     "quantization": ["quantize"],
 }
-SETTINGS = (
-    "prune=unstructured",
-    "prune.ratio=0.4",
-    "distill=symptoms",
-    "factorize.rank=4",
-    "student_adapter.r=2",
-    "batch_size=8",
-)
+SETTINGS = ("prune=unstructured", "prune.ratio=0.4", "distill=symptoms", "factorize.rank=4", "batch_size=8")
+OWN = {"pruning_gradual": ("schedule=cubic",), "low_rank": ("student_adapter.r=2",)}
+"""Settings of one strategy only."""
 
 
 @pytest.fixture(scope="module")
 def ran(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: None) -> dict[str, list[StageResult]]:
     """Every strategy on one store."""
     root = tmp_path_factory.mktemp("strategies") / "store"
-    found = {}
-    for name in STRATEGIES:
-        gradual = ("schedule=cubic",) if name == "pruning_gradual" else ()
-        found[name] = finished(composed(notes_csv, root, *SETTINGS, *gradual, f"pipeline={name}"))
-    return found
+    settings = {name: (*SETTINGS, *OWN.get(name, ()), f"pipeline={name}") for name in STRATEGIES}
+    return {name: finished(composed(notes_csv, root, *own)) for name, own in settings.items()}
 
 
 def last(ran: dict[str, list[StageResult]], name: str) -> Artifact:
