@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from support import families
+from transformers import AutoConfig
 
-from clinlm.config.errors import ModelError
+from clinlm.config.errors import ConfigError, ModelError
 from clinlm.models.encoders import max_positions
-from clinlm.models.initializers.base import plain_config
+from clinlm.models.initializers.base import plain_config, with_dropout
 from clinlm.models.initializers.pretrained import Pretrained, keep_positions
 from clinlm.models.model import Model, ModelSpec, rebuild
 from clinlm.tasks.data import TaskData
@@ -80,6 +81,11 @@ def test_positions_that_are_not_there_are_refused(task: MultiLabel, folder: Path
 def test_dropout_is_a_share(name: str, rate: float) -> None:
     with pytest.raises(ValueError, match=rf"^{name} must be in \[0, 1\), got {rate}"):
         Pretrained("anything", **{name: rate})  # type: ignore[arg-type]
+
+
+def test_a_rate_that_a_family_lacks_is_refused() -> None:
+    with pytest.raises(ConfigError, match="hidden_dropout must be null for modernbert, got 0.1: it has no such rate"):
+        with_dropout(AutoConfig.for_model("modernbert"), 0.1, None)
 
 
 def test_head_bias_zero(task: MultiLabel, folder: Path) -> None:

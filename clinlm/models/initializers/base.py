@@ -90,9 +90,15 @@ def with_dropout(config: PretrainedConfig, hidden: float | None, attention: floa
     Dropout on attention weights takes a third of a training step on a CPU: every weight of every head draws a random
     number, and transformers' fused attention is not used (docs/log.md, 2026-11-21).
     """
-    for names, value in ((_HIDDEN_DROPOUT, hidden), (_ATTENTION_DROPOUT, attention)):
+    for setting, names, value in (
+        ("hidden_dropout", _HIDDEN_DROPOUT, hidden),
+        ("attention_dropout", _ATTENTION_DROPOUT, attention),
+    ):
         if value is not None:
-            setattr(config, next(name for name in names if hasattr(config, name)), value)
+            own = [name for name in names if hasattr(config, name)]
+            if not own:
+                raise ConfigError(f"{setting} must be null for {config.model_type}, got {value}: it has no such rate")
+            setattr(config, own[0], value)
     return config
 
 

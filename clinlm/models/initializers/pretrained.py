@@ -15,7 +15,7 @@ from clinlm.corpora.base import digest_files
 from clinlm.models.checkpoint_files import read_config
 from clinlm.models.checkpoint_tokenizer import load_tokenizer
 from clinlm.models.checkpoint_weights import load_body
-from clinlm.models.encoders import idle_positions
+from clinlm.models.encoders import READS_PADDING, idle_positions
 from clinlm.models.initializers.base import HeadBias, Initializer, check_rates, plain_config, with_dropout, with_head
 from clinlm.models.model import Model, ModelSpec, PoolingName
 from clinlm.tasks.base import Task
@@ -88,6 +88,8 @@ class Pretrained(Initializer):
             if not folder.is_dir():
                 folder = Path(str(cached_file(place, "config.json", revision=self.revision))).parent
             config = with_dropout(read_config(folder), self.hidden_dropout, self.attention_dropout)
+            if config.model_type in READS_PADDING:
+                log.warning("%s reads the padding behind short rows: answers depend on their batch", config.model_type)
             tokenizer = load_tokenizer(place, folder, self.revision, config, self.lowercase)
             return load_body(place, folder, self.revision, config), tokenizer
         except OSError as error:
