@@ -70,7 +70,8 @@ class Svd(Compression):
 
     def _linears(self, module: Module) -> dict[str, nn.Linear]:
         structure.check_trainable(module.network)
-        names = [f"body.{names[t]}" for names in structure.linear_names(module.network.body) for t in self.targets]
+        layers = structure.linear_names(module.network.body)
+        names = [f"body.{layer[target]}" for layer in layers for target in self.targets if target in layer]
         found = {name: module.network.get_submodule(name) for name in names}
         other = [name for name, linear in found.items() if not isinstance(linear, nn.Linear)]
         if other:

@@ -27,4 +27,4 @@ class Magnitude(FfnPruning):
         super().__init__(ratio, skip_std)
 
     def scores(self, module: Module) -> list[Float[Tensor, " units"]]:
-        return [row_l1_norms(layer.up.weight) for layer in structure.layers(module.network.body)]
+        return [row_l1_norms(layer.unit_rows()) for layer in structure.layers(module.network.body)]

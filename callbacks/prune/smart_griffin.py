@@ -48,5 +48,5 @@ class SmartGriffin(FfnPruning):
     def scores(self, module: Module) -> list[Float[Tensor, " units"]]:
         layers = structure.layers(module.network.body)
         if self.statistic == "weight":
-            return [row_l2_norms(layer.up.weight) for layer in layers]
+            return [row_l2_norms(layer.unit_rows()) for layer in layers]
         return activation_norms(module, [layer.down for layer in layers], self.documents)

@@ -77,7 +77,7 @@ class Structured(Compression):
     def prepare(self, module: Module) -> None:
         structure.check_trainable(module.network)
         layers = structure.layers(module.network.body)
-        check_whole(*(getattr(layer, role) for layer in layers for role in structure.LINEARS))
+        check_whole(*(linear for layer in layers for linear in layer.linears))
         # The number of networks that are tried depends on measurements; the random numbers of training must not.
         with torch.random.fork_rng(devices=[]):
             self._prune(module)

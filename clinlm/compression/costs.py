@@ -69,10 +69,9 @@ class ParameterCosts(CostModel):
     def __init__(self, network: Network, each: float = 1.0, constant: float = 0.0) -> None:
         first = structure.layers(network.body)[0]
         self.each, self.constant, self.head_size = each, constant, first.head_size
-        self._attention_biases = _biases(first.query, first.key, first.value)
-        self._attention_bias, self._up_bias, self._down_bias = (
-            _biases(linear) for linear in (first.attention_output, first.up, first.down)
-        )
+        self._by_head, self._by_unit = first.by_head, first.by_unit
+        self._output_bias, self._down_bias = _biases(first.attention_output), _biases(first.down)
+        self._norm = sum(parameter is not None for parameter in (first.output_norm.weight, first.output_norm.bias))
         words, factors = structure.word_embeddings(network.body), structure.low_rank_embedding(network.body)
         projection = structure.embedding_projection(network.body)
         self._tokens = words.num_embeddings
@@ -89,11 +88,12 @@ class ParameterCosts(CostModel):
         return self.each * (words + self._rest + self._column * (hidden - self._hidden)) + self.constant
 
     def attention(self, hidden: int, heads: int) -> float:
-        inner = heads * self.head_size
-        return self.each * (inner * (4 * hidden + self._attention_biases) + hidden * (self._attention_bias + 2))
+        rows = heads * self.head_size * ((len(self._by_head) + 1) * hidden + _biases(*self._by_head))
+        return self.each * (rows + hidden * (self._output_bias + self._norm))
 
     def ffn(self, hidden: int, units: int) -> float:
-        return self.each * (units * (2 * hidden + self._up_bias) + hidden * (self._down_bias + 2))
+        rows = units * ((len(self._by_unit) + 1) * hidden + _biases(*self._by_unit))
+        return self.each * (rows + hidden * (self._down_bias + self._norm))
 
 
 def _biases(*linears: nn.Linear) -> int:
@@ -108,5 +108,10 @@ def _column(network: Network, words: nn.Embedding) -> int:
     count = sum(reader.out_features * (reader.in_features // structure.hidden_size(network.body)) for reader in readers)
     if projection is not None:
         return count + projection.in_features + _biases(projection)
-    tables = [table for table in structure.embedding_parts(network.body)[0] if table is not words]
-    return count + sum([table.num_embeddings for table in tables]) + 2  # weight and bias of the norm
+    extra_tables, extra_norms = structure.hidden_extras(network.body)
+    tables = [table for table in structure.embedding_parts(network.body)[0] if table is not words] + extra_tables
+    layers, norms = structure.layers(network.body), structure.norms(network.body) + extra_norms
+    # Two norms per layer are counted with it; the first layer of ModernBERT has one.
+    outside = sum(p is not None for norm in norms for p in (norm.weight, norm.bias))
+    inside = 2 * len(layers) * sum(p is not None for p in (layers[0].output_norm.weight, layers[0].output_norm.bias))
+    return count + sum([table.num_embeddings for table in tables]) + outside - inside

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from clinlm.compression.observation import observed_gradients, record_inputs, record_outputs
 from clinlm.models import structure
@@ -28,8 +28,8 @@ class Importance:
     Attributes:
         heads: one vector per layer, one number per head.
         units: one vector per layer, one number per FFN unit.
-        hidden: one row per place where the hidden state is read (after the embeddings; then, layer by layer, after
-            attention and after FFN), one column per dimension.
+        hidden: one row per place where the hidden state is read (`clinlm.models.structure.readings`: one of no layer,
+            then two per layer), one column per dimension.
         words: of the word embeddings, one number per direction of `basis`.
         basis: directions (columns) of the word embeddings, those of largest variation first; each token is weighted by
             its count in training plus one.
@@ -49,6 +49,7 @@ def measure_importance(module: Module, documents: int) -> Importance:
     """
     network = module.network
     layers = structure.layers(network.body)
+    places = _places(network)
     basis = principal_directions(_table(network), token_counts(module.data, len(_table(network))))[0]
     seen: list[Tensor] = []
     totals: list[Tensor] = []
@@ -57,13 +58,13 @@ def measure_importance(module: Module, documents: int) -> Importance:
         parts = [output * gradient for output, gradient in observed]
         parts[0] = (observed[0][0] @ basis) * (observed[0][1] @ basis)
         found = [sum_per_document(part, batch["document"], _documents(batch)) for part in parts]
-        for layer, place in zip(layers, range(2, len(found), 4), strict=True):
+        for layer, place in zip(layers, places["heads"], strict=True):
             found[place] = found[place].view(-1, layer.heads, layer.head_size).sum(2)
         sums = [products.square().sum(0) for products in found]
         totals = [total + new for total, new in zip(totals, sums, strict=True)] if totals else sums
-    words, first, *rest = [total / sum(map(_documents, batches)) for total in totals]
-    hidden = torch.stack([first, *(rest[place] for place in range(len(rest)) if place % 2)])
-    return Importance(rest[::4], rest[2::4], hidden, words, basis)
+    means = [total / sum(map(_documents, batches)) for total in totals]
+    heads, units, hidden = ([means[place] for place in places[kind]] for kind in ("heads", "units", "hidden"))
+    return Importance(heads, units, torch.stack(hidden), means[0], basis)
 
 
 def sum_per_document(
@@ -88,23 +89,28 @@ def token_counts(data: TaskData, tokens: int) -> Float[Tensor, " tokens"]:
     return torch.from_numpy(np.bincount(np.concatenate(rows), minlength=tokens) + 1.0).float()
 
 
-def embedding_output(network: Network) -> nn.Module:
-    """Return the module that outputs the first hidden state."""
-    projection = structure.embedding_projection(network.body)
-    return structure.embedding_parts(network.body)[1] if projection is None else projection
-
-
 def _table(network: Network) -> Float[Tensor, "tokens width"]:
     factors = structure.low_rank_embedding(network.body)
     return structure.word_embeddings(network.body).weight.detach() if factors is None else factors.dense()
 
 
 def _record_parts(network: Network, seen: list[Tensor]) -> list[torch.utils.hooks.RemovableHandle]:
-    """Record, in this order: word embeddings, first hidden state; then for every layer the outputs of the heads, the
-    hidden state after attention, the outputs of the units, the hidden state after the FFN."""
+    """Record the word embeddings; for every layer what heads and units put out; the hidden state where it is read."""
     words = network.body.get_submodule(structure.word_embeddings_name(network.body))
-    handles = record_outputs([words, embedding_output(network)], seen)
+    handles = record_outputs([words, *(reading.source for reading in structure.readings(network.body))], seen)
     for layer in structure.layers(network.body):
         handles += record_inputs([layer.attention_output, layer.down], seen)
-        handles += record_outputs([layer.attention_norm, layer.output_norm], seen)
     return handles
+
+
+def _places(network: Network) -> dict[str, list[int]]:
+    """Return the places, in the order of a forward pass, of what `_record_parts` records; the words are first."""
+    found: dict[str, list[int]] = {"heads": [], "units": [], "hidden": []}
+    before = structure.reads_before(network.body)
+    order = ("hidden", "heads", "hidden", "units") if before else ("heads", "hidden", "units", "hidden")
+    kinds = order * len(structure.layers(network.body))
+    for place, kind in enumerate((*kinds, "hidden") if before else ("hidden", *kinds), 1):
+        found[kind].append(place)
+    if before:
+        found["hidden"].insert(0, found["hidden"].pop())
+    return found

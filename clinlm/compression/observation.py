@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -33,8 +34,28 @@ def record_inputs(modules: Iterable[nn.Module], seen: list[Tensor]) -> list[Remo
 
 
 def record_outputs(modules: Iterable[nn.Module], seen: list[Tensor]) -> list[RemovableHandle]:
-    """Append the output of each module to `seen`, in the order of the forward pass."""
-    return [m.register_forward_hook(lambda _, __, output: seen.append(output)) for m in modules]
+    """Append the output of each module to `seen`, in the order of the forward pass; of several outputs the first."""
+    return [m.register_forward_hook(lambda _, __, output: seen.append(first_output(output))) for m in modules]
+
+
+def first_output(output: Any) -> Tensor:
+    """Return the output of a module, or the first of several: some layers return attention weights as well."""
+    found: Tensor = output[0] if isinstance(output, tuple) else output
+    return found
+
+
+@torch.no_grad()
+def called_modules(network: nn.Module) -> set[nn.Module]:
+    """Return the modules that a forward pass calls: found out with one short row.
+
+    A module may have weights that are read without a call, such as DeBERTa's table of relative positions.
+    """
+    called: set[nn.Module] = set()
+    row = torch.zeros(1, 4, dtype=torch.long, device=next(network.parameters()).device)
+    handles = [m.register_forward_pre_hook(lambda module, _: called.add(module)) for m in network.modules()]
+    with observing(network, handles):
+        network(row, torch.ones_like(row))
+    return called
 
 
 @torch.no_grad()

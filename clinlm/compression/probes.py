@@ -40,7 +40,9 @@ def build_probe(model: Model, architecture: Architecture) -> Model:
     layers = [layer for layer in architecture.layers if layer is not None]
     body: Any = model.network.body
     tokens = min(TOKENS, int(body.config.vocab_size))
-    changed = {structure.layer_attribute(body.config): len(layers), "vocab_size": tokens}
+    changed = structure.layer_settings(body.config, range(len(layers))) | {"vocab_size": tokens}
+    if (body.config.pad_token_id or 0) >= tokens:
+        changed["pad_token_id"] = 0
     spec = ModelSpec(dict(model.spec.config) | changed, model.spec.outputs, model.spec.pooling, model.spec.dropout)
     made = Model(spec, spec.build().eval(), model.tokenizer)
     heads, units = ({str(n): list(range(layer[part])) for n, layer in enumerate(layers)} for part in (0, 1))

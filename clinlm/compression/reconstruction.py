@@ -9,7 +9,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clinlm.compression.cutting import KeptParts
-from clinlm.compression.importance import embedding_output
 from clinlm.compression.observation import observing
 from clinlm.models import structure
 from clinlm.models.model import Network
@@ -92,8 +91,11 @@ class NormMoments:
         self.count += len(inputs)
 
     def solve(self) -> None:
-        """Write the scale and shift of every dimension that come nearest to the old outputs."""
+        """Write the scale (and shift, if it has one) of every dimension that come nearest to the old outputs."""
         new, old, square, product = self.sums / self.count
+        if self.norm.bias is None:
+            self.norm.weight[self.kept] = (product / square.clamp_min(1e-12)).to(self.norm.weight.dtype)
+            return
         variance = (square - new * new).clamp_min(1e-12)
         scale = (product - new * old) / variance
         self.norm.weight[self.kept] = scale.to(self.norm.weight.dtype)
@@ -155,26 +157,15 @@ def _reader_moments(network: Network, kept: KeptParts) -> list[tuple[nn.Module, 
 
 
 def _hidden_readers(network: Network) -> list[tuple[nn.Module, list[nn.Linear]]]:
-    """Return every module that outputs a hidden state, and the linear layers that read it.
+    """Return every module that outputs a hidden state to read, and the linear layers that read it.
 
     Pooling by mean, first token or weights is linear, so the head is treated as reading tokens (also for a maximum).
     """
-    layers = structure.layers(network.body)
     last = [m for part in (network.pooling, network.head) for m in part.modules() if isinstance(m, nn.Linear)]
-    after = [[layer.query, layer.key, layer.value] for layer in layers[1:]] + [last]
-    found: list[tuple[nn.Module, list[nn.Linear]]] = [
-        (embedding_output(network), [layers[0].query, layers[0].key, layers[0].value])
-    ]
-    for layer, readers in zip(layers, after, strict=True):
-        found += [(layer.attention_norm, [layer.up]), (layer.output_norm, readers)]
-    return found
+    return [(reading.source, list(reading.readers) or last) for reading in structure.readings(network.body)]
 
 
 def _norm_moments(network: Network, kept: KeptParts) -> list[NormMoments]:
     if len(kept.hidden) == structure.hidden_size(network.body):
         return []
-    layers = structure.layers(network.body)
-    norms = [norm for layer in layers for norm in (layer.attention_norm, layer.output_norm)]
-    if structure.embedding_projection(network.body) is None:
-        norms.insert(0, structure.embedding_parts(network.body)[1])
-    return [NormMoments(norm, kept.hidden) for norm in norms]
+    return [NormMoments(norm, kept.hidden) for norm in structure.norms(network.body)]

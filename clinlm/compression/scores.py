@@ -39,8 +39,8 @@ def block_influences(module: Module, documents: int) -> Float[Tensor, " layers"]
     layers = structure.layers(module.network.body)
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
-    handles = record_inputs([layer.query for layer in layers], inputs)
-    handles += record_outputs([layer.output_norm for layer in layers], outputs)
+    handles = record_inputs([layer.module for layer in layers], inputs)
+    handles += record_outputs([layer.module for layer in layers], outputs)
     total, tokens = torch.zeros(len(layers), dtype=torch.float64), 0
     with observing(module.network, handles):
         for batch in module.data.calibration(documents, module.seed):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from clinlm.compression.observation import called_modules
 from clinlm.config.errors import ConfigError
 from clinlm.models.surgery import replace_module
 from clinlm.training.modules.base import Module, predict
@@ -18,7 +19,8 @@ FloatLayer = nn.Linear | nn.Embedding
 def quantizable_layers(network: nn.Module, skip: Sequence[str]) -> dict[str, FloatLayer]:
     """Return all linear layers and embedding tables by name, except those whose names end in one of `skip`.
 
-    Tables with a single column are left out.
+    Tables with a single column are left out, and layers that a forward pass does not call: they are unused, or their
+    weight is read directly (DeBERTa's table of relative positions), which must stay a float.
 
     Raises:
         ConfigError: no layer has a name that ends in one of `skip`.
@@ -30,7 +32,12 @@ def quantizable_layers(network: nn.Module, skip: Sequence[str]) -> dict[str, Flo
         raise ConfigError(
             f"quantize.skip must match linear layers or embedding tables, got {unknown}; endings: {endings}"
         )
-    return {name: layer for name, layer in layers.items() if not any(_has_ending(name, ending) for ending in skip)}
+    called = called_modules(network)
+    return {
+        name: layer
+        for name, layer in layers.items()
+        if layer in called and not any(_has_ending(name, ending) for ending in skip)
+    }
 
 
 def _shrinks(module: nn.Module) -> TypeGuard[FloatLayer]:

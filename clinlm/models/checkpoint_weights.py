@@ -14,7 +14,7 @@ from transformers import AutoModel, PretrainedConfig
 
 from clinlm.config.errors import ModelError
 from clinlm.models.checkpoint_files import has_named_weights, read_weights, weight_files
-from clinlm.models.model import without_pooler
+from clinlm.models.model import in_parts
 
 log = logging.getLogger(__name__)
 _UNUSED = ("pooler.", "contact_head.")
@@ -59,7 +59,7 @@ def load_body(place: str, folder: Path, revision: str | None, config: Pretrained
         _check_shapes({name: (found, wanted) for name, found, wanted in report["mismatched_keys"]}, folder)
         own = f"{body.base_model_prefix}."
         _warn_of_rest(body, [name.removeprefix(own) for name in report["unexpected_keys"]], folder)
-    body = without_pooler(body)
+    body = in_parts(body)
     _check_finite(body, folder)
     return body.eval()
 

@@ -15,6 +15,7 @@ import clinlm.models.architectures  # noqa: F401  registers them with AutoConfig
 from clinlm.config.class_paths import OTHER_VERSION, OWN_PACKAGES
 from clinlm.config.errors import ModelError
 from clinlm.config.ranges import check_choice
+from clinlm.models import structure
 from clinlm.models.encoders import max_positions
 
 PoolingName = Literal["cls", "mean", "max", "max_mean", "attention", "none"]
@@ -102,7 +103,7 @@ class ModelSpec:
     def build(self) -> Network:
         """Return the skeleton with random weights."""
         config = AutoConfig.for_model(**self.config)
-        body = without_pooler(AutoModel.from_config(config, dtype=torch.float32))
+        body = in_parts(AutoModel.from_config(config, dtype=torch.float32))
         hidden = config.hidden_size
         pooling = Pooling(self.pooling, hidden)
         return Network(body, pooling, nn.Linear(pooling.parts * hidden, self.outputs), self.dropout)
@@ -157,11 +158,11 @@ class Model:
         return max_positions(self.network.body.config)
 
 
-def without_pooler(body: nn.Module) -> nn.Module:
-    """Return `body` without the pooler of some architectures, which `Pooling` replaces."""
+def in_parts(body: nn.Module) -> nn.Module:
+    """Return `body` without the pooler of some architectures, which `Pooling` replaces, and with fused layers split."""
     if hasattr(body, "pooler"):
         body.pooler = None  # type: ignore[assignment]
-    return body
+    return structure.split_fused(body)
 
 
 def rebuild(spec: ModelSpec, edits: list[Edit]) -> Network:

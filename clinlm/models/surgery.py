@@ -24,7 +24,7 @@ Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def keep_ffn_units(network: nn.Module, units: Mapping[str, Sequence[int]]) -> None:
-    """Slice the feed-forward blocks: rows of the input weight and bias, columns of the output weight.
+    """Slice the feed-forward blocks: rows of the input weight, of the gate and of their biases, columns of the output.
 
     Args:
         network: has `body`, the encoder.
@@ -36,9 +36,10 @@ def keep_ffn_units(network: nn.Module, units: Mapping[str, Sequence[int]]) -> No
     layers = structure.layers(network.body)  # type: ignore[arg-type]
     for name, kept in units.items():
         layer = layers[_checked(int(name), len(layers), "layer")]
-        check_whole(layer.up, layer.down)
+        check_whole(*layer.by_unit, layer.down)
         index = _index(kept, layer.up.out_features, "FFN unit")
-        _slice_rows(layer.up, index)
+        for linear in layer.by_unit:
+            _slice_rows(linear, index)
         _slice_columns(layer.down, index)
 
 
@@ -55,13 +56,15 @@ def keep_heads(network: nn.Module, heads: Mapping[str, Sequence[int]]) -> None:
     layers = structure.layers(network.body)  # type: ignore[arg-type]
     for name, kept in heads.items():
         layer = layers[_checked(int(name), len(layers), "layer")]
-        check_whole(layer.query, layer.key, layer.value, layer.attention_output)
+        check_whole(*layer.by_head, layer.attention_output)
         index = _index(kept, layer.heads, "attention head")
+        if len(index) == layer.heads:
+            continue
         rows = (index[:, None] * layer.head_size + torch.arange(layer.head_size)).flatten()
-        for linear in (layer.query, layer.key, layer.value):
+        for linear in layer.by_head:
             _slice_rows(linear, rows)
         _slice_columns(layer.attention_output, rows)
-        structure.set_heads(layer, len(index))
+        structure.set_heads(network.body, layer, kept)  # type: ignore[arg-type]
 
 
 def keep_layers(network: nn.Module, numbers: Sequence[int]) -> None:
@@ -75,8 +78,8 @@ def keep_layers(network: nn.Module, numbers: Sequence[int]) -> None:
     index = _index(numbers, len(stack), "layer").tolist()
     parent, _, attribute = name.rpartition(".")
     setattr(body.get_submodule(parent), attribute, nn.ModuleList(stack[i] for i in index))
-    config = body.config
-    setattr(config, structure.layer_attribute(config), len(index))
+    for name, value in structure.layer_settings(body.config, index).items():
+        setattr(body.config, name, value)
 
 
 def keep_hidden(network: nn.Module, dimensions: Sequence[int]) -> None:
@@ -90,29 +93,30 @@ def keep_hidden(network: nn.Module, dimensions: Sequence[int]) -> None:
     """
     body: nn.Module = network.body  # type: ignore[assignment]
     structure.check_trainable(network)
-    check_whole(*(getattr(layer, role) for layer in structure.layers(body) for role in structure.LINEARS))
+    layers = structure.layers(body)
+    check_whole(*(linear for layer in layers for linear in layer.linears))
     total = structure.hidden_size(body)
     index = _index(dimensions, total, "hidden dimension")
     projection = structure.embedding_projection(body)
+    tables, extra_norms = structure.hidden_extras(body)
     if projection is None:
-        tables, norm = structure.embedding_parts(body)
-        for table in tables:
-            table.weight = nn.Parameter(table.weight.detach()[:, index].clone())
-            table.embedding_dim = len(index)
+        tables = tables + structure.embedding_parts(body)[0]
         factors = structure.low_rank_embedding(body)
         if factors is not None:
             check_whole(factors.up)
             _slice_rows(factors.up, index)
-        _slice_norm(norm, index)
     else:
         _slice_rows(projection, index)
-    for layer in structure.layers(body):
-        for reader in (layer.query, layer.key, layer.value, layer.up):
+    for norm in structure.norms(body) + extra_norms:
+        _slice_norm(norm, index)
+    for table in tables:
+        table.weight = nn.Parameter(table.weight.detach()[:, index].clone())
+        table.embedding_dim = len(index)
+    for layer in layers:
+        for reader in (*layer.by_head, *layer.by_unit):
             _slice_columns(reader, index)
         for writer in (layer.attention_output, layer.down):
             _slice_rows(writer, index)
-        _slice_norm(layer.attention_norm, index)
-        _slice_norm(layer.output_norm, index)
     _narrow_readers(network, index, total)
 
 
@@ -313,7 +317,8 @@ def _slice_columns(linear: nn.Linear, index: Int[Tensor, " kept"]) -> None:
 
 def _slice_norm(norm: nn.LayerNorm, index: Int[Tensor, " kept"]) -> None:
     norm.weight = nn.Parameter(norm.weight.detach()[index].clone())
-    norm.bias = nn.Parameter(norm.bias.detach()[index].clone())
+    if norm.bias is not None:
+        norm.bias = nn.Parameter(norm.bias.detach()[index].clone())
     norm.normalized_shape = (len(index),)
 
 

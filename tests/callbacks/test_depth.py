@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.families import CONFIGS, network, rows
+from support.families import PARAMETERS, network, rows
 from support.pipelines import FAST, built, kept, reported
 from torch import Tensor, nn
 
@@ -70,7 +70,7 @@ def test_influence_is_that_of_a_slow_loop(
     np.testing.assert_allclose(found.numpy(), [1 - np.mean(ours) for ours in cosines], rtol=1e-4)
 
 
-@pytest.mark.parametrize("family", sorted(CONFIGS))
+@pytest.mark.parametrize("family", PARAMETERS)
 def test_what_is_compared_is_what_enters_and_leaves_a_layer(family: str) -> None:
     model = network(family)
     seen: list[tuple[Tensor, Tensor]] = []
@@ -79,10 +79,12 @@ def test_what_is_compared_is_what_enters_and_leaves_a_layer(family: str) -> None
         seen.append((inputs[0], output if isinstance(output, Tensor) else output[0]))
 
     inside: list[Tensor] = []
+    before = structure.reads_before(model.body)  # then no part of a layer has its input or output
     for layer, parts in zip(structure.stack(model.body)[1], structure.layers(model.body), strict=True):
         layer.register_forward_hook(whole)
-        parts.query.register_forward_pre_hook(lambda _, inputs: inside.append(inputs[0]))
-        parts.output_norm.register_forward_hook(lambda _, __, output: inside.append(output))
+        first, last = (parts.module, parts.module) if before else (parts.value, parts.output_norm)
+        record_inputs([first], inside)
+        record_outputs([last], inside)
     model(*rows(family))
     assert all(mine.equal(theirs) for mine, theirs in zip(inside, (t for pair in seen for t in pair), strict=True))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.families import CONFIGS, network, rows
+from support.families import PARAMETERS, network, rows
 from support.pipelines import FAST, built, kept, reported
 from torch import Tensor
 
@@ -93,7 +93,7 @@ def test_importance_is_that_of_a_slow_loop(
     np.testing.assert_allclose(torch.stack(found).numpy(), wanted, rtol=1e-3)
 
 
-@pytest.mark.parametrize("family", sorted(CONFIGS))
+@pytest.mark.parametrize("family", PARAMETERS)
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max", "max_mean", "attention"])
 def test_padding_has_no_gradient(family: str, pooling: Any) -> None:
     model = network(family, pooling)

@@ -72,8 +72,8 @@ def test_what_has_that_rank_answers_alike(task: MultiLabel, tiny_model: Model) -
     data = TaskData(task, tiny_model.tokenizer, 32)
     with torch.no_grad():
         for layer in structure.layers(tiny_model.network.body):
-            for role in structure.LINEARS:
-                weight = getattr(layer, role).weight
+            for linear in layer.linears:
+                weight = linear.weight
                 weight.copy_(torch.randn(weight.shape[0], 3) @ torch.randn(3, weight.shape[1]) * 0.1)
     loader = data.loader(task.examples.members("test"))
     before = predict(tiny_model.network, loader, task.long_notes)[1]

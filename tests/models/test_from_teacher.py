@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.families import CONFIGS, HIDDEN, config, network, rows, spec
+from support.families import HIDDEN, PARAMETERS, config, network, rows, spec
 
 from clinlm.models import artifact, structure
 from clinlm.models.initializers.from_teacher import FromTeacher, layer_numbers
@@ -103,7 +103,7 @@ def test_the_dimensions_with_the_largest_weights_stay(task: MultiLabel, tiny_mod
     assert after.down.weight.equal(before.down.weight[dimensions])
 
 
-@pytest.mark.parametrize("family", sorted(CONFIGS))
+@pytest.mark.parametrize("family", PARAMETERS)
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 def test_every_family_can_be_narrowed(task: MultiLabel, tiny_model: Model, family: str, pooling: Any) -> None:
     teacher = Model(spec(family, pooling), network(family, pooling), tiny_model.tokenizer)

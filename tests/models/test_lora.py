@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from support.families import CONFIGS, network, rows
+from support.families import PARAMETERS, network, rows
 
+from clinlm.models import structure
 from clinlm.models.adapters.lora import Lora
 from clinlm.models.model import Network
 
 TARGETS = {"distilbert": ["q_lin", "k_lin", "v_lin"]}
-families = pytest.mark.parametrize("family", sorted(CONFIGS))
+families = pytest.mark.parametrize("family", PARAMETERS)
 
 
 def lora(family: str, **settings: Any) -> Lora:
@@ -74,7 +75,7 @@ def test_merging_keeps_what_was_learnt_in_the_modules_of_before(family: str) -> 
     assert not torch.allclose(learnt, before, atol=1e-3)
     changed = {name for name, tensor in model.state_dict().items() if not tensor.equal(state[name])}
     assert {name for name in changed if name.startswith("body.")} == {
-        f"{name}.weight" for name in names if name.rpartition(".")[2] in adapter.targets
+        f"body.{layer[target]}.weight" for layer in structure.linear_names(body) for target in ("query", "key", "value")
     }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.families import CONFIGS, HIDDEN, LAYERS, VOCABULARY, config, network, rows, spec
+from support.families import HIDDEN, LAYERS, PARAMETERS, VOCABULARY, config, network, rows, spec
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -16,7 +16,7 @@ from clinlm.models.layers.low_rank_embedding import LowRankEmbedding, principal_
 from clinlm.models.model import Edit, Network, rebuild
 from clinlm.models.surgery import factorize_embeddings, keep_hidden, keep_tokens
 
-families = pytest.mark.parametrize("family", sorted(CONFIGS))
+families = pytest.mark.parametrize("family", PARAMETERS)
 
 
 def factorised(family: str, rank: int) -> tuple[Network, Tensor]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.families import CONFIGS, VOCABULARY, network, rows, spec
+from support.families import CONFIGS, PARAMETERS, VOCABULARY, network, rows, spec
 from torch import Tensor, nn
 
 from clinlm.config.errors import ModelError
@@ -19,7 +19,7 @@ from clinlm.models.artifact import foreign_packages, save_network
 from clinlm.models.model import Edit, Model, ModelSpec, Pooling, PoolingName, rebuild
 
 POOLINGS: tuple[PoolingName, ...] = tuple(one for one in get_args(PoolingName) if one != "none")
-families = pytest.mark.parametrize("family", sorted(CONFIGS))
+families = pytest.mark.parametrize("family", PARAMETERS)
 
 
 def by_hand(pooling: Pooling, tokens: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.families import CONFIGS
+from support.families import CONFIGS, PARAMETERS
 
 from clinlm.config.errors import ModelError
 from clinlm.models import artifact, structure
@@ -25,12 +25,14 @@ def begin(task: MultiLabel, teacher: Model | None, start: Any = SMALL, **setting
     return made
 
 
-def embedded(model: Model, rows: int = 8) -> torch.Tensor:
-    """The embeddings of every token at every position, before the norm."""
+def embedded(model: Model, placed: bool, rows: int = 8) -> torch.Tensor:
+    """The embeddings of every token at every position, before the norm; without positions unless `placed`."""
     body = model.network.body
-    first = 2 if body.config.model_type == "roberta" else 0  # type: ignore[union-attr]
-    words = structure.word_embeddings(body).weight[:, None]
-    total = words + structure.position_embeddings(body).weight[None, first : first + rows]
+    first = 2 if body.config.model_type in ("roberta", "mpnet") else 0  # type: ignore[union-attr]
+    total, places = structure.word_embeddings(body).weight[:, None], structure.position_embeddings(body)
+    if placed:
+        assert places is not None
+        total = total + places.weight[None, first : first + rows]
     segments = structure.segment_embeddings(body)
     total = total if segments is None else total + segments.weight[0]
     projection = structure.embedding_projection(body)
@@ -40,17 +42,19 @@ def embedded(model: Model, rows: int = 8) -> torch.Tensor:
 
 def with_shape(family: str, tiny: Model, task: MultiLabel) -> Model:
     shape = CONFIGS[family] | {"vocab_size": 150, "max_position_embeddings": 64, "pad_token_id": 0}
-    shape |= {"pad_token_id": 1} if family == "roberta" else {}
+    shape |= {"pad_token_id": 1} if family in ("roberta", "mpnet") else {}
     described = ModelSpec(shape, task.outputs)
     return Model(described, described.build().eval(), tiny.tokenizer)
 
 
-@pytest.mark.parametrize("family", sorted(CONFIGS))
+@pytest.mark.parametrize("family", PARAMETERS)
 def test_at_full_width_embeddings_are_the_teachers_turned(family: str, task: MultiLabel, tiny_model: Model) -> None:
     """Distances and lengths of all tokens at all positions are the same; layers and head are new."""
     teacher = with_shape(family, tiny_model, task)
     student = begin(task, teacher)
-    ours, theirs = embedded(student), embedded(teacher)
+    placed = structure.position_embeddings(teacher.network.body) is not None
+    assert placed == (family not in ("modernbert", "deberta_v3"))
+    ours, theirs = embedded(student, placed), embedded(teacher, placed)
     torch.testing.assert_close(torch.cdist(ours, ours), torch.cdist(theirs, theirs), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(ours.norm(dim=1), theirs.norm(dim=1), rtol=1e-3, atol=1e-4)
     assert student.tokenizer is teacher.tokenizer

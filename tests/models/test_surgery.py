@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.families import CONFIGS, HIDDEN, LAYERS, UNITS, config, network, rows, spec
+from support.families import HIDDEN, LAYERS, PARAMETERS, UNITS, config, network, rows, spec
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,7 +17,7 @@ from clinlm.models import structure
 from clinlm.models.model import Edit, Network, rebuild
 from clinlm.models.surgery import keep_ffn_units, keep_hidden, keep_layers
 
-families = pytest.mark.parametrize("family", sorted(CONFIGS))
+families = pytest.mark.parametrize("family", PARAMETERS)
 KEPT_UNITS = {"0": [0, 3, 4, 11], "2": [5]}  # another width in every layer
 KEPT_DIMENSIONS = [0, 2, 3, 7, 8, 9, 15]
 EDITS = [
@@ -53,8 +53,15 @@ def test_kept_ffn_units_compute_as_if_the_others_were_silent(family: str) -> Non
 
 
 class Silent(nn.Module):
-    def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor:
-        return hidden
+    """A layer that hands on what it gets, in the form in which its family does."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.attention_type = layer, getattr(layer, "attention_type", None)
+
+    def forward(self, hidden: Tensor, *rest: Any, **more: Any) -> Any:
+        found = self.layer(hidden, *rest, **more)
+        return (hidden, *found[1:]) if isinstance(found, tuple) else hidden
 
 
 @families
@@ -65,7 +72,7 @@ def test_kept_layers_run_alone(family: str, numbers: list[int]) -> None:
     keep_layers(cut, numbers)
     _, stack = structure.stack(whole.body)
     for number in set(range(LAYERS)) - set(numbers):
-        stack[number] = Silent()
+        stack[number] = Silent(stack[number])
     assert len(structure.layers(cut.body)) == len(numbers)
     assert config(cut).num_hidden_layers == len(numbers)
     assert close(logits(cut, family), logits(whole, family))
@@ -80,7 +87,8 @@ class NormOfSome(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         out = torch.zeros_like(hidden)
-        weight, bias, k = self.norm.weight[self.kept], self.norm.bias[self.kept], self.kept
+        bias = None if self.norm.bias is None else self.norm.bias[self.kept]
+        weight, k = self.norm.weight[self.kept], self.kept
         out[..., k] = functional.layer_norm(hidden[..., k], (len(k),), weight, bias, self.norm.eps)
         return out
 
@@ -91,18 +99,20 @@ def test_kept_dimensions_compute_as_if_the_others_were_zero(family: str, pooling
     whole = network(family, pooling)
     narrow = copy.deepcopy(whole)
     keep_hidden(narrow, KEPT_DIMENSIONS)
-    projected = family == "electra_projected"
-    norms = [n for layer in structure.layers(whole.body) for n in (layer.attention_norm, layer.output_norm)]
-    norms += [] if projected else [structure.embedding_parts(whole.body)[1]]
+    gone = [d for d in range(HIDDEN) if d not in KEPT_DIMENSIONS]
+    extra_tables, extra_norms = structure.hidden_extras(whole.body)
+    norms = structure.norms(whole.body) + extra_norms
+    for table in extra_tables:
+        with torch.no_grad():
+            table.weight[:, gone] = 0
     for module in list(whole.body.modules()):
         for name, child in list(module.named_children()):
             if any(child is norm for norm in norms):
                 setattr(module, name, NormOfSome(child, KEPT_DIMENSIONS))  # type: ignore[arg-type]
-    if projected:
-        gone = [d for d in range(HIDDEN) if d not in KEPT_DIMENSIONS]
+    projection = structure.embedding_projection(whole.body)
+    assert (projection is not None) == (family == "electra_projected")
+    if projection is not None:
         with torch.no_grad():
-            projection = structure.embedding_projection(whole.body)
-            assert projection is not None
             projection.weight[gone] = 0
             projection.bias[gone] = 0
     assert structure.hidden_size(narrow.body) == len(KEPT_DIMENSIONS)
@@ -129,7 +139,8 @@ def test_what_stays_is_the_same_to_the_bit(family: str) -> None:
         edit(cut)
     before, after = structure.layers(whole.body)[2], structure.layers(cut.body)[1]
     assert after.up.weight.equal(before.up.weight[KEPT_UNITS["2"]][:, KEPT_DIMENSIONS])
-    assert after.up.bias.equal(before.up.bias[KEPT_UNITS["2"]])
+    assert after.up.bias is None or after.up.bias.equal(before.up.bias[KEPT_UNITS["2"]])
+    assert after.gate is None or after.gate.weight.equal(before.gate.weight[KEPT_UNITS["2"]][:, KEPT_DIMENSIONS])
     assert after.down.weight.equal(before.down.weight[KEPT_DIMENSIONS][:, KEPT_UNITS["2"]])
     assert after.query.weight.equal(before.query.weight[:, KEPT_DIMENSIONS])
     assert after.attention_output.weight.equal(before.attention_output.weight[KEPT_DIMENSIONS])
@@ -180,15 +191,13 @@ def test_writers_are_all_that_the_hidden_state_is_made_of(family: str) -> None:
     tables = 1 if family == "electra_projected" else len(structure.embedding_parts(model.body)[0])
     assert len(writers) == tables + 2 * LAYERS
     with torch.no_grad():
-        for layer in structure.layers(model.body):
-            layer.attention_output.bias.zero_()
-            layer.down.bias.zero_()
+        for linear in (one for layer in structure.layers(model.body) for one in (layer.attention_output, layer.down)):
+            if linear.bias is not None:
+                linear.bias.zero_()
         for writer in writers:
             assert writer.shape[0] == HIDDEN
             writer[5] = 0
-        norms = [n for layer in structure.layers(model.body) for n in (layer.attention_norm, layer.output_norm)]
-        norms += [] if family == "electra_projected" else [structure.embedding_parts(model.body)[1]]
-        for norm in norms:
+        for norm in structure.norms(model.body):
             norm.register_forward_hook(lambda _, inputs, __: inputs[0])
         projection = structure.embedding_projection(model.body)
         if projection is not None:

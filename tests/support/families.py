@@ -4,6 +4,7 @@ import copy
 from functools import cache
 from typing import Any
 
+import pytest
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -24,6 +25,35 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "roberta": {"model_type": "roberta", "pad_token_id": 1} | _BERT,
     "electra": {"model_type": "electra", "embedding_size": HIDDEN} | _BERT,
     "electra_projected": {"model_type": "electra", "embedding_size": 6} | _BERT,
+    "megatron": {"model_type": "megatron-bert"} | _BERT,
+    "mpnet": {"model_type": "mpnet", "pad_token_id": 1} | _BERT,
+    "modernbert": {
+        "model_type": "modernbert",
+        "pad_token_id": 0,
+        "local_attention": 4,
+        # special tokens that a small vocabulary has
+        **dict.fromkeys(("cls_token_id", "sep_token_id", "bos_token_id", "eos_token_id"), 2),
+    }
+    | _BERT,
+    # As published: v2 has matrices for relative positions, v3 shares those of the content and has a norm.
+    "deberta_v2": {
+        "model_type": "deberta-v2",
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "max_relative_positions": 8,
+    }
+    | _BERT,
+    "deberta_v3": {
+        "model_type": "deberta-v2",
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+        "position_buckets": 4,
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+    }
+    | _BERT,
     "distilbert": {
         "model_type": "distilbert",
         "dim": HIDDEN,
@@ -34,6 +64,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 24,
     },
 }
+_LIKE_OTHERS = ("roberta", "electra", "megatron", "deberta_v3")
+"""Families whose parts, names apart, are those of another one: `make integration` tests them."""
+PARAMETERS = [
+    pytest.param(name, marks=pytest.mark.integration) if name in _LIKE_OTHERS else name for name in sorted(CONFIGS)
+]
 
 
 def spec(family: str, pooling: PoolingName = "mean") -> ModelSpec:
@@ -48,7 +83,12 @@ def network(family: str, pooling: PoolingName = "mean", seed: int = 0) -> Networ
 
 @cache
 def _network(family: str, pooling: PoolingName, seed: int) -> Network:
-    built = spec(family, pooling).build().eval()
+    return filled(spec(family, pooling).build(), seed)
+
+
+def filled(built: Network, seed: int = 0) -> Network:
+    """Return a fresh network in evaluation mode, no weight of which is 0 or 1."""
+    built.eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in built.parameters():

@@ -119,5 +119,5 @@ def _matching(body: nn.Module, target: str, names: Sequence[str]) -> list[str]:
     found = [name for name in names if f".{name}".endswith(f".{target}")]
     if found or target not in structure.LINEARS:
         return found
-    parts = [layer[target] for layer in structure.linear_names(body)]
+    parts = [layer[target] for layer in structure.linear_names(body) if target in layer]
     return [name for name in names if any(f"{name}.".startswith(f"{part}.") for part in parts)]

@@ -69,6 +69,6 @@ def _narrow(model: Model, size: int) -> None:
     model.apply(Edit("clinlm.models.surgery.keep_hidden", {"dimensions": kept.tolist()}))
     with torch.no_grad():
         for layer in structure.layers(model.network.body):
-            for reader in (layer.query, layer.key, layer.value, layer.up):
+            for reader in (*layer.by_head, *layer.by_unit):
                 reader.weight.mul_((old / size) ** 0.5)  # keeps the standard deviation of a sum over fewer terms
         model.network.head.weight.mul_((old / size) ** 0.5)

@@ -74,15 +74,16 @@ def _project_embeddings(body: Any, model: Model, tokens: TeacherTokens) -> None:
     theirs: Any = model.network.body
     structure.layers(theirs)  # raises for other architectures
     words = theirs.get_input_embeddings()(torch.tensor(tokens.numbers))
-    places = structure.position_embeddings(body)
-    # RoBERTa's positions start after the id of its padding token: only the last rows are used.
-    rows = structure.position_embeddings(theirs).weight[-model.max_tokens :][: places.num_embeddings]
-    segments = structure.segment_embeddings(theirs)
-    segment = torch.zeros_like(rows[:1]) if segments is None else segments.weight[:1]
-    words, rows, segment = (_widen(theirs, vectors) for vectors in (words, rows, segment))
+    places, segments = structure.position_embeddings(theirs), structure.segment_embeddings(theirs)
+    segment = torch.zeros_like(words[:1]) if segments is None else segments.weight[:1]
+    words, segment = _widen(theirs, words), _widen(theirs, segment)
     found = principal_components(words, tokens.share, body.config.hidden_size)
     body.get_input_embeddings().weight.copy_(found.project(words))
-    places.weight.copy_(rows @ found.directions)
+    own = cast(nn.Embedding, structure.position_embeddings(body))
+    if places is not None:  # else the student's own stay random
+        # RoBERTa's positions start after the id of its padding token: only the last rows are used.
+        rows = places.weight[-model.max_tokens :][: own.num_embeddings]
+        own.weight.copy_(_widen(theirs, rows) @ found.directions)
     # The projection subtracts the mean from every token; the segment embedding adds its part in these directions back.
     cast(nn.Embedding, structure.segment_embeddings(body)).weight.copy_((segment + found.mean) @ found.directions)
 

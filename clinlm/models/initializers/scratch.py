@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 from clinlm.config.ranges import check_at_least
 from clinlm.models.encoders import check_family
 from clinlm.models.initializers.base import HeadBias, Initializer, plain_config, with_head
-from clinlm.models.model import Model, ModelSpec, PoolingName, without_pooler
+from clinlm.models.model import Model, ModelSpec, PoolingName, in_parts
 from clinlm.tasks.base import Task
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -55,7 +55,7 @@ class Scratch(Initializer):
         )
         known = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
         config = AutoConfig.for_model(**self.config | known)
-        body = without_pooler(AutoModel.from_config(config, dtype=torch.float32))
+        body = in_parts(AutoModel.from_config(config, dtype=torch.float32))
         network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
         return Model(
             ModelSpec(plain_config(config), task.outputs, network.pooling.name, self.dropout), network, tokenizer

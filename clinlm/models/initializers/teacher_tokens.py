@@ -13,7 +13,7 @@ from clinlm.config.errors import ConfigError
 from clinlm.config.ranges import check_interval
 from clinlm.models import structure, token_pruning
 from clinlm.models.initializers.base import HeadBias, TeacherInitializer, check_rates, plain_config, with_head
-from clinlm.models.model import Model, ModelSpec, Network, PoolingName, without_pooler
+from clinlm.models.model import Model, ModelSpec, Network, PoolingName, in_parts
 from clinlm.tasks.base import Task
 
 
@@ -134,7 +134,7 @@ class TransformerStudent(TeacherInitializer):
             "type_vocab_size": 1,
         }
         config = AutoConfig.for_model(self.model_type, **self.shape | known)
-        return without_pooler(AutoModel.from_config(config, dtype=torch.float32))
+        return in_parts(AutoModel.from_config(config, dtype=torch.float32))
 
 
 def finish_student(network: Network, config: PretrainedConfig, task: Task, tokens: TeacherTokens) -> Model:

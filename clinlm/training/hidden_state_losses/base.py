@@ -115,11 +115,13 @@ def watching(layers: Sequence[Layer], wanted: Mapping[Part, Collection[int]]) ->
 
 def _watch(layers: Sequence[Layer], part: Part, number: int, seen: States) -> RemovableHandle:
     def keep(_: Any, inputs: Any, output: Any = None) -> None:
-        seen[part][number] = inputs[0] if output is None else output
+        found = inputs if output is None else output
+        # Some layers return attention weights as well; some projections are called again, on relative positions.
+        seen[part].setdefault(number, found[0] if isinstance(found, tuple) else found)
 
     if part == "hidden" and number == 0:
-        return layers[0].query.register_forward_pre_hook(keep)
-    module = layers[number - 1].output_norm if part == "hidden" else getattr(layers[number - 1], part)
+        return layers[0].module.register_forward_pre_hook(keep)
+    module = layers[number - 1].module if part == "hidden" else getattr(layers[number - 1], part)
     handle: RemovableHandle = module.register_forward_hook(keep)
     return handle
 
@@ -127,10 +129,10 @@ def _watch(layers: Sequence[Layer], part: Part, number: int, seen: States) -> Re
 def _layers(body: nn.Module, owner: str) -> list[Layer]:
     try:
         structure.stack(body)
-    except ModelError:
+    except ModelError as error:
         raise ConfigError(
             f"hidden_state_loss needs known encoder layers; the {owner} is a {type(body).__name__}, which has none; "
-            "set hidden_state_loss=none, or choose a BERT-like or DistilBERT model"
+            f"set hidden_state_loss=none, or choose another model: {error}"
         ) from None
     return structure.layers(body)
 
