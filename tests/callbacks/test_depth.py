@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from callbacks.prune.depth import Depth
 from callbacks.recover.finetune import Finetune
+from clinlm.compression.observation import record_inputs, record_outputs
 from clinlm.compression.scores import block_influences, influence_sum
 from clinlm.compression.selection import keep_best
 from clinlm.config.errors import ModelError

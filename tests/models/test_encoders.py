@@ -221,9 +221,7 @@ def test_an_engine_answers_for_every_number_of_tokens(name: str, tiny_model: Mod
 
 @pytest.mark.parametrize("name", OURS)
 def test_what_cuts_layers_says_that_there_are_none(name: str) -> None:
-    with pytest.raises(
-        ModelError, match=r"needs encoder layers that can be cut, got .* \(its parts are not known\); use a model of"
-    ):
+    with pytest.raises(ModelError, match=r"needs encoder layers that can be cut, got .* \(its parts are not known\)"):
         structure.layers(network(name).body)
 
 
