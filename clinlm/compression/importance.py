@@ -28,8 +28,8 @@ class Importance:
     Attributes:
         heads: one vector per layer, one number per head.
         units: one vector per layer, one number per FFN unit.
-        hidden: one row per place where the hidden state is read (`clinlm.models.structure.readings`: one of no layer,
-            then two per layer), one column per dimension.
+        hidden: one row per place where the hidden state is read (`clinlm.models.structure.reading_places`: one of no
+            layer, then two per layer), one column per dimension.
         words: of the word embeddings, one number per direction of `basis`.
         basis: directions (columns) of the word embeddings, those of largest variation first; each token is weighted by
             its count in training plus one.
@@ -97,7 +97,7 @@ def _table(network: Network) -> Float[Tensor, "tokens width"]:
 def _record_parts(network: Network, seen: list[Tensor]) -> list[torch.utils.hooks.RemovableHandle]:
     """Record the word embeddings; for every layer what heads and units put out; the hidden state where it is read."""
     words = network.body.get_submodule(structure.word_embeddings_name(network.body))
-    handles = record_outputs([words, *(reading.source for reading in structure.readings(network.body))], seen)
+    handles = record_outputs([words, *(reading.source for reading in structure.reading_places(network.body))], seen)
     for layer in structure.layers(network.body):
         handles += record_inputs([layer.attention_output, layer.down], seen)
     return handles

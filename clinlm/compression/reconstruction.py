@@ -162,7 +162,7 @@ def _hidden_readers(network: Network) -> list[tuple[nn.Module, list[nn.Linear]]]
     Pooling by mean, first token or weights is linear, so the head is treated as reading tokens (also for a maximum).
     """
     last = [m for part in (network.pooling, network.head) for m in part.modules() if isinstance(m, nn.Linear)]
-    return [(reading.source, list(reading.readers) or last) for reading in structure.readings(network.body)]
+    return [(reading.source, list(reading.readers) or last) for reading in structure.reading_places(network.body)]
 
 
 def _norm_moments(network: Network, kept: KeptParts) -> list[NormMoments]:

@@ -73,7 +73,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadingPlace:
     """A place where the hidden state is read.
 
     Attributes:
@@ -170,7 +170,7 @@ def linear_names(body: nn.Module) -> list[dict[str, str]]:
     ]
 
 
-def readings(body: nn.Module) -> list[Reading]:
+def reading_places(body: nn.Module) -> list[ReadingPlace]:
     """Return every place where the hidden state is read: one that belongs to no layer, then two per layer.
 
     Where norms come after each block, that is the output of the embeddings, of attention and of the FFN. Where they
@@ -179,22 +179,25 @@ def readings(body: nn.Module) -> list[Reading]:
     names, found = family(body), layers(body)
     attentions = [(layer.query, layer.key, layer.value) for layer in found]
     if names.final_norm is not None:
-        first = [Reading(body.get_submodule(names.final_norm), ())]
+        first = [ReadingPlace(body.get_submodule(names.final_norm), ())]
         return first + [
             reading
             for layer, attention in zip(found, attentions, strict=True)
-            for reading in (Reading(layer.attention_norm, attention), Reading(layer.output_norm, layer.by_unit))
+            for reading in (
+                ReadingPlace(layer.attention_norm, attention),
+                ReadingPlace(layer.output_norm, layer.by_unit),
+            )
         ]
     projection = embedding_projection(body)
     start = embedding_parts(body)[1] if projection is None else projection
-    places = [Reading(cast(nn.Module, start), attentions[0])]
+    places = [ReadingPlace(cast(nn.Module, start), attentions[0])]
     for layer, after in zip(found, [*attentions[1:], ()], strict=True):
-        places += [Reading(layer.attention_norm, layer.by_unit), Reading(layer.output_norm, after)]
+        places += [ReadingPlace(layer.attention_norm, layer.by_unit), ReadingPlace(layer.output_norm, after)]
     return places
 
 
 def reads_before(body: nn.Module) -> bool:
-    """Return whether norms come before attention and FFN, so that `readings` begins with the last one of a pass."""
+    """Return whether norms come before attention and FFN; `reading_places` then begins with the last of a pass."""
     return family(body).final_norm is not None
 
 

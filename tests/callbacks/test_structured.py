@@ -93,7 +93,7 @@ def test_importance_is_what_finite_differences_say(task: MultiLabel, tiny_model:
         (found.heads[1][1], layers[1].attention_output, False, only(*range(size, 2 * size))),
         (found.heads[3][0], layers[3].attention_output, False, only(*range(size))),
         (found.units[2][7], layers[2].down, False, only(7)),
-        (found.hidden[0, 4], structure.readings(network.body)[0].source, True, only(4)),
+        (found.hidden[0, 4], structure.reading_places(network.body)[0].source, True, only(4)),
         (found.hidden[1, 5], layers[0].attention_norm, True, only(5)),
         (found.hidden[8, 6], layers[3].output_norm, True, only(6)),
         (
