@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from clinlm.config.validation import CONF
 
-_GROUPS = {"predict": (), "label": ("labeler", "corpus"), "documents": ("task",)}
+_GROUPS = {"check": (), "predict": (), "label": ("labeler", "corpus"), "documents": ("task",)}
 _DOCUMENTS = ("output", "store")
 
 

@@ -1,4 +1,4 @@
-"""Entry points: `clinlm` runs pipelines, `clinlm predict|label|documents` the rest; each has an alias `clinlm-…`."""
+"""Entry points: `clinlm` runs pipelines, `clinlm check|predict|label|documents` the rest."""
 
 import importlib
 import logging
@@ -22,6 +22,7 @@ from clinlm.config.validation import CONF
 from clinlm.sweepers.optuna import register_optuna
 
 COMMANDS = {
+    "check": "clinlm.predict.check:check_command",
     "predict": "clinlm.predict.predict:predict_command",
     "label": "clinlm.predict.label:label_command",
     "documents": "clinlm.predict.documents:documents_command",

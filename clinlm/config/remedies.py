@@ -3,7 +3,7 @@
 import difflib
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -79,9 +79,16 @@ def _quoted(override: str) -> str:
     return f"text with the characters {odd} must be in quotes, got {override}; write {typed}"
 
 
-def typed_override(key: str, value: str | Sequence[str]) -> str:
+def typed_override(key: str, value: str | Sequence[str] | Mapping[str, str] | None) -> str:
     """Return KEY=VALUE as it is typed in a shell, so that Hydra reads this text or these texts and nothing else."""
-    text = _literal(value) if isinstance(value, str) else f"[{','.join(map(_literal, value))}]"
+    if value is None:
+        return f"{key}=null"
+    if isinstance(value, str):
+        text = _literal(value)
+    elif isinstance(value, Mapping):
+        text = f"{{{','.join(f'{name}:{_literal(own)}' for name, own in value.items())}}}"
+    else:
+        text = f"[{','.join(map(_literal, value))}]"
     return shlex.quote(f"{key}={text}")
 
 

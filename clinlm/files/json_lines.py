@@ -82,7 +82,7 @@ def read_json_lines(
         for line in _objects(file, path, Position(), LINE_BYTES_LIMIT):
             place = f"{path.name} line {line.after.line:,}"
             if line.item is None:
-                raise DataError(f"every line must be a JSON object in UTF-8, got {place}: {line.reason}; repair it")
+                raise _broken(path, line)
             seen.update(dict.fromkeys(line.item))
             for column in columns:
                 value = line.item.get(column)
@@ -114,6 +114,26 @@ def seen_keys(path: Path, wanted: Sequence[str]) -> tuple[list[str], bool]:
             if line.after.offset > _HEAD_BYTES:
                 return list(seen), False
     return list(seen), True
+
+
+def read_objects(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON Lines file.
+
+    Raises:
+        MissingFileError: the file does not exist.
+        DataError: a line is not a JSON object in UTF-8.
+    """
+    with open_bytes(path) as file:
+        for line in _objects(file, path, Position(), LINE_BYTES_LIMIT):
+            if line.item is None:
+                raise _broken(path, line)
+            yield line.item
+
+
+def _broken(path: Path, line: _Line) -> DataError:
+    return DataError(
+        f"every line must be a JSON object in UTF-8, got {path.name} line {line.after.line:,}: {line.reason}; repair it"
+    )
 
 
 def _objects(stream: IO[bytes], path: Path, start: Position, limit: int) -> Iterator[_Line]:

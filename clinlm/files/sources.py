@@ -105,5 +105,25 @@ def file_identity(path: Path) -> dict[str, Any]:
     return {"bytes": facts.st_size, "changed_ns": facts.st_mtime_ns, "head": head}
 
 
+def file_kind(path: Path) -> str:
+    """Return the ending that says how a table is read, without .gz.
+
+    Raises:
+        MissingFileError: the file does not exist.
+        DataError: no reader knows the ending.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"input must be a file, got {path}, which does not exist; set input to the file")
+    suffix = _suffix(path)
+    if not is_table(path):
+        raise DataError(f"a table must end in {ENDINGS}, got {path.name}; rename it")
+    return suffix
+
+
+def is_table(path: Path) -> bool:
+    """Return whether the ending of a name is that of a table."""
+    return _suffix(path) in (*SEPARATORS, *JSON_LINES, ".parquet")
+
+
 def _suffix(path: Path) -> str:
     return Path(path.name.removesuffix(".gz")).suffix

@@ -124,14 +124,7 @@ class PredictSettings(StreamSettings):
         Raises:
             ConfigError: a key is unknown, a required one is missing, or a value is wrong.
         """
-        values = _defaults(PREDICT_YAML)
-        for argument in arguments:
-            key, equals, value = argument.partition("=")
-            if not equals:
-                raise ConfigError(f"arguments must be KEY=VALUE, got {argument!r}{did_you_mean(key, values)}")
-            if key not in values:
-                raise ConfigError(f"unknown setting {key!r}{did_you_mean(key, values)}")
-            values[key] = None if value in ("", "null") else value
+        values = literal_settings(PREDICT_YAML, arguments)
         if values["threads"] is None:
             values["threads"] = cores()
         return cls(**cls.convert(values))
@@ -192,6 +185,23 @@ def _defaults(yaml: Path) -> dict[str, Any]:
     loaded = OmegaConf.to_container(OmegaConf.load(yaml))
     assert isinstance(loaded, dict)
     return {str(key): value for key, value in loaded.items() if key != "defaults"}
+
+
+def literal_settings(yaml: Path, arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of a yaml, those of a command line of KEY=VALUE as they stand there.
+
+    Raises:
+        ConfigError: a key is unknown, or an argument is not KEY=VALUE.
+    """
+    values = _defaults(yaml)
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals:
+            raise ConfigError(f"arguments must be KEY=VALUE, got {argument!r}{did_you_mean(key, values)}")
+        if key not in values:
+            raise ConfigError(f"unknown setting {key!r}{did_you_mean(key, values)}")
+        values[key] = None if value in ("", "null") else value
+    return values
 
 
 def cores() -> int:

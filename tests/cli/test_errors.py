@@ -130,6 +130,7 @@ else:
         (["monitor=val/macro_F1"], "set one of val/macro_f1"),
         (["predct", "input=notes.csv"], "did you mean predict?"),
         (["--help"], ""),
+        (["check", "input=notes.csv"], ""),
         *(([name, "--help"], "") for name in COMMANDS),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -1,0 +1,210 @@
+"""The command `clinlm check input=FILE`."""
+
+import shlex
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, final
+
+from hydra.utils import instantiate
+
+from clinlm.config.class_paths import class_path
+from clinlm.config.errors import ConfigError
+from clinlm.config.overrides import parameters
+from clinlm.config.remedies import typed_override
+from clinlm.config.settings import compose, plain
+from clinlm.config.validation import CONF
+from clinlm.corpora.base import Corpus
+from clinlm.corpora.column_roles import Roles, guess_roles
+from clinlm.corpora.recognition import Recognized, recognize_folder, recognize_lines, recognize_table
+from clinlm.files.columns import require_columns
+from clinlm.files.peek import peek_table
+from clinlm.files.sources import is_table
+from clinlm.predict.findings import Finding, column_findings, corpus_findings, shown_name
+from clinlm.predict.settings import literal_settings
+
+CHECK_YAML = CONF / "check.yaml"
+_HELP = """clinlm check: look at a file or folder of notes, and say what clinlm would do with it. Nothing is trained.
+
+  clinlm check input=notes.csv
+  clinlm check input=notes.csv labels=died,readmitted group=mrn
+  clinlm check input=/data/annotations
+
+It names the columns and what they seem to be, the labels and their counts, patients, lengths against the limit of the
+models, repeats and what is odd, and ends with the command to type. It prints names of columns and labels, no notes.
+
+Settings, KEY=VALUE, with their defaults (??? has none and must be set):
+"""
+_ROWS = 5_000
+"""Rows by which the roles of columns are guessed; everything else is counted over all rows."""
+
+_WIDTH, _MARGIN = 80, 11
+_NAMED = 12
+"""Most columns that get a line of their own."""
+
+
+@final
+@dataclass(frozen=True)
+class CheckSettings:
+    """Settings of `clinlm check`; see `conf/check.yaml`."""
+
+    input: Path
+    text: str | None
+    labels: str | list[str] | None
+    group: str | None
+    id: str | None
+
+    @classmethod
+    def of(cls, arguments: Sequence[str]) -> Self:
+        """Return the settings of a command line.
+
+        Raises:
+            ConfigError: a key is unknown, or the input is missing.
+        """
+        values = literal_settings(CHECK_YAML, arguments)
+        if values["input"] == "???":
+            raise ConfigError("missing required setting: input; add input=VALUE to the command (--help lists all)")
+        labels = values["labels"]
+        names = [name.strip() for name in labels.split(",")] if isinstance(labels, str) else []
+        return cls(
+            **{**values, "input": Path(values["input"]).expanduser(), "labels": names if len(names) > 1 else labels}
+        )
+
+
+def check_command(arguments: list[str]) -> None:
+    """Run `clinlm check`, or print its help."""
+    if not arguments or {"-h", "--help"} & set(arguments):
+        lines = CHECK_YAML.read_text(encoding="utf-8").splitlines()[1:]
+        print(_HELP + "\n".join(f"  {line}" for line in lines))
+        return
+    for line in check_input(CheckSettings.of(arguments)):
+        print(line, flush=True)
+
+
+def check_input(settings: CheckSettings) -> Iterator[str]:
+    """Yield the lines that say what a file or folder is.
+
+    Raises:
+        ClinlmError: it cannot be read; what could be told has been yielded before.
+    """
+    path = settings.input
+    known = recognize_folder(path) if path.is_dir() else recognize_lines(path)
+    frame = None if known is not None else peek_table(path, _ROWS)
+    if frame is not None:
+        require_columns(path, frame.columns, [name for name in _given(settings) if name])
+        known = recognize_table(frame.columns)
+    if known is not None:
+        yield from _told([Finding(path.name, known.what)])
+        yield from _recognized(known, path)
+        return
+    assert frame is not None
+    roles = guess_roles(frame, settings.text, settings.labels, settings.id, settings.group)
+    kind = "table" if is_table(path) else "file"
+    first = f"first {frame.height:,} rows: " if frame.height == _ROWS else ""
+    yield from _told([Finding(path.name, f"{first}{kind} of {len(frame.columns)} columns")])
+    found = list(column_findings(roles, frame.height))
+    lines, odd = [each for each in found if each.about != "odd"], [each for each in found if each.about == "odd"]
+    left = [Finding("…", f"{len(lines) - _NAMED} more columns")] if len(lines) > _NAMED else []
+    yield from _columns([*lines[:_NAMED], *left])
+    if roles.text is None:
+        yield from _told(odd)
+        raise ConfigError(
+            f"a table of notes must have a column of text, got {', '.join(map(shown_name, frame.columns[:_NAMED]))}; "
+            "set text to it"
+        )
+    command = table_command(path, roles)
+    if command is None:
+        yield from _told([*odd, Finding("labels", "none found; set labels=COLUMN if there are any")])
+        yield from _typed(["predict", "artifact=FOLDER", f"input={path}", f"text={roles.text}", "output=answers.csv"])
+        return
+    yield from _records(command)
+    yield from _told(odd)
+    yield from _typed(command)
+
+
+def table_command(path: Path, roles: Roles) -> list[str] | None:
+    """Return the words of the command that trains on a table, as they are typed; None without labels and spans."""
+    chosen: dict[str, Any] = {}
+    if roles.text != "text":
+        chosen["text"] = roles.text
+    if roles.spans is not None:
+        words = ["task=entities", "corpus@task.corpus=span_table"]
+        chosen |= {} if roles.spans == "spans" else {"spans": roles.spans}
+    elif roles.labels is not None:
+        words = ["task=table"]
+        chosen |= {} if roles.labels == "labels" else {"labels": roles.labels}
+        listed = not isinstance(roles.labels, str) or roles.named(roles.labels).is_list
+        if listed or roles.delimiter not in (None, ";"):
+            chosen["delimiter"] = roles.delimiter
+    else:
+        return None
+    for name in ("id", "group"):
+        if (column := getattr(roles, name)) is not None:
+            chosen[name] = column
+    return _words(words, path, chosen)
+
+
+def _words(words: Sequence[str], path: Path, chosen: Mapping[str, Any]) -> list[str]:
+    settings = [typed_override(f"task.corpus.{name}", value) for name, value in chosen.items()]
+    return [*words, typed_override("task.root", str(path)), *settings, "pipeline=a"]
+
+
+def _given(settings: CheckSettings) -> list[str | None]:
+    labels = settings.labels if isinstance(settings.labels, list) else [settings.labels or ""]
+    return [settings.text, settings.group, settings.id, *labels]
+
+
+def _recognized(known: Recognized, path: Path) -> Iterator[str]:
+    task = [f"task={known.task}", *([f"corpus@task.corpus={known.corpus}"] if known.corpus else [])]
+    command = _words(task, path, known.settings)
+    if known.large:
+        _open(command)[0].check()
+        yield from _told([Finding("tasks", ", ".join(f"task={name}" for name in (known.task, *known.others)))])
+    else:
+        yield from _records(command)
+    yield from _typed(command)
+
+
+def _open(command: Sequence[str]) -> tuple[Corpus, int]:
+    """Return the corpus of a command, and the longest row of its models in tokens; torch is not imported."""
+    task = plain(compose("config", [shlex.split(word)[0] for word in command]).task)
+    corpus: Corpus = instantiate(task["corpus"], root=task["root"])()
+    return corpus, int(task["max_tokens"])
+
+
+def _records(command: Sequence[str]) -> Iterator[str]:
+    corpus, max_tokens = _open(command)
+    mergeable = "near_duplicates" in parameters(class_path(type(corpus)))
+    yield from _told(corpus_findings(corpus.records(), max_tokens, mergeable))
+
+
+def _columns(findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield a line per column, names in a column of their own as wide as the longest."""
+    width = min(30, max((len(finding.about) for finding in findings), default=0))
+    for finding in findings:
+        yield (
+            textwrap.shorten(f"  {finding.about[:width]:<{width}}", _WIDTH)
+            if not finding.facts
+            else (f"  {finding.about[:width]:<{width}}  {finding.facts}"[:_WIDTH])
+        )
+
+
+def _told(findings: Iterable[Finding]) -> Iterator[str]:
+    for about, facts in findings:
+        name = f"{about:<{_MARGIN - 1}} "
+        yield from textwrap.wrap(
+            facts, _WIDTH, initial_indent=name, subsequent_indent=" " * _MARGIN, break_on_hyphens=False
+        ) or [name]
+
+
+def _typed(words: Sequence[str]) -> Iterator[str]:
+    """Yield a command in lines that fit, with backslashes, so that it can be pasted into a shell."""
+    line = "clinlm"
+    yield ""
+    for word in words:
+        if len(line) + len(word) + 3 > _WIDTH:
+            yield f"{line} \\"
+            line = "   "
+        line += f" {word}"
+    yield line
