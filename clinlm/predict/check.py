@@ -40,6 +40,9 @@ _ROWS = 5_000
 """Rows by which the roles of columns are guessed; everything else is counted over all rows."""
 
 _WIDTH, _MARGIN = 80, 11
+_CUTTING = (".Head", ".HeadTail")
+"""Ways to read long notes in one row."""
+
 _NAMED = 12
 """Most columns that get a line of their own."""
 
@@ -132,16 +135,17 @@ def table_command(path: Path, roles: Roles) -> list[str] | None:
         words = ["task=entities", "corpus@task.corpus=span_table"]
         chosen |= {} if roles.spans == "spans" else {"spans": roles.spans}
     elif roles.labels is not None:
-        words = ["task=table"]
         chosen |= {} if roles.labels == "labels" else {"labels": roles.labels}
-        listed = not isinstance(roles.labels, str) or roles.named(roles.labels).is_list
-        if listed or roles.delimiter not in (None, ";"):
+        column = roles.named(roles.labels) if isinstance(roles.labels, str) else None
+        single = column is not None and not column.is_list and column.filled == column.cells.len()
+        words = ["task=table_multiclass" if single and roles.delimiter is None else "task=table"]
+        if column is not None and (column.is_list or roles.delimiter not in (None, ";")):
             chosen["delimiter"] = roles.delimiter
     else:
         return None
     for name in ("id", "group"):
-        if (column := getattr(roles, name)) is not None:
-            chosen[name] = column
+        if (named := getattr(roles, name)) is not None:
+            chosen[name] = named
     return _words(words, path, chosen)
 
 
@@ -166,17 +170,20 @@ def _recognized(known: Recognized, path: Path) -> Iterator[str]:
     yield from _typed(command)
 
 
-def _open(command: Sequence[str]) -> tuple[Corpus, int]:
-    """Return the corpus of a command, and the longest row of its models in tokens; torch is not imported."""
+def _open(command: Sequence[str]) -> tuple[Corpus, int, bool]:
+    """Return the corpus of a command, the longest row of its models in tokens, and whether they read several rows.
+
+    Torch is not imported.
+    """
     task = plain(compose("config", [shlex.split(word)[0] for word in command]).task)
     corpus: Corpus = instantiate(task["corpus"], root=task["root"])()
-    return corpus, int(task["max_tokens"])
+    return corpus, int(task["max_tokens"]), not str(task["long_notes"]["_target_"]).endswith(_CUTTING)
 
 
 def _records(command: Sequence[str]) -> Iterator[str]:
-    corpus, max_tokens = _open(command)
+    corpus, max_tokens, whole = _open(command)
     mergeable = "near_duplicates" in parameters(class_path(type(corpus)))
-    yield from _told(corpus_findings(corpus.records(), max_tokens, mergeable))
+    yield from _told(corpus_findings(corpus.records(), max_tokens, whole, mergeable))
 
 
 def _columns(findings: Sequence[Finding]) -> Iterator[str]:

@@ -37,11 +37,12 @@ class Finding(NamedTuple):
     facts: str
 
 
-def corpus_findings(records: Records, max_tokens: int, mergeable: bool) -> Iterator[Finding]:
+def corpus_findings(records: Records, max_tokens: int, whole: bool, mergeable: bool) -> Iterator[Finding]:
     """Yield what is to be said of the records of a corpus.
 
     Args:
         max_tokens: of a row of the models.
+        whole: whether notes are read to their end in several rows, and not cut after one.
         mergeable: whether the corpus has the setting `near_duplicates`.
     """
     frame = records.frame
@@ -55,7 +56,7 @@ def corpus_findings(records: Records, max_tokens: int, mergeable: bool) -> Itera
         yield Finding("groups", "none: every note is its own; patients with several notes would stand on both sides")
     else:
         yield Finding("groups", f"{len(sizes):,}, of {min(sizes):,} to {max(sizes):,} notes, each kept in one split")
-    yield _lengths(frame["text"], max_tokens)
+    yield _lengths(frame["text"], max_tokens, whole)
     yield from _repeats(frame, mergeable)
     yield from (Finding("odd", told) for told in [*_odd_texts(frame["text"]), *_odd_labels(frame), *_few_groups(sizes)])
 
@@ -106,16 +107,17 @@ def _labels(frame: pl.DataFrame) -> Finding:
     return Finding(what, f"{len(counts):,}: {some}{more}; {mean}")
 
 
-def _lengths(texts: pl.Series, max_tokens: int) -> Finding:
+def _lengths(texts: pl.Series, max_tokens: int, whole: bool) -> Finding:
     some = texts.sample(min(_SAMPLE, texts.len()), seed=0)
     lengths = np.array([len(words(text)) for text in some])
     tokens = lengths * TOKENS_PER_WORD + 2
     cut, longer = (float((tokens > limit).mean()) for limit in (max_tokens, 512))
     told = (
         f"{np.median(lengths):,.0f} words in the median, {lengths.max():,} at most; about {np.median(tokens):,.0f} and "
-        f"{tokens.max():,.0f} tokens; {cut:.0%} are longer than task.max_tokens={max_tokens} and cut there"
+        f"{tokens.max():,.0f} tokens; {cut:.0%} are longer than task.max_tokens={max_tokens} and "
+        f"{'read in several rows' if whole else 'cut there'}"
     )
-    remedy = f"; task.max_tokens=512 cuts {longer:.0%}, long_notes=windows reads on" if cut > 0.05 else ""
+    remedy = f"; task.max_tokens=512 cuts {longer:.0%}, long_notes=windows reads on" * (cut > 0.05 and not whole)
     return Finding("lengths", told + remedy)
 
 
@@ -152,6 +154,8 @@ def _odd_labels(frame: pl.DataFrame) -> Iterator[str]:
         yield f"{same:,} labels are spelt in several ways (upper and lower case)"
     if decimals := sum(bool(re.fullmatch(r"\d+\.0", label)) for label in counts):
         yield f"{decimals:,} labels end in .0: codes saved as numbers"
+    if "spans" in frame.columns:
+        return
     if rare := sum(count < _FEW for count in counts.values()):
         yield f"{rare:,} of {len(counts):,} labels are on fewer than {_FEW} notes: too few to learn or to measure"
     if whole := [label for label, count in counts.items() if count == frame.height]:

@@ -76,6 +76,7 @@ def test_the_command_for_a_table_opens_it(tmp_path: Path, made: Callable[[], pl.
     assert all(len(line) <= 80 for line in printed if str(tmp_path) not in line) and len(printed) <= 30
     words = typed(printed)
     assert "task.corpus.text=note" in words and "task.corpus.group=mrn" in words and "task.corpus.id=visit" in words
+    assert words[0] == ("task=table_multiclass" if made is one_label else "task=table")
     examples = opened(printed, tmp_path / "store").examples
     there = {label for own in LABELS for label in own}
     assert {*examples.labels} == (there if made is not flags else {"asthma", "flu"})
@@ -139,7 +140,9 @@ def brat(folder: Path) -> Path:
 def test_corpora_of_spans_are_recognized(tmp_path: Path, made: Callable[[Path], Path], what: str) -> None:
     (tmp_path / "corpus").mkdir()
     printed = lines(made(tmp_path / "corpus"))
-    assert what in " ".join(" ".join(printed[:3]).split()) and any(line.startswith("spans      1: Disease") for line in printed)
+    assert what in " ".join(" ".join(printed[:3]).split()) and any(
+        line.startswith("spans      1: Disease") for line in printed
+    )
     task = opened(printed, tmp_path / "store")
     assert task.kind == "entities" and "B-Disease" in task.examples.labels
 
