@@ -21,7 +21,7 @@ from clinlm.corpora.recognition import Recognized, recognize_folder, recognize_l
 from clinlm.files.columns import require_columns
 from clinlm.files.peek import peek_table
 from clinlm.files.sources import is_table
-from clinlm.predict.findings import Finding, column_findings, corpus_findings, shown_name
+from clinlm.predict.observations import Observation, column_observations, corpus_observations, shown_name
 from clinlm.predict.settings import literal_settings
 
 CHECK_YAML = CONF / "check.yaml"
@@ -98,17 +98,17 @@ def check_input(settings: CheckSettings) -> Iterator[str]:
         require_columns(path, frame.columns, [name for name in _given(settings) if name])
         known = recognize_table(frame.columns)
     if known is not None:
-        yield from _told([Finding(path.name, known.what)])
+        yield from _told([Observation(path.name, known.what)])
         yield from _recognized(known, path)
         return
     assert frame is not None
     roles = guess_roles(frame, settings.text, settings.labels, settings.id, settings.group)
     kind = "table" if is_table(path) else "file"
     first = f"first {frame.height:,} rows: " if frame.height == _ROWS else ""
-    yield from _told([Finding(path.name, f"{first}{kind} of {len(frame.columns)} columns")])
-    found = list(column_findings(roles, frame.height))
+    yield from _told([Observation(path.name, f"{first}{kind} of {len(frame.columns)} columns")])
+    found = list(column_observations(roles, frame.height))
     lines, odd = [each for each in found if each.about != "odd"], [each for each in found if each.about == "odd"]
-    left = [Finding("…", f"{len(lines) - _NAMED} more columns")] if len(lines) > _NAMED else []
+    left = [Observation("…", f"{len(lines) - _NAMED} more columns")] if len(lines) > _NAMED else []
     yield from _columns([*lines[:_NAMED], *left])
     if roles.text is None:
         yield from _told(odd)
@@ -118,7 +118,7 @@ def check_input(settings: CheckSettings) -> Iterator[str]:
         )
     command = table_command(path, roles)
     if command is None:
-        yield from _told([*odd, Finding("labels", "none found; set labels=COLUMN if there are any")])
+        yield from _told([*odd, Observation("labels", "none found; set labels=COLUMN if there are any")])
         yield from _typed(["predict", "artifact=FOLDER", f"input={path}", f"text={roles.text}", "output=answers.csv"])
         return
     yield from _records(command)
@@ -164,7 +164,7 @@ def _recognized(known: Recognized, path: Path) -> Iterator[str]:
     command = _words(task, path, known.settings)
     if known.large:
         _open(command)[0].check()
-        yield from _told([Finding("tasks", ", ".join(f"task={name}" for name in (known.task, *known.others)))])
+        yield from _told([Observation("tasks", ", ".join(f"task={name}" for name in (known.task, *known.others)))])
     else:
         yield from _records(command)
     yield from _typed(command)
@@ -183,10 +183,10 @@ def _open(command: Sequence[str]) -> tuple[Corpus, int, bool]:
 def _records(command: Sequence[str]) -> Iterator[str]:
     corpus, max_tokens, whole = _open(command)
     mergeable = "near_duplicates" in parameters(class_path(type(corpus)))
-    yield from _told(corpus_findings(corpus.records(), max_tokens, whole, mergeable))
+    yield from _told(corpus_observations(corpus.records(), max_tokens, whole, mergeable))
 
 
-def _columns(findings: Sequence[Finding]) -> Iterator[str]:
+def _columns(findings: Sequence[Observation]) -> Iterator[str]:
     """Yield a line per column, names in a column of their own as wide as the longest."""
     width = min(30, max((len(finding.about) for finding in findings), default=0))
     for finding in findings:
@@ -197,7 +197,7 @@ def _columns(findings: Sequence[Finding]) -> Iterator[str]:
         )
 
 
-def _told(findings: Iterable[Finding]) -> Iterator[str]:
+def _told(findings: Iterable[Observation]) -> Iterator[str]:
     for about, facts in findings:
         name = f"{about:<{_MARGIN - 1}} "
         yield from textwrap.wrap(

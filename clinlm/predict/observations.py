@@ -30,14 +30,14 @@ _ODD_TEXT: Final = {
 _HEADLESS = re.compile(r"[-+\d.,/: ]+")
 
 
-class Finding(NamedTuple):
+class Observation(NamedTuple):
     """A line of what is said: what it is about, and the facts."""
 
     about: str
     facts: str
 
 
-def corpus_findings(records: Records, max_tokens: int, whole: bool, mergeable: bool) -> Iterator[Finding]:
+def corpus_observations(records: Records, max_tokens: int, whole: bool, mergeable: bool) -> Iterator[Observation]:
     """Yield what is to be said of the records of a corpus.
 
     Args:
@@ -46,25 +46,31 @@ def corpus_findings(records: Records, max_tokens: int, whole: bool, mergeable: b
         mergeable: whether the corpus has the setting `near_duplicates`.
     """
     frame = records.frame
-    yield Finding("notes", "; ".join([f"{frame.height:,}", *records.notices]))
+    yield Observation("notes", "; ".join([f"{frame.height:,}", *records.notices]))
     yield _labels(frame)
     if records.splits is not None:
         counts = Counter(records.splits[group] for group in frame["group"])
-        yield Finding("splits", ", ".join(f"{name} {count:,}" for name, count in counts.items()))
+        yield Observation("splits", ", ".join(f"{name} {count:,}" for name, count in counts.items()))
     sizes = list(Counter(frame["group"].to_list()).values())
     if len(sizes) == frame.height:
-        yield Finding("groups", "none: every note is its own; patients with several notes would stand on both sides")
+        yield Observation(
+            "groups", "none: every note is its own; patients with several notes would stand on both sides"
+        )
     else:
-        yield Finding("groups", f"{len(sizes):,}, of {min(sizes):,} to {max(sizes):,} notes, each kept in one split")
+        yield Observation(
+            "groups", f"{len(sizes):,}, of {min(sizes):,} to {max(sizes):,} notes, each kept in one split"
+        )
     yield _lengths(frame["text"], max_tokens, whole)
     yield from _repeats(frame, mergeable)
-    yield from (Finding("odd", told) for told in [*_odd_texts(frame["text"]), *_odd_labels(frame), *_few_groups(sizes)])
+    yield from (
+        Observation("odd", told) for told in [*_odd_texts(frame["text"]), *_odd_labels(frame), *_few_groups(sizes)]
+    )
 
 
-def column_findings(roles: Roles, rows: int) -> Iterator[Finding]:
+def column_observations(roles: Roles, rows: int) -> Iterator[Observation]:
     """Yield one line per column of a table, and what is odd about columns."""
     for column in roles.columns:
-        yield Finding(shown_name(column.name), f"{roles.role(column):<8} {_facts(column, rows)}")
+        yield Observation(shown_name(column.name), f"{roles.role(column):<8} {_facts(column, rows)}")
     told = [f"{shown_name(c.name)} holds one value" for c in roles.columns if c.filled and c.values == 1]
     told += [f"{shown_name(c.name)} is empty" for c in roles.columns if not c.filled]
     told += [
@@ -77,7 +83,7 @@ def column_findings(roles: Roles, rows: int) -> Iterator[Finding]:
     names = [column.name for column in roles.columns]
     if any(_HEADLESS.fullmatch(name) or len(name) > LABEL_CHARACTERS for name in names):
         told.append("the first line does not look like names of columns: is there a header?")
-    yield from (Finding("odd", each) for each in told)
+    yield from (Observation("odd", each) for each in told)
 
 
 def shown_name(name: str) -> str:
@@ -93,21 +99,21 @@ def _facts(column: Column, rows: int) -> str:
     return f"{column.values:,} values{words}{filled}"
 
 
-def _labels(frame: pl.DataFrame) -> Finding:
+def _labels(frame: pl.DataFrame) -> Observation:
     what = "spans" if "spans" in frame.columns else "labels"
     each = frame[what].explode().drop_nulls()
     names = each.struct.field("label") if what == "spans" else each
     counts = sorted(Counter(names.to_list()).items(), key=lambda pair: (-pair[1], pair[0]))
     if not counts:
-        return Finding(what, "none")
+        return Observation(what, "none")
     some = ", ".join(f"{shown_name(name)} {count:,}" for name, count in counts[:_SHOWN])
     more = f" and {len(counts) - _SHOWN:,} more" if len(counts) > _SHOWN else ""
     lacking = int((frame[what].list.len() == 0).sum())
     mean = f"{each.len() / frame.height:.1f} a note, {lacking:,} notes have none"
-    return Finding(what, f"{len(counts):,}: {some}{more}; {mean}")
+    return Observation(what, f"{len(counts):,}: {some}{more}; {mean}")
 
 
-def _lengths(texts: pl.Series, max_tokens: int, whole: bool) -> Finding:
+def _lengths(texts: pl.Series, max_tokens: int, whole: bool) -> Observation:
     some = texts.sample(min(_SAMPLE, texts.len()), seed=0)
     lengths = np.array([len(words(text)) for text in some])
     tokens = lengths * TOKENS_PER_WORD + 2
@@ -118,10 +124,10 @@ def _lengths(texts: pl.Series, max_tokens: int, whole: bool) -> Finding:
         f"{'read in several rows' if whole else 'cut there'}"
     )
     remedy = f"; task.max_tokens=512 cuts {longer:.0%}, long_notes=windows reads on" * (cut > 0.05 and not whole)
-    return Finding("lengths", told + remedy)
+    return Observation("lengths", told + remedy)
 
 
-def _repeats(frame: pl.DataFrame, mergeable: bool) -> Iterator[Finding]:
+def _repeats(frame: pl.DataFrame, mergeable: bool) -> Iterator[Observation]:
     found = Repeats.find(frame["text"].to_list(), frame.height <= _NEAR)
     repeated = frame.height - len(np.unique(found.equal))
     groups = frame["group"].to_list()
@@ -133,10 +139,10 @@ def _repeats(frame: pl.DataFrame, mergeable: bool) -> Iterator[Finding]:
             f"{near:,} nearly repeat one of another group (task.corpus.near_duplicates=merge keeps them together)"
         )
     if told:
-        yield Finding("repeats", "; ".join(told))
+        yield Observation("repeats", "; ".join(told))
     most = int(np.bincount(found.equal).max())
     if most > max(2, frame.height / 5):
-        yield Finding("odd", f"{most:,} of {frame.height:,} notes have the same text")
+        yield Observation("odd", f"{most:,} of {frame.height:,} notes have the same text")
 
 
 def _odd_texts(texts: pl.Series) -> Iterator[str]:
