@@ -92,7 +92,8 @@ def read_text(path: Path) -> str:
 def read_lines(path: Path) -> Iterator[str]:
     """Yield the lines of a text file without line ends ("\\n" or "\\r\\n") and byte order mark.
 
-    No other character ends a line: texts may hold form feeds and Unicode line separators.
+    No other character ends a line: texts may hold form feeds and Unicode line separators. In a file without "\\n" it is
+    "\\r", as old Macintosh programs write.
 
     Raises:
         MissingFileError: the file does not exist.
@@ -105,7 +106,11 @@ def read_lines(path: Path) -> Iterator[str]:
                     f"lines must have at most {LINE_BYTES_LIMIT:,} bytes, got a longer one in {path.name} line "
                     f"{line.number:,}; check the file"
                 )
-            yield decode(line.data, path, line.number).removesuffix("\n").removesuffix("\r")
+            text = decode(line.data, path, line.number)
+            if line.number == 1 and "\r" in text and not text.endswith("\n"):
+                yield from text.removesuffix("\r").split("\r")
+            else:
+                yield text.removesuffix("\n").removesuffix("\r")
 
 
 def decode(data: bytes, path: Path, line: int) -> str:

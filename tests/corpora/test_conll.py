@@ -168,6 +168,83 @@ def test_columns_and_tags_of_many_kinds(tmp_path: Path, lines: str, settings: An
     assert told(Conll(path, **settings).records()) == found
 
 
+RUNS = [[(1, ""), (2, "Drug"), (1, ""), (2, "Symptom"), (1, "Drug"), (1, "")]]
+SPELLINGS = {
+    "B_X": lambda tag: tag.replace("-", "_"),
+    "B:X": lambda tag: tag.replace("-", ":"),
+    "en dash": lambda tag: tag.replace("-", "–"),
+    "b-X": lambda tag: tag[0].lower() + tag[1:] if "-" in tag else tag,
+    "b-X and o": lambda tag: tag[0].lower() + tag[1:],
+    "X-B": lambda tag: "-".join(reversed(tag.split("-"))),
+    "X_b": lambda tag: "_".join(reversed(tag.split("-"))).replace("_B", "_b").replace("_I", "_i"),
+    "OTHER": lambda tag: "OTHER" if tag == "O" else tag,
+    "0 and B_X": lambda tag: "0" if tag == "O" else tag.replace("-", "_"),
+    "twice": lambda tag: tag if tag == "O" else f"{tag}|{tag}",
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("scheme", ["iob2", "iobes", "bilou", "bmes"])
+def test_every_certain_spelling_reads_the_same(tmp_path: Path, scheme: Scheme, spelling: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("".join(f"w {SPELLINGS[spelling](tag)}\n" for tag in tagged(scheme, RUNS[0])), encoding="utf-8")
+    records = Conll(path).records()
+    assert told(records) == [("w w", "Drug"), ("w w", "Symptom"), ("w", "Drug")] and not records.notices
+
+
+LINES = ["Took\tO", "folic\tB-Drug", "acid\tI-Drug", ".\tO"]
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "notices"),
+    [
+        ("\n".join(line.replace("\t", "  ") for line in LINES), {}, []),
+        ("\n".join(line.replace("\t", ",") for line in LINES), {}, []),
+        ("word;tag\n" + "\n".join(line.replace("\t", ";") for line in LINES), {}, ["1 headers"]),
+        (
+            "Sentence #,Word,POS,Tag\nSentence: 1," + "\n,".join(line.replace("\t", ",x,") for line in LINES),
+            {},
+            ["1 headers"],
+        ),
+        ("token\ttag\n" + "\n".join(LINES), {}, ["1 headers"]),
+        ("\r".join(LINES), {}, []),
+        ("\r\n".join(LINES), {}, []),
+        ("# sent_id = 1\n# text = Took folic acid .\n" + "\n".join(LINES), {}, ["2 comments"]),
+        ("\n".join(LINES).replace("\n", "\t0\t1\n") + "\t0\t1", {}, ["1 files have their tags in another"]),
+        ("\n".join([*LINES[:3], "\u200b\tO", LINES[3]]), {}, ["1 lines left out"]),
+        ("\n".join(f"{line}\t{line[-1].replace('g', 'I-Chem')}" for line in LINES), {"tag": 1}, []),
+        ("\n".join(f"{line}\tO\t{line[-1].replace('g', 'O')}" for line in LINES), {"tag": [1, 2]}, []),
+    ],
+)
+def test_separators_headers_comments_and_columns(tmp_path: Path, text: str, settings: Any, notices: list[str]) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(text.encode())
+    records = Conll(path, **settings).records()
+    assert records.frame["text"].item() == "Took folic acid ." and told(records) == [("folic acid", "Drug")]
+    assert [found for notice in records.notices for found in notices if notice.startswith(found)] == notices
+    assert len(records.notices) == len(notices)
+
+
+def test_tags_of_several_columns_or_with_bars_are_nested_entities(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    nested = [("chest pain", "Symptom"), ("chest", "Site")]
+    path.write_text("chest\tB-Symptom\tB-Site\npain\tI-Symptom\tO\n")
+    assert sorted(told(Conll(path, tag=[1, 2]).records())) == sorted(nested)
+    found = Conll(path).records()
+    assert told(found) == nested[1:]
+    assert found.notices == ("1 more columns hold tags, and are not read: set tag to several, such as [1,2]",)
+    path.write_text("chest\tB-Symptom|B-Site\npain\tI-Symptom\n")
+    assert sorted(told(Conll(path).records())) == sorted(nested)
+
+
+def test_newdoc_begins_a_document_and_sentence_ids_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("# newdoc id = 77\nill\tB-X\n\n# newdoc id = 78\nsick\tB-X\n")
+    assert Conll(path).records().frame.select("id", "text").rows() == [("77", "ill"), ("78", "sick")]
+    path.write_text("sentence_id,words,labels\n1,ill,B-X\n1,and,O\n2,sick,I-X\n")
+    assert Conll(path).records().frame["text"].to_list() == ["ill and\nsick"]
+
+
 def test_broken_tags_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("a B-X\nb O\nc I-X\nd I-Y\n")
@@ -183,7 +260,16 @@ def test_bad_input_is_an_error_without_text(tmp_path: Path) -> None:
         ("a O\nsecret B-X\n", {"tag": 2}, "a.txt line 1 has 2 columns"),
         ("\tB-X\n", {}, "that of a.txt line 1 is not"),
         ("secret some\nother thing\n", {}, "all be labels alone"),
-        ("secret O\na some\nb B-X", {}, "all be labels alone"),
+        ("secret O\na some\nb B-X", {}, "got both: one without prefix in a.txt line 2; set tag"),
+        ("secret O\na B-X\nb I_X", {}, "got both: 'I_…' in a.txt line 3; set tag"),
+        ("secret O\na B-X\nb OTHER", {}, "got both: 'OTHER' in a.txt line 3; set tag"),
+        ("secret O\na B_X\nb I_X\nc some", {}, "got both: one without prefix in a.txt line 4; set tag"),
+        ("secret O\na B_X\nb B_Y", {}, "got 'B_…' in a.txt line 2, which may have a prefix or be a label; set scheme"),
+        ("secret O\na X-B\n", {}, "got '…-B' in a.txt line 2, which may have a prefix or be a label; set scheme"),
+        ("secret O\na B-X\nb I-\n", {}, "got 'I-' without one in a.txt line 3"),
+        ("a none\nb other\nc B-X", {}, "got 'none' in a.txt line 1 and 'other' in a.txt line 2; write O"),
+        ("a O\nb B-X|I-X", {}, "one tag per label, got two in a.txt line 2"),
+        ("a O\n\u200b B-X", {}, "that of a.txt line 2 is not"),
         ("secret B-X\na E-X\nb U-X", {}, "got BEU"),
         ("secret B-X\n", {"scheme": "io"}, "begin with I or be O"),
         ("".join(f"a secret{n}\nb O\n" for n in range(101)), {}, "at most 100 labels"),
