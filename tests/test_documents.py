@@ -131,6 +131,15 @@ def test_a_method_and_a_logger_from_outside_the_checkout(lab: Path, notes_csv: P
     assert pruned.artifact.report["parameters"] < teacher.artifact.report["parameters"]
 
 
+def test_an_adapter_from_outside_the_checkout(lab: Path, tiny_model: Model) -> None:
+    adapter = instantiate(OmegaConf.load(lab / "conf/adapter/norms.yaml"))
+    adapter.attach(tiny_model.network)
+    learning = {name for name, p in tiny_model.network.body.named_parameters() if p.requires_grad}
+    assert learning == {name for name, _ in tiny_model.network.body.named_parameters() if "LayerNorm" in name}
+    adapter.merge(tiny_model.network)
+    assert all(parameter.requires_grad for parameter in tiny_model.network.parameters())
+
+
 def test_a_corpus_from_outside_the_checkout(lab: Path, tmp_path: Path) -> None:
     for name, text in (("asthma/a", "a wheeze"), ("gout/b", "a red toe")):
         (tmp_path / "notes" / name).parent.mkdir(parents=True)

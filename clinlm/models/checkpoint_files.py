@@ -149,11 +149,6 @@ def _damaged(path: Path, error: Exception) -> ModelError:
 
 
 def _explain_folder(folder: Path) -> str:
-    if (folder / "adapter_config.json").is_file():
-        return (
-            f"{folder} must hold a whole checkpoint, got an adapter of peft only; merge it into its base "
-            "(`PeftModel.merge_and_unload()`), and save model and tokenizer"
-        )
     if (folder / "spec.json").is_file():
         return f"{folder} must be a checkpoint of transformers, got an artifact of clinlm; name its first checkpoint"
     found = sorted(path.name for path in folder.iterdir())

@@ -23,6 +23,11 @@ _FEW_CAPITALS = 0.01
 """Of the entries made of letters; uncased vocabularies have none."""
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Return whether a folder has the vocabulary of a tokenizer, and not only its settings."""
+    return any((folder / name).is_file() for name in _FILES if not name.endswith("_config.json") and "map" not in name)
+
+
 def load_tokenizer(
     place: str, folder: Path, revision: str | None, config: PretrainedConfig, lowercase: bool | None
 ) -> PreTrainedTokenizerBase:

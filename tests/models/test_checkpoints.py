@@ -178,7 +178,7 @@ def shard_absent(path: Path) -> None:
         (shard_absent, "must hold every file that model.safetensors.index.json lists, got none of model-2.safetensors"),
         (without_family, "config.json must name the family of the model.*model_type"),
         (half_config, "config.json must be JSON, got a damaged file"),
-        (adapter_only, "must hold a whole checkpoint, got an adapter of peft only; merge"),
+        (adapter_only, "adapter_config.json must be the configuration of an adapter of peft, it has no peft_type"),
         (lambda path: pointer(path.parent / "tokenizer.json"), "tokenizer.json must hold its content, got a pointer"),
     ],
 )

