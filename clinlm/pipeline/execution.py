@@ -13,13 +13,14 @@ from omegaconf import DictConfig
 from clinlm.config.settings import plain
 from clinlm.models.artifact import Artifact
 from clinlm.models.initializers.base import Initializer
+from clinlm.models.initializers.pretrained import Pretrained
 from clinlm.pipeline import gate_policy
 from clinlm.pipeline.gates import Gate, Verdict, open_gate
 from clinlm.pipeline.plan import left_out
 from clinlm.pipeline.results import GateFailed, StageResult
 from clinlm.pipeline.stage import Stage
 from clinlm.pipeline.stage_spec import StageSpec
-from clinlm.store.content import claim, seal
+from clinlm.store.content import claim, seal, sealed
 from clinlm.store.key import cache_key, counted_settings
 from clinlm.tasks.base import Task
 from clinlm.tasks.transfer_set import TransferSet
@@ -68,6 +69,7 @@ def run_stages(
         log.warning("gate %s judges nothing: no stage follows the model before compression", gate.name)
     own, inherited = gate_policy.techniques(stages), gate_policy.inherited_techniques(stages)
     original = gate_policy.find_original(stages)
+    _check_checkpoints(stages, Path(config.store), task_key)
     done: dict[str, StageResult] = {}
     for number, spec in enumerate(stages, 1):
         log_as = f"stage {number} of {len(stages)}: {spec.name}"
@@ -81,6 +83,22 @@ def run_stages(
         if gate is not None and verdict is not None and not verdict.passed:
             raise _failed(gate, verdict, list(done.values()))
     return list(done.values())
+
+
+def _check_checkpoints(stages: Sequence[StageSpec], root: Path, task_key: str) -> None:
+    """Read the checkpoints of later stages if the first is to be trained, so that none fails hours later."""
+
+    def stored(spec: StageSpec, stage: Stage) -> bool:
+        name = f"{spec.group or spec.name}-{stage_key(spec.settings, stage, task_key, None, [])}"
+        return not spec.teachers and sealed(root / name)
+
+    first, *later = stages
+    if first.parent is not None or stored(first, first.open()):
+        return
+    for spec in later:
+        stage = spec.open()
+        if isinstance(stage.start, Pretrained) and not stored(spec, stage):
+            stage.start.read()
 
 
 def _build(

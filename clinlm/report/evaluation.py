@@ -33,7 +33,7 @@ from clinlm.report.ensembles import (
 from clinlm.report.results import ModelResult
 from clinlm.report.selection import every_stage, last_stages, measured_costs
 from clinlm.report.settings import ReportSettings
-from clinlm.tasks.base import Task
+from clinlm.tasks.base import MANY_UNKNOWN, Task
 from clinlm.tasks.batches import Batch
 from clinlm.training.modules.base import document_logits
 
@@ -97,7 +97,10 @@ def _predictor(task: Task, model: ModelResult) -> Predictor:
     encoded = task.encode(loaded.tokenizer, limit)
     notes, way = len(task.examples.frame), type(task.long_notes).__name__
     cut = f"{encoded.cut:,} of {notes:,} notes are cut at {limit} tokens a row ({way})"
-    result = replace(measured_costs(model), notices=(cut,) if encoded.cut else ())
+    unknown = task.unknown_share(loaded.tokenizer, limit)
+    unread = f"{unknown:.1%} of the tokens of the training notes are not in the vocabulary"
+    notices = [cut] * bool(encoded.cut) + [unread] * (unknown > MANY_UNKNOWN)
+    result = replace(measured_costs(model), notices=tuple(notices))
     return Predictor(
         result, validation, test, lambda document: _forward(loaded.network, encoded.collate([document]), task)
     )
@@ -213,7 +216,7 @@ def _ratio(reference: int, own: int) -> float:
 
 
 def _truncated(results: Sequence[ModelResult]) -> list[str]:
-    """Return the notices that name the models that do not read every note to its end."""
+    """Return the notices that name the models that do not read every note to its end, or not every token."""
     models = [result for result in results if result.is_stage]
     found: dict[str, list[str]] = {}
     for model in models:

@@ -30,6 +30,8 @@ from clinlm.text.tokens import RowCutter
 
 log = logging.getLogger(__name__)
 Calibrate = Literal["none", "temperature"]
+MANY_UNKNOWN = 0.01
+"""Share of unknown tokens that deserves a notice; tokenizers of clinical models leave about 0.1 % unknown."""
 _SLICE = 256
 """Documents tokenized at once."""
 
@@ -234,6 +236,15 @@ class Task(ABC):
         places = [own for part in slices for own in part.places or ()] if self.by_word else None
         documents = [own for part in slices for own in part.documents]
         return Encoded.of(documents, int(tokenizer.pad_token_id or 0), sum(part.cut for part in slices), places)
+
+    @final
+    def unknown_share(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> float:
+        """Return the share of unknown tokens in the training texts, special tokens aside; 0 for one that has none."""
+        unknown = tokenizer.unk_token_id
+        if unknown is None:
+            return 0.0
+        special = {*tokenizer.all_special_ids} - {unknown}
+        return self.encode(tokenizer, max_tokens).share_of(unknown, self.examples.members("train"), special)
 
     @final
     def texts(self, split: str) -> list[str]:

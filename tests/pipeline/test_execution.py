@@ -11,6 +11,7 @@ import torch
 from omegaconf import OmegaConf
 from support.pipelines import artifacts, composed, finished, reported, weights
 
+from clinlm.config.errors import ModelError
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline import execution
 from clinlm.pipeline.results import StageResult
@@ -37,6 +38,14 @@ def c(notes_csv: Path, root: Path, quick: None) -> list[StageResult]:
 def parents(artifact: Artifact) -> dict[str, Any]:
     told: dict[str, Any] = artifact.record["parents"]
     return told
+
+
+def test_a_students_checkpoint_is_read_before_its_teacher_trains(notes_csv: Path, tmp_path: Path) -> None:
+    config = composed(notes_csv, tmp_path / "store", "pipeline=a")
+    config.student = {"_target_": "clinlm.models.initializers.pretrained.Pretrained", "name": str(tmp_path)}
+    with pytest.raises(ModelError, match=f"{tmp_path} must hold a checkpoint of transformers"):
+        finished(config)
+    assert not list((tmp_path / "store").glob("teacher-*"))
 
 
 # Who goes on from whom.

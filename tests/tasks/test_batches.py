@@ -41,6 +41,13 @@ def test_collation_pads_and_masks(documents: list[list[list[int]]], data: st.Dat
     assert batch["index"].tolist() == chosen
 
 
+def test_the_share_of_a_token_by_hand() -> None:
+    """Token 1 is 2 of the 5 tokens of documents 0 and 2 that are not 8 or 9."""
+    encoded = Encoded.of([[[8, 1, 2, 9], [8, 3, 9]], [[8, 1, 1, 9]], [[8, 4, 1, 9]]], pad=0)
+    assert encoded.share_of(1, np.array([0, 2]), {8, 9}) == 2 / 5
+    assert encoded.share_of(1, np.array([0]), {1, 2, 3, 8, 9}) == 0
+
+
 def test_targets_and_teacher_logits_follow_their_documents() -> None:
     encoded = Encoded.of([[[n]] for n in range(5)], pad=0)
     targets, logits = torch.arange(10.0).view(5, 2), torch.arange(15.0).view(5, 3)

@@ -19,11 +19,9 @@ from clinlm.models.checkpoint_weights import load_body
 from clinlm.models.encoders import READS_PADDING, idle_positions
 from clinlm.models.initializers.base import HeadBias, Initializer, check_rates, plain_config, with_dropout, with_head
 from clinlm.models.model import Model, ModelSpec, PoolingName
-from clinlm.tasks.base import Task
+from clinlm.tasks.base import MANY_UNKNOWN, Task
 
 log = logging.getLogger(__name__)
-_MANY_UNKNOWN = 0.01
-"""Share of unknown tokens that deserves a warning; tokenizers of clinical models leave about 0.1 % unknown."""
 
 
 @final
@@ -109,19 +107,14 @@ class Pretrained(Initializer):
 
     def _check_unknown(self, task: Task, model: Model) -> None:
         """Report the share of unknown tokens in the training texts; refuse too large a share."""
-        unknown = model.tokenizer.unk_token_id
-        if unknown is None:  # a tokenizer of bytes
-            return
-        encoded = task.encode(model.tokenizer, min(model.max_tokens, task.max_tokens))
-        special = {*model.tokenizer.all_special_ids} - {unknown}
-        share = encoded.share_of(unknown, task.examples.members("train"), special)
+        share = task.unknown_share(model.tokenizer, min(model.max_tokens, task.max_tokens))
         if share > self.max_unknown:
             raise ModelError(
                 f"the tokenizer of {self.name} must know {1 - self.max_unknown:.0%} of the tokens of the training "
                 f"texts, {share:.1%} are unknown to it; choose a checkpoint for their language and script, or set "
                 "teacher.max_unknown (or student.max_unknown) higher"
             )
-        level = logging.WARNING if share > _MANY_UNKNOWN else logging.INFO
+        level = logging.WARNING if share > MANY_UNKNOWN else logging.INFO
         log.log(level, "%s: %.2f %% of the tokens of the training texts are unknown", self.name, 100 * share)
 
     def fingerprint(self) -> str:
