@@ -98,10 +98,11 @@ class Brat(Corpus):
         counts: Counter[str] = Counter()
         pairs = self._pairs()
         names = [pair.text.relative_to(self.root).with_suffix("").as_posix() for pair in pairs]
-        annotated = [
-            Annotated(name, read_text(pair.text), _annotations(pair.annotations, counts))
-            for name, pair in zip(names, pairs, strict=True)
-        ]
+        annotated = []
+        for name, pair in zip(names, pairs, strict=True):
+            raw = read_text(pair.text)
+            text = raw.removeprefix("\ufeff")
+            annotated.append(Annotated(name, text, _annotations(pair.annotations, counts), marked=text != raw))
         located = locate(annotated)
         documents = []
         for name, pair, own, placed in zip(names, pairs, annotated, located, strict=True):

@@ -39,6 +39,11 @@ class Annotation:
     fragments: tuple[Fragment, ...]
     words: str | None = field(repr=False)
 
+    @property
+    def empty(self) -> bool:
+        """Return whether its offsets hold no character."""
+        return all(start == end for start, end in self.fragments)
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -47,14 +52,16 @@ class Annotated:
 
     Attributes:
         name: for notices.
-        raw: the text as in its file, byte order mark included.
+        text: without the byte order mark of its file.
         joints: places of the characters between its passages.
+        marked: whether its file begins with a byte order mark.
     """
 
     name: str
-    raw: str = field(repr=False)
+    text: str = field(repr=False)
     annotations: Sequence[Annotation]
     joints: Sequence[int] = ()
+    marked: bool = False
 
 
 @final
@@ -63,7 +70,7 @@ class Placed:
     """The located annotations of one document.
 
     Attributes:
-        text: of the document, without byte order mark.
+        text: of the document.
         fragments: of `text`, per annotation, ascending and not adjacent; None for one without its words at its offsets,
             or outside the text.
         unit: what the file's offsets count; "" for characters of the text.
@@ -105,8 +112,17 @@ def locate(documents: Sequence[Annotated]) -> list[Placed]:
     return placed
 
 
-def standoff_notices(documents: Sequence[Annotated], placed: Sequence[Placed]) -> list[str]:
+def standoff_notices(
+    documents: Sequence[Annotated],
+    placed: Sequence[Placed],
+    worded: bool = True,
+    remedy: str = "count offsets in characters of the text",
+) -> list[str]:
     """Return the notices on the annotations of every document and where they are.
+
+    Args:
+        worded: whether annotations should have words, so that those without are counted.
+        remedy: what to do if none has.
 
     Raises:
         DataError: there are annotations, and none is where its offsets say.
@@ -124,13 +140,13 @@ def standoff_notices(documents: Sequence[Annotated], placed: Sequence[Placed]) -
     if every and misses.total() == len(every):
         raise DataError(
             f"entities must have their words at their offsets, {len(every):,} of {len(every):,} have not {wrong}; "
-            "count offsets in characters of the text"
+            f"{remedy}"
         )
     counts = [
         *((count, f"of {len(documents):,} documents have offsets by {unit}") for unit, count in sorted(units.items())),
         (sum(own.respelled for own in placed), f"of {len(every):,} entities have words spelt differently in the text"),
         (
-            sum(annotation.words is None for _, annotation, _ in every),
+            sum(annotation.words is None for _, annotation, _ in every) if worded else 0,
             f"of {len(every):,} entities have no words to check their offsets by",
         ),
         (sum(own.inside for own in placed), f"of {len(every):,} entities begin or end inside a word: check offsets"),
@@ -141,12 +157,12 @@ def standoff_notices(documents: Sequence[Annotated], placed: Sequence[Placed]) -
 
 def _located(document: Annotated) -> Placed:
     """Locate the annotations of one document by their words; those without words as the others."""
-    text = document.raw.removeprefix("\ufeff")
+    text = document.text
     worded = [one for one in document.annotations if one.words is not None]
     plain: Placed | None = None
     best: Placed | None = None
     likely: dict[int, str] = {}
-    for reading in _candidates(document, text):
+    for reading in _candidates(document):
         found = _read(text, document.annotations, reading)
         if plain is None or best is None:
             plain = best = found
@@ -162,11 +178,11 @@ def _located(document: Annotated) -> Placed:
     return _explained(best, document.annotations, likely)
 
 
-def _candidates(document: Annotated, text: str) -> Iterator[Reading]:
-    yield from readings(text, text != document.raw, document.joints)
-    shift = _shared_shift(text, document.annotations)
+def _candidates(document: Annotated) -> Iterator[Reading]:
+    yield from readings(document.text, document.marked, document.joints)
+    shift = _shared_shift(document.text, document.annotations)
     if shift:
-        yield shifted(len(text), shift)
+        yield shifted(len(document.text), shift)
 
 
 def _explained(placed: Placed, annotations: Sequence[Annotation], likely: Mapping[int, str]) -> Placed:
@@ -190,10 +206,12 @@ def _read(text: str, annotations: Sequence[Annotation], reading: Reading) -> Pla
     respelled = inside = 0
     for annotation in annotations:
         placed = [reading.place(fragment) for fragment in annotation.fragments]
-        solid = [_trimmed(text, fragment) if reading.name else fragment for fragment in placed if fragment is not None]
+        solid = [fragment for fragment in placed if fragment is not None]
         if len(solid) < len(placed):
             fragments.append(None)
             continue
+        if reading.name and annotation.words is not None:
+            solid = [_trimmed(text, fragment) for fragment in solid]
         words = " ".join(text[start:end] for start, end in solid)
         equal = annotation.words is None or words.split() == annotation.words.split()
         if not equal and not _same(words, annotation.words or ""):
@@ -219,8 +237,8 @@ def _relocated(documents: Sequence[Annotated]) -> list[Placed | None]:
     gained: Counter[str] = Counter()
     lost: set[str] = set()
     for n, document in enumerate(documents):
-        text = document.raw.removeprefix("\ufeff")
-        plain, *others = (_read(text, document.annotations, one) for one in readings(text, text != document.raw))
+        text = document.text
+        plain, *others = (_read(text, document.annotations, one) for one in readings(text, document.marked))
         for other in others:
             changed = [k for k, place in enumerate(other.fragments) if place != plain.fragments[k]]
             fits = [_fits(text, other.fragments[k]) for k in changed]
@@ -271,7 +289,7 @@ def _occurrences(text: str, words: str) -> Iterator[int]:
 
 def _miss(text: str, annotation: Annotation) -> str:
     """Return why an annotation has no place in any reading."""
-    if all(start == end for start, end in annotation.fragments):
+    if annotation.empty:
         return "of no character"
     if annotation.words is None:
         return "outside of their text"

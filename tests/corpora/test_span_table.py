@@ -14,7 +14,7 @@ from clinlm.corpora.base import COLUMNS
 from clinlm.corpora.span_table import SpanTable
 
 TEXTS = ["fever,\n😀 no gout", "a 'quoted' note", " "]
-SPANS = [[(9, 13, "X"), (0, 5, "Y")], [], [(0, 1, "X")]]
+SPANS = [[(9, 16, "X"), (0, 5, "Y")], [], [(0, 1, "X")]]
 KINDS = [".csv", ".csv.gz", ".tsv", ".jsonl", ".jsonl.gz", ".parquet"]
 
 
@@ -47,7 +47,7 @@ def test_every_format_and_form_reads_the_same(tmp_path: Path, kind: str, form: s
     path = write(tmp_path, kind, form, [*TEXTS, TEXTS[0]], [*SPANS, SPANS[0]])
     records = SpanTable(path, "note", "said", {"X": "DISEASE"}, id="key", attributes=["ward"]).records()
     assert records.frame.columns == [*COLUMNS, "spans"]
-    span = [{"start": 9, "end": 13, "label": "DISEASE"}]
+    span = [{"start": 9, "end": 16, "label": "DISEASE"}]
     assert records.frame.rows() == [
         ("00", "00", TEXTS[0], ["DISEASE"], {"ward": "w"}, span),
         ("01", "01", TEXTS[1], [], {"ward": "w"}, []),
@@ -107,7 +107,61 @@ def test_cells_that_are_no_spans_are_named(tmp_path: Path, cell: object) -> None
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("span", [[3, 3, "X"], [5, 4, "X"], [0, 7, "X"]])
+@pytest.mark.parametrize(
+    ("text", "spans", "found", "notice"),
+    [
+        ("on aspirin", [[3.0, "10", ["A", "B"]]], [("aspirin", "A"), ("aspirin", "B")], "2 of 2 spans are nested"),
+        ("on aspirin", [[3, 10, "A"], [0, 2, None], [0, 2, []]], [("aspirin", "A")], "2 spans dropped: without label"),
+        ("on aspirin", [[3, 10, "A"], [3, 3, "A"]], [("aspirin", "A")], "1 of 2 entities dropped: not the words"),
+        ("😀 on aspirin today", [[6, 13, "A"]], [("aspirin", "A")], "1 of 1 documents have offsets by units of UTF-16"),
+        ("é on aspirin today", [[6, 13, "A"]], [("aspirin", "A")], "1 of 1 documents have offsets by bytes of UTF-8"),
+        ("on\r\naspirin", [[3, 10, "A", "aspirin"]], [("aspirin", "A")], "by line ends of one character"),
+        (
+            "on aspirin",
+            [[3, 10, "A", "aspirin"], [0, 7, "A", "aspirin"]],
+            [("aspirin", "A")],
+            "1 with words elsewhere in",
+        ),
+    ],
+)
+def test_spans_of_other_tools_are_read_where_it_is_certain(
+    tmp_path: Path, text: str, spans: list[Any], found: list[tuple[str, str]], notice: str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    names = ("start", "end", "label", "text")
+    cells = [dict(zip(names, span, strict=False)) if isinstance(span, list) else span for span in spans]
+    path.write_text(json.dumps({"text": text, "spans": cells}))
+    records = SpanTable(path).records()
+    [own] = records.frame["spans"].to_list()
+    assert [(text[one["start"] : one["end"]], one["label"]) for one in own] == found
+    assert len(records.notices) == 1 and notice in records.notices[0]
+    (tmp_path / "a.csv").write_text(f"text,spans\n{quoted(text)},{quoted(repr(cells))}\n", encoding="utf-8", newline="")
+    assert SpanTable(tmp_path / "a.csv").records().frame["spans"].to_list() == [own]
+
+
+def quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"'
+
+
+def test_keys_may_be_paths_and_are_named_where_they_are_others(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    value = {"start": 0, "end": 6, "text": "secret", "labels": ["A"]}
+    path.write_text(json.dumps({"text": "secret", "spans": [{"value": value, "type": "labels"}]}))
+    keys = ["value.start", "value.end", "value.labels"]
+    assert SpanTable(path, keys=keys).records().frame["labels"].to_list() == [["A"]]
+    with pytest.raises(ValueError, match=r"their spans have value, type: set keys to three of them") as caught:
+        SpanTable(path).records()
+    assert "secret" not in str(caught.value)
+    path.write_text(json.dumps({"text": "secret", "spans": [{"start": 0, "end": 6, "label": None}]}))
+    with pytest.raises(ValueError, match="none of 1 in a.jsonl has; set keys"):
+        SpanTable(path).records()
+    path.write_text(json.dumps({"text": "a secret", "spans": [{"start": 0, "end": 6, "label": "A", "text": "secret"}]}))
+    with pytest.raises(ValueError, match="1 of 1 have not .*set words to null if 'text' is not their words"):
+        SpanTable(path).records()
+    assert SpanTable(path, words=None).records().frame["labels"].to_list() == [["A"]]
+
+
+@pytest.mark.parametrize("span", [[5, 4, "X"], [0, 7, "X"]])
 def test_spans_that_leave_their_text_are_named(tmp_path: Path, span: list[object]) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"text": "secret", "spans": [span]}))
