@@ -6,7 +6,8 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from clinlm.config.errors import ConfigError, MissingFileError
+from clinlm.config.errors import ConfigError, DataError, MissingFileError
+from clinlm.config.external import external_settings
 from clinlm.config.settings import plain
 from clinlm.config.validation import refuse_monitor, refuse_unread
 
@@ -40,13 +41,15 @@ def check_settings(config: DictConfig) -> None:
         value = config.get(name, least)
         if value is not None and (type(value) is not int or value < least):
             raise ConfigError(f"{name} must be a whole number >= {least}, got {value}")
-    for name in ("task", "external"):
-        if config.get(name) is None:
+    for name, settings in (("task", plain(config.task)), ("external", external_settings(config))):
+        if settings is None:
             continue
-        settings = plain(config[name])
         _check_places(settings.get("labeler"), f"{name}.labeler")
         _check_places({"lists_root": settings["corpus"].get("lists_root")}, f"{name}.corpus")
-        instantiate(settings["corpus"], root=settings["root"])().check()
+        try:
+            instantiate(settings["corpus"], root=settings["root"])().check()
+        except DataError as error:
+            raise type(error)(f"{name}: {error}") if name == "external" else error from None
 
 
 def _check_places(settings: Any, path: str) -> None:

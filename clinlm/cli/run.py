@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from clinlm.config.external import external_settings
 from clinlm.config.runtime import keep_memory
 from clinlm.config.settings import plain
 from clinlm.config.validation import CONF
@@ -51,9 +52,8 @@ def run(config: DictConfig) -> dict[str, float]:
     for notice in task.examples.notices:
         log.warning(notice)
     log.info("task: %s", ", ".join(f"{name} {value}" for name, value in task.examples.facts.items()))
-    external = None
-    if config.get("external") is not None:
-        external = open_external(plain(config.external), task, task_key, Path(config.store))
+    other = external_settings(config)
+    external = None if other is None else open_external(other, task, task_key, Path(config.store))
     stopped: GateFailed | None = None
     try:
         done = execution.run_stages(config, stages, task, task_key, logger)
@@ -105,7 +105,7 @@ def record_of(config: DictConfig, task: Task, task_key: str, done: Sequence[Stag
         gate=None if config.get("gate") is None else plain(config.gate),
         gates=tuple(gate for gate in gates if "_target_" in gate),
         device=plain(config.device),
-        external=None if config.get("external") is None else plain(config.external),
+        external=external_settings(config),
     )
 
 

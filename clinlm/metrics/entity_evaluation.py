@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import final
+from typing import Self, final
 
 import numpy as np
 import polars as pl
@@ -77,6 +77,11 @@ class EntityEvaluation(Evaluation):
     def _right(self) -> Int[np.ndarray, " words"]:
         each = [self.tags.encode(own, around) for own, around in zip(self.truth, self.words, strict=True)]
         return np.concatenate(each)
+
+    def only(self, chosen: Int[np.ndarray, " chosen"]) -> Self:
+        words, truth = [self.words[number] for number in chosen], [self.truth[number] for number in chosen]
+        kept = np.concatenate([np.arange(*self.word_start[number : number + 2]) for number in chosen])
+        return replace(self, words=words, truth=truth, probabilities=self.probabilities[kept])
 
     def counts(self, match: Match) -> Counts:
         """Return how many entities of each label are found, too many and missed in each document."""

@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, final
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self, final
 
 import numpy as np
 import polars as pl
+from jaxtyping import Int
 
 from clinlm.metrics.agreement import Agreement, Decisions, measure_agreement
 from clinlm.metrics.bootstrap import Groups, Interval, Values, Weights, differences, intervals
@@ -37,6 +38,10 @@ class Evaluation(ABC):
     def quality(self) -> dict[str, float]:
         """Return metric -> value on the documents as they are; NaN where undefined."""
         return {name: float(value[0]) for name, value in self.weighted(np.ones((1, self.documents))).items()}
+
+    @abstractmethod
+    def only(self, chosen: Int[np.ndarray, " chosen"]) -> Self:
+        """Return the evaluation of some documents, by their numbers."""
 
     @abstractmethod
     def per_label(self) -> pl.DataFrame:
@@ -102,6 +107,9 @@ class LabelEvaluation(Evaluation):
     def decisions(self) -> Decisions:
         """Decisions, documents x labels."""
         return apply_thresholds(self.probabilities, self.thresholds)
+
+    def only(self, chosen: Int[np.ndarray, " chosen"]) -> Self:
+        return replace(self, targets=self.targets[chosen], probabilities=self.probabilities[chosen])
 
     def weighted(self, weights: Weights) -> dict[str, Values]:
         return weighted_quality(self.targets, self.probabilities, self.thresholds, weights)

@@ -1,31 +1,38 @@
 """External validation: every model of a comparison again, on a corpus that none was trained on."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-from hydra.utils import get_class
+import polars as pl
+from hydra.utils import get_class, instantiate
 from jaxtyping import Float, Int
 
 from clinlm.config.errors import ConfigError
 from clinlm.engines.export import Deployment, open_model, unit_answers
-from clinlm.metrics.bootstrap import Groups, differences, intervals, unpaired_differences
+from clinlm.metrics.bootstrap import Groups, Values, Weights, differences, intervals, unpaired_differences
+from clinlm.metrics.classification import Thresholds
 from clinlm.metrics.entity_evaluation import EntityEvaluation
+from clinlm.metrics.evaluation import Evaluation
 from clinlm.models import artifact as artifacts
 from clinlm.pipeline import execution
 from clinlm.report import entities
-from clinlm.report.baselines import BASELINE, LABELER
+from clinlm.report.baselines import BASELINE, KEYWORDS, LABELER
 from clinlm.report.results import ModelResult
 from clinlm.report.settings import ReportSettings
-from clinlm.store.content import locked
+from clinlm.report.tables import change, write_results
+from clinlm.store.content import locked, sealed
+from clinlm.store.key import cache_key
 from clinlm.tasks.base import Task
 from clinlm.tasks.entities import Entities
-from clinlm.tasks.examples import EVERY, units_of
-from clinlm.training.teachers.tfidf import Tfidf
+from clinlm.tasks.examples import EVERY
+from clinlm.tasks.inference_config import InferenceConfig
+from clinlm.tasks.labelled import Labelled
+from clinlm.training.teachers.tfidf import Tfidf, linked_logits
 from clinlm.training.teachers.trained import Trained
 
 log = logging.getLogger(__name__)
@@ -47,22 +54,20 @@ class ExternalCorpus:
         notices: what limits the numbers on its documents.
     """
 
-    main: Entities
+    main: Task
     key: str
-    task: Entities
+    task: Task
     documents: Int[np.ndarray, " documents"]
     name: str
     notices: tuple[str, ...]
 
-    def evaluate(self, probabilities: Probabilities) -> EntityEvaluation:
-        """Return predictions for all its documents against people's labels, without documents that models have seen."""
-        every = self.task.evaluate(EVERY, probabilities, None)
-        if len(self.documents) == every.documents:
-            return every
-        units = units_of(every.word_start, self.documents)
-        chosen = self.documents.tolist()
-        words, truth = [every.words[number] for number in chosen], [every.truth[number] for number in chosen]
-        return EntityEvaluation(every.tags, words, truth, probabilities[units])
+    def evaluate(self, probabilities: Probabilities, thresholds: Thresholds = None) -> Evaluation:
+        """Return predictions for all its documents against people's labels, without documents that models have seen.
+
+        Args:
+            thresholds: of the model, fitted on validation of its own task.
+        """
+        return self.task.evaluate(EVERY, probabilities, thresholds).only(self.documents)
 
     @cached_property
     def groups(self) -> Groups:
@@ -79,30 +84,18 @@ def open_external(settings: Mapping[str, Any], task: Task, task_key: str, root: 
     left out.
 
     Args:
+        settings: of a task, as `clinlm.config.external.external_settings` returns them.
         task: of the models, opened.
 
     Raises:
-        ConfigError: one of the two is not a task of entities, their labels differ, or they have the same documents.
+        ConfigError: the two are tasks of different kinds, their labels differ, or they have the same documents.
     """
-    if not isinstance(task, Entities) or not issubclass(get_class(settings["_target_"]), Entities):
+    if not isinstance(task, get_class(settings["_target_"])):
         raise ConfigError(
-            "external validation needs two tasks of entities; the task or external is of another kind; set "
-            "external=none, or choose tasks of entities for both"
+            f"external must be a task of the same kind, got {get_class(settings['_target_']).__name__} for "
+            f"{type(task).__name__}; set external=corpus and corpus@external.corpus=NAME, or external=none"
         )
-    labels = task.tags.labels
-    if settings.get("labels") is not None and set(settings["labels"]) != set(labels):
-        raise ConfigError(
-            f"external.labels must be the labels of the task, {', '.join(labels)}, got "
-            f"{', '.join(map(str, settings['labels']))}; leave external.labels null, or set task.labels"
-        )
-    try:
-        other, _ = execution.open_task_from({**settings, "labels": list(labels)}, root)
-    except ValueError as error:
-        raise ConfigError(
-            f"external: {error} (task.* is external.* here, and the labels are those of the task: set task.labels to "
-            "labels that people used in both)"
-        ) from error
-    assert isinstance(other, Entities)
+    other = _opened(settings, task, root)
     name = Path(settings["root"]).name if settings.get("root") else type(other.corpus).__name__
     if other.corpus.fingerprint() == task.corpus.fingerprint():
         raise ConfigError(f"external must be another corpus, but task and external both read {name}; set external=")
@@ -114,6 +107,28 @@ def open_external(settings: Mapping[str, Any], task: Task, task_key: str, root: 
         )
     left = [f"{seen:,} of {seen + len(kept):,} documents left out: training or validation has their text"] * bool(seen)
     return ExternalCorpus(task, task_key, other, kept, name, (*left, *other.examples.notices))
+
+
+def _opened(settings: Mapping[str, Any], task: Task, root: Path) -> Task:
+    """Return the external corpus as a task with the labels of `task`, opened on the store `root`."""
+    if isinstance(task, Entities):
+        labels = task.tags.labels
+        if settings.get("labels") is not None and set(settings["labels"]) != set(labels):
+            raise ConfigError(
+                f"external.labels must be the labels of the task, {', '.join(labels)}, got "
+                f"{', '.join(map(str, settings['labels']))}; leave external.labels null, or set task.labels"
+            )
+        try:
+            return execution.open_task_from({**settings, "labels": list(labels)}, root)[0]
+        except ValueError as error:
+            raise ConfigError(
+                f"external: {error} (task.* is external.* here, and the labels are those of the task: set task.labels "
+                "to labels that people used in both)"
+            ) from error
+    other: Task = instantiate({**settings, "labels": None})
+    assert isinstance(other, Labelled), "the other kind of task"
+    other.known = task.examples.labels
+    return other.open(root, cache_key([settings, list(other.known)], other.fingerprint()))
 
 
 def _unseen(task: Task, other: Task) -> tuple[Int[np.ndarray, " documents"], int]:
@@ -130,13 +145,16 @@ def _normalized(text: str) -> str:
 def write_external(
     external: ExternalCorpus, results: Sequence[ModelResult], settings: ReportSettings, root: Path, folder: Path
 ) -> list[ModelResult]:
-    """Evaluate every model, write external.md, .json, .svg and .png, and return the results on the external corpus.
+    """Evaluate every model, write external.md and .json, and return the results on the external corpus.
+
+    Of entities also external.svg and .png, of labels external.csv and external_per_label.csv.
 
     Args:
         results: of the comparison on the task's own test documents.
         settings: of the report.
     """
-    shown = [result for result in results if result.kind != "ensemble"]
+    missing = () if sealed(Tfidf(root, external.key).folder) else (BASELINE,)  # it could not be fitted
+    shown = [result for result in results if result.kind != "ensemble" and result.name not in (KEYWORDS, *missing)]
     pairs = {result.name: _evaluations(external, result, root) for result in shown}
     found = []
     for result in shown:
@@ -145,26 +163,30 @@ def write_external(
     left = [f"{r.name} is left out: its members have their own rows" for r in results if r.kind == "ensemble"]
     notices = [f"{len(external.documents):,} documents of {external.name}", *external.notices, *left]
     tested = len(external.main.examples.members("test"))
-    note = (
-        f"Against own test: strict F1 here minus that on the {tested:,} test documents of the task, drawn separately."
-    )
-    entities.write_entities(found, notices, folder, NAME, f"External corpus {external.name}", note)
+    what = f"here minus that on the {tested:,} test documents of the task, drawn separately"
+    if external.main.by_word:
+        note = f"Against own test: strict F1 {what}."
+        entities.write_entities(found, notices, folder, NAME, f"External corpus {external.name}", note)
+        return found
+    drops = ", ".join(f"{result.name} {change(result.drop)}" for result in found)
+    rule = "thresholds are those of validation; nothing was chosen by these documents"
+    write_results(found, folder, NAME, [*notices, f"micro F1 {what}: {drops}", rule])
     return found
 
 
 def _evaluated(
     external: ExternalCorpus,
     result: ModelResult,
-    pair: tuple[EntityEvaluation, EntityEvaluation],
-    reference: EntityEvaluation | None,
+    pair: tuple[Evaluation, Evaluation],
+    reference: Evaluation | None,
     settings: ReportSettings,
 ) -> ModelResult:
     own, there = pair
     how = settings.bootstrap(external.main)
     groups: Groups | None = external.groups if settings.by_group else None
     draws: dict[str, Any] = how | {"groups": groups}
-    weigh = there.entity_metrics
-    changes = {} if reference is None else differences(reference.entity_metrics, weigh, there.documents, **draws)
+    weigh, label_table = _scores(there), _label_table(there, draws)
+    changes = {} if reference is None else differences(_scores(reference), weigh, there.documents, **draws)
     apart = how | {"groups": (how["groups"], groups)}
     return replace(
         result,
@@ -173,45 +195,65 @@ def _evaluated(
         differences=changes,
         validation={},
         gates=(),
-        per_label=tuple(there.label_intervals(**draws).to_dicts()),
-        drop=unpaired_differences(own.entity_metrics, weigh, (own.documents, there.documents), **apart)["micro_f1"],
+        per_label=tuple(label_table.to_dicts()),
+        drop=unpaired_differences(_scores(own), weigh, (own.documents, there.documents), **apart)["micro_f1"],
     )
 
 
-def _evaluations(
-    external: ExternalCorpus, result: ModelResult, root: Path
-) -> tuple[EntityEvaluation, EntityEvaluation]:
-    """Return the predictions of a model for the test documents of the task, and for the external corpus."""
+def _scores(evaluation: Evaluation) -> Callable[[Weights], dict[str, Values]]:
+    return evaluation.entity_metrics if isinstance(evaluation, EntityEvaluation) else evaluation.weighted
+
+
+def _label_table(evaluation: Evaluation, draws: Mapping[str, Any]) -> pl.DataFrame:
+    return evaluation.label_intervals(**draws) if isinstance(evaluation, EntityEvaluation) else evaluation.per_label()
+
+
+def _evaluations(external: ExternalCorpus, result: ModelResult, root: Path) -> tuple[Evaluation, Evaluation]:
+    """Return the predictions of a model for the test documents of the task, and for the external corpus.
+
+    Both as the model is served: with the thresholds of validation.
+    """
     main, other = external.main, external.task
     own = test_probabilities(main, external.key, result, root)
-    there: Probabilities | None
+    if result.name == LABELER:
+        labels = other.labelled_probabilities(EVERY)
+        assert labels is not None, "the same labeler labels both tasks"
+        return main.evaluate("test", own, None), external.evaluate(labels)
+    folder = _folder(external.key, result, root)
+    config = InferenceConfig.load(folder)
     if result.name == BASELINE:
         baseline, _ = Tfidf(root, external.key).fitted(main)
-        there = baseline.probabilities(other.passages(other.examples.members(EVERY)))
-    elif result.name == LABELER:
-        there = other.labelled_probabilities(EVERY)
+        logits = linked_logits(baseline, other.passages(other.examples.members(EVERY)), main.kind)
     elif result.deployment:
-        there = other.probabilities(_deployed(result, other))
+        logits = _deployed(result, other)
     else:
-        there = other.probabilities(Trained(result.lineage.artifact).all_logits(other))
-    assert there is not None, "the same labeler labels both tasks"
-    return main.evaluate("test", own, None), external.evaluate(there)
+        logits = Trained(result.lineage.artifact).all_logits(other)
+    there = external.evaluate(config.probabilities(logits), config.thresholds)
+    return main.evaluate("test", own, config.thresholds), there
 
 
-def test_probabilities(task: Entities, task_key: str, result: ModelResult, root: Path) -> Probabilities:
-    """Return the probabilities of a model for the test documents of its task of entities."""
+def _folder(task_key: str, result: ModelResult, root: Path) -> Path:
+    """Return the folder that a result is served from."""
+    if result.name == BASELINE:
+        return Tfidf(root, task_key).folder
+    return Path(result.deployment["folder"] if result.deployment else result.lineage.folder)
+
+
+def test_probabilities(task: Task, task_key: str, result: ModelResult, root: Path) -> Probabilities:
+    """Return the probabilities of a model for the test documents of its task, as it is served."""
     if result.name == LABELER:
         labels = task.labelled_probabilities("test")
         assert labels is not None, "a comparison has a labeler only where people are not the labeler"
         return labels
+    config = InferenceConfig.load(_folder(task_key, result, root))
     if result.name == BASELINE:
-        return Tfidf(root, task_key).fitted(task)[0].probabilities(task.passages(task.examples.members("test")))
+        return config.probabilities(Tfidf(root, task_key).split_logits(task, "test"))
     if result.deployment:
-        return task.probabilities(Deployment(Path(result.deployment["folder"])).predictions("test"))
-    return task.probabilities(result.lineage.artifact.predictions("test"))
+        return config.probabilities(Deployment(Path(result.deployment["folder"])).predictions("test"))
+    return config.probabilities(result.lineage.artifact.predictions("test"))
 
 
-def _deployed(result: ModelResult, task: Entities) -> Float[np.ndarray, "units outputs"]:
+def _deployed(result: ModelResult, task: Task) -> Float[np.ndarray, "units outputs"]:
     """Return the engine's own logits of all documents, one at a time, as in use; kept in the artifact's folder."""
     assert task.folder is not None
     deployment, artifact = Path(result.deployment["folder"]), result.lineage.artifact

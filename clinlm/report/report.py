@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from clinlm.config.console import make_console
 from clinlm.pipeline import execution
 from clinlm.pipeline.run_record import RunRecord
-from clinlm.report import entities, epochs, external, gates, methods, pareto, tables, validation_text
+from clinlm.report import cells, entities, epochs, external, gates, methods, pareto, tables, validation_text
 from clinlm.report.baselines import BASELINE
 from clinlm.report.evaluation import evaluate
 from clinlm.report.external import ExternalCorpus, open_external
@@ -54,6 +54,7 @@ class Report:
         self._task, self._external = inputs
         self._metric = self._run.monitor.removeprefix("val/")
         self._shown: list[Any] = []
+        self._elsewhere: list[str] = []
         self.results, notices = evaluate(runs, self._task, stages)
         self.notices = [*self._task.examples.notices, *notices]
         self.files = [path.name for path in tables.write_results(self.results, folder, TABLE, self.notices)]
@@ -67,6 +68,7 @@ class Report:
         else:
             self._write_models(trained)
         self._write_labels()
+        self._write_external()
 
     def print(self, title: str, subject: str, lines: Sequence[str]) -> None:
         """Print the parts that `report.show` lists, then the end: table, verdict, files, and `lines`."""
@@ -79,6 +81,7 @@ class Report:
         files = [name for name in self.files if name.endswith(".md") and name != f"{TABLE}.md"]
         own = [
             *self._gate_lines(subject),
+            *self._elsewhere,
             f"report     {shown_path(self._folder / f'{TABLE}.md')}{notices}",
             *([f"           {', '.join(files)} in the same folder"] if files else []),
             *(f"tfidf      {shown_path(Path(self._run.store) / r.key)}" for r in self.results if r.name == BASELINE),
@@ -134,7 +137,7 @@ class Report:
             self.files += [path.name for path in pareto.write_pareto(timed, self._metric, self._folder)]
 
     def _write_labels(self) -> None:
-        """Write the quality by label of a task of entities, here and on the external corpus."""
+        """Write the quality by label."""
         if not self._task.by_word:
             groups = {result.name: [result] for result in self.results}
             self._show("labels", lambda: [label_table(groups, "By label", {})[0]])
@@ -142,10 +145,18 @@ class Report:
         entities.write_entities(self.results, self.notices, self._folder, entities.NAME, "Entities on test")
         self.files.append(f"{entities.NAME}.md")
         self._show("labels", lambda: [entities.entity_line(result) for result in self.results])
+
+    def _write_external(self) -> None:
+        """Write the quality on the external corpus, if there is one."""
         other = self._external
-        if other is not None:
-            found = external.write_external(other, self.results, self._settings, Path(self._run.store), self._folder)
-            self.files.append(f"{external.NAME}.md")
+        if other is None:
+            return
+        found = external.write_external(other, self.results, self._settings, Path(self._run.store), self._folder)
+        self.files.append(f"{external.NAME}.md")
+        metric = self._metric if all(self._metric in result.quality for result in found) else "micro_f1"
+        scores = ", ".join(f"{result.name} {cells.percent(result.quality[metric])}" for result in found)
+        self._elsewhere = [f"external   {other.name}, {metric} %: {scores}"]
+        if self._task.by_word:
             self._show("labels", lambda: [f"{other.name}: {entities.entity_line(result)}" for result in found])
 
     def _show(self, part: str, made: Callable[[], Sequence[Any]]) -> None:

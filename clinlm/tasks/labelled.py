@@ -15,6 +15,7 @@ from clinlm.config.errors import ConfigError
 from clinlm.corpora.base import Corpus, Records, count_notice, count_notices
 from clinlm.corpora.repeats import Repeats, straddling_notices, tie_repeats
 from clinlm.corpora.split import SPLITS, draw_groups, even_subset, imbalance, split_documents
+from clinlm.files.columns import shown
 from clinlm.metrics.classification import Probabilities, Thresholds
 from clinlm.metrics.evaluation import LabelEvaluation
 from clinlm.tasks.base import Calibrate, Task, dropped_notice
@@ -74,9 +75,13 @@ class Labelled(Task):
         kind: Any = self.kind
         return LabelEvaluation(targets, probabilities, thresholds, self.examples.labels, kind)
 
+    known: tuple[str, ...] | None = None
+    """Labels of another task, whose models are tested on all documents of this one; None chooses labels, and splits."""
+
     @final
     def choose(self) -> Examples:
-        return self.chosen(self.corpus.records())
+        records = self.corpus.records()
+        return self.chosen(records) if self.known is None else self._tested(records, self.known)
 
     @final
     def chosen(self, records: Records) -> Examples:
@@ -121,6 +126,28 @@ class Labelled(Task):
         facts |= {name: int((split == number).sum()) for number, name in enumerate(SPLITS)}
         chosen_frame = frame.drop("labels").with_columns(pl.Series("split", np.array(SPLITS)[split]))
         return Examples(chosen_frame, targets, tuple(names), tuple(notices), facts)
+
+    def _tested(self, records: Records, names: Sequence[str]) -> Examples:
+        """Take all documents of the kind that models were trained on, with the labels that they know."""
+        frame, counts = records.frame, Counter(records.frame["labels"].explode().drop_nulls().to_list())
+        unknown = {name: count for name, count in counts.items() if name not in names}
+        absent = [name for name in names if name not in counts]
+        if len(absent) == len(names):
+            raise ConfigError(
+                f"an external corpus must have a label of the task, {_listed(names)}, got {shown(list(unknown))}; set "
+                "external.corpus.labels, or rename its labels"
+            )
+        targets = _multi_hot(frame["labels"].to_list(), names)
+        kept, why = self.serves(targets)
+        notices = [*records.notices, *dropped_notice(int((~kept).sum()), len(frame), why)]
+        if unknown:
+            total = sum(unknown.values())
+            notices.append(f"{len(unknown):,} labels unknown to the task ({total:,} times): {shown(list(unknown))}")
+        if absent:
+            notices.append(f"{len(absent):,} of {len(names):,} labels do not occur: {_listed(absent)}; their F1 is 0")
+        facts = {"documents": int(kept.sum())}
+        chosen = frame.filter(kept).drop("labels").with_columns(pl.lit("test").alias("split"))
+        return Examples(chosen, targets[kept], tuple(names), tuple(notices), facts)
 
     def _most_frequent(self, frame: pl.DataFrame) -> list[str]:
         counts = Counter(label for labels in frame["labels"].to_list() for label in set(labels))
@@ -195,10 +222,12 @@ def _absent(targets: Bool[np.ndarray, "documents labels"], split: Any, names: Se
     for number, where in enumerate(SPLITS):
         lacking = [name for name, there in zip(names, targets[split == number].any(0), strict=True) if not there]
         if lacking:
-            more = f" and {len(lacking) - _SHOWN:,} more" if len(lacking) > _SHOWN else ""
-            some = ", ".join(lacking[:_SHOWN]) + more
-            notices.append(f"{len(lacking):,} of {len(names):,} labels do not occur in {where}: {some}")
+            notices.append(f"{len(lacking):,} of {len(names):,} labels do not occur in {where}: {_listed(lacking)}")
     return notices
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")
 
 
 def _finite(ratio: float) -> float | None:

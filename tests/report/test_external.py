@@ -1,5 +1,6 @@
 """Laws of external validation: other documents, the same labels, the answers of the models as they are."""
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,18 +14,23 @@ from support.entity_jobs import HUMAN, MARKER, config
 from support.reports import result
 from support.taggers import notes
 
-from clinlm.config.settings import plain
+from clinlm.config.errors import ConfigError
+from clinlm.config.external import external_settings
+from clinlm.config.settings import compose, plain
+from clinlm.metrics.classification import quality
 from clinlm.models import artifact
 from clinlm.models.artifact import Artifact
 from clinlm.models.initializers.scratch import Scratch
 from clinlm.pipeline import execution
-from clinlm.report.baselines import labeler
+from clinlm.report.baselines import labeler, tfidf
 from clinlm.report.external import ExternalCorpus, open_external, write_external
 from clinlm.report.results import Lineage, read_results
 from clinlm.report.settings import ReportSettings
 from clinlm.store.content import seal, write_json
 from clinlm.tasks.entities import Entities
 from clinlm.tasks.examples import EVERY
+from clinlm.tasks.inference_config import InferenceConfig
+from clinlm.training.teachers.tfidf import Tfidf, linked_logits
 from clinlm.training.teachers.trained import Trained
 
 TINY = {"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -54,6 +60,7 @@ def model(external: ExternalCorpus, made: DictConfig) -> Artifact:
     units = {split: len(external.main.examples.units(split)) for split in ("validation", "test")}
     said = {split: rng.normal(size=(count, 5)).astype(np.float32) for split, count in units.items()}
     artifact.save_predictions(folder, said)
+    external.main.inference_config(said["validation"], 64).save(folder)
     write_json(folder / "report.json", {})
     seal(folder, {"key": "0", "stage": "teacher"})
     return Artifact(folder)
@@ -138,7 +145,7 @@ def _other_kind(made: DictConfig) -> None:
         (_same, "another corpus, but task and external both read notes.jsonl"),
         (_own_labels, "external.labels must be the labels of the task, .* got DISEASE"),
         (_other_labels, "external: task.labels must be labels of the corpus.* set task.labels to labels"),
-        (_other_kind, "external validation needs two tasks of entities"),
+        (_other_kind, "external must be a task of the same kind, got MultiLabel for Entities"),
     ],
 )
 def test_misfits_are_refused(tmp_path: Path, change: Callable[[DictConfig], Any], law: str) -> None:
@@ -159,3 +166,57 @@ def test_documents_that_are_all_seen_are_refused(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(one | {"text": one["text"].upper()}) + "\n" for one in seen))
     with pytest.raises(ValueError, match=f"all {len(seen)} of other.jsonl are in training"):
         open_external(plain(made.external), task, key, Path(made.store))
+
+
+def _written(path: Path, rows: list[tuple[str, str]]) -> Path:
+    header = ("report", "dx") if path.name == "other.csv" else ("text", "labels")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+@pytest.mark.parametrize("kind", ["table", "table_multiclass"])
+def test_labels_of_another_hospital(tmp_path: Path, kind: str) -> None:
+    """One line: what is not set is as in the task; thresholds are those of validation; unknown labels are counted."""
+    rng = np.random.default_rng(0)
+    signs = {"gout": "toe", "flu": "cough", "asthma": "wheeze"}
+    drawn = [str(rng.choice(list(signs))) for _ in range(60)]
+    rows = [(f"note {number} {signs[label]} {label[:2]}", label) for number, label in enumerate(drawn)]
+    path = _written(tmp_path / "notes.csv", rows)
+    known = [label for label in drawn[:20] if label != "flu"]
+    strange = [(f"there {number} has a {signs[label]}", label) for number, label in enumerate(known)]
+    other = _written(tmp_path / "other.csv", [*strange, *rows[:5], ("a broken cast", "fracture")])
+    typed = [f"task={kind}", f"task.root={path}", "external=corpus", f"external.root={other}"]
+    settings = compose("config", [*typed, "external.corpus.text=report", "external.corpus.labels=dx"])
+    chosen = external_settings(settings)
+    assert chosen is not None and chosen["corpus"] == plain(settings.task.corpus) | {"text": "report", "labels": "dx"}
+    task, key = execution.open_task_from(plain(settings.task), tmp_path / "store")
+    opened = open_external(chosen, task, key, tmp_path / "store")
+    assert opened.task.examples.labels == task.examples.labels
+    told = " ".join(opened.notices)
+    assert "1 labels unknown to the task (1 times): fracture" in told and "documents left out" in told
+    predictor = tfidf(task, key, tmp_path / "store", "TF-IDF")
+    (found,) = write_external(opened, [predictor.result], ReportSettings(resamples=20), tmp_path / "store", tmp_path)
+    frame = opened.task.examples.frame[opened.documents]
+    config = InferenceConfig.load(tmp_path / "store" / predictor.result.key)
+    model, _ = Tfidf(tmp_path / "store", key).fitted(task)
+    values = config.probabilities(linked_logits(model, frame["text"].to_list(), task.kind))
+    right = opened.task.examples.targets[opened.documents]
+    assert found.quality == pytest.approx(quality(right, values, config.thresholds), nan_ok=True)
+    assert config.thresholds is None or (config.thresholds == task.fit_thresholds(predictor.validation)).all()
+    own = task.evaluate("test", predictor.test, config.thresholds).quality()["micro_f1"]
+    assert found.drop is not None and found.drop.value == pytest.approx(found.quality["micro_f1"] - own)
+    text = (tmp_path / "external.md").read_text()
+    assert "fracture" in text and not any(note in text for note in frame["text"])
+    with pytest.raises(ConfigError, match="must have a label of the task, .* got fracture"):
+        only = _written(tmp_path / "more.csv", [("a cast", "fracture"), ("a fall", "fracture")])
+        open_external(
+            chosen | {"root": str(only), "corpus": plain(settings.task.corpus)}, task, key, tmp_path / "store"
+        )
+
+
+def test_another_reader_for_the_external_corpus() -> None:
+    typed = ["task=entities", "external=corpus", "external.root=there", "corpus@external.corpus=brat"]
+    chosen = external_settings(compose("config", [*typed, "labeler=human", "external.corpus.ignore=[a.txt]"]))
+    assert chosen is not None and chosen["corpus"]["_target_"] == "clinlm.corpora.brat.Brat"
+    assert chosen["corpus"]["ignore"] == ["a.txt"] and chosen["labeler"] == {"_target_": "clinlm.labelers.human.Human"}
