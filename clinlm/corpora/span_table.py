@@ -108,7 +108,7 @@ class SpanTable(Corpus):
                 is on different rows.
         """
         rows = table_rows.numbered_rows(self.root, self._columns(), nested=[self.spans])
-        kept = table_rows.rows_with_text(self.root, rows, self.text)
+        kept = table_rows.rows_with_text(self.root, rows, [self.text], self.text)
         frame = kept.select(
             table_rows.ROW,
             *table_rows.identity(self.root, kept, self.id, self.group),

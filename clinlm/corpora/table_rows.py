@@ -1,6 +1,6 @@
 """Rules by which the rows of a user's table become documents."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -11,26 +11,43 @@ from clinlm.files.sources import read_table
 ROW = "\x00row"
 """Column of the numbers of the data rows, from 1; no user's column has that name."""
 
+TEXT = "\x00text"
+"""Column of the joined text."""
+
 _SHOWN = 5
 
 
 def numbered_rows(
-    path: Path, columns: Sequence[str], lists: Sequence[str] = (), nested: Sequence[str] = ()
+    path: Path,
+    columns: Sequence[str],
+    lists: Sequence[str] = (),
+    nested: Sequence[str] = (),
+    encoding: str | None = None,
 ) -> pl.DataFrame:
     """Read the columns of a table, and `ROW`; see `clinlm.files.sources.read_table`."""
-    return read_table(path, columns, lists, nested).with_row_index(ROW, offset=1)
+    return read_table(path, columns, lists, nested, encoding).with_row_index(ROW, offset=1)
 
 
-def rows_with_text(path: Path, rows: pl.DataFrame, text: str) -> pl.DataFrame:
-    """Return the rows whose column `text` holds more than white space.
+def joined_text(columns: Sequence[str], separator: str, missing: Collection[str]) -> pl.Expr:
+    """Return `TEXT`: the filled cells of some columns, joined. White space and `missing` do not fill a cell."""
+    stripped = {column: pl.col(column).str.strip_chars() for column in columns}
+    filled = [
+        pl.when((stripped[c] != "") & ~stripped[c].is_in(list(missing))).then(pl.col(c)).alias(c) for c in columns
+    ]
+    return pl.concat_str(filled, separator=separator, ignore_nulls=True).alias(TEXT)
+
+
+def rows_with_text(path: Path, rows: pl.DataFrame, columns: Sequence[str], text: str = TEXT) -> pl.DataFrame:
+    """Return the rows whose column `text`, made of `columns`, holds more than white space.
 
     Raises:
         DataError: there are none.
     """
     kept = rows.filter(pl.col(text).str.contains(r"\S"))
     if not kept.height:
+        names = ", ".join(map(repr, columns))
         raise DataError(
-            f"a corpus must have a note, got {rows.height:,} rows without text in the column {text!r} of {path.name}; "
+            f"a corpus must have a note, got {rows.height:,} rows without text in the column {names} of {path.name}; "
             "set another column"
         )
     return kept
@@ -73,6 +90,23 @@ def distinct_documents(path: Path, documents: pl.DataFrame) -> pl.DataFrame:
             f"group or attributes (first: {', '.join(twice[:_SHOWN])}); merge these rows, or set id to null"
         )
     return kept
+
+
+def split_of_groups(path: Path, documents: pl.DataFrame) -> dict[str, str]:
+    """Return the split of every group, of documents with the columns `group` and `split`.
+
+    Raises:
+        DataError: a group is in several.
+    """
+    splits = documents.group_by("group", maintain_order=True).agg(pl.col("split").unique())
+    several = splits.filter(pl.col("split").list.len() > 1)["group"].to_list()
+    if several:
+        raise DataError(
+            f"a group must be in one split, got {len(several):,} groups of {path.name} in several (first: "
+            f"{', '.join(several[:_SHOWN])}); correct the split column, set task.corpus.split to null to draw splits, "
+            "or task.corpus.group to null to test on patients known from training"
+        )
+    return dict(zip(splits["group"], splits["split"].list.first(), strict=True))
 
 
 def require_rows(path: Path, rows: pl.DataFrame, condition: pl.Expr, column: str, needed: str) -> None:

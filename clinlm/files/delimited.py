@@ -10,9 +10,11 @@ filters and compacts each sound block. Nothing is written to disk, so inflated n
 
 The dialect is RFC 4180: UTF-8 (a byte order mark is skipped), a header, `"` around cells, doubled inside them, records
 that end in a line feed (a carriage return before it is dropped). Quoted cells may span lines. Blank lines between
-records are skipped, as `csv.DictReader` does.
+records are skipped, as `csv.DictReader` does. A first line `sep=;`, as Excel reads it, is skipped; white space around
+column names is dropped, and columns without a name get their number.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +27,7 @@ from polars.io.plugins import register_io_source
 
 from clinlm.config.errors import DataError
 from clinlm.files.columns import require_columns, shown
-from clinlm.files.plain_text import BOM, LINE_BYTES_LIMIT, checked_read, decode, open_bytes
+from clinlm.files.plain_text import BOM, LINE_BYTES_LIMIT, checked_read, decode, encoding_of, open_bytes
 from clinlm.files.record import RECORD_BYTES, Position, Record, Source
 
 VOUCHED = 64
@@ -47,11 +49,16 @@ _UNCLOSED = "a quote is never closed"
 _TOO_LONG = "the line is too long"
 _TOO_NEAR = "too near a broken quote to tell records from lines of a note"
 _REMEDIES = {
-    _STRAY: "put the cell in quotes and double the quotes in it",
+    _STRAY: "put the cell in quotes and double the quotes in it (a backslash does not escape one)",
     _RETURNED: "quote the cell, or convert the line ends",
     _UNCLOSED: "close it",
     _TOO_LONG: "check the file",
 }
+
+_SEPARATORS = (",", ";", "\t", "|")
+
+_EXCEL = re.compile(rb'(?:\xef\xbb\xbf)?"?sep=([,;|\t])"?\r?\n')
+"""The first line that tells Excel the separator."""
 
 _Integers = npt.NDArray[np.int64]
 """Positions in a block, or one number per record."""
@@ -129,16 +136,17 @@ class DelimitedSource(Source):
         path: the file; gzip is recognised by its first bytes.
         id: column of the id, required of every record; None reads `id` where present.
         separator: one ASCII character.
+        encoding: see `clinlm.files.plain_text.open_bytes`.
 
     Raises:
         DataError: the header is missing or broken, or lacks a column.
     """
 
-    def __init__(self, path: Path, text: str, id: str | None, separator: str) -> None:
-        self.path, self.needs_id, self._separator = path, id is not None, separator
-        if not path.name.endswith(".gz"):
+    def __init__(self, path: Path, text: str, id: str | None, separator: str, encoding: str | None = None) -> None:
+        self.path, self.needs_id, self._separator, self._encoding = path, id is not None, separator, encoding
+        if not path.name.lower().endswith(".gz") and encoding_of(path, encoding) is None:
             self.total = path.stat().st_size
-        names, self._body = _header(path, separator)
+        names, self._body = _header(path, separator, encoding)
         require_columns(path, names, [text], "set text to the column with the note")
         if id is not None:
             require_columns(path, names, [id], "set id to the column with the id")
@@ -149,7 +157,7 @@ class DelimitedSource(Source):
     def records(self, start: Position) -> Iterator[Record]:
         start = max(start, self._body)
         suspect, held = start.suspect, list[Record]()
-        with open_bytes(self.path) as file:
+        with open_bytes(self.path, self._encoding) as file:
             file.seek(start.offset)
             splitter = _Splitter(file, self.path.name, self._separator, start, RECORD_BYTES)
             for record, ragged, broken in self._checked(splitter.parts(_NOTES_BYTES)):
@@ -190,7 +198,9 @@ class DelimitedSource(Source):
         return Record.checked(line, id, text, after, self.needs_id)
 
 
-def scan_delimited(path: Path, columns: Sequence[str], separator: str = ",") -> pl.LazyFrame:
+def scan_delimited(
+    path: Path, columns: Sequence[str], separator: str = ",", encoding: str | None = None
+) -> pl.LazyFrame:
     """Return columns of a delimited file as a lazy frame of strings that reads in bounded memory.
 
     Filters and projections of the lazy frame are applied block by block, so memory holds the kept rows and one block.
@@ -200,13 +210,14 @@ def scan_delimited(path: Path, columns: Sequence[str], separator: str = ",") -> 
         path: the file; gzip is recognised by its first bytes, whatever the name.
         columns: names as in the header, at least one.
         separator: one ASCII character.
+        encoding: see `clinlm.files.plain_text.open_bytes`.
 
     Raises:
         MissingFileError: at once, if the file does not exist.
         DataError: at once, if the file is empty or a column is missing or repeated; on collecting, with the line, if
             bytes are not UTF-8, a quote is stray or unclosed, or a record has another number of fields than the header.
     """
-    names, start = _header(path, separator)
+    names, start = _header(path, separator, encoding)
     require_columns(path, names, columns)
     schema: dict[str, pl.DataType] = {name: pl.String() for name in columns}
 
@@ -214,7 +225,7 @@ def scan_delimited(path: Path, columns: Sequence[str], separator: str = ",") -> 
         wanted: list[str] | None, predicate: pl.Expr | None, rows: int | None, _batch: int | None
     ) -> Iterator[pl.DataFrame]:
         left = rows
-        with open_bytes(path) as file:
+        with open_bytes(path, encoding) as file:
             file.seek(start.offset)
             splitter = _Splitter(file, path.name, separator, start, LINE_BYTES_LIMIT)
             for part in splitter.parts(BLOCK_BYTES):
@@ -232,26 +243,56 @@ def scan_delimited(path: Path, columns: Sequence[str], separator: str = ",") -> 
     return register_io_source(blocks, schema=schema, validate_schema=True)
 
 
-def read_header(path: Path, separator: str = ",") -> list[str]:
+def read_header(path: Path, separator: str = ",", encoding: str | None = None) -> list[str]:
     """Return the column names of a delimited file, in its order.
 
     Raises:
         MissingFileError: the file does not exist.
         DataError: the file is empty, or a name is repeated.
     """
-    return _header(path, separator)[0]
+    return _header(path, separator, encoding)[0]
 
 
-def _header(path: Path, separator: str) -> tuple[list[str], Position]:
+def find_separator(path: Path, columns: Sequence[str], usual: str, encoding: str | None = None) -> str:
+    """Return the separator of a file: what its `sep=` line says, or by which alone its header has `columns`.
+
+    Where that is none or several, it is `usual`, or what parts a header that `usual` does not part: an error that
+    lists the columns is due then.
+
+    Raises:
+        MissingFileError: the file does not exist.
+    """
+    with open_bytes(path, encoding) as file:
+        told = _EXCEL.match(file.read(16))
+    if told:
+        return told[1].decode()
+    headers = {}
+    for separator in dict.fromkeys((usual, *_SEPARATORS)):
+        try:
+            headers[separator] = read_header(path, separator, encoding)
+        except DataError:  # another separator may read it; the reader of the file reports it otherwise
+            continue
+    fitting = [separator for separator, names in headers.items() if columns and set(columns) <= set(names)]
+    if usual in fitting or len(fitting) == 1:
+        return fitting[0]
+    parted = max(headers, key=lambda separator: len(headers[separator]), default=usual)
+    return parted if len(headers.get(usual, ())) == 1 else usual
+
+
+def _header(path: Path, separator: str, encoding: str | None) -> tuple[list[str], Position]:
     """Return the column names and the position after them."""
-    with open_bytes(path) as file:
-        splitter = _Splitter(file, path.name, separator, Position(), LINE_BYTES_LIMIT)
+    with open_bytes(path, encoding) as file:
+        told = _EXCEL.match(checked_read(file.read, 16, path.name))
+        start = Position(told.end(), 1) if told else Position()
+        file.seek(start.offset)
+        splitter = _Splitter(file, path.name, separator, start, LINE_BYTES_LIMIT)
         part = next((part for part in splitter.parts(BLOCK_BYTES) if isinstance(part, _Flaw) or len(part.starts)), None)
     if part is None:
         raise DataError(f"a table must have a header and rows, got {path}, which is empty; add them")
     if isinstance(part, _Flaw):
         raise _error(path, part)
-    names = [decode(cell, path, int(part.first_lines()[0])) for cell in next(part.cells())]
+    cells = [decode(cell, path, int(part.first_lines()[0])).strip() for cell in next(part.cells())]
+    names = [cell or f"(column {number})" for number, cell in enumerate(cells, start=1)]
     if len(set(names)) < len(names):
         raise DataError(f"column names must be unique, got {shown(names)} in {path.name}; rename them")
     return names, part.positions()[0]
@@ -266,6 +307,13 @@ def _sound(path: Path, part: "_Piece | _Flaw", width: int) -> _Piece:
     ragged = np.flatnonzero(part.fields != width)
     if ragged.size:
         first = int(ragged[0])
+        padding = part.data[part.starts[first] : part.ends[first]]
+        if not padding.strip(b"\0\x1a\r\n"):
+            raise DataError(
+                f"every record must have text, got {len(padding):,} padding bytes (0x{padding[0]:02x}) in {path.name} "
+                f"line {int(part.first_lines()[first]):,}: the file was cut off, or written by an old program; copy it "
+                "again, or remove them"
+            )
         raise DataError(
             f"every record must have as many fields as the header ({width}), got {int(part.fields[first])} in "
             f"{path.name} line {int(part.first_lines()[first]):,}; put cells with line breaks or separators in quotes"

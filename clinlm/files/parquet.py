@@ -32,15 +32,17 @@ class ParquetSource(Source):
         require_columns(path, list(schema), [text], "set text to the column with the note")
         if id is not None:
             require_columns(path, list(schema), [id], "set id to the column with the id")
-        if schema[text] not in (pl.String, pl.Categorical, pl.Null):
+        if schema[text] not in (pl.String, pl.Categorical, pl.Enum, pl.Null, pl.Binary):
             raise DataError(
                 f"text must be a column of strings, got {schema[text]} for column {text!r} of {path.name}; set text to "
                 "another column"
             )
-        self._columns = [pl.col(text).cast(pl.String).alias("text")]
+        self._columns = [_as_text(text, schema[text]).alias("text")]
         name = id or "id"
-        if name in schema:
-            self._columns.append(pl.col(name).cast(pl.String).alias("id"))
+        if name in schema and not schema[name].is_nested():
+            self._columns.append(_as_text(name, schema[name]).alias("id"))
+        elif id is not None:
+            raise DataError(f"id must hold one value a row, got {schema[name]} in {path.name}; set another column")
         try:
             self.total = int(pl.scan_parquet(path).select(pl.len()).collect().item())
         except pl.exceptions.PolarsError as error:
@@ -54,7 +56,7 @@ class ParquetSource(Source):
                 ids = frame["id"] if "id" in frame.columns else [None] * frame.height
                 for text, id in zip(frame["text"], ids, strict=True):
                     row += 1
-                    yield Record.checked(row, id, text, Position(row, row), self.needs_id)
+                    yield Record.checked(row, _decoded(id), _decoded(text), Position(row, row), self.needs_id)
         except pl.exceptions.PolarsError as error:
             raise _unreadable(self.path, error) from None
 
@@ -68,17 +70,37 @@ def read_parquet(path: Path, columns: Sequence[str], lists: Sequence[str], neste
     except pl.exceptions.PolarsError as error:
         raise _unreadable(path, error) from None
     plain = [column for column in columns if column not in nested]
+    strings = []
     for column in plain:
         dtype = schema[column]
-        inner = dtype.inner if isinstance(dtype, pl.List) else dtype
-        if isinstance(dtype, pl.List) != (column in lists) or inner.is_nested() or inner in (pl.Binary, pl.Object):
-            wanted = "hold a list of labels" if column in lists else "hold one value a row"
+        inner = dtype.inner if isinstance(dtype, pl.List | pl.Array) else dtype
+        if (inner is not dtype and column not in lists) or inner.is_nested() or inner == pl.Object:
+            wanted = "hold labels or lists of labels" if column in lists else "hold one value a row"
             raise DataError(
                 f"the column {column!r} must {wanted}, got {dtype} in {path.name}; set another column, or delimiter "
                 "for labels"
             )
-    strings = [pl.col(c).cast(pl.List(pl.String) if c in lists else pl.String) for c in plain]
-    return frame.select(*strings, *(_as_json(path, frame[column]) for column in nested)).select(columns)
+        strings.append(pl.col(column).cast(pl.String if inner is dtype else pl.List(pl.String)))
+    try:
+        texts = frame.select(strings)
+    except pl.exceptions.PolarsError:  # its message quotes cells
+        found = ", ".join(f"{column!r}: {schema[column]}" for column in plain)
+        raise DataError(
+            f"bytes in Parquet must be text in UTF-8, got others in a column of {path.name} ({found}); write text"
+        ) from None
+    return texts.with_columns(_as_json(path, frame[column]) for column in nested).select(columns)
+
+
+def _as_text(column: str, dtype: pl.DataType) -> pl.Expr:
+    return pl.col(column) if dtype == pl.Binary else pl.col(column).cast(pl.String)
+
+
+def _decoded(value: str | bytes | None) -> str | bytes | None:
+    """Return bytes as text; as they are, to be rejected, where they are none."""
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return value
 
 
 def parquet_schema(path: Path) -> dict[str, pl.DataType]:

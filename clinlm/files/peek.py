@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from clinlm.files.delimited import read_header, scan_delimited
+from clinlm.files.delimited import find_separator, read_header, scan_delimited
+from clinlm.files.excel import excel_columns, read_excel
 from clinlm.files.json_lines import read_objects
 from clinlm.files.parquet import parquet_schema
 from clinlm.files.sources import SEPARATORS, file_kind
@@ -22,8 +23,11 @@ def peek_table(path: Path, rows: int) -> pl.DataFrame:
     """
     kind = file_kind(path)
     if kind in SEPARATORS:
-        names = read_header(path, SEPARATORS[kind])
-        return scan_delimited(path, names, SEPARATORS[kind]).head(rows).collect(engine="streaming")
+        separator = find_separator(path, [], SEPARATORS[kind])
+        names = read_header(path, separator)
+        return scan_delimited(path, names, separator).head(rows).collect(engine="streaming")
+    if kind == ".xlsx":
+        return read_excel(path, excel_columns(path)[0]).head(rows)
     if kind == ".parquet":
         parquet_schema(path)  # raises where it is none
         frame = pl.read_parquet(path, n_rows=rows)

@@ -10,28 +10,31 @@ import polars as pl
 
 from clinlm.config.errors import DataError, MissingFileError
 from clinlm.files.columns import require_columns
-from clinlm.files.delimited import DelimitedSource, read_header, scan_delimited
+from clinlm.files.delimited import DelimitedSource, find_separator, read_header, scan_delimited
+from clinlm.files.excel import ExcelSource, excel_columns, read_excel
 from clinlm.files.json_lines import JsonLinesSource, read_json_lines, seen_keys
 from clinlm.files.parquet import ParquetSource, parquet_schema, read_parquet
+from clinlm.files.plain_text import encoding_of
 from clinlm.files.record import Source
 
 STANDARD = Path("-")
 """Standard input or output."""
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
-JSON_LINES = (".jsonl", ".ndjson")
-ENDINGS = f"{', '.join((*SEPARATORS, *JSON_LINES))} (these also with .gz) or .parquet"
+JSON_LINES = (".jsonl", ".ndjson", ".json")
+ENDINGS = f"{', '.join((*SEPARATORS, *JSON_LINES))} (these also with .gz), .parquet or .xlsx"
 
 _HEAD_BYTES = 2**20
 
 
-def open_source(path: Path, text: str, id: str | None) -> Source:
+def open_source(path: Path, text: str, id: str | None, encoding: str | None = None) -> Source:
     """Open a file of notes, or standard input.
 
     Args:
         path: the file, or `STANDARD` for JSON Lines from standard input.
         text: column with the text.
         id: column with the id, required of every record; None reads `id` where present, else numbers the lines.
+        encoding: of text files; None for UTF-8, or what a byte order mark says.
 
     Raises:
         MissingFileError: the file does not exist.
@@ -43,24 +46,32 @@ def open_source(path: Path, text: str, id: str | None) -> Source:
         raise MissingFileError(f"input must be a file or -, got {path}, which does not exist; set input to the file")
     suffix = _suffix(path)
     if suffix in JSON_LINES:
-        return JsonLinesSource(path, text, id)
+        return JsonLinesSource(path, text, id, encoding=encoding)
     if suffix in SEPARATORS:
-        return DelimitedSource(path, text, id, SEPARATORS[suffix])
-    if path.suffix == ".parquet":
+        separator = find_separator(path, [text, *([] if id is None else [id])], SEPARATORS[suffix], encoding)
+        return DelimitedSource(path, text, id, separator, encoding)
+    if suffix == ".parquet":
         return ParquetSource(path, text, id)
+    if suffix == ".xlsx":
+        return ExcelSource(path, text, id)
     raise DataError(f"input must end in {ENDINGS}, got {path.name}; rename it")
 
 
 def read_table(
-    path: Path, columns: Sequence[str], lists: Sequence[str] = (), nested: Sequence[str] = ()
+    path: Path,
+    columns: Sequence[str],
+    lists: Sequence[str] = (),
+    nested: Sequence[str] = (),
+    encoding: str | None = None,
 ) -> pl.DataFrame:
     """Read some columns of a table, every value as a string.
 
     Args:
         path: the file, with an ending of `ENDINGS`.
         columns: to read, each once.
-        lists: those that hold lists of scalars, read as lists of strings; delimited text cannot hold any.
+        lists: those that may hold lists of scalars, and are read as lists of strings if they do.
         nested: those that hold lists of anything, or JSON as text; read as JSON.
+        encoding: of text files; None for UTF-8, or what a byte order mark says.
 
     Raises:
         MissingFileError: the file does not exist.
@@ -68,31 +79,48 @@ def read_table(
     """
     suffix = _suffix(path)
     if suffix in SEPARATORS:
-        if lists:
-            raise DataError(
-                f"the labels of delimited text must be separated by a delimiter, got none for {path.name}; set "
-                "delimiter, such as ';'"
-            )
-        return scan_delimited(path, columns, SEPARATORS[suffix]).collect(engine="streaming")
+        separator = find_separator(path, columns, SEPARATORS[suffix], encoding)
+        return scan_delimited(path, columns, separator, encoding).collect(engine="streaming")
     if suffix in JSON_LINES:
-        return read_json_lines(path, columns, lists, nested)
-    if path.suffix == ".parquet":
+        return read_json_lines(path, columns, lists, nested, encoding)
+    if suffix == ".parquet":
         return read_parquet(path, columns, lists, nested)
+    if suffix == ".xlsx":
+        return read_excel(path, columns)
     raise DataError(f"a table must end in {ENDINGS}, got {path.name}; rename it")
 
 
-def check_columns(path: Path, columns: Sequence[str]) -> None:
+def table_notices(path: Path, columns: Sequence[str], encoding: str | None = None) -> list[str]:
+    """Return what is unusual about the form of a table: its separator, its encoding, its sheets."""
+    suffix, notices = _suffix(path), []
+    if (
+        suffix in SEPARATORS
+        and (found := find_separator(path, columns, SEPARATORS[suffix], encoding)) != SEPARATORS[suffix]
+    ):
+        notices.append(f"the columns of {path.name} are separated by {found!r}")
+    if suffix in (*SEPARATORS, *JSON_LINES) and (named := encoding_of(path, encoding)) is not None:
+        notices.append(f"{path.name} is read as {named}" + ("" if encoding else ", which its byte order mark names"))
+    if suffix == ".xlsx":
+        notices += excel_columns(path)[1]
+    return notices
+
+
+def check_columns(path: Path, columns: Sequence[str], encoding: str | None = None) -> None:
     """Check that a table has some columns, without reading its rows; of JSON Lines, those of the first megabytes.
 
     Raises:
         DataError: a column is missing.
     """
-    if _suffix(path) in SEPARATORS:
-        require_columns(path, read_header(path, SEPARATORS[_suffix(path)]), columns)
-    elif path.suffix == ".parquet":
+    suffix = _suffix(path)
+    if suffix in SEPARATORS:
+        separator = find_separator(path, columns, SEPARATORS[suffix], encoding)
+        require_columns(path, read_header(path, separator, encoding), columns)
+    elif suffix == ".parquet":
         require_columns(path, list(parquet_schema(path)), columns)
-    elif _suffix(path) in JSON_LINES:
-        keys, complete = seen_keys(path, columns)
+    elif suffix == ".xlsx":
+        require_columns(path, excel_columns(path)[0], columns)
+    elif suffix in JSON_LINES:
+        keys, complete = seen_keys(path, columns, encoding)
         if complete and keys:
             require_columns(path, keys, columns)
 
@@ -122,8 +150,8 @@ def file_kind(path: Path) -> str:
 
 def is_table(path: Path) -> bool:
     """Return whether the ending of a name is that of a table."""
-    return _suffix(path) in (*SEPARATORS, *JSON_LINES, ".parquet")
+    return _suffix(path) in (*SEPARATORS, *JSON_LINES, ".parquet", ".xlsx")
 
 
 def _suffix(path: Path) -> str:
-    return Path(path.name.removesuffix(".gz")).suffix
+    return Path(path.name.lower().removesuffix(".gz")).suffix

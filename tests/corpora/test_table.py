@@ -27,16 +27,17 @@ def write(root: Path, kind: str) -> Path:
     frame = pl.DataFrame({**columns, **flags, "names": LABELS, "joined": [" ;".join(labels) for labels in LABELS]})
     if kind == ".parquet":
         frame.write_parquet(path)
-    elif kind.startswith(".jsonl"):
-        data = frame.write_ndjson().encode()
+    elif kind.startswith((".json", ".ndjson")):
+        data = (frame.write_json() if kind.startswith(".json.") or kind == ".json" else frame.write_ndjson()).encode()
         path.write_bytes(gzip.compress(data) if kind.endswith(".gz") else data)
     else:
-        data = frame.drop("names").write_csv(separator="\t" if kind.startswith(".tsv") else ",").encode()
+        frame = frame.with_columns(pl.Series("names", [str(labels) for labels in LABELS]))
+        data = frame.write_csv(separator="\t" if kind.startswith(".tsv") else ";" if "semi" in kind else ",").encode()
         path.write_bytes(gzip.compress(data) if kind.endswith(".gz") else data)
     return path
 
 
-KINDS = [".csv", ".csv.gz", ".tsv", ".jsonl", ".jsonl.gz", ".parquet"]
+KINDS = [".csv", ".semi.CSV", ".csv.gz", ".tsv", ".jsonl", ".jsonl.gz", ".ndjson", ".json", ".json.gz", ".parquet"]
 EXPECTED = [
     ("007", "p1", "first\nnote", ["flu", "gout"], {"sex": "F"}),
     ("8", "p1", 'a "quoted" note', ["flu"], {"sex": "M"}),
@@ -50,13 +51,10 @@ def test_every_format_and_form_of_labels_reads_the_same(tmp_path: Path, kind: st
     path = write(tmp_path, kind)
     delimiter = ";" if labels == "joined" else None
     table = Table(path, "note", labels, id="key", group="patient", delimiter=delimiter, attributes=["sex"])
-    if labels == "names" and kind[1:4] in ("csv", "tsv"):
-        with pytest.raises(ValueError, match="set delimiter"):
-            table.records()
-        return
     records = table.records()
     assert records.frame.rows() == EXPECTED
-    assert records.notices == ("1 of 4 rows dropped: empty text", "1 of 3 notes have no label")
+    told = [f"the columns of {path.name} are separated by ';'"] if "semi" in kind else []
+    assert records.notices == (*told, "1 of 4 rows dropped: empty text", "1 of 3 notes have no label")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -91,7 +89,7 @@ def test_flags_are_zero_one_true_or_false(tmp_path: Path, value: str) -> None:
 def test_other_flags_are_errors_with_column_and_rows(tmp_path: Path, value: str) -> None:
     rows = [("1", "p", "secret", "1"), ("2", "p", "secret", value), ("3", "p", "secret", value)]
     with pytest.raises(
-        ValueError, match=r"'flu' must hold 0, 1, true or false, got .* 2 rows of t\.csv .* data rows: 2, 3"
+        ValueError, match=r"'flu' must hold 0, 1, true or false .* 2 rows of t\.csv .* data rows: 2, 3"
     ) as caught:
         Table(csv_table(tmp_path / "t.csv", *rows), "note", ["flu"]).records()
     assert "secret" not in str(caught.value)
@@ -130,10 +128,10 @@ def test_empty_ids_and_groups_are_errors(tmp_path: Path, column: str) -> None:
 def test_missing_files_and_columns_are_named(tmp_path: Path, kind: str) -> None:
     with pytest.raises(FileNotFoundError, match="notes"):
         Table(tmp_path / f"notes{kind}", "note", ["flu"]).records()
-    with pytest.raises(
-        ValueError, match=r"must have the column 'text', got notes.* with key, patient, note, sex, flu, gout"
-    ):
-        Table(write(tmp_path, kind), "text", ["flu"]).records()
+    table = Table(write(tmp_path, kind), "text", ["flu"])
+    for read in (table.records, table.check):
+        with pytest.raises(ValueError, match=r"the column 'text', got notes.* with key, patient, note, sex, flu, gout"):
+            read()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -181,12 +179,15 @@ def test_json_lines_keep_numbers_as_written_and_read_booleans(tmp_path: Path) ->
 
 def test_json_values_of_the_wrong_shape_are_errors(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
-    path.write_text('{"note": "x", "names": "a;b"}\n')
-    with pytest.raises(ValueError, match="must be a list, .* line 1, key 'names'"):
-        Table(path, "note", "names").records()
-    path.write_text('{"note": "x", "names": ["a"]}\n')
-    with pytest.raises(ValueError, match="must be a string, .* line 1, key 'names'"):
-        Table(path, "note", "names", delimiter=";").records()
+    for cells, law in (
+        (['"a;b"', '["a"]'], "must all be lists, or all text, got both for 'names' .*line 2"),
+        (['{"a": 1}'], "must be a string, .* line 1, key 'names'"),
+        (['[["a"]]'], "must be a string, .* line 1, key 'names'"),
+        (['"a", "names": "b"'], "line 1: not readable JSON: a key stands twice"),
+    ):
+        path.write_text("".join(f'{{"note": "x", "names": {cell}}}\n' for cell in cells))
+        with pytest.raises(ValueError, match=law):
+            Table(path, "note", "names", delimiter=";").records()
 
 
 def test_parquet_of_the_wrong_shape_is_an_error(tmp_path: Path) -> None:
@@ -194,16 +195,19 @@ def test_parquet_of_the_wrong_shape_is_an_error(tmp_path: Path) -> None:
     path.write_bytes(b"a,b\n1,2\n")
     with pytest.raises(ValueError, match="must be Parquet, .* cannot be read"):
         Table(path, "note", ["flu"]).records()
-    pl.DataFrame({"note": ["x"], "names": ["a"], "many": [["a"]], "when": [{"a": 1}]}).write_parquet(path)
-    for settings in ({"labels": "names"}, {"labels": "many", "delimiter": ";"}, {"labels": ["when"]}):
-        with pytest.raises(ValueError, match=r"must hold (a list of labels|one value a row), got .* in t\.parquet"):
-            Table(path, "note", **settings).records()
+    columns = {"note": ["x"], "many": [["a"]], "when": [{"a": 1}], "deep": [[["a"]]], "bytes": [b"\xff"]}
+    pl.DataFrame(columns).write_parquet(path)
+    for labels in (["many"], "when", ["when"], "deep"):
+        with pytest.raises(ValueError, match=r"must hold (labels or lists|one value a row).*, got .* in t\.parquet"):
+            Table(path, "note", labels).records()
+    with pytest.raises(ValueError, match=r"bytes in Parquet must be text in UTF-8, .*'bytes': Binary"):
+        Table(path, "note", "many", id="bytes").records()
 
 
 def test_parquet_types_are_read_as_text(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     frame = pl.DataFrame(
-        {"key": [1, 2], "note": ["x", "y"], "flu": [True, False], "gout": [0.0, 1.0], "sex": ["F", None]}
+        {"key": [b"1", b"2"], "note": ["x", "y"], "flu": [True, False], "gout": [0.0, 1.0], "sex": ["F", None]}
     )
     frame.with_columns(pl.col("sex").cast(pl.Categorical)).write_parquet(path)
     found = Table(path, "note", ["flu", "gout"], "key", attributes=["sex"]).records().frame
@@ -236,7 +240,7 @@ def test_bad_settings_are_errors(settings: dict[str, object]) -> None:
 
 
 def test_unknown_endings_are_errors(tmp_path: Path) -> None:
-    path = tmp_path / "t.xlsx"
+    path = tmp_path / "t.docx"
     path.write_bytes(b"x")
     with pytest.raises(ValueError, match="must end in"):
         Table(path, "note", ["flu"]).records()
@@ -248,3 +252,131 @@ def test_the_fingerprint_is_that_of_the_bytes(tmp_path: Path) -> None:
     assert Table(str(path), "note", ["flu"], "key").fingerprint() == before
     csv_table(path, ("1", "p", "y", "1"))
     assert Table(path, "note", ["flu"]).fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    ("cells", "delimiter", "expected"),
+    [
+        (["['x', 'y']", "[]", "['y']", ""], ";", [["x", "y"], [], ["y"], []]),
+        (['["x", "y;z"]', '["a \\"b\\""]', "None"], ";", [["x", "y;z"], ['a "b"'], []]),
+        (["['x' 'y']", "['x'\n 'z']"], ",", [["x", "y"], ["x", "z"]]),
+        (["('x',)", "{'x', 'y'}"], ",", [["x"], ["x", "y"]]),
+        (["[401.9, 4019]", "[nan]"], None, [["401.9", "4019"], []]),
+        (["x; nan", "NaN", "NULL", "none", "<NA>"], ";", [["x"], [], [], ["none"], []]),
+        (["x, y", "x;y"], None, [["x, y"], ["x;y"]]),
+        (["(benign)", "x"], ";", [["(benign)"], ["x"]]),
+    ],
+)
+@pytest.mark.parametrize("kind", [".csv", ".jsonl", ".parquet"])
+def test_label_cells_are_lists_where_that_is_certain(
+    tmp_path: Path, kind: str, cells: list[str], delimiter: str | None, expected: list[list[str]]
+) -> None:
+    frame = pl.DataFrame({"note": [f"n{number}" for number in range(len(cells))], "names": cells})
+    path = tmp_path / f"t{kind}"
+    {".csv": frame.write_csv, ".jsonl": frame.write_ndjson, ".parquet": frame.write_parquet}[kind](path)
+    assert Table(path, "note", "names", delimiter=delimiter).records().frame["labels"].to_list() == expected
+
+
+@pytest.mark.parametrize(
+    ("cells", "law"),
+    [
+        (["['x', 'y']", "x"], r"must hold lists with quotes .*data rows: 2\)"),
+        (["[x, y]", "[x]"], r"must hold lists with quotes .*data rows: 1, 2\)"),
+        (["['x', 'y"], None),
+        (["x" * 300], "must be short names that several notes share, got 1 different"),
+        ([f"note number {n}" for n in range(60)], "must be short names .* got 60 different ones among 60"),
+        (["line\nbreak"], "must be short names"),
+    ],
+)
+def test_label_cells_that_are_not_certain_are_refused(tmp_path: Path, cells: list[str], law: str | None) -> None:
+    path = tmp_path / "t.csv"
+    pl.DataFrame({"note": [f"n{n}" for n in range(len(cells))], "names": cells}).write_csv(path)
+    table = Table(path, "note", "names", delimiter=";")
+    if law is None:
+        assert table.records().frame["labels"].to_list() == [cells]
+        return
+    with pytest.raises(ValueError, match=law):
+        table.records()
+
+
+def test_what_is_read_as_no_label_or_may_have_another_delimiter_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("note,names\na,None\nb,nan\nc,x|y\nd,x\ne,y\nf,None\nNULL,x\n")
+    records = Table(path, "note", "names", delimiter=";").records()
+    assert records.notices == (
+        "1 of 7 rows dropped: empty text",
+        "3 labels are read as no label: None (2), nan (1); task.corpus.missing=[] makes them labels",
+        "1 labels are others joined by '|': should delimiter be '|', not ';'?",
+        "3 of 6 notes have no label",
+    )
+    kept = Table(path, "note", "names", delimiter="|", missing=[]).records().frame
+    assert kept["labels"].to_list() == [["None"], ["nan"], ["x", "y"], ["x"], ["y"], ["None"], ["x"]]
+
+
+@pytest.mark.parametrize(("yes", "no"), [("Yes", "no"), ("Y", "N"), ("t", "F"), ("TRUE", "False"), ("1.0", "0")])
+def test_flags_are_spelt_in_pairs(tmp_path: Path, yes: str, no: str) -> None:
+    path = csv_table(tmp_path / "t.csv", ("1", "p", "x", yes), ("2", "p", "y", no))
+    assert Table(path, "note", ["flu"]).records().frame["labels"].to_list() == [["flu"], []]
+
+
+@pytest.mark.parametrize("cell", ["", "-1", "-1.0", "nan"])
+def test_uncertain_flags_are_refused_negative_or_dropped(tmp_path: Path, cell: str) -> None:
+    path = csv_table(tmp_path / "t.csv", ("1", "p", "x", "1"), ("2", "p", "y", cell))
+    with pytest.raises(ValueError, match=r"uncertain=negative reads .* data rows: 2\)"):
+        Table(path, "note", ["flu"]).records()
+    negative, dropped = (Table(path, "note", ["flu"], uncertain=choice).records() for choice in ("negative", "drop"))  # type: ignore[arg-type]
+    assert negative.frame["labels"].to_list() == [["flu"], []] and dropped.frame["labels"].to_list() == [["flu"]]
+    assert "1 of 2 rows: an empty cell or -1 is read as 0" in negative.notices
+    assert "1 of 2 rows: dropped: an empty cell or -1" in dropped.notices
+
+
+def test_columns_may_be_named_by_numbers_and_texts_joined(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("title,body,4019,401.9\nT,B,1,0\n,B2,0,1\nnan, ,1,1\nT3,,1,1\n")
+    frame = Table(path, ["title", "body"], [4019, 401.9], separator=" | ").records().frame  # type: ignore[list-item]
+    assert frame["text"].to_list() == ["T | B", "B2", "T3"]
+    assert frame["labels"].to_list() == [["4019"], ["401.9"], ["4019", "401.9"]]
+    assert Table(path, "body", 4019).records().frame["labels"].to_list() == [["1"], ["0"]]  # type: ignore[arg-type]
+
+
+def test_labels_are_included_or_excluded_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("note,names\na,normal\nb,flu;normal\nc,gout\n")
+    records = Table(path, "note", "names", delimiter=";", exclude=["normal"]).records()
+    assert records.frame["labels"].to_list() == [[], ["flu"], ["gout"]]
+    assert records.notices == ("2 of 3 notes have labels left out (1 labels)", "1 of 3 notes have no label")
+    kept = Table(path, "note", "names", delimiter=";", include=["gout"]).records().frame
+    assert kept["labels"].to_list() == [[], [], ["gout"]]
+    with pytest.raises(ValueError, match="must name labels of the column, got 'norml'.*normal"):
+        Table(path, "note", "names", delimiter=";", exclude=["norml"]).records()
+
+
+def test_a_split_column_is_kept_and_its_leaks_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    header, rows = "patient,note,names,part\n", "p1,a,x,Train\np2,b,y,dev\np3,c,x,TEST\np1,d,x,training\n"
+    path.write_text(header + rows)
+    table = Table(path, "note", "names", group="patient", split="part")
+    assert table.records().splits == {"p1": "train", "p2": "validation", "p3": "test"}
+    path.write_text(header + rows + "p1,e,x,test\np3,f,x,val\n")
+    with pytest.raises(ValueError, match=r"must be in one split, got 2 groups of t\.csv in several \(first: p1, p3\)"):
+        table.records()
+    assert Table(path, "note", "names", split="part").records().splits is not None
+    path.write_text(header + rows + "p5,e,x,\n")
+    with pytest.raises(ValueError, match="must hold train, validation .* and test, got , TEST, Train"):
+        table.records()
+
+
+@pytest.mark.parametrize(
+    ("settings", "law"),
+    [
+        ({"uncertain": "maybe"}, "uncertain must be one of refuse, negative, drop"),
+        ({"near_duplicates": "yes"}, "near_duplicates must be one of count, merge, ignore"),
+        ({"labels": "note"}, "must be different columns"),
+        ({"exclude": "normal"}, r"exclude must be a list, got 'normal'; set \[normal\]"),
+        ({"encoding": "windows"}, "encoding must be one that Python knows"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(tmp_path: Path, settings: dict[str, object], law: str) -> None:
+    path = csv_table(tmp_path / "t.csv", ("1", "p", "x", "1"))
+    with pytest.raises(ValueError, match=law):
+        Table(path, "note", **{"labels": ["flu"], **settings}).records()  # type: ignore[arg-type]

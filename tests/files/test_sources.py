@@ -3,8 +3,10 @@
 import gzip
 import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import polars as pl
 import pytest
@@ -12,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.note_files import write_notes
 
-from clinlm.files import delimited
+from clinlm.files import delimited, json_lines
 from clinlm.files.delimited import DelimitedSource
 from clinlm.files.json_lines import JsonLinesSource
 from clinlm.files.record import Position, Record
-from clinlm.files.sources import open_source
+from clinlm.files.sources import open_source, read_table, table_notices
 
 ROUGH = st.lists(st.sampled_from([b'"', b'""', b",", b"\n", b"\r\n", b"\r", b"a", b"1,b\n", b'2,"c"\n', b"\xff", b" "]))
 OBJECTS = st.lists(
@@ -30,6 +32,45 @@ BEGIN = Position()
 
 def read(path: Path, start: Position = BEGIN, **columns: Any) -> list[Record]:
     return list(open_source(path, columns.get("text", "text"), columns.get("id")).records(start))
+
+
+def sheet(path: Path, rows: list[list[str | float | None]], names: tuple[str, ...] = ("Notes",)) -> Path:
+    """Write a workbook with these rows in its first sheet, and empty sheets of the other names."""
+    main, office = "http://schemas.openxmlformats.org/spreadsheetml/2006/main", "http://schemas.openxmlformats.org"
+    package, document = f"{office}/package/2006/relationships", f"{office}/officeDocument/2006/relationships"
+    head = '<?xml version="1.0" encoding="UTF-8"?>'
+
+    def cell(row: int, column: int, value: str | float | None) -> str:
+        place = f"{chr(65 + column)}{row}"
+        if value is None:
+            return ""
+        if isinstance(value, str):
+            return f'<c r="{place}" t="inlineStr"><is><t xml:space="preserve">{escape(value)}</t></is></c>'
+        return f'<c r="{place}"><v>{value}</v></c>'
+
+    lines = "".join(
+        f'<row r="{r}">{"".join(cell(r, c, value) for c, value in enumerate(row))}</row>'
+        for r, row in enumerate(rows, 1)
+    )
+    sheets = "".join(f'<sheet name="{n}" sheetId="{i}" r:id="r{i}"/>' for i, n in enumerate(names, 1))
+    links = "".join(
+        f'<Relationship Id="r{i}" Type="{document}/worksheet" Target="worksheets/s{i}.xml"/>'
+        for i in range(1, len(names) + 1)
+    )
+    with zipfile.ZipFile(path, "w") as book:
+        book.writestr("[Content_Types].xml", f'{head}<Types xmlns="{office}/package/2006/content-types"/>')
+        link = f'<Relationship Id="r0" Type="{document}/officeDocument" Target="xl/workbook.xml"/>'
+        book.writestr("_rels/.rels", f'{head}<Relationships xmlns="{package}">{link}</Relationships>')
+        book.writestr("xl/_rels/workbook.xml.rels", f'{head}<Relationships xmlns="{package}">{links}</Relationships>')
+        book.writestr(
+            "xl/workbook.xml",
+            f'{head}<workbook xmlns="{main}" xmlns:r="{document}"><sheets>{sheets}</sheets></workbook>',
+        )
+        for number in range(1, len(names) + 1):
+            data = lines if number == 1 else ""
+            content = f'{head}<worksheet xmlns="{main}"><sheetData>{data}</sheetData></worksheet>'
+            book.writestr(f"xl/worksheets/s{number}.xml", content)
+    return path
 
 
 def covers(data: bytes, found: list[Record], first_line: int) -> None:
@@ -202,3 +243,128 @@ def test_another_separator_is_another_language(tmp_path: Path) -> None:
     assert (record.id, record.text) == ("1", "b;c")
     (record,) = DelimitedSource(path, "other", None, ";").records(BEGIN)
     assert record.text == "d,e"
+
+
+@same_folder
+@given(TEXTS, st.sampled_from([(None, 1), ("\t", 0), ("\n", 4)]), st.booleans())
+def test_an_array_is_read_as_its_items_and_read_on_from_anywhere(
+    tmp_path: Path, texts: list[str], form: tuple[str | None, int], mark: bool
+) -> None:
+    path = tmp_path / "notes.json"
+    items = [{"id": number, "text": text, "more": [{"a": "]"}]} for number, text in enumerate(texts)]
+    data = json.dumps(items, ensure_ascii=form[1] == 0, indent=form[1] or None)
+    path.write_bytes((b"\xef\xbb\xbf" if mark else b"") + f" {data}\n".encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_lines, "_CHUNK", 3)
+        found = read(path)
+        assert [(record.id, record.text) for record in found] == [(str(n), text) for n, text in enumerate(texts)]
+        for place, record in enumerate(found):
+            assert record.after.line == place + 1 and read(path, record.after) == found[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("data", "law"),
+    [
+        ('[{"text": "secret"} {"text": "b"}]', "separate its items by commas .* after 1 items"),
+        ('[{"text": "secret"},]', "must be objects, .* item 2"),
+        ('[{"text": "secret"}', "end in ], .* after 1 items"),
+        ('[{"text": "secret"', "must be JSON, got notes.json, item 1"),
+        ('[{"text": "secret"}] {}', "must end its file, got more after 1 items"),
+        ('["secret"]', "must be objects, .* item 1"),
+        ('[{"text": "secret", "text": "b"}]', "item 1: a key stands twice"),
+    ],
+)
+def test_broken_arrays_are_errors_without_text(tmp_path: Path, data: str, law: str) -> None:
+    path = tmp_path / "notes.json"
+    path.write_text(data)
+    with pytest.raises(ValueError, match=law) as caught:
+        read_table(path, ["text"])
+    assert "secret" not in str(caught.value)
+
+
+TABLE = "id{0}text\n1{0}fi\u00e8vre \u201c39\u201d\n2{0}b\n"
+ROWS = [("1", "fi\u00e8vre \u201c39\u201d"), ("2", "b")]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("name", ["n.csv", "n.tsv", "n.CSV.gz"])
+def test_the_separator_is_the_one_by_which_the_header_has_the_columns(
+    tmp_path: Path, separator: str, name: str
+) -> None:
+    path = tmp_path / name
+    for first in ("", f"sep={separator}\r\n"):
+        data = (first + TABLE.format(separator)).encode()
+        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        assert read_table(path, ["id", "text"]).rows() == ROWS
+        assert [(record.id, record.text) for record in read(path)] == ROWS
+        usual = "\t" if "tsv" in name else ","
+        told = [] if separator == usual else [f"the columns of {name} are separated by {separator!r}"]
+        assert table_notices(path, ["id", "text"]) == told
+    with pytest.raises(ValueError, match=r"the column 'txt', got .* with id, text"):
+        read_table(path, ["id", "txt"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "cp1252", "utf-8"])
+@pytest.mark.parametrize("name", ["n.csv", "n.csv.gz", "n.jsonl", "n.json"])
+def test_encodings_are_those_of_the_mark_or_the_setting(tmp_path: Path, encoding: str, name: str) -> None:
+    rows = [{"id": id, "text": text} for id, text in ROWS]
+    json_text = json.dumps(rows, ensure_ascii=False)
+    written = {"csv": TABLE.format(","), "json": json_text, "jsonl": json_text[1:-1].replace("}, {", "}\n{")}
+    text = ("\ufeff" if encoding == "utf-16-be" else "") + written[name.split(".")[1]]
+    path, data = tmp_path / name, text.encode(encoding)
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    chosen = "Windows-1252" if encoding == "cp1252" else None
+    assert read_table(path, ["id", "text"], encoding=chosen).rows() == ROWS
+    found = list(open_source(path, "text", "id", chosen).records(BEGIN))
+    assert [(record.id, record.text) for record in found] == ROWS
+    assert list(open_source(path, "text", "id", chosen).records(found[0].after)) == found[1:]
+    told = table_notices(path, ["id", "text"], chosen)
+    expected = {"cp1252": "cp1252", "utf-8": None, "utf-32": "utf-32"}.get(encoding, "utf-16")
+    assert (f"{name} is read as {expected}" in "".join(told)) == (expected is not None) and len(told) == bool(expected)
+    if encoding == "cp1252":
+        with pytest.raises(ValueError, match="must be UTF-8, .* 0xe8|must be a JSON object in UTF-8|0xe8"):
+            read_table(path, ["id", "text"])
+    if expected == "utf-16":
+        with pytest.raises(ValueError, match="encoding must be that of the file, got cp1252"):
+            read_table(path, ["id", "text"], encoding="cp1252")
+
+
+@pytest.mark.parametrize(
+    ("data", "what"), [(b"PK\x03\x04", "a zip file"), (b"PAR1", "Parquet"), (b"\x28\xb5\x2f\xfd", "zstd")]
+)
+def test_other_kinds_of_files_are_named(tmp_path: Path, data: bytes, what: str) -> None:
+    path = tmp_path / "n.csv"
+    path.write_bytes(data + b"rest")
+    with pytest.raises(ValueError, match=f"must be text, got n.csv, which is .*{what}"):
+        read_table(path, ["id"])
+
+
+def test_the_first_sheet_of_a_workbook_is_read_as_text(tmp_path: Path) -> None:
+    rows: list[list[str | float | None]] = [
+        ["id", " text ", "flu"],
+        [7, "a <note>", 1],
+        ["008", None, 0],
+        [9, "c", None],
+    ]
+    path = sheet(tmp_path / "n.xlsx", rows, ("Notes", "More"))
+    assert read_table(path, ["flu", "text"]).rows() == [("1", "a <note>"), ("0", None), (None, "c")]
+    assert table_notices(path, ["text"]) == ["only the first of 2 sheets of n.xlsx is read: Notes"]
+    found = read(path, id="id")
+    assert [(record.id, record.text, record.reason) for record in found] == [
+        ("7", "a <note>", None),
+        ("008", None, "no text"),
+        ("9", "c", None),
+    ]
+    assert read(path, found[0].after, id="id") == found[1:]
+    with pytest.raises(ValueError, match="the column 'note', got n.xlsx with id, text, flu"):
+        read_table(path, ["note"])
+    path.write_bytes(b"no workbook")
+    with pytest.raises(ValueError, match="must be an Excel workbook"):
+        read_table(path, ["text"])
+
+
+def test_bytes_in_parquet_are_text_or_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "n.parquet"
+    pl.DataFrame({"id": [b"7", b"\xff", None], "text": [b"a", b"b", b"\xff"]}).write_parquet(path)
+    found = [(record.id, record.text, record.reason) for record in read(path)]
+    assert found[0] == ("7", "a", None) and "got a bytes" in str(found[1][2]) and "got a bytes" in str(found[2][2])
