@@ -127,7 +127,7 @@ class Table(Corpus):
             (frame.height - distinct.height, f"of {rows.height:,} rows dropped: duplicates"),
             (distinct.filter(pl.col("labels").list.len() == 0).height, f"of {distinct.height:,} notes have no label"),
         ]
-        splits = None if self.split is None else table_rows.split_of_groups(self.root, distinct)
+        splits = None if self.split is None else table_rows.declared_splits(self.root, distinct)
         return Records(distinct.drop("split"), (*notices, *count_notices(counts)), splits)
 
     def fingerprint(self) -> str:

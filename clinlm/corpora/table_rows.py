@@ -92,7 +92,7 @@ def distinct_documents(path: Path, documents: pl.DataFrame) -> pl.DataFrame:
     return kept
 
 
-def split_of_groups(path: Path, documents: pl.DataFrame) -> dict[str, str]:
+def declared_splits(path: Path, documents: pl.DataFrame) -> dict[str, str]:
     """Return the split of every group, of documents with the columns `group` and `split`.
 
     Raises:
