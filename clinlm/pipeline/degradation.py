@@ -10,6 +10,7 @@ from clinlm.metrics.evaluation import Evaluation
 from clinlm.metrics.fairness import subgroups
 from clinlm.models.artifact import Artifact
 from clinlm.tasks.base import Task
+from clinlm.tasks.inference_config import InferenceConfig
 
 
 @final
@@ -41,7 +42,7 @@ def measure_degradation(
     smallest_subgroup: int = 30,
     seed: int = 0,
 ) -> Degradation:
-    """Compare the stored predictions of two artifacts; nothing is run. Each has its own thresholds, of validation.
+    """Compare the stored predictions of two artifacts; nothing is run. Each has the thresholds that it is served with.
 
     The gap of an attribute is that of micro F1 between its best and its worst subgroup: micro F1 is of decisions, and
     defined whichever labels a subgroup lacks.
@@ -79,5 +80,5 @@ def measure_degradation(
 
 
 def _evaluate(task: Task, artifact: Artifact, split: str) -> Evaluation:
-    thresholds = task.fit_thresholds(task.probabilities(artifact.predictions("validation")))
-    return task.evaluate(split, task.probabilities(artifact.predictions(split)), thresholds)
+    config = InferenceConfig.load(artifact.folder)
+    return task.evaluate(split, config.probabilities(artifact.predictions(split)), config.thresholds)

@@ -25,6 +25,7 @@ from clinlm.models import artifact as artifacts
 from clinlm.models.adapters.base import Adapter
 from clinlm.models.artifact import Artifact, foreign_packages
 from clinlm.models.initializers.base import Initializer
+from clinlm.models.layers.base import reads_alone
 from clinlm.models.memory import PeakGrowth
 from clinlm.models.model import Model
 from clinlm.models.size import count_nonzero, count_parameters, folder_bytes
@@ -302,7 +303,7 @@ class Stage:
         artifacts.save(model, folder)
         logits = {split: _logits(model, data, split) for split in ("validation", "test")}
         artifacts.save_predictions(folder, logits)
-        data.task.inference_config(logits["validation"], model.max_tokens).save(folder)
+        data.task.inference_config(logits["validation"], model.max_tokens, reads_alone(model.network)).save(folder)
         callbacks = (self.callbacks or {}).items()
         methods = {name: own.report().to_json() for name, own in callbacks if isinstance(own, StageCallback)}
         return {
@@ -318,7 +319,8 @@ class Stage:
 
 
 def _logits(model: Model, data: TaskData, split: str) -> Float[np.ndarray, "documents outputs"]:
-    return predict(model.network, data.loader(data.task.examples.members(split)), data.task.long_notes)[1]
+    size = 1 if reads_alone(model.network) else 32
+    return predict(model.network, data.loader(data.task.examples.members(split), size), data.task.long_notes)[1]
 
 
 def _resumable(checkpoint: Path) -> Path | None:

@@ -163,11 +163,14 @@ def show_predictions(settings: PredictSettings, done: Progress, before: bool = F
     console.print(
         f"documents  {done.documents:,} in {done.seconds:,.1f} s, {rate:,.1f} per second, {settings.threads} threads"
     )
+    config = InferenceConfig.load(settings.artifact)
+    if config.alone:
+        console.print("batches    none: a quantised model rounds its inputs, so every note is read alone")
     where = f", see {settings.rejects}" if done.rejects else ""
     console.print(f"rejects    {done.rejects:,}{where}", soft_wrap=True)
     counts = sorted(done.predicted.items(), key=lambda item: -item[1])
     console.print(f"predicted  {', '.join(f'{label} {n:,}' for label, n in counts)}", soft_wrap=True, markup=False)
-    head = open_head(InferenceConfig.load(settings.artifact))
+    head = open_head(config)
     for line in head.describe(done.totals):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     if done.shadow is not None:

@@ -64,7 +64,7 @@ class ModelRunner(Runner):
     def __init__(self, folder: Path, threads: int, batch_tokens: int, pool: Executor) -> None:
         first = open_model(folder, threads=1)
         self.head = open_head(first.inference_config)
-        self.batch_tokens, self._pool = batch_tokens, pool
+        self.batch_tokens, self._pool, self._alone = batch_tokens, pool, first.inference_config.alone
         config, by_word = first.inference_config, self.head.by_word
         self._cut = RowCutter(first.tokenizer, config.max_tokens, config.long_notes, by_word)
         # For a head by word, our character for a masked word is a character like any other.
@@ -94,10 +94,8 @@ class ModelRunner(Runner):
                 notes.places += cut.places
                 notes.words += map(words, part)
         notes.lengths += map(len, rows)
-        futures = [
-            self._pool.submit(self._predict, [rows[place] for place in batch], batch)
-            for batch in batches(notes.lengths, self.batch_tokens)
-        ]
+        grouped = single_notes(notes) if self._alone else batches(notes.lengths, self.batch_tokens)
+        futures = [self._pool.submit(self._predict, [rows[place] for place in batch], batch) for batch in grouped]
         return PendingPredictions(self.head, futures, notes)
 
     def _predict(self, rows: list[np.ndarray], places: list[int]) -> tuple[list[int], torch.Tensor]:
@@ -132,6 +130,15 @@ class PendingPredictions:
                 logits[place] = row
         predictions: Predictions = self.head.decode(logits, self.notes)
         return predictions
+
+
+def single_notes(notes: TokenizedNotes) -> Iterator[list[int]]:
+    """Yield the places of the rows of every note, the longest notes first; rows without tokens are left out."""
+    found: dict[int, list[int]] = {}
+    for place, (note, length) in enumerate(zip(notes.document, notes.lengths, strict=True)):
+        if length:
+            found.setdefault(note, []).append(place)
+    yield from sorted(found.values(), key=lambda places: -sum(notes.lengths[place] for place in places))
 
 
 def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:

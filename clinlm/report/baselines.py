@@ -3,17 +3,20 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Self, final
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float
 
 from clinlm.metrics.baseline import keyword_matches
+from clinlm.metrics.classification import Thresholds
 from clinlm.metrics.fairness import KEYWORDS_ATTRIBUTE
 from clinlm.report.results import ModelResult
 from clinlm.store.content import read_record
 from clinlm.tasks.base import Task
+from clinlm.tasks.inference_config import InferenceConfig
+from clinlm.training.teachers.base import Measured
 from clinlm.training.teachers.tfidf import Tfidf
 
 BASELINE = "TF-IDF"
@@ -29,13 +32,32 @@ class Predictor:
     Attributes:
         result: name and costs; quality is filled in later.
         validation, test: probabilities.
+        thresholds: those that decide, in use as in the comparison; fitted on validation.
         answer: from the number of a document, the computation that is timed; None where timing means nothing.
     """
 
     result: ModelResult
     validation: Float[np.ndarray, "validation outputs"]
     test: Float[np.ndarray, "test outputs"]
+    thresholds: Thresholds
     answer: Callable[[int], object] | None
+
+    @classmethod
+    def of(
+        cls,
+        result: ModelResult,
+        config: InferenceConfig,
+        logits: Callable[[Measured], Float[np.ndarray, "units outputs"]],
+        answer: Callable[[int], object],
+    ) -> Self:
+        """Return a model as it is served.
+
+        Args:
+            config: how its logits become decisions; of an artifact or a deployment, its `serving.json`.
+            logits: of the units of a split.
+        """
+        validation, test = (config.probabilities(logits(split)) for split in ("validation", "test"))
+        return cls(result, validation, test, config.thresholds, answer)
 
 
 def baselines(task: Task, task_key: str, root: Path, reference: str) -> list[Predictor]:
@@ -62,10 +84,12 @@ def tfidf(task: Task, task_key: str, root: Path, reference: str) -> Predictor:
         seconds=read_record(member.folder)["seconds"],
         cached=cached,
     )
-    members = task.examples.members
-    validation, test = (model.probabilities(task.passages(members(split))) for split in ("validation", "test"))
-    return Predictor(
-        result, validation, test, lambda document: model.probabilities(task.passages(np.array([document])))
+    config = task.inference_config(member.split_logits(task, "validation"), task.max_tokens)
+    return Predictor.of(
+        result,
+        config,
+        lambda split: member.split_logits(task, split),
+        lambda document: model.probabilities(task.passages(np.array([document]))),
     )
 
 
@@ -79,7 +103,7 @@ def labeler(task: Task, reference: str) -> Predictor | None:
         return None
     seconds = task.examples.facts["labeler_seconds"]
     result = ModelResult(LABELER, "baseline", reference=reference, seconds=seconds)
-    return Predictor(result, validation, test, None)
+    return Predictor(result, validation, test, task.fit_thresholds(validation), None)
 
 
 def has_keywords(task: Task) -> bool:
@@ -95,7 +119,8 @@ def keywords(task: Task, reference: str) -> Predictor:
         keyword_matches(column.gather(task.examples.members(split)).to_list(), task.examples.labels)
         for split in ("validation", "test")
     )
-    return Predictor(ModelResult(KEYWORDS, "baseline", reference=reference), validation, test, None)
+    result = ModelResult(KEYWORDS, "baseline", reference=reference)
+    return Predictor(result, validation, test, task.fit_thresholds(validation), None)
 
 
 def keyword_notices(results: Sequence[ModelResult]) -> list[str]:

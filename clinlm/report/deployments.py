@@ -66,7 +66,10 @@ def row_name(model: str, engine: str) -> str:
 
 
 def deployment_predictor(task: Task, deployment: Deployment, model: Predictor) -> Predictor:
-    """Return the predictor of a deployment: the engine's own predictions, size and memory of what is deployed."""
+    """Return the predictor of a deployment: the engine's own predictions, size and memory of what is deployed.
+
+    Its thresholds are those in its folder: the artifact's, as whoever copies the folder uses them.
+    """
     facts = deployment.facts
     result = replace(
         model.result,
@@ -76,13 +79,12 @@ def deployment_predictor(task: Task, deployment: Deployment, model: Predictor) -
         peak_mib=facts["peak_mib"],
         deployment={"of": model.result.name, "folder": str(deployment.folder.absolute()), **facts},
     )
-    validation, test = (task.probabilities(deployment.predictions(split)) for split in ("validation", "test"))
     use = open_model(deployment.folder)
     encoded, way = task.encode(use.tokenizer, use.inference_config.max_tokens), task.long_notes
-    return Predictor(
+    return Predictor.of(
         result,
-        validation,
-        test,
+        use.inference_config,
+        deployment.predictions,
         lambda document: unit_answers(use.answer, encoded.collate([document]), way),
     )
 

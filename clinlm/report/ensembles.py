@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -129,9 +130,7 @@ def ensemble_predictor(task: Task, ensemble: TeacherEnsemble) -> tuple[Predictor
     settings = ensemble.settings
     combiner: Ensemble | None = instantiate(settings) if settings is not None else None
     rule = fit_combination(ensemble.members, combiner, task)
-    validation, test = (
-        task.probabilities(ensemble_logits(ensemble.members, rule, task, split)) for split in ("validation", "test")
-    )
+    logits = partial(ensemble_logits, ensemble.members, rule, task)
     costs = [member.cost() for member in ensemble.members]
     result = replace(
         ensemble.result,
@@ -141,8 +140,9 @@ def ensemble_predictor(task: Task, ensemble: TeacherEnsemble) -> tuple[Predictor
         seconds=sum(cost.seconds for cost in costs),
     )
     answers = [member.timed_predictor(task) for member in ensemble.members]
-    made = Predictor(
-        result, validation, test, lambda document: rule.combine(np.stack([answer(document) for answer in answers]))
+    config = task.inference_config(logits("validation"), task.max_tokens)
+    made = Predictor.of(
+        result, config, logits, lambda document: rule.combine(np.stack([answer(document) for answer in answers]))
     )
     return made, _weights(ensemble, rule)
 

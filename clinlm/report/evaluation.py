@@ -35,6 +35,7 @@ from clinlm.report.selection import every_stage, last_stages, measured_costs
 from clinlm.report.settings import ReportSettings
 from clinlm.tasks.base import MANY_UNKNOWN, Task
 from clinlm.tasks.batches import Batch
+from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.training.modules.base import document_logits
 
 
@@ -44,11 +45,11 @@ def evaluate(
     """Evaluate the models of `runs`, the baselines of their task and the ensembles of their teachers.
 
     Differences and compression refer to a model's own reference, speed-ups to the first model of role teacher.
-    Decision thresholds are fitted on validation, for every model separately. Latency is that of one document at batch
-    size 1: for a network from token ids to logits, in eager float32 (tokenising, the same for all, is left out); for
-    TF-IDF from text to probabilities, as weighting words is its model; for an ensemble through all members, one after
-    another. With `report.engine`, every model is evaluated a second time as that engine runs it, from its own
-    predictions and files.
+    Decision thresholds are those that a model is served with (`serving.json`), fitted on validation. Latency is that of
+    one document at batch size 1: for a network from token ids to logits, in eager float32 (tokenising, the same for
+    all, is left out); for TF-IDF from text to probabilities, as weighting words is its model; for an ensemble through
+    all members, one after another. With `report.engine`, every model is evaluated a second time as that engine runs it,
+    from its own predictions and files.
 
     Args:
         runs: at least one, all on one task; the settings of the report are those of the first.
@@ -91,7 +92,6 @@ def _first_teacher(models: Sequence[ModelResult]) -> str:
 
 def _predictor(task: Task, model: ModelResult) -> Predictor:
     artifact = model.lineage.artifact
-    validation, test = (task.probabilities(artifact.predictions(split)) for split in ("validation", "test"))
     loaded = artifact.load()
     limit = min(loaded.max_tokens, task.max_tokens)
     encoded = task.encode(loaded.tokenizer, limit)
@@ -101,8 +101,11 @@ def _predictor(task: Task, model: ModelResult) -> Predictor:
     unread = f"{unknown:.1%} of the tokens of the training notes are not in the vocabulary"
     notices = [cut] * bool(encoded.cut) + [unread] * (unknown > MANY_UNKNOWN)
     result = replace(measured_costs(model), notices=tuple(notices))
-    return Predictor(
-        result, validation, test, lambda document: _forward(loaded.network, encoded.collate([document]), task)
+    return Predictor.of(
+        result,
+        InferenceConfig.load(artifact.folder),
+        artifact.predictions,
+        lambda document: _forward(loaded.network, encoded.collate([document]), task),
     )
 
 
@@ -207,8 +210,8 @@ class _Comparison:
         return self._test[name]
 
     def _evaluated(self, predictor: Predictor, split: str) -> Evaluation:
-        thresholds = self._task.fit_thresholds(predictor.validation)
-        return self._task.evaluate(split, predictor.test if split == "test" else predictor.validation, thresholds)
+        probabilities = predictor.test if split == "test" else predictor.validation
+        return self._task.evaluate(split, probabilities, predictor.thresholds)
 
 
 def _ratio(reference: int, own: int) -> float:

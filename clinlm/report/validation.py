@@ -1,7 +1,7 @@
 """Validation of a compressed model against its original: everything on the same documents, paired."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, final
@@ -143,7 +143,7 @@ def validate(
     settings: ValidationSettings,
     lengths: Int[np.ndarray, " documents"] | None = None,
 ) -> Validation:
-    """Compare a compressed model with its original on the test documents; thresholds are fitted as in evaluations.
+    """Compare a compressed model with its original on the test documents, both as they are served.
 
     Args:
         original: logits of the original.
@@ -159,8 +159,11 @@ def validate(
     targets, frame = task.examples.targets[members], task.examples.frame
     groups = frame["group"].gather(members).to_numpy() if settings.by_group else None
     how: dict[str, Any] = {"resamples": settings.resamples, "seed": settings.seed, "groups": groups}
-    probabilities = [task.probabilities(model.test) for model in (original, compressed)]
-    thresholds = [task.fit_thresholds(task.probabilities(model.validation)) for model in (original, compressed)]
+    served = [task.inference_config(model.validation, task.max_tokens) for model in (original, compressed)]
+    probabilities = [
+        config.probabilities(model.test) for config, model in zip(served, (original, compressed), strict=True)
+    ]
+    thresholds = [config.thresholds for config in served]
     pair = (targets, probabilities[0], thresholds[0], probabilities[1], thresholds[1])
     before, after = (quality(targets, *own) for own in zip(probabilities, thresholds, strict=True))
     first, second = (partial(weighted_quality, targets, *own) for own in zip(probabilities, thresholds, strict=True))
@@ -171,7 +174,9 @@ def validate(
     parts = {
         "drops": {n: MetricDrop(before[n], after[n], each, _percent(each, before[n])) for n, each in changes.items()},
         "agreement": measure_agreement(a, b, label_kind(task.kind), **how),
-        **_calibrated(task, original, compressed, how | {"kind": label_kind(task.kind), "bins": settings.bins}),
+        **_calibrated(
+            task, (original, compressed), probabilities, how | {"kind": label_kind(task.kind), "bins": settings.bins}
+        ),
         "fairness": {
             name: gaps(*pair, each, settings.metric, settings.minimum_documents, **how)
             for name, each in attributes.items()
@@ -230,15 +235,21 @@ def _features(
     return found + [own for name, values in attributes.items() for own in value_features(name, values)]
 
 
-def _calibrated(task: Task, original: ModelLogits, compressed: ModelLogits, how: Mapping[str, Any]) -> dict[str, Any]:
+def _calibrated(
+    task: Task,
+    models: tuple[ModelLogits, ModelLogits],
+    served: Sequence[Float[np.ndarray, "test outputs"]],
+    how: Mapping[str, Any],
+) -> dict[str, Any]:
     """Return the calibration of both, of the compressed model with its temperature, and the change between the two."""
+    original, compressed = models
     checked, members = (task.examples.members(split) for split in ("validation", "test"))
     targets = task.examples.targets
     temperatures = {
         model.name: fit_temperature(model.validation, targets[checked], label_kind(task.kind))
         for model in (original, compressed)
     }
-    a, b = (task.probabilities(model.test) for model in (original, compressed))
+    a, b = served
     curves = {original.name: a, compressed.name: b}
     curves[f"{compressed.name}, tempered"] = task.probabilities(compressed.test / temperatures[compressed.name])
     return {

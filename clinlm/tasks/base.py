@@ -49,7 +49,7 @@ class Task(ABC):
         max_tokens: longest row of a model, special tokens included.
         seed: of the choice and the split; not the training seed, so that all training seeds share their test documents.
         calibrate: `temperature` fits a temperature on validation for every model, by which deployed models divide their
-            logits. Reports evaluate models without it.
+            logits, in use and in reports.
     """
 
     kind: ClassVar[Kind]
@@ -142,12 +142,15 @@ class Task(ABC):
         return probabilities_from_logits(logits, self.kind)
 
     @final
-    def inference_config(self, logits: Float[np.ndarray, "validation outputs"], limit: int) -> InferenceConfig:
+    def inference_config(
+        self, logits: Float[np.ndarray, "validation outputs"], limit: int, alone: bool = False
+    ) -> InferenceConfig:
         """Return how to apply a model outside of this project, with thresholds fitted on its validation logits.
 
         Args:
             logits: of the validation documents.
             limit: the model's longest row; the smaller of it and `max_tokens` counts.
+            alone: whether the model reads one document at a time.
         """
         temperature = 1.0
         if self.calibrate == "temperature":
@@ -155,7 +158,13 @@ class Task(ABC):
             temperature = fit_temperature(logits.astype(np.float64), targets, label_kind(self.kind))
         thresholds = self.fit_thresholds(probabilities_from_logits(logits / temperature, self.kind))
         return InferenceConfig(
-            self.kind, self.examples.labels, thresholds, min(limit, self.max_tokens), self.long_notes, temperature
+            self.kind,
+            self.examples.labels,
+            thresholds,
+            min(limit, self.max_tokens),
+            self.long_notes,
+            temperature,
+            alone,
         )
 
     @final

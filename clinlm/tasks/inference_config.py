@@ -32,6 +32,8 @@ class InferenceConfig:
         max_tokens: longest row, special tokens included.
         long_notes: how notes are read that do not fit into a row.
         temperature: divides logits; positive, and 1 unless fitted on validation.
+        alone: whether the model reads one document at a time, never several in a batch; see
+            `clinlm.models.layers.base.reads_alone`.
     """
 
     kind: Kind
@@ -40,6 +42,7 @@ class InferenceConfig:
     max_tokens: int
     long_notes: LongNotes
     temperature: float = 1.0
+    alone: bool = False
 
     def probabilities(self, logits: Float[np.ndarray, "units outputs"]) -> Float[np.ndarray, "units outputs"]:
         """Return probabilities from logits."""
@@ -58,6 +61,7 @@ class InferenceConfig:
             "max_tokens": self.max_tokens,
             "long_notes": {"name": type(self.long_notes).__name__, **_settings(self.long_notes)},
             "temperature": self.temperature,
+            "alone": self.alone,
         }
         write_json(folder / SERVING, content)
 
@@ -87,6 +91,7 @@ class InferenceConfig:
             content["max_tokens"],
             known[way](**content["long_notes"]),
             content["temperature"],
+            content.get("alone", False),
         )
 
 

@@ -1,9 +1,12 @@
 """Models on engines: the fastest is kept, losers are told, refusals too; a deployed row is measured like any other."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn import metrics
 from support.pipelines import composed
 from support.reports import recorded
 
@@ -11,11 +14,16 @@ from clinlm.engines.auto import Auto
 from clinlm.engines.base import find_engine
 from clinlm.engines.export import Deployment
 from clinlm.engines.torch import Torch
+from clinlm.metrics.classification import quality
 from clinlm.metrics.latency import Latency
+from clinlm.predict.model_answerer import predict_file
+from clinlm.predict.settings import PredictSettings
 from clinlm.report.deployments import Exports, exports, fastest
 from clinlm.report.evaluation import evaluate
 from clinlm.report.settings import ReportSettings
 from clinlm.report.tables import results_frame
+from clinlm.tasks.base import Task
+from clinlm.tasks.inference_config import InferenceConfig
 
 HERE = Deployment(Path("/nowhere"))
 TIME = Latency(1.0, 1.0, 1.0, 1.0, 3, 1.0, 1.0, 1.0)
@@ -87,24 +95,55 @@ def test_an_engine_that_breaks_loses_the_auction_and_nothing_else(monkeypatch: p
         exports(models, Torch(), None, Path())  # type: ignore[arg-type]
 
 
+def recomputed(task: Task, folder: Path, scratch: Path) -> dict[str, float]:
+    """Return the quality of what `clinlm predict` answers for the test documents, by scikit-learn."""
+    notes, answers = scratch / "test.jsonl", scratch / f"{folder.name}.jsonl"
+    notes.write_text("".join(json.dumps({"text": text}) + "\n" for text in task.texts("test")))
+    predict_file(PredictSettings.of([f"artifact={folder}", f"input={notes}", f"output={answers}", "threads=1"]))
+    rows = [json.loads(line) for line in answers.read_text().splitlines()]
+    labels, truth = task.examples.labels, task.examples.targets[task.examples.members("test")]
+    decided = np.array([[label in row["labels"] for label in labels] for row in rows])
+    scores = np.array([[row["probabilities"][label] for label in labels] for row in rows])
+    found = {"accuracy": float((truth == decided).mean()), "subset_accuracy": metrics.accuracy_score(truth, decided)}
+    for average in ("micro", "macro", "weighted"):
+        how = {"average": average, "zero_division": 0}
+        found[f"{average}_precision"] = metrics.precision_score(truth, decided, **how)
+        found[f"{average}_recall"] = metrics.recall_score(truth, decided, **how)
+        found[f"{average}_f1"] = metrics.f1_score(truth, decided, **how)
+    for average in ("micro", "macro"):
+        found[f"{average}_auroc"] = metrics.roc_auc_score(truth, scores, average=average)
+        found[f"{average}_auprc"] = metrics.average_precision_score(truth, scores, average=average)
+    return found
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_deployed_row_stands_below_its_artifact(
     notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clinlm.engines.export.memory", lambda folder, tokens, engine: (1.0, 2.0))
-    config = composed(notes_csv, tmp_path / "store", "pipeline=quantization", "quantize=dynamic", "epochs=1")
+    overrides = ("pipeline=quantization", "quantize=dynamic", "epochs=1", "task.calibrate=temperature")
+    config = composed(notes_csv, tmp_path / "store", *overrides)
     run, task = recorded(config, resamples=20, latency_documents=2, engine={"_target_": "clinlm.engines.torch.Torch"})
     rows, _ = evaluate([run], task, stages=True)
     assert [row.name for row in rows][1:] == ["teacher", "teacher @torch", "quantize", "quantize @torch"]
     by_name = {row.name: row for row in rows}
     for name in ("teacher", "quantize"):
         plain, deployed = by_name[name], by_name[f"{name} @torch"]
-        # Dynamic ranges are those of a batch: alone, as a deployment is asked, a document gets slightly other integers.
-        near = 0.02 if name == "quantize" else 1e-6
-        assert deployed.quality == pytest.approx(plain.quality, abs=near) and deployed.key == plain.key
+        assert deployed.quality == pytest.approx(plain.quality, abs=1e-6) and deployed.key == plain.key
+        for row, folder in ((plain, plain.lineage.folder), (deployed, deployed.deployment["folder"])):
+            assert row.quality == pytest.approx(recomputed(task, Path(folder), tmp_path), abs=1e-5)
         assert deployed.deployment["of"] == name and deployed.deployment["process_mib"] == 2.0
         assert deployed.engine == "torch" and not plain.deployment and deployed.latency is not None
         assert plain.per_label and deployed.per_label and plain.gates == () or not deployed.gates
     assert by_name["quantize @torch"].bytes < by_name["teacher @torch"].bytes
     assert by_name["teacher @torch"].differences and not by_name["teacher"].differences
     assert results_frame(rows)["engine"].to_list() == ["torch"] * 5
+
+    answers = Deployment.predictions
+    monkeypatch.setattr(Deployment, "predictions", lambda own, split: answers(own, split) + 0.7)
+    shifted = next(row for row in evaluate([run], task, stages=True)[0] if row.name == "quantize @torch")
+    folder = Path(shifted.deployment["folder"])
+    config, truth = InferenceConfig.load(folder), task.examples.targets[task.examples.members("test")]
+    shipped = quality(truth, config.probabilities(Deployment(folder).predictions("test")), config.thresholds)
+    assert shifted.quality == pytest.approx(shipped), "an engine that answers otherwise keeps the shipped thresholds"
+    assert shifted.quality != pytest.approx(by_name["quantize @torch"].quality)

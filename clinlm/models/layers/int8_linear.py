@@ -14,11 +14,11 @@ from clinlm.models.layers.rounding import quantize_rows
 class Int8Linear(IntegerLinear):
     """A linear layer with INT8 weights, one scale per row, and inputs that are quantised per call.
 
+    A call has the rows of one document: see `clinlm.models.layers.base.reads_alone`.
+
     Every call takes the range of all its inputs (0 included), rounds them to 256 levels, multiplies in integers and
     scales back to float32. Arguments and attributes: see `IntegerLinear`.
     """
-
-    ranges_per_call = True
 
     @classmethod
     @torch.no_grad()

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from clinlm.models import artifact as artifacts
 from clinlm.models.artifact import Artifact
+from clinlm.models.layers.base import reads_alone
 from clinlm.models.model import Model
 from clinlm.store.content import locked
 from clinlm.tasks.base import Task
@@ -116,7 +117,8 @@ class Trained(TeacherSource):
             log.info("computing the logits of %s for %d documents", self.name, len(documents))
             model = self.source.load()
             rows = encoded(model)
-            loader = ordered_loader(rows, documents, rows.collate)
+            size = 1 if reads_alone(model.network) else 32
+            loader = ordered_loader(rows, documents, rows.collate, size)
             with torch.autocast("cpu", torch.bfloat16, enabled=precision.startswith("bf16")):
                 index, logits = predict(model.network, loader, task.long_notes)
             artifacts.save_logits(path, index, logits)
