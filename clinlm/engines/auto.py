@@ -16,6 +16,8 @@ _DEFAULT = ("onnxruntime", "openvino")
 class Auto:
     """All installed engines: the fastest on this processor is kept, the figures of the others are reported.
 
+    Where other processes use more than a tenth of the cores, processor time decides, for the clock measures them too.
+
     Eager torch, which runs the artifact itself, is always timed too. `torch_compiled` is tried only if it is named: it
     compiles in every new process, which takes a minute or more before the first prediction.
 

@@ -119,31 +119,33 @@ def patterns(
 
 
 def listing(
-    targets: Bool[np.ndarray, "documents labels"], a: Decisions, b: Decisions, labels: Sequence[str]
+    ids: pl.Series, targets: Bool[np.ndarray, "documents labels"], a: Decisions, b: Decisions, labels: Sequence[str]
 ) -> pl.DataFrame:
     """Return one row per label of a document on which the two models disagree.
 
-    Documents are numbered from 0 within their split: neither ids, which may identify a patient, nor text are listed.
+    Documents have the ids of the user's file, so that they can be read there. An id may identify a patient: the listing
+    is for a local file only, and has no text.
 
     Args:
+        ids: of the documents.
         targets: the true labels.
         a: decisions of the original.
         b: decisions of the compressed model.
         labels: names of the columns.
 
     Returns:
-        columns document, label, truth, original, compressed (booleans), in the order of documents.
+        columns id, label, truth, original, compressed (booleans), in the order of documents.
     """
     documents, places = np.nonzero(a != b)
     return pl.DataFrame(
         {
-            "document": documents,
+            "id": ids.gather(documents),
             "label": [labels[place] for place in places.tolist()],
             "truth": np.asarray(targets, dtype=bool)[documents, places],
             "original": a[documents, places],
             "compressed": b[documents, places],
         },
-        schema_overrides={"document": pl.Int64, "label": pl.String},
+        schema_overrides={"label": pl.String},
     )
 
 

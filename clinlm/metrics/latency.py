@@ -3,9 +3,9 @@
 import gc
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,6 +39,8 @@ class Latency:
         speedup_high: 97.5th percentile.
         busy: share of all cores in [0, 1] used by other processes; None where /proc/stat is missing or the run was
             shorter than `SHORTEST_S`.
+        processor_ms: median over documents of the processor time of this process, all threads together: other processes
+            lengthen it little.
     """
 
     p50_ms: float
@@ -50,6 +52,7 @@ class Latency:
     speedup_low: float
     speedup_high: float
     busy: float | None = None
+    processor_ms: float | None = None
 
 
 def measure(
@@ -97,15 +100,23 @@ def measure(
     with _collection_paused():
         seen = _rounds(models, inputs, passes, np.random.default_rng(seed), advance)
     busy = started.busy(_Clock.read())
-    documents_ms = {name: np.median(seen[:, :, place], axis=0) for place, name in enumerate(models)}
+    wall, processor = np.median(seen, axis=1)
+    documents_ms = {name: wall[:, place] for place, name in enumerate(models)}
     ratios = _speedups(documents_ms, reference, np.random.default_rng(seed))
-    return {name: _latency(each, *ratios[name], busy=busy) for name, each in documents_ms.items()}
+    found = {name: _latency(each, *ratios[name], busy=busy) for name, each in documents_ms.items()}
+    used = np.median(processor, axis=0).tolist()
+    return {name: replace(own, processor_ms=ms) for (name, own), ms in zip(found.items(), used, strict=True)}
+
+
+def busy_share(latencies: Iterable[Latency]) -> float | None:
+    """Return the share of the cores that other processes used during a measurement; None if that is not known."""
+    return max((own.busy for own in latencies if own.busy is not None), default=None)
 
 
 def notice(latencies: Mapping[str, Latency]) -> str | None:
     """Return a warning for the report if other processes disturbed the run, else None."""
-    busy = max((latency.busy for latency in latencies.values() if latency.busy is not None), default=0.0)
-    if busy <= BUSY:
+    busy = busy_share(latencies.values())
+    if busy is None or busy <= BUSY:
         return None
     return f"other processes used {busy:.0%} of the cores while latency was measured: read it with care"
 
@@ -116,9 +127,9 @@ def _rounds(
     passes: int,
     orders: np.random.Generator,
     advance: Callable[[], None] | None,
-) -> Float[np.ndarray, "passes documents models"]:
-    """Return the milliseconds of every call."""
-    calls, seen = list(models.values()), np.empty((passes, len(inputs), len(models)))
+) -> Float[np.ndarray, "2 passes documents models"]:
+    """Return the milliseconds of every call: by the clock, and of the processor."""
+    calls, seen = list(models.values()), np.empty((2, passes, len(inputs), len(models)))
     for number in range(passes):
         for first in range(0, len(inputs), TURN):
             turn = range(first, min(first + TURN, len(inputs)))
@@ -127,13 +138,14 @@ def _rounds(
                 for document in (turn[-1], turn[0]):
                     call(inputs[document])
                 for document in turn:
-                    start = time.perf_counter_ns()
+                    start, used = time.perf_counter_ns(), time.process_time_ns()
                     call(inputs[document])
-                    seen[number, document, place] = (time.perf_counter_ns() - start) / 1e6
+                    end = time.perf_counter_ns()
+                    seen[:, number, document, place] = end - start, time.process_time_ns() - used
             if advance is not None:
                 for _ in turn:
                     advance()
-    return seen
+    return seen / 1e6
 
 
 def _speedups(

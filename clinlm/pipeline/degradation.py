@@ -1,16 +1,21 @@
 """What a compressed model lost against its original: quality, equal decisions, and gaps between subgroups."""
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
+from clinlm.config.errors import DataError
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.evaluation import Evaluation
 from clinlm.metrics.fairness import subgroups
 from clinlm.models.artifact import Artifact
 from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import InferenceConfig
+from clinlm.training.teachers.tfidf import Tfidf
+
+log = logging.getLogger(__name__)
 
 
 @final
@@ -24,12 +29,52 @@ class Degradation:
             where entities are found).
         gaps: attribute -> growth of the gap between its best and its worst subgroup; above 0 where it widened.
         notices: attributes that were not measured, and why.
+        margin: a metric of the compressed model minus its floor; None where there is no floor.
     """
 
     losses: Mapping[str, Interval]
     agreement: Interval
     gaps: Mapping[str, Interval]
     notices: tuple[str, ...] = ()
+    margin: Interval | None = None
+
+
+@final
+@dataclass(frozen=True)
+class Floor:
+    """The least quality of a model by itself, whatever its original has.
+
+    Attributes:
+        metric: key of `clinlm.metrics.classification.METRICS`.
+        value: in [0, 1]; None for that of TF-IDF on the same documents.
+    """
+
+    metric: str
+    value: float | None
+
+    def __str__(self) -> str:
+        return f"floor ({self.metric} {'of TF-IDF' if self.value is None else f'{100 * self.value:.2f}'})"
+
+    def margin(self, task: Task, model: Artifact, split: str, **sampling: Any) -> Interval:
+        """Return the metric of a model minus the floor; undefined where TF-IDF cannot be fitted.
+
+        Args:
+            sampling: of the bootstrap.
+        """
+        own = _evaluate(task, model, split)
+        if self.value is not None:
+            found = own.intervals(**sampling)[self.metric]
+            return Interval(*(end - self.value for end in (found.value, found.low, found.high)))
+        tfidf = Tfidf.of(task)
+        try:
+            tfidf.fitted(task)
+        except DataError as reason:
+            log.warning("the floor of the gate is undefined: %s", reason)
+            return Interval(math.nan, math.nan, math.nan)
+        config = InferenceConfig.load(tfidf.folder)
+        logits = tfidf.split_logits(task, "test" if split == "test" else "validation")
+        baseline = task.evaluate(split, config.probabilities(logits), config.thresholds)
+        return own.difference(baseline, **sampling)[self.metric]
 
 
 def measure_degradation(
@@ -41,6 +86,7 @@ def measure_degradation(
     by_group: bool = True,
     smallest_subgroup: int = 30,
     seed: int = 0,
+    floor: Floor | None = None,
 ) -> Degradation:
     """Compare the stored predictions of two artifacts; nothing is run. Each has the thresholds that it is served with.
 
@@ -53,10 +99,10 @@ def measure_degradation(
         split: `validation` or `test`.
         by_group: draw whole groups (patients) instead of documents.
         smallest_subgroup: documents that a subgroup needs to be compared.
+        floor: of the compressed model; None for none.
     """
     frame = task.examples.frame[task.examples.members(split)]
-    groups = frame["group"].to_numpy() if by_group else None
-    sampling: dict[str, Any] = {"resamples": resamples, "seed": seed, "groups": groups}
+    sampling = bootstrap(task, split, resamples, by_group, seed)
     before, after = (_evaluate(task, artifact, split) for artifact in (original, compressed))
     differences = after.difference(before, **sampling)
     gaps: dict[str, Interval] = {}
@@ -76,7 +122,14 @@ def measure_degradation(
         after.alike(after.agreement(before, **sampling)),
         gaps,
         tuple(notices),
+        None if floor is None else floor.margin(task, compressed, split, **sampling),
     )
+
+
+def bootstrap(task: Task, split: str, resamples: int, by_group: bool, seed: int) -> dict[str, Any]:
+    """Return resamples, seed and groups of the documents of a split, as intervals need them."""
+    groups = task.examples.frame["group"].gather(task.examples.members(split)).to_numpy() if by_group else None
+    return {"resamples": resamples, "seed": seed, "groups": groups}
 
 
 def _evaluate(task: Task, artifact: Artifact, split: str) -> Evaluation:

@@ -10,12 +10,13 @@ import polars as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from clinlm.config.errors import ConfigError, DataError
 from clinlm.config.settings import plain
 from clinlm.models.artifact import Artifact
 from clinlm.models.initializers.base import Initializer
 from clinlm.models.initializers.pretrained import Pretrained
 from clinlm.pipeline import gate_policy
-from clinlm.pipeline.gates import Gate, Verdict, open_gate
+from clinlm.pipeline.gates import TFIDF_FLOOR, Gate, Verdict, open_gate
 from clinlm.pipeline.plan import left_out
 from clinlm.pipeline.results import GateFailed, StageResult
 from clinlm.pipeline.stage import Stage
@@ -52,7 +53,7 @@ def run_stages(
     """Run every stage of a plan in order, and return them all.
 
     A gate judges each stage against the first teacher on stored predictions, whether it was built now or before; see
-    `gate_policy.judged_stages`.
+    `gate_policy.judged_stages`. A gate with a floor judges the first teacher itself, as soon as it is built.
 
     Args:
         config: the whole configuration, with `store` and `gate`.
@@ -64,6 +65,8 @@ def run_stages(
     for name, method in left_out(config).items():
         log.info("stage %s is left out: %s=none", name, method)
     gate = open_gate(config)
+    if gate is not None and gate.floor == TFIDF_FLOOR:
+        _fit_floor(task)
     judged = gate_policy.judged_stages(stages) if gate is not None else set()
     if gate is not None and not judged:
         log.warning("gate %s judges nothing: no stage follows the model before compression", gate.name)
@@ -75,9 +78,12 @@ def run_stages(
         log_as = f"stage {number} of {len(stages)}: {spec.name}"
         result = _build(spec, done, Path(config.store), task, task_key, logger, log_as)
         verdict = None
+        if gate is not None and spec.name == original:
+            verdict = gate.floor_verdict(spec.name, task, result.artifact)
         if gate is not None and spec.name in judged and original is not None:
             lost = gate.measure(task, done[original].artifact, result.artifact)
             verdict = gate.verdict(spec.name, lost, own[spec.name])
+        if verdict is not None:
             log.log(logging.INFO if verdict.passed else logging.ERROR, "%s", verdict.line())
         done[spec.name] = replace(result, techniques=inherited[spec.name], verdict=verdict)
         if gate is not None and verdict is not None and not verdict.passed:
@@ -99,6 +105,18 @@ def _check_checkpoints(stages: Sequence[StageSpec], root: Path, task_key: str) -
         stage = spec.open()
         if isinstance(stage.start, Pretrained) and not stored(spec, stage):
             stage.start.read()
+
+
+def _fit_floor(task: Task) -> None:
+    """Fit the baseline that is the floor of a gate, before anything trains.
+
+    Raises:
+        ConfigError: it cannot be fitted.
+    """
+    try:
+        Tfidf.of(task).fitted(task)
+    except DataError as error:
+        raise ConfigError(f"gate.floor=tfidf needs the baseline: {error}; or set gate.floor=null or a share") from error
 
 
 def _build(
@@ -137,11 +155,17 @@ def _build(
 
 
 def _failed(gate: Gate, verdict: Verdict, done: Sequence[StageResult]) -> GateFailed:
-    beyond = "; ".join(finding.line() for finding in verdict.findings if not finding.passed)
+    failed = [finding for finding in verdict.findings if not finding.passed]
+    beyond = "; ".join(finding.line() for finding in failed)
+    remedy = f"compress less, or use what gate {gate.name} allows: {gate.alternatives()}"
+    if all(finding.quantity.startswith("floor") for finding in failed):
+        remedy = (
+            "train a better model (more notes, epochs=, another model@teacher=), use TF-IDF if it is enough, or set "
+            "gate.floor=null (or a number) to compress it all the same"
+        )
     return GateFailed(
         f"stage {verdict.subject!r} fails gate {gate.name} by {gate.judge} on {gate.split}, in points: {beyond}; the "
-        "pipeline stops here, and what was built stays in the store; compress less, or use what gate "
-        f"{gate.name} allows: {gate.alternatives()}",
+        f"pipeline stops here, and what was built stays in the store; {remedy}",
         done,
         [verdict],
     )

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, final
+from typing import Any, Final, Literal, final
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -13,7 +13,7 @@ from clinlm.config.settings import plain
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.classification import METRICS
 from clinlm.models.artifact import Artifact
-from clinlm.pipeline.degradation import Degradation, measure_degradation
+from clinlm.pipeline.degradation import Degradation, Floor, bootstrap, measure_degradation
 from clinlm.tasks.base import Task
 
 TECHNIQUES: Mapping[str, str] = {
@@ -28,6 +28,7 @@ TECHNIQUES: Mapping[str, str] = {
 """Technique -> what a user types for it: a whole pipeline that does nothing else."""
 
 Judge = Literal["interval", "point"]
+TFIDF_FLOOR: Final = "tfidf"
 
 
 def spell_out(technique: str) -> str:
@@ -41,11 +42,12 @@ class Finding:
     """One limit, and what was measured.
 
     Attributes:
-        quantity: "loss of macro_auroc", "agreement", "gap by gender".
-        change: its measured value.
+        quantity: "loss of macro_auroc", "agreement", "gap by gender", "floor (macro_f1 of TF-IDF)".
+        change: its measured value; of a floor, by how much the model is above it.
         limit: a share of 1.
         bound: what is compared with the limit: an end of the interval, or the value itself.
         passed: whether it is within the limit; False where it is undefined.
+        at_least: whether it must be at least the limit, and not below it.
     """
 
     quantity: str
@@ -53,17 +55,18 @@ class Finding:
     limit: float
     bound: float
     passed: bool
+    at_least: bool = False
 
     @property
     def excess(self) -> float:
         """How far the bound is beyond the limit, as a share of 1; negative within the limit; NaN if undefined."""
-        return self.limit - self.bound if self.quantity == "agreement" else self.bound - self.limit
+        return self.limit - self.bound if self.at_least else self.bound - self.limit
 
     def line(self) -> str:
         """Return the measured value, in points (hundredths), and by how much it passes or fails."""
         if math.isnan(self.bound):
             return f"{self.quantity}: undefined on this split; cannot show that it is within {100 * self.limit:.2f}"
-        beyond = "too little" if self.quantity == "agreement" else "too much"
+        beyond = "too little" if self.at_least else "too much"
         value, low, high = (f"{100 * number:z.2f}" for number in (self.change.value, self.change.low, self.change.high))
         by = f"{100 * abs(self.excess):.2f} {'to spare' if self.passed else beyond}"
         return f"{self.quantity} {value} ({low} to {high}), limit {100 * self.limit:.2f}: {by}"
@@ -72,7 +75,7 @@ class Finding:
         """Return which limit failed, and by how much, in points."""
         if math.isnan(self.bound):
             return f"{self.quantity} undefined"
-        return f"{self.quantity} {100 * self.excess:.2f} beyond"
+        return f"{self.quantity} {100 * self.excess:.2f} {'below' if self.at_least else 'beyond'}"
 
 
 @final
@@ -125,6 +128,10 @@ class Gate:
         agreement: least share of equal decisions; None for no limit.
         fairness: the gap between subgroups must grow by less than this, for every attribute of the corpus; None for no
             limit. See `clinlm.pipeline.degradation`.
+        floor: least `floor_metric` of any model, the one before compression too: a share of 1; `tfidf` for that of the
+            TF-IDF baseline on the same documents; None for no floor. The value itself is compared, by either judge: a
+            limit on losses says nothing about a model that has nothing to lose.
+        floor_metric: see `floor`.
         techniques: the keys of `TECHNIQUES` that are allowed.
         judge: `interval` or `point`.
         split: whose documents decide between stages. A pipeline that stops or continues has chosen by them; test
@@ -141,6 +148,8 @@ class Gate:
     metrics: Mapping[str, float]
     agreement: float | None = None
     fairness: float | None = None
+    floor: float | str | None = None
+    floor_metric: str = "macro_f1"
     techniques: Sequence[str] = field(default_factory=lambda: tuple(TECHNIQUES))
     judge: Judge = "interval"
     split: Literal["validation", "test"] = "validation"
@@ -150,12 +159,16 @@ class Gate:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        shares = {**self.metrics, "agreement": self.agreement, "fairness": self.fairness}
+        if isinstance(self.floor, str) and self.floor != TFIDF_FLOOR:
+            raise ConfigError(f"gate.floor must be a share in [0, 1], tfidf, or null for none, got {self.floor!r}")
+        floor = None if isinstance(self.floor, str) else self.floor
+        shares = {**self.metrics, "agreement": self.agreement, "fairness": self.fairness, "floor": floor}
         wrong = {name: value for name, value in shares.items() if value is not None and not 0 <= value <= 1}
         if wrong:
             raise ConfigError(f"the limits of a gate must be shares in [0, 1] (0.02 is two points), got {wrong}")
         for setting, given, known in (
             ("metrics", self.metrics, METRICS),
+            ("floor_metric", [self.floor_metric], METRICS),
             ("techniques", self.techniques, TECHNIQUES),
             ("judge", [self.judge], ("interval", "point")),
             ("split", [self.split], ("validation", "test")),
@@ -184,7 +197,23 @@ class Gate:
             by_group=self.by_group,
             smallest_subgroup=self.smallest_subgroup,
             seed=self.seed,
+            floor=self._floor,
         )
+
+    @property
+    def _floor(self) -> Floor | None:
+        if self.floor is None:
+            return None
+        return Floor(self.floor_metric, None if isinstance(self.floor, str) else self.floor)
+
+    def floor_verdict(self, subject: str, task: Task, model: Artifact) -> Verdict | None:
+        """Return the verdict on a model before compression, which has nothing to lose; None without a floor."""
+        floor = self._floor
+        if floor is None:
+            return None
+        sampling: dict[str, Any] = bootstrap(task, self.split, self.resamples, self.by_group, self.seed)
+        margin = floor.margin(task, model, self.split, **sampling)
+        return Verdict(self.name, subject, findings=(self._above(floor, margin),))
 
     def verdict(self, subject: str, lost: Degradation, techniques: Sequence[str]) -> Verdict:
         """Return the verdict on a model that lost `lost` and was compressed by `techniques`."""
@@ -195,6 +224,8 @@ class Gate:
         if self.fairness is not None:
             found += [self._at_most(f"gap by {name}", growth, self.fairness) for name, growth in lost.gaps.items()]
             notices = lost.notices
+        if self._floor is not None and lost.margin is not None:
+            found.append(self._above(self._floor, lost.margin))
         found.sort(key=lambda finding: finding.passed)
         return Verdict(self.name, subject, self.refused(techniques), tuple(found), notices)
 
@@ -208,7 +239,10 @@ class Gate:
 
     def _at_least(self, quantity: str, change: Interval, limit: float) -> Finding:
         bound = change.low if self.judge == "interval" else change.value
-        return Finding(quantity, change, limit, bound, bound >= limit)
+        return Finding(quantity, change, limit, bound, bound >= limit, at_least=True)
+
+    def _above(self, floor: Floor, margin: Interval) -> Finding:
+        return Finding(str(floor), margin, 0.0, margin.value, margin.value >= 0, at_least=True)
 
 
 def open_gate(config: DictConfig) -> Gate | None:

@@ -3,7 +3,6 @@
 import logging
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
 from clinlm.config.errors import ConfigError
+from clinlm.config.runtime import Stopwatch
 from clinlm.models import artifact as artifacts
 from clinlm.models.adapters.base import Adapter
 from clinlm.models.artifact import Artifact, foreign_packages
@@ -231,11 +231,12 @@ class Stage:
             transfer: the texts that `self.augmentation` makes.
 
         Returns:
-            the report.
+            the report. Its `seconds` are those of training, over all attempts, each up to the checkpoint that the next
+            one continues; `measuring_seconds` are those of what follows: predictions, size and memory.
         """
         if (transfer is None) != (self.augmentation is None):
             raise ValueError("augmentation and its texts must be given together, got only one of them")
-        began = time.monotonic()
+        clock = _Clock()
         # Before seeding: computing them draws random numbers (the teacher's skeleton), reading them does not.
         logits = None
         if teachers and self.needs_logits:
@@ -246,7 +247,7 @@ class Stage:
         data = TaskData(task, model.tokenizer, model.max_tokens, self.batch_size, self.seed, logits, transfer)
         module = self.module.build(model, data, self.seed, imitated)
         module.train()  # pretrained checkpoints are loaded in evaluation mode
-        trainer = self._trainer(folder, logger)
+        trainer = self._trainer(folder, logger, clock)
         checkpoint = folder / "last.ckpt"
         resumed = _resumable(checkpoint)
         try:
@@ -254,10 +255,11 @@ class Stage:
                 trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
         except SystemExit:
             raise KeyboardInterrupt from None  # Lightning turns it into SystemExit
+        seconds, measuring = clock.seconds(), Stopwatch()
         report = self._finish(data, model, folder)
         report |= {"trainable": module.trainable, "training_peak_mib": memory.mib} if self.trains else {}
-        report |= {"seconds": time.monotonic() - began, "role": self.role}
-        report |= {"epochs": trainer.current_epoch, "steps": trainer.global_step}
+        report |= {"seconds": seconds, "attempts": clock.attempts, "measuring_seconds": measuring.seconds()}
+        report |= {"epochs": trainer.current_epoch, "steps": trainer.global_step, "role": self.role}
         if transfer is not None:
             report["transfer"] = {"key": transfer.key, "texts": len(transfer.texts)}
         write_json(folder / "report.json", report)
@@ -280,8 +282,8 @@ class Stage:
             "hidden_state_loss=none"
         )
 
-    def _trainer(self, folder: Path, logger: Logger | None) -> Trainer:
-        callbacks = list((self.callbacks or {}).values())
+    def _trainer(self, folder: Path, logger: Logger | None, clock: "_Clock") -> Trainer:
+        callbacks = [clock, *(self.callbacks or {}).values()]
         try:
             return self.trainer(
                 default_root_dir=folder,
@@ -316,6 +318,26 @@ class Stage:
             "precision": self.precision,
             "versions": {m.__name__: m.__version__ for m in (torch, transformers, lightning)},
         }
+
+
+@final
+class _Clock(Callback):
+    """Seconds of training: of this attempt, and of earlier ones up to the checkpoint that it continues."""
+
+    def __init__(self) -> None:
+        self._watch, self._before, self.attempts = Stopwatch(), 0.0, 1
+
+    def seconds(self) -> float:
+        """Return the seconds until now."""
+        return self._before + self._watch.seconds()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Lightning's hook."""
+        return {"seconds": self.seconds(), "attempts": self.attempts}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Lightning's hook."""
+        self._before, self.attempts = state_dict["seconds"], state_dict["attempts"] + 1
 
 
 def _logits(model: Model, data: TaskData, split: str) -> Float[np.ndarray, "documents outputs"]:

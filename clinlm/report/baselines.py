@@ -1,5 +1,6 @@
 """Baselines of every comparison: TF-IDF, the keyword matcher where labels come from words, and the labeler."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.training.teachers.base import Measured
 from clinlm.training.teachers.tfidf import Tfidf
+
+log = logging.getLogger(__name__)
 
 BASELINE = "TF-IDF"
 KEYWORDS = "keywords"
@@ -60,13 +63,25 @@ class Predictor:
         return cls(result, validation, test, config.thresholds, answer)
 
 
-def baselines(task: Task, task_key: str, root: Path, reference: str) -> list[Predictor]:
-    """Return the baselines that `task` has; `reference` is the result that they are compared with."""
-    found = [tfidf(task, task_key, root, reference)]
+def baselines(task: Task, task_key: str, root: Path, reference: str) -> tuple[list[Predictor], list[ModelResult]]:
+    """Return the baselines that `task` has, and a result without numbers for one that cannot be fitted.
+
+    Whatever fails, the models beside it were trained for hours, and are compared without it.
+
+    Args:
+        reference: name of the result that they are compared with.
+    """
+    found, failed = list[Predictor](), list[ModelResult]()
+    try:
+        found.append(tfidf(task, task_key, root, reference))
+    except Exception as error:
+        log.warning("%s cannot be fitted: %s", BASELINE, error)
+        reason = f"{BASELINE} has no numbers: {str(error).partition(';')[0]}"
+        failed.append(ModelResult(BASELINE, "baseline", reference=reference, notices=(reason,)))
     if has_keywords(task):
         found.append(keywords(task, reference))
     own = labeler(task, reference)
-    return found if own is None else [*found, own]
+    return found if own is None else [*found, own], failed
 
 
 def tfidf(task: Task, task_key: str, root: Path, reference: str) -> Predictor:
@@ -84,10 +99,9 @@ def tfidf(task: Task, task_key: str, root: Path, reference: str) -> Predictor:
         seconds=read_record(member.folder)["seconds"],
         cached=cached,
     )
-    config = task.inference_config(member.split_logits(task, "validation"), task.max_tokens)
     return Predictor.of(
         result,
-        config,
+        InferenceConfig.load(member.folder),
         lambda split: member.split_logits(task, split),
         lambda document: model.probabilities(task.passages(np.array([document]))),
     )
@@ -128,7 +142,7 @@ def keyword_notices(results: Sequence[ModelResult]) -> list[str]:
     own = next((result for result in results if result.name == KEYWORDS), None)
     if own is None:
         return []
-    others = [result for result in results if result is not own]
+    others = [result for result in results if result is not own and result.quality]
     lower = [result.name for result in others if result.quality["macro_f1"] < own.quality["macro_f1"]]
     equal = [result.name for result in others if result.quality["macro_f1"] == own.quality["macro_f1"]]
     does = f"{KEYWORDS}: predicts the labels whose words occur (for a single label, the most frequent of them)"

@@ -1,6 +1,7 @@
 """How numbers look in a table: short, with their unit in the header, and "–" where there is none."""
 
 import math
+import re
 from collections.abc import Sequence
 
 NONE = "–"
@@ -51,10 +52,11 @@ def three_range(low: float, high: float) -> str:
 
 
 def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table: first column left, the others right; pipes and line ends in cells are made harmless."""
+    """A Markdown table: first column left, the others right; pipes, HTML and line ends in cells are made harmless."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "".join("| " + " | ".join(_plain(cell) for cell in line) + " |\n" for line in lines)
 
 
 def _plain(cell: str) -> str:
-    return " ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|")
+    escaped = " ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|")
+    return re.sub("<(?=[A-Za-z/!])", "&lt;", escaped)  # no HTML; "< .001" stays

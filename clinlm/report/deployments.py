@@ -8,7 +8,7 @@ from pathlib import Path
 from clinlm.config.errors import MissingExtraError, ModelError
 from clinlm.engines.base import Engine, EngineSelection
 from clinlm.engines.export import Deployment, deploy, open_model, unit_answers
-from clinlm.metrics.latency import Latency
+from clinlm.metrics.latency import BUSY, Latency, busy_share
 from clinlm.models.artifact import Artifact
 from clinlm.report import cells
 from clinlm.report.baselines import Predictor
@@ -90,23 +90,32 @@ def deployment_predictor(task: Task, deployment: Deployment, model: Predictor) -
 
 
 def fastest(exported: Exports, times: Mapping[str, Latency]) -> tuple[set[str], list[str]]:
-    """Select the fastest deployment of every model.
+    """Select the fastest deployment of every model: by the clock, or by processor time on a machine that others use.
 
     Returns:
         the names of the results to keep; and a line for every model with several engines, or none, that compares them
-        with the artifact in eager torch.
+        with the artifact in eager torch, and says how busy the machine was.
     """
     kept, lines = set(), []
+    busy = busy_share(times.values())
+    load = "" if busy is None else f" (other processes used {busy:.0%} of the cores)"
+    crowded = busy is not None and busy > BUSY and all(own.processor_ms is not None for own in times.values())
+    counted = "processor time" if crowded else "p50"
+
+    def milliseconds(name: str) -> float:
+        own = times[name]
+        return own.processor_ms if crowded and own.processor_ms is not None else own.p50_ms
+
     for model, own in exported.items():
         able = [engine for engine, export in own.items() if isinstance(export, Deployment)]
-        able.sort(key=lambda engine: times[row_name(model, engine)].p50_ms)
+        able.sort(key=lambda engine: milliseconds(row_name(model, engine)))
         kept |= {row_name(model, engine) for engine in able[:1]}
-        figures = [f"{engine} {cells.three(times[row_name(model, engine)].p50_ms)} ms" for engine in able]
+        figures = [f"{engine} {cells.three(milliseconds(row_name(model, engine)))} ms" for engine in able]
         figures[:1] = [f"{figure} (kept)" for figure in figures[:1]]
-        figures += [f"torch (eager) {cells.three(times[model].p50_ms)} ms"] if model in times else []
+        figures += [f"torch (eager) {cells.three(milliseconds(model))} ms"] if model in times else []
         figures += [
             f"{engine} refused: {export}" for engine, export in own.items() if not isinstance(export, Deployment)
         ]
         if len(own) > 1 or not able:
-            lines.append(f"engines for {model}, p50: {', '.join(figures)}")
+            lines.append(f"engines for {model}, {counted}{load}: {', '.join(figures)}")
     return kept, lines

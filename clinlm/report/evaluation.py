@@ -69,14 +69,23 @@ def evaluate(
     models = every_stage(run) if stages else last_stages(runs)
     first = _first_teacher(models)
     shown = ensembles_of_run(run, first) if stages else ensembles_of_sweep(runs, models)
-    own = [*baselines(task, run.task.key, root, first), *(_predictor(task, model) for model in models)]
+    known, failed = baselines(task, run.task.key, root, first)
+    own = [*known, *(_predictor(task, model) for model in models)]
     predictors, weights = insert_ensembles(task, own, shown)
     deployed, times, engines = _deployed(task, models, predictors, settings, root, first)
     predictors = [own for model in predictors for own in (model, deployed.get(model.result.name)) if own is not None]
     comparison = _Comparison(task, settings, predictors, gates.known_gates(run))
     results = [comparison.result(predictor, times.get(predictor.result.name)) for predictor in predictors]
+    results = [*failed, *results]
     warning = latency.notice(times)
-    notices = [*_truncated(results), *engines, *([warning] if warning else []), *keyword_notices(results), *weights]
+    notices = [
+        *_truncated(results),
+        *(notice for result in failed for notice in result.notices),
+        *engines,
+        *([warning] if warning else []),
+        *keyword_notices(results),
+        *weights,
+    ]
     return results, [*notices, *comparison.students(results, shown)]
 
 

@@ -18,7 +18,7 @@ from clinlm.tasks.base import Task
 _NOTE = (
     "Against the first teacher on test, in points (hundredths), with paired 95 % intervals. By interval, a gate passes "
     "where the pessimistic end keeps to the limit; by point, where the value does. Gaps are of micro F1 between the "
-    "best and the worst subgroup."
+    "best and the worst subgroup. A floor is the least value of the model itself, on the same documents."
 )
 
 
@@ -43,7 +43,7 @@ def verdicts(task: Task, result: ModelResult, gates: Sequence[Gate], split: str 
     measured: dict[tuple[Any, ...], Degradation] = {}
     found = []
     for gate in gates:
-        how = (gate.resamples, gate.by_group, gate.smallest_subgroup, gate.seed)
+        how = (gate.resamples, gate.by_group, gate.smallest_subgroup, gate.seed, gate.floor, gate.floor_metric)
         if how not in measured:
             measured[how] = gate.measure(task, original, artifact, split)
         found.append(gate.verdict(result.name, measured[how], lineage.techniques))

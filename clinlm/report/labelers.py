@@ -115,7 +115,7 @@ def _open_job(folder: Path) -> LabelerJob:
     own, _ = read_results(folder / f"{TABLE}.json")
     outside, notices = read_results(folder / f"{external.NAME}.json") if run.external is not None else ([], [])
     by_name = {result.name: result for result in outside}
-    shown = [result for result in own if result.kind != "ensemble" or result.name in by_name]
+    shown = [result for result in own if result.quality and (result.kind != "ensemble" or result.name in by_name)]
     return LabelerJob(labeler_name(run.task.settings["labeler"]), run, task, shown, by_name, tuple(notices))
 
 

@@ -56,6 +56,7 @@ class Report:
         self._shown: list[Any] = []
         self._elsewhere: list[str] = []
         self.results, notices = evaluate(runs, self._task, stages)
+        self._scored = [result for result in self.results if result.quality]
         self.notices = [*self._task.examples.notices, *notices]
         self.files = [path.name for path in tables.write_results(self.results, folder, TABLE, self.notices)]
         self._write_gates()
@@ -84,7 +85,11 @@ class Report:
             *self._elsewhere,
             f"report     {shown_path(self._folder / f'{TABLE}.md')}{notices}",
             *([f"           {', '.join(files)} in the same folder"] if files else []),
-            *(f"tfidf      {shown_path(Path(self._run.store) / r.key)}" for r in self.results if r.name == BASELINE),
+            *(
+                f"tfidf      {shown_path(Path(self._run.store) / r.key)}"
+                for r in self.results
+                if r.name == BASELINE and r.key
+            ),
         ]
         Ending(title, self.results, subject, self._metric, [*own, *lines]).print(console)
 
@@ -129,7 +134,7 @@ class Report:
             published = Published.named(self._settings.published)
             if published.has(result.group or result.name for result in self.results):
                 last = {result.name: epochs.last_epoch(self._task, result) for result in trained}
-                made = write_published(published, self.results, last, self.notices, self._folder)
+                made = write_published(published, self._scored, last, self.notices, self._folder)
                 self.files += ["published.md", *(["published_labels.md"] if published.labels else [])]
                 self._show("published", lambda: made)
         timed = [result for result in self.results if result.latency is not None]
@@ -139,19 +144,19 @@ class Report:
     def _write_labels(self) -> None:
         """Write the quality by label."""
         if not self._task.by_word:
-            groups = {result.name: [result] for result in self.results}
+            groups = {result.name: [result] for result in self._scored}
             self._show("labels", lambda: [label_table(groups, "By label", {})[0]])
             return
-        entities.write_entities(self.results, self.notices, self._folder, entities.NAME, "Entities on test")
+        entities.write_entities(self._scored, self.notices, self._folder, entities.NAME, "Entities on test")
         self.files.append(f"{entities.NAME}.md")
-        self._show("labels", lambda: [entities.entity_line(result) for result in self.results])
+        self._show("labels", lambda: [entities.entity_line(result) for result in self._scored])
 
     def _write_external(self) -> None:
         """Write the quality on the external corpus, if there is one."""
         other = self._external
         if other is None:
             return
-        found = external.write_external(other, self.results, self._settings, Path(self._run.store), self._folder)
+        found = external.write_external(other, self._scored, self._settings, Path(self._run.store), self._folder)
         self.files.append(f"{external.NAME}.md")
         metric = self._metric if all(self._metric in result.quality for result in found) else "micro_f1"
         scores = ", ".join(f"{result.name} {cells.percent(result.quality[metric])}" for result in found)

@@ -66,7 +66,7 @@ class ModelResult:
         latency: per document; None if not measured.
         compression_parameters: parameters of the reference / own; NaN where the model has none.
         compression_bytes: bytes of the reference / own; NaN where the model has none.
-        quality: metric -> value in [0, 1]; NaN where undefined.
+        quality: metric -> value in [0, 1]; NaN where undefined. Empty for a baseline that could not be fitted.
         differences: metric -> own minus that of the reference, paired; empty for a reference.
         validation: metric -> value on validation, which alone may choose between models.
         deviations: metric -> standard deviation over seeds (n - 1) where the result is a mean over seeds; else empty.

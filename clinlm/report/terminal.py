@@ -110,7 +110,21 @@ def verdict(results: Sequence[ModelResult], subject: str, metric: str, width: in
         lines.append(
             f"           {judgement} {BASELINE}: {cells.percent(ours.value)} against {cells.percent(theirs.value)} %"
         )
-    return lines
+    return [*lines, *_unreached(results, metric)]
+
+
+def _unreached(results: Sequence[ModelResult], metric: str) -> list[str]:
+    """Return a line where the best of the baselines is better than every model, by value; none otherwise."""
+    values = {
+        result.name: (_number(result.quality.get(metric)), result.kind == "baseline")
+        for result in results
+        if result.quality
+    }
+    best = max(values, key=lambda name: values[name][0], default="")
+    models = [value for value, baseline in values.values() if not baseline]
+    if not models or values[best][0] <= max(models):
+        return []
+    return [f"           no model reaches {best} ({cells.percent(values[best][0])} %): use it, or train on more notes"]
 
 
 def _judgement(low: float, high: float) -> str:

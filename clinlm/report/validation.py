@@ -182,7 +182,7 @@ def validate(
             for name, each in attributes.items()
         },
         "patterns": tuple(patterns(a != b, labels, features, groups, seed=settings.seed)),
-        "disagreements": listing(targets, a, b, labels),
+        "disagreements": listing(frame["id"].gather(members), targets, a, b, labels),
         "settings": settings,
         "notices": tuple(notices),
     }

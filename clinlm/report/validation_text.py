@@ -175,11 +175,11 @@ def _subgroup(name: str, own: Subgroup) -> list[str]:
 def _disagreements(validation: Validation) -> str:
     table = validation.disagreements
     right = int((table["truth"] == table["original"]).sum())
-    documents = table["document"].n_unique()
+    documents = table["id"].n_unique()
     count = (
         f"{len(table):,} decisions differ, in {documents:,} documents: the original is right in {right:,}, "
-        f"{validation.compressed} in {len(table) - right:,}. disagreements.csv lists them by the document's number "
-        "in the test split; ids and texts are never listed."
+        f"{validation.compressed} in {len(table) - right:,}. disagreements.csv lists them with the ids of your file: "
+        "it is for this machine only. No other file has ids, and none has texts."
     )
     systematic = [pattern for pattern in validation.patterns if pattern.systematic]
     shown = systematic[:_PATTERNS] or validation.patterns[:3]

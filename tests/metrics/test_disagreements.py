@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy.stats import false_discovery_control, fisher_exact
 
@@ -100,18 +101,19 @@ def test_features_of_few_documents_are_not_tested() -> None:
     assert len(patterns(differs, LABELS, [few], minimum_documents=4)) == len(LABELS) + 1
 
 
-def test_listing_tells_numbers_and_labels_and_nothing_else() -> None:
+def test_listing_tells_ids_and_labels_and_nothing_else() -> None:
     targets = np.array([[1, 0], [0, 0], [1, 1]], dtype=bool)
     a = np.array([[1, 0], [0, 1], [1, 0]], dtype=bool)
     b = np.array([[1, 0], [0, 0], [0, 1]], dtype=bool)
-    table = listing(targets, a, b, ("flu", "gout"))
-    assert table.columns == ["document", "label", "truth", "original", "compressed"]
+    ids = pl.Series(["n7", "n8", "n9"])
+    table = listing(ids, targets, a, b, ("flu", "gout"))
+    assert table.columns == ["id", "label", "truth", "original", "compressed"]
     assert table.rows() == [
-        (1, "gout", False, True, False),
-        (2, "flu", True, True, False),
-        (2, "gout", True, False, True),
+        ("n8", "gout", False, True, False),
+        ("n9", "flu", True, True, False),
+        ("n9", "gout", True, False, True),
     ]
-    assert listing(targets, a, a, ("flu", "gout")).height == 0
+    assert listing(ids, targets, a, a, ("flu", "gout")).height == 0
 
 
 @pytest.mark.parametrize("lengths", ([1, 2, 3, 4, 5, 6, 7, 8], [5] * 8, [1, 1, 1, 1, 1, 1, 9, 9]))

@@ -20,9 +20,12 @@ from clinlm.report.selection import every_stage
 from clinlm.report.sweep import FAILED
 
 pytestmark = pytest.mark.usefixtures("quick")
-OPEN = ("gate=low", "gate.metrics={macro_auroc: 1.0, micro_f1: 1.0}", "gate.agreement=0.0", "gate.judge=point")
+ANY = "gate.floor=null"
+"""Networks of random weights, trained for one epoch, are below TF-IDF."""
+LIMITS = ("gate.metrics={macro_auroc: 1.0, micro_f1: 1.0}", "gate.agreement=0.0", "gate.judge=point")
+OPEN = ("gate=low", ANY, *LIMITS)
 """A gate that is passed by whatever is defined."""
-SHUT = ("gate=low", "gate.agreement=1.0", "+gate.resamples=20")
+SHUT = ("gate=low", ANY, "gate.agreement=1.0", "+gate.resamples=20")
 """A gate that a dozen documents cannot pass: the low end of the interval of agreement is below 1."""
 C = ["teacher", "prune_teacher", "recover_teacher", "student", "prune_student", "recover_student"]
 
@@ -37,7 +40,7 @@ def test_a_pipeline_that_passes_runs_to_its_end(notes_csv: Path, root: Path, cap
         done = finished(composed(notes_csv, root, "pipeline=c", "epochs=1", *OPEN))
     assert [one.name for one in done] == C
     judged = [one.name for one in done if one.verdict is not None]
-    assert judged == ["recover_teacher", "student", "recover_student"]
+    assert judged == ["recover_teacher", "student", "recover_student"], "the teacher has no floor"
     assert all(one.verdict is None or one.verdict.passed for one in done)
     assert caplog.text.count("gate low, ") == 3 and done[-1].techniques == ("pruning", "distillation")
 
@@ -53,6 +56,15 @@ def test_a_pipeline_that_fails_stops_there_and_keeps_what_it_built(notes_csv: Pa
     assert verdict.subject == "recover_teacher" and not verdict.passed and verdict.findings[0].quantity == "agreement"
     assert "too little; " in str(failed.value) and "quantize=int4 (int4)" in str(failed.value)
     assert failed.value.exit_status == 3
+
+
+def test_a_teacher_below_the_floor_is_not_compressed(notes_csv: Path, root: Path) -> None:
+    for floor, name in (("tfidf", "macro_f1 of TF-IDF"), ("0.99", "macro_f1 99.00")):
+        with pytest.raises(GateFailed, match=rf"'teacher' fails .* floor \({name}\) -.*set gate.floor=null") as failed:
+            finished(composed(notes_csv, root, "pipeline=c", "epochs=1", "gate=low", *LIMITS, f"gate.floor={floor}"))
+        assert [one.name for one in failed.value.done] == ["teacher"]
+    done = finished(composed(notes_csv, root, "pipeline=c", "epochs=1", "gate=low", *LIMITS, "gate.floor=0"))
+    assert done[0].verdict is not None and done[0].verdict.passed and len(done) == len(C)
 
 
 def test_a_gate_changes_no_key(notes_csv: Path, root: Path) -> None:
@@ -101,7 +113,7 @@ def test_the_chosen_gate_is_told_as_it_was_set(notes_csv: Path, root: Path) -> N
 def test_a_gate_without_anything_to_judge_says_so(
     notes_csv: Path, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (done,) = finished(composed(notes_csv, root, "pipeline=baseline", "epochs=1", "gate=critical"))
+    (done,) = finished(composed(notes_csv, root, "pipeline=baseline", "epochs=1", "gate=critical", ANY))
     assert done.verdict is None and "gate critical judges nothing" in caplog.text
 
 
@@ -133,7 +145,7 @@ def test_a_failed_gate_is_exit_status_3_also_where_tracebacks_are_wanted(monkeyp
 def test_a_failed_gate_is_exit_status_3(notes_csv: Path, tmp_path: Path) -> None:
     """In a sweep the other jobs go on, and it has its table; what was built stays where a pipeline stops."""
     ours = [*SMALL, f"task.root={notes_csv}", "logger=none"]
-    jobs = clinlm(tmp_path, *ours, "-m", "pipeline=quantization,baseline", "gate=critical")
+    jobs = clinlm(tmp_path, *ours, "-m", "pipeline=quantization,baseline", "gate=critical", ANY)
     assert jobs.returncode == 3 and "Traceback" not in jobs.stderr
     told = jobs.stderr.partition("clinlm: job 0: ")[2]
     assert "stage 'quantize' uses post-training quantization; nothing was trained; use one that it allows: " in told

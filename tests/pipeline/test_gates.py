@@ -27,6 +27,7 @@ from clinlm.tasks.base import Task
 from clinlm.tasks.multiclass import MultiClass
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.long_notes import Head
+from clinlm.training.teachers.tfidf import Tfidf
 
 LEVELS = ("critical", "high", "medium", "low")
 FILES = sorted(path for path in CONF.glob("gate/*.yaml") if path.stem != "none")
@@ -41,9 +42,9 @@ def changed(loss: float = 0.0, low: float | None = None, high: float | None = No
     """Degradation in which every metric lost the same."""
     lost = Interval(loss, loss if low is None else low, loss if high is None else high)
     alike = others.pop("agreement", Interval(1.0, 1.0, 1.0))
-    return Degradation(
-        {"macro_auroc": lost, "micro_f1": lost}, alike, others.pop("gaps", {}), others.pop("notices", ())
-    )
+    gaps, notices = others.pop("gaps", {}), others.pop("notices", ())
+    margin = others.pop("margin", Interval(0.1, 0.1, 0.1))
+    return Degradation({"macro_auroc": lost, "micro_f1": lost}, alike, gaps, notices, margin)
 
 
 # Laws over conf/gate.
@@ -130,6 +131,19 @@ def test_what_is_undefined_is_not_proved() -> None:
     assert not verdict.passed and "undefined" in verdict.line() and "undefined" in verdict.reasons()
 
 
+@pytest.mark.parametrize("judge", ["interval", "point"])
+def test_a_model_below_the_floor_fails_whatever_its_original_has(judge: Any) -> None:
+    for margin, passed in ((-0.1, False), (0.0, True), (0.1, True), (math.nan, False)):
+        lost = changed(margin=Interval(margin, margin - 0.2, margin + 0.2))
+        for floor, name in (("tfidf", "of TF-IDF"), (0.5, "50.00")):
+            verdict = Gate("g", {"micro_f1": 0.02}, judge=judge, floor=floor).verdict("x", lost, [])
+            assert verdict.passed == passed and f"floor (macro_f1 {name})" in verdict.line()
+            assert passed or verdict.reasons().startswith(
+                f"floor (macro_f1 {name}) {'undef' if margin != margin else '10.00 below'}"
+            )
+        assert Gate("g", {}, judge=judge).verdict("x", lost, []).passed, "no floor was set"
+
+
 def test_a_verdict_names_what_failed_first() -> None:
     made = Gate("g", {"macro_auroc": 0.5, "micro_f1": 0.01}, techniques=["int4"])
     verdict: Verdict = made.verdict("x", changed(0.1), ["int4", "post_training_quantization"])
@@ -146,6 +160,9 @@ def test_a_verdict_names_what_failed_first() -> None:
         ({"metrics": {"f1": 0.1}}, "gate.metrics must be one of accuracy"),
         ({"agreement": -0.1}, "shares in"),
         ({"techniques": ["magic"]}, "gate.techniques must be one of"),
+        ({"floor": "tf-idf"}, "gate.floor must be a share in .*, tfidf, or null"),
+        ({"floor": 45}, "shares in"),
+        ({"floor_metric": "f1"}, "gate.floor_metric must be one of accuracy"),
         ({"judge": "luck"}, "gate.judge must be one of interval, point; got luck"),
         ({"resamples": 0}, "at least 1"),
     ],
@@ -179,6 +196,7 @@ def saying(task: Task, folder: Path, wrong: Sequence[Sequence[int]]) -> Artifact
         said[list(some)] = ~said[list(some)]
         logits[split] = (6.0 * said - 3.0).astype(np.float32)
     artifact.save_predictions(folder, logits)
+    task.inference_config(logits["validation"], 64).save(folder)
     seal(folder, {"key": folder.name, "stage": folder.name})
     return Artifact(folder)
 
@@ -201,6 +219,27 @@ def test_losses_agreement_and_gaps_are_those_of_the_predictions(planted: Task, t
     assert found.agreement.value == pytest.approx(1 - 10 / len(members)), "two stayed wrong: two and eight changed"
     assert found.gaps["sex"].value == pytest.approx(6 / len(men), abs=1e-6), "the women are right in both"
     assert not found.notices
+
+
+def test_the_floor_is_tfidf_on_the_same_documents_or_a_number(planted: Task, tmp_path: Path) -> None:
+    """TF-IDF knows the labels of these notes no better than their frequencies; a model that knows them all is above."""
+    right = saying(planted, tmp_path / "right", ([], []))
+    units = {split: range(len(planted.examples.members(split))) for split in ("validation", "test")}
+    wrong = saying(planted, tmp_path / "wrong", (units["validation"], units["test"]))
+    tfidf, half = (Gate("g", {}, floor=floor, resamples=20) for floor in ("tfidf", 0.5))
+    for made in (tfidf, half):
+        for model, passed in ((right, True), (wrong, False)):
+            verdict = made.floor_verdict("x", planted, model)
+            assert verdict is not None and verdict.passed == passed
+            assert made.verdict("x", made.measure(planted, right, model, "test"), []).passed == passed
+    margin = half.measure(planted, right, wrong, "test").margin
+    assert margin is not None and margin.value == -0.5, "every answer is wrong"
+    assert Gate("g", {}).floor_verdict("x", planted, right) is None
+    verdict = tfidf.floor_verdict("x", planted, right)
+    member = Tfidf.of(planted)
+    targets = planted.examples.targets[planted.examples.members("validation")]
+    theirs = quality(targets, planted.probabilities(member.split_logits(planted, "validation")), None)["macro_f1"]
+    assert verdict is not None and verdict.findings[0].change.value == pytest.approx(1 - theirs, abs=1e-6)
 
 
 def test_few_documents_prove_little(planted: Task, tmp_path: Path) -> None:

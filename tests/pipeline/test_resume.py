@@ -13,6 +13,7 @@ import pytest
 from omegaconf import DictConfig
 from support.pipelines import artifacts, composed, finished, reported, weights
 
+from clinlm.config.runtime import Stopwatch
 from clinlm.models import artifact
 from clinlm.pipeline.results import StageResult
 from clinlm.pipeline.stage import Stage
@@ -30,8 +31,8 @@ class Killed(BaseException):
 
 
 def told(done: list[StageResult]) -> dict[str, Any]:
-    """What the reports say, without what is measured of the machine."""
-    measured = ("seconds", "training_peak_mib")
+    """What the reports say, without what is measured of the machine, and attempts."""
+    measured = ("seconds", "measuring_seconds", "attempts", "training_peak_mib")
     return {one.name: {k: v for k, v in one.artifact.report.items() if k not in measured} for one in done}
 
 
@@ -63,9 +64,23 @@ def killed_until_done(config: DictConfig, patch: pytest.MonkeyPatch, steps: int)
 def test_killed_in_the_middle_of_epochs(
     whole: list[StageResult], notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An epoch has 5 steps, so that every attempt gets through one epoch and part of the next."""
+    """An epoch has 5 steps, so that every attempt gets through one epoch and part of the next.
+
+    Every attempt counts as training (an hour here: clocks begin with one), and measuring does not.
+    """
+    begin = Stopwatch.__init__
+
+    def early(self: Stopwatch) -> None:
+        begin(self)
+        self._began -= 3600
+
+    monkeypatch.setattr(Stopwatch, "__init__", early)
     kills, done = killed_until_done(composed(notes_csv, tmp_path / "store", *C), monkeypatch, 7)
     assert kills >= 4
+    assert max(one.artifact.report["attempts"] for one in done) > 1
+    for one in done:
+        assert one.artifact.report["seconds"] // 3600 == one.artifact.report["attempts"]
+        assert one.artifact.report["measuring_seconds"] // 3600 == 1
     assert weights(done) == weights(whole)
     assert told(done) == told(whole)
 

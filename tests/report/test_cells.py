@@ -34,5 +34,5 @@ def test_shares_and_points() -> None:
 
 
 def test_grid_keeps_its_columns_whatever_the_cells_hold() -> None:
-    text = cells.grid(["a\nb", "c"], [["x | y\nz", "1"]])
-    assert text == "| a b | c |\n| --- | ---: |\n| x \\| y z | 1 |\n"
+    text = cells.grid(["a\nb", "c"], [["x | y\nz", "<b> < 1"]])
+    assert text == "| a b | c |\n| --- | ---: |\n| x \\| y z | &lt;b> < 1 |\n"

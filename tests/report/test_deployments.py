@@ -43,6 +43,18 @@ def test_the_fastest_is_kept_and_the_others_are_told() -> None:
     ]
 
 
+def test_on_a_busy_machine_processor_time_decides_and_the_load_is_told() -> None:
+    exported: Exports = {"m": {"lucky": HERE, "cheap": HERE}}
+    latencies = {"m": (9, 8), "m @lucky": (2, 5), "m @cheap": (4, 3)}
+    for busy, kept, start in (
+        (0.02, "lucky", "p50 (other processes used 2%"),
+        (0.83, "cheap", "processor time (other"),
+    ):
+        times = {n: replace(TIME, p50_ms=w, processor_ms=p, busy=busy) for n, (w, p) in latencies.items()}
+        found, (line,) = fastest(exported, times)
+        assert found == {f"m @{kept}"} and line.startswith(f"engines for m, {start}") and f"{kept} " in line
+
+
 def test_a_model_that_every_engine_refuses_keeps_its_artifact_only() -> None:
     kept, told = fastest({"m": {"a": "no", "b": "no"}}, {"m": at(9)})
     assert kept == set() and "a refused: no" in told[0] and "b refused: no" in told[0]

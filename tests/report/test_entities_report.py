@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -102,6 +103,19 @@ def test_the_report_has_every_row_and_label_with_intervals(tmp_path: Path) -> No
     assert {path.name for path in tmp_path.iterdir()} == {f"entities.{end}" for end in ("md", "json", "svg", "png")}
     assert entities.entity_line(made[1]).startswith("student @x: strict F1")
     json.loads((tmp_path / "entities.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_labels_and_names_are_drawn_as_they_are(tmp_path: Path) -> None:
+    """In a plot a `$` begins a formula, which may not be one: it must not."""
+    odd = ("$x_1^$ & $", r"a\b $\frac", "<script>_^{")
+    made = [replace(each, per_label=each.per_label[:1]) for each in (*rows(), *rows()[:1])]
+    made = [
+        replace(each, name=f"{name} model", per_label=({**each.per_label[0], "label": odd[0]},))
+        for each, name in zip(made, odd, strict=True)
+    ]
+    entities.write_entities(made, [], tmp_path, "entities", odd[0])
+    drawn = " ".join(ElementTree.parse(tmp_path / "entities.svg").getroot().itertext())
+    assert all(f"{name} model" in drawn for name in odd) and f"{odd[0]} (" in drawn and f"{odd[0]}: F1" in drawn
 
 
 def test_a_drop_has_its_column() -> None:

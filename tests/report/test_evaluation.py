@@ -11,13 +11,14 @@ import pytest
 from support.pipelines import composed
 from support.reports import recorded, same
 
-from clinlm.config.errors import ConfigError
+from clinlm.config.errors import ConfigError, DataError
 from clinlm.metrics.baseline import FILES, TfidfBaseline
 from clinlm.metrics.classification import METRICS, quality
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline.run_record import RunRecord, StageRecord
 from clinlm.report.baselines import BASELINE
 from clinlm.report.evaluation import evaluate
+from clinlm.report.report import Report
 from clinlm.report.results import ModelResult, read_results, results_json
 from clinlm.tasks.inference_config import SERVING
 
@@ -82,6 +83,25 @@ def test_the_baseline_is_tfidf_on_the_same_split(compared: Compared) -> None:
     served = sum((compared.root / row.key / name).stat().st_size for name in (*FILES, SERVING))
     assert (row.parameters, row.nonzero, row.bytes) == (model.parameters, model.nonzero, served)
     assert row.peak_mib is None
+
+
+def test_a_baseline_that_cannot_be_fitted_leaves_a_dash_and_its_reason(
+    compared: Compared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fails(*rest: object) -> None:
+        raise DataError("TF-IDF needs terms that occur in at least 2 training documents; use more documents")
+
+    monkeypatch.setattr("clinlm.report.baselines.Tfidf.fitted", fails)
+    report = Report([compared.run], (compared.task, None), tmp_path, stages=True)
+    report.print("Pipeline b", report.results[-1].name, [])
+    reason = "TF-IDF has no numbers: TF-IDF needs terms that occur in at least 2 training documents"
+    text = (tmp_path / "table.md").read_text()
+    assert "| TF-IDF | – | – | – | – |" in text and text.count(f"- {reason}\n") == 1
+    results, notices = read_results(tmp_path / "table.json")
+    assert [row.name for row in results] == [row.name for row in compared.results] and reason in notices
+    for before, after in zip(compared.results[1:], results[1:], strict=True):
+        assert after.quality == pytest.approx(before.quality, nan_ok=True)
+    assert all("floor (macro_f1 of TF-IDF) undefined" in gate.reasons() for gate in results[-1].gates)
 
 
 def test_intervals_hold_their_values(compared: Compared) -> None:

@@ -23,7 +23,9 @@ LINES = ["artifact   outputs/store/recover_student-0123456789ab", "next       cl
 @pytest.fixture(scope="module")
 def finished(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: None) -> tuple[RunRecord, Task]:
     root = tmp_path_factory.mktemp("reported") / "store"
-    return recorded(composed(notes_csv, root, "pipeline=c", "epochs=1", "gate=low", "gate.judge=point"))
+    return recorded(
+        composed(notes_csv, root, "pipeline=c", "epochs=1", "gate=low", "gate.judge=point", "gate.floor=null")
+    )
 
 
 def printed(run: RunRecord, task: Task, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Report, list[str]]:

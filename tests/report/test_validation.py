@@ -88,13 +88,14 @@ def test_the_planted_pattern_is_found_and_no_other_section_or_subgroup(found: Va
 def test_parts_agree_with_each_other(opened: Task, found: Validation) -> None:
     cells = found.documents * len(LABELS)
     assert found.agreement.cells.value == pytest.approx(1 - len(found.disagreements) / cells)
-    documents = found.disagreements["document"].n_unique()
+    documents = found.disagreements["id"].n_unique()
     assert found.agreement.documents.value == pytest.approx(1 - documents / found.documents)
     assert list(found.fairness) == ["gender", "age_band", "language"]
     for each in found.fairness.values():
         assert sum(one.documents for one in each.subgroups) == found.documents
     assert {one.name: one.standing for one in found.fairness["language"].subgroups}["rare"] == "small"
-    assert found.disagreements["document"].max() < found.documents
+    members = opened.examples.members("test")
+    assert {*found.disagreements["id"]} <= {*opened.examples.frame["id"].gather(members)}
     assert found.temperatures["student"] > found.temperatures["teacher"]
     assert found.calibration["student, tempered"].brier.value < found.calibration["student"].brier.value
 
@@ -108,12 +109,14 @@ def test_a_model_agrees_with_itself(opened: Task) -> None:
     assert all(each.ratio.value == 1 for each in found.fairness.values())
 
 
-def test_files_hold_it_all_and_no_note_and_no_id(found: Validation, tmp_path: Path) -> None:
+def test_files_hold_it_all_and_no_note_and_only_the_listing_has_ids(found: Validation, tmp_path: Path) -> None:
     paths = write_validation(found, tmp_path)
     names = ["validation.md", "validation.json", "disagreements.csv", "reliability.svg", "reliability.png"]
     assert [path.name for path in paths] == names and all(path.stat().st_size for path in paths)
     for path in paths[:4]:
-        assert "secret" not in path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
+        assert "secretgroup" not in text and "secretword" not in text
+        assert ("secretid" in text) == (path.name == "disagreements.csv")
     told = json.loads(paths[1].read_text())
     assert told["drops"]["macro_f1"]["compressed"] == found.drops["macro_f1"].compressed
     assert len(told["patterns"]) == len(found.patterns)

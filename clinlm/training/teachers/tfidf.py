@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import Final, Self, final
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -54,6 +54,12 @@ class Tfidf(TeacherSource):
 
     root: Path
     task_key: str
+
+    @classmethod
+    def of(cls, task: Task) -> Self:
+        """Return the baseline of an opened task, in the store of the task."""
+        assert task.folder is not None
+        return cls(task.folder.parent, task.folder.name.removeprefix("task-"))
 
     @property
     def name(self) -> str:
