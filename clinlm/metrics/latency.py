@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -103,9 +103,8 @@ def measure(
     wall, processor = np.median(seen, axis=1)
     documents_ms = {name: wall[:, place] for place, name in enumerate(models)}
     ratios = _speedups(documents_ms, reference, np.random.default_rng(seed))
-    found = {name: _latency(each, *ratios[name], busy=busy) for name, each in documents_ms.items()}
-    used = np.median(processor, axis=0).tolist()
-    return {name: replace(own, processor_ms=ms) for (name, own), ms in zip(found.items(), used, strict=True)}
+    used = dict(zip(models, np.median(processor, axis=0).tolist(), strict=True))
+    return {name: _latency(each, *ratios[name], busy, used[name]) for name, each in documents_ms.items()}
 
 
 def busy_share(latencies: Iterable[Latency]) -> float | None:
@@ -163,10 +162,16 @@ def _speedups(
 
 
 def _latency(
-    documents_ms: Float[np.ndarray, " documents"], speedup: float, low: float, high: float, busy: float | None
+    documents_ms: Float[np.ndarray, " documents"],
+    speedup: float,
+    low: float,
+    high: float,
+    busy: float | None,
+    processor_ms: float,
 ) -> Latency:
     p50, p90, p99 = (float(value) for value in np.percentile(documents_ms, (50, 90, 99)))
-    return Latency(p50, p90, p99, float(documents_ms.mean()), len(documents_ms), speedup, low, high, busy)
+    mean, count = float(documents_ms.mean()), len(documents_ms)
+    return Latency(p50, p90, p99, mean, count, speedup, low, high, busy, processor_ms)
 
 
 @contextmanager

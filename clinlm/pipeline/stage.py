@@ -231,8 +231,7 @@ class Stage:
             transfer: the texts that `self.augmentation` makes.
 
         Returns:
-            the report. Its `seconds` are those of training, over all attempts, each up to the checkpoint that the next
-            one continues; `measuring_seconds` are those of what follows: predictions, size and memory.
+            the report: `seconds` are of training, over all attempts up to the checkpoints that were continued.
         """
         if (transfer is None) != (self.augmentation is None):
             raise ValueError("augmentation and its texts must be given together, got only one of them")
@@ -249,10 +248,9 @@ class Stage:
         module.train()  # pretrained checkpoints are loaded in evaluation mode
         trainer = self._trainer(folder, logger, clock)
         checkpoint = folder / "last.ckpt"
-        resumed = _resumable(checkpoint)
         try:
             with PeakGrowth() as memory:
-                trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
+                trainer.fit(module, datamodule=data, ckpt_path=_resumable(checkpoint), weights_only=True)
         except SystemExit:
             raise KeyboardInterrupt from None  # Lightning turns it into SystemExit
         seconds, measuring = clock.seconds(), Stopwatch()

@@ -159,11 +159,9 @@ def validate(
     targets, frame = task.examples.targets[members], task.examples.frame
     groups = frame["group"].gather(members).to_numpy() if settings.by_group else None
     how: dict[str, Any] = {"resamples": settings.resamples, "seed": settings.seed, "groups": groups}
-    served = [task.inference_config(model.validation, task.max_tokens) for model in (original, compressed)]
-    probabilities = [
-        config.probabilities(model.test) for config, model in zip(served, (original, compressed), strict=True)
-    ]
-    thresholds = [config.thresholds for config in served]
+    one, other = (task.inference_config(model.validation, task.max_tokens) for model in (original, compressed))
+    probabilities = [one.probabilities(original.test), other.probabilities(compressed.test)]
+    thresholds = [one.thresholds, other.thresholds]
     pair = (targets, probabilities[0], thresholds[0], probabilities[1], thresholds[1])
     before, after = (quality(targets, *own) for own in zip(probabilities, thresholds, strict=True))
     first, second = (partial(weighted_quality, targets, *own) for own in zip(probabilities, thresholds, strict=True))

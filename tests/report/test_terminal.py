@@ -109,12 +109,16 @@ def test_the_verdict_is_what_the_intervals_show() -> None:
 
 def test_a_baseline_better_than_every_model_is_told_in_one_line() -> None:
     told = "           no model reaches TF-IDF (58.00 %): use it, or train on more notes"
-    best = replace(ROWS[0], quality={"micro_f1": 0.58})
-    assert verdict([best, ROWS[1]], "teacher", "micro_f1")[-1] == told and len(told) <= SCREEN[0]
-    for baseline in (ROWS[0], replace(best, quality={"micro_f1": math.nan}), replace(best, quality={}, intervals={})):
-        assert "no model reaches" not in str(verdict([baseline, ROWS[1]], "teacher", "micro_f1")), "equal, or undefined"
+    best, model = replace(ROWS[0], kind="baseline", quality={"micro_f1": 0.58}), replace(ROWS[1], kind="stage")
+    assert verdict([best, model], "teacher", "micro_f1")[-1] == told and len(told) <= SCREEN[0]
+    for baseline in (
+        replace(best, quality=model.quality),
+        replace(best, quality={"micro_f1": math.nan}),
+        replace(best, quality={}, intervals={}),
+    ):
+        assert "no model reaches" not in str(verdict([baseline, model], "teacher", "micro_f1")), "equal, or undefined"
     assert "no model reaches" not in str(
-        verdict([best, ROWS[1], replace(ROWS[1], name="x", quality={"micro_f1": 0.6})], "x", "micro_f1")
+        verdict([best, model, replace(model, name="x", quality={"micro_f1": 0.6})], "x", "micro_f1")
     )
 
 

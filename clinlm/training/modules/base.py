@@ -133,8 +133,8 @@ class Module(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log all metrics of the task, over all validation documents (Lightning's hook)."""
-        index = torch.atleast_1d(self._units.compute()).long().cpu()
-        logits = self._logits.compute().reshape(len(index), -1).cpu()  # one document's would lose a dimension
+        index = self._units.compute().reshape(-1).long().cpu()
+        logits = self._logits.compute().reshape(len(index), -1).cpu()  # of one document they lose a dimension
         self._units.reset()
         self._logits.reset()
         units = self.task.examples.units("validation")
