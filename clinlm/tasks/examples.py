@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from clinlm.config.errors import ConfigError
+from clinlm.config.errors import DataError
 from clinlm.corpora.split import SPLITS
 from clinlm.store.content import write_json
 
@@ -50,18 +50,32 @@ class Examples:
         """Return the numbers of the units of one split: rows of `targets`, ascending."""
         return units_of(self.unit_start, self.members(split))
 
+    def drawn(self) -> Self:
+        """Return these examples, whose split was drawn by shares and not given by the corpus.
+
+        Raises:
+            DataError: a split has fewer than `FEWEST` documents: nothing can be measured on it.
+        """
+        self._check_splits(FEWEST)
+        return self
+
+    def _check_splits(self, fewest: int) -> None:
+        counts = {split: len(self.members(split)) for split in SPLITS}
+        if min(counts.values()) < fewest:
+            got = ", ".join(f"{count:,} in {split}" for split, count in counts.items())
+            raise DataError(
+                f"every split must have at least {fewest} documents, got {got}, of {len(self.frame):,} in all; read "
+                "more documents (a few hundred are little), or set task.shares"
+            )
+
     def save(self, folder: Path) -> None:
         """Write documents.parquet, targets.safetensors and examples.json into `folder`.
 
         Raises:
-            ConfigError: a split has no document; those of a corpus that is only tested on are all in `test`.
+            DataError: a split has no document; those of a corpus that is only tested on are all in `test`.
         """
-        tested = set(self.frame["split"]) == {"test"}
-        for split in () if tested else SPLITS:
-            if not len(self.members(split)):
-                raise ConfigError(
-                    f"every split must have a document, got none in {split}; read more documents or set task.shares"
-                )
+        if set(self.frame["split"]) != {"test"}:
+            self._check_splits(1)
         self.frame.write_parquet(folder / "documents.parquet")
         arrays = {"targets": self.targets}
         save_file(arrays | ({} if self.unit_start is None else {"unit_start": self.unit_start}), folder / _TARGETS)
@@ -78,6 +92,9 @@ class Examples:
         labels, notices = tuple(content["labels"]), tuple(content["notices"])
         return cls(frame, arrays["targets"], labels, notices, content["facts"], unit_start)
 
+
+FEWEST: Final = 2
+"""Documents of every split that is drawn, at least: of one, no interval says anything."""
 
 EVERY: Final = "every"
 """All splits together, for a corpus that is only tested on."""

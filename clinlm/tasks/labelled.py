@@ -125,7 +125,8 @@ class Labelled(Task):
         }
         facts |= {name: int((split == number).sum()) for number, name in enumerate(SPLITS)}
         chosen_frame = frame.drop("labels").with_columns(pl.Series("split", np.array(SPLITS)[split]))
-        return Examples(chosen_frame, targets, tuple(names), tuple(notices), facts)
+        found = Examples(chosen_frame, targets, tuple(names), tuple(notices), facts)
+        return found.drawn() if records.splits is None else found
 
     def _tested(self, records: Records, names: Sequence[str]) -> Examples:
         """Take all documents of the kind that models were trained on, with the labels that they know."""

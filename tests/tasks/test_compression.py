@@ -21,6 +21,7 @@ from clinlm.models.adapters.full import Full
 from clinlm.models.adapters.lora import Lora
 from clinlm.models.artifact import Artifact
 from clinlm.models.initializers.from_teacher import FromTeacher
+from clinlm.models.layers.base import reads_alone
 from clinlm.models.model import Model
 from clinlm.predict.model_answerer import predict_file
 from clinlm.predict.settings import PredictSettings
@@ -106,7 +107,8 @@ def check(artifact: Artifact, task: Entities) -> Model:
     """A loaded artifact answers for every word what it was stored with, and its answers can be judged."""
     model = artifact.load()
     data = TaskData(task, model.tokenizer, model.max_tokens)
-    _, logits = predict(model.network, data.loader(task.examples.members("test")), task.long_notes)
+    size = 1 if reads_alone(model.network) else 32
+    _, logits = predict(model.network, data.loader(task.examples.members("test"), size), task.long_notes)
     assert logits.shape == (len(task.examples.units("test")), task.outputs) and np.isfinite(logits).all()
     np.testing.assert_array_equal(logits, artifact.predictions("test"))
     assert set(task.evaluate("test", task.probabilities(logits), None).quality()) == set(task.metrics)
