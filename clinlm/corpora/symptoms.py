@@ -137,7 +137,9 @@ class Symptoms(Corpus):
             (several, f"texts are in several {noun} with different labels: the first labels are kept"),
             (_unasserted(distinct, self.unasserted), f"of {distinct.height:,} {noun} assert no symptom"),
         ]
-        return Records(distinct, (self._label_notice(), *inner.notices, *count_notices(counts)))
+        return Records(
+            distinct, (self._label_notice(), *inner.notices, *self.lexicon.notices(), *count_notices(counts))
+        )
 
     def fingerprint(self) -> str:
         """See `Corpus.fingerprint`; it includes the order of the steps, which a key does not."""

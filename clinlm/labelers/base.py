@@ -108,6 +108,11 @@ class Labeler(ABC):
         """Return whether it uses spans of people, and so cannot label a note that nobody labeled."""
         return any(part.needs_people for part in self.parts)
 
+    @property
+    def notices(self) -> Sequence[str]:
+        """Return counted warnings on its sources, and on the notes so far; no text of a note."""
+        return [notice for part in self.parts for notice in part.notices]
+
     @abstractmethod
     def label(self, notes: Sequence[Note]) -> Iterator[LabeledNote]:
         """Yield one result per note, in order, each as soon as it and all before it are available.

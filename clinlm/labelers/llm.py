@@ -116,7 +116,7 @@ class Llm(Labeler):
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Return counted warnings for a report, over the requests of this object so far."""
+        """Return counted warnings, over the requests of this object so far."""
         messages = {
             "foreign": "entities dropped because their label is unknown",
             "estimated": "requests with estimated tokens, because the server did not report them",

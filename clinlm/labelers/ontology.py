@@ -60,6 +60,11 @@ class Ontology(Labeler):
         terms = (term for source in self.sources.values() for term in source.terms(self.root))
         return Matcher(terms, self.stop, self.acronym, self.shortest)
 
+    @property
+    def notices(self) -> Sequence[str]:
+        """Return what the sources leave out."""
+        return [notice for source in self.sources.values() for notice in source.notices(self.root)]
+
     def label(self, notes: Sequence[Note]) -> Iterator[LabeledNote]:
         for note in notes:
             began = time.perf_counter()

@@ -59,6 +59,10 @@ class TermSource(ABC):
                 total.update(hashlib.file_digest(file, "sha256").digest())
         return total.hexdigest()
 
+    def notices(self, root: Path) -> Sequence[str]:
+        """Return counts of what is left out of the files, or read by a rule; no text of them."""
+        return ()
+
     @abstractmethod
     def files(self, root: Path) -> Sequence[Path]:
         """Return the files to read; the first has the terms."""

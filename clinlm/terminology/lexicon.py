@@ -1,7 +1,7 @@
 """Lexicons: symptoms, each with its spellings."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 MASK = "\ue000"
 """Placeholder of a masked mention, which tokenisation replaces with the tokenizer's mask token.
@@ -23,6 +23,10 @@ class Lexicon(ABC):
             MissingFileError: a file does not exist.
             DataError: it cannot be read, or holds no symptom.
         """
+
+    def notices(self) -> Sequence[str]:
+        """Return counts of what is left out of a file, or read by a rule; no text of it."""
+        return ()
 
     @abstractmethod
     def fingerprint(self) -> str:

@@ -1,7 +1,4 @@
-"""Terms and lexicons from an ontology in OBO format, such as the Symptom Ontology.
-
-Obsolete terms and terms without a parent are left out: the root names the category, not a symptom.
-"""
+"""Terms and lexicons from an ontology in OBO format, such as the Symptom Ontology; `read_obo` has the rules."""
 
 import hashlib
 import re
@@ -16,14 +13,19 @@ from clinlm.terminology.lexicon import Lexicon, normalize_term
 
 SCOPES = ("EXACT", "BROAD", "NARROW", "RELATED")
 
-_SYNONYM = re.compile(r'synonym: *"((?:[^"\\]|\\.)*)" +([A-Z]+)\b')
-_OBSOLETE = re.compile(r"is_obsolete: *true\b")
+_SYNONYM = re.compile(r'"((?:[^"\\]|\\.)*)"\s*([A-Z]*)')
+_SYNONYM_TAGS = {"synonym": "", **{f"{scope.lower()}_synonym": scope for scope in SCOPES}}
+"""The scope that a tag tells, "" for none; with a scope in it, as OBO 1.0 wrote them."""
+
+_PARENT_TAGS = ("is_a", "intersection_of", "relationship")
+_FOREIGN = ("<", "{", "Prefix(", "Ontology(")
+_QUALIFIERS = re.compile(r"\s*\{[^{}]*=[^{}]*\}$")
 _ESCAPED = re.compile(r"\\(.)")
 _COMMENT = re.compile(r"(?<!\\) !.*")
 
 
 class OboTerm(NamedTuple):
-    """A term that is in use and has a parent: its name, and (synonym, scope) pairs."""
+    """A term that is in use: its name, and (synonym, scope) pairs."""
 
     name: str
     synonyms: tuple[tuple[str, str], ...]
@@ -32,6 +34,31 @@ class OboTerm(NamedTuple):
         """Yield the name and the synonyms of these scopes."""
         yield self.name
         yield from (synonym for synonym, scope in self.synonyms if scope in scopes)
+
+
+class OboFile(NamedTuple):
+    """The terms of a file, and counts of what is left out or read by a rule."""
+
+    terms: tuple[OboTerm, ...]
+    notices: tuple[str, ...]
+
+
+class _Stanza(NamedTuple):
+    """A term as in its file.
+
+    Attributes:
+        parents: ids of the terms that it is below.
+        unscoped: number of synonyms without scope.
+        unread: number of synonyms without text in quotes.
+    """
+
+    id: str
+    name: str
+    synonyms: tuple[tuple[str, str], ...]
+    parents: tuple[str, ...]
+    obsolete: bool
+    unscoped: int
+    unread: int
 
 
 @final
@@ -54,8 +81,11 @@ class Obo(TermSource):
         return (root / self.file,)
 
     def read(self, root: Path) -> Iterator[Term]:
-        for term in read_obo(root / self.file):
+        for term in read_obo(root / self.file).terms:
             yield from (Term(spelling, self.label) for spelling in term.spellings(self.scopes))
+
+    def notices(self, root: Path) -> Sequence[str]:
+        return read_obo(root / self.file).notices
 
 
 @final
@@ -78,11 +108,9 @@ class OboLexicon(Lexicon):
 
     def terms(self) -> Mapping[str, tuple[str, ...]]:
         self._require_file()
-        terms = list(read_obo(self.path))
+        terms = read_obo(self.path).terms
         if not terms:
-            raise DataError(
-                f"an ontology must have terms with a parent (is_a), got none in {self.path.name}; set another path"
-            )
+            raise DataError(f"an ontology must have terms in use, got none in {self.path.name}; set another path")
         names = sorted({term.name for term in terms})
         spellings = ((term.name, normalize_term(way)) for term in terms for way in term.spellings(self.scopes))
         owner: dict[str, str] = {}
@@ -97,6 +125,9 @@ class OboLexicon(Lexicon):
             found[name].append(spelling)
         return {name: tuple(own) for name, own in found.items()}
 
+    def notices(self) -> Sequence[str]:
+        return read_obo(self.path).notices
+
     def fingerprint(self) -> str:
         self._require_file()
         with self.path.open("rb") as file:
@@ -109,29 +140,65 @@ class OboLexicon(Lexicon):
             )
 
 
-def read_obo(path: Path) -> Iterator[OboTerm]:
-    """Yield the terms of an OBO file that are not obsolete and have a parent, in the order of the file.
+def read_obo(path: Path) -> OboFile:
+    """Read the terms of an OBO file, in its order.
+
+    Obsolete terms, terms without name, and roots are left out: terms that have no parent (is_a, intersection_of,
+    relationship) but are one. In a flat list no term is a root. A synonym without scope is RELATED, as OBO 1.2 says.
 
     Raises:
         MissingFileError: the file does not exist.
-        DataError: it is not UTF-8.
+        DataError: it is not UTF-8, or in another format.
     """
-    for stanza in _stanzas(path):
-        names = [_plain(_COMMENT.sub("", line[5:])) for line in stanza if line.startswith("name:")]
-        child = any(line.startswith("is_a:") for line in stanza)
-        if names and names[0] and child and not any(map(_OBSOLETE.match, stanza)):
-            synonyms = [match for line in stanza if (match := _SYNONYM.match(line))]
-            yield OboTerm(names[0], tuple((_plain(match[1]), match[2]) for match in synonyms))
+    stanzas = [_parsed(stanza) for stanza in _stanzas(path)]
+    used = [stanza for stanza in stanzas if not stanza.obsolete and stanza.name]
+    targets = {parent for stanza in stanzas for parent in stanza.parents}
+    kept = [stanza for stanza in used if stanza.parents or stanza.id not in targets]
+    obsolete = sum(stanza.obsolete for stanza in stanzas)
+    counts = [
+        (obsolete, f"of {len(stanzas):,} terms of {path.name} left out: obsolete"),
+        (len(stanzas) - obsolete - len(used), f"of {len(stanzas):,} terms of {path.name} left out: without name"),
+        (len(used) - len(kept), f"of {len(stanzas):,} terms of {path.name} left out: roots, which name a category"),
+        (len(kept) - len({stanza.id for stanza in kept}), f"terms of {path.name} have the id of another"),
+        (sum(stanza.unscoped for stanza in kept), f"synonyms of {path.name} have no scope, and are read as RELATED"),
+        (sum(stanza.unread for stanza in kept), f"synonyms of {path.name} left out: no text in quotes"),
+    ]
+    notices = tuple(f"{count:,} {what}" for count, what in counts if count)
+    return OboFile(tuple(OboTerm(stanza.name, stanza.synonyms) for stanza in kept), notices)
+
+
+def _parsed(lines: Sequence[str]) -> _Stanza:
+    """Parse the lines of a [Term]."""
+    pairs = [(tag.strip(), value.strip()) for tag, _, value in (line.partition(":") for line in lines)]
+    bare = [(tag, _QUALIFIERS.sub("", _COMMENT.sub("", value).strip())) for tag, value in pairs]
+    first = dict(reversed(bare))
+    written = [(_SYNONYM.match(value), scope) for tag, value in pairs if (scope := _SYNONYM_TAGS.get(tag)) is not None]
+    found = [(match, scope) for match, scope in written if match is not None]
+    scopes = [scope or (match[2] if match[2] in SCOPES else "") for match, scope in found]
+    return _Stanza(
+        first.get("id", ""),
+        _plain(first.get("name", "")),
+        tuple((_plain(match[1]), scope or "RELATED") for (match, _), scope in zip(found, scopes, strict=True)),
+        tuple(parent for tag, value in bare if tag in _PARENT_TAGS for parent in value.split()[-1:]),
+        first.get("is_obsolete", "").lower() in ("true", "1", "yes"),
+        scopes.count(""),
+        len(written) - len(found),
+    )
 
 
 def _stanzas(path: Path) -> Iterator[list[str]]:
     """Yield the lines of each [Term]."""
     stanza: list[str] | None = None
-    for line in read_lines(path):
+    for number, line in enumerate(read_lines(path)):
+        if number == 0 and line.lstrip().startswith(_FOREIGN):
+            raise DataError(
+                f"an ontology must be in OBO format, got {path.name} in XML, JSON or OWL; convert it, for instance "
+                "with robot convert --output NAME.obo"
+            )
         if line.startswith("["):
             if stanza is not None:
                 yield stanza
-            stanza = [] if line.strip() == "[Term]" else None
+            stanza = [] if _COMMENT.sub("", line).strip() == "[Term]" else None
         elif stanza is not None:
             stanza.append(line)
     if stanza is not None:

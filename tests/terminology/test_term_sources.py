@@ -9,7 +9,7 @@ import pytest
 
 from clinlm.terminology.base import Term, TermSource
 from clinlm.terminology.dictionary import Dictionary
-from clinlm.terminology.obo import Obo
+from clinlm.terminology.obo import Obo, OboLexicon
 from clinlm.terminology.rf2 import SYNONYM, Rf2
 from clinlm.terminology.rxnconso import Rxnconso
 
@@ -141,6 +141,55 @@ def test_obo(tmp_path: Path) -> None:
     for scopes in ("EXACT", ["CLOSE"]):
         with pytest.raises(ValueError, match="EXACT, BROAD, NARROW, RELATED"):
             Obo("x.obo", "A", scopes)
+
+
+TERM = "[Term]\nid: X:1\nname: fever\n"
+ROOT = "[Term] \nid: X:0\nname: sign\n"
+
+
+@pytest.mark.parametrize(
+    ("stanzas", "found", "notice"),
+    [
+        (f'{TERM}synonym: "hot" EXACT []\n\n[Term]\nid: X:2\nname: cough\n', ["fever", "hot", "cough"], ""),
+        (
+            f"{TERM}intersection_of: X:0\nintersection_of: in Y:1\n\n[Term]\nid: X:0\nname: sign\n",
+            ["fever"],
+            "1 of 2 .*roots",
+        ),
+        (f"{TERM}relationship: part_of X:0\n\n[Term]\nid: X:0\nname: sign\n", ["fever"], "1 of 2 .*roots"),
+        (f'{TERM}is_a: X:0 {{by="x"}} ! sign\n\n[Term] \nid: X:0\nname: sign\n', ["fever"], "1 of 2 .*roots"),
+        (f'{TERM}exact_synonym: "hot" []\nrelated_synonym: "warm" []\n', ["fever", "hot"], ""),
+        (
+            f'{TERM}synonym: "hot" []\nsynonym: "warm"\n',
+            ["fever"],
+            "2 synonyms of x.obo have no scope",
+        ),
+        (f"{TERM}synonym: hot EXACT []\n", ["fever"], "1 synonyms of x.obo left out: no text in quotes"),
+        (
+            '[Term]\nid:X:1\nname:\tfever\nsynonym:"a\\nb\\, \\"c\\""  EXACT lay [] {by="x"} ! d\n',
+            ["fever", 'a b, "c"'],
+            "",
+        ),
+        (f"{TERM}is_obsolete: 1\n\n{TERM}is_obsolete:True\n\n[Term]\nname: cough\n", ["cough"], "2 of 3 .*: obsolete"),
+        (f"{TERM}\n[Term]\nid: X:2\n", ["fever"], "1 of 2 terms of x.obo left out: without name"),
+        (f"{TERM}\n[Term]\nid: X:1\nname: febrile\n", ["fever", "febrile"], "1 terms of x.obo have the id of another"),
+    ],
+)
+def test_dialects_of_obo_are_read_and_nothing_is_dropped_uncounted(
+    tmp_path: Path, stanzas: str, found: list[str], notice: str
+) -> None:
+    written(tmp_path, "x.obo", f"format-version: 1.2\n\n{stanzas}")
+    source, lexicon = Obo("x.obo", "A"), OboLexicon(tmp_path / "x.obo")
+    assert texts(source, tmp_path) == found
+    assert {spelling for own in lexicon.terms().values() for spelling in own} >= set(found)
+    assert list(source.notices(tmp_path)) == list(lexicon.notices())
+    assert len(lexicon.notices()) == bool(notice) and all(re.match(notice, told) for told in lexicon.notices())
+
+
+def test_other_formats_are_named(tmp_path: Path) -> None:
+    for text in ('<?xml version="1.0"?>', '{"graphs": []}', "Prefix(:=<x>)"):
+        with pytest.raises(ValueError, match="must be in OBO format, got x in XML, JSON or OWL; convert it"):
+            Obo(written(tmp_path, "x", text), "A").terms(tmp_path)
 
 
 def test_dictionary(tmp_path: Path) -> None:
