@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBas
 from clinlm.config.errors import ConfigError, ModelError
 from clinlm.models.checkpoint_files import check_content
 from clinlm.models.encoders import idle_positions, padding_of_positions
+from clinlm.text.tokens import uncut
 
 log = logging.getLogger(__name__)
 _FILES = (
@@ -19,6 +20,8 @@ _FILES = (
 )
 _PADDED_ROWS = 128
 """Tables are padded to multiples of 8, 64 or 128 rows."""
+_PROBE = "55 y/o m, bp 120/80; x-ray (2x): no chf.\n- took 12.5 mg/dl  q.d. @home #3 [r/o pe]"
+"""In lower case and without accents, which settings may rightly treat otherwise than `tokenizer.json`."""
 _FEW_CAPITALS = 0.01
 """Of the entries made of letters; uncased vocabularies have none."""
 
@@ -49,16 +52,17 @@ def load_tokenizer(
     for name in _FILES:
         if (folder / name).is_file():
             check_content(folder / name)
-    tokenizer = _open(place, folder, revision, lowercase)
+    tokenizer = _open(place, folder, revision, config, lowercase)
     check_vocabulary(tokenizer, config, folder)
     if lowercase is None:
         wanted = _case_of_files(tokenizer, folder)
         if wanted is not None and wanted != lowers(tokenizer):
-            tokenizer = _open(place, folder, revision, wanted)
+            tokenizer = _open(place, folder, revision, config, wanted)
     if lowercase is not None and lowercase != lowers(tokenizer):
         raise ConfigError(
             f"lowercase must be null for {type(tokenizer).__name__}, got {str(lowercase).lower()}: its files fix case"
         )
+    _warn_of_other_tokens(tokenizer, folder)
     lost = _capitalised(tokenizer) if lowers(tokenizer) else 0
     if lost:
         log.warning(
@@ -70,11 +74,13 @@ def load_tokenizer(
     return tokenizer
 
 
-def _open(place: str, folder: Path, revision: str | None, lowercase: bool | None) -> PreTrainedTokenizerBase:
+def _open(
+    place: str, folder: Path, revision: str | None, config: PretrainedConfig, lowercase: bool | None
+) -> PreTrainedTokenizerBase:
     case = {} if lowercase is None else {"do_lower_case": lowercase}
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            place, revision=revision, trust_remote_code=False, **case
+            place, revision=revision, config=config, trust_remote_code=False, **case
         )
     except Exception as error:  # transformers and tokenizers raise many kinds for files that they cannot read
         if not Path(place).is_dir() and isinstance(error, OSError):
@@ -120,6 +126,23 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfi
         tokenizer.backend_tokenizer.encode("a", add_special_tokens=True)
     except Exception as error:  # tokenizers raises nothing more specific
         raise ModelError(f"{folder} must have a tokenizer that reads texts, it fails ({error}); {remedy}") from error
+
+
+def _warn_of_other_tokens(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Warn where the class that `tokenizer_config.json` names cuts words otherwise than `tokenizer.json` does."""
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        read, stored = (
+            backend.encode(_PROBE, add_special_tokens=False).tokens
+            for backend in (uncut(tokenizer), Tokenizer.from_file(str(path)))
+        )
+        if read != stored[: len(read)]:
+            log.warning(
+                "%s: a %s makes other tokens than tokenizer.json describes; check tokenizer_class in "
+                "tokenizer_config.json",
+                folder,
+                type(tokenizer).__name__,
+            )
 
 
 def lowers(tokenizer: PreTrainedTokenizerBase | Tokenizer) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer, pre_tokenizers
 from torch import Tensor
 from transformers import BertConfig, BertModel, BertTokenizer, RobertaConfig, RobertaModel, RobertaTokenizer
 
@@ -193,13 +194,12 @@ def test_a_file_that_is_not_what_it_should_be_is_named(
         Pretrained(str(folder)).begin(task, None)
 
 
-def test_a_configuration_of_the_first_berts_names_no_family(task: MultiLabel, folder: Path, tiny_model: Model) -> None:
-    content = tiny_model.network.body.config.to_dict()  # type: ignore[operator, union-attr]
+def test_a_configuration_of_the_first_berts_names_no_family(task: MultiLabel, cased: Path) -> None:
+    content = json.loads((cased / "config.json").read_text())
     del content["model_type"]
-    (folder / "config.json").write_text(json.dumps(content))
-    model = Pretrained(str(folder)).begin(task, None)
-    assert model.spec.config["model_type"] == "bert" and model.network.state_dict().keys()
-    assert model.network.body.state_dict()["embeddings.LayerNorm.weight"].shape == (32,)
+    (cased / "config.json").write_text(json.dumps(content | {"type_vocab_size": 2}))
+    model = Pretrained(str(cased), max_unknown=1.0).begin(task, None)
+    assert model.spec.config["model_type"] == "bert" and type(model.tokenizer).__name__ == "BertTokenizer"
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])
@@ -303,6 +303,18 @@ def test_case_is_kept_or_not_as_the_files_or_the_setting_say(
         assert tokenizer.tokenize("The MS Pains") == expected
     cases = [record.message for record in caplog.records if "capital" in record.message]
     assert len(cases) == bool(notice) and all(notice in message for message in cases)
+
+
+def test_a_class_that_cuts_words_otherwise_than_the_file_is_named(
+    task: MultiLabel, cased: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    said(cased, config=False, normalizer=False)
+    for splitter, notice in ((None, False), (pre_tokenizers.Whitespace(), True)):
+        backend = Tokenizer.from_file(str(cased / "tokenizer.json"))
+        backend.pre_tokenizer = splitter or backend.pre_tokenizer
+        backend.save(str(cased / "tokenizer.json"))
+        Pretrained(str(cased), max_unknown=1.0).begin(task, None)
+        assert ("a BertTokenizer makes other tokens than tokenizer.json describes" in caplog.text) == notice
 
 
 def test_an_uncased_vocabulary_needs_no_notice(task: MultiLabel, cased: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,9 +7,10 @@ import torch
 from support.encoders import CONFIGS
 from transformers import AutoConfig
 
-from clinlm.config.errors import ModelError
+from clinlm.config.errors import ConfigError, ModelError
 from clinlm.models import encoders
 from clinlm.models.initializers.base import plain_config
+from clinlm.models.initializers.pretrained import keep_positions
 from clinlm.models.model import ModelSpec
 
 ROTARY = ("eurobert", "modernbert", "nomic_bert")
@@ -45,6 +46,9 @@ def test_the_longest_row_runs_and_one_token_more_does_not(family: str) -> None:
         again = ModelSpec(plain_config(config), 3).build().eval()
         again.load_state_dict(network.state_dict(), strict=True)
         assert again(ids[:, :longest], torch.ones_like(ids[:, :longest])).equal(whole)
+        if family in ROTARY:
+            with pytest.raises(ConfigError, match="needs learnt positions"):
+                keep_positions(network.body, 9)
 
 
 @pytest.mark.parametrize(

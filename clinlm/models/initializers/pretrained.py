@@ -148,7 +148,7 @@ def keep_positions(body: Any, tokens: int) -> None:
     Raises:
         ConfigError: the encoder has fewer positions, or none that are learnt.
     """
-    table = getattr(body.embeddings, "position_embeddings", None)
+    table = getattr(getattr(body, "embeddings", None), "position_embeddings", None)
     if not isinstance(table, nn.Embedding):
         raise ConfigError(
             f"teacher.max_tokens needs learnt positions, {type(body).__name__} has none; set task.max_tokens instead"
