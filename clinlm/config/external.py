@@ -13,12 +13,13 @@ _OWN: Final = ("root", "corpus", "labels", "documents", "training_documents", "s
 def external_settings(config: DictConfig) -> dict[str, Any] | None:
     """Return the settings of the group `external` as a task; None where it is `none`.
 
-    What is not set is as in `task`, where both are of one class; and so are settings of the corpus.
+    One without a class of its own is a task as `task` with another corpus: what it does not set is as in `task`, and so
+    are settings of the corpus, where both have one reader.
     """
     if config.get("external") is None:
         return None
     task, external = plain(config.task), plain(config.external)
-    if task["_target_"] != external["_target_"]:
+    if "_target_" in external:
         return external
     inherited = {name: value for name, value in task.items() if name not in _OWN}
     same = task["corpus"]["_target_"] == external["corpus"]["_target_"]
