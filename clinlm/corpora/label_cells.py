@@ -117,7 +117,8 @@ def choose_labels(
     kept = [name for name in known if name not in exclude and (include is None or name in include)]
     chosen = labels.list.eval(pl.element().filter(pl.element().is_in(kept)))
     changed = int((chosen.list.len() < labels.list.len()).sum())
-    return chosen, count_notice(changed, len(labels), f"notes have labels left out ({len(known) - len(kept)} labels)")
+    left = shown([name for name in known if name not in kept])
+    return chosen, count_notice(changed, len(labels), f"notes have labels that are left out: {left}")
 
 
 def _listed(path: Path, rows: pl.DataFrame, column: str, delimiter: str | None, missing: Collection[str]) -> pl.Series:

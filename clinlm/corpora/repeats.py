@@ -1,5 +1,6 @@
 """Documents that repeat others, word for word or nearly: copied-forward notes, templates, double exports."""
 
+import inspect
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from jaxtyping import Bool, Float, Int, UInt32, UInt64
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
-from clinlm.corpora.base import NearDuplicates, count_notices
+from clinlm.corpora.base import Corpus, NearDuplicates, count_notices
 from clinlm.corpora.split import SPLITS, merge_groups
 
 SIMILARITY: Final = 0.8
@@ -70,6 +71,11 @@ class Repeats:
         return frame.select(pl.col("place").n_unique().over("number") > 1)["place"].to_numpy()
 
 
+def can_merge(corpus: Corpus, fixed: bool) -> bool:
+    """Return whether `near_duplicates=merge` of a corpus would change a split; of a `fixed` one it does not."""
+    return not fixed and "near_duplicates" in inspect.signature(type(corpus)).parameters
+
+
 def tie_repeats(
     frame: pl.DataFrame, near_duplicates: NearDuplicates, fixed: bool
 ) -> tuple[pl.DataFrame, Repeats, list[str]]:
@@ -98,8 +104,14 @@ def tie_repeats(
     return frame.with_columns(pl.Series("group", groups, dtype=pl.String)), repeats, notices
 
 
-def straddling_notices(repeats: Repeats, split: Int[np.ndarray, " documents"]) -> list[str]:
-    """Return notices of the test documents that repeat others outside of test."""
+def straddling_notices(repeats: Repeats, split: Int[np.ndarray, " documents"], mergeable: bool) -> list[str]:
+    """Return notices of the test documents that repeat others outside of test.
+
+    Args:
+        repeats: of the documents.
+        split: number of the split of each.
+        mergeable: whether `task.corpus.near_duplicates=merge` would keep them together.
+    """
     test = split == SPLITS.index("test")
     place, total = test.astype(np.int64), int(test.sum())
     equal = repeats.across(repeats.equal, place) & test
@@ -112,8 +124,9 @@ def straddling_notices(repeats: Repeats, split: Int[np.ndarray, " documents"]) -
     ]
     if repeats.near is not None:
         near = repeats.across(repeats.near, place) & test & ~equal
-        what = f"of {total:,} test notes nearly repeat one of training or validation ({_MEASURE}); "
-        counts.append((int(near.sum()), f"{what}task.corpus.near_duplicates=merge keeps such notes in one split"))
+        what = f"of {total:,} test notes nearly repeat one of training or validation ({_MEASURE})"
+        advice = "; task.corpus.near_duplicates=merge keeps such notes in one split" if mergeable else ""
+        counts.append((int(near.sum()), what + advice))
     return count_notices(counts)
 
 

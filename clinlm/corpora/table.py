@@ -30,7 +30,7 @@ class Table(Corpus):
     .xlsx. Every value is read as text: an id of 007 stays 007. `clinlm.files.sources` finds the separator of columns.
 
     - Rows with empty text (or white space only, or a word of `missing`) are dropped and counted.
-    - Labels: see `clinlm.corpora.label_cells`. Rows without labels stay and are counted.
+    - Labels: see `clinlm.corpora.label_cells`. Rows without labels stay; those of a column are counted.
     - A row that repeats another in every column used is dropped and counted. Any other row with a repeated id is an
       error, since its labels and text contradict the first.
     - Empty ids and groups are errors, empty attributes are null.
@@ -123,9 +123,10 @@ class Table(Corpus):
             pl.lit("").alias("split") if self.split is None else _split(self.root, labelled, self.split),
         )
         distinct = table_rows.distinct_documents(self.root, frame)
+        unlabelled = distinct.filter(pl.col("labels").list.len() == 0).height if isinstance(self.labels, str) else 0
         counts = [
             (frame.height - distinct.height, f"of {rows.height:,} rows dropped: duplicates"),
-            (distinct.filter(pl.col("labels").list.len() == 0).height, f"of {distinct.height:,} notes have no label"),
+            (unlabelled, f"of {distinct.height:,} notes have no label in their cell"),
         ]
         splits = None if self.split is None else table_rows.declared_splits(self.root, distinct)
         return Records(distinct.drop("split"), (*notices, *count_notices(counts)), splits)

@@ -63,6 +63,17 @@ def open_bytes(path: Path, encoding: str | None = None) -> IO[bytes]:
     return stream if found is None else cast(IO[bytes], io.BufferedReader(_Recoded(stream, found, path.name)))
 
 
+def check_encoding(path: Path, encoding: str | None = None) -> None:
+    """Check that the first megabyte of a file is text.
+
+    Raises:
+        DataError: it is not in UTF-8, or in the encoding that is set.
+    """
+    with open_bytes(path, encoding) as stream:
+        head = checked_read(stream.read, 2**20, path.name)
+    decode(head[: head.rfind(b"\n") + 1], path, 1)
+
+
 def encoding_of(path: Path, encoding: str | None = None) -> str | None:
     """Return the encoding that a file has to be decoded from; None for UTF-8.
 

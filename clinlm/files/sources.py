@@ -14,7 +14,7 @@ from clinlm.files.delimited import DelimitedSource, find_separator, read_header,
 from clinlm.files.excel import ExcelSource, excel_columns, read_excel
 from clinlm.files.json_lines import JsonLinesSource, read_json_lines, seen_keys
 from clinlm.files.parquet import ParquetSource, parquet_schema, read_parquet
-from clinlm.files.plain_text import encoding_of
+from clinlm.files.plain_text import check_encoding, encoding_of
 from clinlm.files.record import Source
 
 STANDARD = Path("-")
@@ -106,12 +106,14 @@ def table_notices(path: Path, columns: Sequence[str], encoding: str | None = Non
 
 
 def check_columns(path: Path, columns: Sequence[str], encoding: str | None = None) -> None:
-    """Check that a table has some columns, without reading its rows; of JSON Lines, those of the first megabytes.
+    """Check that a table has some columns (of JSON Lines, those of the first megabytes) and that its beginning is text.
 
     Raises:
         DataError: a column is missing.
     """
     suffix = _suffix(path)
+    if suffix in (*SEPARATORS, *JSON_LINES):
+        check_encoding(path, encoding)
     if suffix in SEPARATORS:
         separator = find_separator(path, columns, SEPARATORS[suffix], encoding)
         require_columns(path, read_header(path, separator, encoding), columns)

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from clinlm.config.errors import ConfigError
 from clinlm.corpora.base import Corpus, Records
-from clinlm.corpora.repeats import straddling_notices, tie_repeats
+from clinlm.corpora.repeats import can_merge, straddling_notices, tie_repeats
 from clinlm.corpora.split import SPLITS, draw_groups, split_documents
 from clinlm.labelers.answer_cache import label_notes
 from clinlm.labelers.base import LabeledNote, Labeler, Note
@@ -155,11 +155,12 @@ class Entities(Task):
         if self.documents is not None and self.documents < len(frame):
             kept = np.flatnonzero(draw_groups(groups, np.ones(len(groups), dtype=bool), self.documents, self.seed))
             frame, people = frame[kept], [people[number] for number in kept]
-        frame, repeats, tied = tie_repeats(frame, self.corpus.near_duplicates, records.splits is not None)
+        fixed = records.splits is not None
+        frame, repeats, tied = tie_repeats(frame, self.corpus.near_duplicates, fixed)
         groups = frame["group"].to_list()
         present = np.array([[any(span.label == label for span in own) for label in labels] for own in people])
         split, told = split_documents(groups, present, self.shares, self.seed, records.splits)
-        told = [*tied, *told, *straddling_notices(repeats, split)]
+        told = [*tied, *told, *straddling_notices(repeats, split, can_merge(self.corpus, fixed))]
         if self.training_documents is not None:
             drawn = draw_groups(groups, split == 0, self.training_documents, self.seed)
             kept = np.flatnonzero((split != 0) | drawn)

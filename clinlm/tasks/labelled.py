@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clinlm.config.errors import ConfigError
 from clinlm.corpora.base import Corpus, Records, count_notice, count_notices
-from clinlm.corpora.repeats import Repeats, straddling_notices, tie_repeats
+from clinlm.corpora.repeats import Repeats, can_merge, straddling_notices, tie_repeats
 from clinlm.corpora.split import SPLITS, draw_groups, even_subset, imbalance, split_documents
 from clinlm.files.columns import shown
 from clinlm.metrics.classification import Probabilities, Thresholds
@@ -99,7 +99,8 @@ class Labelled(Task):
                 f"a label must be absent from some note, got {names[0]!r} on all {len(frame):,}; add notes without it"
             )
         unlabelled = int((~targets.any(1)).sum())
-        notices += count_notice(unlabelled, len(frame), f"notes have none of the {len(names)} labels: negatives of all")
+        which = f"none of the {len(names)} labels: negatives of all" if len(names) > 1 else f"not {names[0]}: negatives"
+        notices += count_notice(unlabelled, len(frame), f"notes have {which}")
         facts: dict[str, Any] = {
             "documents_with_a_label": int(targets.any(1).sum()),
             "imbalance_before": _finite(imbalance(targets)),
@@ -110,9 +111,11 @@ class Labelled(Task):
             frame, targets = frame[chosen], targets[chosen]
         elif self.documents is not None and len(frame) < self.documents:
             notices.append(f"{self.documents:,} documents requested, all {len(frame):,} of the corpus used")
-        frame, repeats, tied = tie_repeats(frame, self.corpus.near_duplicates, records.splits is not None)
+        fixed = records.splits is not None
+        frame, repeats, tied = tie_repeats(frame, self.corpus.near_duplicates, fixed)
         split, drawn = split_documents(frame["group"].to_list(), targets, self.shares, self.seed, records.splits)
-        notices += [*tied, *drawn, *straddling_notices(repeats, split), *_contradictions(repeats, targets)]
+        straddling = straddling_notices(repeats, split, can_merge(self.corpus, fixed))
+        notices += [*tied, *drawn, *straddling, *_contradictions(repeats, targets)]
         if self.training_documents is not None:
             notices += _short_of(self.training_documents, int((split == 0).sum()))
             kept = (split != 0) | draw_groups(frame["group"].to_list(), split == 0, self.training_documents, self.seed)

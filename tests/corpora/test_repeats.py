@@ -89,9 +89,9 @@ def test_a_fixed_split_stays_and_what_straddles_it_is_counted() -> None:
     frame = pl.DataFrame({"text": texts, "group": list("abcde")})
     tied, repeats, notices = tie_repeats(frame, "count", fixed=True)
     assert tied.equals(frame) and not notices
-    (told,) = straddling_notices(repeats, np.array([0, 2, 2, 0, 2]))
+    (told,) = straddling_notices(repeats, np.array([0, 2, 2, 0, 2]), mergeable=True)
     assert told.startswith("1 of 3 test notes stand in training or validation, too")
-    assert straddling_notices(repeats, np.array([0, 0, 2, 0, 2])) == []
+    assert straddling_notices(repeats, np.array([0, 0, 2, 0, 2]), mergeable=True) == []
     assert Repeats.find(texts, look=False).near is None
 
 

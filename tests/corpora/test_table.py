@@ -53,8 +53,9 @@ def test_every_format_and_form_of_labels_reads_the_same(tmp_path: Path, kind: st
     table = Table(path, "note", labels, id="key", group="patient", delimiter=delimiter, attributes=["sex"])
     records = table.records()
     assert records.frame.rows() == EXPECTED
+    unlabelled = ["1 of 3 notes have no label in their cell"] if isinstance(labels, str) else []
     told = [f"the columns of {path.name} are separated by ';'"] if "semi" in kind else []
-    assert records.notices == (*told, "1 of 4 rows dropped: empty text", "1 of 3 notes have no label")
+    assert records.notices == (*told, "1 of 4 rows dropped: empty text", *unlabelled)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -307,7 +308,7 @@ def test_what_is_read_as_no_label_or_may_have_another_delimiter_is_told(tmp_path
         "1 of 7 rows dropped: empty text",
         "3 labels are read as no label: None (2), nan (1); task.corpus.missing=[] makes them labels",
         "1 labels are others joined by '|': should delimiter be '|', not ';'?",
-        "3 of 6 notes have no label",
+        "3 of 6 notes have no label in their cell",
     )
     kept = Table(path, "note", "names", delimiter="|", missing=[]).records().frame
     assert kept["labels"].to_list() == [["None"], ["nan"], ["x", "y"], ["x"], ["y"], ["None"], ["x"]]
@@ -344,7 +345,10 @@ def test_labels_are_included_or_excluded_by_name(tmp_path: Path) -> None:
     path.write_text("note,names\na,normal\nb,flu;normal\nc,gout\n")
     records = Table(path, "note", "names", delimiter=";", exclude=["normal"]).records()
     assert records.frame["labels"].to_list() == [[], ["flu"], ["gout"]]
-    assert records.notices == ("2 of 3 notes have labels left out (1 labels)", "1 of 3 notes have no label")
+    assert records.notices == (
+        "2 of 3 notes have labels that are left out: normal",
+        "1 of 3 notes have no label in their cell",
+    )
     kept = Table(path, "note", "names", delimiter=";", include=["gout"]).records().frame
     assert kept["labels"].to_list() == [[], [], ["gout"]]
     with pytest.raises(ValueError, match="must name labels of the column, got 'norml'.*normal"):

@@ -18,7 +18,7 @@ from clinlm.files import delimited, json_lines
 from clinlm.files.delimited import DelimitedSource
 from clinlm.files.json_lines import JsonLinesSource
 from clinlm.files.record import Position, Record
-from clinlm.files.sources import open_source, read_table, table_notices
+from clinlm.files.sources import check_columns, open_source, read_table, table_notices
 
 ROUGH = st.lists(st.sampled_from([b'"', b'""', b",", b"\n", b"\r\n", b"\r", b"a", b"1,b\n", b'2,"c"\n', b"\xff", b" "]))
 OBJECTS = st.lists(
@@ -324,6 +324,10 @@ def test_encodings_are_those_of_the_mark_or_the_setting(tmp_path: Path, encoding
     if encoding == "cp1252":
         with pytest.raises(ValueError, match="must be UTF-8, .* 0xe8|must be a JSON object in UTF-8|0xe8"):
             read_table(path, ["id", "text"])
+        if name != "n.json":
+            with pytest.raises(ValueError, match="0xe8"):
+                check_columns(path, ["id", "text"])
+    check_columns(path, ["id", "text"], chosen)
     if expected == "utf-16":
         with pytest.raises(ValueError, match="encoding must be that of the file, got cp1252"):
             read_table(path, ["id", "text"], encoding="cp1252")
