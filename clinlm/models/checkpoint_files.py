@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoConfig, PretrainedConfig
+from transformers import AutoConfig, BertConfig, PretrainedConfig
 
 from clinlm.config.errors import ModelError
 from clinlm.models.encoders import check_family
@@ -45,14 +45,18 @@ def read_config(folder: Path) -> PretrainedConfig:
         raise ModelError(f"{path} must be JSON, got a damaged file ({error}); copy it again") from error
     if "model_type" in content:
         check_family(content, str(folder))
-        config: PretrainedConfig = AutoConfig.from_pretrained(folder)
-        return config
-    if not _FIRST_BERT <= content.keys() or content.get("type_vocab_size") != 2 or "embedding_size" in content:
+    elif not _FIRST_BERT <= content.keys() or content.get("type_vocab_size") != 2 or "embedding_size" in content:
         raise ModelError(
             f'{path} must name the family of the model, it does not; add a line as "model_type": "roberta"'
         )
-    log.warning("%s names no model_type; its entries are BERT's, so it is read as bert", path)
-    config = AutoConfig.for_model("bert", **content)
+    else:
+        log.warning("%s names no model_type; its entries are BERT's, so it is read as bert", path)
+    try:
+        named = "model_type" in content
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder) if named else BertConfig(**content)
+    except Exception as error:  # transformers checks entries with errors of several kinds
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{path} must be a configuration that transformers can read; it says: {reason}") from error
     return config
 
 

@@ -76,5 +76,14 @@ def idle_positions(config: Any) -> int:
 
 
 def padding_of_positions(config: Any) -> int:
-    """Return the token id at which positions are not counted, in a family that counts them after padding."""
+    """Return the token id at which positions are not counted, in a family that counts them after padding.
+
+    Raises:
+        ModelError: the configuration names none.
+    """
+    if config.model_type != "mpnet" and config.pad_token_id is None:
+        raise ModelError(
+            f"config.json must name the pad_token_id, from which {config.model_type} counts positions, it does not; "
+            "copy it from the tokenizer"
+        )
     return 1 if config.model_type == "mpnet" else int(config.pad_token_id)

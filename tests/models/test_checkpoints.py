@@ -151,6 +151,11 @@ def without_family(path: Path) -> None:
     (path.parent / "config.json").write_text('{"hidden_size": 32, "vocab_size": 150}')
 
 
+def odd_config(path: Path) -> None:
+    config = json.loads((path.parent / "config.json").read_text())
+    (path.parent / "config.json").write_text(json.dumps(config | {"hidden_size": "wide"}))
+
+
 def half_config(path: Path) -> None:
     (path.parent / "config.json").write_text('{"hidden_size": 3')
 
@@ -178,6 +183,7 @@ def shard_absent(path: Path) -> None:
         (other_framework, "must hold weights of PyTorch, got those of another framework only .tf_model.h5.; convert"),
         (shard_absent, "must hold every file that model.safetensors.index.json lists, got none of model-2.safetensors"),
         (without_family, "config.json must name the family of the model.*model_type"),
+        (odd_config, "config.json must be a configuration that transformers can read; it says: .*hidden_size"),
         (half_config, "config.json must be JSON, got a damaged file"),
         (adapter_only, "adapter_config.json must be the configuration of an adapter of peft, it has no peft_type"),
         (lambda path: pointer(path.parent / "tokenizer.json"), "tokenizer.json must hold its content, got a pointer"),

@@ -65,3 +65,8 @@ def test_other_families_are_refused_with_the_reason(family: str, why: str) -> No
 def test_a_decoder_of_a_known_family_is_refused() -> None:
     with pytest.raises(ModelError, match="got bert: it reads from left to right only"):
         encoders.check_family({"model_type": "bert", "is_decoder": True}, "x")
+
+
+def test_positions_after_padding_need_the_id_of_padding() -> None:
+    with pytest.raises(ModelError, match="must name the pad_token_id, from which esm counts positions"):
+        encoders.max_positions(AutoConfig.for_model("esm", vocab_size=33, pad_token_id=None))
