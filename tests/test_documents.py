@@ -110,7 +110,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Write the package of `docs/extending.md` outside the checkout, and let Python find it."""
     text = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
     files = re.findall(r"^`(lab/[\w./]+)`:\n\n```\w+\n(.*?)^```$", text, re.M | re.S)
-    assert len(files) == 11
+    assert len(files) == 13
     for name, content in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content, encoding="utf-8")

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from clinlm.config.console import make_console
 from clinlm.pipeline import execution
 from clinlm.pipeline.run_record import RunRecord
-from clinlm.report import cells, entities, epochs, external, gates, methods, pareto, tables, validation_text
+from clinlm.report import adapters, cells, entities, epochs, external, gates, methods, pareto, tables, validation_text
 from clinlm.report.baselines import BASELINE
 from clinlm.report.evaluation import evaluate
 from clinlm.report.external import ExternalCorpus, open_external
@@ -137,6 +137,10 @@ class Report:
                 made = write_published(published, self._scored, last, self.notices, self._folder)
                 self.files += ["published.md", *(["published_labels.md"] if published.labels else [])]
                 self._show("published", lambda: made)
+        if len({*adapters.adapter_names(self.results).values()}) > 1:
+            costs = adapters.write_adapters(self.results, self._metric, self._folder)
+            self.files.append(f"{adapters.NAME}.md")
+            self._show("adapters", lambda: [costs])
         timed = [result for result in self.results if result.latency is not None]
         if len(timed) > 2:
             self.files += [path.name for path in pareto.write_pareto(timed, self._metric, self._folder)]
