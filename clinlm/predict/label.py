@@ -76,6 +76,7 @@ def label_file(settings: LabelSettings) -> Progress:
         promises |= {"corpus": digest([settings.corpus, corpus.fingerprint()])}
     elif settings.resumable and settings.input is not None:
         promises |= {"text": settings.text, "id": settings.id, "input": file_identity(settings.input)}
+        promises |= {} if settings.encoding is None else {"encoding": settings.encoding}
     return stream(settings, source, promises, lambda begun: LabelerAnswerer(settings, labeler, people, begun))
 
 
@@ -167,14 +168,14 @@ def _open_corpus(settings: LabelSettings) -> Corpus:
     """Return the corpus, or the file as one; nothing is read."""
     if settings.corpus is None:
         assert settings.input is not None, "one of them is set"
-        return Table(settings.input, settings.text, None, settings.id)
+        return Table(settings.input, settings.text, None, settings.id, encoding=settings.encoding)
     corpus: Corpus = instantiate(settings.corpus)(root=None if settings.root is None else str(settings.root))
     return corpus
 
 
 def _open_source(settings: LabelSettings, corpus: Corpus) -> Source:
     if settings.input is not None:
-        return open_source(settings.input, settings.text, settings.id)
+        return open_source(settings.input, settings.text, settings.id, settings.encoding)
     log.info("reading the corpus")
     records = corpus.records()
     for notice in records.notices:

@@ -43,10 +43,11 @@ def predict_file(settings: PredictSettings) -> Progress:
         ConfigError, DataError: a file is missing or malformed; the models have different labels.
     """
     check_folders(settings)
-    source = open_source(settings.input, settings.text, settings.id)
+    source = open_source(settings.input, settings.text, settings.id, settings.encoding)
     models = {"artifact": settings.artifact, "shadow": settings.shadow}
     promises: dict[str, Any] = {name: None if folder is None else _identify(folder) for name, folder in models.items()}
     promises |= {name: getattr(settings, name) for name in ("text", "id", "window", "batch_tokens")}
+    promises |= {} if settings.encoding is None else {"encoding": settings.encoding}
     if settings.resumable:
         promises["input"] = file_identity(settings.input)
     return stream(settings, source, promises, lambda begun: ModelAnswerer(settings, begun))

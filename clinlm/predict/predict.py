@@ -51,7 +51,7 @@ def _check_paths(settings: PredictSettings) -> None:
     """
     check_folders(settings)
     if settings.input != STANDARD:
-        open_source(settings.input, settings.text, settings.id)
+        open_source(settings.input, settings.text, settings.id, settings.encoding)
     for name, folder in (("artifact", settings.artifact), ("shadow", settings.shadow)):
         if folder is not None and not folder.is_dir():
             raise MissingFileError(

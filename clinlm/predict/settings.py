@@ -35,6 +35,7 @@ class StreamSettings:
     output: Path
     text: str
     id: str | None
+    encoding: str | None
     rejects: Path
     window: int
 
