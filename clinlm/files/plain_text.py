@@ -237,6 +237,6 @@ def decode(data: bytes, path: Path, line: int) -> str:
         number = line + data.count(b"\n", 0, error.start)
         raise DataError(
             f"text must be UTF-8, got the byte 0x{data[error.start]:02x} in {path.name} line {number:,}; set encoding "
-            "(task.corpus.encoding=cp1252, or encoding=cp1252 of a command, for what Windows and Excel write), or convert "
-            "the file, as iconv does"
+            "(task.corpus.encoding=cp1252, or encoding=cp1252 of a command, for what Windows and Excel write), or "
+            "convert the file, as iconv does"
         ) from None

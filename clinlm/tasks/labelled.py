@@ -60,8 +60,8 @@ class Labelled(Task):
         super().__init__(corpus, root, long_notes, max_tokens, seed, calibrate)
         if labels is not None and (type(labels) is not int or labels < 1):
             raise ConfigError(
-                f"task.labels must be a number of labels >= 1, or null for all, got {labels!r}; name labels of a table in "
-                "task.corpus.include"
+                f"task.labels must be a number of labels >= 1, or null for all, got {labels!r}; name labels of a table "
+                "in task.corpus.include"
             )
         if training_documents is not None and training_documents < 1:
             raise ConfigError(f"task.training_documents must be at least 1, or null for all, got {training_documents}")
