@@ -7,7 +7,7 @@ from typing import Final, Literal, final
 
 import polars as pl
 
-from clinlm.corpora.split import SPLITS
+from clinlm.corpora.table import SPLIT_NAMES
 
 Role = Literal["text", "labels", "spans", "id", "group", "split", "date", "constant", "other"]
 
@@ -20,14 +20,13 @@ _NAMES: Final = {
     "spans": r"span|entit|annotation|label|ner",
     "id": r"(^|_)(id|key|uuid|guid|accession|number|no)$|^(hadm|row|note|doc|sample|report)_?id$|^index$",
     "group": r"patient|subject|person|mrn|^pid$|participant|client|family|^group$",
-    "split": r"^(data)?(split|set|fold|subset|partition)$",
     "date": r"date|time|_dt$|^dob$|year",
 }
 """What columns of each role are called; a pattern is searched in the lower-case name."""
 
-_SPLIT_NAMES: Final = {*SPLITS, "training", "val", "valid", "dev", "devel", "development", "testing", "eval"}
 _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}")
 _FLAGS: Final = ("0", "1", "0.0", "1.0", "true", "false")
+_UNSURE: Final = ("", "-1", "-1.0")
 _DELIMITERS: Final = (";", "|", "\t", "\n", ",")
 _SPANS = r'^\s*\[\s*(?:\]|\{.*"(?:start|begin|offset)|\[\s*"?\d+"?\s*,\s*"?\d+"?\s*,)'
 _MEASURED = r"^\s*-?\d+\.\d*[1-9]\d*\s*$"
@@ -78,10 +77,16 @@ class Column:
 
     @property
     def is_flag(self) -> bool:
-        """Whether it holds 0 and 1, or true and false, on every row."""
-        if self.is_list or not 1 <= self.values <= 4 or self.filled < self.cells.len():
+        """Whether it holds 0 and 1, or true and false; some rows may be `unsure`."""
+        if self.is_list or not 1 <= self.values <= 6:
             return False
-        return bool(self.cells.str.strip_chars().str.to_lowercase().is_in(_FLAGS).all())
+        values = {value.strip().lower() for value in self.cells.drop_nulls().unique()}
+        return values <= {*_FLAGS, *_UNSURE} and not values.isdisjoint(_FLAGS)
+
+    @property
+    def unsure(self) -> int:
+        """Number of cells that are empty or -1, in a 0/1 column."""
+        return int(self.cells.fill_null("").str.strip_chars().is_in(_UNSURE).sum())
 
 
 @final
@@ -167,7 +172,7 @@ def _text(columns: Sequence[Column]) -> str | None:
 
 def _is_split(column: Column) -> bool:
     values = {value.strip().lower() for value in column.cells.drop_nulls().unique()} if not column.is_list else set()
-    return bool(values) and (values <= _SPLIT_NAMES or (column.named("split") and column.values <= 10))
+    return bool(values) and values <= SPLIT_NAMES.keys()
 
 
 def _group(columns: Sequence[Column]) -> str | None:
@@ -182,7 +187,7 @@ def _id(columns: Sequence[Column]) -> str | None:
     """Return the first column with a short value of its own on every row; of several one that is called as ids are."""
     unique = [c for c in columns if not c.is_list and c.filled == c.values == c.cells.len() > 1 and c.words < 3]
     named = [c for c in unique if c.named("id")]
-    able = [c for c in unique if not c.named("labels") and c.share(_MEASURED) < 0.5]
+    able = [c for c in unique if not c.named("labels") and not c.is_flag and c.share(_MEASURED) < 0.5]
     return next((c.name for c in (*named, *able)), None)
 
 

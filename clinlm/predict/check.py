@@ -2,7 +2,7 @@
 
 import shlex
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, final
@@ -15,12 +15,11 @@ from clinlm.config.overrides import parameters
 from clinlm.config.remedies import typed_override
 from clinlm.config.settings import compose, plain
 from clinlm.config.validation import CONF
-from clinlm.corpora.base import Corpus
+from clinlm.corpora.base import Corpus, Records
 from clinlm.corpora.column_roles import Roles, guess_roles
 from clinlm.corpora.recognition import Recognized, recognize_folder, recognize_lines, recognize_table
 from clinlm.files.columns import require_columns
 from clinlm.files.peek import peek_table
-from clinlm.files.sources import is_table
 from clinlm.predict.observations import Observation, column_observations, corpus_observations, shown_name
 from clinlm.predict.settings import literal_settings
 
@@ -93,19 +92,20 @@ def check_input(settings: CheckSettings) -> Iterator[str]:
     """
     path = settings.input
     known = recognize_folder(path) if path.is_dir() else recognize_lines(path)
-    frame = None if known is not None else peek_table(path, _ROWS)
-    if frame is not None:
-        require_columns(path, frame.columns, [name for name in _given(settings) if name])
-        known = recognize_table(frame.columns)
+    given = [name for name in _given(settings) if name]
+    peek = None if known is not None else peek_table(path, _ROWS, given)
+    if peek is not None:
+        require_columns(path, peek.frame.columns, given)
+        known = recognize_table(peek.frame.columns)
     if known is not None:
         yield from _told([Observation(path.name, known.what)])
         yield from _recognized(known, path)
         return
-    assert frame is not None
+    assert peek is not None
+    frame = peek.frame
     roles = guess_roles(frame, settings.text, settings.labels, settings.id, settings.group)
-    kind = "table" if is_table(path) else "file"
-    first = f"first {frame.height:,} rows: " if frame.height == _ROWS else ""
-    yield from _told([Observation(path.name, f"{first}{kind} of {len(frame.columns)} columns")])
+    first = f"; columns are judged by the first {frame.height:,} rows" if frame.height == _ROWS else ""
+    yield from _told([Observation(path.name, f"{peek.form}; {len(frame.columns)} columns{first}")])
     found = list(column_observations(roles, frame.height))
     lines, odd = [each for each in found if each.about != "odd"], [each for each in found if each.about == "odd"]
     left = [Observation("…", f"{len(lines) - _NAMED} more columns")] if len(lines) > _NAMED else []
@@ -116,17 +116,20 @@ def check_input(settings: CheckSettings) -> Iterator[str]:
             f"a table of notes must have a column of text, got {', '.join(map(shown_name, frame.columns[:_NAMED]))}; "
             "set text to it"
         )
-    command = table_command(path, roles)
+    command = table_command(path, roles, peek.encoding)
     if command is None:
         yield from _told([*odd, Observation("labels", "none found; set labels=COLUMN if there are any")])
         yield from _typed(["predict", "artifact=FOLDER", f"input={path}", f"text={roles.text}", "output=answers.csv"])
         return
-    yield from _records(command)
+    records = yield from _records(command)
+    if isinstance(roles.labels, str) and (records.frame["labels"].list.len() == 1).all():
+        yield from _told([Observation("classes", "every note has exactly one label: task=table_multiclass")])
+        command[0] = "task=table_multiclass"
     yield from _told(odd)
     yield from _typed(command)
 
 
-def table_command(path: Path, roles: Roles) -> list[str] | None:
+def table_command(path: Path, roles: Roles, encoding: str | None = None) -> list[str] | None:
     """Return the words of the command that trains on a table, as they are typed; None without labels and spans."""
     chosen: dict[str, Any] = {}
     if roles.text != "text":
@@ -136,16 +139,15 @@ def table_command(path: Path, roles: Roles) -> list[str] | None:
         chosen |= {} if roles.spans == "spans" else {"spans": roles.spans}
     elif roles.labels is not None:
         chosen |= {} if roles.labels == "labels" else {"labels": roles.labels}
-        column = roles.named(roles.labels) if isinstance(roles.labels, str) else None
-        single = column is not None and not column.is_list and column.filled == column.cells.len()
-        words = ["task=table_multiclass" if single and roles.delimiter is None else "task=table"]
-        if column is not None and (column.is_list or roles.delimiter not in (None, ";")):
-            chosen["delimiter"] = roles.delimiter
+        words = ["task=table"]
+        chosen |= {} if roles.delimiter in (None, ";") else {"delimiter": roles.delimiter}
+        flags = () if isinstance(roles.labels, str) else roles.labels
+        chosen |= {"uncertain": "negative"} if any(roles.named(name).unsure for name in flags) else {}
+        chosen |= {} if roles.split is None else {"split": roles.split}
     else:
         return None
-    for name in ("id", "group"):
-        if (named := getattr(roles, name)) is not None:
-            chosen[name] = named
+    chosen |= {name: own for name, own in (("id", roles.id), ("group", roles.group)) if own is not None}
+    chosen |= {} if encoding is None else {"encoding": encoding}
     return _words(words, path, chosen)
 
 
@@ -180,10 +182,12 @@ def _open(command: Sequence[str]) -> tuple[Corpus, int, bool]:
     return corpus, int(task["max_tokens"]), not str(task["long_notes"]["_target_"]).endswith(_CUTTING)
 
 
-def _records(command: Sequence[str]) -> Iterator[str]:
+def _records(command: Sequence[str]) -> Generator[str, None, Records]:
     corpus, max_tokens, whole = _open(command)
     mergeable = "near_duplicates" in parameters(class_path(type(corpus)))
-    yield from _told(corpus_observations(corpus.records(), max_tokens, whole, mergeable))
+    records = corpus.records()
+    yield from _told(corpus_observations(records, max_tokens, whole, mergeable))
+    return records
 
 
 def _columns(findings: Sequence[Observation]) -> Iterator[str]:

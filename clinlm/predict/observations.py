@@ -79,7 +79,11 @@ def column_observations(roles: Roles, rows: int) -> Iterator[Observation]:
     told += [
         f"{shown_name(c.name)} is the id, but holds text" for c in roles.columns if c.name == roles.id and c.words > 3
     ]
-    told += [f"{', '.join(map(shown_name, roles.texts))}: text that is not read"] if roles.texts else []
+    others = ", ".join(map(shown_name, roles.texts))
+    told += [f"text that is not read: {others} (task.corpus.text=[A,B] joins columns)"] if roles.texts else []
+    flags = () if isinstance(roles.labels, str) else roles.labels or ()
+    if unsure := sum(roles.named(name).unsure for name in flags):
+        told.append(f"{unsure:,} cells of 0/1 columns are empty or -1: read as 0 by uncertain=negative; or drop")
     names = [column.name for column in roles.columns]
     if any(_HEADLESS.fullmatch(name) or len(name) > LABEL_CHARACTERS for name in names):
         told.append("the first line does not look like names of columns: is there a header?")

@@ -86,6 +86,21 @@ def test_the_command_for_a_table_opens_it(tmp_path: Path, made: Callable[[], pl.
     assert "30, of 2 to 2 notes" in told and ("dates are written in 2 ways (9-9-9; 9/9/9)" in told) == (made is pipes)
 
 
+def test_forms_that_a_file_does_not_name(tmp_path: Path) -> None:
+    """Semicolons, an old encoding, a split of one's own, and 0/1 columns with empty cells."""
+    split = ["train"] * 40 + ["val"] * 10 + ["test"] * 10
+    frame = table(flu=(["1", "0", ""] * 20), naïve=["0", "1"] * 30, split=split)
+    path = tmp_path / "old.csv"
+    path.write_bytes(frame.write_csv(separator=";").encode("cp1252"))
+    printed = lines(path)
+    assert "text separated by semicolons, cp1252" in printed[0]
+    wanted = {"task.corpus.encoding=cp1252", "task.corpus.split=split", "task.corpus.uncertain=negative"}
+    assert wanted <= {*typed(printed)}
+    assert "20 cells of 0/1 columns are empty or -1" in " ".join(" ".join(printed).split())
+    examples = opened(printed, tmp_path / "store").examples
+    assert examples.labels == ("naïve", "flu") and len(examples.members("train")) == 40
+
+
 def test_lists_and_spans_of_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "lists.jsonl"
     rows = [{"text": text, "labels": own} for text, own in zip(NOTES, LABELS, strict=True)]
