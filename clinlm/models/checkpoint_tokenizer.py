@@ -63,6 +63,9 @@ def load_tokenizer(
             f"lowercase must be null for {type(tokenizer).__name__}, got {str(lowercase).lower()}: its files fix case"
         )
     _warn_of_other_tokens(tokenizer, folder)
+    first = tokenizer.cls_token
+    if first is not None and first not in uncut(tokenizer).encode("a").tokens:
+        log.warning("%s: the tokenizer begins no row with its %s; its post-processor may be missing", folder, first)
     lost = _capitalised(tokenizer) if lowers(tokenizer) else 0
     if lost:
         log.warning(

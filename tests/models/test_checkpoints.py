@@ -11,7 +11,15 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, pre_tokenizers
 from torch import Tensor
-from transformers import BertConfig, BertModel, BertTokenizer, RobertaConfig, RobertaModel, RobertaTokenizer
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizer,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaModel,
+    RobertaTokenizer,
+)
 
 from clinlm.config.errors import ConfigError, ModelError
 from clinlm.models import artifact
@@ -321,6 +329,17 @@ def test_a_class_that_cuts_words_otherwise_than_the_file_is_named(
         backend.save(str(cased / "tokenizer.json"))
         Pretrained(str(cased), max_unknown=1.0).begin(task, None)
         assert ("a BertTokenizer makes other tokens than tokenizer.json describes" in caplog.text) == notice
+
+
+def test_rows_without_their_first_token_are_named(
+    task: MultiLabel, cased: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    said(cased, normalizer=False)
+    backend = Tokenizer.from_file(str(cased / "tokenizer.json"))
+    backend.post_processor = None
+    PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", cls_token="[CLS]").save_pretrained(cased)
+    Pretrained(str(cased), max_unknown=1.0).begin(task, None)
+    assert "the tokenizer begins no row with its [CLS]" in caplog.text
 
 
 def test_an_uncased_vocabulary_needs_no_notice(task: MultiLabel, cased: Path, caplog: pytest.LogCaptureFixture) -> None:
