@@ -11,7 +11,7 @@ import polars as pl
 
 from clinlm.config.errors import ConfigError, DataError
 from clinlm.corpora import table_rows
-from clinlm.corpora.base import Corpus, Records, count_notices, digest_files
+from clinlm.corpora.base import Corpus, NearDuplicates, Records, check_near_duplicates, count_notices, digest_files
 from clinlm.corpora.offsets import Fragment
 from clinlm.corpora.span_records import SpanDocument, span_records
 from clinlm.corpora.standoff import Annotated, Annotation, locate, standoff_notices
@@ -61,6 +61,7 @@ class SpanTable(Corpus):
         keys: names of start, end and label in the file; a.b names b inside a.
         words: name of the words of a span, where it has any; None does not check them.
         attributes: columns for reports by subgroup.
+        near_duplicates: `count`, `merge` or `ignore` those of other groups; see `clinlm.corpora.repeats`.
 
     Raises:
         ConfigError: a setting has the wrong type.
@@ -77,6 +78,7 @@ class SpanTable(Corpus):
         keys: Sequence[str] = ("start", "end", "label"),
         words: str | None = "text",
         attributes: Sequence[str] = (),
+        near_duplicates: NearDuplicates = "count",
     ) -> None:
         if isinstance(attributes, str) or len(set(attributes)) < len(attributes):
             raise ConfigError(f"attributes must be a list of different columns, got {attributes!r}; set [{attributes}]")
@@ -85,6 +87,7 @@ class SpanTable(Corpus):
         if spans in (text, id, group, *attributes):
             raise ConfigError(f"spans must be a column of its own, {spans!r} is set for something else; set another")
         self.root: Path = Path(root)
+        self.near_duplicates = check_near_duplicates(near_duplicates)
         self.text = text
         self.spans = spans
         self.map = map

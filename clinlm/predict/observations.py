@@ -61,7 +61,7 @@ def corpus_observations(records: Records, max_tokens: int, whole: bool, mergeabl
             "groups", f"{len(sizes):,}, of {min(sizes):,} to {max(sizes):,} notes, each kept in one split"
         )
     yield _lengths(frame["text"], max_tokens, whole)
-    yield from _repeats(frame, mergeable)
+    yield from _repeats(frame, mergeable, records.splits is not None)
     yield from (
         Observation("odd", told) for told in [*_odd_texts(frame["text"]), *_odd_labels(frame), *_few_groups(sizes)]
     )
@@ -131,17 +131,17 @@ def _lengths(texts: pl.Series, max_tokens: int, whole: bool) -> Observation:
     return Observation("lengths", told + remedy)
 
 
-def _repeats(frame: pl.DataFrame, mergeable: bool) -> Iterator[Observation]:
+def _repeats(frame: pl.DataFrame, mergeable: bool, fixed: bool) -> Iterator[Observation]:
     found = Repeats.find(frame["text"].to_list(), frame.height <= _NEAR)
     repeated = frame.height - len(np.unique(found.equal))
     groups = frame["group"].to_list()
     across = int(found.across(found.equal, groups).sum())
     told = [f"{repeated:,} notes repeat the text of another"] if repeated else []
-    told += [f"{across:,} notes have their text in another group, too (kept in one split)"] if across else []
+    what = "in the splits of the file" if fixed else "kept in one split"
+    told += [f"{across:,} notes have their text in another group, too ({what})"] if across else []
     if found.near is not None and (near := int(found.across(found.near, groups).sum()) - across) > 0:
-        told.append(
-            f"{near:,} nearly repeat one of another group (task.corpus.near_duplicates=merge keeps them together)"
-        )
+        merge = " (task.corpus.near_duplicates=merge keeps them together)" if mergeable and not fixed else ""
+        told.append(f"{near:,} nearly repeat one of another group{merge}")
     if told:
         yield Observation("repeats", "; ".join(told))
     most = int(np.bincount(found.equal).max())

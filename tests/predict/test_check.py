@@ -61,6 +61,17 @@ def flags() -> pl.DataFrame:
     return table(**{name: [int(name in own) for own in LABELS] for name in ("asthma", "flu")})
 
 
+def test_a_split_column_is_used_if_it_names_the_splits(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    for names, used in ((("Train", "dev", "TEST"), True), (("train", "dev", "eval"), False), (("0", "1", "2"), False)):
+        part = [names[min(number // 20, 2)] for number in range(60)]
+        semicolons().with_columns(pl.Series("part", part)).write_csv(path, separator="|")
+        printed = lines(path)
+        assert ("task.corpus.split=part" in typed(printed)) == used
+        assert ("splits     train 20, validation 20, test 20" in printed) == used
+        assert any("separated by '|'" in line for line in printed)
+
+
 @pytest.mark.parametrize(
     ("made", "suffix"), [(semicolons, ".csv"), (pipes, ".parquet"), (one_label, ".tsv"), (flags, ".parquet")]
 )

@@ -12,7 +12,15 @@ from typing import Literal, final
 import polars as pl
 
 from clinlm.config.errors import ConfigError, DataError, MissingFileError
-from clinlm.corpora.base import Corpus, Records, count_dropped, count_notice, digest_files
+from clinlm.corpora.base import (
+    Corpus,
+    NearDuplicates,
+    Records,
+    check_near_duplicates,
+    count_dropped,
+    count_notice,
+    digest_files,
+)
 from clinlm.corpora.mimic.icd9 import normalize_icd9
 from clinlm.files.columns import require_columns, shown
 from clinlm.files.delimited import read_header, scan_delimited
@@ -142,6 +150,7 @@ class Mimic3(Corpus):
         digits: characters of a code to keep, V and E codes one more, as in OptimCLM's public definition with 3. (The
             ICD-9 category of a V code is `V` and two digits; four characters are kept as published.) None keeps all.
         categories: values of CATEGORY to keep; spaces around the table's own are ignored ("Physician ").
+        near_duplicates: `count`, `merge` or `ignore` those of other patients; see `clinlm.corpora.repeats`.
     """
 
     remote_allowed = False
@@ -152,6 +161,7 @@ class Mimic3(Corpus):
         codes: Literal["diagnoses"] = "diagnoses",
         digits: int | None = None,
         categories: Sequence[str] = ("Discharge summary",),
+        near_duplicates: NearDuplicates = "count",
     ) -> None:
         if codes not in CODES:
             raise ConfigError(f"codes must be one of {', '.join(CODES)}, got {codes!r}")
@@ -162,6 +172,7 @@ class Mimic3(Corpus):
                 f"categories must be a list of at least one name, got {categories!r}; set [Discharge summary]"
             )
         self.root: Path = Path(root)
+        self.near_duplicates = check_near_duplicates(near_duplicates)
         self.codes = CODES[codes]
         self.digits = digits
         self.categories = tuple(categories)
