@@ -158,13 +158,15 @@ def _failed(gate: Gate, verdict: Verdict, done: Sequence[StageResult]) -> GateFa
     failed = [finding for finding in verdict.findings if not finding.passed]
     beyond = "; ".join(finding.line() for finding in failed)
     remedy = f"compress less, or use what gate {gate.name} allows: {gate.alternatives()}"
+    judge = f" by {gate.judge}"
     if all(finding.quantity.startswith("floor") for finding in failed):
+        judge = ""  # a floor is compared with the value
         remedy = (
             "train a better model (more notes, epochs=, another model@teacher=), use TF-IDF if it is enough, or set "
             "gate.floor=null (or a number) to compress it all the same"
         )
     return GateFailed(
-        f"stage {verdict.subject!r} fails gate {gate.name} by {gate.judge} on {gate.split}, in points: {beyond}; the "
+        f"stage {verdict.subject!r} fails gate {gate.name}{judge} on {gate.split}, in points: {beyond}; the "
         f"pipeline stops here, and what was built stays in the store; {remedy}",
         done,
         [verdict],
