@@ -23,6 +23,9 @@ class Adapter(ABC):
 
     learning_rate_factor: float = 1.0
 
+    def check(self, network: Network) -> None:  # noqa: B027  not every adapter has limits
+        """Raise what `attach` would raise, without attaching: shapes and names decide, values do not."""
+
     @abstractmethod
     def attach(self, network: Network) -> None:
         """Prepare `network` for training without changing what it computes."""
@@ -31,7 +34,7 @@ class Adapter(ABC):
     def merge(self, network: Network) -> None:
         """Undo `attach` but keep what was learnt: `network` has its original modules again and computes the same."""
 
-    def schedule(self, network: Network, steps: int) -> None:  # noqa: B027  what follows is optional
+    def schedule(self, network: Network, steps: int) -> None:  # noqa: B027  as the rest, optional
         """Take notice of the number of optimiser steps; called before the first one, also of a resumed fit."""
 
     def penalty(self, network: Network) -> Tensor | None:

@@ -2,6 +2,8 @@
 
 from typing import final
 
+from torch import nn
+
 from clinlm.config.errors import ConfigError
 from clinlm.config.ranges import check_positive
 from clinlm.models.adapters.freezing import Freezing, freeze_encoder
@@ -25,13 +27,19 @@ class Bitfit(Freezing):
         check_positive("adapter.learning_rate_factor", learning_rate_factor)
         self.learning_rate_factor = learning_rate_factor
 
-    def attach(self, network: Network) -> None:
-        freeze_encoder(network)
-        biases = [p for name, p in network.body.named_parameters() if name.rpartition(".")[2] == "bias"]
-        if not biases:
+    def check(self, network: Network) -> None:
+        if not _biases(network):
             raise ConfigError(
                 f"adapter=bitfit needs an encoder with biases, {type(network.body).__name__} has none; choose another "
                 "adapter, such as adapter=lora"
             )
-        for bias in biases:
+
+    def attach(self, network: Network) -> None:
+        self.check(network)
+        freeze_encoder(network)
+        for bias in _biases(network):
             bias.requires_grad_(True)
+
+
+def _biases(network: Network) -> list[nn.Parameter]:
+    return [p for name, p in network.body.named_parameters() if name.rpartition(".")[2] == "bias"]

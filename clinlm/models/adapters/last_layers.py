@@ -27,12 +27,13 @@ class LastLayers(Freezing):
         check_at_least("adapter.layers", layers, 1)
         self.layers = layers
 
+    def check(self, network: Network) -> None:
+        most = len(structure.stack(network.body)[1])
+        if self.layers > most:
+            raise ConfigError(f"adapter.layers must be at most {most}, the layers of this encoder, got {self.layers}")
+
     def attach(self, network: Network) -> None:
-        stacked = structure.stack(network.body)[1]
-        if self.layers > len(stacked):
-            raise ConfigError(
-                f"adapter.layers must be at most {len(stacked)}, the layers of this encoder, got {self.layers}"
-            )
+        self.check(network)
         freeze_encoder(network)
-        for layer in stacked[-self.layers :]:
+        for layer in structure.stack(network.body)[1][-self.layers :]:
             layer.requires_grad_(True)

@@ -64,6 +64,10 @@ class Tuner(Adapter):
         return outputs
 
     @final
+    def check(self, network: Network) -> None:
+        target_names(network.body, self.targets)
+
+    @final
     def attach(self, network: Network) -> None:
         names = target_names(network.body, self.targets)
         with torch.no_grad():  # peft freezes `layer.weight`; of a masked layer that is computed, and has to be a leaf
