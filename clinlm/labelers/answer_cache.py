@@ -182,6 +182,8 @@ def _checked_answers(labeler: Labeler, notes: Sequence[Note]) -> Iterator[tuple[
                 raise ModelError(f"a labeler must answer every note, but {type(labeler).__name__} ended early")
             _check_spans(labeler, answer, len(note.text))
             yield note, answer
+        if next(answers, None) is not None:  # a labeler that ended early raises its reason here
+            raise ModelError(f"a labeler must answer every note once, but {type(labeler).__name__} gave more answers")
 
 
 def _check_spans(labeler: Labeler, answer: LabeledNote, length: int) -> None:

@@ -2,20 +2,15 @@
 
 import ipaddress
 import logging
-import math
 import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any, Literal, NamedTuple, final
+from typing import Any, NamedTuple, final
 from urllib.parse import urlsplit
 
 from clinlm.config.errors import ConfigError
 from clinlm.config.extras import imported
+from clinlm.labelers.llm_failures import Failure, classify
 from clinlm.labelers.llm_prices import Usage
-
-Action = Literal["retry", "skip", "stop", "abort"]
-"""What to do after a failure: retry, skip the note, stop because of a limit, or abort because of a wrong setting."""
 
 
 class Address(NamedTuple):
@@ -72,20 +67,6 @@ class Reply(NamedTuple):
     usage: Usage | None
 
 
-class Failure(NamedTuple):
-    """Reason why there is no reply.
-
-    Attributes:
-        free: whether it certainly cost nothing; otherwise the provider may have written an answer that got lost.
-        wait_s: pause that the server requests; 0 where it does not.
-    """
-
-    reason: str
-    action: Action
-    free: bool = True
-    wait_s: float = 0.0
-
-
 @final
 class ChatClient:
     """Synchronous client of one run; threads may share it.
@@ -125,7 +106,7 @@ class ChatClient:
         try:
             return _parse_reply(self._create(**request).http_response.json())
         except openai.APIStatusError as error:
-            return _classify(error.status_code, error.code, error.response.headers)
+            return classify(error.status_code, error.body, error.response.headers, request)
         except openai.APITimeoutError as error:
             return late._replace(free=_failed_before_sending(error))
         except openai.APIConnectionError as error:
@@ -178,43 +159,5 @@ def _parse_usage(usage: Any) -> Usage | None:
     return Usage(*known) if len(known) == 2 else None
 
 
-def _classify(status: int, code: str | None, headers: Mapping[str, str]) -> Failure:
-    """Return the failure that an HTTP status means."""
-    if 300 <= status < 400:
-        return Failure(f"the server redirects requests (status {status}), which is not followed", "abort")
-    if status in (401, 403):
-        return Failure(f"the server does not accept the key (status {status})", "abort")
-    if status in (404, 405):
-        return Failure(f"the server has no such address or model (status {status})", "abort")
-    if code == "insufficient_quota":
-        return Failure("the spending limit at the provider is reached (insufficient_quota)", "stop")
-    if status in (408, 409, 425, 429) or status >= 500:
-        return Failure(f"the server answered with status {status}", "retry", wait_s=_retry_after_s(headers))
-    return Failure(f"the server refused the request (status {status})", "skip")
-
-
 def _failed_before_sending(error: BaseException) -> bool:
     return type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout", "PoolTimeout")
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float:
-    """Return the pause that the server requests: `retry-after-ms`, or `Retry-After` as a number or a date."""
-    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name, "").strip()
-        if not value:
-            continue
-        try:
-            seconds = float(value) * unit_s
-        except ValueError:
-            seconds = _seconds_until(value)
-        return seconds if seconds > 0 else 0.0
-    return 0.0
-
-
-def _seconds_until(date: str) -> float:
-    try:
-        then = parsedate_to_datetime(date)
-    except (ValueError, TypeError):
-        return math.nan
-    then = then if then.tzinfo else then.replace(tzinfo=UTC)
-    return (then - datetime.now(UTC)).total_seconds()

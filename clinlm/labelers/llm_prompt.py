@@ -56,6 +56,13 @@ RETRY_TEMPERATURE = 0.5
 _TEMPLATE_TOKENS = 256
 """Allowance for the chat template that the server adds to the prompt."""
 
+_TAGS = "(think|thinking|thought|reasoning|reflection)"
+_REASONING = re.compile(rf"<{_TAGS}>.*?</\1>", re.DOTALL | re.IGNORECASE)
+_REASONING_END = re.compile(rf"</{_TAGS.replace('(', '(?:')}>", re.IGNORECASE)
+_REASONING_BEGIN = re.compile(rf"<{_TAGS.replace('(', '(?:')}>", re.IGNORECASE)
+_ATTEMPTS = 1000
+"""Most places at which JSON is looked for in an answer."""
+
 _LIMITS = ("max_completion_tokens", "max_tokens")
 _RESERVED = ("model", "messages", "response_format", "temperature", "seed", "stream", "n", *_LIMITS)
 
@@ -181,22 +188,42 @@ def answer_schema(labels: Sequence[str], mentions: Mentions) -> dict[str, Any]:
 def parse_entities(answer: str) -> list[Entity]:
     """Return the entities of an answer.
 
-    Removes what models put around their JSON: reasoning up to `</think>`, and the fence of a code block.
+    Models put reasoning in tags (`<think>`), code fences and prose around their JSON; all of it is ignored.
 
     Raises:
-        MalformedAnswerError: it is not JSON, or JSON of another form.
+        MalformedAnswerError: there is no JSON with a list of entities outside of reasoning, or several that differ.
     """
-    content = answer.rpartition("</think>")[2].strip()
-    fenced = re.fullmatch(r"```\w*\s*(.*?)\s*```", content, re.DOTALL)
-    try:
-        parsed = json.loads(fenced[1] if fenced else content)
-    except (ValueError, RecursionError):
-        parsed = None
-    if parsed is None:
+    objects = _find_objects(_without_reasoning(answer))
+    if not objects:
         raise MalformedAnswerError("the answer is not JSON, or was cut off")
-    if not isinstance(parsed, dict) or not isinstance(parsed.get("entities"), list):
+    lists = [found["entities"] for found in objects if isinstance(found.get("entities"), list)]
+    if not lists:
         raise MalformedAnswerError("the answer is JSON without a list of entities")
-    return [_parse_entity(entity) for entity in parsed["entities"]]
+    if any(entities != lists[0] for entities in lists):
+        raise MalformedAnswerError("the answer has several lists of entities")
+    return [_parse_entity(entity) for entity in lists[0]]
+
+
+def _without_reasoning(answer: str) -> str:
+    """Return an answer without what stands in tags of reasoning, or before the end or after the beginning of one."""
+    closed = _REASONING.sub("", answer)
+    return _REASONING_BEGIN.split(_REASONING_END.split(closed)[-1])[0]
+
+
+def _find_objects(text: str) -> list[dict[str, Any]]:
+    """Return the JSON objects of a text that are not inside another."""
+    found, place, decoder = [], text.find("{"), json.JSONDecoder()
+    for _ in range(_ATTEMPTS):
+        if place < 0:
+            break
+        try:
+            value, end = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            end = place + 1
+        else:
+            found.append(value)
+        place = text.find("{", end)
+    return found
 
 
 def _parse_entity(parsed: Any) -> Entity:

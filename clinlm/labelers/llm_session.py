@@ -11,7 +11,8 @@ from typing import NamedTuple, final
 from clinlm.config.errors import ConfigError
 from clinlm.labelers.base import UNANSWERED, LabeledNote, LabelingStopped
 from clinlm.labelers.llm_chunks import Chunking
-from clinlm.labelers.llm_client import ChatClient, Failure, Reply
+from clinlm.labelers.llm_client import ChatClient, Reply
+from clinlm.labelers.llm_failures import Failure
 from clinlm.labelers.llm_grounding import Grounding
 from clinlm.labelers.llm_prices import Usage
 from clinlm.labelers.llm_prompt import Entity, MalformedAnswerError, RequestTemplate, estimate_usage, parse_entities
@@ -212,4 +213,4 @@ class Session:
 def _ending(failure: Failure) -> Exception:
     if failure.action == "stop":
         return LabelingStopped(f"labeling stops: {failure.reason}; raise the limit at the provider and start again")
-    return ConfigError(f"{failure.reason}; check base_url, model and api_key_variable")
+    return ConfigError(f"{failure.reason}; {failure.remedy}")

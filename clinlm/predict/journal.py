@@ -102,7 +102,7 @@ def _read(path: Path, promises: dict[str, Any]) -> Progress:
     if version != _VERSION:
         raise DataError(f"{path} must have format {_VERSION}, got {version}; {remedy}")
     other = sorted(name for name in {*promises, *begun} if promises.get(name) != begun.get(name))
-    if other:
+    if other and progress != Progress():  # a run that failed before its first record may begin with other settings
         changes = ", another ".join(f"{name}{_change(begun.get(name), promises.get(name))}" for name in other)
         raise ConfigError(
             f"a run must continue with its settings, but {path} was begun with another {changes}; set it back, or "

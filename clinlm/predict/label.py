@@ -20,7 +20,7 @@ from clinlm.labelers.remote import refuse_remote
 from clinlm.predict.journal import Progress
 from clinlm.predict.predictions import Row
 from clinlm.predict.settings import LABEL_YAML, LabelSettings
-from clinlm.predict.stream import AnswerCounts, Answerer, Pending, check_folders, stream
+from clinlm.predict.stream import AnswerCounts, Answerer, Pending, check_folders, most_common, require_answers, stream
 from clinlm.store.key import digest
 from clinlm.terminology.spans import Span
 
@@ -49,7 +49,9 @@ def label_command(arguments: list[str]) -> None:
         print(_HELP + "\n".join(f"  {line}" for line in lines))
         return
     settings = LabelSettings.of(arguments)
-    _show(settings, label_file(settings))
+    done = label_file(settings)
+    _show(settings, done)
+    require_answers(settings, done, _read_totals(done).failed)
 
 
 def label_file(settings: LabelSettings) -> Progress:
@@ -77,7 +79,10 @@ def label_file(settings: LabelSettings) -> Progress:
     elif settings.resumable and settings.input is not None:
         promises |= {"text": settings.text, "id": settings.id, "input": file_identity(settings.input)}
         promises |= {} if settings.encoding is None else {"encoding": settings.encoding}
-    return stream(settings, source, promises, lambda begun: LabelerAnswerer(settings, labeler, people, begun))
+    done = stream(settings, source, promises, lambda begun: LabelerAnswerer(settings, labeler, people, begun))
+    for notice in labeler.notices:
+        log.info("%s", notice)
+    return done
 
 
 @final
@@ -98,6 +103,7 @@ class LabelerAnswerer(Answerer):
         self._labeler, self._people, self._span_texts = labeler, people, settings.span_texts
         self._cache = AnswerCache(settings.store, settings.again)
         self._totals = _read_totals(begun)
+        self._failures: list[str] = []
 
     def begin(self, notes: Sequence[Record]) -> Pending:
         """See `Answerer.begin`: the labeler is asked when the window is waited for."""
@@ -110,6 +116,8 @@ class LabelerAnswerer(Answerer):
 
     def close(self) -> None:
         self._cache.close()
+        if self._failures:
+            log.info("%d notes failed; %s", len(self._failures), most_common(self._failures))
 
     def _label(self, records: Sequence[Record], report: Callable[[int], None]) -> list[Row | None]:
         texts = [str(record.text) for record in records]
@@ -126,6 +134,7 @@ class LabelerAnswerer(Answerer):
         labeled = self._cache.label(self._labeler, notes, count)
         for answer in labeled:
             self._totals.add(answer)
+            self._failures += [answer.failed] if answer.failed else []
         return [self._row(text, answer) for text, answer in zip(texts, labeled, strict=True)]
 
     def _row(self, text: str, answer: LabeledNote) -> Row:

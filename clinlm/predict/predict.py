@@ -4,7 +4,7 @@ from clinlm.config.errors import MissingFileError
 from clinlm.files.sources import STANDARD, open_source
 from clinlm.predict.journal import ENDING, is_complete
 from clinlm.predict.settings import PREDICT_YAML, PredictSettings
-from clinlm.predict.stream import check_folders
+from clinlm.predict.stream import check_folders, require_answers
 
 _HELP = """clinlm predict: answer a file of notes with an artifact or a deployment, window by window.
 
@@ -40,7 +40,9 @@ def predict_command(arguments: list[str]) -> None:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     before = settings.resumable and is_complete(settings.beside(ENDING))
-    show_predictions(settings, predict_file(settings), before)
+    done = predict_file(settings)
+    show_predictions(settings, done, before)
+    require_answers(settings, done)
 
 
 def _check_paths(settings: PredictSettings) -> None:

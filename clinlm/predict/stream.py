@@ -3,8 +3,8 @@
 import logging
 import shutil
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from itertools import compress
@@ -19,6 +19,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from clinlm.config.console import interactive
 from clinlm.config.errors import ConfigError, DataError, MissingFileError
 from clinlm.config.runtime import Stopwatch
+from clinlm.files.json_lines import read_objects
 from clinlm.files.record import Record, Source
 from clinlm.files.sources import STANDARD
 from clinlm.predict.durable_file import AppendedFile
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 
 WINDOW_CHARACTERS = 2**23
 """A window ends where its texts reach this length, however few they are, which limits memory."""
+
+_SHOWN = 2
 
 Pending = Callable[[Callable[[int], None]], Sequence[Row | None]]
 """Answers of a window that may still be computed: waits for them and returns a row per note, None where there is no
@@ -129,6 +132,32 @@ def stream(
         output = stack.enter_context(closing(answerer.open_sink(settings.output, begun.output)))
         rejects = stack.enter_context(closing(AppendedFile(settings.rejects, begun.rejects_bytes)))
         return _Stream(settings, source, journal, answerer, output, rejects).run()
+
+
+def require_answers(settings: StreamSettings, done: Progress, failed: int = 0) -> None:
+    """Check that some record was answered.
+
+    Args:
+        failed: number of notes in the output whose answer is a failure.
+
+    Raises:
+        DataError: every record was rejected, or every note failed; the message has the commonest reasons.
+    """
+    if failed < done.documents or not done.documents + done.rejects:
+        return
+    files = [(settings.rejects, "reason"), *([(settings.output, "failed")] if failed else [])]
+    reasons = [line[key] for path, key in files if path.is_file() for line in read_objects(path) if line.get(key)]
+    kept = "" if settings.output == STANDARD else f"; repair it, delete {settings.output}*, and run it again"
+    raise DataError(
+        f"some record must be answered, got no answer for {done.documents + done.rejects:,} of "
+        f"{done.documents + done.rejects:,}{f' ({most_common(reasons)})' if reasons else ''}{kept}"
+    )
+
+
+def most_common(reasons: Iterable[str]) -> str:
+    """Return the most common reasons, apart from the number of attempts, and how often each is given."""
+    counts = Counter(reason.partition(" (attempt ")[0] for reason in reasons)
+    return "; ".join(f"{count:,} times: {reason}" for reason, count in counts.most_common(_SHOWN))
 
 
 class _Window(NamedTuple):

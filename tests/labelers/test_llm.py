@@ -1,14 +1,18 @@
 """The labeler that asks a language model, against a real HTTP server with every awkward answer."""
 
+import json
 import logging
+import re
 import threading
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 from support.server import USAGE, Asked, Sent, chat, found, in_turn, labelled, llm, refused, serving
 
+from clinlm.config.errors import ConfigError
 from clinlm.labelers.base import LabelingStopped, Note
 from clinlm.labelers.llm import Llm
 from clinlm.terminology.spans import Span, flatten
@@ -248,12 +252,12 @@ def test_an_interrupted_run_does_not_wait_for_its_requests() -> None:
     release = threading.Event()
 
     def answer(asked: Asked) -> Sent:
-        if asked.number:
+        if asked.text != "first":  # the number would do only if requests arrived in the order they are sent
             release.wait(20)
         return found()
 
     with serving(answer) as server:
-        answers = llm(server, concurrency=2).label([Note("a")] * 9)
+        answers = llm(server, concurrency=2).label([Note("first"), *[Note("a")] * 8])
         next(answers)
         while not server.now:
             time.sleep(0.01)
@@ -302,3 +306,56 @@ def test_the_fingerprint_follows_what_changes_answers_and_nothing_else() -> None
     assert {key(**one) for one in same} == {key()}
     other = [{"model": "n"}, {"labels": {"X": "y"}}, {"prompt": "{text}"}, {"chunk_characters": 900}, {"seed": 1}]
     assert len({key(), *(key(**one) for one in other), key(base_url="http://127.0.0.1:2/v1")}) == len(other) + 2
+
+
+def error(message: str = "SECRET", status: int = 400, **told: object) -> Sent:
+    return Sent(json.dumps({"error": {"message": message, **told}}).encode(), status)
+
+
+@pytest.mark.parametrize(
+    ("sent", "settings", "told"),
+    [
+        (
+            error(param="temperature", code="unsupported_value"),
+            {},
+            "unsupported_value.; set .*temperature=null",
+        ),
+        (
+            error(param="response_format.type", code=None),
+            {},
+            "response_format .*set .*answer_format=json_o",
+        ),
+        (error("SECRET: 'response_format' is unknown"), {}, "parameter response_format .*answer_format=text"),
+        (
+            error("'max_completion_tokens' SECRET", 422),
+            {},
+            "tokens .status 422.; .*limit_name=max_t",
+        ),
+        (error(param="reasoning_effort"), {"extra": {"reasoning_effort": "low"}}, "remove reasoning_effort from extra"),
+    ],
+)
+def test_a_refused_parameter_ends_the_run_and_names_its_setting(
+    sent: Sent, settings: dict[str, Any], told: str
+) -> None:
+    with serving(in_turn(sent)) as server, pytest.raises(ConfigError, match=told) as caught:
+        labelled(server, TEXT, **settings)
+    assert "SECRET" not in str(caught.value) and len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (
+            error(param="messages", code="context_length_exceeded"),
+            "context.* lower chunk_characters",
+        ),
+        (error("This model's maximum context length is 10 tokens. SECRET"), "do not fit the context"),
+        (error("SECRET about temperature and seed"), r"refused the request \(status 400\)"),
+        (error(param="messages", code="SECRET text"), r"refused the request \(status 400\)"),
+        (Sent(b"SECRET", 400), r"refused the request \(status 400\)"),
+    ],
+)
+def test_a_refused_note_fails_with_the_reason(sent: Sent, told: str) -> None:
+    with serving(in_turn(sent, GOOD)) as server:
+        [bad, good] = labelled(server, TEXT, TEXT, concurrency=1)
+    assert re.search(told, bad.failed) and "SECRET" not in bad.failed and good.spans == SPANS

@@ -138,6 +138,41 @@ def test_any_json_is_read_or_malformed_and_the_error_repeats_nothing(told: objec
         assert text not in str(error) or len(text) < 6
 
 
+OWN = '{"entities": [{"text": "a", "label": "X"}]}'
+OTHER = '{"entities": []}'
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"Sure, here it is {{as asked}}:\n{OWN}\nAnything else?",
+        f"```json\n{OWN}",
+        f"```\n{OWN}\n```\nDone.",
+        f"<think>perhaps {OTHER}</think>{OWN}",
+        f"perhaps {OTHER}</think>\n{OWN}",
+        f"<THINKING>\n{OTHER}\n</THINKING>\n<reasoning>{OTHER}</reasoning>{OWN} <think>or {OTHER}",
+        f"{OWN}\n\nAgain: {OWN}",
+        f'{{"note": 1}} {OWN}',
+    ],
+)
+def test_json_is_found_among_prose_fences_and_reasoning(answer: str) -> None:
+    assert parse_entities(answer) == [Entity("a", "X", None)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (f"{OWN} or {OTHER}", "several lists"),
+        (f"<think>{OWN}", "not JSON"),
+        (f"{OWN[:-2]}", "not JSON|without a list"),
+        ("{" * 5000 + '{"a":' * 5000, "not JSON"),
+    ],
+)
+def test_what_is_not_certain_is_malformed(answer: str, told: str) -> None:
+    with pytest.raises(MalformedAnswerError, match=told):
+        parse_entities(answer)
+
+
 @pytest.mark.parametrize("mentions", FORMS)
 def test_what_the_prompt_shows_is_what_the_schema_asks_for(mentions: str) -> None:
     form = RequestTemplate("m", DEFINITIONS, mentions=mentions, answer_format="json_schema")  # type: ignore[arg-type]

@@ -210,9 +210,14 @@ def test_no_word_of_a_note_leaves(
     run_command("predict", [*settings, "output=out.parquet"])
     with pytest.raises(SystemExit):
         run_command("predict", [*settings, "output=other.csv", "text=note"])
+    (tmp_path / "none.jsonl").write_text(f'{{"text": ["{SECRET}"]}}\n' * 2)
+    with pytest.raises(SystemExit) as failed:
+        run_command("predict", [settings[0], "input=../none.jsonl", "output=none.csv"])
+    assert failed.value.code == 1
     printed = "".join(capfd.readouterr())
     assert "clinlm predict: the table must have the column 'note'" in printed
     assert "documents  1" in printed and "rejects    2" in printed
+    assert "got no answer for 2 of 2 (2 times: the text must be a string, got a list)" in printed
     everything = piped.stdout + piped.stderr + printed + caplog.text
     everything += "".join(path.read_bytes().decode(errors="replace") for path in (tmp_path / "run").iterdir())
     assert not [word for word in SECRET.split() if len(word) > 4 and word in everything]

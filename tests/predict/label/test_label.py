@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from support.killed import killing
 from support.marking import Marker
+from support.server import chat, in_turn, serving
 
 from clinlm.cli.main import run_command
 from clinlm.labelers.base import LabelingStopped
@@ -192,6 +193,21 @@ def test_mistakes_are_one_paragraph(
         run_command("label", [*chosen, *words])
     assert error.value.code == 1 and told in capsys.readouterr().err
     assert not [*tmp_path.glob("*")]
+
+
+def test_a_run_without_any_answer_fails_and_gives_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    own = [f"output={tmp_path / 'out.jsonl'}", f"input={tmp_path / 'notes.jsonl'}", f"store={tmp_path / 'store'}"]
+    (tmp_path / "notes.jsonl").write_text('{"text": "a secret"}\n{"text": "another secret"}\n')
+    with serving(in_turn(chat("I cannot, SECRET"))) as server:
+        command = ["labeler=llm", f"labeler.base_url={server.url}", "labeler.model=m", "labeler.attempts=1", *own]
+        for _ in "first", "again":
+            with pytest.raises(SystemExit) as error:
+                run_command("label", command)
+            told = capsys.readouterr().err
+            assert error.value.code == 1 and "got no answer for 2 of 2 (2 times: the answer is not JSON" in told
+            assert "secret" not in (told + caplog.text).lower()
 
 
 def test_a_corpus_under_an_agreement_stays_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
