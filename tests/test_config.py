@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -14,8 +15,10 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from clinlm.config.resolvers import register_resolvers
+from clinlm.config.usage import is_read, left_out, read_settings
 from clinlm.config.validation import CONF
 from clinlm.pipeline.plan import plan
+from clinlm.pipeline.stage_spec import StageSpec
 
 FILES = sorted(CONF.glob("*/*.yaml"))
 RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_", "times", "members", "method", "adapter"}
@@ -32,7 +35,7 @@ METHODS = ("prune", "factorize", "quantize", "recover")
 def slots() -> list[tuple[str, str]]:
     """Group and slot of every line of the defaults list, such as ("model", "teacher")."""
     lines = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))["defaults"]  # type: ignore[call-overload, index]
-    names = [next(iter(line)) for line in lines if isinstance(line, Mapping)]
+    names = [name for line in lines if isinstance(line, Mapping) for name in line if not name.startswith("override ")]
     return [(name.partition("@")[0], name.partition("@")[2] or name) for name in names]
 
 
@@ -65,13 +68,23 @@ def slot_choices() -> dict[str, tuple[str, ...]]:
 
 
 @cache
-def composed(*overrides: str) -> DictConfig:
-    """The configuration and Hydra's callbacks, every `???` filled in and every interpolation resolved."""
+def unresolved(*overrides: str) -> DictConfig:
+    """The configuration and Hydra's own."""
     register_resolvers()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", list(overrides), return_hydra_config=True)
     OmegaConf.set_readonly(config.hydra, False)
     config.hydra.sweep.dir = "outputs/sweeps/then"
+    return config
+
+
+@cache
+def composed(*overrides: str) -> DictConfig:
+    """The configuration and Hydra's callbacks, every `???` filled in and every interpolation resolved."""
+    return resolved(unresolved(*overrides))
+
+
+def resolved(config: DictConfig) -> DictConfig:
     HydraConfig.instance().set_config(config)
     kept = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     OmegaConf.set_struct(kept, False)
@@ -79,11 +92,16 @@ def composed(*overrides: str) -> DictConfig:
     for key in OmegaConf.missing_keys(kept):
         OmegaConf.update(kept, key, "/somewhere")
     try:
-        resolved = OmegaConf.create(OmegaConf.to_container(kept, resolve=True, throw_on_missing=True))
+        found = OmegaConf.create(OmegaConf.to_container(kept, resolve=True, throw_on_missing=True))
     finally:
         HydraConfig.instance().cfg = None
-    assert isinstance(resolved, DictConfig)
-    return resolved
+    assert isinstance(found, DictConfig)
+    return found
+
+
+@cache
+def planned(*overrides: str) -> list[StageSpec]:
+    return plan(composed(*overrides))
 
 
 def targets(node: Any, place: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -162,7 +180,7 @@ def test_every_option_can_be_built(place: str, subtests: pytest.Subtests) -> Non
         with subtests.test(choice=choice):
             config = composed(*row)
             if slot == "pipeline":
-                assert plan(config)
+                assert planned(*row)
             elif choice == f"{slot}={ABSENT}" and "_target_" not in OmegaConf.load(CONF / slot / f"{ABSENT}.yaml"):
                 assert config[slot] is None
             else:
@@ -191,6 +209,42 @@ def test_what_a_pipeline_sets_holds(subtests: pytest.Subtests) -> None:
                     assert OmegaConf.merge(config[key], own[key]) == config[key], key
 
 
+_MARK = re.compile(r"mark of (\w+)")
+
+
+def marked(config: DictConfig) -> tuple[DictConfig, set[str]]:
+    """The configuration with a mark in every slot and at every setting of the root, and the names of these."""
+    found, names = config.copy(), set()
+    OmegaConf.set_struct(found, False)
+    for name in {*map(str, config)} - {"hydra", "stages", "members", "teachers"}:
+        if config._get_node(name)._is_none():  # type: ignore[union-attr]
+            continue
+        if OmegaConf.is_interpolation(config, name) or not isinstance(config[name], DictConfig):
+            found[name] = f"mark of {name}"
+        else:
+            found[name].mark = f"mark of {name}"
+        names.add(name)
+    return found, names
+
+
+def test_what_a_change_would_reach_is_read_and_nothing_else(subtests: pytest.Subtests) -> None:
+    """A mark in a slot, or at a setting of the root, reaches a stage, the task or the report: else it is refused."""
+    others = ("task=entities", "prune=wanda", "augmentation=neighbour_substitution", "quantize=smoothquant")
+    for row in [*((f"pipeline={name}",) for name in options("pipeline")), others]:
+        with subtests.test(row=row):
+            config = unresolved(*row)
+            changed, names = marked(config)
+            plain = OmegaConf.to_container(resolved(changed))
+            assert isinstance(plain, dict)
+            reached = [plain[name] for name in ("task", "external", "report", "logger", "gate", "device")]
+            for spec in planned(*row):
+                stage = plain["stages"][re.sub(r"_\d+$", "", spec.name)]
+                reached += [own for key, own in stage.items() if key != "ensemble" or len(spec.teachers) > 1]
+            read = read_settings(config, [*left_out(config)])
+            by_name = {"monitor", "seed", "store"}  # which the code reads at the root
+            assert {name for name in names if is_read(name, read)} == {*_MARK.findall(str(reached))} | by_name
+
+
 @pytest.mark.parametrize("sweep", options("sweep"))
 def test_every_job_of_every_sweep_composes(sweep: str) -> None:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
@@ -207,6 +261,22 @@ def test_stages_of_a_sweep_differ_only_where_the_sweep_says() -> None:
     a, b, c = (composed(f"pipeline={name}").stages for name in "abc")
     assert a.teacher == b.teacher == c.teacher and a.student == b.student
     assert b.prune_student == c.prune_student and b.recover_student == c.recover_student
+
+
+def test_the_documents_list_the_stages_of_every_pipeline() -> None:
+    """Each with the method of its last stage, which is `quantize`."""
+    text = (CONF.parent / "docs/cli.md").read_text(encoding="utf-8").partition("## Pipelines")[2].partition("\n## ")[0]
+    found = {}
+    for line in re.findall(r"^\| (`.*) \| (.*) \| (.*) \|$", text, re.M):
+        names, stages = re.findall(r"`(\w+)`", line[0]), [word.split()[0].rstrip(",") for word in line[1].split(" → ")]
+        methods = line[2].split(", ") * (len(names) if ", " not in line[2] else 1)
+        found |= {name: [*stages, "quantize", method] for name, method in zip(names, methods, strict=True)}
+    actual = {}
+    for name in options("pipeline"):
+        config = composed(f"pipeline={name}")
+        target = "none.none" if config.quantize is None else config.quantize._target_
+        actual[name] = [*config.stages, target.split(".")[-2]]
+    assert found == actual
 
 
 @pytest.mark.parametrize("role", ["teacher", "student"])

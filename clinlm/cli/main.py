@@ -13,13 +13,15 @@ from omegaconf import DictConfig
 
 from clinlm.cli.completion import complete_command
 from clinlm.cli.errors import report
-from clinlm.cli.preflight import check_settings
+from clinlm.cli.preflight import check_settings, record_used
 from clinlm.config.errors import ConfigError
+from clinlm.config.readers import refuse_unread
 from clinlm.config.remedies import did_you_mean
 from clinlm.config.resolvers import register_resolvers
 from clinlm.config.runtime import share_cores
 from clinlm.config.validation import CONF
 from clinlm.sweepers.optuna import register_optuna
+from clinlm.sweepers.product import register_product
 
 COMMANDS = {
     "check": "clinlm.predict.check:check_command",
@@ -93,7 +95,10 @@ def launch(config: DictConfig) -> dict[str, float]:
 
 
 def _run(config: DictConfig) -> dict[str, float]:
+    if HydraConfig.get().mode != RunMode.MULTIRUN:  # of a sweep, one job has to read a setting: its sweeper checks
+        refuse_unread((HydraConfig.get().overrides.task, config))
     check_settings(config)
+    record_used(config)
     from clinlm.cli.run import run
     from clinlm.pipeline.results import GateFailed
     from clinlm.report.sweep import record_failure
@@ -111,6 +116,7 @@ def run_pipelines() -> None:
     """Run what Hydra reads from the command line; exit with 3 where a gate failed, 1 after any other error."""
     register_resolvers()
     register_optuna()
+    register_product()
     # Hydra's parser wants all overrides together; `clinlm +experiment=x -m pipeline=a,b` is what people type.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     traceback = os.environ.get("HYDRA_FULL_ERROR")

@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from clinlm.config.errors import ConfigError, DataError, MissingFileError
 from clinlm.config.external import external_settings
 from clinlm.config.settings import plain
-from clinlm.config.validation import refuse_monitor, refuse_unread
+from clinlm.config.usage import used_settings
+from clinlm.config.validation import refuse_monitor
 
 _PLACES = ("root", "lists_root")
 _LEAST = {
@@ -35,7 +37,6 @@ def check_settings(config: DictConfig) -> None:
     from clinlm.metrics.classification import METRICS, ONE_VS_ONE
     from clinlm.metrics.entity_evaluation import METRICS as ENTITIES
 
-    refuse_unread(config)
     refuse_monitor(str(config.monitor), dict.fromkeys([*METRICS, ONE_VS_ONE, *ENTITIES]))
     for name, least in _LEAST.items():
         value = config.get(name, least)
@@ -50,6 +51,13 @@ def check_settings(config: DictConfig) -> None:
             instantiate(settings["corpus"], root=settings["root"])().check()
         except DataError as error:
             raise type(error)(f"{name}: {error}") if name == "external" else error from None
+
+
+def record_used(config: DictConfig) -> None:
+    """Leave only what the pipeline reads in the configuration that Hydra keeps in the folder of the run."""
+    hydra = HydraConfig.get()
+    if hydra.output_subdir is not None:
+        OmegaConf.save(used_settings(config), Path(hydra.runtime.output_dir) / hydra.output_subdir / "config.yaml")
 
 
 def _check_places(settings: Any, path: str) -> None:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from clinlm.config.external import external_settings
 from clinlm.config.runtime import keep_memory
 from clinlm.config.settings import plain
+from clinlm.config.usage import is_read, read_settings, setting_of, unread, used_settings
 from clinlm.config.validation import CONF
 from clinlm.pipeline import execution
 from clinlm.pipeline.plan import plan
@@ -61,32 +62,36 @@ def run(config: DictConfig) -> dict[str, float]:
         done, stopped = failed.done, failed
     record = record_of(config, task, task_key, done)
     report = Report([record], (task, external), folder, stages=True)
-    logger.table(record.pipeline, results_frame(report.results), plain(config), folder)
+    logger.table(record.pipeline, results_frame(report.results), plain(used_settings(config)), folder)
     if stopped is None:  # a sweep compares whole pipelines only
         record.write(folder)
-    report.print(f"Pipeline {record.pipeline}: every stage on test", report.results[-1].name, _lines(report, record))
+    report.print(
+        f"Pipeline {record.pipeline}: every stage on test", report.results[-1].name, _lines(report, record, config)
+    )
     if stopped is not None:
         raise stopped
     last = next(result for result in report.results if result.name == record.stages[-1].name)
     return objectives(last, record.monitor)
 
 
-def _lines(report: Report, record: RunRecord) -> list[str]:
+def _lines(report: Report, record: RunRecord, config: DictConfig) -> list[str]:
     """Return where the last model is, and the next command to try."""
     last = report.results[-1]
     deployed = [f"deployed   {shown_path(Path(last.deployment['folder']))}"] if last.deployment else []
     artifact = f"artifact   {shown_path(Path(record.stages[-1].folder))}"
-    return [*deployed, artifact, f"next       {suggestion(record.pipeline, record.overrides)}"]
+    return [*deployed, artifact, f"next       {suggestion(record.pipeline, record.overrides, config)}"]
 
 
 def record_of(config: DictConfig, task: Task, task_key: str, done: Sequence[StageResult]) -> RunRecord:
     """Return all that a report reads of this run, besides the store."""
     gates = [plain(OmegaConf.load(path)) for path in sorted(CONF.glob("gate/*.yaml"))]
     facts, notices = dict(task.examples.facts), tuple(task.examples.notices)
+    typed = list(HydraConfig.get().overrides.task)
+    idle = unread(config, typed)  # of a job of a sweep: another job reads it
     return RunRecord(
         pipeline=str(HydraConfig.get().runtime.choices.get("pipeline", "pipeline")),
         seed=config.seed,
-        overrides=tuple(HydraConfig.get().overrides.task),
+        overrides=tuple(override for override in typed if override not in idle),
         store=str(Path(config.store).absolute()),
         monitor=str(config.monitor),
         task=TaskRecord(task_key, plain(config.task), facts, notices),
@@ -116,18 +121,23 @@ def objectives(result: ModelResult, monitor: str) -> dict[str, float]:
     return found | {name: float(getattr(result, name)) for name in ("bytes", "parameters", "nonzero")}
 
 
-def suggestion(pipeline: str, overrides: Sequence[str]) -> str:
+def suggestion(pipeline: str, overrides: Sequence[str], config: DictConfig) -> str:
     """Return the next command to try: the same settings, other pipelines; unchanged stages are reused.
 
-    Without the gate, which may forbid what they do: the report judges every model by every gate.
+    Without the gate, which may forbid what they do (the report judges every model by every gate), and without settings
+    that only this pipeline reads.
     """
     left = ("pipeline=", "members=", "seed=", "gate=", "gate.", "+gate.")
-    kept = shlex.join(["clinlm", *(override for override in overrides if not override.startswith(left))])
+    kept = [override for override in overrides if not override.startswith(left)]
     if pipeline == "c":
-        return f"{kept} -m pipeline=a,b,c"
+        return shlex.join(["clinlm", *kept, "-m", "pipeline=a,b,c"])
     if pipeline in ("a", "b"):
-        return f"{kept} pipeline=c prune.ratio=0.3"
-    return f"{kept} -m pipeline=baseline,distillation,low_rank,pruning,quantization"
+        return shlex.join(["clinlm", *kept, "pipeline=c", "prune.ratio=0.3"])
+    others = [str(name) for name in config.stages][1:]
+    read = read_settings(config, others)  # by the teacher, the task and the report
+    paths = {override: setting_of(override, config) for override in kept if "stages." not in override.partition("=")[0]}
+    shared = [override for override, path in paths.items() if path is None or is_read(path, read)]
+    return shlex.join(["clinlm", *shared, "-m", "pipeline=baseline,distillation,low_rank,pruning,quantization"])
 
 
 def quiet() -> None:

@@ -36,10 +36,15 @@ def accept_roles() -> None:
     ConfigLoaderImpl.load_configuration = _load_respelled  # type: ignore[method-assign, assignment]
 
 
+def respelled(override: str) -> str:
+    """Return an override as Hydra knows it: see `accept_roles`."""
+    return _ROLE.sub(r"\1\2_adapter", override)
+
+
 def _load_respelled(
     loader: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *rest: Any, **named: Any
 ) -> DictConfig:
-    return _load(loader, config_name, [_ROLE.sub(r"\1\2_adapter", one) for one in overrides], *rest, **named)
+    return _load(loader, config_name, [respelled(override) for override in overrides], *rest, **named)
 
 
 def _apply_each(overrides: list[Override], config: DictConfig) -> None:

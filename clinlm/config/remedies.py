@@ -137,6 +137,8 @@ def _unknown_setting(name: str, message: str) -> str:
         return f"unknown slot {name}{_question((_close(name, known)[:1] if '@' in name else []) or known)}"
     keys = _keys(compose("config", []), "")
     parent, _, leaf = name.rpartition(".")
+    if parent in _groups() and OmegaConf.select(compose("config", []), parent) is None:
+        return _unknown_of_absent(parent, leaf)
     siblings = {key.rpartition(".")[2]: key for key in keys if key.rpartition(".")[0] == parent}
     if parent and siblings:
         close = [siblings[other] for other in _close(leaf, siblings)]
@@ -146,6 +148,19 @@ def _unknown_setting(name: str, message: str) -> str:
     remedy = _question([*groups, *same] or _close(name, keys if parent else siblings))
     return f"unknown setting {name!r}{remedy or '; `clinlm --cfg job` prints all settings'}" + (
         f" (to add it: {to_add[1]})" if to_add and not remedy else ""
+    )
+
+
+def _unknown_of_absent(group: str, name: str) -> str:
+    """Explain a setting of a group whose default is none: its other options, and which of them have the setting."""
+    options = [path for path in sorted((CONF / group).glob("*.yaml")) if "_target_" in OmegaConf.load(path)]
+    settings = {path.stem: _keys(OmegaConf.load(path), "") for path in options}
+    having = [option for option, keys in settings.items() if name in keys]
+    if having:
+        return f"{group}.{name} is a setting of {group}={', '.join(having)}; choose one of these"
+    near = _close(name, {key for keys in settings.values() for key in keys})
+    return f"unknown setting {f'{group}.{name}'!r}" + (
+        _question([f"{group}.{key}" for key in near]) or f"; options of {group}: {', '.join(settings)}"
     )
 
 

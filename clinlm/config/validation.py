@@ -1,11 +1,8 @@
 """The configuration: where it is, and checks of it that need no more than its text."""
 
 import difflib
-import re
 from collections.abc import Iterable
 from pathlib import Path
-
-from omegaconf import DictConfig, OmegaConf
 
 from clinlm.config.errors import ConfigError
 
@@ -30,20 +27,3 @@ def refuse_monitor(monitor: str, known: Iterable[str]) -> None:
             f"monitor must name a validation metric of which more is better, got {monitor!r}; set one of "
             f"{', '.join(near or names)}"
         )
-
-
-def refuse_unread(config: DictConfig) -> None:
-    """Raise if `+name=value` added a setting at the root that nothing reads: most likely a mistyped one.
-
-    Raises:
-        ConfigError: it did; the message names the nearest setting that is read.
-    """
-    primary = OmegaConf.load(CONF / "config.yaml")
-    slots = [str(name) for default in primary.defaults if default != "_self_" for name in default]
-    known = {*primary, *(slot.rpartition("@")[2] for slot in slots), "stages"}
-    text = OmegaConf.to_yaml(config, resolve=False)
-    for name in map(str, config):
-        if name not in known and not re.search(rf"\$\{{{re.escape(name)}[}}.\[]", text):
-            near = difflib.get_close_matches(name, known, n=3)
-            remedy = f"did you mean {' or '.join(near)}?" if near else "take it away"
-            raise ConfigError(f"unknown setting {name!r}; {remedy}")

@@ -17,7 +17,6 @@ from clinlm.models.initializers.base import Initializer
 from clinlm.models.initializers.pretrained import Pretrained
 from clinlm.pipeline import gate_policy
 from clinlm.pipeline.gates import TFIDF_FLOOR, Gate, Verdict, open_gate
-from clinlm.pipeline.plan import left_out
 from clinlm.pipeline.results import GateFailed, StageResult
 from clinlm.pipeline.stage import Stage
 from clinlm.pipeline.stage_spec import StageSpec
@@ -62,8 +61,6 @@ def run_stages(
     Raises:
         GateFailed: a stage lost more than the gate allows; it stays in the store, and so do those before it.
     """
-    for name, method in left_out(config).items():
-        log.info("stage %s is left out: %s=none", name, method)
     gate = open_gate(config)
     if gate is not None and gate.floor == TFIDF_FLOOR:
         _fit_floor(task)

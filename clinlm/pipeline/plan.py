@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from clinlm.config.errors import ConfigError
 from clinlm.config.settings import plain
+from clinlm.config.usage import left_out
 from clinlm.models.initializers.base import Initializer
 from clinlm.pipeline import gate_policy
 from clinlm.pipeline.expansion import expand_members, expand_steps
@@ -45,20 +46,6 @@ def plan(config: DictConfig) -> list[StageSpec]:
     if gate is not None:
         gate_policy.check(gate, plans.stages)
     return plans.stages
-
-
-def left_out(config: DictConfig) -> dict[str, str]:
-    """Return the stages whose `method` is null (`quantize=none`), and the callback that it names.
-
-    `method` is the callback that a stage exists for. Any other callback that is null is merely absent.
-    """
-    found = {}
-    for name in config.stages or {}:
-        settings = plain(config.stages[name])
-        method = settings.get("method")
-        if method is not None and (settings.get("callbacks") or {}).get(method) is None:
-            found[str(name)] = str(method)
-    return found
 
 
 def _without_empty(settings: dict[str, Any]) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from clinlm.report import adapters, cells, entities, epochs, external, gates, me
 from clinlm.report.baselines import BASELINE
 from clinlm.report.evaluation import evaluate
 from clinlm.report.external import ExternalCorpus, open_external
+from clinlm.report.grid import grid_cells
 from clinlm.report.labels import label_table
 from clinlm.report.published import Published, write_published
 from clinlm.report.results import ModelResult
 from clinlm.report.settings import ReportSettings
-from clinlm.report.terminal import Ending, shown_path
+from clinlm.report.terminal import Ending, shown_path, text_table
 from clinlm.report.validation import validate_result
 from clinlm.tasks.base import Task
 
@@ -129,7 +130,7 @@ class Report:
             self._show("validation", lambda: validation_text.validation_summary(validation))
 
     def _write_models(self, trained: Sequence[ModelResult]) -> None:
-        """Write a published table with our results, and the Pareto front of the models of a sweep."""
+        """Write a published table with our results, the grid and the Pareto front of the models of a sweep."""
         if self._settings.published is not None:
             published = Published.named(self._settings.published)
             if published.has(result.group or result.name for result in self.results):
@@ -141,6 +142,12 @@ class Report:
             costs = adapters.write_adapters(self.results, self._metric, self._folder)
             self.files.append(f"{adapters.NAME}.md")
             self._show("adapters", lambda: [costs])
+        found = grid_cells(self.results, self._metric)
+        if found is not None:
+            header, lines = found
+            (self._folder / "grid.md").write_text(cells.grid(header, lines), encoding="utf-8")
+            self.files.append("grid.md")
+            self._show("grid", lambda: [text_table("Pipelines × methods, on test", "", header, lines)])
         timed = [result for result in self.results if result.latency is not None]
         if len(timed) > 2:
             self.files += [path.name for path in pareto.write_pareto(timed, self._metric, self._folder)]

@@ -33,7 +33,8 @@ def last_stages(runs: Sequence[RunRecord]) -> list[ModelResult]:
     """Return every teacher, then the last stage of every run: what a sweep compares.
 
     A pipeline of a single stage gives its name to that stage; teachers of longer ones are called `teacher`. Settings
-    that differ between runs, and seeds where there are several, are part of the name.
+    that differ between runs, and seeds where there are several, are part of the name. Of runs that end in the same
+    artifact, which differ in what changes no stage, the first counts.
     """
     seeds = {run.seed for run in runs}
     varied = _varied(runs)
@@ -51,10 +52,12 @@ def last_stages(runs: Sequence[RunRecord]) -> list[ModelResult]:
             overrides = runs[number if own is None else own].overrides
             original = "" if own is None else _original(runs[own], first)
             teachers[first.folder] = _result(name, group, name, run, first, overrides, original)
-    lasts = []
+    lasts: list[ModelResult] = []
+    ended: set[tuple[int, str]] = set()
     for run, ending, group in zip(runs, endings, groups, strict=True):
         first, last = run.stages[0], run.stages[-1]
-        if last is not first:
+        if last is not first and (run.seed, last.folder) not in ended:
+            ended.add((run.seed, last.folder))
             name, reference = distinct(f"{group}{ending}", taken), teachers[first.folder].name
             lasts.append(_result(name, group, reference, run, last, run.overrides, _original(run, last)))
     return [*teachers.values(), *lasts]

@@ -10,7 +10,7 @@ from clinlm.metrics.economics import Machine
 from clinlm.report import deployments
 from clinlm.tasks.base import Task
 
-SHOWN: Final = ("gates", "devices", "validation", "methods", "labels", "published", "adapters")
+SHOWN: Final = ("gates", "devices", "validation", "methods", "labels", "published", "adapters", "grid")
 """Parts of a report that are written to files, and printed only if `show` lists them."""
 
 

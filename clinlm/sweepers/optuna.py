@@ -21,6 +21,7 @@ from clinlm.config.errors import ConfigError, ModelError
 from clinlm.config.remedies import explain
 from clinlm.store.key import digest
 from clinlm.sweepers import space, study
+from clinlm.sweepers.product import compose_jobs
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -99,7 +100,7 @@ class Optuna(Sweeper):
         """
         assert self.config is not None and self.hydra_context is not None
         searched = space.read_space(self.params, arguments, self.hydra_context.config_loader)
-        self.validate_batch_is_legal(searched.probes())
+        compose_jobs(self.hydra_context.config_loader, self.config, searched.probes())
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")

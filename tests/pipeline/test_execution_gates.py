@@ -71,12 +71,6 @@ def test_a_gate_changes_no_key(notes_csv: Path, root: Path) -> None:
     assert all(one.cached for one in finished(composed(notes_csv, root, "pipeline=c", "epochs=1")))
 
 
-def test_what_is_left_out_is_logged(notes_csv: Path, root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        done = finished(composed(notes_csv, root, "pipeline=quantization", "epochs=1", "quantize=none"))
-    assert [one.name for one in done] == ["teacher"] and "stage quantize is left out: quantize=none" in caplog.text
-
-
 def test_the_report_tells_every_gate_of_every_compressed_stage(notes_csv: Path, root: Path) -> None:
     run, task = recorded(composed(notes_csv, root, "pipeline=c", "epochs=1"))
     known = gates.known_gates(run)

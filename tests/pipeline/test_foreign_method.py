@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from support.pipelines import TINY, composed
 
+from clinlm.config.usage import left_out
 from clinlm.config.validation import CONF
-from clinlm.pipeline.plan import left_out, plan
+from clinlm.pipeline.plan import plan
 
 pytestmark = pytest.mark.integration
 

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.pipelines import artifacts, composed, finished, reported
 
+from clinlm.config.usage import left_out
 from clinlm.config.validation import CONF
 from clinlm.pipeline import gate_policy
 from clinlm.pipeline.expansion import expand_steps, step_ratio
 from clinlm.pipeline.gates import TECHNIQUES
-from clinlm.pipeline.plan import left_out, plan
+from clinlm.pipeline.plan import plan
 from clinlm.pipeline.results import GateFailed
 from clinlm.pipeline.stage_spec import StageSpec
 
@@ -149,7 +150,10 @@ def test_a_stage_without_its_method_is_left_out(notes_csv: Path, tmp_path: Path)
         "quantize",
     ]
     config = composed(notes_csv, tmp_path / "store", "pipeline=pruning", "stages.recover.callbacks.recover=null")
-    assert left_out(config) == {"recover": "recover"} and names(plan(config)) == ["teacher", "prune"]
+    assert left_out(config) == {"recover": "recover", "quantize": "quantize"} and names(plan(config)) == [
+        "teacher",
+        "prune",
+    ]
 
 
 def test_another_callback_that_is_null_is_merely_none(notes_csv: Path, tmp_path: Path) -> None:

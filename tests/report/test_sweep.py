@@ -81,6 +81,11 @@ def test_runs_that_share_a_name_are_told_apart() -> None:
     ]
 
 
+def test_runs_that_end_in_one_model_are_one_row() -> None:
+    runs = [run("a", "t", "s"), replace(run("a", "t", "s"), overrides=("trainer=gpu",)), run("b", "t", "p")]
+    assert [(name, folder) for name, folder, _ in named(runs)] == [("teacher", "t"), ("a", "s"), ("b", "p")]
+
+
 def test_a_pipeline_of_a_teacher_alone_gives_it_its_name() -> None:
     assert named([run("baseline", "t")]) == [("baseline", "t", "baseline")]
     assert named([run("a", "t", "s"), run("baseline", "t")]) == [

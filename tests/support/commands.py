@@ -14,11 +14,8 @@ SMALL = [
     "model@teacher=tiny",
     "teacher.vocabulary=150",
     "teacher.config.max_position_embeddings=32",
-    "student.layers=1",
     "epochs=1",
     "batch_size=8",
-    "prune.skip_std=0",
-    "prune.ratio=0.25",
     "trainer=cpu",
     "precision=32-true",
     "report.resamples=20",
@@ -26,6 +23,8 @@ SMALL = [
     "report.latency_passes=1",
 ]
 """Of a run that takes seconds. The table's path and the store are added."""
+PRUNED = ["student.layers=1", "prune.skip_std=0", "prune.ratio=0.25"]
+"""Of pipelines with a student that is pruned."""
 
 
 def clinlm(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
