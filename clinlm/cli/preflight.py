@@ -7,6 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from clinlm.config.checks import check_values
 from clinlm.config.errors import ConfigError, DataError, MissingFileError
 from clinlm.config.external import external_settings
 from clinlm.config.settings import plain
@@ -38,6 +39,7 @@ def check_settings(config: DictConfig) -> None:
     from clinlm.metrics.entity_evaluation import METRICS as ENTITIES
 
     refuse_monitor(str(config.monitor), dict.fromkeys([*METRICS, ONE_VS_ONE, *ENTITIES]))
+    check_values(config)
     for name, least in _LEAST.items():
         value = config.get(name, least)
         if value is not None and (type(value) is not int or value < least):

@@ -77,22 +77,37 @@ def parameters(target: str) -> frozenset[str]:
 
 
 def _read(target: str) -> Iterator[str]:
+    module = target.rpartition(".")[0]
+    node = find_definition(target)
+    if isinstance(node, ast.FunctionDef):
+        yield from _arguments(node)
+    elif isinstance(node, ast.ClassDef):
+        constructors = [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
+        for constructor in constructors:
+            yield from _arguments(constructor)
+        if not constructors:  # the fields of a dataclass, or the constructor of a base
+            yield from _fields(node)
+            for base in node.bases:
+                yield from _read(find_origin(module, ast.unparse(base)))
+
+
+@cache
+def find_definition(target: str) -> ast.FunctionDef | ast.ClassDef | None:
+    """Return the source of a function or class of this project, by its dotted name; None if there is none."""
     module, _, name = target.rpartition(".")
-    spec = find_spec(module) if module.partition(".")[0] in _OWN else None
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return next((node for node in _body(module) if isinstance(node, kinds) and node.name == name), None)
+
+
+@cache
+def _body(module: str) -> list[ast.stmt]:
+    try:
+        spec = find_spec(module) if module.partition(".")[0] in _OWN else None
+    except ModuleNotFoundError:  # of `nn.Module`, whose module is no file of this project
+        return []
     if spec is None or spec.origin is None:
-        return
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            yield from _arguments(node)
-        elif isinstance(node, ast.ClassDef) and node.name == name:
-            constructors = [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
-            for constructor in constructors:
-                yield from _arguments(constructor)
-            if not constructors:  # the fields of a dataclass, or the constructor of a base
-                yield from _fields(node)
-                for base in node.bases:
-                    yield from _read(_origin(tree, module, ast.unparse(base)))
+        return []
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
 
 
 def _fields(node: ast.ClassDef) -> Iterator[str]:
@@ -106,9 +121,9 @@ def _arguments(function: ast.FunctionDef) -> Iterator[str]:
     yield from (argument.arg for argument in every if argument.arg != "self")
 
 
-def _origin(tree: ast.Module, module: str, name: str) -> str:
-    """Return the dotted name of what a module calls `name`."""
-    for node in tree.body:
+def find_origin(module: str, name: str) -> str:
+    """Return the dotted name of what a module of this project calls `name`."""
+    for node in _body(module):
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 if (alias.asname or alias.name) == name:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from lightning import Callback
-from support.pipelines import FAST, built, factory, kept
+from support.pipelines import FAST, Killed, built, factory, kept, kill_after
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -29,15 +29,11 @@ from clinlm.models.surgery import replace_module
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.distillation import Distillation
-from clinlm.training.modules.base import Module, predict
+from clinlm.training.modules.base import predict
 from clinlm.training.modules.student import Student
 from clinlm.training.modules.teacher import Teacher
 
 pytestmark = pytest.mark.usefixtures("quick")
-
-
-class Killed(BaseException):
-    """Nothing catches it."""
 
 
 class Watch(Callback):
@@ -195,17 +191,9 @@ def test_a_killed_run_ends_as_a_whole_one(
         return {"quantize": Qat(3, 1e-3), "keep_best": KeepBest(), "checkpoint": Checkpoint()}
 
     whole = built(tmp_path / "whole", task, start, callbacks())
-    step = Module.training_step
     for steps in (7, 8):
-        left = iter(range(steps))
-
-        def dying(self: Module, *given: Any, left: Any = left) -> Any:
-            if next(left, None) is None:
-                raise Killed
-            return step(self, *given)
-
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(Module, "training_step", dying)
+            kill_after(patch, steps)
             built(tmp_path / "killed", task, start, callbacks())
     assert (tmp_path / "killed" / "last.ckpt").exists()
     killed = built(tmp_path / "killed", task, start, callbacks())

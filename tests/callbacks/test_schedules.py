@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from support.pipelines import FAST, built, factory, kept
+from support.pipelines import FAST, built, factory, kept, killed_until_done
 
 from callbacks.checkpoint import Checkpoint
 from callbacks.prune.masks import MaskPruning
@@ -83,29 +83,6 @@ def test_a_method_acts_as_often_as_the_share_rises(
 
 
 # Resuming.
-
-
-class Killed(BaseException):
-    """Nothing catches it."""
-
-
-def killed_until_done(build: Any, patch: pytest.MonkeyPatch, steps: int) -> tuple[int, Artifact]:
-    """Build a stage that is killed after every `steps` training steps; returns how often it was."""
-    step = Module.training_step
-    for kills in range(20):
-        left = iter(range(steps))
-
-        def dying(self: Module, *given: Any, left: Any = left) -> Any:
-            if next(left, None) is None:
-                raise Killed
-            return step(self, *given)
-
-        patch.setattr(Module, "training_step", dying)
-        try:
-            return kills, build()
-        except Killed:
-            continue
-    raise AssertionError("it never ended")
 
 
 @pytest.mark.parametrize("adapter", [Full(), Lora(r=2, dropout=0.0)], ids=["full", "lora"])

@@ -159,7 +159,7 @@ def test_a_stage_without_its_method_is_left_out(notes_csv: Path, tmp_path: Path)
 def test_another_callback_that_is_null_is_merely_none(notes_csv: Path, tmp_path: Path) -> None:
     config = composed(notes_csv, tmp_path / "store", "pipeline=baseline", "training.early_stopping=null")
     (teacher,) = plan(config)
-    assert not left_out(config) and "early_stopping" not in (teacher.open().callbacks or {})
+    assert [*left_out(config)] == ["quantize"] and "early_stopping" not in (teacher.open().callbacks or {})
     steps = stages(notes_csv, "pipeline=pruning_iterative", "stages.prune.callbacks.recover=null")
     assert names(steps)[1:] == ["prune_1", "prune_2", "prune_3"]
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig
-from support.pipelines import artifacts, composed, finished, reported, weights
+from support.pipelines import Killed, artifacts, composed, finished, kill_after, killed_until_done, reported, weights
 
 from clinlm.config.runtime import Stopwatch
 from clinlm.models import artifact
@@ -19,15 +18,10 @@ from clinlm.pipeline.results import StageResult
 from clinlm.pipeline.stage import Stage
 from clinlm.store.content import sealed
 from clinlm.tasks.multilabel import MultiLabel
-from clinlm.training.modules.base import Module
 
 pytestmark = pytest.mark.usefixtures("quick")
 C = ("pipeline=c", "module@recover_module=distill", "adapter=adalora", "adapter.r=2", "adapter.start_r=3")
 """Everything that has a state: the ranks of AdaLoRA, dropout, a teacher's logits, recovery with its own objective."""
-
-
-class Killed(BaseException):
-    """Nothing catches it."""
 
 
 def told(done: list[StageResult]) -> dict[str, Any]:
@@ -40,25 +34,6 @@ def told(done: list[StageResult]) -> dict[str, Any]:
 def whole(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: None) -> Iterator[list[StageResult]]:
     """A pipeline that nothing interrupted."""
     yield finished(composed(notes_csv, tmp_path_factory.mktemp("whole") / "store", *C))
-
-
-def killed_until_done(config: DictConfig, patch: pytest.MonkeyPatch, steps: int) -> tuple[int, list[StageResult]]:
-    """Run a pipeline that is killed after every `steps` steps, until it ends; returns how often it was."""
-    step = Module.training_step
-    for kills in range(100):
-        left = iter(range(steps))
-
-        def dying(self: Module, *given: Any, left: Iterator[int] = left) -> Any:
-            if next(left, None) is None:
-                raise Killed
-            return step(self, *given)
-
-        patch.setattr(Module, "training_step", dying)
-        try:
-            return kills, finished(config)
-        except Killed:
-            continue
-    raise AssertionError("it never ended")
 
 
 def test_killed_in_the_middle_of_epochs(
@@ -75,7 +50,8 @@ def test_killed_in_the_middle_of_epochs(
         self._began -= 3600
 
     monkeypatch.setattr(Stopwatch, "__init__", early)
-    kills, done = killed_until_done(composed(notes_csv, tmp_path / "store", *C), monkeypatch, 7)
+    config = composed(notes_csv, tmp_path / "store", *C)
+    kills, done = killed_until_done(lambda: finished(config), monkeypatch, 7)
     assert kills >= 4
     assert max(one.artifact.report["attempts"] for one in done) > 1
     for one in done:
@@ -140,7 +116,7 @@ def test_the_last_epoch_of_a_resumed_stage_is_that_of_a_whole_one(
     settings = ("pipeline=baseline", "epochs=4", "~training.keep_best", "~training.early_stopping")
     whole = finished(composed(notes_csv, tmp_path / "whole" / "store", *settings))
     config = composed(notes_csv, tmp_path / "killed" / "store", *settings)
-    kills, done = killed_until_done(config, monkeypatch, 7)
+    kills, done = killed_until_done(lambda: finished(config), monkeypatch, 7)
     assert kills >= 3
     assert weights(done) == weights(whole)
 
@@ -152,7 +128,7 @@ def test_killed_while_features_are_imitated(notes_csv: Path, tmp_path: Path, mon
     last = ("~training.keep_best", "~training.early_stopping", "~stages.general.callbacks.keep_best")
     whole = finished(composed(notes_csv, tmp_path / "whole" / "store", *settings, *last))
     config = composed(notes_csv, tmp_path / "killed" / "store", *settings, *last)
-    kills, done = killed_until_done(config, monkeypatch, 7)
+    kills, done = killed_until_done(lambda: finished(config), monkeypatch, 7)
     assert kills >= 5
     assert weights(done) == weights(whole) and told(done) == told(whole)
 
@@ -210,15 +186,7 @@ def broken(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: Non
     """A store in which a teacher was killed in its second epoch."""
     root = tmp_path_factory.mktemp("broken") / "store"
     with pytest.MonkeyPatch.context() as patch:
-        steps = iter(range(9))
-        step = Module.training_step
-
-        def dying(self: Module, *given: Any) -> Any:
-            if next(steps, None) is None:
-                raise Killed
-            return step(self, *given)
-
-        patch.setattr(Module, "training_step", dying)
+        kill_after(patch, 9)
         with pytest.raises(Killed):
             finished(composed(notes_csv, root, *BASELINE))
     return root

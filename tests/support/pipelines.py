@@ -1,11 +1,12 @@
 """Pipelines of tiny networks: composed from `conf/` as the command line does, run in this process, in seconds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import hydra
+import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
@@ -52,6 +53,42 @@ EVERY_EPOCH = "training.every_epoch={_target_: callbacks.every_epoch.EveryEpoch}
 RATIO = 0.25
 CPU = partial(Trainer, accelerator="cpu", devices=1, enable_progress_bar=False)
 FAST = AdamW(1e-3, 1e-2, warmup=0.0)
+TRAINING_STEP = Module.training_step
+"""As it is when nothing kills it."""
+Result = TypeVar("Result")
+
+
+class Killed(BaseException):
+    """Nothing catches it."""
+
+
+def kill_after(patch: pytest.MonkeyPatch, steps: int) -> None:
+    """Let training raise `Killed` after `steps` more steps."""
+    step, left = TRAINING_STEP, iter(range(steps))
+
+    def dying(self: Module, *given: Any) -> Any:
+        if next(left, None) is None:
+            raise Killed
+        return step(self, *given)
+
+    patch.setattr(Module, "training_step", dying)
+
+
+def killed_until_done(
+    run: Callable[[], Result], patch: pytest.MonkeyPatch, steps: int, most: int = 100
+) -> tuple[int, Result]:
+    """Call `run`, which is killed after every `steps` training steps, until it ends, at most `most` times.
+
+    Returns:
+        how often it was killed, and what it returned.
+    """
+    for kills in range(most):
+        kill_after(patch, steps)
+        try:
+            return kills, run()
+        except Killed:
+            continue
+    raise AssertionError("it never ended")
 
 
 def factory(kind: type[Module], **arguments: Any) -> ModuleFactory:

@@ -1,15 +1,24 @@
 """Laws of learning from a transfer set: kept once, read with the documents, never counted as labelled."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig, open_dict
-from support.pipelines import CPU, FAST, LABELS, artifacts, composed, factory, finished, kept, weights
+from omegaconf import open_dict
+from support.pipelines import (
+    CPU,
+    FAST,
+    LABELS,
+    artifacts,
+    composed,
+    factory,
+    finished,
+    kept,
+    killed_until_done,
+    weights,
+)
 from support.wards import opened, write
 
 from clinlm.config.errors import ConfigError
@@ -18,7 +27,6 @@ from clinlm.models.initializers.scratch import Scratch
 from clinlm.models.model import Model
 from clinlm.pipeline.execution import stage_key, transfer_key, transfer_set
 from clinlm.pipeline.plan import plan
-from clinlm.pipeline.results import StageResult
 from clinlm.pipeline.stage import Stage
 from clinlm.store.content import verify
 from clinlm.tasks.data import TaskData
@@ -27,7 +35,7 @@ from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.augmentation.mixing import Mixing
 from clinlm.training.augmentation.shuffle_sections import ShuffleSections
 from clinlm.training.distillation import Distillation
-from clinlm.training.modules.base import Module, predict
+from clinlm.training.modules.base import predict
 from clinlm.training.modules.student import Student
 from clinlm.training.teachers.cached_logits import teacher_logits
 from clinlm.training.teachers.trained import Trained
@@ -221,34 +229,12 @@ def test_a_student_learns_from_it(notes: Path, tmp_path: Path, caplog: pytest.Lo
     assert not any(one.cached for one in again)
 
 
-class Killed(BaseException):
-    """Nothing catches it."""
-
-
-def killed_until_done(config: DictConfig, patch: pytest.MonkeyPatch, steps: int) -> tuple[int, list[StageResult]]:
-    """Run a pipeline that is killed after every `steps` steps, until it ends; returns how often it was."""
-    step = Module.training_step
-    for kills in range(20):
-        left = iter(range(steps))
-
-        def dying(self: Module, *given: Any, left: Iterator[int] = left) -> Any:
-            if next(left, None) is None:
-                raise Killed
-            return step(self, *given)
-
-        patch.setattr(Module, "training_step", dying)
-        try:
-            return kills, finished(config)
-        except Killed:
-            continue
-    raise AssertionError("it never ended")
-
-
 def test_a_killed_stage_goes_on_to_the_same_weights(
     notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An epoch of the student has 12 steps."""
     whole = finished(composed(notes, tmp_path / "whole" / "store", *DISTIL))
-    kills, done = killed_until_done(composed(notes, tmp_path / "killed" / "store", *DISTIL), monkeypatch, 15)
+    config = composed(notes, tmp_path / "killed" / "store", *DISTIL)
+    kills, done = killed_until_done(lambda: finished(config), monkeypatch, 15)
     assert kills >= 2
     assert weights(done) == weights(whole)
