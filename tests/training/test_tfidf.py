@@ -151,7 +151,8 @@ def test_one_group_cannot_be_crossed(tmp_path: Path) -> None:
         writer.writerow(["id", "group", "text", "labels"])
         for number in range(12):
             sign = "cough" if number % 2 else "wheeze"
-            writer.writerow([number, f"p{min(number // 2, 2)}", f"{sign} today {number}", "flu" if number % 2 else "asthma"])
+            label = "flu" if number % 2 else "asthma"
+            writer.writerow([number, f"p{min(number // 2, 2)}", f"{sign} today {number}", label])
     corpus = partial(Table, text="text", labels="labels", id="id", group="group", delimiter=";")
     task = MultiLabel(corpus, str(path), Head(), labels=2, max_tokens=32, shares=(0.8, 0.1, 0.1))
     task.open(tmp_path / "store", "key")
