@@ -154,8 +154,9 @@ def guess_roles(
     left.pop(id or "", None)
     if labels is None and spans is None:
         labels = _labels(list(left.values()))
-    if isinstance(labels, list):
-        labels = tuple(labels)
+    flag = isinstance(labels, str) and next(column.is_flag for column in columns if column.name == labels)
+    if flag or isinstance(labels, list):
+        labels = (labels,) if isinstance(labels, str) else tuple(labels or ())
     own = frame[labels] if isinstance(labels, str) else None
     delimiter = _delimiter(own) if own is not None and own.dtype == pl.String else None
     texts = tuple(c.name for c in left.values() if c.words >= 8 and c.name != labels)

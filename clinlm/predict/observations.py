@@ -81,6 +81,8 @@ def column_observations(roles: Roles, rows: int) -> Iterator[Observation]:
     ]
     others = ", ".join(map(shown_name, roles.texts))
     told += [f"text that is not read: {others} (task.corpus.text=[A,B] joins columns)"] if roles.texts else []
+    beside = [column.name for column in roles.columns if roles.role(column) == "other" and column.is_flag]
+    told += [f"0/1 columns beside the labels: {', '.join(map(shown_name, beside))} (labels=COLUMN)"] if beside else []
     flags = () if isinstance(roles.labels, str) else roles.labels or ()
     if unsure := sum(roles.named(name).unsure for name in flags):
         told.append(f"{unsure:,} cells of 0/1 columns are empty or -1: read as 0 by uncertain=negative; or drop")

@@ -123,6 +123,16 @@ def test_lists_and_spans_of_json_lines(tmp_path: Path) -> None:
     assert {"task": opened(printed, tmp_path / "store").kind} == {"task": "entities"}
 
 
+def test_a_column_that_is_named_is_not_guessed(tmp_path: Path) -> None:
+    path = tmp_path / "binary.csv"
+    table(labels=[own[0] for own in LABELS], died=[int("flu" in own) for own in LABELS]).write_csv(path)
+    assert "0/1 columns beside the labels: died" in " ".join(lines(path))
+    printed = lines(path, labels="died", id="visit")
+    assert "task.corpus.labels=[died]" in typed(printed) and any(
+        line.startswith("labels     1: died") for line in printed
+    )
+
+
 def test_what_is_odd_is_counted(tmp_path: Path) -> None:
     frame = table(labels=["401.0"] * 40 + ["Flu"] * 10 + ["flu"] * 10, ward=["A"] * 60)
     texts = ["<p>one and the same</p>"] * 30 + ["two\x02 a  b"] * 2 + NOTES[32:]
