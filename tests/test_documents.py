@@ -16,6 +16,7 @@ import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from support.method_matrix import CONFIGS, FAMILIES, METHODS
 from support.pipelines import composed, finished
 from test_architecture import ORDER
 
@@ -23,6 +24,8 @@ from clinlm.config.resolvers import register_resolvers
 from clinlm.config.usage import unread
 from clinlm.config.validation import CONF
 from clinlm.labelers.base import Note
+from clinlm.models.families import FAMILIES as CUTTABLE
+from clinlm.models.families import UNCUTTABLE
 from clinlm.models.model import Model
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +35,15 @@ WRITTEN = ("outputs/", "lab/", "SWEEP/", "RUN/")
 PLACEHOLDER = re.compile(r"\b[A-Z]{4,}\b|<|\*|…")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _PATH = re.compile(r"`([\w./-]+/[\w.-]+\.(?:py|yaml|md|csv|svg|toml|txt)|[\w.-]+\.(?:py|md|toml|cff))`")
+
+
+def test_the_table_of_families_is_whole() -> None:
+    """Its cells are what `pytest -m families` finds; here, that `python benchmarks/families.py` was not forgotten."""
+    lines = (ROOT / "docs" / "families.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    assert rows[0][1:] == FAMILIES and [row[0] for row in rows[2:]] == METHODS
+    named = {CONFIGS[family]["model_type"] for family in FAMILIES}
+    assert named >= {*UNCUTTABLE} | {*CUTTABLE} - {"xlm-roberta", "camembert"}, "classes of RoBERTa under other names"
 
 
 def anchors(document: Path) -> set[str]:

@@ -11,7 +11,7 @@ from clinlm.config.errors import ConfigError, ModelError
 from clinlm.config.ranges import check_at_least, check_list
 from clinlm.models import structure
 from clinlm.models.layers.low_rank_linear import LowRankLinear
-from clinlm.models.model import Edit
+from clinlm.models.model import Edit, Model
 from clinlm.training.method_report import MethodReport
 from clinlm.training.modules.base import Module
 from clinlm.training.promises import Rank
@@ -51,8 +51,13 @@ class Svd(Compression):
         self.rank, self.targets = rank, list(targets)
         self._rows: list[Rank] = []
 
+    def dry_run(self, model: Model) -> None:
+        smaller = [name for name, linear in self._linears(model).items() if low_rank_shrinks(linear, self.rank)]
+        if smaller:
+            model.apply(Edit("clinlm.models.surgery.factorize", {"ranks": dict.fromkeys(smaller, self.rank)}))
+
     def prepare(self, module: Module) -> None:
-        linears = self._linears(module)
+        linears = self._linears(module.model)
         smaller = {name: linear for name, linear in linears.items() if low_rank_shrinks(linear, self.rank)}
         pairs = {name: LowRankLinear.of(linear, self.rank) for name, linear in smaller.items()}
         self._rows = [_row(name, linear, pairs.get(name)) for name, linear in linears.items()]
@@ -68,11 +73,11 @@ class Svd(Compression):
     def no_change_reason(self) -> str:
         return f" (rank={self.rank}: none of {len(self._rows)} linear layers is larger than its two factors)"
 
-    def _linears(self, module: Module) -> dict[str, nn.Linear]:
-        structure.check_trainable(module.network)
-        layers = structure.linear_names(module.network.body)
+    def _linears(self, model: Model) -> dict[str, nn.Linear]:
+        structure.check_trainable(model.network)
+        layers = structure.linear_names(model.network.body)
         names = [f"body.{layer[target]}" for layer in layers for target in self.targets if target in layer]
-        found = {name: module.network.get_submodule(name) for name in names}
+        found = {name: model.network.get_submodule(name) for name in names}
         other = [name for name, linear in found.items() if not isinstance(linear, nn.Linear)]
         if other:
             raise ModelError(

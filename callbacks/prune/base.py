@@ -4,13 +4,14 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, final
 
+import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from callbacks.base import Compression
 from clinlm.compression.selection import keep_best
 from clinlm.config.ranges import check_interval
-from clinlm.models.model import Edit
+from clinlm.models.model import Edit, Model
 from clinlm.training.method_report import MethodReport, ReportRow
 from clinlm.training.modules.base import Module
 
@@ -33,6 +34,10 @@ class StructuralPruning(Compression):
         check_ratio(ratio)
         self.ratio = ratio
         self._rows: Sequence[ReportRow] = []
+
+    @abstractmethod
+    def sizes(self, body: nn.Module) -> list[int]:
+        """Return the number of parts of every group."""
 
     @abstractmethod
     def scores(self, module: Module) -> list[Float[Tensor, " _"]]:
@@ -60,6 +65,14 @@ class StructuralPruning(Compression):
         smaller = {str(n): parts for n, parts in enumerate(kept) if len(parts) < len(scores[n])}
         if smaller:
             module.model.apply(self.edit(smaller))
+
+    @final
+    def dry_run(self, model: Model) -> None:
+        sizes = self.sizes(model.network.body)
+        kept = self.select([torch.arange(size).float() for size in sizes])
+        smaller = {str(n): parts for n, parts in enumerate(kept) if len(parts) < sizes[n]}
+        if smaller:
+            model.apply(self.edit(smaller))
 
     @final
     def report(self) -> MethodReport:

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import final
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from callbacks.prune.base import StructuralPruning
 from clinlm.compression.scores import block_influences
 from clinlm.config.ranges import check_at_least
+from clinlm.models import structure
 from clinlm.models.model import Edit
 from clinlm.training.modules.base import Module
 from clinlm.training.promises import LayerKept
@@ -35,6 +36,9 @@ class Depth(StructuralPruning):
         super().__init__(ratio)
         check_at_least("prune.documents", documents, 1)
         self.documents = documents
+
+    def sizes(self, body: nn.Module) -> list[int]:
+        return [len(structure.layers(body))]
 
     def scores(self, module: Module) -> list[Float[Tensor, " _"]]:
         return [block_influences(module, self.documents)]

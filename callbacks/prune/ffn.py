@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from callbacks.prune.base import StructuralPruning
 from clinlm.compression.selection import keep_best
 from clinlm.config.ranges import check_at_least
+from clinlm.models import structure
 from clinlm.models.model import Edit
 from clinlm.training.modules.base import Module
 from clinlm.training.promises import FfnWidth
@@ -25,6 +26,9 @@ class FfnPruning(StructuralPruning):
         super().__init__(ratio)
         check_at_least("prune.skip_std", skip_std, 0)
         self.skip_std = skip_std
+
+    def sizes(self, body: nn.Module) -> list[int]:
+        return [layer.up.out_features for layer in structure.layers(body)]
 
     def select(self, scores: Sequence[Float[Tensor, " _"]]) -> list[list[int]]:
         return [

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from callbacks.prune.base import StructuralPruning
 from clinlm.compression.scores import row_l1_norms
@@ -32,6 +32,9 @@ class Filters(StructuralPruning):
 
     def __init__(self, ratio: float = 0.25) -> None:
         super().__init__(ratio)
+
+    def sizes(self, body: nn.Module) -> list[int]:
+        return [linear.out_features for linear in structure.filters(body)]
 
     def scores(self, module: Module) -> list[Float[Tensor, " _"]]:
         return [row_l1_norms(linear.weight) for linear in structure.filters(module.network.body)]

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import final
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from callbacks.prune.base import StructuralPruning
 from clinlm.compression.scores import head_importances
 from clinlm.compression.selection import keep_best_overall
 from clinlm.config.ranges import check_at_least
+from clinlm.models import structure
 from clinlm.models.model import Edit
 from clinlm.training.modules.base import Module
 from clinlm.training.promises import HeadCount
@@ -38,6 +39,9 @@ class Heads(StructuralPruning):
         super().__init__(ratio)
         check_at_least("prune.documents", documents, 1)
         self.documents = documents
+
+    def sizes(self, body: nn.Module) -> list[int]:
+        return [layer.heads for layer in structure.layers(body)]
 
     def scores(self, module: Module) -> list[Float[Tensor, " _"]]:
         return head_importances(module, self.documents)

@@ -16,6 +16,7 @@ from callbacks.schedules.base import Schedule
 from clinlm.compression.masks import Mask, Scope, bake, competitors, remove_lowest
 from clinlm.config.errors import ModelError
 from clinlm.models import structure
+from clinlm.models.model import Model
 from clinlm.training.method_report import MethodReport
 from clinlm.training.modules.base import Module
 from clinlm.training.promises import Sparsity
@@ -65,13 +66,19 @@ class MaskPruning(Compression):
         return Mask(alive)
 
     @final
+    def dry_run(self, model: Model) -> None:
+        self._find_linears(model)
+        self._attach()
+
+    @final
+    def dry_finish(self, model: Model) -> None:
+        self.on_fit_end(None, None)
+        self._check_in_place(model)
+
+    @final
     def prepare(self, module: Module) -> None:
-        structure.check_trainable(module.network)
-        modules = module.network.body.named_modules()
-        self.linears = {name: linear for name, linear in modules if isinstance(linear, nn.Linear)}
-        if not self.linears:
-            raise ModelError(f"masks need linear layers, {type(module.network.body).__name__} has none")
-        self.masks, self._rows = [self.mask(linear.weight.detach() != 0) for linear in self.linears.values()], []
+        self._find_linears(module.model)
+        self._rows = []
         zeros = self._groups(torch.cat([~mask.alive.flatten() for mask in self.masks]))
         self._promised = [int(group.sum(-1).clamp(min=self._final_count(group)).sum()) for group in zeros]
         self._thresholds = [None] * len(zeros)
@@ -80,8 +87,7 @@ class MaskPruning(Compression):
                 f"a compression method must change the network; {type(self).__name__} would leave every tensor as it "
                 f"was (ratio={self.ratio:g} adds no zero); change its settings or remove the stage"
             )
-        for linear, mask in zip(self.linears.values(), self.masks, strict=True):
-            parametrize.register_parametrization(linear, "weight", mask)
+        self._attach()
         self._share = 0.0
         self.step(module, 0.0)
 
@@ -96,7 +102,7 @@ class MaskPruning(Compression):
 
     @final
     @torch.no_grad()
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer | None, pl_module: LightningModule | None) -> None:
         """Remove the masks before the adapter merges: an update added to a parametrized weight would be lost."""
         for linear, mask in zip(self.linears.values(), self.masks, strict=True):
             # Recovery in the same stage masks the same weights: the last one registered removes all.
@@ -113,13 +119,7 @@ class MaskPruning(Compression):
                 "remove early stopping from the stage, give it more epochs, or let the schedule end earlier "
                 "(schedule.end)"
             )
-        modules = dict(module.network.body.named_modules())
-        lost = [name for name, linear in self.linears.items() if modules.get(name) is not linear]
-        if lost:
-            raise ModelError(
-                f"masked linear layers must stay in place, another method of the stage replaced {lost[0]}; list "
-                f"methods that change shapes before {type(self).__name__}, or give it its own stage"
-            )
+        self._check_in_place(module.model)
         zeros = []
         for (name, linear), mask in zip(self.linears.items(), self.masks, strict=True):
             if parametrize.is_parametrized(linear):
@@ -153,6 +153,27 @@ class MaskPruning(Compression):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self._share, self._thresholds = state_dict["share"], list(state_dict["thresholds"])
+
+    def _find_linears(self, model: Model) -> None:
+        structure.check_trainable(model.network)
+        modules = model.network.body.named_modules()
+        self.linears = {name: linear for name, linear in modules if isinstance(linear, nn.Linear)}
+        if not self.linears:
+            raise ModelError(f"masks need linear layers, {type(model.network.body).__name__} has none")
+        self.masks = [self.mask(linear.weight.detach() != 0) for linear in self.linears.values()]
+
+    def _attach(self) -> None:
+        for linear, mask in zip(self.linears.values(), self.masks, strict=True):
+            parametrize.register_parametrization(linear, "weight", mask)
+
+    def _check_in_place(self, model: Model) -> None:
+        modules = dict(model.network.body.named_modules())
+        lost = [name for name, linear in self.linears.items() if modules.get(name) is not linear]
+        if lost:
+            raise ModelError(
+                f"masked linear layers must stay in place, another method of the stage replaced {lost[0]}; list "
+                f"methods that change shapes before {type(self).__name__}, or give it its own stage"
+            )
 
     def _final_count(self, group: Tensor) -> int:
         return round(self.ratio * group.shape[-1])

@@ -16,6 +16,7 @@ from clinlm.config.errors import MissingExtraError, ModelError
 from clinlm.config.ranges import check_at_least
 from clinlm.engines.base import find_engine
 from clinlm.models import structure
+from clinlm.models.model import Model
 from clinlm.models.surgery import check_whole
 from clinlm.training.method_report import MethodReport
 from clinlm.training.modules.base import Module
@@ -74,10 +75,13 @@ class Structured(Compression):
         self._rows: list[CostTarget | LayerShape] = []
         self._promised: Architecture | None = None
 
-    def prepare(self, module: Module) -> None:
-        structure.check_trainable(module.network)
-        layers = structure.layers(module.network.body)
+    def dry_run(self, model: Model) -> None:
+        structure.check_trainable(model.network)
+        layers = structure.layers(model.network.body)
         check_whole(*(linear for layer in layers for linear in layer.linears))
+
+    def prepare(self, module: Module) -> None:
+        self.dry_run(module.model)
         # The number of networks that are tried depends on measurements; the random numbers of training must not.
         with torch.random.fork_rng(devices=[]):
             self._prune(module)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, final
 from callbacks.base import Compression
 from clinlm.config.ranges import check_at_least
 from clinlm.models import structure, token_pruning
-from clinlm.models.model import Edit
+from clinlm.models.model import Edit, Model
 from clinlm.training.method_report import MethodReport
 from clinlm.training.modules.base import Module
 from clinlm.training.promises import VocabularySize
@@ -34,6 +34,10 @@ class Vocabulary(Compression):
         check_at_least("prune.min_count", min_count, 1)
         self.min_count = min_count
         self._size: VocabularySize | None = None
+
+    def dry_run(self, model: Model) -> None:
+        structure.check_trainable(model.network)
+        structure.word_embeddings(model.network.body)
 
     def prepare(self, module: Module) -> None:
         structure.check_trainable(module.network)

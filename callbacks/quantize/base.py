@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import ClassVar, final
 
+import torch
 from torch import nn
 
 from callbacks.base import Compression
@@ -15,6 +16,8 @@ from clinlm.config.ranges import check_at_least, check_list
 from clinlm.models import structure
 from clinlm.models.layers.base import IntegerLayer
 from clinlm.models.layers.int8_embedding import Int8Embedding
+from clinlm.models.layers.int8_linear import Int8Linear
+from clinlm.models.model import Model
 from clinlm.models.size import stored_bytes
 from clinlm.training.method_report import MethodReport
 from clinlm.training.modules.base import Module
@@ -52,10 +55,22 @@ class Quantization(Compression, ABC):
     def calibrate(self, module: Module, linears: Mapping[str, nn.Linear]) -> None:
         """Measure the inputs of layers, where `quantized` needs them."""
 
+    def dry_run(self, model: Model) -> None:
+        """Check what `finalize` needs: float weights, and layers with the names of `skip`."""
+        structure.check_trainable(model.network)
+        quantizable_layers(model.network, self.skip)
+
+    @final
+    def dry_finish(self, model: Model) -> None:
+        """Put integers in, whatever their form: no later method takes them."""
+        layers = quantizable_layers(model.network, self.skip)
+        with torch.device("meta"):
+            model.apply(Int8Linear.edit([name for name, layer in layers.items() if isinstance(layer, nn.Linear)]))
+            model.apply(Int8Embedding.edit([name for name, layer in layers.items() if isinstance(layer, nn.Embedding)]))
+
     def prepare(self, module: Module) -> None:
-        """Check early what `finalize` needs: float weights, and layers with the names of `skip`."""
-        structure.check_trainable(module.network)
-        quantizable_layers(module.network, self.skip)
+        """Check early what `finalize` needs."""
+        self.dry_run(module.model)
 
     def finalize(self, module: Module) -> None:
         layers = quantizable_layers(module.network, self.skip)

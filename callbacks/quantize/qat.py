@@ -14,6 +14,7 @@ from clinlm.config.errors import ConfigError
 from clinlm.config.ranges import check_at_least, check_interval
 from clinlm.models import structure
 from clinlm.models.layers.static_int8_linear import StaticInt8Linear
+from clinlm.models.model import Model
 from clinlm.models.surgery import check_unmasked
 from clinlm.training.modules.base import Module
 
@@ -73,6 +74,11 @@ class Qat(Quantization):
         self._levels: dict[str, tuple[float, int]] = {}
         self._layers: dict[str, FloatLayer] = {}
         self._handles: list[RemovableHandle] = []
+
+    def dry_run(self, model: Model) -> None:
+        super().dry_run(model)
+        for layer in quantizable_layers(model.network, self.skip).values():
+            check_unmasked(layer)
 
     def prepare(self, module: Module) -> None:
         """Measure sensitivities and start the simulation.

@@ -48,9 +48,12 @@ def first_output(output: Any) -> Tensor:
 def called_modules(network: nn.Module) -> set[nn.Module]:
     """Return the modules that a forward pass calls: found out with one short row.
 
-    A module may have weights that are read without a call, such as DeBERTa's table of relative positions.
+    A module may have weights that are read without a call, such as DeBERTa's table of relative positions. A network
+    without values (device `meta`) cannot run: of it, all modules are returned.
     """
     called: set[nn.Module] = set()
+    if next(network.parameters()).is_meta:
+        return {*network.modules()}
     row = torch.zeros(1, 4, dtype=torch.long, device=next(network.parameters()).device)
     handles = [m.register_forward_pre_hook(lambda module, _: called.add(module)) for m in network.modules()]
     with observing(network, handles):

@@ -3,17 +3,16 @@
 from collections import Counter
 from pathlib import Path
 
-from torch import nn
-
 from clinlm.config.errors import ModelError
 from clinlm.engines.base import Engine
-from clinlm.engines.torch import integer_products, network_matrices
+from clinlm.engines.torch import integer_products, network_matrices, without_constants
 from clinlm.models.layers.base import Matrix
+from clinlm.models.model import Network
 
 _MORE, _GRAPH = 1.25, 2**20
 
 
-def check_export(network: nn.Module, engine: Engine, folder: Path) -> None:
+def check_export(network: Network, engine: Engine, folder: Path) -> None:
     """Compare a network with its export.
 
     Every weight matrix must be in the files with both its sides, at most as many bits per weight and at most as many
@@ -23,7 +22,8 @@ def check_export(network: nn.Module, engine: Engine, folder: Path) -> None:
     Raises:
         ModelError: the export has less.
     """
-    expected, found = network_matrices(network), engine.matrices(folder)
+    layers = without_constants(network)
+    expected, found = network_matrices(layers), engine.matrices(folder)
     sizes = Counter(matrix.shape for matrix in found)
     for shape, wanted in Counter(matrix.shape for matrix in expected).items():
         if sizes[shape] < wanted:
@@ -35,7 +35,7 @@ def check_export(network: nn.Module, engine: Engine, folder: Path) -> None:
         theirs = [matrix for matrix in found if matrix.shape == shape]
         _check_bits(engine, shape, ours, theirs)
         _check_zeros(engine, shape, ours, theirs)
-    wanted, integers = integer_products(network), engine.integer_products(folder)
+    wanted, integers = integer_products(layers), engine.integer_products(folder)
     if integers < wanted:
         raise ModelError(
             f"{engine.name} must compute {wanted} INT8 layers in integers, got {integers}; use another engine, or "

@@ -8,8 +8,9 @@ from torch import nn
 
 from clinlm.engines.base import Answer, Engine, Rows
 from clinlm.models import artifact as artifacts
+from clinlm.models import structure
 from clinlm.models.layers.base import IntegerLayer, Matrix
-from clinlm.models.model import Model
+from clinlm.models.model import Model, Network
 
 
 @final
@@ -55,6 +56,12 @@ def integer_layers(network: nn.Module) -> list[IntegerLayer]:
 def integer_products(network: nn.Module) -> int:
     """Return how many matrix products of the network are computed in integers."""
     return sum(layer.integer_products for layer in integer_layers(network))
+
+
+def without_constants(network: Network) -> nn.ModuleList:
+    """Return the modules of a network without layers whose outputs are constants: an export may hold these instead."""
+    constant = {*structure.position_projections(network.body)}
+    return nn.ModuleList(m for m in network.modules() if m not in constant and not {*m.children()})
 
 
 def network_matrices(network: nn.Module) -> list[Matrix]:

@@ -355,6 +355,15 @@ def writers(body: nn.Module) -> list[Float[Tensor, "hidden inputs"]]:
     return first + [linear.weight for layer in layers(body) for linear in (layer.attention_output, layer.down)]
 
 
+def position_projections(body: nn.Module) -> list[nn.Module]:
+    """Return the layers that read a table of relative positions and nothing else: their outputs are constants."""
+    found = FAMILIES.get(getattr(body.config, "model_type", ""))
+    if found is None:
+        return []
+    modules = dict(body.named_modules())
+    return [module for name, module in modules.items() if name.endswith(found.positions)] if found.positions else []
+
+
 def layer_settings(config: Any, numbers: Sequence[int]) -> dict[str, Any]:
     """Return the settings of a transformers configuration that change if only the layers `numbers` are left.
 

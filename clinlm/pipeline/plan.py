@@ -10,6 +10,7 @@ from clinlm.config.settings import plain
 from clinlm.config.usage import left_out
 from clinlm.models.initializers.base import Initializer
 from clinlm.pipeline import gate_policy
+from clinlm.pipeline.dry_run import check_shapes
 from clinlm.pipeline.expansion import expand_members, expand_steps
 from clinlm.pipeline.gates import open_gate
 from clinlm.pipeline.stage import Stage
@@ -26,6 +27,7 @@ def plan(config: DictConfig) -> list[StageSpec]:
         ConfigError: there is no stage, a setting is out of its range, two members of a stage are equal, or a stage
             names one that does not run before it, or several where it needs one; or as `gate_policy.check`.
         GateFailed: the gate does not allow a stage's technique.
+        ModelError: a stage cannot be applied to the network that it starts from; see `check_shapes`.
     """
     absent = left_out(config)
     every = {str(name): plain(config.stages[name]) for name in config.stages or {} if name not in absent}
@@ -45,6 +47,7 @@ def plan(config: DictConfig) -> list[StageSpec]:
     gate = open_gate(config)
     if gate is not None:
         gate_policy.check(gate, plans.stages)
+    check_shapes(plans.stages)
     return plans.stages
 
 

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from lightning import Callback
 
+from clinlm.models.model import Model
 from clinlm.training.method_report import MethodReport
 
 
@@ -30,6 +31,16 @@ class StageCallback(Callback):
     def needs_training(self) -> bool:
         """Whether it acts during training, so that a stage without epochs is an error."""
         return False
+
+    def dry_run(self, model: Model) -> None:
+        """Do to shapes what is done before training, and raise what that would raise.
+
+        Args:
+            model: its tensors have shapes and no values (device `meta`), and it has no tokenizer.
+        """
+
+    def dry_finish(self, model: Model) -> None:
+        """Do to shapes what is done after training; see `dry_run`."""
 
     def report(self) -> MethodReport:
         """Return what was done, one row a place (a layer, an epoch)."""

@@ -1,7 +1,8 @@
 """Base classes of initializers, and fresh heads."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, cast, final
 
 import torch
 from torch import nn
@@ -9,7 +10,7 @@ from transformers import PretrainedConfig
 
 from clinlm.config.errors import ConfigError
 from clinlm.config.ranges import check_choice, check_interval
-from clinlm.models.model import Model, Network, Pooling, PoolingName
+from clinlm.models.model import Model, ModelSpec, Network, Pooling, PoolingName
 from clinlm.tasks.base import Task
 
 HeadBias = Literal["prior", "zero"]
@@ -34,9 +35,29 @@ class Initializer(ABC):
             teacher: first teacher of the stage, if any.
         """
 
+    def sketch(self, teacher: Model | None) -> Model | None:
+        """Return a model of the shapes that `begin` makes, whose tensors have no values; None if they are not known.
+
+        Neither texts nor weights are read, so that the vocabulary and the number of outputs are made up.
+
+        Args:
+            teacher: a sketch; None if there is none, or it is not known.
+
+        Raises:
+            ConfigError, ModelError: as `begin`, as far as shapes say it.
+        """
+        return None
+
     @abstractmethod
     def fingerprint(self) -> str:
         """Return what identifies the weights beyond the settings: a digest of files, or a name with its revision."""
+
+
+def sketched(config: Mapping[str, Any]) -> Model:
+    """Return a model of a transformers configuration whose tensors have shapes and no values (device `meta`)."""
+    spec = ModelSpec(config, outputs=2)
+    with torch.device("meta"):
+        return Model(spec, spec.build(), cast(Any, None))
 
 
 class TeacherInitializer(Initializer):

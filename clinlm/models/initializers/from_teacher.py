@@ -42,14 +42,27 @@ class FromTeacher(TeacherInitializer):
         self.hidden_size = hidden_size
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
-        teacher = self.require(teacher)
+        model = self._shorter(self.require(teacher))
+        if self.hidden_size is not None:
+            _narrow(model, self.hidden_size)
+        return model
+
+    def sketch(self, teacher: Model | None) -> Model | None:
+        if teacher is None:
+            return None
+        model = self._shorter(teacher)
+        if self.hidden_size is not None:
+            _check_width(self.hidden_size, structure.hidden_size(model.network.body))
+            model.apply(Edit("clinlm.models.surgery.keep_hidden", {"dimensions": list(range(self.hidden_size))}))
+        return model
+
+    def _shorter(self, teacher: Model) -> Model:
+        """Return a copy of the teacher with the chosen layers."""
         model = Model(teacher.spec, copy.deepcopy(teacher.network), teacher.tokenizer, list(teacher.edits))
         total = len(structure.layers(model.network.body))
         if isinstance(self.layers, int):
             check_interval("student.layers", self.layers, f"[1, {total}]", "the teacher has no more layers")
         model.apply(Edit("clinlm.models.surgery.keep_layers", {"numbers": layer_numbers(self.layers, total)}))
-        if self.hidden_size is not None:
-            _narrow(model, self.hidden_size)
         return model
 
 
@@ -60,11 +73,15 @@ def layer_numbers(layers: int | Sequence[int], total: int) -> list[int]:
     return sorted({round(x) for x in torch.linspace(0, total - 1, layers).tolist()}) if layers > 1 else [total - 1]
 
 
+def _check_width(size: int, most: int) -> None:
+    check_interval("student.hidden_size", size, f"[1, {most}]", "the teacher is no wider")
+
+
 def _narrow(model: Model, size: int) -> None:
     # The mean absolute weight of every dimension, summed over all layers that write to the hidden state.
     importance = torch.stack([writer.detach().abs().mean(1) for writer in structure.writers(model.network.body)]).sum(0)
     old = len(importance)
-    check_interval("student.hidden_size", size, f"[1, {old}]", "the teacher is no wider")
+    _check_width(size, old)
     kept = importance.topk(size).indices.sort().values
     model.apply(Edit("clinlm.models.surgery.keep_hidden", {"dimensions": kept.tolist()}))
     with torch.no_grad():

@@ -17,7 +17,15 @@ from clinlm.models.checkpoint_files import read_config
 from clinlm.models.checkpoint_tokenizer import has_tokenizer, load_tokenizer
 from clinlm.models.checkpoint_weights import load_body
 from clinlm.models.encoders import READS_PADDING, idle_positions
-from clinlm.models.initializers.base import HeadBias, Initializer, check_rates, plain_config, with_dropout, with_head
+from clinlm.models.initializers.base import (
+    HeadBias,
+    Initializer,
+    check_rates,
+    plain_config,
+    sketched,
+    with_dropout,
+    with_head,
+)
 from clinlm.models.model import Model, ModelSpec, PoolingName
 from clinlm.tasks.base import MANY_UNKNOWN, Task
 
@@ -116,6 +124,10 @@ class Pretrained(Initializer):
             )
         level = logging.WARNING if share > MANY_UNKNOWN else logging.INFO
         log.log(level, "%s: %.2f %% of the tokens of the training texts are unknown", self.name, 100 * share)
+
+    def sketch(self, teacher: Model | None) -> Model | None:
+        folder = Path(self._place())
+        return sketched(plain_config(read_config(folder))) if folder.is_dir() else None
 
     def fingerprint(self) -> str:
         return _fingerprint(self._place(), self.revision)

@@ -59,6 +59,11 @@ class Projected(TransformerStudent):
         super().__init__("bert", shape, dropout, hidden_dropout, attention_dropout)
         self.min_count, self.pooling, self.head_bias = min_count, pooling, head_bias
 
+    def sketch(self, teacher: Model | None) -> Model | None:
+        if teacher is not None:
+            structure.layers(teacher.network.body)
+        return super().sketch(teacher)
+
     def begin(self, task: Task, teacher: Model | None) -> Model:
         model = self.require(teacher)
         tokens = teacher_tokens(task, model, self.min_count)

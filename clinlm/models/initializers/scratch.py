@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 from clinlm.config.ranges import check_at_least
 from clinlm.models.encoders import check_family
-from clinlm.models.initializers.base import HeadBias, Initializer, plain_config, with_head
+from clinlm.models.initializers.base import HeadBias, Initializer, plain_config, sketched, with_head
 from clinlm.models.model import Model, ModelSpec, PoolingName, in_parts
 from clinlm.tasks.base import Task
 
@@ -60,6 +60,9 @@ class Scratch(Initializer):
         return Model(
             ModelSpec(plain_config(config), task.outputs, network.pooling.name, self.dropout), network, tokenizer
         )
+
+    def sketch(self, teacher: Model | None) -> Model:
+        return sketched(self.config | {"vocab_size": self.vocabulary, "pad_token_id": 0})
 
     def fingerprint(self) -> str:
         """See `Initializer.fingerprint`: settings, task and seed determine everything."""

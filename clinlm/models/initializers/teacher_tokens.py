@@ -12,9 +12,12 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedToke
 from clinlm.config.errors import ConfigError
 from clinlm.config.ranges import check_interval
 from clinlm.models import structure, token_pruning
-from clinlm.models.initializers.base import HeadBias, TeacherInitializer, check_rates, plain_config, with_head
+from clinlm.models.initializers.base import HeadBias, TeacherInitializer, check_rates, plain_config, sketched, with_head
 from clinlm.models.model import Model, ModelSpec, Network, PoolingName, in_parts
 from clinlm.tasks.base import Task
+
+MADE_UP = 1000
+"""Tokens of a sketch: how many the training texts need is not known yet."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,13 @@ class ConvolutionalStudent(TeacherInitializer):
     def config(self, **known: Any) -> PretrainedConfig:
         """Return the configuration of the network, including what is known of its tokens."""
 
+    @final
+    def sketch(self, teacher: Model | None) -> Model | None:
+        if teacher is not None:
+            structure.check_trainable(teacher.network)
+        config = self.config(vocab_size=MADE_UP, embedding_size=self.embedding_size, pad_token_id=0)
+        return sketched(plain_config(config))
+
     def begin(self, task: Task, teacher: Model | None) -> Model:
         model = self.require(teacher)
         tokens = teacher_tokens(task, model, self.min_count)
@@ -123,6 +133,12 @@ class TransformerStudent(TeacherInitializer):
         self.dropout, self.model_type = dropout, model_type
         self.shape: dict[str, Any] = {names.get(name, name): size for name, size in shape.items()}
         self.shape |= {"hidden_dropout_prob": hidden_dropout, "attention_probs_dropout_prob": attention_dropout}
+
+    def sketch(self, teacher: Model | None) -> Model | None:
+        if teacher is not None:
+            structure.check_trainable(teacher.network)
+        known = {"vocab_size": MADE_UP, "pad_token_id": 0, "type_vocab_size": 1}
+        return sketched({"model_type": self.model_type} | self.shape | known)
 
     @final
     def body(self, task: Task, model: Model, tokens: TeacherTokens) -> Any:

@@ -6,9 +6,11 @@ import torch
 from transformers import AutoModel
 
 from clinlm.config.ranges import check_positive
+from clinlm.models import structure
 from clinlm.models.architectures.token_vectors import TokenVectorsConfig
-from clinlm.models.initializers.base import TeacherInitializer, check_rates, pooling_of
+from clinlm.models.initializers.base import TeacherInitializer, check_rates, plain_config, pooling_of, sketched
 from clinlm.models.initializers.teacher_tokens import (
+    MADE_UP,
     finish_student,
     principal_components,
     project_head,
@@ -45,6 +47,12 @@ class TokenVectors(TeacherInitializer):
         check_rates(dropout=dropout)
         check_positive("student.smoothing", smoothing)
         self.hidden_size, self.smoothing, self.min_count, self.dropout = hidden_size, smoothing, min_count, dropout
+
+    def sketch(self, teacher: Model | None) -> Model:
+        if teacher is not None:
+            structure.check_trainable(teacher.network)
+        config = TokenVectorsConfig(vocab_size=MADE_UP, hidden_size=self.hidden_size, pad_token_id=0)
+        return sketched(plain_config(config))
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
         model = self.require(teacher)
