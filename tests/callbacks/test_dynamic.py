@@ -76,7 +76,7 @@ def test_it_answers_like_the_float_network(tmp_path: Path, task: MultiLabel, tin
     assert 0 < np.abs(float_ - int_).max() < 0.05 * np.abs(float_).max()
     model = made.load()
     data = TaskData(task, model.tokenizer, model.max_tokens)
-    loader = data.loader(task.examples.members("test"))
+    loader = data.loader(task.examples.members("test"), 1)
     np.testing.assert_array_equal(predict(model.network, loader, task.long_notes)[1], int_)
 
 

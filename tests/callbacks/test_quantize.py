@@ -20,7 +20,7 @@ from clinlm.config.errors import ModelError
 from clinlm.config.validation import CONF
 from clinlm.models import structure
 from clinlm.models.artifact import Artifact
-from clinlm.models.layers.base import IntegerLinear
+from clinlm.models.layers.base import IntegerLinear, reads_alone
 from clinlm.models.layers.int4_linear import Int4Linear
 from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.model import Model
@@ -50,7 +50,11 @@ def start(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> Artifact:
 
 def answers(model: Model, task: MultiLabel) -> Any:
     data = TaskData(task, model.tokenizer, model.max_tokens)
-    return predict(model.network, data.loader(task.examples.members("test")), task.long_notes)[1]
+    return predict(
+        model.network,
+        data.loader(task.examples.members("test"), 1 if reads_alone(model.network) else 32),
+        task.long_notes,
+    )[1]
 
 
 @pytest.fixture(scope="module")
