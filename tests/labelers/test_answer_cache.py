@@ -269,3 +269,20 @@ def test_a_tally_is_json(tmp_path: Path) -> None:
     tally = LabelTotals()
     tally.add(LabeledNote((Span(0, 1, "A"), Span(1, 2, "A")), 1.0, 2, 3, "", 4, 5))
     assert json.loads(json.dumps(vars(tally))) == vars(tally) | {"spans": {"A": 2}}
+
+
+class Late(Labeler):
+    """Answers every note, and raises its reason to stop after the last."""
+
+    def label(self, notes: Sequence[Note]) -> Iterator[LabeledNote]:
+        for _ in notes:
+            yield LabeledNote(failed=UNANSWERED)
+        raise LabelingStopped("a limit is reached")
+
+    def fingerprint(self) -> str:
+        return "late"
+
+
+def test_a_reason_to_stop_is_not_lost_after_the_last_answer(tmp_path: Path) -> None:
+    with pytest.raises(LabelingStopped, match="a limit is reached"):
+        answers(Late(), tmp_path)

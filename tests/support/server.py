@@ -70,9 +70,9 @@ def found(*entities: tuple[Any, ...], **rest: Any) -> Sent:
     return chat(json.dumps({"entities": [dict(zip(names, one, strict=False)) for one in entities]}), **rest)
 
 
-def refused(status: int, code: str = "", **headers: str) -> Sent:
+def refused(status: int, code: str = "", param: str | None = None, **headers: str) -> Sent:
     """An error as providers send it; its message repeats something that must not reach a log."""
-    told = {"error": {"message": "SECRET of the server", "type": "x", "code": code}}
+    told = {"error": {"message": "SECRET of the server", "type": "x", "param": param, "code": code}}
     return Sent(json.dumps(told).encode(), status, {name.replace("_", "-"): value for name, value in headers.items()})
 
 

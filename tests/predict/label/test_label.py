@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from support.killed import killing
 from support.marking import Marker
-from support.server import chat, in_turn, serving
+from support.server import chat, found, in_turn, refused, serving
 
 from clinlm.cli.main import run_command
 from clinlm.labelers.base import LabelingStopped
@@ -208,6 +208,20 @@ def test_a_run_without_any_answer_fails_and_gives_the_reason(
             told = capsys.readouterr().err
             assert error.value.code == 1 and "got no answer for 2 of 2 (2 times: the answer is not JSON" in told
             assert "secret" not in (told + caplog.text).lower()
+
+
+def test_a_run_that_failed_before_its_first_note_may_begin_with_other_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = [f"output={tmp_path / 'out.jsonl'}", f"input={tmp_path / 'notes.jsonl'}", f"store={tmp_path / 'store'}"]
+    (tmp_path / "notes.jsonl").write_text('{"text": "a secret"}\n')
+    with serving(in_turn(refused(400, param="temperature"), found())) as server:
+        command = ["labeler=llm", f"labeler.base_url={server.url}", "labeler.model=m", *own]
+        with pytest.raises(SystemExit):
+            run_command("label", command)
+        assert "set the labeler's temperature=null" in capsys.readouterr().err
+        run_command("label", [*command, "labeler.temperature=null"])
+    assert [one["failed"] for one in lines(tmp_path / "out.jsonl")] == [None]
 
 
 def test_a_corpus_under_an_agreement_stays_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
