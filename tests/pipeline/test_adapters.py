@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from lightning import Callback, LightningModule, Trainer
-from omegaconf import open_dict
 from support.pipelines import artifacts, composed, finished
 from torch import nn
 
@@ -67,11 +66,7 @@ def check_everywhere(stem: str, prune: str, notes: Path, store: Path, watch: Wat
     """Run teacher, pruning, recovery, distillation, pruning, recovery and quantisation with one adapter."""
     settings = (f"adapter={stem}", *SMALL.get(stem, ()), f"prune={prune}", "hidden_state_loss=minilm", "epochs=1")
     settings += ("module@recover_module=distill", "optimizer.learning_rate=1e-2", "recover.learning_rate=1e-2")
-    config = composed(notes, store, "pipeline=c", *settings)
-    with open_dict(config.stages):
-        config.stages.last = composed(notes, store, "pipeline=quantization", *settings).stages.quantize
-        config.stages.last.start = None
-    made = artifacts(finished(config))
+    made = artifacts(finished(composed(notes, store, "pipeline=c", "quantize=dynamic", *settings)))
     trained = ("teacher", "recover_teacher", "student", "recover_student")
     assert len(watch.answers) == len(trained) and len(made) == 7
     for name, answers in zip(trained, watch.answers, strict=True):
@@ -84,7 +79,7 @@ def check_everywhere(stem: str, prune: str, notes: Path, store: Path, watch: Wat
         before, after = (made[f"{stage}_{role}"].load().network for stage in ("prune", "recover"))
         assert zeros(before, prune) == zeros(after, prune)
         assert any(not tensor.equal(after.state_dict()[name]) for name, tensor in before.state_dict().items())
-    whole, integer = made["recover_student"], made["last"]
+    whole, integer = made["recover_student"], made["quantize"]
     assert any(not parameter.is_floating_point() for parameter in integer.load().network.parameters())
     assert np.abs(whole.predictions("test") - integer.predictions("test")).mean() < 0.2
 
