@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from clinlm.config.errors import ModelError
 from clinlm.models.layers.base import ONNX_INT4, IntegerLayer
 from clinlm.models.model import Model, Network, Pooling, masked_mean
 from clinlm.models.surgery import replace_module
@@ -31,7 +32,7 @@ def export_onnx(model: Model, path: Path) -> None:
     times faster than with torch's `scaled_dot_product_attention` (OpenVINO, 128 tokens).
 
     Raises:
-        ModelError: an integer layer has no ONNX form.
+        ModelError: an integer layer has no ONNX form, or torch cannot export an operation of the network.
     """
     network = copy.deepcopy(model.network).eval()
     body: Any = network.body
@@ -42,17 +43,23 @@ def export_onnx(model: Model, path: Path) -> None:
     # Two tensors: the exporter would merge one tensor into one input.
     ids, mask = (torch.ones(2, min(16, model.max_tokens), dtype=torch.long) for _ in range(2))
     with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            network,
-            (ids, mask),
-            dynamo=True,
-            verbose=False,
-            input_names=list(INPUTS),
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: rows, 1: tokens}, {0: rows, 1: tokens}),
-            opset_version=OPSET,
-            external_data=False,
-        )
+        try:
+            program = torch.onnx.export(
+                network,
+                (ids, mask),
+                dynamo=True,
+                verbose=False,
+                input_names=list(INPUTS),
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: rows, 1: tokens}, {0: rows, 1: tokens}),
+                opset_version=OPSET,
+                external_data=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise ModelError(
+                f"a network must have operations that torch exports to ONNX, {type(body).__name__} has others; use "
+                "engine=torch, or a model of another family"
+            ) from error
     assert program is not None
     program.save(str(path), external_data=False)
     _finish(path)
