@@ -22,7 +22,7 @@ from clinlm.pipeline import execution
 from clinlm.pipeline.gates import Gate
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.report import deployments, gates
-from clinlm.report.baselines import Predictor, baselines, keyword_notices
+from clinlm.report.baselines import BASELINE, Predictor, baselines, keyword_notices
 from clinlm.report.ensembles import (
     TeacherEnsemble,
     ensembles_of_run,
@@ -187,11 +187,13 @@ class _Comparison:
         test = self._on_test(own.name)
         table = test.label_intervals(**self._bootstrap) if isinstance(test, EntityEvaluation) else test.per_label()
         alone = own.name == reference.name
+        compared = own.kind != "baseline" and BASELINE in self._by_name
         return replace(
             own,
             quality=test.quality(),
             intervals=test.intervals(**self._bootstrap),
-            differences={} if alone else test.difference(self._on_test(reference.name), **self._bootstrap),
+            differences={} if alone else self._change(own.name, reference.name),
+            baseline_differences=self._change(own.name, BASELINE) if compared else {},
             validation=self._evaluated(predictor, "validation").quality(),
             per_label=tuple(table.to_dicts()),
             latency=time,

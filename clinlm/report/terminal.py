@@ -97,18 +97,19 @@ def results_table(results: Sequence[ModelResult], title: str, metric: str, width
 def verdict(results: Sequence[ModelResult], subject: str, metric: str, width: int = SCREEN[0]) -> list[str]:
     """Return what the intervals show about the subject: a line against its reference, and one against TF-IDF."""
     by_name = {result.name: result for result in results}
-    own, baseline, change = by_name[subject], by_name.get(BASELINE), by_name[subject].differences.get(metric)
+    own, change = by_name[subject], by_name[subject].differences.get(metric)
     shown = f"is the reference, {spelled(metric)} {cells.percent(own.quality.get(metric))} %"
     if change is not None:
         ends = cells.points_range(change.low, change.high)
         reference = shortened(own.reference, max(12, width - 68))
         shown = f"{_judgement(change.low, change.high)} {reference}: {cells.points(change.value)} ({ends})"
     lines = [f"verdict    {shortened(own.name, max(8, width - len(shown) - 12))} {shown}"]
-    if baseline is not None and metric in own.intervals and metric in baseline.intervals:
-        ours, theirs = own.estimate(metric), baseline.estimate(metric)
-        judgement = _judgement(ours.low - theirs.high, ours.high - theirs.low)
+    apart = own.baseline_differences.get(metric)
+    if apart is not None:
+        ours, theirs = own.quality[metric], by_name[BASELINE].quality[metric]
         lines.append(
-            f"           {judgement} {BASELINE}: {cells.percent(ours.value)} against {cells.percent(theirs.value)} %"
+            f"           {_judgement(apart.low, apart.high)} {BASELINE}: {cells.percent(ours)} against "
+            f"{cells.percent(theirs)} %"
         )
     return [*lines, *_unreached(results, metric)]
 
