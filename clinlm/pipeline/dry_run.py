@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from clinlm.config.errors import ConfigError, ModelError
 from clinlm.models import structure
+from clinlm.models.adapters.base import Adapter
 from clinlm.models.initializers.base import Initializer
 from clinlm.models.model import Model
 from clinlm.pipeline.stage import Stage
@@ -41,6 +42,9 @@ def _after(stage: Stage, spec: StageSpec, sketches: Mapping[str, Model | None]) 
     for own in stage.declared:
         own.dry_run(model)
     structure.check_trainable(model.network)
+    adapter = stage.module.arguments.get("adapter")
+    if stage.trains and isinstance(adapter, Adapter):
+        adapter.check(model.network)
     for loss in stage.module.arguments.values():
         if isinstance(loss, HiddenStateLoss) and teacher is not None:
             loss.attach(model.network.body, teacher.network.body)

@@ -122,6 +122,7 @@ def test_a_role_has_its_own(notes_csv: Path, tmp_path: Path) -> None:
         (("pipeline=quantization_qat", "adapter=vera"), "Qat needs adapter=full, bitfit or last_layers, .*adapter@stu"),
         (("pipeline=pruning_gradual", "adapter=pissa"), "Unstructured ranks weights while adapter=pissa keeps"),
         (("pipeline=baseline", "adapter=lora", "adapter.r=0"), "adapter.r must be >= 1"),
+        (("pipeline=a", "adapter@student=last_layers", "student_adapter.layers=2"), "adapter.layers must be at most 1"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_trains(
