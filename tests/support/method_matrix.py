@@ -22,7 +22,7 @@ from clinlm.models import structure
 from clinlm.models.artifact import Artifact
 from clinlm.models.initializers.base import sketched
 from clinlm.models.initializers.from_teacher import FromTeacher
-from clinlm.models.layers.base import IntegerLayer
+from clinlm.models.layers.base import IntegerLayer, reads_alone
 from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.layers.low_rank_linear import LowRankLinear
 from clinlm.models.layers.static_int8_linear import StaticInt8Linear
@@ -168,7 +168,7 @@ def _check_loss(loss: Any, model: Model, given: tuple[Tensor, Tensor]) -> None:
 def _check_artifact(artifact: Artifact, before: Network, task: Task, trained: bool) -> None:
     model = artifact.load()
     data = TaskData(task, model.tokenizer, 32)
-    loader = data.loader(task.examples.members("test"))
+    loader = data.loader(task.examples.members("test"), 1 if reads_alone(model.network) else 32)
     answers = predict(model.network, loader, task.long_notes)[1]
     np.testing.assert_array_equal(answers, artifact.predictions("test"))
     assert np.isfinite(answers).all()
