@@ -41,7 +41,18 @@ def test_pipelines_are_completed_as_before() -> None:
 
 
 def test_settings_of_predict_are_completed(tmp_path_factory: pytest.TempPathFactory) -> None:
-    keys = ["artifact=", "batch_tokens=", "id=", "input=", "output=", "rejects=", "shadow=", "text=", "threads="]
+    keys = [
+        "artifact=",
+        "batch_tokens=",
+        "encoding=",
+        "id=",
+        "input=",
+        "output=",
+        "rejects=",
+        "shadow=",
+        "text=",
+        "threads=",
+    ]
     assert choices("clinlm predict ") == [*keys, "window="]
     assert choices("clinlm predict input=a,b.csv ar") == ["artifact="]
     folder = tmp_path_factory.mktemp("models")

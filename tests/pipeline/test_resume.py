@@ -161,6 +161,7 @@ def teacher(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: No
     return finished(composed(notes_csv, tmp_path_factory.mktemp("teacher") / "store", *BASELINE))
 
 
+@pytest.mark.integration
 def test_another_process_is_killed_and_this_one_goes_on(
     teacher: list[StageResult], notes_csv: Path, tmp_path: Path
 ) -> None:

@@ -16,12 +16,22 @@ from clinlm.predict import documents
 
 COLUMNS = {"mortality": "hospital_expire_flag", "length_of_stay": "los_label"}
 CODES_FILES = {"diagnoses_3digit": "ALL_3_DIGIT_DIA_CODES.txt", "procedures_3digit": "ALL_3_DIGIT_PRO_CODES.txt"}
+BEGIN = "2101-01-01 00:00:00"
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Return tables with lists that put every patient of an odd number to test."""
-    folder = write(tmp_path / "tables", tables(3))
+    """Return odd tables and 15 plain stays, with lists that put every patient of an odd number to test."""
+    rows = {table: list(own) for table, own in tables(3).items()}
+    for number in range(15):
+        stay, patient = 200 + number, 1 + number % 5
+        text = f"Chief Complaint:\ncase {number}\n\nService: MED"
+        died, codes = number // 5 % 2, ("4019", "25000", "41401")
+        rows["NOTEEVENTS"].append((stay, patient, stay, "2101-01-02", "Discharge summary", "Report", "", text))
+        rows["ADMISSIONS"].append((stay, patient, stay, BEGIN, f"2101-01-{2 + number:02} 00:00:00", "URGENT", "", died))
+        for table in CODES.values():
+            rows[table].append((stay, patient, stay, 1, codes[number // 5]))
+    folder = write(tmp_path / "tables", rows)
     for name, people in (("train", (2,)), ("val", (4,)), ("test", (1, 3, 5))):
         (folder / f"mimic_{name}.csv").write_text("\n".join(["SUBJECT_ID", *map(str, people)]) + "\n")
     return folder

@@ -68,6 +68,7 @@ def test_killed_and_resumed_is_as_if_never_killed(
     assert not [path for path in tmp_path.glob("*.parts")]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
 def test_four_times_the_input_takes_no_more_memory(
     tmp_path: Path, model_folder: Path, suffix: str, killed: Callable[..., dict[str, float]]

@@ -155,6 +155,7 @@ def test_the_front_is_that_of_brute_force_and_its_commands_run(whole: Path) -> N
     assert {one["params"]["z"] for one in trials(study)} <= {"a\\ b", "[c]", "d"}
 
 
+@pytest.mark.integration
 def test_a_killed_sweep_typed_again_goes_on_as_if_nothing_had_been(whole: Path, tmp_path: Path) -> None:
     search = (*SEARCH, "hydra.sweeper.n_jobs=2")
     code, _ = sweep(tmp_path, *search, KILLED_AT="3")

@@ -43,7 +43,9 @@ def test_the_tokenizer_itself_is_left_as_it_was(tiny_model: Model) -> None:
 def masked(tmp_path: Path) -> Task:
     """A task of notes with a masked word each."""
     path = tmp_path / "notes.csv"
-    path.write_text("text,labels\n" + "".join(f"the patient has {MASK} {n} times,a\n" for n in range(9)), "utf-8")
+    path.write_text(
+        "text,labels\n" + "".join(f"the patient has {MASK} {n} times,{'ab'[n % 2]}\n" for n in range(20)), "utf-8"
+    )
     task = MultiLabel(partial(Table, text="text", labels="labels", delimiter=";"), str(path), Head(), max_tokens=32)
     task.open(tmp_path / "store", "key")
     return task
