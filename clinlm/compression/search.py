@@ -34,7 +34,7 @@ class SearchResult:
 def grid_sizes(size: int, parts: Sequence[float]) -> list[int]:
     """Return these shares of `size`, as multiples of 8 if it is large enough, without repetition, the largest first."""
     step = _ROUND if size >= 8 * _ROUND else 1
-    found = {max(1, round(part * size / step) * step) if part < 1 else size for part in parts}
+    found = {max(step, round(part * size / step) * step) if part < 1 else size for part in parts}
     return sorted((share for share in found if share <= size), reverse=True)
 
 
