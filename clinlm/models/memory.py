@@ -13,22 +13,24 @@ from pathlib import Path
 from typing import Any, Self, final
 
 import torch
+from transformers import AutoConfig
 
 from clinlm.models.artifact import load, read_spec
-from clinlm.models.model import Network
+from clinlm.models.model import ModelSpec, Network
 
 _SMALL = {
     "hidden_size": 4,
-    "num_hidden_layers": 1,
     "num_attention_heads": 1,
+    "num_key_value_heads": 1,
+    "head_dim": 4,
     "intermediate_size": 4,
     "vocab_size": 8,
     "dim": 4,
-    "n_layers": 1,
     "n_heads": 1,
     "hidden_dim": 4,
 }
-"""Sizes under their names in the configurations of BERT-like models and of DistilBERT."""
+"""Sizes under their names in the configurations of BERT-like models and of DistilBERT. The number of layers stays: some
+families (ModernBERT, Longformer) have a list with an entry for each."""
 
 
 def main() -> None:
@@ -39,11 +41,19 @@ def main() -> None:
     spec = read_spec(folder)
     with torch.no_grad():
         # Code, thread pools and kernels are the libraries' memory: a minimal model of the same kind loads them first.
-        small = {name: value for name, value in _SMALL.items() if name in spec.config}
-        run_random_row(replace(spec, config={**spec.config, **small}).build(), 2)
+        run_random_row(minimal(spec).build(), 2)
         before = peak_mib()
         run_random_row(load(folder).network, tokens)
     print(peak_mib() - before)
+
+
+def minimal(spec: ModelSpec) -> ModelSpec:
+    """Return the description of a network of the same kind with the smallest widths."""
+    small = {name: value for name, value in _SMALL.items() if name in spec.config}
+    padding = AutoConfig.for_model(**spec.config).pad_token_id
+    if padding is not None and padding >= _SMALL["vocab_size"]:
+        small["pad_token_id"] = 0
+    return replace(spec, config={**spec.config, **small})
 
 
 def run_random_row(network: Network, tokens: int) -> None:

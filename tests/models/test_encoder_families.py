@@ -11,6 +11,7 @@ from clinlm.config.errors import ConfigError, ModelError
 from clinlm.models import encoders
 from clinlm.models.initializers.base import plain_config
 from clinlm.models.initializers.pretrained import keep_positions
+from clinlm.models.memory import minimal, run_random_row
 from clinlm.models.model import ModelSpec
 
 ROTARY = ("eurobert", "modernbert", "nomic_bert")
@@ -49,6 +50,16 @@ def test_the_longest_row_runs_and_one_token_more_does_not(family: str) -> None:
         if family in ROTARY:
             with pytest.raises(ConfigError, match="needs learnt positions"):
                 keep_positions(network.body, 9)
+
+
+@pytest.mark.parametrize("family", sorted(CONFIGS))
+def test_memory_is_measured_against_a_minimal_network(family: str) -> None:
+    """Also where the padding token comes after the minimal vocabulary, as ModernBERT's does."""
+    config = CONFIGS[family] | ({"pad_token_id": 39} if family in ROTARY else {})
+    spec = minimal(ModelSpec({"model_type": family} | config, 3))
+    network = spec.build().eval()
+    run_random_row(network, 2)
+    assert sum(p.numel() for p in network.parameters()) < 6000
 
 
 @pytest.mark.parametrize(
