@@ -85,14 +85,15 @@ class RowCutter:
         A prefix is encoded that ends before a space, twice as long each time, until it has more tokens than are read.
         Most of the time that a model needs for a long note would else be spent on tokens that it never reads.
         """
+        encode = self._whole.encode_batch if self._by_word else self._whole.encode_batch_fast  # without offsets
         if self._read is None:
-            return self._whole.encode_batch(list(texts), add_special_tokens=False)
+            return encode(list(texts), add_special_tokens=False)
         found: list[Encoding | None] = [None] * len(texts)
         open_texts = list(range(len(texts)))
         length = _CHARACTERS_PER_TOKEN * (self._read + 1)
         while open_texts:
             parts = [before_space(texts[place], length) for place in open_texts]
-            encodings = self._whole.encode_batch(parts, add_special_tokens=False)
+            encodings = encode(parts, add_special_tokens=False)
             for place, part, encoding in zip(open_texts, parts, encodings, strict=True):
                 if len(part) == len(texts[place]) or len(encoding.ids) > self._read:
                     found[place] = encoding
