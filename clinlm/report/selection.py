@@ -103,10 +103,19 @@ def _original(run: RunRecord, stage: StageRecord) -> str:
 
 
 def _varied(runs: Sequence[RunRecord]) -> list[str]:
-    """Return the overridden settings, except pipeline and seed, that differ between runs, in the order typed."""
-    every = [_settings(run) for run in runs]
-    keys = dict.fromkeys(key for own in every for key in own)
-    return [key for key in keys if key not in _NAMED and len({own.get(key) for own in every}) > 1]
+    """Return the overridden settings, except pipeline and seed, that differ between runs, in the order typed.
+
+    A run records what its pipeline reads: that another pipeline lacks a setting is no difference.
+    """
+    every = [(run.pipeline, _settings(run)) for run in runs]
+    pipelines = dict.fromkeys(pipeline for pipeline, _ in every)
+    varied = []
+    for key in dict.fromkeys(key for _, own in every for key in own if key not in _NAMED):
+        values = {own[key] for _, own in every if key in own}
+        within = [{own.get(key) for pipeline, own in every if pipeline == name} for name in pipelines]
+        if len(values) > 1 or max(map(len, within)) > 1:
+            varied.append(key)
+    return varied
 
 
 def _own_settings(run: RunRecord, varied: Sequence[str]) -> list[str]:

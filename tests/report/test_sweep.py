@@ -70,6 +70,14 @@ def test_settings_that_differ_are_in_the_names() -> None:
     assert last_stages(runs)[1].lineage.overrides == ("task=mtsamples", "pipeline=b", "seed=0", "prune.ratio=0.1")
 
 
+def test_a_setting_that_another_pipeline_does_not_read_is_no_difference() -> None:
+    quantized = [("a", "quantize=none"), ("a", "quantize=static"), ("b", "quantize=none", "recover.epochs=1")]
+    runs = [replace(run(own[0], "t", f"s{number}"), overrides=own[1:]) for number, own in enumerate(quantized)]
+    assert [each.name for each in last_stages(runs)][1:] == ["a quantize=none", "a quantize=static", "b quantize=none"]
+    absent = [*runs, replace(run("b", "t", "s3"), overrides=("quantize=none",))]
+    assert [each.name for each in last_stages(absent)][3:] == ["b quantize=none epochs=1", "b quantize=none"]
+
+
 def test_runs_that_share_a_name_are_told_apart() -> None:
     runs = [run("b", "t", "p1"), run("b", "t", "p2"), run("b", "v", "p3")]
     assert named(runs) == [

@@ -154,7 +154,7 @@ def _encoded(rows: Any) -> Any:
 
 @given(text=texts, limit=st.integers(3, 9))
 def test_no_text_is_too_odd(_tiny_tagger: Model, text: str, limit: int) -> None:
-    text = text.replace("\ud800", "")  # half a surrogate pair is no text, and tokenizers say so
+    text = text.encode("utf-8", "ignore").decode()  # half a surrogate pair is no text, and tokenizers say so
     way = Windows(overlap=0.25, most=50)
     (places,) = RowCutter(_tiny_tagger.tokenizer, limit, way, by_word=True)([text]).places or []
     rows = [len(row) for row in RowCutter(_tiny_tagger.tokenizer, limit, way)([text]).documents[0]]
