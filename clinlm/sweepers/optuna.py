@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Any, final
 
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from clinlm.config.errors import ConfigError, ModelError
 from clinlm.config.remedies import explain
 from clinlm.store.key import digest
 from clinlm.sweepers import space, study
+from clinlm.sweepers.base import JobSweeper
 from clinlm.sweepers.product import compose_jobs
 
 if TYPE_CHECKING:
@@ -35,7 +33,7 @@ def register_optuna() -> None:
 
 
 @final
-class Optuna(Sweeper):
+class Optuna(JobSweeper):
     """A sweeper that runs the trials of an Optuna study as jobs of any launcher.
 
     The study is in `folder`/`study_name`.db. The same command continues its study: finished trials count, and those
@@ -68,6 +66,7 @@ class Optuna(Sweeper):
         max_failure_rate: float = 0.2,
         params: Mapping[str, Any] | None = None,
     ) -> None:
+        super().__init__()
         self.objectives = {name: direction for name, direction in objectives.items() if direction is not None}
         if not self.objectives or not set(self.objectives.values()) <= {"maximize", "minimize"}:
             raise ConfigError(f"objectives must be one or more of maximize or minimize, got {dict(objectives)}")
@@ -80,16 +79,6 @@ class Optuna(Sweeper):
         self.n_jobs = n_jobs if n_jobs > 0 else os.cpu_count() or 1
         self.allowed = max_failure_rate * n_trials
         self.params = params or {}
-        self.config: DictConfig | None = None
-        self.launcher: Launcher | None = None
-        self.hydra_context: HydraContext | None = None
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """See `Sweeper.setup`."""
-        self.hydra_context, self.config = hydra_context, config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Run trials until the study has `n_trials`, and write `study.json` into the folder of the sweep.
@@ -101,9 +90,7 @@ class Optuna(Sweeper):
         assert self.config is not None and self.hydra_context is not None
         searched = space.read_space(self.params, arguments, self.hydra_context.config_loader)
         compose_jobs(self.hydra_context.config_loader, self.config, searched.probes())
-        folder = Path(self.config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
+        folder = self.open_folder()
         problem = self._problem(searched)
         name = self.study_name or f"study-{digest(problem)}"
         with study.open_study(self.folder, name, self.objectives, problem) as opened:

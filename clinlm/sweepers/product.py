@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import final
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -10,14 +9,12 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from clinlm.config.readers import refuse_unread
 from clinlm.config.usage import unread, used_settings
 from clinlm.store.key import digest
+from clinlm.sweepers.base import JobSweeper
 
 log = logging.getLogger(__name__)
 Job = Sequence[str]
@@ -60,7 +57,7 @@ def distinct_jobs(composed: Sequence[tuple[Job, DictConfig]]) -> list[Job]:
 
 
 @final
-class Product(Sweeper):
+class Product(JobSweeper):
     """Hydra's own sweeper, but that it runs equal jobs once, and refuses a setting that no job reads.
 
     Args:
@@ -69,17 +66,8 @@ class Product(Sweeper):
     """
 
     def __init__(self, max_batch_size: int | None = None, params: Mapping[str, str] | None = None) -> None:
+        super().__init__()
         self.max_batch_size, self.params = max_batch_size, params or {}
-        self.config: DictConfig | None = None
-        self.launcher: Launcher | None = None
-        self.hydra_context: HydraContext | None = None
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """See `Sweeper.setup`."""
-        self.hydra_context, self.config = hydra_context, config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Run the jobs.
@@ -92,9 +80,7 @@ class Product(Sweeper):
         typed = [*(f"{name}={values}" for name, values in self.params.items()), *arguments]
         (every,) = BasicSweeper.split_arguments(OverridesParser.create(loader).parse_overrides(typed), None)
         jobs = distinct_jobs(compose_jobs(loader, self.config, every))
-        folder = Path(self.config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
+        self.open_folder()
         size = self.max_batch_size or len(jobs)
         returns: list[Sequence[JobReturn]] = []
         for start in range(0, len(jobs), size):
