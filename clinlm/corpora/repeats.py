@@ -45,7 +45,7 @@ class Repeats:
 
     Attributes:
         equal: number of the text of each document, in lower case with single spaces; repeats have the same.
-        near: number of the set of near-duplicates that each document is in; None if nobody looked for them.
+        near: number of the set of near-duplicates that each document is in; None if they were not looked for.
     """
 
     equal: Int[np.ndarray, " documents"]

@@ -66,7 +66,7 @@ class Predictor:
 def baselines(task: Task, task_key: str, root: Path, reference: str) -> tuple[list[Predictor], list[ModelResult]]:
     """Return the baselines that `task` has, and a result without numbers for one that cannot be fitted.
 
-    Whatever fails, the models beside it were trained for hours, and are compared without it.
+    If one fails, the models, which were trained for hours, are compared without it.
 
     Args:
         reference: name of the result that they are compared with.

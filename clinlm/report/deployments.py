@@ -68,7 +68,7 @@ def row_name(model: str, engine: str) -> str:
 def deployment_predictor(task: Task, deployment: Deployment, model: Predictor) -> Predictor:
     """Return the predictor of a deployment: the engine's own predictions, size and memory of what is deployed.
 
-    Its thresholds are those in its folder: the artifact's, as whoever copies the folder uses them.
+    Its thresholds are those in its folder, which are the artifact's.
     """
     facts = deployment.facts
     result = replace(

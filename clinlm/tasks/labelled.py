@@ -211,7 +211,7 @@ def label_weights(
 
 
 def _contradictions(repeats: Repeats, targets: Bool[np.ndarray, "documents labels"]) -> list[str]:
-    """Count the texts that stand several times with different labels: nobody can get all of them right."""
+    """Count the texts that stand several times with different labels: no model can be right on all."""
     sets = np.unique(targets, axis=0, return_inverse=True)[1].reshape(-1)
     differ = repeats.across(repeats.equal, sets)
     return count_notices([(len(np.unique(repeats.equal[differ])), "texts stand several times, with different labels")])
