@@ -18,6 +18,7 @@ from clinlm.config.errors import ConfigError
 from clinlm.corpora.base import Corpus
 from clinlm.metrics.calibration import fit_temperature
 from clinlm.metrics.classification import METRICS, Thresholds
+from clinlm.metrics.conformal import ConformalThresholds, fit_conformal
 from clinlm.metrics.evaluation import Evaluation
 from clinlm.store.content import claim, locked, seal
 from clinlm.store.key import cache_key
@@ -156,16 +157,27 @@ class Task(ABC):
         if self.calibrate == "temperature":
             targets = self.examples.targets[self.examples.units("validation")]
             temperature = fit_temperature(logits.astype(np.float64), targets, label_kind(self.kind))
-        thresholds = self.fit_thresholds(probabilities_from_logits(logits / temperature, self.kind))
+        probabilities = probabilities_from_logits(logits / temperature, self.kind)
         return InferenceConfig(
             self.kind,
             self.examples.labels,
-            thresholds,
+            self.fit_thresholds(probabilities),
             min(limit, self.max_tokens),
             self.long_notes,
             temperature,
             alone,
+            self.fit_conformal(probabilities),
         )
+
+    @final
+    def fit_conformal(self, probabilities: Float[np.ndarray, "validation outputs"]) -> tuple[ConformalThresholds, ...]:
+        """Return the conformal thresholds of a model, from its probabilities of the units of validation."""
+        members, start = self.examples.members("validation"), self.examples.unit_start
+        units = np.ones(len(members), np.int64) if start is None else np.diff(start)[members]
+        documents = np.repeat(np.arange(len(members)), units)
+        groups = self.examples.frame["group"].gather(members).to_numpy()
+        targets = self.examples.targets[self.examples.units("validation")]
+        return fit_conformal(probabilities, targets, documents, groups, self.kind)
 
     @final
     def open(self, root: Path, key: str) -> Self:

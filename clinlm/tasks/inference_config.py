@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 
 from clinlm.config.errors import DataError, MissingFileError
 from clinlm.metrics.classification import Thresholds, apply_thresholds
+from clinlm.metrics.conformal import ConformalThresholds
 from clinlm.store.content import write_json
 from clinlm.text.long_notes import LongNotes
 
@@ -34,6 +35,7 @@ class InferenceConfig:
         temperature: divides logits; positive, and 1 unless fitted on validation.
         alone: whether the model reads one document at a time, never several in a batch; see
             `clinlm.models.layers.base.reads_alone`.
+        conformal: thresholds of the sets of possible labels, one entry a coverage; none in folders of older versions.
     """
 
     kind: Kind
@@ -43,6 +45,7 @@ class InferenceConfig:
     long_notes: LongNotes
     temperature: float = 1.0
     alone: bool = False
+    conformal: tuple[ConformalThresholds, ...] = ()
 
     def probabilities(self, logits: Float[np.ndarray, "units outputs"]) -> Float[np.ndarray, "units outputs"]:
         """Return probabilities from logits."""
@@ -62,6 +65,7 @@ class InferenceConfig:
             "long_notes": {"name": type(self.long_notes).__name__, **_settings(self.long_notes)},
             "temperature": self.temperature,
             "alone": self.alone,
+            "conformal": [own.to_json() for own in self.conformal],
         }
         write_json(folder / SERVING, content)
 
@@ -92,6 +96,7 @@ class InferenceConfig:
             known[way](**content["long_notes"]),
             content["temperature"],
             content.get("alone", False),
+            tuple(map(ConformalThresholds.from_json, content.get("conformal", []))),
         )
 
 
