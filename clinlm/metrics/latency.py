@@ -41,6 +41,8 @@ class Latency:
             shorter than `SHORTEST_S`.
         processor_ms: median over documents of the processor time of this process, all threads together: other processes
             lengthen it little.
+        network_p50_ms: median over documents of the network's part, from token ids to logits; None where there is none
+            (TF-IDF, ensembles).
     """
 
     p50_ms: float
@@ -53,6 +55,7 @@ class Latency:
     speedup_high: float
     busy: float | None = None
     processor_ms: float | None = None
+    network_p50_ms: float | None = None
 
 
 def measure(

@@ -23,6 +23,7 @@ from clinlm.pipeline.gates import Gate
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.report import deployments, gates
 from clinlm.report.baselines import BASELINE, Predictor, baselines, keyword_notices
+from clinlm.report.domination import with_domination
 from clinlm.report.ensembles import (
     TeacherEnsemble,
     ensembles_of_run,
@@ -76,7 +77,7 @@ def evaluate(
     predictors = [own for model in predictors for own in (model, deployed.get(model.result.name)) if own is not None]
     comparison = _Comparison(task, settings, predictors, gates.known_gates(run))
     results = [comparison.result(predictor, times.get(predictor.result.name)) for predictor in predictors]
-    results = [*failed, *results]
+    results = with_domination([*failed, *results], run.monitor.removeprefix("val/"))
     warning = latency.notice(times)
     notices = [
         *_truncated(results),

@@ -12,6 +12,7 @@ import polars as pl
 from jaxtyping import Bool, Float
 
 from clinlm.report import cells
+from clinlm.report.domination import dominance
 from clinlm.report.plots import save_figure
 from clinlm.report.results import ModelResult
 
@@ -28,14 +29,8 @@ def front(values: Float[np.ndarray, "points objectives"], maximize: Sequence[boo
         values: one line a point.
         maximize: for every objective whether more of it is better.
     """
-    if values.shape[1] != len(maximize):
-        raise ValueError(f"maximize must have one direction an objective, got {len(maximize)} for {values.shape[1]}")
-    good = np.where(np.asarray(maximize, dtype=bool), values, -values)
-    known = ~np.isnan(good).any(axis=1)
-    no_worse = (good[:, None] >= good[None]).all(axis=2)
-    better = (good[:, None] > good[None]).any(axis=2)
-    dominated = (no_worse & better).any(axis=0)  # comparisons with NaN are false
-    return np.asarray(known & ~dominated, dtype=bool)
+    dominated = dominance(values, maximize).any(axis=0)
+    return np.asarray(~np.isnan(values).any(axis=1) & ~dominated, dtype=bool)
 
 
 def pareto_objectives(results: Sequence[ModelResult], metric: str) -> Float[np.ndarray, "points 3"]:

@@ -13,6 +13,7 @@ import polars as pl
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.economics import Economics
 from clinlm.metrics.latency import Latency
+from clinlm.metrics.noninferiority import NonInferiority
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline.gates import Verdict
 
@@ -76,6 +77,8 @@ class ModelResult:
         deployment: of an artifact on an engine: `of` (name of the artifact's result), `folder` and the contents of
             `deployment.json`; else empty.
         economics, labeler_economics: cost of 1,000 notes, of this model and of the labeler that it learned from.
+        dominated_by: names of the rows that are as good in bytes, latency and quality and better in one, best first.
+        non_inferiority: verdict against the reference; None for what is not a compressed model.
         gates: verdict of every gate, strictest first; empty where nothing was compressed.
         notices: what limits its numbers, such as truncated notes.
     """
@@ -107,6 +110,8 @@ class ModelResult:
     deployment: dict[str, Any] = field(default_factory=dict)
     economics: Economics | None = None
     labeler_economics: Economics | None = None
+    dominated_by: tuple[str, ...] = ()
+    non_inferiority: NonInferiority | None = None
     gates: tuple[Verdict, ...] = ()
     lineage: Lineage = Lineage()
     notices: tuple[str, ...] = ()

@@ -22,10 +22,12 @@ _PLAIN = {
     "seconds": pl.Float64,
     "cached": pl.Boolean,
 }
+_VERDICT = {"verdict": pl.String, "verdict_margin": pl.Float64, "dominated_by": pl.String}
 _LATENCY = {own.name: pl.Int64 if own.name == "documents" else pl.Float64 for own in fields(Latency)}
 _HEADER = (
-    *("stage", "accuracy %", "micro F1 %", "macro F1 %", "Δ micro F1", "p50 ms", "speed-up ×", "parameters M"),
-    *("compression ×", "MB", "compression (bytes) ×", "training"),
+    *("stage", "accuracy %", "micro F1 %", "macro F1 %", "macro AUROC %", "Δ micro F1", "verdict", "p50 ms"),
+    *("network ms", "speed-up ×", "parameters M", "compression ×", "MB", "compression (bytes) ×", "training"),
+    "dominated by",
 )
 
 
@@ -34,14 +36,15 @@ def results_frame(results: Sequence[ModelResult]) -> pl.DataFrame:
 
     Columns: name, kind, key, role, engine; for every metric its value and `_low`, `_high`, `_delta`, `_delta_low`,
     `_delta_high`, `_delta_p`; parameters, nonzero, bytes, compression_parameters, compression_bytes, peak_mib, seconds,
-    cached; `latency_` + each field of Latency. Null where a result lacks the number, NaN where it is undefined.
+    cached; `latency_` + each field of Latency; verdict ("" for none), verdict_margin; dominated_by, joined by "; ".
+    Null where a result lacks the number, NaN where it is undefined.
     """
     metrics = dict.fromkeys(name for result in results for name in result.quality)
     schema: dict[str, type[pl.DataType]] = dict.fromkeys(("name", "kind", "key", "role", "engine"), pl.String)
     for metric in metrics:
         schema |= {metric: pl.Float64} | {f"{metric}_{end}": pl.Float64 for end in ("low", "high", "delta")}
         schema |= {f"{metric}_delta_{end}": pl.Float64 for end in ("low", "high", "p")}
-    schema |= _PLAIN | {f"latency_{name}": kind for name, kind in _LATENCY.items()}
+    schema |= _PLAIN | {f"latency_{name}": kind for name, kind in _LATENCY.items()} | _VERDICT
     return pl.DataFrame([_flat(result) for result in results], schema=schema, orient="row")
 
 
@@ -55,7 +58,9 @@ def _flat(result: ModelResult) -> dict[str, object]:
         flat |= {f"{metric}_delta_high": change.high, f"{metric}_delta_p": change.p}
     if result.latency is not None:
         flat |= {f"latency_{name}": getattr(result.latency, name) for name in _LATENCY}
-    return flat
+    judged = result.non_inferiority
+    flat |= {"dominated_by": "; ".join(result.dominated_by)}
+    return flat | {"verdict": judged.verdict if judged else "", "verdict_margin": judged.margin if judged else None}
 
 
 def results_markdown(results: Sequence[ModelResult]) -> str:
@@ -65,7 +70,9 @@ def results_markdown(results: Sequence[ModelResult]) -> str:
 
 def _cells(result: ModelResult) -> list[str]:
     latency = result.latency
-    shares = [share(result.quality.get(name), result.intervals.get(name)) for name in ("micro_f1", "macro_f1")]
+    shares = [
+        share(result.quality.get(name), result.intervals.get(name)) for name in ("micro_f1", "macro_f1", "macro_auroc")
+    ]
     spread = ""
     if latency is not None and latency.speedup_low != latency.speedup_high:
         spread = cells.three_range(latency.speedup_low, latency.speedup_high)
@@ -74,14 +81,22 @@ def _cells(result: ModelResult) -> list[str]:
         cells.percent(result.quality.get("accuracy")),
         *shares,
         change(result.differences.get("micro_f1")),
+        cells.NONE if result.non_inferiority is None else result.non_inferiority.verdict,
         cells.three(result.p50_ms),
+        cells.three(latency.network_p50_ms if latency else None),
         bracketed(cells.three(latency.speedup if latency else None), spread),
         cells.three(result.parameters / 1e6),
         cells.times(result.compression_parameters),
         cells.three(result.bytes / 1e6),
         cells.times(result.compression_bytes),
         f"{cells.three(result.seconds)} s" + (", cached" if result.cached else ""),
+        dominated(result.dominated_by),
     ]
+
+
+def dominated(names: Sequence[str]) -> str:
+    """Return the first of the rows that dominate, and how many others do: TF-IDF int8 +2."""
+    return f"{names[0]}{f' +{len(names) - 1}' * (len(names) > 1)}" if names else cells.NONE
 
 
 def share(value: float | None, interval: Interval | None) -> str:

@@ -147,8 +147,8 @@ def test_markdown_reads_back() -> None:
     assert len({len(cells) for cells in split}) == 1 and len(lines) == len(ROWS) + 2
     shown = {cells[0].strip().replace("\\|", "|"): [cell.strip() for cell in cells] for cells in split[2:]}
     assert list(shown) == [each.name for each in ROWS]
-    assert shown["teacher"][4] == "–" and shown["recover_student"][2].startswith("–")
-    assert shown["TF-IDF"][4] == "-7.24* (-10.1…-4.0)" and shown["teacher"][6] == "1.76 (1.69–1.84)"
+    assert shown["teacher"][5] == "–" and shown["recover_student"][2].startswith("–")
+    assert shown["TF-IDF"][5] == "-7.24* (-10.1…-4.0)" and shown["teacher"][9] == "1.76 (1.69–1.84)"
 
 
 def test_csv_reads_back_equal(tmp_path: Path) -> None:
