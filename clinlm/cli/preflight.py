@@ -11,6 +11,7 @@ from clinlm.config.checks import check_values
 from clinlm.config.errors import ConfigError, DataError, MissingFileError
 from clinlm.config.external import external_settings
 from clinlm.config.settings import plain
+from clinlm.config.splits import refuse_opening
 from clinlm.config.usage import used_settings
 from clinlm.config.validation import refuse_monitor
 
@@ -23,6 +24,7 @@ _LEAST = {
     "student_epochs": 0,
     "general_epochs": 0,
     "patience": 0,
+    "resplits": 1,
 }
 """Whole numbers at the root of the configuration -> the smallest that works."""
 
@@ -40,6 +42,7 @@ def check_settings(config: DictConfig) -> None:
 
     refuse_monitor(str(config.monitor), dict.fromkeys([*METRICS, ONE_VS_ONE, *ENTITIES]))
     check_values(config)
+    refuse_opening(config)
     for name, least in _LEAST.items():
         value = config.get(name, least)
         if value is not None and (type(value) is not int or value < least):

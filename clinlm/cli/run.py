@@ -21,6 +21,7 @@ from clinlm.pipeline.plan import plan
 from clinlm.pipeline.results import GateFailed, StageResult
 from clinlm.pipeline.run_record import RunRecord, StageRecord, TaskRecord
 from clinlm.report.external import open_external
+from clinlm.report.nested import UNOPENED, nested_notices
 from clinlm.report.report import Report
 from clinlm.report.results import ModelResult
 from clinlm.report.sweep import FAILED, RUN
@@ -50,10 +51,10 @@ def run(config: DictConfig) -> dict[str, float]:
         (folder / name).unlink(missing_ok=True)
     stages = plan(config)
     task, task_key = execution.open_task(config)
-    for notice in task.examples.notices:
+    for notice in nested_notices(task.examples.notices) if config.nested else task.examples.notices:
         log.warning(notice)
     log.info("task: %s", ", ".join(f"{name} {value}" for name, value in task.examples.facts.items()))
-    other = external_settings(config)
+    other = None if config.nested else external_settings(config)
     external = None if other is None else open_external(other, task, task_key, Path(config.store))
     stopped: GateFailed | None = None
     try:
@@ -66,7 +67,9 @@ def run(config: DictConfig) -> dict[str, float]:
     if stopped is None:  # a sweep compares whole pipelines only
         record.write(folder)
     report.print(
-        f"Pipeline {record.pipeline}: every stage on test", report.results[-1].name, _lines(report, record, config)
+        f"Pipeline {record.pipeline}: every stage on {record.split}{UNOPENED * record.nested}",
+        report.results[-1].name,
+        _lines(report, record, config),
     )
     if stopped is not None:
         raise stopped
@@ -85,16 +88,18 @@ def _lines(report: Report, record: RunRecord, config: DictConfig) -> list[str]:
 def record_of(config: DictConfig, task: Task, task_key: str, done: Sequence[StageResult]) -> RunRecord:
     """Return all that a report reads of this run, besides the store."""
     gates = [plain(OmegaConf.load(path)) for path in sorted(CONF.glob("gate/*.yaml"))]
-    facts, notices = dict(task.examples.facts), tuple(task.examples.notices)
+    facts = dict(task.examples.facts)
+    notices = nested_notices(task.examples.notices) if config.nested else task.examples.notices
     typed = list(HydraConfig.get().overrides.task)
     idle = unread(config, typed)  # of a job of a sweep: another job reads it
+    idle += [override for override in typed if override.startswith("resplits=")]  # this run is one of the splits
     return RunRecord(
         pipeline=str(HydraConfig.get().runtime.choices.get("pipeline", "pipeline")),
         seed=config.seed,
         overrides=tuple(override for override in typed if override not in idle),
         store=str(Path(config.store).absolute()),
         monitor=str(config.monitor),
-        task=TaskRecord(task_key, plain(config.task), facts, notices),
+        task=TaskRecord(task_key, plain(config.task), facts, tuple(notices)),
         stages=tuple(
             StageRecord(
                 stage.name,
@@ -111,6 +116,8 @@ def record_of(config: DictConfig, task: Task, task_key: str, done: Sequence[Stag
         gates=tuple(gate for gate in gates if "_target_" in gate),
         device=plain(config.device),
         external=external_settings(config),
+        resplits=config.resplits,
+        nested=config.nested,
     )
 
 

@@ -9,7 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from clinlm.config.overrides import respelled
 
-_READ_BY_CODE = ("task", "external", "report", "logger", "gate", "device", "monitor", "seed", "store")
+_READ_BY_CODE = (
+    *("task", "external", "report", "logger", "gate", "device", "monitor", "seed", "store"),
+    *("resplits", "nested"),
+)
 """Settings at the root that the code reads by name; all others are read where something refers to them."""
 REFERENCE = re.compile(r"\$\{(\.*[^\W\d][^${}:,\s]*+)(?!:)")
 """An interpolation of a setting, not of a resolver; its group is the name, with the dots of a relative one."""

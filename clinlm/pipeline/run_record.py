@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Self, final
+from typing import Any, Final, Literal, Self, final
 
 RUN: Final = "run.json"
 
@@ -58,6 +58,8 @@ class RunRecord:
         gates: settings of every gate in conf/gate.
         device: settings of every device chosen, by name.
         external: settings of the external corpus; None for none.
+        resplits: on how many splits the command repeats this pipeline; this run is one of them.
+        nested: whether test stays closed: reports are of the validation documents.
     """
 
     pipeline: str
@@ -72,6 +74,13 @@ class RunRecord:
     gates: tuple[Mapping[str, Any], ...]
     device: Mapping[str, Any]
     external: Mapping[str, Any] | None
+    resplits: int = 1
+    nested: bool = False
+
+    @property
+    def split(self) -> Literal["validation", "test"]:
+        """The split whose documents reports are of."""
+        return "validation" if self.nested else "test"
 
     def write(self, folder: Path) -> None:
         """Write run.json into `folder`."""

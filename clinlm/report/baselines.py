@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Self, final
 
@@ -34,16 +35,25 @@ class Predictor:
 
     Attributes:
         result: name and costs; quality is filled in later.
-        validation, test: probabilities.
+        probabilities: of the units of a split, which are read or computed when they are asked for.
         thresholds: those that decide, in use as in the comparison; fitted on validation.
         answer: from the number of a document, the computation that is timed; None where timing means nothing.
     """
 
     result: ModelResult
-    validation: Float[np.ndarray, "validation outputs"]
-    test: Float[np.ndarray, "test outputs"]
+    probabilities: Callable[[Measured], Float[np.ndarray, "units outputs"]]
     thresholds: Thresholds
     answer: Callable[[int], object] | None
+
+    @cached_property
+    def validation(self) -> Float[np.ndarray, "validation outputs"]:
+        """Probabilities of validation."""
+        return self.probabilities("validation")
+
+    @cached_property
+    def test(self) -> Float[np.ndarray, "test outputs"]:
+        """Probabilities of test; a comparison on validation never asks for them."""
+        return self.probabilities("test")
 
     @classmethod
     def of(
@@ -59,8 +69,7 @@ class Predictor:
             config: how its logits become decisions; of an artifact or a deployment, its `serving.json`.
             logits: of the units of a split.
         """
-        validation, test = (config.probabilities(logits(split)) for split in ("validation", "test"))
-        return cls(result, validation, test, config.thresholds, answer)
+        return cls(result, lambda split: config.probabilities(logits(split)), config.thresholds, answer)
 
 
 def baselines(task: Task, task_key: str, root: Path, reference: str) -> tuple[list[Predictor], list[ModelResult]]:
@@ -112,12 +121,18 @@ def labeler(task: Task, reference: str) -> Predictor | None:
 
     On validation it is compared with its own labels.
     """
-    validation, test = (task.labelled_probabilities(split) for split in ("validation", "test"))
-    if validation is None or test is None:
+    validation = task.labelled_probabilities("validation")
+    if validation is None:
         return None
     seconds = task.examples.facts["labeler_seconds"]
     result = ModelResult(LABELER, "baseline", reference=reference, seconds=seconds)
-    return Predictor(result, validation, test, task.fit_thresholds(validation), None)
+    return Predictor(result, partial(_labelled, task), task.fit_thresholds(validation), None)
+
+
+def _labelled(task: Task, split: Measured) -> Float[np.ndarray, "units outputs"]:
+    found = task.labelled_probabilities(split)
+    assert found is not None, "a labeler labels every split, or none"
+    return found
 
 
 def has_keywords(task: Task) -> bool:
@@ -129,12 +144,12 @@ def has_keywords(task: Task) -> bool:
 def keywords(task: Task, reference: str) -> Predictor:
     """Return the keyword matcher. It reads the words themselves, even where models find them masked."""
     column = task.examples.frame["attributes"].struct.field(KEYWORDS_ATTRIBUTE)
-    validation, test = (
-        keyword_matches(column.gather(task.examples.members(split)).to_list(), task.examples.labels)
-        for split in ("validation", "test")
-    )
+
+    def matches(split: Measured) -> Float[np.ndarray, "units outputs"]:
+        return keyword_matches(column.gather(task.examples.members(split)).to_list(), task.examples.labels)
+
     result = ModelResult(KEYWORDS, "baseline", reference=reference)
-    return Predictor(result, validation, test, task.fit_thresholds(validation), None)
+    return Predictor(result, matches, task.fit_thresholds(matches("validation")), None)
 
 
 def keyword_notices(results: Sequence[ModelResult]) -> list[str]:

@@ -47,7 +47,7 @@ def probabilities(artifact: Artifact, task: Task) -> list[dict[str, Float[np.nda
         ]
 
 
-def epoch_frame(task: Task, results: Sequence[ModelResult]) -> pl.DataFrame:
+def epoch_frame(task: Task, results: Sequence[ModelResult], splits: Sequence[str] = SPLITS) -> pl.DataFrame:
     """Return quality by model, epoch, split and label, and its macro mean, as one long table.
 
     Columns: stage, epoch (from 1), kept (whether the artifact holds this epoch), split, label (`ALL` for the mean),
@@ -57,6 +57,7 @@ def epoch_frame(task: Task, results: Sequence[ModelResult]) -> pl.DataFrame:
     Args:
         task: opened.
         results: at least one, as `with_epochs` returns them.
+        splits: of `SPLITS`, those to evaluate.
     """
     tables = []
     for result in results:
@@ -65,7 +66,7 @@ def epoch_frame(task: Task, results: Sequence[ModelResult]) -> pl.DataFrame:
         kept = kept_epoch(artifact) or len(epochs)
         for number, predicted in enumerate(epochs, 1):
             thresholds = task.fit_thresholds(predicted["validation"])
-            for split in SPLITS:
+            for split in splits:
                 evaluation = task.evaluate(split, predicted[split], thresholds)
                 quality, labels = evaluation.quality(), evaluation.per_label()
                 mean = {"label": ALL, "accuracy": quality["accuracy"]} | {m: quality[f"macro_{m}"] for m in _METRICS}

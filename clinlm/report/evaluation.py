@@ -1,9 +1,9 @@
-"""From finished runs to results: every model evaluated on the same test documents, timed together."""
+"""From finished runs to results: every model evaluated on the same documents, timed together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -38,11 +38,36 @@ from clinlm.tasks.base import MANY_UNKNOWN, Task
 from clinlm.tasks.batches import Batch
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.training.modules.base import document_logits
+from clinlm.training.teachers.base import Measured
 
 
 def evaluate(
-    runs: Sequence[RunRecord], task: Task | None = None, stages: bool = False
+    runs: Sequence[RunRecord], task: Task | None = None, stages: bool = False, split: Measured = "test"
 ) -> tuple[list[ModelResult], list[str]]:
+    """Return the results and notices of `compare`."""
+    found = compare(runs, task, stages, split)
+    return found.results, found.notices
+
+
+@final
+@dataclass(frozen=True)
+class Compared:
+    """A comparison, and what it was computed from.
+
+    Attributes:
+        results: baselines first.
+        notices: about all of them.
+        evaluations: predictions and truth by the name of a result; none of a baseline that could not be fitted.
+    """
+
+    results: list[ModelResult]
+    notices: list[str]
+    evaluations: Mapping[str, Evaluation]
+
+
+def compare(
+    runs: Sequence[RunRecord], task: Task | None = None, stages: bool = False, split: Measured = "test"
+) -> Compared:
     """Evaluate the models of `runs`, the baselines of their task and the ensembles of their teachers.
 
     Differences and compression refer to a model's own reference, speed-ups to the first model of role teacher.
@@ -56,9 +81,7 @@ def evaluate(
         runs: at least one, all on one task; the settings of the report are those of the first.
         task: of the runs, opened; None opens it.
         stages: compare every stage of the only run; otherwise every teacher and the last stage of every run.
-
-    Returns:
-        the results, baselines first; and notices about all of them.
+        split: whose documents models are evaluated and timed on. With "validation", nothing of test is computed.
 
     Raises:
         ConfigError: there is no teacher to compare with.
@@ -73,9 +96,9 @@ def evaluate(
     known, failed = baselines(task, run.task.key, root, first)
     own = [*known, *(_predictor(task, model) for model in models)]
     predictors, weights = insert_ensembles(task, own, shown)
-    deployed, times, engines = _deployed(task, models, predictors, settings, root, first)
+    deployed, times, engines = _deployed(task, models, predictors, settings, root, first, split)
     predictors = [own for model in predictors for own in (model, deployed.get(model.result.name)) if own is not None]
-    comparison = _Comparison(task, settings, predictors, gates.known_gates(run))
+    comparison = _Comparison(task, settings, predictors, gates.known_gates(run), split)
     results = [comparison.result(predictor, times.get(predictor.result.name)) for predictor in predictors]
     results = with_domination([*failed, *results], run.monitor.removeprefix("val/"))
     warning = latency.notice(times)
@@ -87,7 +110,7 @@ def evaluate(
         *keyword_notices(results),
         *weights,
     ]
-    return results, [*notices, *comparison.students(results, shown)]
+    return Compared(results, [*notices, *comparison.students(results, shown)], comparison.evaluations)
 
 
 def _first_teacher(models: Sequence[ModelResult]) -> str:
@@ -131,6 +154,7 @@ def _deployed(
     settings: ReportSettings,
     root: Path,
     first: str,
+    split: Measured,
 ) -> tuple[Mapping[str, Predictor], Mapping[str, Latency], list[str]]:
     """Export and time all models.
 
@@ -148,15 +172,15 @@ def _deployed(
         for export in own.values()
         if isinstance(export, Deployment)
     ]
-    times = _latencies(task, [*predictors, *every], first, settings)
+    times = _latencies(task, [*predictors, *every], first, settings, split)
     kept, lines = deployments.fastest(exported, times)
     return {own.result.deployment["of"]: own for own in every if own.result.name in kept}, times, lines
 
 
 def _latencies(
-    task: Task, predictors: Sequence[Predictor], reference: str, settings: ReportSettings
+    task: Task, predictors: Sequence[Predictor], reference: str, settings: ReportSettings, split: Measured
 ) -> Mapping[str, Latency]:
-    members = task.examples.members("test")
+    members = task.examples.members(split)
     chosen = np.random.default_rng(settings.seed).permutation(members)[: settings.latency_documents]
     models = {predictor.result.name: predictor.answer for predictor in predictors if predictor.answer is not None}
     with Progress(transient=True, disable=not interactive()) as progress:
@@ -175,24 +199,29 @@ class _Comparison:
     """Computes results from predictions, each model's once."""
 
     def __init__(
-        self, task: Task, settings: ReportSettings, predictors: Sequence[Predictor], known: Sequence[Gate]
+        self,
+        task: Task,
+        settings: ReportSettings,
+        predictors: Sequence[Predictor],
+        known: Sequence[Gate],
+        split: Measured,
     ) -> None:
-        self._task, self._known = task, known
-        self._bootstrap = settings.bootstrap(task)
+        self._task, self._known, self._split = task, known, split
+        self._bootstrap = settings.bootstrap(task, split)
         self._by_name = {predictor.result.name: predictor for predictor in predictors}
-        self._test: dict[str, Evaluation] = {}
+        self.evaluations: dict[str, Evaluation] = {}
 
     def result(self, predictor: Predictor, time: Latency | None) -> ModelResult:
         """Return the result of `predictor`."""
         own, reference = predictor.result, self._by_name[predictor.result.reference].result
-        test = self._on_test(own.name)
-        table = test.label_intervals(**self._bootstrap) if isinstance(test, EntityEvaluation) else test.per_label()
+        found = self._evaluation(own.name)
+        table = found.label_intervals(**self._bootstrap) if isinstance(found, EntityEvaluation) else found.per_label()
         alone = own.name == reference.name
         compared = own.kind != "baseline" and BASELINE in self._by_name
         return replace(
             own,
-            quality=test.quality(),
-            intervals=test.intervals(**self._bootstrap),
+            quality=found.quality(),
+            intervals=found.intervals(**self._bootstrap),
             differences={} if alone else self._change(own.name, reference.name),
             baseline_differences=self._change(own.name, BASELINE) if compared else {},
             validation=self._evaluated(predictor, "validation").quality(),
@@ -200,7 +229,7 @@ class _Comparison:
             latency=time,
             compression_parameters=_ratio(reference.parameters, own.parameters),
             compression_bytes=_ratio(reference.bytes, own.bytes),
-            gates=() if own.deployment else gates.verdicts(self._task, own, self._known),
+            gates=() if own.deployment else gates.verdicts(self._task, own, self._known, self._split),
         )
 
     def students(self, results: Sequence[ModelResult], shown: Sequence[TeacherEnsemble]) -> list[str]:
@@ -214,14 +243,14 @@ class _Comparison:
         ]
 
     def _change(self, name: str, reference: str) -> dict[str, Any]:
-        return dict(self._on_test(name).difference(self._on_test(reference), **self._bootstrap))
+        return dict(self._evaluation(name).difference(self._evaluation(reference), **self._bootstrap))
 
-    def _on_test(self, name: str) -> Evaluation:
-        if name not in self._test:
-            self._test[name] = self._evaluated(self._by_name[name], "test")
-        return self._test[name]
+    def _evaluation(self, name: str) -> Evaluation:
+        if name not in self.evaluations:
+            self.evaluations[name] = self._evaluated(self._by_name[name], self._split)
+        return self.evaluations[name]
 
-    def _evaluated(self, predictor: Predictor, split: str) -> Evaluation:
+    def _evaluated(self, predictor: Predictor, split: Measured) -> Evaluation:
         probabilities = predictor.test if split == "test" else predictor.validation
         return self._task.evaluate(split, probabilities, predictor.thresholds)
 

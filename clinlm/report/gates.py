@@ -16,9 +16,9 @@ from clinlm.report.results import ModelResult
 from clinlm.tasks.base import Task
 
 _NOTE = (
-    "Against the first teacher on test, in points (hundredths), with paired 95 % intervals. By interval, a gate passes "
-    "where the pessimistic end keeps to the limit; by point, where the value does. Gaps are of micro F1 between the "
-    "best and the worst subgroup. A floor is the least value of the model itself, on the same documents."
+    "Against the first teacher on {split}, in points (hundredths), with paired 95 % intervals. By interval, a gate "
+    "passes where the pessimistic end keeps to the limit; by point, where the value does. Gaps are of micro F1 between "
+    "the best and the worst subgroup. A floor is the least value of the model itself, on the same documents."
 )
 
 
@@ -67,14 +67,14 @@ def short_verdict(verdict: Verdict) -> str:
     return f"{verdict.gate} passes" if verdict.passed else f"{verdict.gate} fails ({verdict.reasons()})"
 
 
-def verdict_markdown(results: Sequence[ModelResult]) -> str:
+def verdict_markdown(results: Sequence[ModelResult], split: str = "test") -> str:
     """Return the verdicts as a table with a line for every compressed model and a column for every gate."""
     judged = [result for result in results if result.gates]
     if not judged:
         return ""
     header = ["stage", *(verdict.gate for verdict in judged[0].gates)]
     rows = [[r.name, *("passes" if gate.passed else gate.reasons() for gate in r.gates)] for r in judged]
-    return f"{cells.grid(header, rows)}\n{_NOTE}\n"
+    return f"{cells.grid(header, rows)}\n{_NOTE.format(split=split)}\n"
 
 
 def verdict_numbers(results: Sequence[ModelResult]) -> str:
@@ -90,7 +90,9 @@ def device_lines(devices: Mapping[str, Any], result: ModelResult) -> list[str]:
     return [device.fit(result.bytes, mib, result.engine).line() for device in known]
 
 
-def write_gates(results: Sequence[ModelResult], devices: Mapping[str, Any], folder: Path) -> list[str]:
+def write_gates(
+    results: Sequence[ModelResult], devices: Mapping[str, Any], folder: Path, split: str = "test"
+) -> list[str]:
     """Write gates.md, gates_numbers.md and devices.md, and return their names; none where nothing was compressed.
 
     Gates judge every compressed model; devices are for the last result.
@@ -99,7 +101,7 @@ def write_gates(results: Sequence[ModelResult], devices: Mapping[str, Any], fold
         return []
     fits = "".join(f"- {line}\n" for line in device_lines(devices, results[-1]))
     contents = {
-        "gates.md": verdict_markdown(results),
+        "gates.md": verdict_markdown(results, split),
         "gates_numbers.md": verdict_numbers(results),
         "devices.md": f"{results[-1].name}\n\n{fits}",
     }

@@ -55,15 +55,17 @@ def command(result: ModelResult) -> str:
     return "# fitted in every run" if result.kind == "baseline" else shlex.join(["clinlm", *result.lineage.overrides])
 
 
-def pareto_markdown(results: Sequence[ModelResult], metric: str) -> str:
+def pareto_markdown(results: Sequence[ModelResult], metric: str, split: str = "test") -> str:
     """Return the front as a Markdown table, best quality first, and the command for each of its models.
 
     Args:
         metric: of quality: on validation it chooses, on test it is only shown.
+        split: that `quality` of the results is of; where it is validation, there is no column of test.
     """
     numbers = numbered(results, metric)
-    header = ("#", "model", f"{metric} % (validation)", "MB", "p50 ms", f"{metric} % (test)", "95 %")
-    rows = [_cells(number, results[place], metric) for place, number in numbers.items()]
+    shown = [f"{metric} % (test)"] * (split == "test")
+    header = ("#", "model", f"{metric} % (validation)", "MB", "p50 ms", *shown, "95 %")
+    rows = [_cells(number, results[place], metric, split) for place, number in numbers.items()]
     title = (
         f"{len(numbers)} of {len(results)} models are on the Pareto front of {metric} on validation, bytes and latency."
     )
@@ -71,17 +73,21 @@ def pareto_markdown(results: Sequence[ModelResult], metric: str) -> str:
     return f"{title}\n\n{cells.grid(header, rows)}\n```sh\n{commands}```\n"
 
 
-def _cells(number: int, result: ModelResult, metric: str) -> list[str]:
+def _cells(number: int, result: ModelResult, metric: str, split: str) -> list[str]:
     interval = result.intervals.get(metric)
     spread = cells.NONE if interval is None else cells.percent_range(interval.low, interval.high)
     quality = (cells.percent(own.get(metric)) for own in (result.validation, result.quality))
     costs = (cells.three(result.bytes / 1e6), cells.three(result.p50_ms))
     validation, test = quality
-    return [str(number), result.name, validation, *costs, test, spread]
+    return [str(number), result.name, validation, *costs, *[test] * (split == "test"), spread]
 
 
-def pareto_frame(results: Sequence[ModelResult], metric: str) -> pl.DataFrame:
-    """Return a line for every model, in the order given, with its number on the front (null if it is off)."""
+def pareto_frame(results: Sequence[ModelResult], metric: str, split: str = "test") -> pl.DataFrame:
+    """Return a line for every model, in the order given, with its number on the front (null if it is off).
+
+    Args:
+        split: see `pareto_markdown`.
+    """
     numbers = numbered(results, metric)
     lines: list[Mapping[str, Any]] = []
     for place, (result, values) in enumerate(zip(results, pareto_objectives(results, metric).tolist(), strict=True)):
@@ -95,14 +101,15 @@ def pareto_frame(results: Sequence[ModelResult], metric: str) -> pl.DataFrame:
         )
     schema: dict[str, type[pl.DataType]] = {"front": pl.Int64, "name": pl.String}
     schema |= dict.fromkeys(("quality", "bytes", "latency_ms", "test_quality", "test_low", "test_high"), pl.Float64)
-    return pl.DataFrame(lines, schema=schema | {"command": pl.String})
+    found = pl.DataFrame(lines, schema=schema | {"command": pl.String})
+    return found if split == "test" else found.drop("test_quality", "test_low", "test_high")
 
 
-def write_pareto(results: Sequence[ModelResult], metric: str, folder: Path) -> list[Path]:
-    """Write pareto.md, .csv, .svg and .png into `folder`, and return their paths."""
+def write_pareto(results: Sequence[ModelResult], metric: str, folder: Path, split: str = "test") -> list[Path]:
+    """Write pareto.md, .csv, .svg and .png into `folder`, and return their paths; `split` as in `pareto_markdown`."""
     paths = [folder / f"pareto.{ending}" for ending in ("md", "csv")]
-    paths[0].write_text(pareto_markdown(results, metric), encoding="utf-8")
-    pareto_frame(results, metric).write_csv(paths[1])
+    paths[0].write_text(pareto_markdown(results, metric, split), encoding="utf-8")
+    pareto_frame(results, metric, split).write_csv(paths[1])
     return [*paths, *save_figure(plot_pareto(results, metric), folder, "pareto")]
 
 

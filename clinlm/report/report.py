@@ -12,10 +12,11 @@ from clinlm.pipeline import execution
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.report import adapters, cells, entities, epochs, external, gates, methods, pareto, tables, validation_text
 from clinlm.report.baselines import BASELINE
-from clinlm.report.evaluation import evaluate
+from clinlm.report.evaluation import compare
 from clinlm.report.external import ExternalCorpus, open_external
 from clinlm.report.grid import grid_cells
 from clinlm.report.labels import label_table
+from clinlm.report.nested import nested_notices
 from clinlm.report.published import Published, write_published
 from clinlm.report.results import ModelResult
 from clinlm.report.settings import ReportSettings
@@ -32,7 +33,8 @@ Inputs = tuple[Task, ExternalCorpus | None]
 def open_inputs(run: RunRecord) -> Inputs:
     """Open the task of a run, and its external corpus if it has one."""
     task, key = execution.open_task_from(dict(run.task.settings), Path(run.store))
-    return task, None if run.external is None else open_external(run.external, task, key, Path(run.store))
+    outside = None if run.nested else run.external
+    return task, None if outside is None else open_external(outside, task, key, Path(run.store))
 
 
 class Report:
@@ -43,8 +45,11 @@ class Report:
         inputs: their task and external corpus, opened.
         stages: compare every stage of the only run; otherwise every teacher and the last stage of every run.
 
+    With `nested`, everything is of the validation documents; what only test can show is left out.
+
     Attributes:
         results: of the comparison.
+        evaluations: see `clinlm.report.evaluation.Compared`.
         notices: about the task and all results.
         files: names of the files written, in order.
     """
@@ -56,14 +61,18 @@ class Report:
         self._metric = self._run.monitor.removeprefix("val/")
         self._shown: list[Any] = []
         self._elsewhere: list[str] = []
-        self.results, notices = evaluate(runs, self._task, stages)
+        self._split = self._run.split
+        compared = compare(runs, self._task, stages, self._split)
+        self.results, self.evaluations = compared.results, compared.evaluations
         self._scored = [result for result in self.results if result.quality]
-        self.notices = [*self._task.examples.notices, *notices]
+        own = nested_notices(self._task.examples.notices) if self._run.nested else self._task.examples.notices
+        self.notices = [*own, *compared.notices]
         self.files = [path.name for path in tables.write_results(self.results, folder, TABLE, self.notices)]
         self._write_gates()
         trained = epochs.with_epochs(self.results)
         if trained:
-            epochs.epoch_frame(self._task, trained).write_csv(folder / "epochs.csv")
+            splits = ["validation"] if self._run.nested else epochs.SPLITS
+            epochs.epoch_frame(self._task, trained, splits).write_csv(folder / "epochs.csv")
             self.files.append("epochs.csv")
         if stages:
             self._write_stages()
@@ -101,7 +110,7 @@ class Report:
         return max(models, key=lambda result: np.nan_to_num(result.validation[self._metric], nan=-1)).name
 
     def _write_gates(self) -> None:
-        self.files += gates.write_gates(self.results, self._run.device, self._folder)
+        self.files += gates.write_gates(self.results, self._run.device, self._folder, self._split)
         self._show("gates", lambda: gates.verdict_lines(self.results))
         if any(result.gates for result in self.results):
             self._show("devices", lambda: gates.device_lines(self._run.device, self.results[-1]))
@@ -120,7 +129,7 @@ class Report:
         self.files.append("methods.md")
         self._show("methods", lambda: methods.method_lines(reports))
         compressed = [result for result in self.results if result.is_stage and result.lineage.original]
-        if not compressed or self._task.by_word:  # which decides by document; gates judge entities
+        if not compressed or self._task.by_word or self._run.nested:  # it decides by document, and on test
             return
         last = compressed[-1]
         original = next(result for result in self.results if result.lineage.folder == last.lineage.original)
@@ -131,7 +140,7 @@ class Report:
 
     def _write_models(self, trained: Sequence[ModelResult]) -> None:
         """Write a published table with our results, the grid and the Pareto front of the models of a sweep."""
-        if self._settings.published is not None:
+        if self._settings.published is not None and not self._run.nested:
             published = Published.named(self._settings.published)
             if published.has(result.group or result.name for result in self.results):
                 last = {result.name: epochs.last_epoch(self._task, result) for result in trained}
@@ -147,10 +156,10 @@ class Report:
             header, lines = found
             (self._folder / "grid.md").write_text(cells.grid(header, lines), encoding="utf-8")
             self.files.append("grid.md")
-            self._show("grid", lambda: [text_table("Pipelines × methods, on test", "", header, lines)])
+            self._show("grid", lambda: [text_table(f"Pipelines × methods, on {self._split}", "", header, lines)])
         timed = [result for result in self.results if result.latency is not None]
         if len(timed) > 2:
-            self.files += [path.name for path in pareto.write_pareto(timed, self._metric, self._folder)]
+            self.files += [path.name for path in pareto.write_pareto(timed, self._metric, self._folder, self._split)]
 
     def _write_labels(self) -> None:
         """Write the quality by label."""
@@ -158,7 +167,8 @@ class Report:
             groups = {result.name: [result] for result in self._scored}
             self._show("labels", lambda: [label_table(groups, "By label", {})[0]])
             return
-        entities.write_entities(self._scored, self.notices, self._folder, entities.NAME, "Entities on test")
+        title = f"Entities on {self._split}"
+        entities.write_entities(self._scored, self.notices, self._folder, entities.NAME, title)
         self.files.append(f"{entities.NAME}.md")
         self._show("labels", lambda: [entities.entity_line(result) for result in self._scored])
 

@@ -52,7 +52,7 @@ class Lineage:
 @final
 @dataclass(frozen=True)
 class ModelResult:
-    """A model of a comparison, evaluated on the test split.
+    """A model of a comparison, evaluated on the test split; on validation where test stays closed (`nested`).
 
     Attributes:
         name: distinct within a comparison.

@@ -24,7 +24,7 @@ class ReportSettings:
         show: parts of `SHOWN` to print as well.
         resamples: of the bootstrap.
         by_group: resample whole groups (patients), as notes of one patient are not independent; documents otherwise.
-        latency_documents: test documents timed, drawn at random.
+        latency_documents: test documents timed (of validation with `nested`), drawn at random.
         latency_passes: how often every model is timed on each of them.
         seed: of the draws.
         engine: every model is deployed on it (or on the fastest of several) and evaluated again; None for none.
@@ -54,8 +54,8 @@ class ReportSettings:
         if self.engine is not None:
             deployments.check_installed(self.engine)  # before anything is trained
 
-    def bootstrap(self, task: Task) -> dict[str, Any]:
-        """Return resamples, seed and groups of the test documents, as every interval of a comparison needs them."""
-        members = task.examples.members("test")
+    def bootstrap(self, task: Task, split: str = "test") -> dict[str, Any]:
+        """Return resamples, seed and groups of the documents of a split, as intervals of a comparison need them."""
+        members = task.examples.members(split)
         groups = task.examples.frame["group"].gather(members).to_numpy() if self.by_group else None
         return {"resamples": self.resamples, "seed": self.seed, "groups": groups}
