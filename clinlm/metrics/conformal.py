@@ -31,6 +31,8 @@ class ConformalThresholds:
         possible: a label is in the set of a note (a tag in that of a word) from this probability on. The expected
             share of the true labels of a note that its set misses is at most 1 - coverage; of words, the share of the
             entity words of a document. 0 where validation has too few documents to guarantee less than every label.
+            A note without a true label misses nothing, as in the sources: where most notes have none (a single rare
+            label, `unlabelled=keep`), even empty sets miss little, and `present` says more.
         present: of every label: its presence is not excluded from this probability on. Of notes with the label,
             `coverage` are not excluded. Empty for entities.
         absent: of every label: its absence is not excluded up to this probability. Of notes without the label,
