@@ -37,7 +37,8 @@ def run(config: DictConfig) -> dict[str, float]:
 
     Returns:
         what a sweeper may optimise, of the last stage: `quality` (the monitored metric on validation: settings are
-        never chosen by test documents), `bytes`, `parameters`, `nonzero` and `latency_ms` (p50).
+        never chosen by test documents), `bytes`, `parameters`, `nonzero` and `latency_ms` (p50 from text to decisions;
+        NaN where `report.busy` refused it).
 
     Raises:
         GateFailed: after everything that was built has been reported.
@@ -123,8 +124,8 @@ def record_of(config: DictConfig, task: Task, task_key: str, done: Sequence[Stag
 
 def objectives(result: ModelResult, monitor: str) -> dict[str, float]:
     """Return what a sweeper may optimise; see `run`."""
-    assert result.latency is not None, "every stage is timed"
-    found = {"quality": result.validation[monitor.removeprefix("val/")], "latency_ms": result.latency.p50_ms}
+    latency_ms = float("nan") if result.p50_ms is None else result.p50_ms  # report.busy=refuse
+    found = {"quality": result.validation[monitor.removeprefix("val/")], "latency_ms": latency_ms}
     return found | {name: float(getattr(result, name)) for name in ("bytes", "parameters", "nonzero")}
 
 

@@ -1,30 +1,54 @@
 """Latency of several models on the same documents, timed alternately in one process at batch size 1."""
 
 import gc
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Generic, TypeVar, final
 
 import numpy as np
 from jaxtyping import Float
 
 from clinlm.config.errors import ConfigError
+from clinlm.metrics.hardware import Hardware
 
 T = TypeVar("T")
+Encoded = TypeVar("Encoded")
+Outputs = TypeVar("Outputs")
 
 RESAMPLES = 1000
 TURN = 16
 """Consecutive documents of one model before the next model runs."""
 
 BUSY = 0.1
-"""Share of the cores used by other processes above which `notice` warns."""
+"""Share of the cores used by other processes above which a latency is disturbed."""
 
 SHORTEST_S = 0.2
 """Shortest run with a measured share: the system counts processor time in steps of 10 ms."""
+
+
+@final
+@dataclass(frozen=True)
+class Phased(Generic[T, Encoded, Outputs]):
+    """A model whose network is timed separately, in the same call.
+
+    Attributes:
+        encode: input -> what the network reads, such as collated token ids.
+        network: what `encode` returned -> its outputs, such as logits.
+        decide: both -> the answer.
+    """
+
+    encode: Callable[[T], Encoded]
+    network: Callable[[Encoded], Outputs]
+    decide: Callable[[Encoded, Outputs], object]
+
+    def __call__(self, value: T) -> object:
+        encoded = self.encode(value)
+        return self.decide(encoded, self.network(encoded))
 
 
 @dataclass(frozen=True)
@@ -41,8 +65,9 @@ class Latency:
             shorter than `SHORTEST_S`.
         processor_ms: median over documents of the processor time of this process, all threads together: other processes
             lengthen it little.
-        network_p50_ms: median over documents of the network's part, from token ids to logits; None where there is none
-            (TF-IDF, ensembles).
+        network_p50_ms: median over documents of the network's part, from token ids to logits; None for a model that is
+            not `Phased` (TF-IDF, ensembles).
+        hardware: that it was measured on; None where that is not known.
     """
 
     p50_ms: float
@@ -56,10 +81,16 @@ class Latency:
     busy: float | None = None
     processor_ms: float | None = None
     network_p50_ms: float | None = None
+    hardware: Hardware | None = None
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other processes used more than `BUSY` of the cores."""
+        return self.busy is not None and self.busy > BUSY
 
 
 def measure(
-    models: Mapping[str, Callable[[T], object]],
+    models: Mapping[str, Callable[[T], object] | Phased[T, Any, Any]],
     inputs: Sequence[T],
     warmup: int = 5,
     passes: int = 3,
@@ -76,7 +107,7 @@ def measure(
 
     Args:
         models: name -> callable that returns the answer to one input; it must synchronise a GPU before it returns. The
-            caller sets threads and precision.
+            caller sets threads and precision. Of a `Phased` model the network is timed as well.
         inputs: the documents; latency depends on their lengths.
         warmup: untimed inputs per model before the first pass.
         passes: timed rounds over all inputs.
@@ -103,11 +134,15 @@ def measure(
     with _collection_paused():
         seen = _rounds(models, inputs, passes, np.random.default_rng(seed), advance)
     busy = started.busy(_Clock.read())
-    wall, processor = np.median(seen, axis=1)
+    wall, processor, network = np.median(seen, axis=1)
     documents_ms = {name: wall[:, place] for place, name in enumerate(models)}
     ratios = _speedups(documents_ms, reference, np.random.default_rng(seed))
-    used = dict(zip(models, np.median(processor, axis=0).tolist(), strict=True))
-    return {name: _latency(each, *ratios[name], busy, used[name]) for name, each in documents_ms.items()}
+    used, inside = (np.median(each, axis=0).tolist() for each in (processor, network))
+    hardware = Hardware.of_this_process()
+    return {
+        name: _latency(documents_ms[name], *ratios[name], busy, used[place], _known(inside[place]), hardware)
+        for place, name in enumerate(models)
+    }
 
 
 def busy_share(latencies: Iterable[Latency]) -> float | None:
@@ -115,23 +150,15 @@ def busy_share(latencies: Iterable[Latency]) -> float | None:
     return max((own.busy for own in latencies if own.busy is not None), default=None)
 
 
-def notice(latencies: Mapping[str, Latency]) -> str | None:
-    """Return a warning for the report if other processes disturbed the run, else None."""
-    busy = busy_share(latencies.values())
-    if busy is None or busy <= BUSY:
-        return None
-    return f"other processes used {busy:.0%} of the cores while latency was measured: read it with care"
-
-
 def _rounds(
-    models: Mapping[str, Callable[[T], object]],
+    models: Mapping[str, Callable[[T], object] | Phased[T, Any, Any]],
     inputs: Sequence[T],
     passes: int,
     orders: np.random.Generator,
     advance: Callable[[], None] | None,
-) -> Float[np.ndarray, "2 passes documents models"]:
-    """Return the milliseconds of every call: by the clock, and of the processor."""
-    calls, seen = list(models.values()), np.empty((2, passes, len(inputs), len(models)))
+) -> Float[np.ndarray, "3 passes documents models"]:
+    """Return the milliseconds of every call: by the clock, of the processor, and of the network (NaN: not `Phased`)."""
+    calls, seen = list(models.values()), np.empty((3, passes, len(inputs), len(models)))
     for number in range(passes):
         for first in range(0, len(inputs), TURN):
             turn = range(first, min(first + TURN, len(inputs)))
@@ -141,13 +168,30 @@ def _rounds(
                     call(inputs[document])
                 for document in turn:
                     start, used = time.perf_counter_ns(), time.process_time_ns()
-                    call(inputs[document])
+                    network = _run(call, inputs[document])
                     end = time.perf_counter_ns()
-                    seen[:, number, document, place] = end - start, time.process_time_ns() - used
+                    seen[:, number, document, place] = end - start, time.process_time_ns() - used, network
             if advance is not None:
                 for _ in turn:
                     advance()
     return seen / 1e6
+
+
+def _run(call: Callable[[T], object] | Phased[T, Any, Any], value: T) -> float:
+    """Run a model, and return the nanoseconds of its network, NaN where it is not `Phased`."""
+    if not isinstance(call, Phased):
+        call(value)
+        return math.nan
+    encoded = call.encode(value)
+    start = time.perf_counter_ns()
+    outputs = call.network(encoded)
+    end = time.perf_counter_ns()
+    call.decide(encoded, outputs)
+    return end - start
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _speedups(
@@ -165,16 +209,10 @@ def _speedups(
 
 
 def _latency(
-    documents_ms: Float[np.ndarray, " documents"],
-    speedup: float,
-    low: float,
-    high: float,
-    busy: float | None,
-    processor_ms: float,
+    documents_ms: Float[np.ndarray, " documents"], speedup: float, low: float, high: float, *facts: Any
 ) -> Latency:
     p50, p90, p99 = (float(value) for value in np.percentile(documents_ms, (50, 90, 99)))
-    mean, count = float(documents_ms.mean()), len(documents_ms)
-    return Latency(p50, p90, p99, mean, count, speedup, low, high, busy, processor_ms)
+    return Latency(p50, p90, p99, float(documents_ms.mean()), len(documents_ms), speedup, low, high, *facts)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar, final
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from clinlm.predict.comparison import Comparison
@@ -48,14 +48,23 @@ class AnswerHead(ABC, Generic[P]):
     def __init__(self, config: InferenceConfig, labels: Sequence[str]) -> None:
         self.config, self.labels = config, tuple(labels)
 
-    @abstractmethod
+    @final
     def decode(self, logits: Sequence[Tensor | None], notes: TokenizedNotes) -> P:
-        """Return the predictions of a model.
+        """Return the predictions of a model; see `pool` for the arguments."""
+        return self.decide(self.pool(logits, notes), notes)
+
+    @abstractmethod
+    def pool(self, logits: Sequence[Tensor | None], notes: TokenizedNotes) -> Float[np.ndarray, "units outputs"]:
+        """Return the logits of every note, or of every word.
 
         Args:
             logits: of every row: outputs, or tokens (perhaps with padding) x outputs; None for a row without a token.
             notes: that the rows are cut from.
         """
+
+    @abstractmethod
+    def decide(self, logits: Float[np.ndarray, "units outputs"], notes: TokenizedNotes) -> P:
+        """Return the predictions of a model from the logits of every note, or of every word."""
 
     @abstractmethod
     def schema(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, final
 import numpy as np
 import polars as pl
 import torch
+from jaxtyping import Float
 
 from clinlm.predict.answer_head import AnswerHead, TokenizedNotes
 from clinlm.predict.document_comparison import DocumentComparison
@@ -22,14 +23,17 @@ class DocumentHead(AnswerHead[DocumentPredictions]):
     def __init__(self, config: InferenceConfig) -> None:
         super().__init__(config, config.labels)
 
-    def decode(self, logits: Sequence[torch.Tensor | None], notes: TokenizedNotes) -> DocumentPredictions:
+    def pool(
+        self, logits: Sequence[torch.Tensor | None], notes: TokenizedNotes
+    ) -> Float[np.ndarray, "documents labels"]:
         if not notes.notes:
-            empty = (0, len(self.labels))
-            return DocumentPredictions(np.zeros(empty), np.zeros(empty, dtype=bool))
+            return np.zeros((0, len(self.labels)), np.float32)
         missing = torch.full((len(self.labels),), torch.nan)
         rows = torch.stack([missing if row is None else row.float() for row in logits])
-        pooled = self.config.long_notes.pool(rows, torch.tensor(notes.document), notes.notes)
-        probabilities = self.config.probabilities(pooled.numpy())
+        return self.config.long_notes.pool(rows, torch.tensor(notes.document), notes.notes).numpy()
+
+    def decide(self, logits: Float[np.ndarray, "documents labels"], notes: TokenizedNotes) -> DocumentPredictions:
+        probabilities = self.config.probabilities(logits)
         return DocumentPredictions(probabilities, self.config.decide(probabilities))
 
     def schema(self) -> dict[str, Any]:

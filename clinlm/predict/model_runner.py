@@ -8,22 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
 import torch
 
 from clinlm.engines.base import Answer
 from clinlm.engines.export import open_model
 from clinlm.predict.answer_head import AnswerHead, TokenizedNotes
 from clinlm.predict.document_head import DocumentHead
+from clinlm.predict.note_tokenizer import NoteTokenizer, TokenRow
 from clinlm.predict.predictions import Predictions
 from clinlm.predict.span_head import SpanHead
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.terminology.lexicon import MASK
-from clinlm.text.tokens import RowCutter
-from clinlm.text.words import words
-
-_CHARACTERS = 2**18
-"""Tokenized at once: the tokenizer needs some hundred bytes per token until the rows are made."""
 
 
 def open_head(config: InferenceConfig) -> AnswerHead[Any]:
@@ -65,11 +60,10 @@ class ModelRunner(Runner):
         first = open_model(folder, threads=1)
         self.head = open_head(first.inference_config)
         self.batch_tokens, self._pool, self._alone = batch_tokens, pool, first.inference_config.alone
-        config, by_word = first.inference_config, self.head.by_word
-        self._cut = RowCutter(first.tokenizer, config.max_tokens, config.long_notes, by_word)
+        by_word = self.head.by_word
+        self._tokenize = NoteTokenizer(first.tokenizer, first.inference_config, by_word)
         # For a head by word, our character for a masked word is a character like any other.
         self._refused = MASK if first.tokenizer.mask_token is None and not by_word else ""
-        self._pad = int(first.tokenizer.pad_token_id or 0)
         self._copies: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._copies.put(first.answer)
         for _ in range(threads - 1):
@@ -82,29 +76,13 @@ class ModelRunner(Runner):
 
     def begin(self, texts: Sequence[str]) -> "PendingPredictions":
         """Tokenize texts, none of which is refused, and submit their batches to the pool."""
-        rows: list[np.ndarray] = []
-        notes = TokenizedNotes(len(texts), [], [], [], [])
-        for part in _slices(texts):
-            cut = self._cut(part)
-            for pieces in cut.documents:
-                number = notes.document[-1] + 1 if notes.document else 0
-                rows += [np.array(piece, dtype=np.int32) for piece in pieces]
-                notes.document += [number] * len(pieces)
-            if cut.places is not None:
-                notes.places += cut.places
-                notes.words += map(words, part)
-        notes.lengths += map(len, rows)
+        rows, notes = self._tokenize(texts)
         grouped = single_notes(notes) if self._alone else batches(notes.lengths, self.batch_tokens)
         futures = [self._pool.submit(self._predict, [rows[place] for place in batch], batch) for batch in grouped]
         return PendingPredictions(self.head, futures, notes)
 
-    def _predict(self, rows: list[np.ndarray], places: list[int]) -> tuple[list[int], torch.Tensor]:
-        longest = max(map(len, rows))
-        input_ids = torch.full((len(rows), longest), self._pad, dtype=torch.long)
-        attention_mask = torch.zeros_like(input_ids)
-        for line, row in enumerate(rows):
-            input_ids[line, : len(row)] = torch.from_numpy(row)
-            attention_mask[line, : len(row)] = 1
+    def _predict(self, rows: list[TokenRow], places: list[int]) -> tuple[list[int], torch.Tensor]:
+        input_ids, attention_mask = self._tokenize.padded(rows)
         model = self._copies.get()
         try:
             return places, model(input_ids, attention_mask)
@@ -154,15 +132,3 @@ def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
         size = max(1, tokens // lengths[order[start]])
         yield order[start : start + size]
         start += size
-
-
-def _slices(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield slices of about `_CHARACTERS` characters, each with at least one text."""
-    start, size = 0, 0
-    for end, text in enumerate(texts):
-        if size and size + len(text) > _CHARACTERS:
-            yield texts[start:end]
-            start, size = end, 0
-        size += len(text)
-    if start < len(texts):
-        yield texts[start:]

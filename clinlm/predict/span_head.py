@@ -36,15 +36,17 @@ class SpanHead(AnswerHead[SpanPredictions]):
         self.tags = Tags.named(config.labels)
         super().__init__(config, self.tags.labels)
 
-    def decode(self, logits: Sequence[torch.Tensor | None], notes: TokenizedNotes) -> SpanPredictions:
+    def pool(self, logits: Sequence[torch.Tensor | None], notes: TokenizedNotes) -> Float[np.ndarray, "words tags"]:
         rows = [row[:length] for row, length in zip(logits, notes.lengths, strict=True) if row is not None]
         # The last row is for notes without a token: words that are in no row still point at some token.
         tokens = torch.cat([*rows, torch.zeros(1, len(self.config.labels))]).float()
         starts = np.cumsum([0, *notes.lengths])[np.searchsorted(notes.document, np.arange(notes.notes))]
         moved = [np.where(own < 0, -1, own + start) for own, start in zip(notes.places, starts.tolist(), strict=True)]
         place = torch.from_numpy(np.concatenate([*moved, np.zeros(0, np.int64)]))
-        found = unit_logits(tokens.unsqueeze(0), {"place": place}, self.config.long_notes)
-        probabilities = self.config.probabilities(found.numpy())
+        return unit_logits(tokens.unsqueeze(0), {"place": place}, self.config.long_notes).numpy()
+
+    def decide(self, logits: Float[np.ndarray, "words tags"], notes: TokenizedNotes) -> SpanPredictions:
+        probabilities = self.config.probabilities(logits)
         cuts = np.cumsum([len(own) for own in notes.places])[:-1]
         each = np.split(probabilities, cuts) if notes.notes else []
         return self._predictions(each, notes)

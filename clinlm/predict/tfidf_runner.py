@@ -5,16 +5,15 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import final
 
-import numpy as np
 import torch
 
 from clinlm.metrics.baseline import CARD, TfidfBaseline
 from clinlm.predict.answer_head import TokenizedNotes
 from clinlm.predict.model_runner import PendingPredictions, Runner, open_head
+from clinlm.predict.note_answer import notes_as_rows
 from clinlm.store.content import sealed, verify
 from clinlm.tasks.entities import contexts
 from clinlm.tasks.inference_config import InferenceConfig
-from clinlm.text.words import words
 from clinlm.training.teachers.tfidf import linked_logits
 
 _NOTES = 64
@@ -42,11 +41,7 @@ class TfidfRunner(Runner):
         self._baseline = TfidfBaseline.load(folder)
 
     def begin(self, texts: Sequence[str]) -> PendingPredictions:
-        notes = TokenizedNotes(len(texts), list(range(len(texts))), [1] * len(texts), [], [])
-        if self.head.by_word:
-            notes.words += map(words, texts)
-            notes.lengths[:] = map(len, notes.words)
-            notes.places += [np.arange(length) for length in notes.lengths]
+        notes = notes_as_rows(texts, self.head.by_word)
         slices = [range(start, min(start + _NOTES, len(texts))) for start in range(0, len(texts), _NOTES)]
         return PendingPredictions(
             self.head, [self._pool.submit(self._predict, texts, notes, places) for places in slices], notes

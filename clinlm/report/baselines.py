@@ -14,12 +14,13 @@ from jaxtyping import Float
 from clinlm.metrics.baseline import keyword_matches
 from clinlm.metrics.classification import Thresholds
 from clinlm.metrics.fairness import KEYWORDS_ATTRIBUTE
+from clinlm.predict.note_answer import TermsAnswer
 from clinlm.report.results import ModelResult
 from clinlm.store.content import read_record
 from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.training.teachers.base import Measured
-from clinlm.training.teachers.tfidf import Tfidf
+from clinlm.training.teachers.tfidf import Tfidf, linked_logits
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +38,13 @@ class Predictor:
         result: name and costs; quality is filled in later.
         probabilities: of the units of a split, which are read or computed when they are asked for.
         thresholds: those that decide, in use as in the comparison; fitted on validation.
-        answer: from the number of a document, the computation that is timed; None where timing means nothing.
+        answer: from the text of a document to its decisions: what is timed; None where timing means nothing.
     """
 
     result: ModelResult
     probabilities: Callable[[Measured], Float[np.ndarray, "units outputs"]]
     thresholds: Thresholds
-    answer: Callable[[int], object] | None
+    answer: Callable[[str], object] | None
 
     @cached_property
     def validation(self) -> Float[np.ndarray, "validation outputs"]:
@@ -61,7 +62,7 @@ class Predictor:
         result: ModelResult,
         config: InferenceConfig,
         logits: Callable[[Measured], Float[np.ndarray, "units outputs"]],
-        answer: Callable[[int], object],
+        answer: Callable[[str], object],
     ) -> Self:
         """Return a model as it is served.
 
@@ -108,12 +109,9 @@ def tfidf(task: Task, task_key: str, root: Path, reference: str) -> Predictor:
         seconds=read_record(member.folder)["seconds"],
         cached=cached,
     )
-    return Predictor.of(
-        result,
-        InferenceConfig.load(member.folder),
-        lambda split: member.split_logits(task, split),
-        lambda document: model.probabilities(task.passages(np.array([document]))),
-    )
+    config = InferenceConfig.load(member.folder)
+    answer = TermsAnswer(lambda passages: linked_logits(model, passages, config.kind), config)
+    return Predictor.of(result, config, lambda split: member.split_logits(task, split), answer)
 
 
 def labeler(task: Task, reference: str) -> Predictor | None:

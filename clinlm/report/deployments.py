@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from clinlm.config.errors import MissingExtraError, ModelError
 from clinlm.engines.base import Engine, EngineSelection
-from clinlm.engines.export import Deployment, deploy, open_model, unit_answers
+from clinlm.engines.export import Deployment, deploy, open_model
 from clinlm.metrics.latency import BUSY, Latency, busy_share
 from clinlm.models.artifact import Artifact
+from clinlm.predict.note_answer import NetworkAnswer
 from clinlm.report import cells
 from clinlm.report.baselines import Predictor
 from clinlm.tasks.base import Task
@@ -65,10 +68,11 @@ def row_name(model: str, engine: str) -> str:
     return f"{model} @{engine}"
 
 
-def deployment_predictor(task: Task, deployment: Deployment, model: Predictor) -> Predictor:
+def deployment_predictor(deployment: Deployment, model: Predictor) -> Predictor:
     """Return the predictor of a deployment: the engine's own predictions, size and memory of what is deployed.
 
-    Its thresholds are those in its folder, which are the artifact's.
+    Its thresholds are those in its folder, which are the artifact's. It computes with as many threads as torch, so that
+    engines are compared alike.
     """
     facts = deployment.facts
     result = replace(
@@ -79,14 +83,9 @@ def deployment_predictor(task: Task, deployment: Deployment, model: Predictor) -
         peak_mib=facts["peak_mib"],
         deployment={"of": model.result.name, "folder": str(deployment.folder.absolute()), **facts},
     )
-    use = open_model(deployment.folder)
-    encoded, way = task.encode(use.tokenizer, use.inference_config.max_tokens), task.long_notes
-    return Predictor.of(
-        result,
-        use.inference_config,
-        deployment.predictions,
-        lambda document: unit_answers(use.answer, encoded.collate([document]), way),
-    )
+    use = open_model(deployment.folder, torch.get_num_threads())
+    answer = NetworkAnswer(use.answer, use.tokenizer, use.inference_config)
+    return Predictor.of(result, use.inference_config, deployment.predictions, answer.phased())
 
 
 def fastest(exported: Exports, times: Mapping[str, Latency]) -> tuple[set[str], list[str]]:

@@ -13,17 +13,19 @@ from hydra.utils import instantiate
 from clinlm.metrics.bootstrap import Interval
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline.run_record import RunRecord
+from clinlm.predict.note_answer import EnsembleAnswer, NoteAnswer, TermsAnswer, network_answer
 from clinlm.report import cells
 from clinlm.report.baselines import Predictor
 from clinlm.report.results import Lineage, ModelResult
 from clinlm.report.selection import distinct
 from clinlm.store.key import digest
 from clinlm.tasks.base import Task
+from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.training.teachers.base import TeacherSource
 from clinlm.training.teachers.cached_logits import ensemble_logits, fit_combination
 from clinlm.training.teachers.ensemble import Ensemble
 from clinlm.training.teachers.logit_combination import LogitCombination
-from clinlm.training.teachers.tfidf import TFIDF, Tfidf
+from clinlm.training.teachers.tfidf import TFIDF, Tfidf, linked_logits
 from clinlm.training.teachers.trained import Trained
 
 _COMPARED = {"micro_f1": "micro F1", "macro_f1": "macro F1", "macro_auroc": "macro AUROC"}
@@ -139,12 +141,18 @@ def ensemble_predictor(task: Task, ensemble: TeacherEnsemble) -> tuple[Predictor
         bytes=sum(cost.bytes for cost in costs),
         seconds=sum(cost.seconds for cost in costs),
     )
-    answers = [member.timed_predictor(task) for member in ensemble.members]
     config = task.inference_config(logits("validation"), task.max_tokens)
-    made = Predictor.of(
-        result, config, logits, lambda document: rule.combine(np.stack([answer(document) for answer in answers]))
-    )
-    return made, _weights(ensemble, rule)
+    answer = EnsembleAnswer([_answer(member, task) for member in ensemble.members], rule.combine, config)
+    return Predictor.of(result, config, logits, answer), _weights(ensemble, rule)
+
+
+def _answer(member: TeacherSource, task: Task) -> NoteAnswer:
+    """Return what answers from the text for a member: a network in eager float32, or TF-IDF."""
+    if member.artifact is not None:
+        return network_answer(member.artifact.load(), InferenceConfig.load(member.artifact.folder))
+    own = Tfidf.of(task)
+    model = own.fitted(task)[0]
+    return TermsAnswer(lambda passages: linked_logits(model, passages, task.kind), InferenceConfig.load(own.folder))
 
 
 def _weights(ensemble: TeacherEnsemble, rule: LogitCombination) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-import torch
 from hydra.utils import instantiate
 from rich.progress import Progress
 
@@ -17,10 +16,10 @@ from clinlm.metrics import latency
 from clinlm.metrics.entity_evaluation import EntityEvaluation
 from clinlm.metrics.evaluation import Evaluation
 from clinlm.metrics.latency import Latency
-from clinlm.models.model import Network
 from clinlm.pipeline import execution
 from clinlm.pipeline.gates import Gate
 from clinlm.pipeline.run_record import RunRecord
+from clinlm.predict.note_answer import network_answer
 from clinlm.report import deployments, gates
 from clinlm.report.baselines import BASELINE, Predictor, baselines, keyword_notices
 from clinlm.report.domination import with_domination
@@ -34,10 +33,9 @@ from clinlm.report.ensembles import (
 from clinlm.report.results import ModelResult
 from clinlm.report.selection import every_stage, last_stages, measured_costs
 from clinlm.report.settings import ReportSettings
+from clinlm.report.timing import judge_latencies
 from clinlm.tasks.base import MANY_UNKNOWN, Task
-from clinlm.tasks.batches import Batch
 from clinlm.tasks.inference_config import InferenceConfig
-from clinlm.training.modules.base import document_logits
 from clinlm.training.teachers.base import Measured
 
 
@@ -72,10 +70,9 @@ def compare(
 
     Differences and compression refer to a model's own reference, speed-ups to the first model of role teacher.
     Decision thresholds are those that a model is served with (`serving.json`), fitted on validation. Latency is that of
-    one document at batch size 1: for a network from token ids to logits, in eager float32 (tokenising, the same for
-    all, is left out); for TF-IDF from text to probabilities, as weighting words is its model; for an ensemble through
-    all members, one after another. With `report.engine`, every model is evaluated a second time as that engine runs it,
-    from its own predictions and files.
+    one document from its text to its decisions: for a network, in eager float32, with tokenising, and the part of the
+    network itself besides; for an ensemble through all members, one after another. With `report.engine`, every model is
+    evaluated a second time as that engine runs it, from its own predictions and files.
 
     Args:
         runs: at least one, all on one task; the settings of the report are those of the first.
@@ -99,14 +96,14 @@ def compare(
     deployed, times, engines = _deployed(task, models, predictors, settings, root, first, split)
     predictors = [own for model in predictors for own in (model, deployed.get(model.result.name)) if own is not None]
     comparison = _Comparison(task, settings, predictors, gates.known_gates(run), split)
-    results = [comparison.result(predictor, times.get(predictor.result.name)) for predictor in predictors]
+    shown_times, timing = judge_latencies(times, settings.busy)
+    results = [comparison.result(predictor, shown_times.get(predictor.result.name)) for predictor in predictors]
     results = with_domination([*failed, *results], run.monitor.removeprefix("val/"))
-    warning = latency.notice(times)
     notices = [
         *_truncated(results),
         *(notice for result in failed for notice in result.notices),
         *engines,
-        *([warning] if warning else []),
+        *timing,
         *keyword_notices(results),
         *weights,
     ]
@@ -134,17 +131,13 @@ def _predictor(task: Task, model: ModelResult) -> Predictor:
     unread = f"{unknown:.1%} of the tokens of the training notes are not in the vocabulary"
     notices = [cut] * bool(encoded.cut) + [unread] * (unknown > MANY_UNKNOWN)
     result = replace(measured_costs(model), notices=tuple(notices))
+    config = InferenceConfig.load(artifact.folder)
     return Predictor.of(
         result,
-        InferenceConfig.load(artifact.folder),
+        config,
         artifact.predictions,
-        lambda document: _forward(loaded.network, encoded.collate([document]), task),
+        network_answer(loaded, config).phased(),
     )
-
-
-@torch.inference_mode()
-def _forward(network: Network, batch: Batch, task: Task) -> object:
-    return document_logits(network, batch, task.long_notes)
 
 
 def _deployed(
@@ -167,7 +160,7 @@ def _deployed(
         artifacts = {model.name: model.lineage.artifact for model in models}
         exported = deployments.exports(artifacts, settings.engine, task, root)
     every = [
-        deployments.deployment_predictor(task, export, by_name[name])
+        deployments.deployment_predictor(export, by_name[name])
         for name, own in exported.items()
         for export in own.values()
         if isinstance(export, Deployment)
@@ -182,12 +175,13 @@ def _latencies(
 ) -> Mapping[str, Latency]:
     members = task.examples.members(split)
     chosen = np.random.default_rng(settings.seed).permutation(members)[: settings.latency_documents]
+    texts: list[str] = task.examples.frame["text"].gather(chosen).to_list()
     models = {predictor.result.name: predictor.answer for predictor in predictors if predictor.answer is not None}
     with Progress(transient=True, disable=not interactive()) as progress:
         bar = progress.add_task("timing all models", total=len(chosen) * settings.latency_passes)
         return latency.measure(
             models,
-            chosen.tolist(),
+            texts,
             passes=settings.latency_passes,
             reference=reference,
             seed=settings.seed,

@@ -24,7 +24,7 @@ NAME = "labelers"
 _COSTS = (
     "Seconds and money of 1,000 notes, one after another. Those of a labeler include reading its vocabularies, counted "
     "while it labelled (concurrent requests to a server share their time); those of a model are the mean of the notes "
-    "timed in its run, from token ids to logits (TF-IDF: from text). Money is that of tokens and of machine time where "
+    "timed in its run, from text to decisions. Money is that of tokens and of machine time where "
     "they have a price: labeler.* and report.machine.*. Faster and cheaper refer to the labeler learned from."
 )
 _AGAINST = (

@@ -64,7 +64,7 @@ class ModelResult:
         bytes: of what is deployed, on disk.
         cached: whether the store had it already; `seconds` are then those of the run that trained it.
         peak_mib: peak resident memory of a process that loads and runs it, in MiB; None if not measured.
-        latency: per document; None if not measured.
+        latency: per document, from its text to the decisions; None if not measured.
         compression_parameters: parameters of the reference / own; NaN where the model has none.
         compression_bytes: bytes of the reference / own; NaN where the model has none.
         quality: metric -> value in [0, 1]; NaN where undefined. Empty for a baseline that could not be fitted.
@@ -144,16 +144,23 @@ class ModelResult:
 
 
 def results_json(results: Sequence[ModelResult], notices: Sequence[str]) -> str:
-    """Return results and notices as JSON; NaN and infinity become null."""
+    """Return results and notices as JSON; NaN and infinity become null.
+
+    What the results were timed on is there once, as `machine`.
+    """
     rows = [json_value(result) for result in results]
+    timed = [row["latency"].pop("hardware") for row in rows if row["latency"] is not None]
     per_label = {row["name"]: row.pop("per_label") for row in rows}
-    content = {"rows": rows, "per_label": per_label, "notices": list(notices)}
+    content = {"rows": rows, "per_label": per_label, "notices": list(notices), "machine": next(iter(timed), None)}
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_results(path: Path) -> tuple[list[ModelResult], list[str]]:
     """Return the results and notices that were written with `to_json`."""
     content = json.loads(path.read_text(encoding="utf-8"))
+    for row in content["rows"]:
+        if row["latency"] is not None:
+            row["latency"]["hardware"] = content.get("machine")
     results = [_decode(ModelResult, row) for row in content["rows"]]
     return [replace(r, per_label=tuple(content["per_label"][r.name])) for r in results], content["notices"]
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 from clinlm.config.errors import ConfigError
+from clinlm.config.ranges import check_choice
 from clinlm.engines.base import EngineSelection
 from clinlm.metrics.economics import Machine
 from clinlm.report import deployments
+from clinlm.report.timing import Busy
 from clinlm.tasks.base import Task
 
 SHOWN: Final = ("gates", "devices", "validation", "methods", "labels", "published", "adapters", "grid")
@@ -26,12 +28,14 @@ class ReportSettings:
         by_group: resample whole groups (patients), as notes of one patient are not independent; documents otherwise.
         latency_documents: test documents timed (of validation with `nested`), drawn at random.
         latency_passes: how often every model is timed on each of them.
+        busy: of latencies measured while other processes used more than 10 % of the cores: `mark` shows them with a
+            mark, `refuse` leaves them out.
         seed: of the draws.
         engine: every model is deployed on it (or on the fastest of several) and evaluated again; None for none.
         machine: price of the machine that everything is timed on.
 
     Raises:
-        ConfigError: `show` has an unknown part.
+        ConfigError: `show` has an unknown part; `busy` is not one of its values.
         MissingExtraError: the engine is not installed.
     """
 
@@ -41,11 +45,13 @@ class ReportSettings:
     by_group: bool = True
     latency_documents: int = 50
     latency_passes: int = 3
+    busy: Busy = "mark"
     seed: int = 0
     engine: EngineSelection | None = None
     machine: Machine = Machine()
 
     def __post_init__(self) -> None:
+        check_choice("report.busy", self.busy, ("mark", "refuse"))
         unknown = [part for part in self.show if part not in SHOWN]
         if isinstance(self.show, str) or unknown:
             raise ConfigError(

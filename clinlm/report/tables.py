@@ -9,7 +9,7 @@ import polars as pl
 
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.latency import Latency
-from clinlm.report import cells
+from clinlm.report import cells, timing
 from clinlm.report.results import ModelResult, results_json
 
 _PLAIN = {
@@ -23,7 +23,9 @@ _PLAIN = {
     "cached": pl.Boolean,
 }
 _VERDICT = {"verdict": pl.String, "verdict_margin": pl.Float64, "dominated_by": pl.String}
-_LATENCY = {own.name: pl.Int64 if own.name == "documents" else pl.Float64 for own in fields(Latency)}
+_LATENCY = {
+    own.name: pl.Int64 if own.name == "documents" else pl.Float64 for own in fields(Latency) if own.name != "hardware"
+}
 _HEADER = (
     *("stage", "accuracy %", "micro F1 %", "macro F1 %", "macro AUROC %", "Δ micro F1", "verdict", "p50 ms"),
     *("network ms", "speed-up ×", "parameters M", "compression ×", "MB", "compression (bytes) ×", "training"),
@@ -36,7 +38,7 @@ def results_frame(results: Sequence[ModelResult]) -> pl.DataFrame:
 
     Columns: name, kind, key, role, engine; for every metric its value and `_low`, `_high`, `_delta`, `_delta_low`,
     `_delta_high`, `_delta_p`; parameters, nonzero, bytes, compression_parameters, compression_bytes, peak_mib, seconds,
-    cached; `latency_` + each field of Latency; verdict ("" for none), verdict_margin; dominated_by, joined by "; ".
+    cached; `latency_` + each number of Latency; verdict ("" for none), verdict_margin; dominated_by, joined by "; ".
     Null where a result lacks the number, NaN where it is undefined.
     """
     metrics = dict.fromkeys(name for result in results for name in result.quality)
@@ -82,9 +84,9 @@ def _cells(result: ModelResult) -> list[str]:
         *shares,
         change(result.differences.get("micro_f1")),
         cells.NONE if result.non_inferiority is None else result.non_inferiority.verdict,
-        cells.three(result.p50_ms),
-        cells.three(latency.network_p50_ms if latency else None),
-        bracketed(cells.three(latency.speedup if latency else None), spread),
+        timing.p50_cell(latency),
+        timing.network_cell(latency),
+        bracketed(timing.speedup_cell(latency), spread),
         cells.three(result.parameters / 1e6),
         cells.times(result.compression_parameters),
         cells.three(result.bytes / 1e6),

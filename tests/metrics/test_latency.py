@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from clinlm.metrics import latency
-from clinlm.metrics.latency import Latency, measure, notice
+from clinlm.metrics.latency import Latency, Phased, busy_share, measure
 
 
 class Clock:
@@ -107,14 +107,25 @@ def test_share_of_others() -> None:
     assert before.busy(latency._Clock(15.0, 5.0, None, 4)) is None
 
 
-def test_notice_speaks_only_of_contention() -> None:
+def test_only_contention_disturbs() -> None:
     quiet = Latency(1.0, 1.0, 1.0, 1.0, 3, 1.0, 1.0, 1.0, 0.02)
     loud = Latency(1.0, 1.0, 1.0, 1.0, 3, 1.0, 1.0, 1.0, 0.351)
     unknown = Latency(1.0, 1.0, 1.0, 1.0, 3, 1.0, 1.0, 1.0)
-    assert notice({"a": quiet}) is None and notice({"a": unknown}) is None and notice({}) is None
-    assert notice({"a": quiet, "b": loud}) == (
-        "other processes used 35% of the cores while latency was measured: read it with care"
+    assert [own.disturbed for own in (quiet, loud, unknown)] == [False, True, False]
+    assert busy_share([quiet, loud, unknown]) == 0.351 and busy_share([unknown]) is None and busy_share([]) is None
+
+
+def test_the_network_is_timed_within_the_same_calls(clock: Clock) -> None:
+    steps = [clock.model(name, ms) for name, ms in (("encode", 3.0), ("network", 2.0), ("decide", 1.0))]
+    model: Phased[int, int, int] = Phased(
+        lambda tokens: steps[0](tokens) or tokens,
+        lambda tokens: steps[1](tokens) or tokens,
+        lambda tokens, _: steps[2](tokens),
     )
+    found = measure({"phased": model, "plain": clock.model("plain", 6.0)}, [1, 2, 3], warmup=0, passes=1)
+    assert found["phased"].p50_ms == found["plain"].p50_ms == 12.0
+    assert found["phased"].network_p50_ms == 4.0 and found["plain"].network_p50_ms is None
+    assert clock.calls.count(("encode", 2)) == clock.calls.count(("plain", 2))
 
 
 def test_garbage_collection_comes_back() -> None:

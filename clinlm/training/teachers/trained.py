@@ -89,7 +89,7 @@ class Trained(TeacherSource):
         return TeacherCost(report["parameters"], report["nonzero"], report["bytes"], report["seconds"])
 
     def timed_predictor(self, task: Task) -> Callable[[int], Float[np.ndarray, "units outputs"]]:
-        """See `TeacherSource.timed_predictor`: from token ids, in eager float32; without tokenization."""
+        """See `TeacherSource.timed_predictor`: from stored token ids, in eager float32; reports start from text."""
         model = self.source.load()
         encoded = task.encode(model.tokenizer, min(model.max_tokens, task.max_tokens))
 

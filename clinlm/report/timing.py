@@ -1,0 +1,60 @@
+"""How latencies look in a report: what they were measured on, and the mark of a disturbed measurement."""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from clinlm.metrics.latency import BUSY, Latency, busy_share
+from clinlm.report import cells
+
+Busy = Literal["mark", "refuse"]
+"""What becomes of latencies measured while other processes used more than `BUSY` of the cores."""
+
+MARK: Final = " ?"
+"""Behind a number that was measured while other processes used more than `BUSY` of the cores."""
+
+
+def judge_latencies(times: Mapping[str, Latency], busy: Busy) -> tuple[Mapping[str, Latency], list[str]]:
+    """Return the latencies that a report shows, and the notice about what they were measured on.
+
+    Args:
+        times: by the name of the result, all measured together.
+        busy: `refuse` drops them where other processes disturbed the measurement.
+    """
+    latencies = [*times.values()]
+    if not latencies:
+        return times, []
+    load = busy_share(latencies)
+    told = "load by other processes unknown" if load is None else f"other processes used {load:.0%} of the cores"
+    hardware = latencies[0].hardware
+    where = "timed" if hardware is None else f"timed on {hardware}"
+    date = "" if hardware is None else f", {hardware.date}"
+    line = f"{where}, {told}{date}; p50 is from text to decisions, network from token ids to logits"
+    if not any(own.disturbed for own in latencies):
+        return times, [line]
+    if busy == "refuse":
+        return {}, [
+            f"no latency: {told} while it was measured, report.busy=refuse allows {BUSY:.0%}; run the same command "
+            "again on an idle machine: trained models are reused"
+        ]
+    return times, [f"{line}; ? marks numbers that this load has changed (over {BUSY:.0%}): read them with care"]
+
+
+def p50_cell(latency: Latency | None) -> str:
+    """Return the median time from text to decisions, in ms."""
+    return marked(None if latency is None else latency.p50_ms, latency)
+
+
+def network_cell(latency: Latency | None) -> str:
+    """Return the part of it that is the network's, in ms; "–" for a model without one."""
+    return marked(None if latency is None else latency.network_p50_ms, latency)
+
+
+def speedup_cell(latency: Latency | None) -> str:
+    """Return the speed-up over the reference."""
+    return marked(None if latency is None else latency.speedup, latency)
+
+
+def marked(number: float | None, latency: Latency | None) -> str:
+    """Return a number that depends on a latency, marked where that was disturbed."""
+    shown = cells.three(number)
+    return f"{shown}{MARK}" if latency is not None and latency.disturbed and shown != cells.NONE else shown

@@ -1,0 +1,146 @@
+"""What a report times: from a text to the probabilities and decisions that it evaluates, for every kind of row."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import DictConfig
+from support.entity_jobs import config as entity_config
+from support.pipelines import composed
+from support.reports import recorded, result, timed
+
+from clinlm.config.errors import ConfigError
+from clinlm.metrics.entity_evaluation import EntityEvaluation
+from clinlm.metrics.evaluation import LabelEvaluation
+from clinlm.metrics.hardware import Hardware
+from clinlm.metrics.latency import Phased
+from clinlm.predict.predictions import DocumentPredictions, SpanPredictions
+from clinlm.report import cells, evaluation, tables, timing
+from clinlm.report.baselines import Predictor
+from clinlm.report.evaluation import evaluate
+from clinlm.report.results import ModelResult, read_results, results_json
+from clinlm.report.settings import ReportSettings
+from clinlm.tasks.base import Task
+
+HERE = Hardware("Xeon", ("AVX2",), 2, 1, "2026-11-29")
+QUIET = replace(timed(12.94, 2.0), busy=0.02, hardware=HERE, network_p50_ms=3.0)
+LOUD = replace(QUIET, busy=0.37)
+
+
+def timed_rows(
+    made: DictConfig, monkeypatch: pytest.MonkeyPatch, **report: Any
+) -> tuple[Task, list[Predictor], list[ModelResult]]:
+    """Run a pipeline, and return its task, all that its report times, and its results."""
+    monkeypatch.setattr("clinlm.engines.export.memory", lambda folder, tokens, engine: (1.0, 2.0))
+    run, task = recorded(made, resamples=20, latency_documents=2, **report)
+    seen: list[Predictor] = []
+    own = evaluation._latencies
+
+    def latencies(task: Task, predictors: Sequence[Predictor], *rest: Any) -> Any:
+        seen.extend(predictors)
+        return own(task, predictors, *rest)
+
+    monkeypatch.setattr(evaluation, "_latencies", latencies)
+    results, _ = evaluate([run], task, stages=True)
+    return task, seen, results
+
+
+def check_answers(task: Task, predictor: Predictor) -> None:
+    """Compare what is timed, note by note, with the stored predictions and with their evaluation."""
+    assert predictor.answer is not None
+    found = [predictor.answer(text) for text in task.texts("test")]
+    expected = task.evaluate("test", predictor.test, predictor.thresholds)
+    if isinstance(expected, LabelEvaluation):
+        each = [own for own in found if isinstance(own, DocumentPredictions)]
+        np.testing.assert_allclose(np.concatenate([own.probabilities for own in each]), predictor.test, atol=1e-5)
+        assert np.array_equal(np.concatenate([own.decided for own in each]), expected.decisions)
+    else:
+        assert isinstance(expected, EntityEvaluation)
+        spans = [own.spans[0] for own in found if isinstance(own, SpanPredictions)]
+        assert [[*own] for own in spans] == [[*own] for own in expected.found]
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_timed_answer_is_the_evaluated_one(
+    notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = ("pipeline=ensemble", "epochs=1", "members=[{},{seed:5}]", "stages.student.teachers=[teacher,tfidf]")
+    overrides = (*overrides, "long_notes=windows", "task.max_tokens=12", "task.calibrate=temperature")
+    made = composed(notes_csv, tmp_path / "store", *overrides)
+    task, seen, results = timed_rows(made, monkeypatch, engine={"_target_": "clinlm.engines.torch.Torch"})
+    names = [predictor.result.name for predictor in seen if predictor.answer is not None]
+    assert {"TF-IDF", "teacher_1", "student", "student @torch"} < {*names} and any("ensemble" in one for one in names)
+    for predictor in seen:
+        if predictor.answer is not None:
+            check_answers(task, predictor)
+    for row in results:
+        network = row.latency is not None and row.latency.network_p50_ms is not None
+        assert network == (row.kind == "stage"), row.name
+        assert row.latency is None or (row.latency.network_p50_ms or 0) < row.latency.p50_ms
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_timed_answer_of_a_tagger_is_the_evaluated_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = entity_config(tmp_path / "job", {"_target_": "clinlm.labelers.human.Human"})
+    task, seen, _ = timed_rows(made, monkeypatch, engine={"_target_": "clinlm.engines.torch.Torch"})
+    assert {"TF-IDF", "teacher", "teacher @torch"} <= {predictor.result.name for predictor in seen}
+    for predictor in seen:
+        if predictor.answer is not None:
+            check_answers(task, predictor)
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("quick")
+def test_every_engine_answers_as_it_is_evaluated(
+    notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also a tagger's, and a network with integer weights, whose answers depend on how notes are batched."""
+    engine = {"engine": {"_target_": "clinlm.engines.auto.Auto"}}
+    made = composed(notes_csv, tmp_path / "a" / "store", "pipeline=quantization", "quantize=dynamic", "epochs=1")
+    other = entity_config(tmp_path / "b", {"_target_": "clinlm.labelers.human.Human"})
+    for config in (made, other):
+        task, seen, _ = timed_rows(config, monkeypatch, **engine)
+        assert sum(bool(predictor.result.deployment) for predictor in seen) >= 2
+        for predictor in seen:
+            if predictor.answer is not None:
+                check_answers(task, predictor)
+        monkeypatch.undo()
+
+
+def test_a_disturbed_latency_is_marked_and_explained() -> None:
+    for latency, mark in ((QUIET, ""), (LOUD, " ?")):
+        assert timing.p50_cell(latency) == f"12.9{mark}" and timing.speedup_cell(latency) == f"2.00{mark}"
+        assert timing.network_cell(latency) == f"3.00{mark}"
+        assert timing.network_cell(replace(latency, network_p50_ms=None)) == timing.p50_cell(None) == cells.NONE
+        shown, (line,) = timing.judge_latencies({"a": latency}, "mark")
+        assert shown["a"] is latency and line.startswith("timed on Xeon (AVX2), 1 thread on 2 cores, other processes ")
+        assert ("? marks numbers" in line) == bool(mark) and "2026-11-29" in line
+    assert timing.judge_latencies({}, "refuse") == ({}, [])
+
+
+def test_refusal_leaves_out_what_is_disturbed_only() -> None:
+    assert timing.judge_latencies({"a": QUIET}, "refuse")[0] == {"a": QUIET}
+    shown, (line,) = timing.judge_latencies({"a": QUIET, "b": LOUD}, "refuse")
+    assert shown == {} and line.startswith("no latency: other processes used 37% of the cores") and "again" in line
+    with pytest.raises(ConfigError, match=r"report.busy must be one of"):
+        ReportSettings(busy="wait")  # type: ignore[arg-type]
+
+
+def test_the_machine_is_in_the_json_once_and_the_load_in_the_csv(tmp_path: Path) -> None:
+    rows = [result("a", latency=LOUD), result("b", latency=replace(LOUD, p50_ms=1.0)), result("c", p50_ms=None)]
+    text = results_json(rows, [])
+    assert text.count("Xeon") == 1
+    (tmp_path / "table.json").write_text(text)
+    again, _ = read_results(tmp_path / "table.json")
+    assert [row.latency for row in again] == [row.latency for row in rows]
+    frame = tables.results_frame(rows)
+    assert frame["latency_busy"].to_list() == [0.37, 0.37, None] and "latency_hardware" not in frame.columns
+    assert frame["latency_network_p50_ms"].to_list() == [3.0, 3.0, None]
+
+
+def test_a_phased_model_answers_like_a_plain_one() -> None:
+    model: Phased[str, int, int] = Phased(len, lambda length: length + 1, lambda length, more: (length, more))
+    assert model("abc") == (3, 4)
