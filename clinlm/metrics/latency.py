@@ -133,15 +133,24 @@ def measure(
     started = _Clock.read()
     with _collection_paused():
         seen = _rounds(models, inputs, passes, np.random.default_rng(seed), advance)
-    busy = started.busy(_Clock.read())
+    return _summary(list(models), seen, reference, seed, started.busy(_Clock.read()))
+
+
+def _summary(
+    names: Sequence[str],
+    seen: Float[np.ndarray, "3 passes documents models"],
+    reference: str,
+    seed: int,
+    busy: float | None,
+) -> dict[str, Latency]:
     wall, processor, network = np.median(seen, axis=1)
-    documents_ms = {name: wall[:, place] for place, name in enumerate(models)}
+    documents_ms = {name: wall[:, place] for place, name in enumerate(names)}
     ratios = _speedups(documents_ms, reference, np.random.default_rng(seed))
     used, inside = (np.median(each, axis=0).tolist() for each in (processor, network))
     hardware = Hardware.of_this_process()
     return {
         name: _latency(documents_ms[name], *ratios[name], busy, used[place], _known(inside[place]), hardware)
-        for place, name in enumerate(models)
+        for place, name in enumerate(names)
     }
 
 
