@@ -7,9 +7,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from clinlm.config.checks import check_values
+from clinlm.config.checks import check_margin, check_values
 from clinlm.config.errors import ConfigError, DataError, MissingFileError
 from clinlm.config.external import external_settings
+from clinlm.config.ranges import check_choice
 from clinlm.config.settings import plain
 from clinlm.config.splits import refuse_opening
 from clinlm.config.usage import used_settings
@@ -43,6 +44,8 @@ def check_settings(config: DictConfig) -> None:
     refuse_monitor(str(config.monitor), dict.fromkeys([*METRICS, ONE_VS_ONE, *ENTITIES]))
     check_values(config)
     refuse_opening(config)
+    check_margin(config.get("margin"))
+    check_choice("margin_metric", config.get("margin_metric", METRICS[0]), [*dict.fromkeys([*METRICS, *ENTITIES])])
     for name, least in _LEAST.items():
         value = config.get(name, least)
         if value is not None and (type(value) is not int or value < least):

@@ -18,6 +18,7 @@ from clinlm.config.usage import is_read, read_settings, setting_of, unread, used
 from clinlm.config.validation import CONF
 from clinlm.pipeline import execution
 from clinlm.pipeline.plan import plan
+from clinlm.pipeline.protocol import Protocol, fix_protocol
 from clinlm.pipeline.results import GateFailed, StageResult
 from clinlm.pipeline.run_record import RunRecord, StageRecord, TaskRecord
 from clinlm.report.external import open_external
@@ -56,13 +57,14 @@ def run(config: DictConfig) -> dict[str, float]:
         log.warning(notice)
     log.info("task: %s", ", ".join(f"{name} {value}" for name, value in task.examples.facts.items()))
     other = None if config.nested else external_settings(config)
+    protocol = fix_protocol(config, execution.planned_folders(stages, Path(config.store), task_key), task.metrics)
     external = None if other is None else open_external(other, task, task_key, Path(config.store))
     stopped: GateFailed | None = None
     try:
         done = execution.run_stages(config, stages, task, task_key, logger)
     except GateFailed as failed:
         done, stopped = failed.done, failed
-    record = record_of(config, task, task_key, done)
+    record = record_of(config, task, task_key, done, protocol)
     report = Report([record], (task, external), folder, stages=True)
     logger.table(record.pipeline, results_frame(report.results), plain(used_settings(config)), folder)
     if stopped is None:  # a sweep compares whole pipelines only
@@ -86,7 +88,9 @@ def _lines(report: Report, record: RunRecord, config: DictConfig) -> list[str]:
     return [*deployed, artifact, f"next       {suggestion(record.pipeline, record.overrides, config)}"]
 
 
-def record_of(config: DictConfig, task: Task, task_key: str, done: Sequence[StageResult]) -> RunRecord:
+def record_of(
+    config: DictConfig, task: Task, task_key: str, done: Sequence[StageResult], protocol: Protocol | None = None
+) -> RunRecord:
     """Return all that a report reads of this run, besides the store."""
     gates = [plain(OmegaConf.load(path)) for path in sorted(CONF.glob("gate/*.yaml"))]
     facts = dict(task.examples.facts)
@@ -119,6 +123,7 @@ def record_of(config: DictConfig, task: Task, task_key: str, done: Sequence[Stag
         external=external_settings(config),
         resplits=config.resplits,
         nested=config.nested,
+        protocol=protocol,
     )
 
 

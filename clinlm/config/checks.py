@@ -30,6 +30,14 @@ def check_values(config: DictConfig) -> None:
     _check(OmegaConf.to_container(used_settings(config), resolve=False))
 
 
+def check_margin(margin: Any) -> None:
+    """Raise ConfigError unless the margin of non-inferiority is null or a share in (0, 1)."""
+    if margin is not None and not (isinstance(margin, float) and 0 < margin < 1):
+        raise ConfigError(
+            f"margin must be a share in (0, 1), got {margin}; 0.02 is two points, and null gives no verdict"
+        )
+
+
 def _check(node: Any) -> None:
     if isinstance(node, dict):
         if str(node.get("_target_")).startswith(("clinlm.", "callbacks.")):

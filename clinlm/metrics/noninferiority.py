@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from clinlm.metrics.bootstrap import Groups, Interval, Values
 
-Finding = Literal["non-inferior", "inferior", "undecided"]
+Outcome = Literal["non-inferior", "inferior", "undecided"]
 
 LEVEL = 0.025
 """One-sided level of either claim: of a 95 % interval."""
@@ -46,8 +46,8 @@ class NonInferiority:
         caveat: what is wrong with the margin, such as a change after results were known; "" for nothing.
     """
 
-    verdict: Finding
-    alone: Finding
+    verdict: Outcome
+    alone: Outcome
     metric: str
     margin: float
     difference: Interval
@@ -107,7 +107,7 @@ def judge(values: Values, metric: str, margin: float, documents: int, groups: Gr
         )
     error = float(drawn.std(ddof=1)) if len(drawn) > 1 else math.nan
     below, above = share_below(drawn, found.value, -margin), share_below(-drawn, -found.value, margin)
-    verdict: Finding = "non-inferior" if below < LEVEL else "inferior" if above < LEVEL else "undecided"
+    verdict: Outcome = "non-inferior" if below < LEVEL else "inferior" if above < LEVEL else "undecided"
     return NonInferiority(
         verdict, verdict, metric, margin, found, error, below, above, units=units, grouped=grouped
     )  # fmt: skip

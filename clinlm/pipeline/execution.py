@@ -88,6 +88,17 @@ def run_stages(
     return list(done.values())
 
 
+def planned_folders(stages: Sequence[StageSpec], root: Path, task_key: str) -> list[Path]:
+    """Return the folders that the stages of a plan have in the store `root`, before any of them is built."""
+    keys: dict[str, str] = {}
+    for spec in stages:
+        stage = spec.open()
+        teachers = [Tfidf(root, task_key).key if name == TFIDF else keys[name] for name in spec.teachers]
+        parent = None if spec.parent is None else keys[spec.parent]
+        keys[spec.name] = _stage_key(spec.settings, stage, task_key, parent, teachers)
+    return [root / f"{spec.group or spec.name}-{keys[spec.name]}" for spec in stages]
+
+
 def _check_checkpoints(stages: Sequence[StageSpec], root: Path, task_key: str) -> None:
     """Read the checkpoints of later stages if the first is to be trained, so that none fails hours later."""
 
@@ -177,15 +188,23 @@ def stage_key(
 
     How several teachers are combined changes nothing where there are not several.
     """
+    start = None if parent is None else parent.key
+    return _stage_key(settings, stage, task_key, start, [teacher.key for teacher in teachers])
+
+
+def _stage_key(
+    settings: Mapping[str, Any], stage: Stage, task_key: str, parent: str | None, teachers: Sequence[str]
+) -> str:
+    """Return the key of a stage from the keys of its parent and teachers."""
     own = dict(settings)
     if len(teachers) < 2:
         own.pop("ensemble", None)
     if parent is not None:
-        own["start"] = parent.key
+        own["start"] = parent
     if stage.augmentation is not None:
         own["augmentation"] = transfer_key(stage.augmentation, settings["augmentation"], task_key)
     fingerprint = stage.start.fingerprint() if isinstance(stage.start, Initializer) else None
-    return cache_key(own, fingerprint, task_key, [teacher.key for teacher in teachers])
+    return cache_key(own, fingerprint, task_key, teachers)
 
 
 def transfer_key(augmentation: Augmentation, settings: Mapping[str, Any], task_key: str) -> str:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Self, final
 
+from clinlm.pipeline.protocol import Protocol
+
 RUN: Final = "run.json"
 
 
@@ -60,6 +62,7 @@ class RunRecord:
         external: settings of the external corpus; None for none.
         resplits: on how many splits the command repeats this pipeline; this run is one of them.
         nested: whether test stays closed: reports are of the validation documents.
+        protocol: the non-inferiority margin, and when it was fixed; None for none.
     """
 
     pipeline: str
@@ -76,6 +79,7 @@ class RunRecord:
     external: Mapping[str, Any] | None
     resplits: int = 1
     nested: bool = False
+    protocol: Protocol | None = None
 
     @property
     def split(self) -> Literal["validation", "test"]:
@@ -95,4 +99,5 @@ class RunRecord:
         lists = ("techniques", "teachers")
         stages = [StageRecord(**(own | {name: tuple(own[name]) for name in lists})) for own in content["stages"]]
         content |= {name: tuple(content[name]) for name in ("overrides", "gates")}
-        return cls(**(content | {"task": TaskRecord(**task), "stages": tuple(stages)}))
+        protocol = Protocol(**content["protocol"]) if content.get("protocol") else None
+        return cls(**(content | {"task": TaskRecord(**task), "stages": tuple(stages), "protocol": protocol}))

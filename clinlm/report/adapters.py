@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from clinlm.report import cells, tables
+from clinlm.report.cells import spelled
 from clinlm.report.results import ModelResult
-from clinlm.report.terminal import spelled, text_table
+from clinlm.report.terminal import text_table
 
 NAME: Final = "adapters"
 """Of the file, without ending."""

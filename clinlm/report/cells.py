@@ -51,6 +51,11 @@ def three_range(low: float, high: float) -> str:
     return NONE if math.isnan(low + high) else f"{three(low)}–{three(high)}"
 
 
+def spelled(metric: str) -> str:
+    """The name of a metric in words: macro F1."""
+    return metric.replace("_", " ").replace("f1", "F1").replace("auroc", "AUROC").replace("auprc", "AUPRC")
+
+
 def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table: first column left, the others right; pipes, HTML and line ends in cells are made harmless."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]

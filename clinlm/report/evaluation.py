@@ -13,11 +13,14 @@ from clinlm.config.console import interactive
 from clinlm.config.errors import ConfigError
 from clinlm.engines.export import Deployment
 from clinlm.metrics import latency
+from clinlm.metrics.bootstrap import Interval, Values, resample
 from clinlm.metrics.entity_evaluation import EntityEvaluation
 from clinlm.metrics.evaluation import Evaluation
 from clinlm.metrics.latency import Latency
+from clinlm.metrics.noninferiority import NonInferiority, judge
 from clinlm.pipeline import execution
 from clinlm.pipeline.gates import Gate
+from clinlm.pipeline.protocol import Protocol
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.predict.note_answer import network_answer
 from clinlm.report import deployments, gates
@@ -34,6 +37,7 @@ from clinlm.report.results import ModelResult
 from clinlm.report.selection import every_stage, last_stages, measured_costs
 from clinlm.report.settings import ReportSettings
 from clinlm.report.timing import judge_latencies
+from clinlm.report.verdicts import verdict_notices, with_verdicts
 from clinlm.tasks.base import MANY_UNKNOWN, Task
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.training.teachers.base import Measured
@@ -99,11 +103,14 @@ def compare(
     shown_times, timing = judge_latencies(times, settings.busy)
     results = [comparison.result(predictor, shown_times.get(predictor.result.name)) for predictor in predictors]
     results = with_domination([*failed, *results], run.monitor.removeprefix("val/"))
+    if split == "test":  # to choose by validation is to claim nothing
+        results = with_verdicts(results, runs, stages, comparison.judge)
     notices = [
         *_truncated(results),
         *(notice for result in failed for notice in result.notices),
         *engines,
         *timing,
+        *verdict_notices(results),
         *keyword_notices(results),
         *weights,
     ]
@@ -202,6 +209,7 @@ class _Comparison:
     ) -> None:
         self._task, self._known, self._split = task, known, split
         self._bootstrap = settings.bootstrap(task, split)
+        self._values: dict[str, dict[str, Values]] = {}
         self._by_name = {predictor.result.name: predictor for predictor in predictors}
         self.evaluations: dict[str, Evaluation] = {}
 
@@ -215,7 +223,7 @@ class _Comparison:
         return replace(
             own,
             quality=found.quality(),
-            intervals=found.intervals(**self._bootstrap),
+            intervals={name: Interval.percentile(values) for name, values in self._drawn(own.name).items()},
             differences={} if alone else self._change(own.name, reference.name),
             baseline_differences=self._change(own.name, BASELINE) if compared else {},
             validation=self._evaluated(predictor, "validation").quality(),
@@ -237,7 +245,22 @@ class _Comparison:
         ]
 
     def _change(self, name: str, reference: str) -> dict[str, Any]:
-        return dict(self._evaluation(name).difference(self._evaluation(reference), **self._bootstrap))
+        ours, theirs = self._drawn(name), self._drawn(reference)
+        return {metric: Interval.difference(ours[metric] - theirs[metric]) for metric in theirs}
+
+    def judge(self, name: str, reference: str, protocol: Protocol) -> NonInferiority:
+        """Return the verdict on a model by itself, against its reference."""
+        metric, groups = protocol.metric, self._bootstrap["groups"]
+        values = self._drawn(name)[metric] - self._drawn(reference)[metric]
+        found = judge(values, metric, protocol.margin, self._evaluation(name).documents, groups)
+        return replace(found, caveat=protocol.caveat)
+
+    def _drawn(self, name: str) -> dict[str, Values]:
+        """Return the metrics of a model on the documents as they are, and on every resample."""
+        if name not in self._values:
+            own = self._evaluation(name)
+            self._values[name] = own.weighted(resample(own.documents, **self._bootstrap))
+        return self._values[name]
 
     def _evaluation(self, name: str) -> Evaluation:
         if name not in self.evaluations:

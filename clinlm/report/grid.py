@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from clinlm.report import cells
+from clinlm.report.cells import spelled
 from clinlm.report.published import mean_over_seeds
 from clinlm.report.results import ModelResult
 from clinlm.report.tables import share
-from clinlm.report.terminal import spelled
 
 Cells = tuple[list[str], list[list[str]]]
 """Header and lines of a table."""

@@ -11,6 +11,7 @@ from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.latency import Latency
 from clinlm.report import cells, timing
 from clinlm.report.results import ModelResult, results_json
+from clinlm.report.verdicts import verdict_cell
 
 _PLAIN = {
     "parameters": pl.Int64,
@@ -83,7 +84,7 @@ def _cells(result: ModelResult) -> list[str]:
         cells.percent(result.quality.get("accuracy")),
         *shares,
         change(result.differences.get("micro_f1")),
-        cells.NONE if result.non_inferiority is None else result.non_inferiority.verdict,
+        verdict_cell(result) or cells.NONE,
         timing.p50_cell(latency),
         timing.network_cell(latency),
         bracketed(timing.speedup_cell(latency), spread),

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from clinlm.report import cells
 from clinlm.report.baselines import BASELINE
+from clinlm.report.cells import spelled
 from clinlm.report.results import ModelResult
 
 SCREEN: Final = (80, 30)
@@ -133,11 +134,6 @@ def _judgement(low: float, high: float) -> str:
     if math.isnan(low + high):
         return "cannot be compared with"
     return "is better than" if low > 0 else "is worse than" if high < 0 else "shows no difference from"
-
-
-def spelled(metric: str) -> str:
-    """Return the name of a metric in words: macro F1."""
-    return metric.replace("_", " ").replace("f1", "F1").replace("auroc", "AUROC").replace("auprc", "AUPRC")
 
 
 def shortened(name: str, width: int) -> str:

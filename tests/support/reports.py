@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
@@ -11,6 +12,7 @@ from clinlm.cli.run import record_of
 from clinlm.metrics.latency import Latency
 from clinlm.pipeline import execution
 from clinlm.pipeline.plan import plan
+from clinlm.pipeline.protocol import fix_protocol
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.report.results import ModelResult
 from clinlm.tasks.base import Task
@@ -22,8 +24,10 @@ QUICK = {"resamples": 100, "latency_documents": 4, "latency_passes": 1}
 def recorded(config: DictConfig, **report: Any) -> tuple[RunRecord, Task]:
     """Run the pipeline of `config`, and return its record with these settings of the report, and its task."""
     task, key = execution.open_task(config)
-    done = execution.run_stages(config, plan(config), task, key, instantiate(config.logger))
-    record = record_of(config, task, key, done)
+    stages = plan(config)
+    protocol = fix_protocol(config, execution.planned_folders(stages, Path(config.store), key), task.metrics)
+    done = execution.run_stages(config, stages, task, key, instantiate(config.logger))
+    record = record_of(config, task, key, done, protocol)
     return replace(record, report={**record.report, **QUICK, **report}), task
 
 
