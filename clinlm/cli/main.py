@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from clinlm.config.readers import refuse_unread
 from clinlm.config.remedies import did_you_mean
 from clinlm.config.resolvers import register_resolvers
 from clinlm.config.runtime import share_cores
+from clinlm.config.splits import refuse_several
 from clinlm.config.validation import CONF
 from clinlm.sweepers.optuna import register_optuna
 from clinlm.sweepers.product import register_product
@@ -64,6 +66,20 @@ def documents_alias() -> None:
     run_command("documents", sys.argv[1:])
 
 
+_MULTIRUN = ("-m", "--multirun")
+
+
+def as_sweep(words: list[str]) -> list[str]:
+    """Return the command line of a sweep where `resplits=k` repeats a single pipeline; others as they are.
+
+    Its folder is that of the run, where one was set.
+    """
+    several = [word for word in words if re.fullmatch(r"\+{0,2}resplits=(?!1$).*", word)]
+    if not several or any(word.startswith("-") for word in words):  # already a sweep, or a question: --cfg, --help
+        return words
+    return ["-m", *(re.sub(r"^hydra\.run\.dir=", "hydra.sweep.dir=", word) for word in words)]
+
+
 def run_command(name: str, arguments: list[str]) -> None:
     """Run one of `COMMANDS`; exit with the status of its error, if it raises one."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -97,6 +113,7 @@ def launch(config: DictConfig) -> dict[str, float]:
 def _run(config: DictConfig) -> dict[str, float]:
     if HydraConfig.get().mode != RunMode.MULTIRUN:  # of a sweep, one job has to read a setting: its sweeper checks
         refuse_unread((HydraConfig.get().overrides.task, config))
+        refuse_several(config)
     check_settings(config)
     record_used(config)
     from clinlm.cli.run import run
@@ -118,7 +135,7 @@ def run_pipelines() -> None:
     register_optuna()
     register_product()
     # Hydra's parser wants all overrides together; `clinlm +experiment=x -m pipeline=a,b` is what people type.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    sys.argv[1:] = sorted(as_sweep(sys.argv[1:]), key=lambda word: word not in _MULTIRUN)
     traceback = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise instead of printing and exiting
     try:

@@ -1,4 +1,4 @@
-"""What configuration can compute: `${best_precision:}`, `${interactive:}`, `${run_group:}`, `${subsets:a,b}`."""
+"""What configuration can compute: `${best_precision:}`, `${interactive:}`, `${run_group:}`, `${subsets:a,b}`, …"""
 
 import os
 from itertools import combinations
@@ -14,7 +14,7 @@ from clinlm.config.runtime import best_precision
 
 def register_resolvers() -> None:
     """Make the resolvers known to OmegaConf; may be called again."""
-    for resolver in (best_precision, interactive, run_group, subsets):
+    for resolver in (best_precision, interactive, of_split, run_group, subsets):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
@@ -22,6 +22,11 @@ def run_group() -> str | None:
     """Return the name of the sweep that this run is part of, or None."""
     config = HydraConfig.get()
     return os.path.basename(config.sweep.dir) if config.mode == RunMode.MULTIRUN else None
+
+
+def of_split(resplits: int, seed: int) -> str:
+    """Return what ends the name of a job's folder: "-split3" where a sweep repeats its jobs on several splits."""
+    return f"-split{seed}" if resplits != 1 else ""
 
 
 def subsets(*names: str) -> str:

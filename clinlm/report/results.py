@@ -14,6 +14,7 @@ from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.economics import Economics
 from clinlm.metrics.latency import Latency
 from clinlm.metrics.noninferiority import NonInferiority
+from clinlm.metrics.resplits import SplitSpread
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline.gates import Verdict
 
@@ -73,6 +74,7 @@ class ModelResult:
         validation: metric -> value on validation, which alone may choose between models.
         deviations: metric -> standard deviation over seeds (n - 1) where the result is a mean over seeds; else empty.
         per_label: one mapping a label, as `Evaluation.per_label` returns, with intervals for entities.
+        splits: how it varies over splits, where the numbers are means over several; else None.
         drop: strict micro F1 on an external corpus minus that on the own test documents; None where not measured.
         deployment: of an artifact on an engine: `of` (name of the artifact's result), `folder` and the contents of
             `deployment.json`; else empty.
@@ -106,6 +108,7 @@ class ModelResult:
     validation: dict[str, float] = field(default_factory=dict)
     deviations: dict[str, float] = field(default_factory=dict)
     per_label: tuple[dict[str, Any], ...] = ()
+    splits: SplitSpread | None = None
     drop: Interval | None = None
     deployment: dict[str, Any] = field(default_factory=dict)
     economics: Economics | None = None

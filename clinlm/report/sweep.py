@@ -39,6 +39,10 @@ class SweepTable(Callback):
 
         folder = Path(config.hydra.sweep.dir)
         runs = [RunRecord.read(job) for job in finished_jobs(folder)]
+        repeated = [run for run in runs if run.resplits > 1]
+        if repeated:
+            _resplits(repeated, folder)
+            return
         by_task: dict[str, list[RunRecord]] = defaultdict(list)
         for run in runs:
             by_task[run.task.key].append(run)
@@ -98,6 +102,19 @@ def record_failure(failed: "GateFailed", folder: Path) -> dict[str, float]:
     return dict(_NO_OBJECTIVES)
 
 
+def _resplits(runs: Sequence["RunRecord"], folder: Path) -> None:
+    """Write and print a table over splits for every task of the sweep."""
+    from clinlm.config.resolvers import register_resolvers
+    from clinlm.report.resplits import by_corpus, report_resplits
+
+    register_resolvers()
+    found = by_corpus(runs)
+    for key, own in found.items():
+        place = folder if len(found) == 1 else folder / f"task-{key}"
+        place.mkdir(exist_ok=True)
+        report_resplits(own, place)
+
+
 def summarise(runs: Sequence["RunRecord"], folder: Path) -> None:
     """Write and print the report of `runs`, all on one task."""
     from clinlm.config.resolvers import register_resolvers
@@ -151,4 +168,4 @@ def _finished(folder: Path) -> list[Path]:
         places = [Path(trial["folder"]) for trial in trials if trial["folder"]]
         return [place for place in places if (place / RUN).is_file()]
     jobs = [path.parent for path in folder.glob(f"*/{RUN}")]
-    return sorted(jobs, key=lambda job: (not job.name.isdigit(), len(job.name), job.name))
+    return sorted(jobs, key=lambda job: (not job.name[:1].isdigit(), len(job.name.partition("-")[0]), job.name))

@@ -27,7 +27,7 @@ _VERDICT = {"verdict": pl.String, "verdict_margin": pl.Float64, "dominated_by": 
 _LATENCY = {
     own.name: pl.Int64 if own.name == "documents" else pl.Float64 for own in fields(Latency) if own.name != "hardware"
 }
-_HEADER = (
+HEADER = (
     *("stage", "accuracy %", "micro F1 %", "macro F1 %", "macro AUROC %", "Δ micro F1", "verdict", "p50 ms"),
     *("network ms", "speed-up ×", "parameters M", "compression ×", "MB", "compression (bytes) ×", "training"),
     "dominated by",
@@ -68,10 +68,11 @@ def _flat(result: ModelResult) -> dict[str, object]:
 
 def results_markdown(results: Sequence[ModelResult]) -> str:
     """Return a Markdown table, a line for every result, intervals in brackets."""
-    return cells.grid(_HEADER, [_cells(result) for result in results])
+    return cells.grid(HEADER, [result_cells(result) for result in results])
 
 
-def _cells(result: ModelResult) -> list[str]:
+def result_cells(result: ModelResult) -> list[str]:
+    """Return the cells of a result below `HEADER`."""
     latency = result.latency
     shares = [
         share(result.quality.get(name), result.intervals.get(name)) for name in ("micro_f1", "macro_f1", "macro_auroc")

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from clinlm.config.errors import ConfigError, ModelError
 from clinlm.config.remedies import explain
+from clinlm.config.splits import refuse_resplits
 from clinlm.store.key import digest
 from clinlm.sweepers import space, study
 from clinlm.sweepers.base import JobSweeper
@@ -89,7 +90,8 @@ class Optuna(JobSweeper):
         """
         assert self.config is not None and self.hydra_context is not None
         searched = space.read_space(self.params, arguments, self.hydra_context.config_loader)
-        compose_jobs(self.hydra_context.config_loader, self.config, searched.probes())
+        composed = compose_jobs(self.hydra_context.config_loader, self.config, searched.probes())
+        refuse_resplits([config for _, config in composed])
         folder = self.open_folder()
         problem = self._problem(searched)
         name = self.study_name or f"study-{digest(problem)}"

@@ -12,13 +12,13 @@ from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 
 from clinlm.config.readers import refuse_unread
+from clinlm.config.splits import check_splits, first_split
 from clinlm.config.usage import unread, used_settings
 from clinlm.store.key import digest
 from clinlm.sweepers.base import JobSweeper
+from clinlm.sweepers.split_jobs import Job, split_jobs
 
 log = logging.getLogger(__name__)
-Job = Sequence[str]
-"""The overrides of a job."""
 
 
 def register_product() -> None:
@@ -60,6 +60,8 @@ def distinct_jobs(composed: Sequence[tuple[Job, DictConfig]]) -> list[Job]:
 class Product(JobSweeper):
     """Hydra's own sweeper, but that it runs equal jobs once, and refuses a setting that no job reads.
 
+    With `resplits=k` every job runs on k splits.
+
     Args:
         max_batch_size: jobs that the launcher gets together; None for all.
         params: the search space, as `hydra.sweeper.params` of Hydra's own.
@@ -73,13 +75,15 @@ class Product(JobSweeper):
         """Run the jobs.
 
         Raises:
-            ConfigError: no job reads a setting that the user chose.
+            ConfigError: no job reads a setting that the user chose; or see `clinlm.config.splits.check_splits`.
         """
         assert self.config is not None and self.hydra_context is not None and self.launcher is not None
         loader = self.hydra_context.config_loader
         typed = [*(f"{name}={values}" for name, values in self.params.items()), *arguments]
         (every,) = BasicSweeper.split_arguments(OverridesParser.create(loader).parse_overrides(typed), None)
-        jobs = distinct_jobs(compose_jobs(loader, self.config, every))
+        composed = compose_jobs(loader, self.config, every)
+        splits, first = check_splits([config for _, config in composed]), first_split(composed[0][1])
+        jobs = split_jobs(distinct_jobs(composed), splits, first)
         self.open_folder()
         size = self.max_batch_size or len(jobs)
         returns: list[Sequence[JobReturn]] = []
