@@ -218,9 +218,9 @@ def _latency(own: Sequence[Latency], reference: Sequence[Latency]) -> Latency | 
     every = {field.name: [getattr(each, field.name) for each in own] for field in fields(Latency)}
     found: dict[str, Any] = {}
     for name, values in every.items():
-        known = [value for value in values if value is not None]
+        known = [value for value in values if isinstance(value, int | float)]
         found[name] = median(known) if known else None
-    found["documents"] = sum(each.documents for each in own)
+    found |= {"documents": sum(each.documents for each in own), "hardware": own[0].hardware}
     speedups = every["speedup"]
     ratio = median(each.p50_ms for each in reference) / found["p50_ms"] if reference else math.nan
     return Latency(**found | {"speedup": ratio, "speedup_low": min(speedups), "speedup_high": max(speedups)})
