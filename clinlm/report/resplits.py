@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from clinlm.config.console import make_console
 from clinlm.metrics.bootstrap import Groups, Interval
 from clinlm.metrics.evaluation import Evaluation
-from clinlm.metrics.latency import Latency
+from clinlm.metrics.latency import Latency, busy_share
 from clinlm.metrics.resplits import SplitValues, TwoLevelDraws, summarised
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.report import cells
@@ -29,7 +29,7 @@ from clinlm.report.report import Report, open_inputs
 from clinlm.report.results import Lineage, ModelResult
 from clinlm.report.settings import ReportSettings
 from clinlm.report.split_table import listed_seeds, write_resplits
-from clinlm.report.terminal import Ending, shown_path, spelled
+from clinlm.report.terminal import Ending, shown_path
 from clinlm.store.key import digest
 
 log = logging.getLogger(__name__)
@@ -221,6 +221,7 @@ def _latency(own: Sequence[Latency], reference: Sequence[Latency]) -> Latency | 
         known = [value for value in values if isinstance(value, int | float)]
         found[name] = median(known) if known else None
     found |= {"documents": sum(each.documents for each in own), "hardware": own[0].hardware}
+    found["busy"] = busy_share(own)
     speedups = every["speedup"]
     ratio = median(each.p50_ms for each in reference) / found["p50_ms"] if reference else math.nan
     return Latency(**found | {"speedup": ratio, "speedup_low": min(speedups), "speedup_high": max(speedups)})
@@ -280,6 +281,6 @@ def _spread(result: ModelResult, metric: str) -> list[str]:
         return []
     counted = f"; above {result.reference} on {spread.better[metric]}" if metric in spread.better else ""
     return [
-        f"splits     {spread.found} of {len(spread.seeds)}: {spelled(metric)} "
+        f"splits     {spread.found} of {len(spread.seeds)}: {cells.spelled(metric)} "
         f"{cells.percent_range(*spread.ends(metric))} %{counted}"
     ]

@@ -8,7 +8,6 @@ import polars as pl
 from clinlm.report import cells
 from clinlm.report.results import ModelResult, results_json
 from clinlm.report.tables import HEADER, result_cells, results_frame
-from clinlm.report.terminal import spelled
 
 _NOTE = (
     "Means over splits: {splits}. In brackets 95 % intervals over splits and documents (percentiles of a two-level "
@@ -45,7 +44,7 @@ def resplits_markdown(results: Sequence[ModelResult], metric: str) -> str:
     header = [
         HEADER[0],
         "splits",
-        *(f"{spelled(name)} % over splits" for name in ranged),
+        *(f"{cells.spelled(name)} % over splits" for name in ranged),
         "better on",
         *HEADER[1:],
     ]
