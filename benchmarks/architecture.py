@@ -29,6 +29,7 @@ from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.layers.static_int8_linear import StaticInt8Linear
 from clinlm.models.model import Model, ModelSpec
 from clinlm.models.size import folder_bytes
+from clinlm.report.timing import judge_latencies
 
 NOTES = Path(__file__).parents[1] / "../shared/data/mtsamples.csv.gz"
 VOCABULARY, TRIMMED, LABELS = 28_895, 10_000, 20
@@ -141,9 +142,7 @@ def main() -> None:
     for name, time in times.items():
         faster = times[first].p50_ms / time.p50_ms
         print(f"{name:32}{sizes[name] / 1e6:10.2f}{sizes[first] / sizes[name]:8.1f}{time.p50_ms:10.2f}{faster:8.1f}")
-    busy = latency.notice(times)
-    if busy:
-        print(f"note: {busy}")
+    print("\n".join(judge_latencies(times, "mark")[1]))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from clinlm.metrics.bootstrap import Interval
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.predict.note_answer import EnsembleAnswer, NoteAnswer, TermsAnswer, network_answer
-from clinlm.report import cells
+from clinlm.report import cells, timing
 from clinlm.report.baselines import Predictor
 from clinlm.report.results import Lineage, ModelResult
 from clinlm.report.selection import distinct
@@ -197,7 +197,8 @@ def student_notice(student: ModelResult, ensemble: ModelResult, change: Mapping[
     ]
     ratios = [f"{cells.times(ensemble.bytes / student.bytes)} fewer bytes"]
     if student.latency is not None and ensemble.latency is not None:
-        ratios.append(f"{cells.times(ensemble.latency.p50_ms / student.latency.p50_ms)} lower p50 latency")
+        faster = timing.marked(cells.times(ensemble.latency.p50_ms / student.latency.p50_ms), student.latency)
+        ratios.append(f"{faster} lower p50 latency")
     return f"{student.name} against {ensemble.name}, points: {'; '.join([*quality, *ratios])}"
 
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from clinlm.report import cells
+from clinlm.report import cells, timing
 from clinlm.report.cells import spelled
 from clinlm.report.published import mean_over_seeds
 from clinlm.report.results import ModelResult
@@ -40,7 +40,7 @@ def grid_cells(results: Sequence[ModelResult], metric: str) -> Cells | None:
         own = [models.get((row, column)) for column in columns]
         lines.append([row, f"{spelled(metric)} %", *(_quality(model, metric) for model in own)])
         lines.append(["", "MB", *(cells.three(model.bytes / 1e6 if model else None) for model in own)])
-        lines.append(["", "p50 ms", *(cells.three(model.p50_ms if model else None) for model in own)])
+        lines.append(["", "p50 ms", *(timing.p50_cell(model.latency if model else None) for model in own)])
     return ["pipeline", "", *(column or "as it is" for column in columns)], lines
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.economics import Economics, times_cheaper, times_faster
-from clinlm.report import cells, entities
+from clinlm.report import cells, entities, timing
 from clinlm.report.baselines import LABELER
 from clinlm.report.labelers import LabelerJob, LabelerResult
 from clinlm.report.plots import save_figure
@@ -46,9 +46,10 @@ def terminal_table(results: Sequence[LabelerResult]) -> Table:
         shown += [f"{cells.percent(strict[name].value)}\n{cells.percent(relaxed[name].value)}" for name in labels]
         shown += [_over(result.outside.estimate("micro_f1")) if result.outside else cells.NONE]
         costs = result.own.economics
-        lines.append([result.name, *shown, _seconds(costs), _money(costs).partition(" ")[0]])
+        lines.append([result.name, *shown, _seconds(result), _money(costs).partition(" ")[0]])
     title = "Labelers and what learned from them, against people on the same test documents"
     note = "below F1: 95 % bootstrap interval; below F1 of a label: relaxed"
+    note += timing.explanation(result.own.latency for result in results).replace(" ?", "; ?")
     return text_table(title, note, header, lines)
 
 
@@ -58,6 +59,7 @@ def _over(own: Interval) -> str:
 
 def write_labelers(jobs: Sequence[LabelerJob], results: Sequence[LabelerResult], folder: Path) -> list[str]:
     """Write labelers.md, .json, .svg and .png into `folder`, and return the names of .md and .png."""
+    explained = timing.explanation(result.own.latency for result in results)
     tested = len(jobs[0].task.examples.members("test"))
     parts = [
         f"Against people, on the {tested:,} test documents of all jobs\n\n{_quality(results)}\n"
@@ -70,7 +72,7 @@ def write_labelers(jobs: Sequence[LabelerJob], results: Sequence[LabelerResult],
             "External: on a corpus that nothing was learned from. Δ: against the teacher of the same job; against own "
             f"test: minus the strict F1 above, drawn separately\n\n{entities.entity_grid(outside)}\n{notices}"
         )
-    parts.append(f"Cost of 1,000 notes\n\n{_economics(results)}\n{_COSTS}\n")
+    parts.append(f"Cost of 1,000 notes\n\n{_economics(results)}\n{_COSTS}{explained}\n")
     (folder / f"{NAME}.md").write_text("\n".join(parts), encoding="utf-8")
     write_json(folder / f"{NAME}.json", {"lines": json_value(list(results)), "test_documents": tested})
     drawn: list[ModelResult] = [replace(result.own, name=result.name) for result in results]
@@ -110,12 +112,13 @@ def _cost_row(result: LabelerResult, labelers: Mapping[str, Economics | None]) -
         size = cells.three(result.own.bytes / 1e6)
         if own is not None and labeler is not None:
             cheaper = times_cheaper(own, labeler) if own.currency and labeler.currency else math.nan
-            ratios = [cells.times(times_faster(own, labeler)), cells.times(cheaper)]
-    return [result.name, _seconds(own), _money(own), *counts, size, *ratios]
+            ratios = [timing.marked(cells.times(times_faster(own, labeler)), result.own.latency), cells.times(cheaper)]
+    return [result.name, _seconds(result), _money(own), *counts, size, *ratios]
 
 
-def _seconds(cost: Economics | None) -> str:
-    return cells.NONE if cost is None else cells.three(cost.seconds)
+def _seconds(result: LabelerResult) -> str:
+    cost = result.own.economics
+    return cells.NONE if cost is None else timing.marked(cells.three(cost.seconds), result.own.latency)
 
 
 def _money(cost: Economics | None) -> str:

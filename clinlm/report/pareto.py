@@ -11,13 +11,13 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float
 
-from clinlm.report import cells
+from clinlm.report import cells, timing
 from clinlm.report.domination import dominance
 from clinlm.report.plots import save_figure
 from clinlm.report.results import ModelResult
 
 _GREY, _FRONT = "#9aa0a6", "#0b5fa5"
-_PANELS = (("size, MB = 10⁶ bytes", 1e-6), ("latency, median ms a document", 1.0))
+_PANELS = (("size, MB = 10⁶ bytes", 1e-6), ("latency from text, median ms a document", 1.0))
 
 
 def front(values: Float[np.ndarray, "points objectives"], maximize: Sequence[bool]) -> Bool[np.ndarray, " points"]:
@@ -77,7 +77,7 @@ def _cells(number: int, result: ModelResult, metric: str, split: str) -> list[st
     interval = result.intervals.get(metric)
     spread = cells.NONE if interval is None else cells.percent_range(interval.low, interval.high)
     quality = (cells.percent(own.get(metric)) for own in (result.validation, result.quality))
-    costs = (cells.three(result.bytes / 1e6), cells.three(result.p50_ms))
+    costs = (cells.three(result.bytes / 1e6), timing.p50_cell(result.latency))
     validation, test = quality
     return [str(number), result.name, validation, *costs, *[test] * (split == "test"), spread]
 

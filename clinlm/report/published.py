@@ -14,7 +14,7 @@ from rich.table import Table
 from clinlm.config.errors import ConfigError, DataError, MissingFileError
 from clinlm.config.validation import CONF
 from clinlm.metrics.economics import times_cheaper, times_faster
-from clinlm.report import cells
+from clinlm.report import cells, timing
 from clinlm.report.labels import label_table
 from clinlm.report.results import ModelResult
 from clinlm.report.terminal import text_table
@@ -52,6 +52,8 @@ _THREE_DIGITS = (
     *("size_mb", "parameters_m", "compression", "compression_bytes", "speedup"),
     *("times_faster", "times_cheaper"),
 )
+_TIMED = ("latency_ms", "speedup", "times_faster")
+"""Columns that depend on our latency."""
 
 
 @final
@@ -146,10 +148,10 @@ Readings = Mapping[str, Mapping[str, ModelResult]]
 def side_by_side(ours: Readings, published: Published) -> tuple[Table, str]:
     """Return the paper's numbers above ours, pipeline by pipeline, then our other results.
 
-    Accuracy is by label, latency the median, compression that of parameters against our reference. The paper's speed-up
-    refers to its first pipeline, and so does ours if that is among the results (else "–"); the last columns have our
-    size, our latency where the paper has none, and our speed-up against the reference of the run. A mean over seeds is
-    followed by its standard deviation.
+    Accuracy is by label, latency the median from text to decisions, compression that of parameters against our
+    reference. The paper's speed-up refers to its first pipeline, and so does ours if that is among the results (else
+    "–"); the last columns have our size, our latency where the paper has none, and our speed-up against the reference
+    of the run. A mean over seeds is followed by its standard deviation.
 
     Args:
         ours: several readings of one pipeline (last epoch, best epoch) are listed below each other.
@@ -162,6 +164,7 @@ def side_by_side(ours: Readings, published: Published) -> tuple[Table, str]:
     lines = _lines(ours, published)
     title, first = f"{published.table}, and ours", next(iter(published.rows))
     note = f"Source: {published.source}. Speed-up × refers to pipeline {first}, vs ref. × to the reference of our run."
+    note += timing.explanation(result.latency for own in ours.values() for result in own.values())
     text = f"{title}\n\n{cells.grid(header, lines)}\n{note}\n\n" + "".join(f"- {line}\n" for line in published.notes)
     return text_table(title, "\n".join([note, *published.notes]), header, lines, padding=0), text
 
@@ -187,18 +190,21 @@ def _numbers(result: ModelResult, first: ModelResult | None, published: Publishe
     for column in published.columns:
         deviation = result.deviations.get(column)
         spread = "" if deviation is None else f" ± {100 * deviation:.2f}"
-        shown.append(_shown(column, _OURS[column][1](result, first)) + spread)
-    costs = [cells.three(number(result)) for number in _costs(published).values()]
-    return [*shown, *costs, cells.three(result.latency.speedup if result.latency else None)]
+        cell = _shown(column, _OURS[column][1](result, first)) + spread
+        shown.append(timing.marked(cell, result.latency) if column in _TIMED else cell)
+    costs = [cell(result) for cell in _costs(published).values()]
+    return [*shown, *costs, timing.speedup_cell(result.latency)]
 
 
-def _costs(published: Published) -> Mapping[str, Callable[[ModelResult], float | None]]:
+def _costs(published: Published) -> Mapping[str, Callable[[ModelResult], str]]:
     """Return the costs that a comparison of compressed models needs, and the paper's table lacks."""
-    found: dict[str, Callable[[ModelResult], float | None]] = {}
+    found: dict[str, Callable[[ModelResult], str]] = {}
     if "size_mb" not in published.columns:
-        found["size\nMB"] = lambda result: result.bytes / 1e6 if result.bytes else None  # a labeler has none
+        found["size\nMB"] = lambda result: cells.three(
+            result.bytes / 1e6 if result.bytes else None
+        )  # a labeler has none
     if "latency_ms" not in published.columns:
-        found["p50\nms"] = lambda result: result.p50_ms
+        found["p50\nms"] = lambda result: timing.p50_cell(result.latency)
     return found
 
 
@@ -239,7 +245,8 @@ def mean_over_seeds(results: Sequence[ModelResult]) -> ModelResult:
     if time is not None:
         times = [result.latency for result in results if result.latency is not None]
         p50, speedup = (float(np.mean([getattr(t, name) for t in times])) for name in ("p50_ms", "speedup"))
-        time = replace(time, p50_ms=p50, speedup=speedup)
+        inside = [t.network_p50_ms for t in times if t.network_p50_ms is not None]
+        time = replace(time, p50_ms=p50, speedup=speedup, network_p50_ms=float(np.mean(inside)) if inside else None)
     return replace(first, quality=quality, deviations=deviations, latency=time)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clinlm.report import cells
+from clinlm.report import cells, timing
 from clinlm.report.baselines import BASELINE
 from clinlm.report.cells import spelled
 from clinlm.report.results import ModelResult
@@ -72,7 +72,9 @@ def results_table(results: Sequence[ModelResult], title: str, metric: str, width
     """Return the table: a line for every result, at most `width` columns."""
     name = spelled(metric)
     header = ("", f"{name} % (95 %)", "Δ", "p50 ms", "speed ×", "MB", "size ×")
-    caption = f"Δ (points) and × against {_reference(results)}; * excludes 0; MB = 10⁶ bytes"
+    disturbed = any(result.latency is not None and result.latency.disturbed for result in results)
+    last = f"{timing.MARK} machine busy" if disturbed else "MB = 10⁶ bytes"
+    caption = f"Δ (points) and × against {_reference(results)}; * excludes 0; {last}"
     shown = Table(
         title=Text(title, style="bold"), caption=Text(caption), box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False,
         padding=(0, 1, 0, 0), title_justify="left", caption_justify="left",
@@ -87,8 +89,8 @@ def results_table(results: Sequence[ModelResult], title: str, metric: str, width
             Text(shortened(result.name, width - _WIDTHS)),
             f"{cells.percent(value)} ({ends})" if ends else cells.percent(value),
             cells.NONE if change is None else cells.points(change.value) + "*" * change.significant,
-            cells.three(result.p50_ms),
-            cells.three(latency.speedup if latency else None),
+            timing.p50_cell(latency),
+            timing.speedup_cell(latency),
             cells.three(result.bytes / 1e6) if result.bytes else cells.NONE,
             cells.three(result.compression_bytes),
         )

@@ -1,6 +1,6 @@
 """How latencies look in a report: what they were measured on, and the mark of a disturbed measurement."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 from clinlm.metrics.latency import BUSY, Latency, busy_share
@@ -9,7 +9,7 @@ from clinlm.report import cells
 Busy = Literal["mark", "refuse"]
 """What becomes of latencies measured while other processes used more than `BUSY` of the cores."""
 
-MARK: Final = " ?"
+MARK: Final = "?"
 """Behind a number that was measured while other processes used more than `BUSY` of the cores."""
 
 
@@ -39,22 +39,28 @@ def judge_latencies(times: Mapping[str, Latency], busy: Busy) -> tuple[Mapping[s
     return times, [f"{line}; ? marks numbers that this load has changed (over {BUSY:.0%}): read them with care"]
 
 
+def explanation(latencies: Iterable[Latency | None]) -> str:
+    """Return a sentence about the mark, for a table that has it; else ""."""
+    if not any(own is not None and own.disturbed for own in latencies):
+        return ""
+    return f" {MARK}: timed while other processes used more than {BUSY:.0%} of the cores."
+
+
 def p50_cell(latency: Latency | None) -> str:
     """Return the median time from text to decisions, in ms."""
-    return marked(None if latency is None else latency.p50_ms, latency)
+    return marked(cells.three(None if latency is None else latency.p50_ms), latency)
 
 
 def network_cell(latency: Latency | None) -> str:
     """Return the part of it that is the network's, in ms; "–" for a model without one."""
-    return marked(None if latency is None else latency.network_p50_ms, latency)
+    return marked(cells.three(None if latency is None else latency.network_p50_ms), latency)
 
 
 def speedup_cell(latency: Latency | None) -> str:
     """Return the speed-up over the reference."""
-    return marked(None if latency is None else latency.speedup, latency)
+    return marked(cells.three(None if latency is None else latency.speedup), latency)
 
 
-def marked(number: float | None, latency: Latency | None) -> str:
-    """Return a number that depends on a latency, marked where that was disturbed."""
-    shown = cells.three(number)
+def marked(shown: str, latency: Latency | None) -> str:
+    """Return a cell that depends on a latency, marked where that was disturbed."""
     return f"{shown}{MARK}" if latency is not None and latency.disturbed and shown != cells.NONE else shown

@@ -184,7 +184,7 @@ def test_ours_stand_below_the_published_rows(found: list[LabelerResult]) -> None
     assert distilled.quality["disease_f1"] == found[4].own.label_estimates("f1")["DISEASE"].value
     _, text = side_by_side(rows, paper)
     line = next(one for one in text.splitlines() if one.startswith("| distilled | marker"))
-    numbers = [cell.strip() for cell in line.split("|")]
+    numbers = [cell.strip(" ?") for cell in line.split("|")]  # a busy machine marks them
     assert found[2].own.economics is not None and found[4].own.economics is not None
     assert float(numbers[6]) == pytest.approx(found[2].own.economics.seconds / found[4].own.economics.seconds, rel=0.01)
     assert float(numbers[7]) == pytest.approx(found[2].own.economics.money / found[4].own.economics.money, rel=0.01)

@@ -111,7 +111,7 @@ def test_every_engine_answers_as_it_is_evaluated(
 
 
 def test_a_disturbed_latency_is_marked_and_explained() -> None:
-    for latency, mark in ((QUIET, ""), (LOUD, " ?")):
+    for latency, mark in ((QUIET, ""), (LOUD, "?")):
         assert timing.p50_cell(latency) == f"12.9{mark}" and timing.speedup_cell(latency) == f"2.00{mark}"
         assert timing.network_cell(latency) == f"3.00{mark}"
         assert timing.network_cell(replace(latency, network_p50_ms=None)) == timing.p50_cell(None) == cells.NONE
