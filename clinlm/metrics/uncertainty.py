@@ -59,6 +59,7 @@ class LevelUncertainty:
         undecided: share of notes x labels that are undecided; where exactly one is true, of units without exactly one
             possible label.
         answered: share of documents answered wholly: nothing that matters is undecided, see `PredictionSets`.
+        answered_risk: of these, the share with a wrong answer in any label; NaN where none is answered.
         changes: these, own minus the reference's; empty for a reference.
     """
 
@@ -69,6 +70,7 @@ class LevelUncertainty:
     set_size: Interval
     undecided: Interval
     answered: Interval
+    answered_risk: Interval
     changes: dict[str, Interval] = field(default_factory=dict)
     labels: tuple[LabelCoverage, ...] = ()
 
@@ -201,7 +203,9 @@ def level_values(answers: ScoredAnswers, coverage: float, weights: Weights) -> d
     """Return the numbers of `LevelUncertainty` in every resample, by name."""
     sets, kept = answers.sets[coverage], _outputs(answers)
     undecided = sets.undecided.mean(axis=1) if answers.kind == "multilabel" else sets.abstained
-    left = answers.by_document(sets.abstained[:, None])[:, 0] > 0
+    whole = answers.by_document(sets.abstained[:, None])[:, 0] == 0
+    wrong = answers.by_document((answers.decided != answers.targets).any(axis=1)[:, None])[:, 0] > 0
+    answered = weights @ whole
     present = answers.class_coverage(answers.targets, sets.present).values(weights)[:, kept]
     absent = answers.class_coverage(~answers.targets, sets.absent).values(weights)[:, kept]
     return {
@@ -210,7 +214,10 @@ def level_values(answers: ScoredAnswers, coverage: float, weights: Weights) -> d
         "absent": _mean(absent),
         "set_size": mean_over_units(answers, sets.possible.sum(axis=1), weights),
         "undecided": mean_over_units(answers, undecided, weights),
-        "answered": weights @ ~left / weights.sum(axis=1),
+        "answered": answered / weights.sum(axis=1),
+        "answered_risk": np.divide(
+            weights @ (whole & wrong), answered, out=np.full_like(answered, np.nan), where=answered > 0
+        ),
     }
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from clinlm.metrics.baseline import keyword_matches
 from clinlm.metrics.classification import Thresholds
+from clinlm.metrics.conformal import ConformalThresholds
 from clinlm.metrics.fairness import KEYWORDS_ATTRIBUTE
 from clinlm.predict.note_answer import TermsAnswer
 from clinlm.report.results import ModelResult
@@ -39,12 +40,14 @@ class Predictor:
         probabilities: of the units of a split, which are read or computed when they are asked for.
         thresholds: those that decide, in use as in the comparison; fitted on validation.
         answer: from the text of a document to its decisions: what is timed; None where timing means nothing.
+        conformal: thresholds that its sets are made with; none where it has none.
     """
 
     result: ModelResult
     probabilities: Callable[[Measured], Float[np.ndarray, "units outputs"]]
     thresholds: Thresholds
     answer: Callable[[str], object] | None
+    conformal: tuple[ConformalThresholds, ...] = ()
 
     @cached_property
     def validation(self) -> Float[np.ndarray, "validation outputs"]:
@@ -70,7 +73,9 @@ class Predictor:
             config: how its logits become decisions; of an artifact or a deployment, its `serving.json`.
             logits: of the units of a split.
         """
-        return cls(result, lambda split: config.probabilities(logits(split)), config.thresholds, answer)
+        return cls(
+            result, lambda split: config.probabilities(logits(split)), config.thresholds, answer, config.conformal
+        )
 
 
 def baselines(task: Task, task_key: str, root: Path, reference: str) -> tuple[list[Predictor], list[ModelResult]]:

@@ -37,6 +37,7 @@ from clinlm.report.results import ModelResult
 from clinlm.report.selection import every_stage, last_stages, measured_costs
 from clinlm.report.settings import ReportSettings
 from clinlm.report.timing import judge_latencies
+from clinlm.report.uncertainty import UncertaintyMeter
 from clinlm.report.verdicts import verdict_notices, with_verdicts
 from clinlm.tasks.base import MANY_UNKNOWN, Task
 from clinlm.tasks.inference_config import InferenceConfig
@@ -212,6 +213,7 @@ class _Comparison:
         self._values: dict[str, dict[str, Values]] = {}
         self._by_name = {predictor.result.name: predictor for predictor in predictors}
         self.evaluations: dict[str, Evaluation] = {}
+        self._meter = UncertaintyMeter(task, split, self._bootstrap)
 
     def result(self, predictor: Predictor, time: Latency | None) -> ModelResult:
         """Return the result of `predictor`."""
@@ -231,6 +233,7 @@ class _Comparison:
             latency=time,
             compression_parameters=_ratio(reference.parameters, own.parameters),
             compression_bytes=_ratio(reference.bytes, own.bytes),
+            uncertainty=self._meter.measure(predictor, self._by_name[reference.name]),
             gates=() if own.deployment else gates.verdicts(self._task, own, self._known, self._split),
         )
 

@@ -10,7 +10,19 @@ from hydra.utils import instantiate
 from clinlm.config.console import make_console
 from clinlm.pipeline import execution
 from clinlm.pipeline.run_record import RunRecord
-from clinlm.report import adapters, cells, entities, epochs, external, gates, methods, pareto, tables, validation_text
+from clinlm.report import (
+    adapters,
+    cells,
+    entities,
+    epochs,
+    external,
+    gates,
+    methods,
+    pareto,
+    tables,
+    uncertainty,
+    validation_text,
+)
 from clinlm.report.baselines import BASELINE
 from clinlm.report.evaluation import compare
 from clinlm.report.external import ExternalCorpus, open_external
@@ -69,6 +81,7 @@ class Report:
         self.notices = [*own, *compared.notices]
         self.files = [path.name for path in tables.write_results(self.results, folder, TABLE, self.notices)]
         self._write_gates()
+        self._write_uncertainty()
         trained = epochs.with_epochs(self.results)
         if trained:
             splits = ["validation"] if self._run.nested else epochs.SPLITS
@@ -121,6 +134,12 @@ class Report:
         own = by_name[by_name[subject].deployment.get("of", subject)]
         chosen = instantiate(dict(self._run.gate)).name if self._run.gate else None
         return [f"gate       {own.name}: {gates.short_verdict(gate)}" for gate in own.gates if gate.gate == chosen]
+
+    def _write_uncertainty(self) -> None:
+        """Write the sets and the abstention of all models."""
+        self.files += uncertainty.write_uncertainty(self.results, self._folder, self._split)
+        measured = [result for result in self.results if result.uncertainty is not None]
+        self._show("uncertainty", lambda: [uncertainty.uncertainty_line(result) for result in measured])
 
     def _write_stages(self) -> None:
         """Write what the methods of a run did, and the validation of its last compressed stage."""

@@ -15,6 +15,7 @@ from clinlm.metrics.economics import Economics
 from clinlm.metrics.latency import Latency
 from clinlm.metrics.noninferiority import NonInferiority
 from clinlm.metrics.resplits import SplitSpread
+from clinlm.metrics.uncertainty import Uncertainty
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline.gates import Verdict
 
@@ -81,6 +82,7 @@ class ModelResult:
         economics, labeler_economics: cost of 1,000 notes, of this model and of the labeler that it learned from.
         dominated_by: names of the rows that are as good in bytes, latency and quality and better in one, best first.
         non_inferiority: verdict against the reference; None for what is not a compressed model.
+        uncertainty: of its sets and of its abstention; None where it was not measured.
         gates: verdict of every gate, strictest first; empty where nothing was compressed.
         notices: what limits its numbers, such as truncated notes.
     """
@@ -115,6 +117,7 @@ class ModelResult:
     labeler_economics: Economics | None = None
     dominated_by: tuple[str, ...] = ()
     non_inferiority: NonInferiority | None = None
+    uncertainty: Uncertainty | None = None
     gates: tuple[Verdict, ...] = ()
     lineage: Lineage = Lineage()
     notices: tuple[str, ...] = ()

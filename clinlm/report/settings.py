@@ -12,7 +12,7 @@ from clinlm.report import deployments
 from clinlm.report.timing import Busy
 from clinlm.tasks.base import Task
 
-SHOWN: Final = ("gates", "devices", "validation", "methods", "labels", "published", "adapters", "grid")
+SHOWN: Final = ("gates", "devices", "uncertainty", "validation", "methods", "labels", "published", "adapters", "grid")
 """Parts of a report that are written to files, and printed only if `show` lists them."""
 
 
