@@ -3,14 +3,20 @@
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
+import numpy as np
+
 from clinlm.config.errors import DataError
-from clinlm.metrics.bootstrap import Interval
+from clinlm.metrics.bootstrap import Interval, resample
 from clinlm.metrics.evaluation import Evaluation
 from clinlm.metrics.fairness import subgroups
+from clinlm.metrics.prediction_sets import LEVEL
+from clinlm.metrics.scored_answers import ScoredAnswers
+from clinlm.metrics.uncertainty import level_values
 from clinlm.models.artifact import Artifact
+from clinlm.pipeline.uncertainty import scored_answers
 from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.training.teachers.tfidf import Tfidf
@@ -30,6 +36,9 @@ class Degradation:
         gaps: attribute -> growth of the gap between its best and its worst subgroup; above 0 where it widened.
         notices: attributes that were not measured, and why.
         margin: a metric of the compressed model minus its floor; None where there is no floor.
+        shortfalls: what is covered -> nominal minus measured coverage of the compressed model, at `LEVEL`; above 0
+            where less is covered than promised. Empty where it was not asked for.
+        growth: mean size of the sets of the compressed model over that of the original, minus 1; None likewise.
     """
 
     losses: Mapping[str, Interval]
@@ -37,6 +46,8 @@ class Degradation:
     gaps: Mapping[str, Interval]
     notices: tuple[str, ...] = ()
     margin: Interval | None = None
+    shortfalls: Mapping[str, Interval] = field(default_factory=dict)
+    growth: Interval | None = None
 
 
 @final
@@ -87,6 +98,7 @@ def measure_degradation(
     smallest_subgroup: int = 30,
     seed: int = 0,
     floor: Floor | None = None,
+    sets: bool = False,
 ) -> Degradation:
     """Compare the stored predictions of two artifacts; nothing is run. Each has the thresholds that it is served with.
 
@@ -100,6 +112,7 @@ def measure_degradation(
         by_group: draw whole groups (patients) instead of documents.
         smallest_subgroup: documents that a subgroup needs to be compared.
         floor: of the compressed model; None for none.
+        sets: measure coverage and size of the prediction sets as well.
     """
     frame = task.examples.frame[task.examples.members(split)]
     sampling = bootstrap(task, split, resamples, by_group, seed)
@@ -123,7 +136,37 @@ def measure_degradation(
         gaps,
         tuple(notices),
         None if floor is None else floor.margin(task, compressed, split, **sampling),
+        *(_sets(task, original, compressed, split, sampling) if sets else ()),
     )
+
+
+def _sets(
+    task: Task, original: Artifact, compressed: Artifact, split: str, sampling: dict[str, Any]
+) -> tuple[dict[str, Interval], Interval]:
+    """Return the shortfalls of coverage of the compressed model, and the growth of its sets.
+
+    On validation the sets are crossed: either half of the groups is judged by thresholds fitted on the other half.
+    """
+    before, after = (_answers(task, artifact, split) for artifact in (original, compressed))
+    weights = resample(len(before.group), **sampling)
+    sizes, values = (level_values(own, LEVEL, weights) for own in (before, after))
+    covered = {
+        "true labels": after.set_coverage(after.sets[LEVEL].possible).intervals()[0],
+        "notes with a label": Interval.percentile(values["present"]),
+        "notes without it": Interval.percentile(values["absent"]),
+    }
+    own, reference = values["set_size"], sizes["set_size"]
+    growth = np.divide(own, reference, out=np.full_like(own, np.nan), where=reference > 0) - 1
+    shortfalls = {name: Interval(*(LEVEL - end for end in (c.value, c.high, c.low))) for name, c in covered.items()}
+    return shortfalls, Interval.percentile(growth)
+
+
+def _answers(task: Task, artifact: Artifact, split: str) -> ScoredAnswers:
+    config = InferenceConfig.load(artifact.folder)
+    validation = config.probabilities(artifact.predictions("validation"))
+    conformal = config.conformal or task.fit_conformal(validation)
+    probabilities = validation if split == "validation" else config.probabilities(artifact.predictions(split))
+    return scored_answers(task, split, probabilities, config.thresholds, conformal)
 
 
 def bootstrap(task: Task, split: str, resamples: int, by_group: bool, seed: int) -> dict[str, Any]:

@@ -128,6 +128,10 @@ class Gate:
         agreement: least share of equal decisions; None for no limit.
         fairness: the gap between subgroups must grow by less than this, for every attribute of the corpus; None for no
             limit. See `clinlm.pipeline.degradation`.
+        coverage: how far the least measured coverage of the compressed model's prediction sets at 90 % (of true labels,
+            of notes with a label, of notes without it) may lie below nominal; None for no limit. On validation, whose
+            documents calibrated the sets, either half of the groups is judged by thresholds of the other half.
+        set_size: the mean size of its sets must grow by less than this share of the original's; None for no limit.
         floor: least `floor_metric` of any model, the one before compression too: a share of 1; `tfidf` for that of the
             TF-IDF baseline on the same documents; None for no floor. The value itself is compared, by either judge: a
             limit on losses says nothing about a model that has nothing to lose.
@@ -148,6 +152,8 @@ class Gate:
     metrics: Mapping[str, float]
     agreement: float | None = None
     fairness: float | None = None
+    coverage: float | None = None
+    set_size: float | None = None
     floor: float | str | None = None
     floor_metric: str = "macro_f1"
     techniques: Sequence[str] = field(default_factory=lambda: tuple(TECHNIQUES))
@@ -163,9 +169,12 @@ class Gate:
             raise ConfigError(f"gate.floor must be a share in [0, 1], tfidf, or null for none, got {self.floor!r}")
         floor = None if isinstance(self.floor, str) else self.floor
         shares = {**self.metrics, "agreement": self.agreement, "fairness": self.fairness, "floor": floor}
+        shares["coverage"] = self.coverage
         wrong = {name: value for name, value in shares.items() if value is not None and not 0 <= value <= 1}
         if wrong:
             raise ConfigError(f"the limits of a gate must be shares in [0, 1] (0.02 is two points), got {wrong}")
+        if self.set_size is not None and self.set_size < 0:
+            raise ConfigError(f"gate.set_size must be >= 0 (0.1 is a tenth larger), or null, got {self.set_size}")
         for setting, given, known in (
             ("metrics", self.metrics, METRICS),
             ("floor_metric", [self.floor_metric], METRICS),
@@ -198,7 +207,13 @@ class Gate:
             smallest_subgroup=self.smallest_subgroup,
             seed=self.seed,
             floor=self._floor,
+            sets=self.measures_sets,
         )
+
+    @property
+    def measures_sets(self) -> bool:
+        """Whether it limits prediction sets."""
+        return self.coverage is not None or self.set_size is not None
 
     @property
     def _floor(self) -> Floor | None:
@@ -224,6 +239,13 @@ class Gate:
         if self.fairness is not None:
             found += [self._at_most(f"gap by {name}", growth, self.fairness) for name, growth in lost.gaps.items()]
             notices = lost.notices
+        if self.coverage is not None and lost.shortfalls:
+            least = [
+                self._at_most(f"coverage of {own}, short by", s, self.coverage) for own, s in lost.shortfalls.items()
+            ]
+            found.append(max(least, key=lambda finding: math.inf if math.isnan(finding.bound) else finding.bound))
+        if self.set_size is not None and lost.growth is not None:
+            found.append(self._at_most("growth of sets", lost.growth, self.set_size))
         if self._floor is not None and lost.margin is not None:
             found.append(self._above(self._floor, lost.margin))
         found.sort(key=lambda finding: finding.passed)

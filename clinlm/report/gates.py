@@ -43,7 +43,15 @@ def verdicts(task: Task, result: ModelResult, gates: Sequence[Gate], split: str 
     measured: dict[tuple[Any, ...], Degradation] = {}
     found = []
     for gate in gates:
-        how = (gate.resamples, gate.by_group, gate.smallest_subgroup, gate.seed, gate.floor, gate.floor_metric)
+        how = (
+            gate.resamples,
+            gate.by_group,
+            gate.smallest_subgroup,
+            gate.seed,
+            gate.floor,
+            gate.floor_metric,
+            gate.measures_sets,
+        )
         if how not in measured:
             measured[how] = gate.measure(task, original, artifact, split)
         found.append(gate.verdict(result.name, measured[how], lineage.techniques))

@@ -22,7 +22,10 @@ from clinlm.report.sweep import FAILED
 pytestmark = pytest.mark.usefixtures("quick")
 ANY = "gate.floor=null"
 """Networks of random weights, trained for one epoch, are below TF-IDF."""
-LIMITS = ("gate.metrics={macro_auroc: 1.0, micro_f1: 1.0}", "gate.agreement=0.0", "gate.judge=point")
+LIMITS = (
+    *("gate.metrics={macro_auroc: 1.0, micro_f1: 1.0}", "gate.agreement=0.0", "gate.judge=point"),
+    *("gate.coverage=null", "gate.set_size=null"),
+)
 OPEN = ("gate=low", ANY, *LIMITS)
 """A gate that is passed by whatever is defined."""
 SHUT = ("gate=low", ANY, "gate.agreement=1.0", "+gate.resamples=20")

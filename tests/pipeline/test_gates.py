@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def test_every_gate_is_named_after_its_file_and_lets_an_unchanged_model_pass(pat
     assert made.name == path.stem and made.judge == "interval" and made.split == "validation"
     assert made.verdict("x", changed(), made.techniques).passed
     assert made.metrics and made.techniques and made.agreement is not None and made.fairness is not None
+    assert made.coverage is not None and made.set_size is not None
 
 
 def test_a_milder_gate_allows_all_that_a_stricter_one_does() -> None:
@@ -163,6 +165,8 @@ def test_a_verdict_names_what_failed_first() -> None:
         ({"floor": "tf-idf"}, "gate.floor must be a share in .*, tfidf, or null"),
         ({"floor": 45}, "shares in"),
         ({"floor_metric": "f1"}, "gate.floor_metric must be one of accuracy"),
+        ({"coverage": 90}, "shares in"),
+        ({"set_size": -0.1}, "gate.set_size must be >= 0"),
         ({"judge": "luck"}, "gate.judge must be one of interval, point; got luck"),
         ({"resamples": 0}, "at least 1"),
     ],
@@ -270,3 +274,45 @@ def test_small_subgroups_are_told(planted: Task, tmp_path: Path) -> None:
     assert not found.gaps and found.notices == (
         "fairness by sex not measured: fewer than two subgroups of 1000 documents",
     )
+
+
+# Prediction sets.
+
+
+def test_the_least_coverage_is_judged_and_the_growth_of_sets() -> None:
+    ends = {"true labels": Interval(0.0, -0.03, 0.03), "notes without it": Interval(0.02, -0.01, 0.06)}
+    lost = replace(changed(), shortfalls=ends, growth=Interval(0.1, 0.05, 0.15))
+    for limits, passed in (((0.07, 0.2), True), ((0.05, 0.2), False), ((0.07, 0.12), False), ((None, None), True)):
+        made = Gate("g", {}, coverage=limits[0], set_size=limits[1])
+        assert made.verdict("x", lost, []).passed == passed
+    by_point = Gate("g", {}, coverage=0.05, set_size=0.12, judge="point")
+    assert by_point.verdict("x", lost, []).passed
+    line = Gate("g", {}, coverage=0.05).verdict("x", lost, []).line()
+    assert "coverage of notes without it, short by 2.00 (-1.00 to 6.00), limit 5.00: 1.00 too much" in line
+    undefined = replace(lost, shortfalls={**ends, "notes with a label": Interval(math.nan, math.nan, math.nan)})
+    assert not Gate("g", {}, coverage=0.5).verdict("x", undefined, []).passed
+
+
+def test_sets_of_a_worse_model_grow_and_still_cover(planted: Task, tmp_path: Path) -> None:
+    """Coverage is measured on documents that did not calibrate: a model that is wrong on some covers no less."""
+    count = len(planted.examples.members("validation"))
+    original = saying(planted, tmp_path / "original", ([], []))
+    worse = saying(planted, tmp_path / "worse", (range(0, count, 4), range(0, count, 4)))
+    for split in ("validation", "test"):
+        found = measure_degradation(planted, original, worse, split, resamples=50, sets=True)
+        assert found.growth is not None and found.growth.value == pytest.approx(1.0), "both labels, instead of one"
+        assert max(own.value for own in found.shortfalls.values()) <= 0
+        same = measure_degradation(planted, original, original, split, resamples=50, sets=True)
+        assert same.growth is not None and same.growth.value == same.growth.high == 0
+    plain = measure_degradation(planted, original, worse, "test", resamples=50)
+    assert plain.growth is None and not plain.shortfalls
+
+
+def test_old_thresholds_of_other_documents_fall_short(planted: Task, tmp_path: Path) -> None:
+    """The thresholds are those in the folder: fitted on a model that is right, and kept for one that is wrong."""
+    original = saying(planted, tmp_path / "original", ([], []))
+    members = planted.examples.members("test")
+    broken = saying(planted, tmp_path / "broken", ([], range(0, len(members), 2)))
+    found = measure_degradation(planted, original, broken, "test", resamples=50, sets=True)
+    assert found.shortfalls["true labels"].low > 0.2
+    assert not Gate("g", {}, coverage=0.1).verdict("x", found, []).passed

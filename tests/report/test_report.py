@@ -17,6 +17,9 @@ from clinlm.report.settings import SHOWN, ReportSettings
 from clinlm.tasks.base import Task
 
 pytestmark = pytest.mark.usefixtures("quick")
+SETS = ("gate.coverage=null", "gate.set_size=null")
+"""Limits that two dozen notes cannot keep."""
+
 LINES = ["artifact   outputs/store/recover_student-0123456789ab", "next       clinlm -m pipeline=a,b,c"]
 
 
@@ -24,7 +27,7 @@ LINES = ["artifact   outputs/store/recover_student-0123456789ab", "next       cl
 def finished(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: None) -> tuple[RunRecord, Task]:
     root = tmp_path_factory.mktemp("reported") / "store"
     return recorded(
-        composed(notes_csv, root, "pipeline=c", "epochs=1", "gate=low", "gate.judge=point", "gate.floor=null")
+        composed(notes_csv, root, "pipeline=c", "epochs=1", "gate=low", "gate.judge=point", "gate.floor=null", *SETS)
     )
 
 
