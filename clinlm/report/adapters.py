@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from clinlm.report import cells, tables
 from clinlm.report.cells import spelled
+from clinlm.report.conclusion import conclusion_markdown
 from clinlm.report.results import ModelResult
 from clinlm.report.terminal import text_table
 
@@ -48,10 +49,12 @@ def adapter_rows(results: Sequence[ModelResult], metric: str) -> tuple[list[str]
     return header, lines
 
 
-def write_adapters(results: Sequence[ModelResult], metric: str, folder: Path) -> Any:
+def write_adapters(results: Sequence[ModelResult], metric: str, folder: Path, conclusion: Sequence[str] = ()) -> Any:
     """Write `adapters.md`; return the table for a terminal."""
     header, lines = adapter_rows(results, metric)
-    (folder / f"{NAME}.md").write_text(f"{cells.grid(header, lines)}\n{_NOTE}.\n", encoding="utf-8")
+    (folder / f"{NAME}.md").write_text(
+        f"{conclusion_markdown(conclusion)}{cells.grid(header, lines)}\n{_NOTE}.\n", encoding="utf-8"
+    )
     short = [[adapter, *rest] for _, adapter, *rest in lines]
     return text_table("What training costs, by adapter", _NOTE, header[1:], short)
 

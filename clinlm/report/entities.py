@@ -8,6 +8,7 @@ import numpy as np
 
 from clinlm.metrics.bootstrap import Interval
 from clinlm.report import cells
+from clinlm.report.conclusion import conclusion_markdown
 from clinlm.report.plots import save_figure
 from clinlm.report.results import ModelResult, results_json
 from clinlm.report.tables import change
@@ -28,7 +29,13 @@ _STRICT, _RELAXED = "#0b5fa5", "#d9822b"
 
 
 def write_entities(
-    results: Sequence[ModelResult], notices: Sequence[str], folder: Path, name: str, title: str, note: str = ""
+    results: Sequence[ModelResult],
+    notices: Sequence[str],
+    folder: Path,
+    name: str,
+    title: str,
+    note: str = "",
+    conclusion: Sequence[str] = (),
 ) -> None:
     """Write <name>.md, .json, .svg and .png into `folder`.
 
@@ -37,10 +44,12 @@ def write_entities(
         notices: what limits the numbers.
         name: of the files, without ending.
         note: added to the rule below the table.
+        conclusion: sentences; written above it.
     """
-    (folder / f"{name}.json").write_text(results_json(results, notices), encoding="utf-8")
+    (folder / f"{name}.json").write_text(results_json(results, notices, conclusion), encoding="utf-8")
     rule = f"{RULE} {note}" if note else RULE
-    text = f"{entity_grid(results)}\n{rule}\n" + "".join(f"\n- {notice}" for notice in notices) + "\n" * bool(notices)
+    text = f"{conclusion_markdown(conclusion)}{entity_grid(results)}\n{rule}\n"
+    text += "".join(f"\n- {notice}" for notice in notices) + "\n" * bool(notices)
     (folder / f"{name}.md").write_text(text, encoding="utf-8")
     save_figure(plot_entities(results, title), folder, name)
 

@@ -22,6 +22,8 @@ from clinlm.models import artifact as artifacts
 from clinlm.pipeline import execution
 from clinlm.report import entities
 from clinlm.report.baselines import BASELINE, KEYWORDS, LABELER
+from clinlm.report.conclusion import external_sentences
+from clinlm.report.domination import with_domination
 from clinlm.report.results import ModelResult
 from clinlm.report.settings import ReportSettings
 from clinlm.report.tables import change, write_results
@@ -160,17 +162,19 @@ def write_external(
     for result in shown:
         before = None if result.reference == result.name else pairs[result.reference][1]
         found.append(_evaluated(external, result, pairs[result.name], before, settings))
+    found = with_domination(found, "micro_f1")
+    said = external_sentences(found, external.name)
     left = [f"{r.name} is left out: its members have their own rows" for r in results if r.kind == "ensemble"]
     notices = [f"{len(external.documents):,} documents of {external.name}", *external.notices, *left]
     tested = len(external.main.examples.members("test"))
     what = f"here minus that on the {tested:,} test documents of the task, drawn separately"
     if external.main.by_word:
         note = f"Against own test: strict F1 {what}."
-        entities.write_entities(found, notices, folder, NAME, f"External corpus {external.name}", note)
+        entities.write_entities(found, notices, folder, NAME, f"External corpus {external.name}", note, said)
         return found
     drops = ", ".join(f"{result.name} {change(result.drop)}" for result in found)
     rule = "thresholds are those of validation; nothing was chosen by these documents"
-    write_results(found, folder, NAME, [*notices, f"micro F1 {what}: {drops}", rule])
+    write_results(found, folder, NAME, [*notices, f"micro F1 {what}: {drops}", rule], said)
     return found
 
 
@@ -194,6 +198,8 @@ def _evaluated(
         intervals=intervals(weigh, there.documents, **draws),
         differences=changes,
         validation={},
+        baseline_differences={},
+        non_inferiority=None,
         gates=(),
         per_label=tuple(label_table.to_dicts()),
         drop=unpaired_differences(_scores(own), weigh, (own.documents, there.documents), **apart)["micro_f1"],

@@ -10,7 +10,8 @@ from rich.table import Table
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.economics import Economics, times_cheaper, times_faster
 from clinlm.report import cells, entities, timing
-from clinlm.report.baselines import LABELER
+from clinlm.report.baselines import BASELINE, LABELER
+from clinlm.report.conclusion import conclusion_markdown, differences_sentence
 from clinlm.report.labelers import LabelerJob, LabelerResult
 from clinlm.report.plots import save_figure
 from clinlm.report.results import ModelResult, json_value
@@ -73,11 +74,29 @@ def write_labelers(jobs: Sequence[LabelerJob], results: Sequence[LabelerResult],
             f"test: minus the strict F1 above, drawn separately\n\n{entities.entity_grid(outside)}\n{notices}"
         )
     parts.append(f"Cost of 1,000 notes\n\n{_economics(results)}\n{_COSTS}{explained}\n")
-    (folder / f"{NAME}.md").write_text("\n".join(parts), encoding="utf-8")
-    write_json(folder / f"{NAME}.json", {"lines": json_value(list(results)), "test_documents": tested})
+    said = labeler_sentences(results)
+    (folder / f"{NAME}.md").write_text(conclusion_markdown(said) + "\n".join(parts), encoding="utf-8")
+    write_json(
+        folder / f"{NAME}.json", {"conclusion": said, "lines": json_value(list(results)), "test_documents": tested}
+    )
     drawn: list[ModelResult] = [replace(result.own, name=result.name) for result in results]
     save_figure(entities.plot_entities(drawn, "Labelers and what learned from them, against people"), folder, NAME)
     return [f"{NAME}.md", f"{NAME}.png"]
+
+
+def labeler_sentences(results: Sequence[LabelerResult]) -> list[str]:
+    """Return what follows from the table: what it costs that no person labelled, and which models beat their labeler.
+
+    No margin is fixed here: a difference that is not shown is no proof of equality.
+    """
+    models = [result for result in results if result.model not in (LABELER, BASELINE)]
+    people = {result.name: result.against_people for result in models}
+    labelers = {result.name: result.against_labeler for result in models}
+    said = [
+        differences_sentence(people, "strict F1", "the same model learned from people"),
+        differences_sentence(labelers, "strict F1", "the labeler itself"),
+    ]
+    return [sentence for sentence in said if sentence]
 
 
 def _quality(results: Sequence[LabelerResult]) -> str:

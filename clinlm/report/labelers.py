@@ -276,4 +276,6 @@ def report_labelers(folders: Sequence[Path], folder: Path) -> None:
             if "published" in settings.show:
                 console.print(table)
     console.print(labeler_tables.terminal_table(results))
+    for sentence in labeler_tables.labeler_sentences(results):
+        console.print(f"verdict    {sentence}", soft_wrap=True, markup=False)
     console.print(f"report     {folder}: {', '.join(files)}", soft_wrap=True, markup=False)

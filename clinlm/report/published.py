@@ -15,6 +15,7 @@ from clinlm.config.errors import ConfigError, DataError, MissingFileError
 from clinlm.config.validation import CONF
 from clinlm.metrics.economics import times_cheaper, times_faster
 from clinlm.report import cells, timing
+from clinlm.report.conclusion import conclusion_markdown
 from clinlm.report.labels import label_table
 from clinlm.report.results import ModelResult
 from clinlm.report.terminal import text_table
@@ -256,6 +257,7 @@ def write_published(
     last: Mapping[str, ModelResult],
     notices: Sequence[str],
     folder: Path,
+    conclusion: Sequence[str] = (),
 ) -> list[Table]:
     """Write published.md and, where the paper has labels, published_labels.md; return their tables for a terminal.
 
@@ -265,6 +267,7 @@ def write_published(
         published: the paper's tables.
         last: name -> the result of the last epoch, of models that trained in epochs.
         notices: about ours: how labels were made, where keywords win.
+        conclusion: sentences about ours; written above the tables.
     """
     readings: dict[str, list[ModelResult]] = {LAST: [], KEPT: [], DEPLOYED: []}
     readings[KEPT] = [result for result in results if not result.deployment]
@@ -277,7 +280,7 @@ def write_published(
             by_group[group][reading] = mean_over_seeds(seeds)
     table, markdown = side_by_side(by_group, published)
     ending = "\nOurs:\n\n" + "".join(f"- {line}\n" for line in (*_HOW, *notices))
-    (folder / "published.md").write_text(markdown + ending, encoding="utf-8")
+    (folder / "published.md").write_text(conclusion_markdown(conclusion) + markdown + ending, encoding="utf-8")
     if not published.labels:
         return [table]
     labels = {KEPT: readings[KEPT]}

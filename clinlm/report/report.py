@@ -24,6 +24,7 @@ from clinlm.report import (
     validation_text,
 )
 from clinlm.report.baselines import BASELINE
+from clinlm.report.conclusion import conclude, conclusion_markdown
 from clinlm.report.evaluation import compare
 from clinlm.report.external import ExternalCorpus, open_external
 from clinlm.report.grid import grid_cells
@@ -63,6 +64,7 @@ class Report:
         results: of the comparison.
         evaluations: see `clinlm.report.evaluation.Compared`.
         notices: about the task and all results.
+        conclusion: sentences about all results.
         files: names of the files written, in order.
     """
 
@@ -79,7 +81,10 @@ class Report:
         self._scored = [result for result in self.results if result.quality]
         own = nested_notices(self._task.examples.notices) if self._run.nested else self._task.examples.notices
         self.notices = [*own, *compared.notices]
-        self.files = [path.name for path in tables.write_results(self.results, folder, TABLE, self.notices)]
+        self._subject = self.results[-1].name if stages else self.chosen()
+        self.conclusion = conclude(self.results, self._subject, self._metric).sentences
+        written = tables.write_results(self.results, folder, TABLE, self.notices, self.conclusion)
+        self.files = [path.name for path in written]
         self._write_gates()
         self._write_uncertainty()
         trained = epochs.with_epochs(self.results)
@@ -163,17 +168,18 @@ class Report:
             published = Published.named(self._settings.published)
             if published.has(result.group or result.name for result in self.results):
                 last = {result.name: epochs.last_epoch(self._task, result) for result in trained}
-                made = write_published(published, self._scored, last, self.notices, self._folder)
+                made = write_published(published, self._scored, last, self.notices, self._folder, self.conclusion)
                 self.files += ["published.md", *(["published_labels.md"] if published.labels else [])]
                 self._show("published", lambda: made)
         if len({*adapters.adapter_names(self.results).values()}) > 1:
-            costs = adapters.write_adapters(self.results, self._metric, self._folder)
+            costs = adapters.write_adapters(self.results, self._metric, self._folder, self.conclusion)
             self.files.append(f"{adapters.NAME}.md")
             self._show("adapters", lambda: [costs])
         found = grid_cells(self.results, self._metric)
         if found is not None:
             header, lines = found
-            (self._folder / "grid.md").write_text(cells.grid(header, lines), encoding="utf-8")
+            grid = conclusion_markdown(self.conclusion) + cells.grid(header, lines)
+            (self._folder / "grid.md").write_text(grid, encoding="utf-8")
             self.files.append("grid.md")
             self._show("grid", lambda: [text_table(f"Pipelines × methods, on {self._split}", "", header, lines)])
         timed = [result for result in self.results if result.latency is not None]
@@ -187,7 +193,7 @@ class Report:
             self._show("labels", lambda: [label_table(groups, "By label", {})[0]])
             return
         title = f"Entities on {self._split}"
-        entities.write_entities(self._scored, self.notices, self._folder, entities.NAME, title)
+        entities.write_entities(self._scored, self.notices, self._folder, entities.NAME, title, "", self.conclusion)
         self.files.append(f"{entities.NAME}.md")
         self._show("labels", lambda: [entities.entity_line(result) for result in self._scored])
 

@@ -10,6 +10,7 @@ import polars as pl
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.latency import Latency
 from clinlm.report import cells, timing
+from clinlm.report.conclusion import conclusion_markdown
 from clinlm.report.results import ModelResult, results_json
 from clinlm.report.verdicts import verdict_cell
 
@@ -121,21 +122,31 @@ def bracketed(value: str, interval: str) -> str:
     return f"{value} ({interval})" if interval else value
 
 
-def write_results(results: Sequence[ModelResult], folder: Path, name: str, notices: Sequence[str] = ()) -> list[Path]:
+def write_results(
+    results: Sequence[ModelResult],
+    folder: Path,
+    name: str,
+    notices: Sequence[str] = (),
+    conclusion: Sequence[str] = (),
+) -> list[Path]:
     """Write <name>.json, .csv and .md and, where results have labels, <name>_per_label.csv, each replaced atomically.
 
     Args:
         folder: is made if needed.
         name: of the files, without ending.
         notices: counted warnings; written below the Markdown table.
+        conclusion: sentences; written above it.
 
     Returns:
         the paths.
     """
     contents = {
-        f"{name}.json": results_json(results, notices),
+        f"{name}.json": results_json(results, notices, conclusion),
         f"{name}.csv": results_frame(results).write_csv(),
-        f"{name}.md": results_markdown(results) + "".join(f"\n- {notice}" for notice in notices) + "\n" * bool(notices),
+        f"{name}.md": conclusion_markdown(conclusion)
+        + results_markdown(results)
+        + "".join(f"\n- {notice}" for notice in notices)
+        + "\n" * bool(notices),
     }
     tables = [result.label_frame() for result in results if result.per_label]
     if tables:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import Final, final
 
 from rich import box
@@ -14,6 +15,7 @@ from rich.text import Text
 from clinlm.report import cells, timing
 from clinlm.report.baselines import BASELINE
 from clinlm.report.cells import spelled
+from clinlm.report.conclusion import conclude
 from clinlm.report.results import ModelResult
 
 SCREEN: Final = (80, 30)
@@ -23,6 +25,10 @@ _WIDTHS = 54
 """Columns of the numbers of the table; the rest is for names."""
 _AROUND = 8
 """Lines around the rows of the table: title, header, rule, caption, rows left out, and the prompt of the shell."""
+_NAME = 24
+"""Columns of a name in the verdict."""
+_MOST = 8
+"""Lines of the verdict."""
 _FEWEST = 5
 """Rows of the table that are printed however little room is left."""
 
@@ -98,44 +104,24 @@ def results_table(results: Sequence[ModelResult], title: str, metric: str, width
 
 
 def verdict(results: Sequence[ModelResult], subject: str, metric: str, width: int = SCREEN[0]) -> list[str]:
-    """Return what the intervals show about the subject: a line against its reference, and one against TF-IDF."""
-    by_name = {result.name: result for result in results}
-    own, change = by_name[subject], by_name[subject].differences.get(metric)
-    shown = f"is the reference, {spelled(metric)} {cells.percent(own.quality.get(metric))} %"
-    if change is not None:
-        ends = cells.points_range(change.low, change.high)
-        reference = shortened(own.reference, max(12, width - 68))
-        shown = f"{_judgement(change.low, change.high)} {reference}: {cells.points(change.value)} ({ends})"
-    lines = [f"verdict    {shortened(own.name, max(8, width - len(shown) - 12))} {shown}"]
-    apart = own.baseline_differences.get(metric)
-    if apart is not None:
-        ours, theirs = own.quality[metric], by_name[BASELINE].quality[metric]
-        lines.append(
-            f"           {_judgement(apart.low, apart.high)} {BASELINE}: {cells.percent(ours)} against "
-            f"{cells.percent(theirs)} %"
-        )
-    return [*lines, *_unreached(results, metric)]
+    """Return the conclusion in lines of `width` columns, with short names.
+
+    Where they would be more than `_MOST`, the report alone says what dominates, and what to try next.
+    """
+    found = conclude(results, subject, metric)
+    kept = [found.sentences, [found.floor, found.verdict, found.next], [found.floor, found.verdict], [found.verdict]]
+    for sentences in kept:
+        lines = [line for text in sentences for line in wrap(_short(text, results), width - 11, break_on_hyphens=False)]
+        if len(lines) <= _MOST:
+            break
+    return [f"{'' if place else 'verdict':11}{line}" for place, line in enumerate(lines)]
 
 
-def _unreached(results: Sequence[ModelResult], metric: str) -> list[str]:
-    """Return a line where the best of the baselines is better than every model, by value; none otherwise."""
-    values = {
-        result.name: (_number(result.quality.get(metric)), result.kind == "baseline")
-        for result in results
-        if result.quality
-    }
-    best = max(values, key=lambda name: values[name][0], default="")
-    models = [value for value, baseline in values.values() if not baseline]
-    if not models or values[best][0] <= max(models):
-        return []
-    return [f"           no model reaches {best} ({cells.percent(values[best][0])} %): use it, or train on more notes"]
-
-
-def _judgement(low: float, high: float) -> str:
-    """Return what the ends of a difference show."""
-    if math.isnan(low + high):
-        return "cannot be compared with"
-    return "is better than" if low > 0 else "is worse than" if high < 0 else "shows no difference from"
+def _short(text: str, results: Sequence[ModelResult]) -> str:
+    """Return `text` with short names of results."""
+    for own in sorted(results, key=lambda result: -len(result.name)):
+        text = text.replace(own.name, shortened(own.name, _NAME))
+    return text
 
 
 def shortened(name: str, width: int) -> str:
