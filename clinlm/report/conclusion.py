@@ -95,7 +95,7 @@ def floor_sentence(
         if not lower:
             verb = "are" if len(level) > 1 else "is"
             clauses.append(
-                f"{names(level)} {verb} not below {best}{where} in {_and([spelled(metric) for metric in own])}"
+                f"{listed(level)} {verb} not below {best}{where} in {_and([spelled(metric) for metric in own])}"
             )
             continue
         scores = [
@@ -104,7 +104,7 @@ def floor_sentence(
             for metric in own
         ]
         clauses.append(
-            f"{best} is better than {names(lower)}{where} in {_and(scores)}{_chance(best, lower, own, by_name)}"
+            f"{best} is better than {listed(lower)}{where} in {_and(scores)}{_chance(best, lower, own, by_name)}"
         )
     return _sentence("; ".join(clauses))
 
@@ -120,9 +120,9 @@ def external_sentences(results: Sequence[ModelResult], corpus: str) -> list[str]
     lower = [name for name, drop in drops.items() if drop.high < 0]
     higher = [name for name, drop in drops.items() if drop.low > 0]
     if lower:
-        said.append(_sentence(f"micro F1 on {corpus} is below that on the own test documents for {names(lower)}"))
+        said.append(_sentence(f"micro F1 on {corpus} is below that on the own test documents for {listed(lower)}"))
     if higher:
-        said.append(_sentence(f"micro F1 on {corpus} is above that on the own test documents for {names(higher)}"))
+        said.append(_sentence(f"micro F1 on {corpus} is above that on the own test documents for {listed(higher)}"))
     if models and not drops:
         said.append(_sentence(f"no model shows a difference in micro F1 between {corpus} and the own test documents"))
     return [sentence for sentence in said if sentence]
@@ -140,7 +140,7 @@ def differences_sentence(found: Mapping[str, Interval | None], metric: str, refe
         "higher for": [name for name, own in known.items() if own.low > 0],
         "not shown to differ for": [name for name, own in known.items() if not own.significant],
     }
-    said = "; ".join(f"{what} {names(rows)}" for what, rows in parts.items() if rows)
+    said = "; ".join(f"{what} {listed(rows)}" for what, rows in parts.items() if rows)
     return _sentence(f"{metric} against {reference} is {said}") if said else ""
 
 
@@ -174,7 +174,7 @@ def _domination(results: Sequence[ModelResult], about: Sequence[ModelResult]) ->
         if others:
             first = min(others, key=lambda name: (kinds.get(name) != "baseline", others.index(name)))
             found.setdefault(first, []).append(own.name)
-    clauses = [f"{name} dominates {names(rows)}" for name, rows in found.items()]
+    clauses = [f"{name} dominates {listed(rows)}" for name, rows in found.items()]
     if not clauses:
         return ""
     load = any(own.latency is not None and own.latency.disturbed for own in about)
@@ -194,10 +194,10 @@ def _verdicts(claims: Sequence[ModelResult]) -> str:
         for outcome in ("non-inferior", "inferior", "undecided")
     }
     margins = dict.fromkeys(f"{100 * own.margin:g} points of {spelled(own.metric)}" for own in judged)
-    parts = [f"{outcome}: {names(rows)}" for outcome, rows in by_outcome.items() if rows]
+    parts = [f"{outcome}: {listed(rows)}" for outcome, rows in by_outcome.items() if rows]
     worse = [row.name for row, own in zip(claims, judged, strict=True) if own.worse]
     if worse:
-        parts[0] += f" ({names(worse)} worse all the same)"
+        parts[0] += f" ({listed(worse)} worse all the same)"
     power = power_sentence([own for own in judged if own.verdict == "undecided"])
     if power:
         parts[-1] += f" ({power})"
@@ -265,7 +265,7 @@ def _both(row: ModelResult) -> str:
     return "train longer (epochs=)"
 
 
-def names(rows: Sequence[str]) -> str:
+def listed(rows: Sequence[str]) -> str:
     """Return names in a list; of more than three, the first and how many more."""
     if len(rows) > _NAMED + 1:
         return f"{', '.join(rows[:_NAMED])} and {len(rows) - _NAMED} more"
