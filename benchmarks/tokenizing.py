@@ -2,10 +2,11 @@
 
 python benchmarks/tokenizing.py [--documents 400] [--rounds 5]
 
-The tokenizer is MiniLM's, the rows those of long_notes=head, one note at a time on one thread. `prefix` is what models
-use (`clinlm.text.tokens.RowCutter`); `whole` encodes all of the note and cuts it afterwards; `ids` is the tokenizer
-alone on a prefix that has already been cut, the least that any change of RowCutter could reach. A note's time is the
-median over the rounds; rounds alternate. The rows of prefix and whole are compared on all notes.
+The tokenizer is MiniLM's, the rows those of long_notes=head, one note at a time on one thread. `served` is what `clinlm
+predict` and the latencies of reports use: words looked up (`clinlm.text.plain_rows`), and for other notes the next;
+`prefix` is `clinlm.text.tokens.RowCutter`, which training uses; `whole` encodes all of the note and cuts it afterwards;
+`ids` is the tokenizer alone on a prefix that has already been cut. A note's time is the median over the rounds; rounds
+alternate. The rows of all three are compared on all notes.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from clinlm.corpora.mtsamples import MTSamples
 from clinlm.metrics.latency import measure
 from clinlm.report.timing import judge_latencies
 from clinlm.text.long_notes import Head
+from clinlm.text.plain_rows import PlainRowCutter
 from clinlm.text.tokens import RowCutter, before_space, uncut
 
 NOTES = Path(__file__).parents[1] / "../shared/data/mtsamples.csv.gz"
@@ -31,6 +33,8 @@ LENGTHS = (64, 128, 256, 512)
 
 def ways(tokenizer: PreTrainedTokenizerBase, tokens: int, texts: Sequence[str]) -> dict[str, Callable[[str], object]]:
     """Return what is timed, by name: from a text to rows of at most `tokens`."""
+    plain = PlainRowCutter.of(tokenizer, tokens, Head())
+    assert plain is not None
     prefix, whole = (RowCutter(tokenizer, tokens, Head()) for _ in range(2))
     whole._read = None
     bare, parts = uncut(tokenizer), {text: before_space(text, 5 * (tokens - 1)) for text in texts}
@@ -38,7 +42,12 @@ def ways(tokenizer: PreTrainedTokenizerBase, tokens: int, texts: Sequence[str]) 
     def ids(text: str) -> object:
         return bare.encode_batch_fast([parts[text]], add_special_tokens=False)[0].ids
 
-    return {"prefix": lambda text: prefix([text]), "whole": lambda text: whole([text]), "ids": ids}
+    return {
+        "served": lambda text: plain(text) or prefix([text]).documents[0],
+        "prefix": lambda text: prefix([text]).documents[0],
+        "whole": lambda text: whole([text]).documents[0],
+        "ids": ids,
+    }
 
 
 def main() -> None:
@@ -64,8 +73,8 @@ def main() -> None:
                 f"{tokens:6}{'':4}{name:8}{each.p50_ms:8.3f}{each.p90_ms:8.3f}{each.p99_ms:8.3f}"
                 f"{each.processor_ms or 0:8.3f}"
             )
-        equal = sum(own["prefix"](text) == own["whole"](text) for text in every)
-        print(f"{'':10}rows of prefix and whole are equal on {equal:,} of {len(every):,} notes")
+        equal = sum(own["served"](text) == own["prefix"](text) == own["whole"](text) for text in every)
+        print(f"{'':10}the rows of all three are equal on {equal:,} of {len(every):,} notes")
     print("\n".join(judge_latencies(found, "mark")[1]))
 
 

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from clinlm.engines.base import Rows
 from clinlm.predict.answer_head import TokenizedNotes
 from clinlm.tasks.inference_config import InferenceConfig
+from clinlm.text.plain_rows import PlainRowCutter
 from clinlm.text.tokens import RowCutter
 from clinlm.text.words import words
 
@@ -30,6 +31,7 @@ class NoteTokenizer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, config: InferenceConfig, by_word: bool) -> None:
         self._cut = RowCutter(tokenizer, config.max_tokens, config.long_notes, by_word)
+        self._plain = None if by_word else PlainRowCutter.of(tokenizer, config.max_tokens, config.long_notes)
         self._pad = int(tokenizer.pad_token_id or 0)
 
     def __call__(self, texts: Sequence[str]) -> tuple[list[TokenRow], TokenizedNotes]:
@@ -37,8 +39,11 @@ class NoteTokenizer:
         rows: list[TokenRow] = []
         notes = TokenizedNotes(len(texts), [], [], [], [])
         for part in _slices(texts):
-            cut = self._cut(part)
-            for pieces in cut.documents:
+            found = [None if self._plain is None else self._plain(text) for text in part]
+            cut = self._cut([text for text, own in zip(part, found, strict=True) if own is None])
+            others = iter(cut.documents)
+            for own in found:
+                pieces = next(others) if own is None else own
                 number = notes.document[-1] + 1 if notes.document else 0
                 rows += [np.array(piece, dtype=np.int32) for piece in pieces]
                 notes.document += [number] * len(pieces)

@@ -36,7 +36,7 @@ def judge_latencies(times: Mapping[str, Latency], busy: Busy) -> tuple[Mapping[s
             f"no latency: {told} while it was measured, report.busy=refuse allows {BUSY:.0%}; run the same command "
             "again on an idle machine: trained models are reused"
         ]
-    return times, [f"{line}; ? marks numbers that this load has changed (over {BUSY:.0%}): read them with care"]
+    return times, [f"{line}; {MARK} marks numbers that this load (over {BUSY:.0%}) may have changed"]
 
 
 def explanation(latencies: Iterable[Latency | None]) -> str:

@@ -117,7 +117,9 @@ def test_a_disturbed_latency_is_marked_and_explained() -> None:
         assert timing.network_cell(replace(latency, network_p50_ms=None)) == timing.p50_cell(None) == cells.NONE
         shown, (line,) = timing.judge_latencies({"a": latency}, "mark")
         assert shown["a"] is latency and line.startswith("timed on Xeon (AVX2), 1 thread on 2 cores, other processes ")
-        assert ("? marks numbers" in line) == bool(mark) and "2026-11-29" in line
+        assert ("? marks numbers that this load (over 10%) may have changed" in line) == bool(
+            mark
+        ) and "2026-11-29" in line
     assert timing.judge_latencies({}, "refuse") == ({}, [])
 
 

@@ -1,0 +1,100 @@
+"""Tokenises notes of plain ASCII by looking whole words up: the rows of `RowCutter` in about a quarter of the time."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Self, final
+
+from transformers import PreTrainedTokenizerBase
+
+from clinlm.text.long_notes import LongNotes
+from clinlm.text.tokens import RowCutter, before_space, uncut
+
+_CHARACTERS_PER_TOKEN = 5
+_PLAIN: Final = re.compile(r"[\t\n\r -~]*")
+"""Characters that a BERT normalizer keeps as they are, but for case."""
+_WORDS: Final = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
+"""What a BERT pre-tokenizer splits plain text into: words, and every punctuation character by itself."""
+
+
+@final
+class PlainRowCutter:
+    """Cuts plain notes into rows, special tokens included: those of `RowCutter` where units are documents.
+
+    A word of the vocabulary is one token to WordPiece, which takes the longest match; in clinical English most words
+    are. The other words are matched from their beginning, as WordPiece does. Nothing is remembered between notes, so
+    that the time of a note does not depend on those before it.
+
+    Source: Schuster and Nakajima 2012, "Japanese and Korean voice search"; `max_input_chars_per_word` as in BERT.
+    """
+
+    def __init__(
+        self, settings: Mapping[str, Any], row: list[int], probe: int, max_tokens: int, way: LongNotes
+    ) -> None:
+        model = settings["model"]
+        self._vocabulary: Mapping[str, int] = model["vocab"]
+        self._unknown = self._vocabulary[model["unk_token"]]
+        self._inside, self._longest = model["continuing_subword_prefix"], model["max_input_chars_per_word"]
+        self._lowercase = settings["normalizer"]["lowercase"]
+        self._added = [str(token["content"]).lower() for token in settings["added_tokens"]]
+        place = row.index(probe)
+        self._prefix, self._suffix = row[:place], row[place + 1 :]
+        self._way, self._room = way, max_tokens - len(row) + 1
+        self._read = way.tokens_read(self._room)
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase, max_tokens: int, long_notes: LongNotes) -> Self | None:
+        """Return the cutter of a BERT tokenizer; None for a tokenizer of another kind."""
+        settings = json.loads(uncut(tokenizer).to_str())
+        model, normalizer = settings["model"], settings["normalizer"] or {}
+        kinds = (model["type"], normalizer.get("type"), (settings["pre_tokenizer"] or {}).get("type"))
+        if kinds != ("WordPiece", "BertNormalizer", "BertPreTokenizer") or not normalizer["clean_text"]:
+            return None
+        words = (word for word in model["vocab"] if word.isascii() and word.isalnum() and word == word.lower())
+        probe = next(words, None)
+        if probe is None or model["unk_token"] not in model["vocab"]:
+            return None
+        (row,) = RowCutter(tokenizer, max_tokens, long_notes)([probe]).documents[0]
+        return cls(settings, row, model["vocab"][probe], max_tokens, long_notes)
+
+    def __call__(self, text: str) -> list[list[int]] | None:
+        """Return the rows of a note; None for a note that has to be left to `RowCutter`."""
+        length = len(text) if self._read is None else _CHARACTERS_PER_TOKEN * (self._read + 1)
+        while True:
+            part = before_space(text, length)
+            ids = self._ids(part)
+            if ids is None:
+                return None
+            if len(part) == len(text) or (self._read is not None and len(ids) > self._read):
+                return [[*self._prefix, *piece, *self._suffix] for piece in self._way.cut(ids, self._room)]
+            length *= 2
+
+    def _ids(self, text: str) -> list[int] | None:
+        if not text.isascii() or _PLAIN.fullmatch(text) is None:
+            return None
+        lower = text.lower()
+        if any(token in lower for token in self._added):
+            return None  # written out in the text, it is one token
+        find, ids = self._vocabulary.get, list[int]()
+        for word in _WORDS.findall(lower if self._lowercase else text):
+            whole = find(word)
+            if whole is None or len(word) > self._longest:
+                ids += self._pieces(word)
+            else:
+                ids.append(whole)
+        return ids
+
+    def _pieces(self, word: str) -> list[int]:
+        """Return the longest piece of the vocabulary at every place; one unknown token where there is none."""
+        pieces, start = list[int](), 0
+        while start < len(word) <= self._longest:
+            inside = self._inside if start else ""
+            for end in range(len(word), start, -1):
+                found = self._vocabulary.get(inside + word[start:end])
+                if found is not None:
+                    pieces.append(found)
+                    start = end
+                    break
+            else:
+                return [self._unknown]
+        return pieces if start else [self._unknown]
