@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from hydra.utils import instantiate
 
 from clinlm.config.console import make_console
@@ -29,7 +28,7 @@ from clinlm.report.evaluation import compare
 from clinlm.report.external import ExternalCorpus, open_external
 from clinlm.report.grid import grid_cells
 from clinlm.report.labels import label_table
-from clinlm.report.nested import nested_notices
+from clinlm.report.nested import best_on_validation, choice_lines, choose, nested_notices
 from clinlm.report.published import Published, write_published
 from clinlm.report.results import ModelResult
 from clinlm.report.settings import ReportSettings
@@ -123,9 +122,14 @@ class Report:
 
     def chosen(self) -> str:
         """Return the name of the result with the best monitored quality on validation, baselines and teachers aside."""
-        models = [result for result in self.results if result.kind == "stage" and result.role == "student"]
-        models = models or [result for result in self.results if result.kind == "stage"]
-        return max(models, key=lambda result: np.nan_to_num(result.validation[self._metric], nan=-1)).name
+        return best_on_validation(self.results, self._metric).name
+
+    def choice(self, runs: Sequence[RunRecord]) -> tuple[str, list[str]]:
+        """Return the name of what a nested sweep of `runs` chooses, and the lines that say so."""
+        sampling = self._settings.bootstrap(self._task, self._split)
+        found = choose(self.results, self.evaluations, self._metric, **sampling)
+        run = next(run for run in runs if run.overrides == found.lineage.overrides)
+        return found.name, choice_lines(self.results, found, self._metric, run)
 
     def _write_gates(self) -> None:
         self.files += gates.write_gates(self.results, self._run.device, self._folder, self._split)

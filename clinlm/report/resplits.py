@@ -2,10 +2,9 @@
 
 import logging
 import math
-import re
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from statistics import fmean, median
@@ -19,17 +18,21 @@ from clinlm.config.console import make_console
 from clinlm.metrics.bootstrap import Groups, Interval
 from clinlm.metrics.evaluation import Evaluation
 from clinlm.metrics.latency import Latency, busy_share
+from clinlm.metrics.noninferiority import NonInferiority, judge
 from clinlm.metrics.resplits import SplitValues, TwoLevelDraws, summarised
+from clinlm.pipeline.protocol import Protocol
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.report import cells
 from clinlm.report.baselines import BASELINE
 from clinlm.report.domination import with_domination
 from clinlm.report.evaluation import Compared, compare
+from clinlm.report.nested import best_on_validation, without_split
 from clinlm.report.report import Report, open_inputs
 from clinlm.report.results import Lineage, ModelResult
 from clinlm.report.settings import ReportSettings
 from clinlm.report.split_table import listed_seeds, write_resplits
 from clinlm.report.terminal import Ending, shown_path
+from clinlm.report.verdicts import verdict_notices, with_verdicts
 from clinlm.store.key import digest
 
 log = logging.getLogger(__name__)
@@ -60,13 +63,14 @@ def report_resplits(runs: Sequence[RunRecord], folder: Path) -> list[ModelResult
     alone = len({(run.pipeline, run.seed, _shared(run)) for run in runs}) == 1
     settings: ReportSettings = instantiate(dict(runs[0].report))
     metric = runs[0].monitor.removeprefix("val/")
-    frames = [_documents(own[0], settings.by_group) for own in by_seed.values()]
-    table = SplitTable([*by_seed], [_tested(frame) for frame in frames], _sizes(frames), settings)
+    table = SplitTable([*by_seed], [_documents(own[0], settings.by_group) for own in by_seed.values()], settings)
     for number, (seed, own) in enumerate(by_seed.items()):
         log.info("split %d (%d of %d): comparing its models", seed, number + 1, len(by_seed))
         table.add(number, _compared(own, folder / f"split-{seed}", alone))
-    results = with_domination([_again(result, runs) for result in table.results()], metric)
-    files = write_resplits(results, folder, RESPLITS, table.notices(), metric)
+    results = with_domination(with_verdicts(table.results(), runs, alone, table.judge), metric)
+    results = [_again(result, runs) for result in results]
+    notices = [*verdict_notices(results), *table.notices()]
+    files = write_resplits(results, folder, RESPLITS, notices, metric)
     _print(results, runs, alone, folder / files[0].name, metric)
     return results
 
@@ -86,14 +90,10 @@ def _compared(runs: Sequence[RunRecord], folder: Path, alone: bool) -> Compared:
 
 
 def _documents(run: RunRecord, by_group: bool) -> pl.DataFrame:
-    """Return `unit` (what is drawn as one) and `split` of every document of a run's task, without its texts."""
+    """Return `id`, `unit` (what is drawn as one) and `split` of every document of a run's task, without its texts."""
     path = Path(run.store) / f"task-{run.task.key}" / "documents.parquet"
     unit = pl.col("group" if by_group else "id").alias("unit")
-    return pl.read_parquet(path, columns=["id", "group", "split"]).select(unit, "split")
-
-
-def _tested(frame: pl.DataFrame) -> Groups:
-    return frame.filter(pl.col("split") == "test")["unit"].to_numpy()
+    return pl.read_parquet(path, columns=["id", "group", "split"]).select("id", unit, "split")
 
 
 def _sizes(frames: Sequence[pl.DataFrame]) -> tuple[int, int]:
@@ -108,15 +108,15 @@ class SplitTable:
 
     Args:
         seeds: `task.seed` of every split.
-        tested: for every split the group of each of its test documents.
-        sizes: test and training documents of a split.
+        documents: for every split its documents: `id`, `unit` (what is drawn as one) and `split`.
     """
 
-    def __init__(
-        self, seeds: Sequence[int], tested: Sequence[Groups], sizes: tuple[int, int], settings: ReportSettings
-    ) -> None:
-        self._seeds, self._tested, self._sizes = tuple(seeds), tested, sizes
-        self._draws = TwoLevelDraws.of(tested, settings.resamples, settings.seed)
+    def __init__(self, seeds: Sequence[int], documents: Sequence[pl.DataFrame], settings: ReportSettings) -> None:
+        tested = [frame.filter(pl.col("split") == "test") for frame in documents]
+        self._seeds, self._sizes = tuple(seeds), _sizes(documents)
+        self._tested: list[Groups] = [frame["unit"].to_numpy() for frame in tested]
+        self._count = pl.concat(tested)["id"].n_unique()
+        self._draws = TwoLevelDraws.of(self._tested, settings.resamples, settings.seed)
         self._shape = (len(seeds), settings.resamples + 1)
         self._values: dict[str, dict[str, SplitValues]] = {}
         self._results: dict[str, list[ModelResult]] = defaultdict(list)
@@ -130,7 +130,8 @@ class SplitTable:
             evaluation = compared.evaluations.get(result.name)
             if evaluation is not None:
                 self._put(number, result.name, evaluation, weights)
-        self._notices.append(compared.notices)
+        judged = verdict_notices(compared.results)
+        self._notices.append([notice for notice in compared.notices if notice not in judged])
 
     def _put(self, number: int, name: str, evaluation: Evaluation, weights: Any) -> None:
         own = self._values.setdefault(name, {})
@@ -140,6 +141,13 @@ class SplitTable:
     def results(self) -> list[ModelResult]:
         """Return a result for every model: means over the splits that have it, with intervals."""
         return [self._result(name) for name in self._results]
+
+    def judge(self, name: str, reference: str, protocol: Protocol) -> NonInferiority:
+        """Return the verdict on a model over all splits by itself, against its reference."""
+        ours, theirs = (self._values[own][protocol.metric] for own in (name, reference))
+        values = self._draws.mean(ours - theirs)
+        found = judge(values, protocol.metric, protocol.margin, self._count, self._draws.names)
+        return replace(found, caveat=protocol.caveat)
 
     def notices(self) -> list[str]:
         """Return the notices of all splits: those that all share once, others with the seed of their split."""
@@ -244,11 +252,6 @@ def _again(result: ModelResult, runs: Sequence[RunRecord]) -> ModelResult:
     return replace(result, lineage=plain, deployment=deployment)
 
 
-def without_split(overrides: Iterable[str]) -> list[str]:
-    """Return the overrides that do not say which splits are seen."""
-    return [own for own in overrides if not re.match(r"\+{0,2}(task\.seed|resplits|nested)=", own)]
-
-
 def _shared(run: RunRecord) -> tuple[str, ...]:
     return tuple(without_split(run.overrides))
 
@@ -266,13 +269,6 @@ def _print(results: Sequence[ModelResult], runs: Sequence[RunRecord], alone: boo
         f"again      {shlex.join(['clinlm', *subject.lineage.overrides])}",
     ]
     Ending(title, results, subject.name, metric, lines).print(make_console())
-
-
-def best_on_validation(results: Sequence[ModelResult], metric: str) -> ModelResult:
-    """Return the result with the best quality on validation, baselines and teachers aside where there are others."""
-    models = [result for result in results if result.kind == "stage" and result.role == "student"]
-    models = models or [result for result in results if result.kind == "stage"]
-    return max(models, key=lambda result: np.nan_to_num(result.validation[metric], nan=-1))
 
 
 def _spread(result: ModelResult, metric: str) -> list[str]:

@@ -66,6 +66,12 @@ class LabelersTable(Callback):
         folder = Path(config.hydra.sweep.dir)
         jobs = finished_jobs(folder)
         if jobs:
+            from clinlm.pipeline.run_record import RunRecord
+
+            run = RunRecord.read(jobs[0])
+            if run.nested or run.resplits > 1:
+                log.warning("no table of labelers: it is of the test documents of one split")
+                return
             from clinlm.report.labelers import report_labelers
 
             report_labelers(jobs, folder)
@@ -118,12 +124,16 @@ def _resplits(runs: Sequence["RunRecord"], folder: Path) -> None:
 def summarise(runs: Sequence["RunRecord"], folder: Path) -> None:
     """Write and print the report of `runs`, all on one task."""
     from clinlm.config.resolvers import register_resolvers
+    from clinlm.report.nested import UNOPENED
     from clinlm.report.report import Report, open_inputs
 
     register_resolvers()
     report = Report(runs, open_inputs(runs[0]), folder, stages=False)
-    title = f"The last stage of {len(runs)} pipelines, on test"
-    report.print(title, report.chosen(), [stage_counts(runs), *next_command(report.results[-1].lineage.overrides)])
+    title = f"The last stage of {len(runs)} pipelines, on {runs[0].split}"
+    subject, lines = report.chosen(), next_command(report.results[-1].lineage.overrides)
+    if runs[0].nested:
+        title, (subject, lines) = title + UNOPENED, report.choice(runs)
+    report.print(title, subject, [stage_counts(runs), *lines])
 
 
 def next_command(overrides: Sequence[str]) -> list[str]:

@@ -79,8 +79,10 @@ class Product(JobSweeper):
         """
         assert self.config is not None and self.hydra_context is not None and self.launcher is not None
         loader = self.hydra_context.config_loader
-        typed = [*(f"{name}={values}" for name, values in self.params.items()), *arguments]
-        (every,) = BasicSweeper.split_arguments(OverridesParser.create(loader).parse_overrides(typed), None)
+        parser = OverridesParser.create(loader)
+        named = {override.get_key_element() for override in parser.parse_overrides(arguments)}
+        typed = [*(f"{name}={values}" for name, values in self.params.items() if name not in named), *arguments]
+        (every,) = BasicSweeper.split_arguments(parser.parse_overrides(typed), None)
         composed = compose_jobs(loader, self.config, every)
         splits, first = check_splits([config for _, config in composed]), first_split(composed[0][1])
         jobs = split_jobs(distinct_jobs(composed), splits, first)
