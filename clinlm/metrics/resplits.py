@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Self, final
 
 import numpy as np
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Float, Int, Integer, Shaped
 from scipy.special import stdtrit
 
 from clinlm.metrics.bootstrap import Groups, Interval, Values, Weights
@@ -66,12 +66,12 @@ class TwoLevelDraws:
         splits: how often each resample holds each split.
     """
 
-    names: Groups
+    names: Shaped[np.ndarray, " groups"]
     groups: Integer[np.ndarray, "resamples groups"]
     splits: Int[np.ndarray, "resamples splits"]
 
     @classmethod
-    def of(cls, tested: Sequence[Groups], resamples: int, seed: int) -> Self:
+    def of(cls, tested: Sequence[Shaped[np.ndarray, " _"]], resamples: int, seed: int) -> Self:
         """Draw.
 
         Args:

@@ -1,0 +1,226 @@
+"""Laws of a table over splits, and of a sweep that chooses on validation: what it shows, and that test stays closed."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from support.pipelines import composed
+from support.reports import recorded, result
+
+from clinlm.metrics.bootstrap import Interval
+from clinlm.models.artifact import Artifact
+from clinlm.pipeline.run_record import RunRecord
+from clinlm.report.evaluation import evaluate
+from clinlm.report.nested import choice_lines, choose, report_command, without_split
+from clinlm.report.report import Report, open_inputs
+from clinlm.report.resplits import RESPLITS, by_corpus, report_resplits
+from clinlm.report.results import ModelResult, read_results
+from clinlm.report.split_table import listed_seeds
+from clinlm.report.terminal import SCREEN
+from clinlm.tasks.examples import Examples
+
+pytestmark = pytest.mark.usefixtures("quick")
+TYPED = ("pipeline=a", "epochs=1")
+
+
+@pytest.fixture(scope="module")
+def runs(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: None) -> list[RunRecord]:
+    """The records of a pipeline on the splits 3 and 4 of its corpus."""
+    root, found = tmp_path_factory.mktemp("resplits") / "store", []
+    for seed in (3, 4):
+        run, _ = recorded(composed(notes_csv, root, *TYPED, f"task.seed={seed}"))
+        found.append(replace(run, resplits=2, overrides=(*TYPED, f"task.seed={seed}")))
+    return found
+
+
+@pytest.fixture(scope="module")
+def every(runs: list[RunRecord]) -> list[dict[str, ModelResult]]:
+    """The results of each split by itself."""
+    return [{one.name: one for one in evaluate([run], stages=True)[0]} for run in runs]
+
+
+@pytest.fixture(scope="module")
+def table(runs: list[RunRecord], tmp_path_factory: pytest.TempPathFactory) -> tuple[list[ModelResult], Path]:
+    folder = tmp_path_factory.mktemp("table")
+    return report_resplits(runs, folder), folder
+
+
+def test_numbers_are_means_over_splits(
+    table: tuple[list[ModelResult], Path], every: list[dict[str, ModelResult]]
+) -> None:
+    """Quality and costs against those of every split by itself."""
+    results, _ = table
+    assert [one.name for one in results] == [*every[0]]
+    for one in results:
+        own = [split[one.name] for split in every]
+        for metric, value in one.quality.items():
+            each = [split.quality[metric] for split in own]
+            assert value == pytest.approx(np.nanmean(each), abs=1e-6, nan_ok=True)
+            assert one.splits is not None and one.splits.values[metric] == pytest.approx(each, abs=1e-6, nan_ok=True)
+            assert one.splits.ends(metric) == pytest.approx((np.nanmin(each), np.nanmax(each)), abs=1e-6)
+        assert one.validation["macro_f1"] == pytest.approx(fmean(split.validation["macro_f1"] for split in own))
+        for metric, change in one.differences.items():
+            each = [split.differences[metric].value for split in own]
+            assert change.value == pytest.approx(np.nanmean(each), abs=1e-6, nan_ok=True)
+            assert one.splits is not None and one.splits.better[metric] == sum(value > 1e-9 for value in each)
+        assert one.bytes == round(fmean(split.bytes for split in own))
+        assert one.latency is not None and one.latency.p50_ms > 0
+    by_name = {one.name: one for one in results}
+    teacher, student = by_name["teacher"], by_name["student"]
+    assert student.compression_bytes == pytest.approx(teacher.bytes / student.bytes, rel=1e-3)
+    assert teacher.latency is not None and student.latency is not None
+    assert student.latency.speedup == pytest.approx(teacher.latency.p50_ms / student.latency.p50_ms)
+    assert student.non_inferiority is not None
+    assert student.non_inferiority.difference == student.differences["micro_f1"]
+
+
+def test_the_files_hold_the_table(table: tuple[list[ModelResult], Path]) -> None:
+    results, folder = table
+    read, notices = read_results(folder / f"{RESPLITS}.json")
+    assert [(one.name, one.splits, one.intervals["micro_f1"]) for one in read] == [
+        (one.name, one.splits, one.intervals["micro_f1"]) for one in results
+    ]
+    frame = pl.read_csv(folder / f"{RESPLITS}.csv")
+    assert frame["name"].to_list() == [one.name for one in results] and set(frame["splits"]) == {2}
+    text = (folder / f"{RESPLITS}.md").read_text(encoding="utf-8")
+    assert text.count("| 2 of 2 |") == len(results) and "Means over splits: 2 (task.seed 3–4)" in text
+    assert any(notice.startswith("gates passed by student, of 2 splits: critical ") for notice in notices)
+    again = next(one for one in results if one.name == "student").lineage.overrides
+    assert again == (*TYPED, "task.seed=3", "resplits=2")
+
+
+def test_the_end_fits_the_screen(
+    runs: list[RunRecord], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(SCREEN[0]))
+    report_resplits(runs[:1], tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].strip() == "Pipeline a on test: mean of 1 of 2 splits (task.seed 3)"
+    assert sum(max(1, -(-len(line) // SCREEN[0])) for line in lines) <= SCREEN[1]
+
+
+@pytest.mark.integration
+def test_several_pipelines_have_a_report_of_every_split(runs: list[RunRecord], tmp_path: Path) -> None:
+    short = [replace(run, pipeline="baseline", stages=run.stages[:1]) for run in runs]
+    results = report_resplits([runs[0], short[0], runs[1]], tmp_path)
+    assert [one.name for one in results] == ["TF-IDF", "baseline", "a", "teacher"]
+    found = {one.name: one.splits.found for one in results if one.splits is not None}
+    assert found == {"TF-IDF": 2, "baseline": 1, "a": 2, "teacher": 1}
+    for seed in (3, 4):
+        assert (tmp_path / f"split-{seed}" / "table.md").is_file()
+
+
+def test_runs_are_grouped_by_all_but_their_split(runs: list[RunRecord]) -> None:
+    other = replace(runs[0], task=replace(runs[0].task, settings={**runs[0].task.settings, "max_tokens": 16}))
+    assert [len(own) for own in by_corpus([*runs, other]).values()] == [2, 1]
+
+
+def test_seeds_and_overrides_are_listed_in_few_words() -> None:
+    assert [listed_seeds(own) for own in ([1, 2, 3], [2], [1, 3], [])] == ["1–3", "2", "1, 3", ""]
+    typed = ["a=1", "+task.seed=3", "++resplits=2", "nested=True", "seed=1", "report.resplits_=0"]
+    assert without_split(typed) == ["a=1", "seed=1", "report.resplits_=0"]
+
+
+# Nested: test stays closed.
+
+
+def closed(patch: pytest.MonkeyPatch) -> None:
+    """Make every look at test an error."""
+    members, predictions = Examples.members, Artifact.predictions
+
+    def shut(split: str) -> None:
+        assert split not in ("test", "every"), "test was opened"
+
+    def checked(own: Examples, split: str) -> Any:
+        shut(split)
+        return members(own, split)
+
+    def read(own: Artifact, split: str) -> Any:
+        shut(split)
+        return predictions(own, split)
+
+    patch.setattr(Examples, "members", checked)
+    patch.setattr(Artifact, "predictions", read)
+
+
+@pytest.mark.parametrize("stages", [True, False])
+def test_a_nested_report_never_opens_test(
+    runs: list[RunRecord], stages: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = replace(runs[0], nested=True, resplits=1)
+    closed(monkeypatch)
+    report = Report([run], open_inputs(run), tmp_path, stages=stages)
+    for one in report.results:
+        assert one.quality == pytest.approx(one.validation, nan_ok=True)
+        assert not one.non_inferiority
+    for path in tmp_path.glob("*.md"):
+        text = path.read_text(encoding="utf-8").replace("test was not opened", "")
+        assert not re.search(r"\btest\b", text), path.name
+    assert "test was not opened (nested=true)" in (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert not {"validation.md", "external.md", "published.md"} & {path.name for path in tmp_path.iterdir()}
+    name, lines = report.choice([run])
+    assert name in {one.name for one in report.results} and lines[-1].endswith("task.seed=4 resplits=5")
+
+
+def test_labels_of_test_change_no_file_of_a_nested_report(
+    runs: list[RunRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A marker in the truth of test: every target of it is turned over."""
+    run = replace(runs[0], nested=True, resplits=1)
+    monkeypatch.setattr("clinlm.report.evaluation._latencies", lambda *rest: {})
+    task, _ = open_inputs(run)
+    written = {}
+    for name in ("before", "after"):
+        Report([run], (task, None), tmp_path / name, stages=True)
+        written[name] = contents(tmp_path / name)
+        task.examples.targets[task.examples.members("test")] ^= True
+    assert written["before"] == written["after"] and "table.json" in written["before"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every file."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+class Scores:
+    """Evaluations whose difference is known."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def difference(self, reference: "Scores", **rest: Any) -> Mapping[str, Interval]:
+        change = self.value - reference.value
+        return {"micro_f1": Interval(change, change - 0.0196, change + 0.0196)}  # a standard error of one point
+
+
+@pytest.mark.parametrize(("second", "chosen"), [(0.795, "small"), (0.785, "large")])
+def test_the_smallest_within_a_standard_error_of_the_best_is_chosen(second: float, chosen: str) -> None:
+    values = {"teacher": (0.9, 9, "teacher"), "large": (0.8, 5, "student"), "small": (second, 2, "student")}
+    rows = [
+        result(name, validation={"micro_f1": value}, bytes=size, role=role)
+        for name, (value, size, role) in values.items()
+    ]
+    scores: Any = {name: Scores(value) for name, (value, _, _) in values.items()}
+    assert choose(rows, scores, "micro_f1").name == chosen
+    equal = [replace(one, bytes=5) for one in rows]
+    assert choose([replace(equal[1], latency=None), equal[2]], scores, "micro_f1").name == chosen
+
+
+def test_the_command_of_a_choice_reports_fresh_splits(runs: list[RunRecord], notes_csv: Path, tmp_path: Path) -> None:
+    run = replace(runs[0], overrides=(*TYPED, "nested=True", "task.seed=3"))
+    assert report_command(run) == "clinlm pipeline=a epochs=1 task.seed=4 resplits=5"
+    rows = [result("a", validation={"micro_f1": 0.5}, role="student")]
+    assert len(choice_lines(rows, rows[0], "micro_f1", run)) == 2
+    corpus = {**run.task.settings["corpus"], "split": "half"}
+    fixed = replace(
+        run, task=replace(run.task, settings={**run.task.settings, "corpus": corpus, "root": str(tmp_path / "n.csv")})
+    )
+    half = pl.col("group").str.tail(1).replace_strict({"1": "test", "2": "validation"}, default="train").alias("half")
+    pl.read_csv(notes_csv).with_columns(half).write_csv(tmp_path / "n.csv")
+    assert report_command(fixed) == "clinlm pipeline=a epochs=1"
