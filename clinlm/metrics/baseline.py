@@ -263,6 +263,31 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def fit_regressions(
+    rows: sparray | spmatrix, targets: Targets, strength: float
+) -> tuple[Float32[np.ndarray, "labels terms"], Float32[np.ndarray, " labels"]]:
+    """Return weights and biases of one logistic regression a label, on weighted terms; as `TfidfBaseline.fit` does."""
+    return _regressions(rows, targets, strength)
+
+
+def validation_ranking(probabilities: Probabilities, targets: Targets) -> float:
+    """Return the mean of micro and macro AUPRC, by which C is chosen on validation.
+
+    Raises:
+        DataError: the targets are all equal.
+    """
+    return _ranking(probabilities, targets)
+
+
+def read_part(path: Path) -> bytes:
+    """Return a file of a saved baseline.
+
+    Raises:
+        MissingFileError: there is none.
+    """
+    return _read(path)
+
+
 def keyword_matches(mentioned: Sequence[str | None], labels: Sequence[str]) -> Float[np.ndarray, "documents labels"]:
     """Return 1 where a label is among those mentioned, and 0 elsewhere.
 

@@ -29,6 +29,7 @@ from clinlm.training.augmentation.base import Augmentation
 from clinlm.training.teachers.base import TeacherSource
 from clinlm.training.teachers.tfidf import TFIDF, Tfidf
 from clinlm.training.teachers.trained import Trained
+from clinlm.training.tfidf_int8 import TfidfInt8
 
 log = logging.getLogger(__name__)
 
@@ -116,13 +117,13 @@ def _check_checkpoints(stages: Sequence[StageSpec], root: Path, task_key: str) -
 
 
 def _fit_floor(task: Task) -> None:
-    """Fit the baseline that is the floor of a gate, before anything trains.
+    """Fit the baselines of which the better is the floor of a gate, before anything trains.
 
     Raises:
         ConfigError: it cannot be fitted.
     """
     try:
-        Tfidf.of(task).fitted(task)
+        TfidfInt8.of(task).fitted(task)
     except DataError as error:
         raise ConfigError(f"gate.floor=tfidf needs the baseline: {error}; or set gate.floor=null or a share") from error
 

@@ -1,4 +1,4 @@
-"""The TF-IDF baseline, served from its folder in the store."""
+"""The TF-IDF baselines, whole or with INT8 weights, served from their folders in the store."""
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -8,20 +8,21 @@ from typing import final
 import torch
 
 from clinlm.metrics.baseline import CARD, TfidfBaseline
+from clinlm.metrics.int8_baseline import Int8Baseline, holds_int8_baseline
 from clinlm.predict.answer_head import TokenizedNotes
 from clinlm.predict.model_runner import PendingPredictions, Runner, open_head
 from clinlm.predict.note_answer import notes_as_rows
 from clinlm.store.content import sealed, verify
 from clinlm.tasks.entities import contexts
 from clinlm.tasks.inference_config import InferenceConfig
-from clinlm.training.teachers.tfidf import linked_logits
+from clinlm.training.tfidf_int8 import baseline_logits
 
 _NOTES = 64
 """Notes weighted at once."""
 
 
 def holds_tfidf(folder: Path) -> bool:
-    """Return whether a folder holds a TF-IDF baseline, and not a network."""
+    """Return whether a folder holds a TF-IDF baseline, whole or with INT8 weights, and not a network."""
     return (folder / CARD).is_file()
 
 
@@ -38,7 +39,8 @@ class TfidfRunner(Runner):
             verify(folder)
         config = InferenceConfig.load(folder)
         self.head, self._kind, self._pool = open_head(config), config.kind, pool
-        self._baseline = TfidfBaseline.load(folder)
+        self._baseline: TfidfBaseline | Int8Baseline
+        self._baseline = (Int8Baseline if holds_int8_baseline(folder) else TfidfBaseline).load(folder)
 
     def begin(self, texts: Sequence[str]) -> PendingPredictions:
         notes = notes_as_rows(texts, self.head.by_word)
@@ -50,9 +52,10 @@ class TfidfRunner(Runner):
     def _predict(self, texts: Sequence[str], notes: TokenizedNotes, places: range) -> tuple[list[int], torch.Tensor]:
         """Return the places of some notes, and a row of logits for each: of the note, or of its words padded."""
         if not self.head.by_word:
-            logits = linked_logits(self._baseline, [texts[place] for place in places], self._kind)
-            return list(places), torch.from_numpy(logits)
+            return list(places), torch.from_numpy(
+                baseline_logits(self._baseline, [texts[place] for place in places], self._kind)
+            )
         passages = [passage for place in places for passage in contexts(texts[place], notes.words[place])]
-        found = torch.from_numpy(linked_logits(self._baseline, passages, self._kind))
+        found = torch.from_numpy(baseline_logits(self._baseline, passages, self._kind))
         rows = torch.split(found, [notes.lengths[place] for place in places])
         return list(places), torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)

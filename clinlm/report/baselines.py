@@ -1,4 +1,4 @@
-"""Baselines of every comparison: TF-IDF, the keyword matcher where labels come from words, and the labeler."""
+"""Baselines of every comparison: TF-IDF, whole and in INT8, keywords where labels come from words, and the labeler."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -21,11 +21,12 @@ from clinlm.store.content import read_record
 from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.training.teachers.base import Measured
-from clinlm.training.teachers.tfidf import Tfidf, linked_logits
+from clinlm.training.teachers.tfidf import Tfidf
+from clinlm.training.tfidf_int8 import TfidfInt8, baseline_logits
 
 log = logging.getLogger(__name__)
 
-BASELINE = "TF-IDF"
+BASELINE, INT8_BASELINE = BASELINES = ("TF-IDF", "TF-IDF int8")
 KEYWORDS = "keywords"
 LABELER = "labeler"
 
@@ -87,24 +88,34 @@ def baselines(task: Task, task_key: str, root: Path, reference: str) -> tuple[li
         reference: name of the result that they are compared with.
     """
     found, failed = list[Predictor](), list[ModelResult]()
-    try:
-        found.append(tfidf(task, task_key, root, reference))
-    except Exception as error:
-        log.warning("%s cannot be fitted: %s", BASELINE, error)
-        reason = f"{BASELINE} has no numbers: {str(error).partition(';')[0]}"
-        failed.append(ModelResult(BASELINE, "baseline", reference=reference, notices=(reason,)))
+    for name in BASELINES:
+        try:
+            found.append(tfidf(task, task_key, root, reference, name))
+        except Exception as error:
+            log.warning("%s cannot be fitted: %s", name, error)
+            reason = f"{name} has no numbers: {str(error).partition(';')[0]}"
+            failed.append(ModelResult(name, "baseline", reference=reference, notices=(reason,)))
     if has_keywords(task):
         found.append(keywords(task, reference))
     own = labeler(task, reference)
     return found if own is None else [*found, own], failed
 
 
-def tfidf(task: Task, task_key: str, root: Path, reference: str) -> Predictor:
-    """Return TF-IDF with logistic regression, fitted once a task and kept in the store `root`."""
-    member = Tfidf(root, task_key)
+def stored_baseline(name: str, task_key: str, root: Path) -> Tfidf | TfidfInt8:
+    """Return the baseline of `BASELINES` of that name, as it is kept in the store `root`."""
+    return Tfidf(root, task_key) if name == BASELINE else TfidfInt8(root, task_key)
+
+
+def tfidf(task: Task, task_key: str, root: Path, reference: str, name: str = BASELINE) -> Predictor:
+    """Return TF-IDF with logistic regression, fitted once a task and kept in the store `root`.
+
+    Args:
+        name: of `BASELINES`.
+    """
+    member = stored_baseline(name, task_key, root)
     model, cached = member.fitted(task)
     result = ModelResult(
-        name=BASELINE,
+        name=name,
         kind="baseline",
         key=member.folder.name,
         reference=reference,
@@ -115,7 +126,7 @@ def tfidf(task: Task, task_key: str, root: Path, reference: str) -> Predictor:
         cached=cached,
     )
     config = InferenceConfig.load(member.folder)
-    answer = TermsAnswer(lambda passages: linked_logits(model, passages, config.kind), config)
+    answer = TermsAnswer(lambda passages: baseline_logits(model, passages, config.kind), config)
     return Predictor.of(result, config, lambda split: member.split_logits(task, split), answer)
 
 

@@ -21,7 +21,7 @@ from clinlm.metrics.evaluation import Evaluation
 from clinlm.models import artifact as artifacts
 from clinlm.pipeline import execution
 from clinlm.report import entities
-from clinlm.report.baselines import BASELINE, KEYWORDS, LABELER
+from clinlm.report.baselines import BASELINES, KEYWORDS, LABELER, stored_baseline
 from clinlm.report.conclusion import external_sentences
 from clinlm.report.domination import with_domination
 from clinlm.report.results import ModelResult
@@ -34,8 +34,8 @@ from clinlm.tasks.entities import Entities
 from clinlm.tasks.examples import EVERY
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.tasks.labelled import Labelled
-from clinlm.training.teachers.tfidf import Tfidf, linked_logits
 from clinlm.training.teachers.trained import Trained
+from clinlm.training.tfidf_int8 import baseline_logits
 
 log = logging.getLogger(__name__)
 NAME = "external"
@@ -155,7 +155,8 @@ def write_external(
         results: of the comparison on the task's own test documents.
         settings: of the report.
     """
-    missing = () if sealed(Tfidf(root, external.key).folder) else (BASELINE,)  # it could not be fitted
+    # They could not be fitted.
+    missing = [name for name in BASELINES if not sealed(stored_baseline(name, external.key, root).folder)]
     shown = [result for result in results if result.kind != "ensemble" and result.name not in (KEYWORDS, *missing)]
     pairs = {result.name: _evaluations(external, result, root) for result in shown}
     found = []
@@ -227,9 +228,9 @@ def _evaluations(external: ExternalCorpus, result: ModelResult, root: Path) -> t
         return main.evaluate("test", own, None), external.evaluate(labels)
     folder = _folder(external.key, result, root)
     config = InferenceConfig.load(folder)
-    if result.name == BASELINE:
-        baseline, _ = Tfidf(root, external.key).fitted(main)
-        logits = linked_logits(baseline, other.passages(other.examples.members(EVERY)), main.kind)
+    if result.name in BASELINES:
+        model, _ = stored_baseline(result.name, external.key, root).fitted(main)
+        logits = baseline_logits(model, other.passages(other.examples.members(EVERY)), main.kind)
     elif result.deployment:
         logits = _deployed(result, other)
     else:
@@ -240,8 +241,8 @@ def _evaluations(external: ExternalCorpus, result: ModelResult, root: Path) -> t
 
 def _folder(task_key: str, result: ModelResult, root: Path) -> Path:
     """Return the folder that a result is served from."""
-    if result.name == BASELINE:
-        return Tfidf(root, task_key).folder
+    if result.name in BASELINES:
+        return stored_baseline(result.name, task_key, root).folder
     return Path(result.deployment["folder"] if result.deployment else result.lineage.folder)
 
 
@@ -252,8 +253,8 @@ def test_probabilities(task: Task, task_key: str, result: ModelResult, root: Pat
         assert labels is not None, "a comparison has a labeler only where people are not the labeler"
         return labels
     config = InferenceConfig.load(_folder(task_key, result, root))
-    if result.name == BASELINE:
-        return config.probabilities(Tfidf(root, task_key).split_logits(task, "test"))
+    if result.name in BASELINES:
+        return config.probabilities(stored_baseline(result.name, task_key, root).split_logits(task, "test"))
     if result.deployment:
         return config.probabilities(Deployment(Path(result.deployment["folder"])).predictions("test"))
     return config.probabilities(result.lineage.artifact.predictions("test"))

@@ -17,7 +17,7 @@ from clinlm.metrics.entity_evaluation import EntityEvaluation
 from clinlm.pipeline import execution
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.report import entities, external
-from clinlm.report.baselines import BASELINE, LABELER
+from clinlm.report.baselines import BASELINES, LABELER
 from clinlm.report.report import TABLE
 from clinlm.report.results import ModelResult, read_results
 from clinlm.report.settings import ReportSettings
@@ -156,7 +156,7 @@ def labeler_results(jobs: Sequence[LabelerJob], settings: ReportSettings) -> lis
                 continue
             same = (job.labeler, own.deployment.get("folder") or own.lineage.folder or own.name)
             if same not in found:
-                model = own.name if own.name in (LABELER, BASELINE) else f"{own.name}{ending}"
+                model = own.name if own.name in (LABELER, *BASELINES) else f"{own.name}{ending}"
                 found[same] = _result(job, own, model, jobs, settings)
     return list(found.values())
 
@@ -240,9 +240,9 @@ def published_rows(results: Sequence[LabelerResult]) -> dict[str, dict[str, Mode
     for result in results:
         if result.model == LABELER:
             found["labeler"][result.name] = _by_label(result.own)
-        elif result.model != BASELINE and result.people:
+        elif result.model not in BASELINES and result.people:
             found["people"][result.model] = _by_label(result.own)
-        elif result.model != BASELINE:
+        elif result.model not in BASELINES:
             found["distilled"][result.name] = _by_label(result.own)
             if result.outside is not None:
                 found["distilled, external"][result.name] = _by_label(result.outside)

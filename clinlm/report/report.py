@@ -22,7 +22,7 @@ from clinlm.report import (
     uncertainty,
     validation_text,
 )
-from clinlm.report.baselines import BASELINE
+from clinlm.report.baselines import BASELINES
 from clinlm.report.conclusion import conclude, conclusion_markdown
 from clinlm.report.evaluation import compare
 from clinlm.report.external import ExternalCorpus, open_external
@@ -32,7 +32,7 @@ from clinlm.report.nested import best_on_validation, choice_lines, choose, neste
 from clinlm.report.published import Published, write_published
 from clinlm.report.results import ModelResult
 from clinlm.report.settings import ReportSettings
-from clinlm.report.terminal import Ending, shown_path, text_table
+from clinlm.report.terminal import SCREEN, Ending, shown_path, text_table
 from clinlm.report.validation import validate_result
 from clinlm.tasks.base import Task
 
@@ -112,11 +112,7 @@ class Report:
             *self._elsewhere,
             f"report     {shown_path(self._folder / f'{TABLE}.md')}{notices}",
             *([f"           {', '.join(files)} in the same folder"] if files else []),
-            *(
-                f"tfidf      {shown_path(Path(self._run.store) / r.key)}"
-                for r in self.results
-                if r.name == BASELINE and r.key
-            ),
+            *self._baseline_lines(),
         ]
         Ending(title, self.results, subject, self._metric, [*own, *lines]).print(console)
 
@@ -149,6 +145,12 @@ class Report:
         self.files += uncertainty.write_uncertainty(self.results, self._folder, self._split)
         measured = [result for result in self.results if result.uncertainty is not None]
         self._show("uncertainty", lambda: [uncertainty.uncertainty_line(result) for result in measured])
+
+    def _baseline_lines(self) -> list[str]:
+        """Return a line with the folders of the baselines, the first alone where they do not fit a line."""
+        keys = [result.key for result in self.results if result.name in BASELINES and result.key]
+        lines = [f"tfidf      {shown_path(Path(self._run.store) / ', '.join(keys[:count]))}" for count in (2, 1)]
+        return [line for line in lines if len(line) <= SCREEN[0] or line == lines[-1]][:1] if keys else []
 
     def _write_stages(self) -> None:
         """Write what the methods of a run did, and the validation of its last compressed stage."""

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clinlm.report import cells, timing
-from clinlm.report.baselines import BASELINE
+from clinlm.report.baselines import BASELINE, BASELINES
 from clinlm.report.cells import spelled
 from clinlm.report.conclusion import conclude
 from clinlm.report.results import ModelResult
@@ -65,10 +65,10 @@ class Ending:
 
 
 def selected_results(results: Sequence[ModelResult], subject: str, metric: str, rows: int) -> list[ModelResult]:
-    """Return at most `rows` results in their order: the subject, its reference, TF-IDF, then the best on validation."""
+    """Return `rows` results at most, in order: subject, its reference, both TF-IDF, then the best on validation."""
     by_name = {result.name: result for result in results}
     wanted = [by_name[subject], by_name[by_name[subject].reference]]
-    wanted += [by_name[BASELINE]] if BASELINE in by_name else []
+    wanted += [by_name[name] for name in BASELINES if name in by_name]
     wanted += sorted(results, key=lambda result: -_number(result.validation.get(metric)))
     kept = list(dict.fromkeys(result.name for result in wanted))[:rows]
     return [result for result in results if result.name in kept]

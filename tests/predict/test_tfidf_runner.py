@@ -1,4 +1,4 @@
-"""The TF-IDF baseline is served like any other model: it answers as its row of the table does."""
+"""The TF-IDF baselines are served like any other model: each answers as its row of the table does."""
 
 import shutil
 from collections.abc import Callable
@@ -11,6 +11,7 @@ import pytest
 
 from clinlm.corpora.table import Table
 from clinlm.metrics.baseline import FILES
+from clinlm.metrics.int8_baseline import INT8_FILES
 from clinlm.store.content import RECORD, Damaged
 from clinlm.tasks.base import Task
 from clinlm.tasks.entities import Entities
@@ -19,8 +20,12 @@ from clinlm.tasks.multiclass import MultiClass
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.long_notes import Head
 from clinlm.training.teachers.tfidf import Tfidf
+from clinlm.training.tfidf_int8 import TfidfInt8
 
 Run = Callable[..., Any]
+Member = type[Tfidf] | type[TfidfInt8]
+
+both = pytest.mark.parametrize("kind", [Tfidf, TfidfInt8])
 
 
 @pytest.fixture(scope="module", params=[MultiLabel, MultiClass])
@@ -31,22 +36,23 @@ def labelled(request: pytest.FixtureRequest, notes_csv: Path, tmp_path_factory: 
     return task
 
 
-def served(task: Task, tmp_path: Path) -> tuple[Tfidf, Path]:
-    """Return the baseline of a task, and a copy of what is served: without record and cached logits."""
+def served(task: Task, tmp_path: Path, kind: Member) -> tuple[Tfidf | TfidfInt8, Path]:
+    """Return a baseline of a task, and a copy of what is served: without record and cached logits."""
     assert task.folder is not None
-    member, folder = Tfidf(task.folder.parent, "key"), tmp_path / "copied"
+    member, folder = kind(task.folder.parent, "key"), tmp_path / "copied"
     member.fitted(task)
     folder.mkdir()
-    for name in (*FILES, SERVING):
+    for name in (*(FILES if kind is Tfidf else INT8_FILES), SERVING):
         shutil.copy(member.folder / name, folder)
     assert sum(path.stat().st_size for path in folder.iterdir()) == member.bytes, "the bytes of the table"
     return member, folder
 
 
+@both
 def test_labels_are_those_of_the_row_of_the_table(
-    labelled: Task, run: Run, answers: Any, write_notes: Any, tmp_path: Path
+    kind: Member, labelled: Task, run: Run, answers: Any, write_notes: Any, tmp_path: Path
 ) -> None:
-    member, folder = served(labelled, tmp_path)
+    member, folder = served(labelled, tmp_path, kind)
     notes = [(str(number), text) for number, text in enumerate(labelled.texts("test"))]
     run(write_notes(notes, tmp_path / "notes.csv"), tmp_path / "out.jsonl", artifact=folder, shadow=member.folder)
     found, labels = answers(tmp_path / "out.jsonl"), labelled.examples.labels
@@ -60,10 +66,11 @@ def test_labels_are_those_of_the_row_of_the_table(
     assert [item["shadow_labels"] for item in found] == [item["labels"] for item in found]
 
 
+@both
 def test_spans_are_those_of_the_row_of_the_table(
-    entities: Entities, run: Run, answers: Any, write_notes: Any, tmp_path: Path
+    kind: Member, entities: Entities, run: Run, answers: Any, write_notes: Any, tmp_path: Path
 ) -> None:
-    member, folder = served(entities, tmp_path)
+    member, folder = served(entities, tmp_path, kind)
     texts = [*entities.texts("test"), "  ", "\u200b"]
     notes = [(str(number), text) for number, text in enumerate(texts)]
     run(write_notes(notes, tmp_path / "notes.jsonl"), tmp_path / "out.jsonl", artifact=folder, window=2)
@@ -74,8 +81,11 @@ def test_spans_are_those_of_the_row_of_the_table(
     assert found[:-1] == [[(*span,) for span in own] for own in row.found] and any(found)
 
 
-def test_a_damaged_folder_answers_nothing(labelled: Task, run: Run, write_notes: Any, tmp_path: Path) -> None:
-    member, folder = served(labelled, tmp_path)
+@both
+def test_a_damaged_folder_answers_nothing(
+    kind: Member, labelled: Task, run: Run, write_notes: Any, tmp_path: Path
+) -> None:
+    member, folder = served(labelled, tmp_path, kind)
     shutil.copy(member.folder / RECORD, folder)
     (folder / SERVING).write_text((folder / SERVING).read_text().replace("asthma", "asthna"))
     with pytest.raises(Damaged, match="is not the file that was recorded"):

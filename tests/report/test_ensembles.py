@@ -10,7 +10,7 @@ from support.reports import recorded
 
 from clinlm.metrics.classification import METRICS, quality
 from clinlm.models.artifact import Artifact
-from clinlm.report.baselines import BASELINE
+from clinlm.report.baselines import BASELINE, BASELINES
 from clinlm.report.ensembles import ensemble_name, ensembles_of_run, ensembles_of_sweep
 from clinlm.report.evaluation import evaluate
 from clinlm.report.results import ModelResult
@@ -47,7 +47,7 @@ def compared(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: N
 
 
 def test_the_ensemble_stands_above_its_student(compared: Compared) -> None:
-    assert [row.name for row in compared.rows] == [BASELINE, "teacher_1", "teacher_2", NAME, "student"]
+    assert [row.name for row in compared.rows] == [*BASELINES, "teacher_1", "teacher_2", NAME, "student"]
     row = compared.row(NAME)
     assert (row.kind, row.role, row.cached) == ("ensemble", "teacher", False) and row.key
     assert all(each.per_label for each in compared.rows)

@@ -14,13 +14,14 @@ from support.reports import recorded, same
 from clinlm.config.errors import ConfigError, DataError
 from clinlm.metrics.baseline import FILES, TfidfBaseline
 from clinlm.metrics.classification import METRICS, quality
+from clinlm.metrics.int8_baseline import INT8_FILES, Int8Baseline
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline.run_record import RunRecord, StageRecord
-from clinlm.report.baselines import BASELINE
+from clinlm.report.baselines import BASELINES
 from clinlm.report.evaluation import evaluate
 from clinlm.report.report import Report
 from clinlm.report.results import ModelResult, read_results, results_json
-from clinlm.tasks.inference_config import SERVING
+from clinlm.tasks.inference_config import SERVING, InferenceConfig
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -47,10 +48,10 @@ def compared(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: N
 
 def test_rows_are_the_baseline_and_the_stages_in_order(compared: Compared) -> None:
     rows = compared.results
-    assert [row.name for row in rows] == [BASELINE, "teacher", "student", "prune_student", "recover_student"]
-    assert [row.kind for row in rows] == ["baseline"] + ["stage"] * 4
-    assert [row.role for row in rows] == ["", "teacher"] + ["student"] * 3
-    for row, artifact in zip(rows[1:], compared.artifacts, strict=True):
+    assert [row.name for row in rows] == [*BASELINES, "teacher", "student", "prune_student", "recover_student"]
+    assert [row.kind for row in rows] == ["baseline"] * 2 + ["stage"] * 4
+    assert [row.role for row in rows] == ["", "", "teacher"] + ["student"] * 3
+    for row, artifact in zip(rows[2:], compared.artifacts, strict=True):
         report = artifact.report
         assert row.key == artifact.key
         for name in ("parameters", "nonzero", "bytes", "seconds", "peak_mib"):
@@ -61,7 +62,7 @@ def test_quality_is_that_of_the_predictions_on_test(compared: Compared) -> None:
     """Thresholds come from the predictions on validation, for every model by itself."""
     task = compared.task
     targets = task.examples.targets[task.examples.members("test")]
-    for row, artifact in zip(compared.results[1:], compared.artifacts, strict=True):
+    for row, artifact in zip(compared.results[2:], compared.artifacts, strict=True):
         validation, test = (task.probabilities(artifact.predictions(split)) for split in ("validation", "test"))
         expected = quality(targets, test, task.fit_thresholds(validation))
         assert row.quality == pytest.approx(expected, abs=1e-6, nan_ok=True)
@@ -99,7 +100,7 @@ def test_a_baseline_that_cannot_be_fitted_leaves_a_dash_and_its_reason(
     assert "| TF-IDF | – | – | – | – |" in text and text.count(f"- {reason}\n") == 1
     results, notices = read_results(tmp_path / "table.json")
     assert [row.name for row in results] == [row.name for row in compared.results] and reason in notices
-    for before, after in zip(compared.results[1:], results[1:], strict=True):
+    for before, after in zip(compared.results[2:], results[2:], strict=True):
         assert after.quality == pytest.approx(before.quality, nan_ok=True)
     assert all("floor (macro_f1 of TF-IDF) undefined" in gate.reasons() for gate in results[-1].gates)
 
@@ -114,10 +115,10 @@ def test_intervals_hold_their_values(compared: Compared) -> None:
 
 
 def test_differences_are_against_the_teacher(compared: Compared) -> None:
-    teacher = compared.results[1]
+    teacher = compared.results[2]
     assert teacher.differences == {} and teacher.compression_parameters == teacher.compression_bytes == 1.0
     assert teacher.latency is not None and teacher.latency.speedup == 1.0
-    for row in (compared.results[0], *compared.results[2:]):
+    for row in (*compared.results[:2], *compared.results[3:]):
         assert set(row.differences) == set(METRICS)
         for name, change in row.differences.items():
             expected = row.quality[name] - teacher.quality[name]
@@ -131,7 +132,7 @@ def test_differences_are_against_the_teacher(compared: Compared) -> None:
 def test_every_row_has_its_quality_on_validation(compared: Compared) -> None:
     """What settings may be chosen by: thresholds and values are of the same documents."""
     task = compared.task
-    for row, artifact in zip(compared.results[1:], compared.artifacts, strict=True):
+    for row, artifact in zip(compared.results[2:], compared.artifacts, strict=True):
         expected = task.validation_metrics(artifact.predictions("validation"))
         assert row.validation == pytest.approx(expected, abs=1e-6, nan_ok=True)
 
@@ -154,7 +155,7 @@ def test_a_comparison_needs_a_teacher(compared: Compared) -> None:
 def test_a_run_is_a_sweep_of_one(compared: Compared) -> None:
     """The last stage of a sweep has the numbers that it has in its run; only its name is that of the pipeline."""
     results, _ = evaluate([compared.run], compared.task)
-    assert [result.name for result in results] == [BASELINE, "teacher", "b"]
+    assert [result.name for result in results] == [*BASELINES, "teacher", "b"]
     last, own = results[-1], compared.results[-1]
     assert last.lineage.overrides == compared.run.overrides and last.gates and last.key == own.key
     for name in ("quality", "validation", "intervals", "differences"):
@@ -200,8 +201,20 @@ def test_a_spoilt_baseline_is_fitted_again(compared: Compared) -> None:
     assert rows[0].quality == pytest.approx(compared.results[0].quality, nan_ok=True)
 
 
+def test_the_int8_row_is_what_its_folder_answers(compared: Compared) -> None:
+    task, row = compared.task, compared.results[1]
+    model, folder = Int8Baseline.load(compared.root / row.key), compared.root / row.key
+    validation, test = (model.probabilities(task.texts(split)) for split in ("validation", "test"))
+    targets = task.examples.targets[task.examples.members("test")]
+    assert row.quality == pytest.approx(quality(targets, test, task.fit_thresholds(validation)), nan_ok=True)
+    assert (row.parameters, row.nonzero) == (model.parameters, model.nonzero)
+    assert row.bytes == sum((folder / name).stat().st_size for name in (*INT8_FILES, SERVING))
+    assert row.bytes < compared.results[0].bytes and row.baseline_differences == {} and row.latency is not None
+    assert InferenceConfig.load(folder).conformal, "fitted with its own probabilities, as for any model"
+
+
 def test_groups_are_resampled_whole(compared: Compared) -> None:
     """Notes of one patient are not independent: intervals over patients are others than those over notes."""
     by_note = compared.again(by_group=False)
-    assert by_note[1].quality == pytest.approx(compared.results[1].quality, nan_ok=True)
-    assert by_note[1].intervals != compared.results[1].intervals
+    assert by_note[2].quality == pytest.approx(compared.results[2].quality, nan_ok=True)
+    assert by_note[2].intervals != compared.results[2].intervals

@@ -18,7 +18,7 @@ from clinlm.metrics.economics import Economics, Machine
 from clinlm.pipeline.run_record import RUN, RunRecord
 from clinlm.report import labelers, published
 from clinlm.report import sweep as callbacks
-from clinlm.report.baselines import BASELINE, LABELER
+from clinlm.report.baselines import BASELINES, LABELER
 from clinlm.report.labelers import LabelerJob, LabelerResult, labeler_name, labeler_results, open_jobs, published_rows
 from clinlm.report.published import Published, side_by_side
 from clinlm.report.settings import ReportSettings
@@ -49,14 +49,14 @@ def found(jobs: list[LabelerJob]) -> list[LabelerResult]:
 
 def test_every_labeler_and_model_is_there_once_people_first(found: list[LabelerResult]) -> None:
     assert [(one.labeler, one.model) for one in found] == [
-        *(("human", model) for model in (BASELINE, "teacher")),
-        *(("marker", model) for model in (LABELER, BASELINE, "teacher")),
+        *(("human", model) for model in (*BASELINES, "teacher")),
+        *(("marker", model) for model in (LABELER, *BASELINES, "teacher")),
     ]
-    assert [one.name for one in found][1:3] == ["human → teacher", "marker"]
+    assert [one.name for one in found][2:4] == ["human → teacher", "marker"]
 
 
 def test_all_are_judged_by_people(jobs: list[LabelerJob], found: list[LabelerResult]) -> None:
-    for line, job in zip(found, (jobs[0],) * 2 + (jobs[1],) * 3, strict=True):
+    for line, job in zip(found, (jobs[0],) * 3 + (jobs[1],) * 4, strict=True):
         assert job.evaluate(line.own).quality()["micro_f1"] == pytest.approx(line.own.quality["micro_f1"])
         assert line.outside is not None and line.outside.drop is not None
 
@@ -78,11 +78,11 @@ def test_differences_are_against_the_same_model_and_against_the_labeler(found: l
 
 def test_what_a_thousand_notes_take(found: list[LabelerResult]) -> None:
     """The marker says that every note took it 0.5 s, 2 and 1 tokens."""
-    labeler, _, teacher = (one.own.economics for one in found[2:])
-    assert labeler is not None and teacher is not None and found[4].own.latency is not None
+    labeler, *_, teacher = (one.own.economics for one in found[3:])
+    assert labeler is not None and teacher is not None and found[-1].own.latency is not None
     assert (labeler.seconds, labeler.prompt_tokens, labeler.completion_tokens) == (500, 2000, 1000)
     assert labeler.money == pytest.approx(0.5) and labeler.priced_on == "2026-11-01"
-    assert teacher.seconds == pytest.approx(found[4].own.latency.mean_ms)
+    assert teacher.seconds == pytest.approx(found[-1].own.latency.mean_ms)
     assert teacher.money == pytest.approx(teacher.seconds / 1000)
 
 
@@ -126,7 +126,7 @@ def test_the_table_is_written_without_a_note(
     text, shown = (tmp_path / "labelers.md").read_text(), capsys.readouterr().out
     for heading in ("Against people", "External", "Cost of 1,000 notes"):
         assert heading in text
-    for name in ("human → teacher", "marker → teacher", "marker → TF-IDF"):
+    for name in ("human → teacher", "marker → teacher", "marker → TF-IDF", "marker → TF-IDF int8"):
         assert text.count(f"| {name} |") == 3 and name in shown
     assert "the patient was seen" not in text + shown
     assert text.startswith("**strict F1 against the same model learned from people is ")
@@ -136,7 +136,7 @@ def test_the_table_is_written_without_a_note(
     shares = {"strict P %": "micro_precision", "strict R %": "micro_recall", "strict F1 %": "micro_f1"}
     for column, name in (shares | {"macro F1 %": "macro_f1", "relaxed F1 %": "relaxed_micro_f1"}).items():
         assert told[column].startswith(f"{100 * expected.quality[name]:.2f} ("), column
-    assert len(json.loads((tmp_path / "labelers.json").read_text(), parse_constant=pytest.fail)["lines"]) == 5
+    assert len(json.loads((tmp_path / "labelers.json").read_text(), parse_constant=pytest.fail)["lines"]) == 7
     assert (tmp_path / "labelers.png").stat().st_size > 0
 
 
@@ -182,13 +182,15 @@ def test_ours_stand_below_the_published_rows(found: list[LabelerResult]) -> None
     assert [*rows] == ["labeler", "people", "distilled", "distilled, external"] and paper.has(rows)
     assert set(rows) <= set(paper.rows), "a row of ours stands below the paper's"
     distilled = rows["distilled"]["marker → teacher"]
-    assert distilled.quality["disease_f1"] == found[4].own.label_estimates("f1")["DISEASE"].value
+    assert distilled.quality["disease_f1"] == found[-1].own.label_estimates("f1")["DISEASE"].value
     _, text = side_by_side(rows, paper)
     line = next(one for one in text.splitlines() if one.startswith("| distilled | marker"))
     numbers = [cell.strip(" ?") for cell in line.split("|")]  # a busy machine marks them
-    assert found[2].own.economics is not None and found[4].own.economics is not None
-    assert float(numbers[6]) == pytest.approx(found[2].own.economics.seconds / found[4].own.economics.seconds, rel=0.01)
-    assert float(numbers[7]) == pytest.approx(found[2].own.economics.money / found[4].own.economics.money, rel=0.01)
+    assert found[3].own.economics is not None and found[-1].own.economics is not None
+    assert float(numbers[6]) == pytest.approx(
+        found[3].own.economics.seconds / found[-1].own.economics.seconds, rel=0.01
+    )
+    assert float(numbers[7]) == pytest.approx(found[3].own.economics.money / found[-1].own.economics.money, rel=0.01)
 
 
 def test_without_a_price_nothing_is_cheaper(found: list[LabelerResult]) -> None:

@@ -145,7 +145,7 @@ def test_a_pipeline_of_multi_class_with_a_keyword_matcher(notes_csv: Path, tmp_p
     run, task = recorded(config, resamples=20, latency_documents=2)
     rows, notices = evaluate([run], task, stages=True)
     by_name = {row.name: row for row in rows}
-    assert [*by_name] == ["TF-IDF", KEYWORDS, "teacher", "student"]
+    assert [*by_name] == ["TF-IDF", "TF-IDF int8", KEYWORDS, "teacher", "student"]
     assert by_name[KEYWORDS].quality["accuracy"] == 1.0 and by_name[KEYWORDS].latency is None
     assert np.isnan(by_name[KEYWORDS].compression_bytes)
     (told,) = [notice for notice in notices if notice.startswith(KEYWORDS)]

@@ -197,6 +197,11 @@ def linked_logits(baseline: TfidfBaseline, texts: Sequence[str], kind: Kind) -> 
     return np.asarray(log_expit(logits) if kind != "multilabel" else logits, dtype=np.float32)
 
 
+def drawn_passages(task: Task, split: str) -> tuple[list[str], np.ndarray]:
+    """Return the texts and targets of a split that baselines are fitted on or chosen by: of words, at most `WORDS`."""
+    return _read(task, _drawn(task, split))
+
+
 def _split(task: Task, split: str) -> tuple[list[str], np.ndarray]:
     return _read(task, task.examples.members(split))
 

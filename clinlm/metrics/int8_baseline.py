@@ -1,0 +1,284 @@
+"""The TF-IDF baseline as small as its quality on validation allows: the terms that matter, with INT8 weights."""
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, final
+
+import numpy as np
+from jaxtyping import Float16, Float32, Float64, Int, Int8
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+from scipy.sparse import csr_array, diags_array
+from scipy.special import expit
+
+from clinlm.config.errors import DataError
+from clinlm.metrics.baseline import (
+    CARD,
+    STRENGTHS,
+    TfidfBaseline,
+    ValidationTargets,
+    fit_regressions,
+    read_part,
+    validation_ranking,
+)
+from clinlm.metrics.classification import Probabilities, Targets
+from clinlm.metrics.term_counter import TermCounter
+
+TOLERANCE: Final = 0.003
+"""How far the ranking of the validation documents may be below that of all terms, as a share: 0.3 points."""
+
+SIZES: Final = (
+    *(250, 350, 500, 700, 1_000, 1_400, 2_000, 2_800, 4_000, 5_600, 8_000, 11_000, 16_000, 22_000, 32_000),
+    *(45_000, 64_000, 90_000, 128_000),
+)
+"""Numbers of terms tried on validation; then all terms."""
+
+INT8_FILES: Final = ("terms.zlib", "weights.zlib", CARD)
+"""What a saved one consists of: terms and arrays (safetensors), each compressed with zlib, and the card."""
+
+_FORMAT: Final = {"format": "tfidf int8", "version": 1, "terms": "words and pairs of words", "coefficients": "int8"}
+_LARGEST: Final = 127
+_SLICE: Final = 1024
+"""Texts computed at once."""
+
+_STEP: Final = 3
+"""Sizes skipped by until one is large enough; those between are tried after it."""
+
+
+@final
+class _Fitted(NamedTuple):
+    score: float
+    strength: float
+    weights: Int8[np.ndarray, "terms labels"]
+    scales: Float32[np.ndarray, " labels"]
+    bias: Float32[np.ndarray, " labels"]
+
+
+@final
+class Int8Baseline:
+    """A `TfidfBaseline` with fewer terms and INT8 weights, fitted again on the terms that are kept.
+
+    The vocabulary holds words of the training notes, on disk too (compressed, not hidden): a saved one is under the
+    same agreement as the notes.
+
+    Attributes:
+        vocabulary: the terms, sorted; in the order of the rows of `weights`.
+        idf: inverse document frequency of every term. Weights cannot hold it: it decides the length of a document, too.
+        weights: of the logistic regressions, terms x labels: times its label's scale, an integer is a weight.
+        scales: one a label; positive.
+        bias: of the logistic regressions.
+        strength: the C of `STRENGTHS` that was chosen for these terms.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        idf: Float16[np.ndarray, " terms"],
+        weights: Int8[np.ndarray, "terms labels"],
+        scales: Float32[np.ndarray, " labels"],
+        bias: Float32[np.ndarray, " labels"],
+        strength: float,
+    ) -> None:
+        """Assemble from parts; use `fit` or `load`.
+
+        Raises:
+            ValueError: the parts do not fit each other.
+        """
+        shapes = (len(vocabulary),), (len(vocabulary), len(bias)), bias.shape
+        if (idf.shape, weights.shape, scales.shape) != shapes:
+            raise ValueError(
+                f"idf, weights and scales must have shapes {shapes} for {len(vocabulary)} terms and {len(bias)} "
+                f"labels, got {idf.shape}, {weights.shape} and {scales.shape}"
+            )
+        self.vocabulary, self.idf, self.weights, self.scales, self.bias = tuple(vocabulary), idf, weights, scales, bias
+        self.strength = strength
+        self._count, self._wide_idf = TermCounter(vocabulary), idf.astype(np.float32)
+
+    @classmethod
+    def fit(
+        cls,
+        whole: TfidfBaseline,
+        texts: Sequence[str],
+        targets: Targets,
+        validation_texts: Sequence[str],
+        validation_targets: ValidationTargets,
+    ) -> "Int8Baseline":
+        """Keep the fewest terms whose quality on validation is that of all, within `TOLERANCE`.
+
+        Quality is what chooses C in `TfidfBaseline.fit`. Terms are kept in the order of their largest weight of any
+        label times the root mean square of their value in training documents: by how much a term moves the logit of the
+        label that it matters most to. For a size, the regressions are fitted again on rows of length 1 of the kept
+        terms, at the C that is best on validation with the INT8 weights. Quality and C are taken to grow with the size:
+        sizes are tried in steps of `_STEP` until one is good enough, then those before it, and C never above the
+        whole's. Where no size is good enough, all terms are kept.
+
+        Args:
+            whole: fitted on the same texts.
+            targets: 0/1 or bool, documents x labels.
+            validation_texts: documents to choose by; none of test.
+            validation_targets: their labels.
+
+        Raises:
+            DataError: the validation targets are all equal.
+        """
+        rows, held = (csr_array(whole.vectors(own)).tocsc() for own in (texts, validation_texts))
+        least = validation_ranking(whole.probabilities(validation_texts), validation_targets) - TOLERANCE
+        power = np.sqrt(np.asarray(rows.multiply(rows).mean(axis=0)).ravel())
+        order = np.argsort(-power * np.abs(whole.weights).max(axis=0), kind="stable")
+        idf = whole.idf.astype(np.float16)
+        ratio = idf.astype(np.float32) / whole.idf
+        fitted: dict[int, _Fitted] = {}
+
+        def passes(size: int) -> bool:
+            kept = np.sort(order[:size])
+            parts = [_unit_rows(csr_array(own[:, kept] * ratio[kept])) for own in (rows, held)]
+            low = max((own.strength for tried, own in fitted.items() if tried < size), default=STRENGTHS[0])
+            high = min((own.strength for tried, own in fitted.items() if tried > size), default=whole.strength)
+            strengths = [strength for strength in STRENGTHS if low <= strength <= high]
+            fitted[size] = _best_strength(parts[0], targets, parts[1], validation_targets, strengths)
+            return size == len(order) or fitted[size].score >= least
+
+        size = _smallest([*(size for size in SIZES if size < len(order)), len(order)], passes)
+        kept, best = np.sort(order[:size]), fitted[size]
+        terms = [whole.vocabulary[place] for place in kept]
+        return cls(terms, idf[kept], best.weights, best.scales, best.bias, best.strength)
+
+    def probabilities(self, texts: Sequence[str]) -> Probabilities:
+        """Return the probability of every label for every text, in [0, 1], documents x labels."""
+        return np.asarray(expit(self.logits(texts)), dtype=np.float64)
+
+    def logits(self, texts: Sequence[str]) -> Float64[np.ndarray, "documents labels"]:
+        """Return the logit of every label for every text, documents x labels: `probabilities` are their sigmoid."""
+        found = np.tile(self.bias.astype(np.float64), (len(texts), 1))
+        for start in range(0, len(texts), _SLICE):
+            rows, terms, values = self.vectors(texts[start : start + _SLICE])
+            if len(rows):
+                filled, first = np.unique(rows, return_index=True)
+                sums = np.add.reduceat(self.weights[terms] * values[:, None], first, axis=0)
+                found[start + filled] += sums * self.scales
+        return found
+
+    def vectors(
+        self, texts: Sequence[str]
+    ) -> tuple[Int[np.ndarray, " found"], Int[np.ndarray, " found"], Float32[np.ndarray, " found"]]:
+        """Return the weighted terms: numbers of texts and of terms, and values; those of a text have length 1."""
+        rows, terms, counts = self._count(texts)
+        values = (np.log(counts.astype(np.float32)) + 1) * self._wide_idf[terms]
+        lengths = np.sqrt(np.bincount(rows, values.astype(np.float64) ** 2, minlength=len(texts)))
+        return rows, terms, (values / lengths[rows]).astype(np.float32)
+
+    @property
+    def parameters(self) -> int:
+        """Weights, scales, biases and idf values."""
+        return self.weights.size + self.scales.size + self.bias.size + self.idf.size
+
+    @property
+    def nonzero(self) -> int:
+        """Parameters that are not 0."""
+        return sum(int(np.count_nonzero(array)) for array in (self.weights, self.scales, self.bias, self.idf))
+
+    def save(self, folder: Path) -> None:
+        """Write `INT8_FILES`: the terms, the numbers and, last, a card with the digests of the other two.
+
+        Every file is replaced atomically; a save cut short is found by `load`.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in _files(self):
+            partial = folder / f".{name}.{os.getpid()}.partial"
+            partial.write_bytes(content)
+            partial.replace(folder / name)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Int8Baseline":
+        """Read what `save` wrote.
+
+        Raises:
+            MissingFileError: a file is missing.
+            DataError: a file is damaged, of another save, or of another version of clinlm.
+        """
+        terms, arrays, card = (read_part(folder / name) for name in INT8_FILES)
+        try:
+            content = json.loads(card)
+            known = {name: content[name] for name in _FORMAT} == _FORMAT
+            whole = content["sha256"] == [hashlib.sha256(part).hexdigest() for part in (terms, arrays)]
+            parts = load_arrays(zlib.decompress(arrays))
+            vocabulary = zlib.decompress(terms).decode().splitlines()
+            strength = float(content["strength"])
+        except (ValueError, KeyError, TypeError, SafetensorError, zlib.error):
+            whole = known = False
+        if not whole:
+            raise DataError(f"files of a saved baseline must belong together, got others in {folder}; fit it again")
+        if not known:
+            raise DataError(
+                f"a saved INT8 baseline must have the format of this version, {_FORMAT}, got another in {folder}; fit "
+                "it again, or use the version of clinlm that wrote it"
+            )
+        return cls(vocabulary, parts["idf"], parts["weights"], parts["scales"], parts["bias"], strength)
+
+
+def holds_int8_baseline(folder: Path) -> bool:
+    """Return whether the card of a folder is that of an `Int8Baseline`."""
+    try:
+        return bool(json.loads((folder / CARD).read_text(encoding="utf-8"))["format"] == _FORMAT["format"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def quantized_weights(
+    weights: Float32[np.ndarray, "labels terms"],
+) -> tuple[Int8[np.ndarray, "terms labels"], Float32[np.ndarray, " labels"]]:
+    """Return weights as integers in [-127, 127] and one positive scale a label: their products are nearest to them."""
+    largest = np.abs(weights).max(axis=1, initial=0)
+    scales = np.where(largest > 0, largest / _LARGEST, 1).astype(np.float32)
+    return np.rint(weights.T / scales).astype(np.int8, order="C"), scales  # safetensors stores memory as it lies
+
+
+def _smallest(sizes: Sequence[int], passes: Callable[[int], bool]) -> int:
+    """Return the smallest of ascending sizes that passes, if all larger ones pass, too; the last one always passes."""
+    low, high = -1, 0
+    while not passes(sizes[high]):
+        low, high = high, min(high + _STEP, len(sizes) - 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if passes(sizes[middle]) else (middle, high)
+    return sizes[high]
+
+
+def _best_strength(
+    rows: csr_array,
+    targets: Targets,
+    held: csr_array,
+    held_targets: ValidationTargets,
+    strengths: Sequence[float],
+) -> _Fitted:
+    """Return what is fitted at the first strength after which validation is ranked no better."""
+    best: _Fitted | None = None
+    for strength in strengths:
+        weights, bias = fit_regressions(rows, targets, strength)
+        integers, scales = quantized_weights(weights)
+        values = np.asarray(expit(held @ (integers * scales) + bias), dtype=np.float64)
+        score = validation_ranking(values, held_targets)
+        if best is not None and score <= best.score:
+            break
+        best = _Fitted(score, strength, integers, scales, bias)
+    assert best is not None, "one is tried"
+    return best
+
+
+def _unit_rows(rows: csr_array) -> csr_array:
+    """Return rows of length 1, or of 0 where no term is left."""
+    lengths = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
+    return csr_array(diags_array(np.where(lengths > 0, 1 / np.maximum(lengths, 1e-12), 0)) @ rows, dtype=np.float32)
+
+
+def _files(model: Int8Baseline) -> Iterator[tuple[str, bytes]]:
+    arrays = {"idf": model.idf, "weights": model.weights, "scales": model.scales, "bias": model.bias}
+    parts = [zlib.compress(part, 9) for part in ("\n".join(model.vocabulary).encode(), save_arrays(arrays))]
+    digests = [hashlib.sha256(part).hexdigest() for part in parts]
+    card = json.dumps(_FORMAT | {"strength": model.strength, "sha256": digests}, indent=1)
+    yield from zip(INT8_FILES, [*parts, card.encode()], strict=True)

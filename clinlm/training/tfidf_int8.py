@@ -1,0 +1,93 @@
+"""The TF-IDF baseline of a task with the terms that matter and INT8 weights, kept in the store beside the whole one."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, final
+
+import numpy as np
+from jaxtyping import Float, Float32
+from safetensors.numpy import load_file, save_file
+from scipy.special import log_expit
+
+from clinlm.config.runtime import Stopwatch
+from clinlm.metrics.baseline import TfidfBaseline
+from clinlm.metrics.int8_baseline import INT8_FILES, Int8Baseline
+from clinlm.store.content import claim, locked, seal
+from clinlm.store.key import cache_key
+from clinlm.tasks.base import Task
+from clinlm.tasks.inference_config import SERVING, Kind
+from clinlm.training.teachers.base import Measured
+from clinlm.training.teachers.tfidf import Tfidf, drawn_passages
+
+log = logging.getLogger(__name__)
+
+
+@final
+@dataclass(frozen=True)
+class TfidfInt8:
+    """An `Int8Baseline`, fitted once a task on the documents of `Tfidf`, with its logits, in the store.
+
+    Its folder is served as it is: `serving.json` has thresholds that were fitted on validation with its own
+    probabilities.
+    """
+
+    root: Path
+    task_key: str
+
+    @classmethod
+    def of(cls, task: Task) -> Self:
+        """Return the INT8 baseline of an opened task, in the store of the task."""
+        assert task.folder is not None
+        return cls(task.folder.parent, task.folder.name.removeprefix("task-"))
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the fitted baseline."""
+        return self.root / f"tfidf_int8-{cache_key({'_target_': f'{__name__}.TfidfInt8'}, self.task_key)}"
+
+    @property
+    def bytes(self) -> int:
+        """Size on disk of what is served, once it is fitted."""
+        return sum((self.folder / name).stat().st_size for name in (*INT8_FILES, SERVING))
+
+    def fitted(self, task: Task) -> tuple[Int8Baseline, bool]:
+        """Return the baseline, and whether it was cached. Fits the whole baseline before it, if that is not stored.
+
+        Raises:
+            DataError: TF-IDF cannot be fitted on the task.
+        """
+        with claim(self.folder) as there:
+            if not there:
+                whole, _ = Tfidf(self.root, self.task_key).fitted(task)
+                log.info("choosing the terms of TF-IDF with INT8 weights")
+                clock = Stopwatch()
+                model = Int8Baseline.fit(whole, *drawn_passages(task, "train"), *drawn_passages(task, "validation"))
+                seconds = clock.seconds()
+                model.save(self.folder)
+                texts = task.passages(task.examples.members("validation"))
+                served = task.inference_config(baseline_logits(model, texts, task.kind), task.max_tokens)
+                served.save(self.folder)
+                seal(self.folder, {"key": self.folder.name, "seconds": seconds})
+        return Int8Baseline.load(self.folder), there
+
+    def split_logits(self, task: Task, split: Measured) -> Float[np.ndarray, "units outputs"]:
+        """Return the logits of the units of a split, kept in the folder."""
+        model, _ = self.fitted(task)
+        path = self.folder / "logits" / f"{split}.safetensors"
+        with locked(path):
+            if not path.exists():
+                texts = task.passages(task.examples.members(split))
+                draft = path.with_suffix(".draft")
+                save_file({"logits": baseline_logits(model, texts, task.kind)}, draft)
+                draft.replace(path)
+        return load_file(path)["logits"]
+
+
+def baseline_logits(
+    model: TfidfBaseline | Int8Baseline, texts: Sequence[str], kind: Kind
+) -> Float32[np.ndarray, "units outputs"]:
+    """Return logits of texts that the link of a task maps to the probabilities of the regressions."""
+    logits = model.logits(texts)
+    return np.asarray(log_expit(logits) if kind != "multilabel" else logits, dtype=np.float32)
