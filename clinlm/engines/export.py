@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
@@ -144,7 +144,7 @@ def _build(artifact: Artifact, engine: Engine, task: Task, folder: Path) -> dict
     stored = {split: artifact.predictions(split) for split in ("validation", "test")}
     config = InferenceConfig.load(artifact.folder)
     engine.export(model, folder)
-    config.save(folder)
+    config.save(folder)  # for the engine to open; its sets are calibrated below
     _write_config(model, config, folder)
     encoded = task.encode(model.tokenizer, config.max_tokens)
 
@@ -153,6 +153,9 @@ def _build(artifact: Artifact, engine: Engine, task: Task, folder: Path) -> dict
     parity = _compare(config, stored, found)
     _check_parity(parity, engine, model)
     check_export(model.network, engine, folder)
+    # Thresholds of decisions stay the artifact's; those of sets are attained by probabilities, and differ in digits.
+    conformal = task.fit_conformal(config.probabilities(found["validation"]))
+    replace(config, conformal=conformal).save(folder)
     deployed = folder_bytes(folder, NOT_DEPLOYED)
     check_bytes(engine, folder_bytes(artifact.folder, artifacts.NOT_DEPLOYED), deployed)
     save_file({split: np.ascontiguousarray(values) for split, values in found.items()}, folder / _PREDICTIONS)

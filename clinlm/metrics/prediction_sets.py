@@ -1,5 +1,6 @@
 """Sets of possible labels of every note (or tags of every word), and where a model abstains."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Final, Self, final
 
@@ -7,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from clinlm.config.errors import ConfigError
-from clinlm.metrics.conformal import COVERAGES, ConformalThresholds, Kind
+from clinlm.metrics.conformal import ConformalThresholds, Kind
 
 LEVEL: Final = 0.9
 """The coverage that verdicts and summaries are about."""
@@ -63,14 +64,21 @@ class PredictionSets:
         present = probabilities >= np.array(thresholds.present) if thresholds.present else possible
         return cls(possible, present, np.ones_like(possible), undecided, count != 1)
 
+    def only(self, chosen: Bool[np.ndarray, " units"]) -> Self:
+        """Return the sets of the chosen units."""
+        return type(self)(*(getattr(self, each.name)[chosen] for each in fields(self)))
+
     def joined(self, other: Self, own: Bool[np.ndarray, " units"]) -> Self:
         """Return these sets for the units of `own`, and those of `other` for the rest; both are of all units."""
         pairs = [(getattr(self, each.name), getattr(other, each.name)) for each in fields(self)]
         return type(self)(*(np.where(own[:, None] if a.ndim == 2 else own, a, b) for a, b in pairs))
 
 
-def at_coverage(thresholds: tuple[ConformalThresholds, ...], coverage: float) -> ConformalThresholds:
+def at_coverage(thresholds: Sequence[ConformalThresholds], coverage: float, where: str = "") -> ConformalThresholds:
     """Return the thresholds of one coverage.
+
+    Args:
+        where: the folder that they are from, for messages.
 
     Raises:
         ConfigError: there are none of it.
@@ -78,15 +86,13 @@ def at_coverage(thresholds: tuple[ConformalThresholds, ...], coverage: float) ->
     for own in thresholds:
         if abs(own.coverage - coverage) < 1e-9:
             return own
-    known = ", ".join(f"{own.coverage:g}" for own in thresholds)
-    if not known:
+    of = f" of {where}" if where else ""
+    if not thresholds:
         raise ConfigError(
-            f"coverage={coverage:g} needs conformal thresholds in serving.json, got a folder of an older version "
-            "without them; run its pipeline again, or leave out coverage="
+            f"coverage={coverage:g} needs conformal thresholds in the serving.json{of}, got none: an older version "
+            "wrote it; run its pipeline again, or leave out coverage="
         )
-    raise ConfigError(f"coverage must be one of {known}, got {coverage:g}; thresholds are stored for these")
-
-
-def is_known(coverage: float) -> bool:
-    """Return whether thresholds are stored for a coverage."""
-    return any(abs(own - coverage) < 1e-9 for own in COVERAGES)
+    known = ", ".join(f"{own.coverage:g}" for own in thresholds)
+    raise ConfigError(
+        f"coverage must be one of {known}, for which the serving.json{of} has thresholds, got {coverage:g}"
+    )

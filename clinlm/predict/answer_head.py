@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clinlm.metrics.prediction_sets import PredictionSets, at_coverage
 from clinlm.predict.comparison import Comparison
 from clinlm.predict.predictions import Predictions, Row
 from clinlm.tasks.inference_config import InferenceConfig
@@ -38,15 +39,29 @@ class TokenizedNotes:
 class AnswerHead(ABC, Generic[P]):
     """Turns logits into predictions and predictions into rows. Subclasses are final, one per kind of answer.
 
+    Args:
+        config: how logits become decisions.
+        labels: that predictions are counted by.
+        coverage: of the sets that are written as well; None for none.
+
     Attributes:
         by_word: whether words are predicted, rather than notes.
-        labels: that predictions are counted by.
+        conformal: thresholds of the sets; None for none.
     """
 
     by_word: ClassVar[bool]
 
-    def __init__(self, config: InferenceConfig, labels: Sequence[str]) -> None:
+    def __init__(self, config: InferenceConfig, labels: Sequence[str], coverage: float | None = None) -> None:
         self.config, self.labels = config, tuple(labels)
+        self.conformal = None if coverage is None else at_coverage(config.conformal, coverage)
+
+    @final
+    def sets(self, probabilities: Float[np.ndarray, "units outputs"]) -> PredictionSets | None:
+        """Return the sets of possible labels (tags) of notes (words); None where none are asked for."""
+        if self.conformal is None:
+            return None
+        decided = self.config.decide(probabilities)
+        return PredictionSets.of(probabilities, decided, self.conformal, self.config.kind)
 
     @final
     def decode(self, logits: Sequence[Tensor | None], notes: TokenizedNotes) -> P:

@@ -16,12 +16,16 @@ from clinlm.tasks.inference_config import InferenceConfig
 
 @final
 class DocumentHead(AnswerHead[DocumentPredictions]):
-    """Labels of a note: `labels` (list, decided at the saved thresholds) and `probabilities` (by label)."""
+    """Labels of a note: `labels` (list, decided at the saved thresholds) and `probabilities` (by label).
+
+    With a coverage also `possible` (the set), `undecided` and `abstained`; see
+    `clinlm.metrics.prediction_sets.PredictionSets`.
+    """
 
     by_word = False
 
-    def __init__(self, config: InferenceConfig) -> None:
-        super().__init__(config, config.labels)
+    def __init__(self, config: InferenceConfig, coverage: float | None = None) -> None:
+        super().__init__(config, config.labels, coverage)
 
     def pool(
         self, logits: Sequence[torch.Tensor | None], notes: TokenizedNotes
@@ -34,26 +38,46 @@ class DocumentHead(AnswerHead[DocumentPredictions]):
 
     def decide(self, logits: Float[np.ndarray, "documents labels"], notes: TokenizedNotes) -> DocumentPredictions:
         probabilities = self.config.probabilities(logits)
-        return DocumentPredictions(probabilities, self.config.decide(probabilities))
+        return DocumentPredictions(probabilities, self.config.decide(probabilities), self.sets(probabilities))
 
     def schema(self) -> dict[str, Any]:
-        return {
-            "labels": pl.List(pl.String()),
-            "probabilities": pl.Struct({label: pl.Float64() for label in self.labels}),
-        }
+        names = pl.List(pl.String())
+        sets = {"possible": names, "undecided": names, "abstained": pl.Boolean()} if self.conformal else {}
+        return {"labels": names, **sets, "probabilities": pl.Struct({label: pl.Float64() for label in self.labels})}
 
     def rows(self, predictions: DocumentPredictions) -> list[Row]:
         names = np.array(self.labels, dtype=object)
-        return [
-            {
-                "labels": names[decided].tolist(),
-                "probabilities": dict(zip(self.labels, map(rounded, values), strict=True)),
-            }
-            for decided, values in zip(predictions.decided, predictions.probabilities.tolist(), strict=True)
-        ]
+        found: list[Row] = [{"labels": names[decided].tolist()} for decided in predictions.decided]
+        if predictions.sets is not None:
+            sets = predictions.sets
+            each = zip(found, sets.possible, sets.undecided, sets.abstained.tolist(), strict=True)
+            for row, possible, undecided, abstained in each:
+                row |= {"possible": names[possible].tolist(), "undecided": names[undecided].tolist()}
+                row["abstained"] = abstained
+        for row, values in zip(found, predictions.probabilities.tolist(), strict=True):
+            row["probabilities"] = dict(zip(self.labels, map(rounded, values), strict=True))
+        return found
 
     def predicted(self, predictions: DocumentPredictions) -> Mapping[str, int]:
         return dict(zip(self.labels, predictions.decided.sum(axis=0).tolist(), strict=True))
+
+    def totals(self, predictions: DocumentPredictions) -> Mapping[str, float]:
+        """See `AnswerHead.totals`: with a coverage, notes, those abstained on, and labels in their sets."""
+        sets = predictions.sets
+        if sets is None:
+            return {}
+        counts = {"abstained": int(sets.abstained.sum()), "possible": int(sets.possible.sum())}
+        return {"notes": len(sets.abstained), **counts}
+
+    def describe(self, totals: Mapping[str, float]) -> Sequence[str]:
+        if self.conformal is None or not totals.get("notes"):
+            return []
+        notes = totals["notes"]
+        return [
+            f"abstained  on {totals['abstained'] / notes:.1%} of notes ({totals['abstained']:,} of {notes:,}): a label "
+            f"that is predicted or possible is undecided; sets at {self.conformal.coverage:.0%} coverage have "
+            f"{totals['possible'] / notes:.2f} labels"
+        ]
 
     def comparison(self, counts: dict[str, Any] | None) -> DocumentComparison:
         return DocumentComparison(self.labels, counts)

@@ -15,6 +15,7 @@ from clinlm.config.console import make_console
 from clinlm.config.errors import ConfigError
 from clinlm.files.record import Record
 from clinlm.files.sources import STANDARD, file_identity, open_source
+from clinlm.metrics.prediction_sets import at_coverage
 from clinlm.predict.comparison import Comparison
 from clinlm.predict.journal import ENDING, Progress
 from clinlm.predict.model_runner import ModelRunner, PendingPredictions, Runner, open_head
@@ -47,7 +48,11 @@ def predict_file(settings: PredictSettings) -> Progress:
     models = {"artifact": settings.artifact, "shadow": settings.shadow}
     promises: dict[str, Any] = {name: None if folder is None else _identify(folder) for name, folder in models.items()}
     promises |= {name: getattr(settings, name) for name in ("text", "id", "window", "batch_tokens")}
-    promises |= {} if settings.encoding is None else {"encoding": settings.encoding}
+    optional = {"encoding": settings.encoding, "coverage": settings.coverage}
+    promises |= {name: value for name, value in optional.items() if value is not None}
+    if settings.coverage is not None:
+        for folder in filter(None, models.values()):
+            at_coverage(InferenceConfig.load(folder).conformal, settings.coverage, str(folder))
     if settings.resumable:
         promises["input"] = file_identity(settings.input)
     return stream(settings, source, promises, lambda begun: ModelAnswerer(settings, begun))
@@ -68,9 +73,9 @@ class ModelAnswerer(Answerer):
         self._pool = ThreadPoolExecutor(settings.threads)
         folders = {OWN: settings.artifact} | ({} if settings.shadow is None else {SHADOW: settings.shadow})
         self._runners: dict[str, Runner] = {
-            prefix: TfidfRunner(folder, self._pool)
+            prefix: TfidfRunner(folder, self._pool, settings.coverage)
             if holds_tfidf(folder)
-            else ModelRunner(folder, settings.threads, settings.batch_tokens, self._pool)
+            else ModelRunner(folder, settings.threads, settings.batch_tokens, self._pool, settings.coverage)
             for prefix, folder in folders.items()
         }
         self._head = self._runners[OWN].head
@@ -171,7 +176,7 @@ def show_predictions(settings: PredictSettings, done: Progress, before: bool = F
     console.print(f"rejects    {done.rejects:,}{where}", soft_wrap=True)
     counts = sorted(done.predicted.items(), key=lambda item: -item[1])
     console.print(f"predicted  {', '.join(f'{label} {n:,}' for label, n in counts)}", soft_wrap=True, markup=False)
-    head = open_head(config)
+    head = open_head(config, settings.coverage)
     for line in head.describe(done.totals):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     if done.shadow is not None:

@@ -21,9 +21,9 @@ from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.terminology.lexicon import MASK
 
 
-def open_head(config: InferenceConfig) -> AnswerHead[Any]:
-    """Return the head for the kind of a model."""
-    return SpanHead(config) if config.kind == "entities" else DocumentHead(config)
+def open_head(config: InferenceConfig, coverage: float | None = None) -> AnswerHead[Any]:
+    """Return the head for the kind of a model; with a coverage, it answers with sets as well."""
+    return SpanHead(config, coverage) if config.kind == "entities" else DocumentHead(config, coverage)
 
 
 class Runner(ABC):
@@ -54,11 +54,14 @@ class ModelRunner(Runner):
         threads: number of copies of the model.
         batch_tokens: maximum tokens of a batch, padding included.
         pool: that computes the batches, with as many threads.
+        coverage: of the sets that are written as well; None for none.
     """
 
-    def __init__(self, folder: Path, threads: int, batch_tokens: int, pool: Executor) -> None:
+    def __init__(
+        self, folder: Path, threads: int, batch_tokens: int, pool: Executor, coverage: float | None = None
+    ) -> None:
         first = open_model(folder, threads=1)
-        self.head = open_head(first.inference_config)
+        self.head = open_head(first.inference_config, coverage)
         self.batch_tokens, self._pool, self._alone = batch_tokens, pool, first.inference_config.alone
         by_word = self.head.by_word
         self._tokenize = NoteTokenizer(first.tokenizer, first.inference_config, by_word)

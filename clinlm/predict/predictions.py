@@ -9,6 +9,8 @@ from typing import Any, Self, final
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from clinlm.metrics.prediction_sets import PredictionSets
+from clinlm.predict.possible_spans import PossibleSpans
 from clinlm.terminology.spans import Span
 
 DIGITS = 6
@@ -39,17 +41,20 @@ class DocumentPredictions(Predictions):
     Attributes:
         probabilities: in [0, 1]; NaN where the model has no answer.
         decided: the predicted labels, at the thresholds that the model was saved with.
+        sets: of possible labels; None where none were asked for.
     """
 
     probabilities: Float[np.ndarray, "documents labels"]
     decided: Bool[np.ndarray, "documents labels"]
+    sets: PredictionSets | None = None
 
     @property
     def valid(self) -> Bool[np.ndarray, " documents"]:
         return np.asarray(np.isfinite(self.probabilities).all(axis=1))
 
     def only(self, chosen: Bool[np.ndarray, " documents"]) -> Self:
-        return type(self)(self.probabilities[chosen], self.decided[chosen])
+        sets = None if self.sets is None else self.sets.only(chosen)
+        return type(self)(self.probabilities[chosen], self.decided[chosen], sets)
 
 
 @final
@@ -63,6 +68,7 @@ class SpanPredictions(Predictions):
         tags: of every word of every note.
         unread: number of words of every note that are in no row of the model.
         finite: whether all numbers of a note are finite.
+        further: what is sure and what else is possible; None where it was not asked for.
     """
 
     spans: Sequence[Sequence[Span]]
@@ -70,6 +76,7 @@ class SpanPredictions(Predictions):
     tags: Sequence[Int[np.ndarray, " _"]]
     unread: Int[np.ndarray, " documents"]
     finite: Bool[np.ndarray, " documents"]
+    further: PossibleSpans | None = None
 
     @property
     def valid(self) -> Bool[np.ndarray, " documents"]:
@@ -83,6 +90,7 @@ class SpanPredictions(Predictions):
             tags=[*compress(self.tags, chosen)],
             unread=self.unread[chosen],
             finite=self.finite[chosen],
+            further=None if self.further is None else self.further.only(chosen),
         )
 
 

@@ -15,6 +15,7 @@ from clinlm.config.remedies import did_you_mean
 from clinlm.config.settings import compose, plain
 from clinlm.config.validation import CONF
 from clinlm.files.sources import STANDARD
+from clinlm.metrics.conformal import COVERAGES
 
 PREDICT_YAML = CONF / "predict.yaml"
 LABEL_YAML = CONF / "label.yaml"
@@ -93,6 +94,11 @@ def _convert(name: str, value: Any, hint: Any) -> Any:
             return int(value)
         except ValueError:
             raise ConfigError(f"{name} must be a whole number, got {value!r}") from None
+    if options[0] is float:
+        try:
+            return float(value)
+        except ValueError:
+            raise ConfigError(f"{name} must be a number, got {value!r}") from None
     if options[0] is bool:
         if str(value).lower() not in _FLAGS:
             raise ConfigError(f"{name} must be true or false, got {value!r}")
@@ -108,6 +114,7 @@ class PredictSettings(StreamSettings):
     input: Path
     artifact: Path
     shadow: Path | None
+    coverage: float | None
     threads: int
     batch_tokens: int
 
@@ -117,6 +124,9 @@ class PredictSettings(StreamSettings):
             raise ConfigError(
                 f"output must end in {', '.join(OUTPUTS)}, or be - for standard output; got {self.output.name}"
             )
+        if self.coverage is not None and self.coverage not in COVERAGES:
+            known = ", ".join(f"{own:g}" for own in COVERAGES)
+            raise ConfigError(f"coverage must be one of {known}, or null for no sets, got {self.coverage:g}")
 
     @classmethod
     def of(cls, arguments: Sequence[str]) -> Self:

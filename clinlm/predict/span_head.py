@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any, final
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from jaxtyping import Float
 
 from clinlm.predict.answer_head import AnswerHead, TokenizedNotes
+from clinlm.predict.possible_spans import PossibleSpans, further_spans, sure_spans
 from clinlm.predict.predictions import Row, SpanPredictions, rounded
 from clinlm.predict.span_comparison import SpanComparison
 from clinlm.tasks.inference_config import InferenceConfig
@@ -18,7 +20,8 @@ from clinlm.text.long_notes import unit_logits
 from clinlm.text.tags import Tags
 from clinlm.text.words import Words
 
-_SPAN = {"start": pl.Int64(), "end": pl.Int64(), "label": pl.String(), "probability": pl.Float64()}
+_FURTHER = {"start": pl.Int64(), "end": pl.Int64(), "label": pl.String()}
+_SPAN = _FURTHER | {"probability": pl.Float64()}
 
 
 @final
@@ -28,13 +31,16 @@ class SpanHead(AnswerHead[SpanPredictions]):
     `start` and `end` (exclusive) count characters of the text, Unicode code points, from 0. Spans are in order and do
     not overlap. Every word has its most probable tag; `probability` of a span is the lowest probability of the tags of
     its words.
+
+    With a coverage spans also have `sure`, and notes `possible` (where further spans may be: `start`, `end`, `label`)
+    and `abstained`; see `clinlm.predict.possible_spans`.
     """
 
     by_word = True
 
-    def __init__(self, config: InferenceConfig) -> None:
+    def __init__(self, config: InferenceConfig, coverage: float | None = None) -> None:
         self.tags = Tags.named(config.labels)
-        super().__init__(config, self.tags.labels)
+        super().__init__(config, self.tags.labels, coverage)
 
     def pool(self, logits: Sequence[torch.Tensor | None], notes: TokenizedNotes) -> Float[np.ndarray, "words tags"]:
         rows = [row[:length] for row, length in zip(logits, notes.lengths, strict=True) if row is not None]
@@ -63,16 +69,44 @@ class SpanHead(AnswerHead[SpanPredictions]):
             tags,
             np.array([(own < 0).sum() for own in notes.places], dtype=np.int64),
             np.array([np.isfinite(values).all() for values in probabilities], dtype=bool),
+            self._further(spans, probabilities, notes),
         )
 
+    def _further(
+        self,
+        spans: Sequence[Sequence[Span]],
+        probabilities: Sequence[Float[np.ndarray, "_ tags"]],
+        notes: TokenizedNotes,
+    ) -> PossibleSpans | None:
+        each = [self.sets(values) for values in probabilities]
+        sets = [own for own in each if own is not None]
+        if self.conformal is None or len(sets) < len(each):
+            return None
+        every = list(zip(spans, sets, notes.words, strict=True))
+        sure = [sure_spans(*note, self.tags) for note in every]
+        further = [
+            further_spans([*compress(own, known)], note, words, self.tags)
+            for (own, note, words), known in zip(every, sure, strict=True)
+        ]
+        return PossibleSpans(sure, further, np.array([own.abstained.any() for own in sets], dtype=bool))
+
     def schema(self) -> dict[str, Any]:
-        return {"spans": pl.List(pl.Struct(_SPAN))}
+        if self.conformal is None:
+            return {"spans": pl.List(pl.Struct(_SPAN))}
+        further = {"possible": pl.List(pl.Struct(_FURTHER)), "abstained": pl.Boolean()}
+        return {"spans": pl.List(pl.Struct(_SPAN | {"sure": pl.Boolean()})), **further}
 
     def rows(self, predictions: SpanPredictions) -> list[Row]:
-        return [
+        found: list[Row] = [
             {"spans": [{**span._asdict(), "probability": rounded(p)} for span, p in zip(own, values, strict=True)]}
             for own, values in zip(predictions.spans, predictions.probabilities, strict=True)
         ]
+        if (further := predictions.further) is not None:
+            each = zip(found, further.sure, further.possible, further.abstained.tolist(), strict=True)
+            for row, sure, possible, abstained in each:
+                row["spans"] = [span | {"sure": known} for span, known in zip(row["spans"], sure, strict=True)]
+                row |= {"possible": [span._asdict() for span in possible], "abstained": abstained}
+        return found
 
     def predicted(self, predictions: SpanPredictions) -> Mapping[str, int]:
         counts = Counter(span.label for spans in predictions.spans for span in spans)
@@ -80,19 +114,29 @@ class SpanHead(AnswerHead[SpanPredictions]):
 
     def totals(self, predictions: SpanPredictions) -> Mapping[str, float]:
         """See `AnswerHead.totals`: words, those in no row of the model, and the notes that have some."""
+        further = predictions.further
+        abstained = {} if further is None else {"notes": len(further.sure), "abstained": int(further.abstained.sum())}
         return {
+            **abstained,
             "words": sum(map(len, predictions.tags)),
             "words_unread": int(predictions.unread.sum()),
             "documents_cut": int((predictions.unread > 0).sum()),
         }
 
     def describe(self, totals: Mapping[str, float]) -> Sequence[str]:
+        lines = []
+        if self.conformal is not None and totals.get("notes"):
+            lines.append(
+                f"abstained  on {totals['abstained'] / totals['notes']:.1%} of notes ({totals['abstained']:,} of "
+                f"{totals['notes']:,}): a word has not exactly one tag at {self.conformal.coverage:.0%} coverage"
+            )
         if not totals.get("words_unread"):
-            return []
+            return lines
         return [
+            *lines,
             f"unread     {totals['words_unread']:,} of {totals['words']:,} words, in {totals['documents_cut']:,} "
             f"notes; no span is found there: the model reads {self.config.long_notes} of {self.config.max_tokens} "
-            "tokens"
+            "tokens",
         ]
 
     def comparison(self, counts: dict[str, Any] | None) -> SpanComparison:

@@ -34,11 +34,11 @@ class TfidfRunner(Runner):
         Damaged: a file has changed.
     """
 
-    def __init__(self, folder: Path, pool: Executor) -> None:
+    def __init__(self, folder: Path, pool: Executor, coverage: float | None = None) -> None:
         if sealed(folder):  # a copy may lack the record
             verify(folder)
         config = InferenceConfig.load(folder)
-        self.head, self._kind, self._pool = open_head(config), config.kind, pool
+        self.head, self._kind, self._pool = open_head(config, coverage), config.kind, pool
         self._baseline: TfidfBaseline | Int8Baseline
         self._baseline = (Int8Baseline if holds_int8_baseline(folder) else TfidfBaseline).load(folder)
 

@@ -239,8 +239,8 @@ def test_one_class_is_answered_where_one_is_possible() -> None:
 
 
 def test_a_coverage_without_thresholds_is_refused() -> None:
-    with pytest.raises(ValueError, match="older version"):
+    with pytest.raises(ValueError, match="an older version wrote it"):
         at_coverage((), 0.9)
-    with pytest.raises(ValueError, match="one of 0.8, got 0.9"):
-        at_coverage((ConformalThresholds(0.8, 0.5),), 0.9)
+    with pytest.raises(ValueError, match="one of 0.8, for which the serving.json of x has thresholds, got 0.9"):
+        at_coverage((ConformalThresholds(0.8, 0.5),), 0.9, "x")
     assert at_coverage((ConformalThresholds(0.8, 0.5),), 0.8).possible == 0.5
