@@ -19,6 +19,7 @@ with probabilities; of a tagger spans: start and end (in characters of the text,
 line and the reason; the run continues. A run that was stopped or killed continues with the same command; no line is
 lost or written twice. With a shadow both models answer, and OUTPUT.shadow.json compares them: agreement, differences,
 drift.
+With coverage=0.9 notes also have the set of possible labels, undecided labels, and whether the model abstains.
 
 Settings, KEY=VALUE, with their defaults (??? has none and must be set):
 """

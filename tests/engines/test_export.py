@@ -101,6 +101,9 @@ def test_a_deployment_is_whole_recognised_and_made_once(
     found = use.answer(batch["input_ids"], batch["attention_mask"]).numpy()
     np.testing.assert_allclose(found[0], made.predictions("test")[0], atol=1e-5)
     assert use.engine.name == name and use.inference_config.labels == task.examples.labels
+    served, shipped = use.inference_config, InferenceConfig.load(artifact.folder)
+    own = task.fit_conformal(served.probabilities(made.predictions("validation")))
+    assert served.conformal == own and (served.thresholds == shipped.thresholds).all(), "its own sets, our decisions"
 
 
 @pytest.mark.parametrize("name", ENGINES)
