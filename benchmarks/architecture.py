@@ -29,7 +29,7 @@ from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.layers.static_int8_linear import StaticInt8Linear
 from clinlm.models.model import Model, ModelSpec
 from clinlm.models.size import folder_bytes
-from clinlm.report.timing import judge_latencies
+from clinlm.report.timing import measured_on
 
 NOTES = Path(__file__).parents[1] / "../shared/data/mtsamples.csv.gz"
 VOCABULARY, TRIMMED, LABELS = 28_895, 10_000, 20
@@ -142,7 +142,7 @@ def main() -> None:
     for name, time in times.items():
         faster = times[first].p50_ms / time.p50_ms
         print(f"{name:32}{sizes[name] / 1e6:10.2f}{sizes[first] / sizes[name]:8.1f}{time.p50_ms:10.2f}{faster:8.1f}")
-    print("\n".join(judge_latencies(times, "mark")[1]))
+    print(measured_on([*times.values()]))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from clinlm.config.extras import imported
 from clinlm.corpora.mtsamples import MTSamples
 from clinlm.metrics.latency import measure
-from clinlm.report.timing import judge_latencies
+from clinlm.report.timing import measured_on
 from clinlm.text.long_notes import Head
 from clinlm.text.plain_rows import PlainRowCutter
 from clinlm.text.tokens import RowCutter, before_space, uncut
@@ -75,7 +75,7 @@ def main() -> None:
             )
         equal = sum(own["served"](text) == own["prefix"](text) == own["whole"](text) for text in every)
         print(f"{'':10}the rows of all three are equal on {equal:,} of {len(every):,} notes")
-    print("\n".join(judge_latencies(found, "mark")[1]))
+    print(measured_on([*found.values()]))
 
 
 if __name__ == "__main__":

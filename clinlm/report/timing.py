@@ -1,6 +1,6 @@
 """How latencies look in a report: what they were measured on, and the mark of a disturbed measurement."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 from clinlm.metrics.latency import BUSY, Latency, busy_share
@@ -23,20 +23,27 @@ def judge_latencies(times: Mapping[str, Latency], busy: Busy) -> tuple[Mapping[s
     latencies = [*times.values()]
     if not latencies:
         return times, []
-    load = busy_share(latencies)
-    told = "load by other processes unknown" if load is None else f"other processes used {load:.0%} of the cores"
-    hardware = latencies[0].hardware
-    where = "timed" if hardware is None else f"timed on {hardware}"
-    date = "" if hardware is None else f", {hardware.date}"
-    line = f"{where}, {told}{date}; p50 is from text to decisions, network from token ids to logits"
+    line = f"{measured_on(latencies)}; p50 is from text to decisions, network from token ids to logits"
     if not any(own.disturbed for own in latencies):
         return times, [line]
     if busy == "refuse":
         return {}, [
-            f"no latency: {told} while it was measured, report.busy=refuse allows {BUSY:.0%}; run the same command "
-            "again on an idle machine: trained models are reused"
+            f"no latency: {_load(latencies)} while it was measured, report.busy=refuse allows {BUSY:.0%}; run the same "
+            "command again on an idle machine: trained models are reused"
         ]
     return times, [f"{line}; {MARK} marks numbers that this load (over {BUSY:.0%}) may have changed"]
+
+
+def measured_on(latencies: Sequence[Latency]) -> str:
+    """Return on what latencies were measured together, at least one: processor, threads, load and date."""
+    hardware = latencies[0].hardware
+    where, date = ("timed", "") if hardware is None else (f"timed on {hardware}", f", {hardware.date}")
+    return f"{where}, {_load(latencies)}{date}"
+
+
+def _load(latencies: Sequence[Latency]) -> str:
+    share = busy_share(latencies)
+    return "load by other processes unknown" if share is None else f"other processes used {share:.0%} of the cores"
 
 
 def explanation(latencies: Iterable[Latency | None]) -> str:

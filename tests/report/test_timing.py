@@ -67,12 +67,12 @@ def check_answers(task: Task, predictor: Predictor) -> None:
 def test_the_timed_answer_is_the_evaluated_one(
     notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    overrides = ("pipeline=ensemble", "epochs=1", "members=[{},{seed:5}]", "stages.student.teachers=[teacher,tfidf]")
+    overrides = ("pipeline=distillation", "epochs=1", "stages.student.teachers=[teacher,tfidf]")
     overrides = (*overrides, "long_notes=windows", "task.max_tokens=12", "task.calibrate=temperature")
     made = composed(notes_csv, tmp_path / "store", *overrides)
     task, seen, results = timed_rows(made, monkeypatch, engine={"_target_": "clinlm.engines.torch.Torch"})
     names = [predictor.result.name for predictor in seen if predictor.answer is not None]
-    assert {"TF-IDF", "teacher_1", "student", "student @torch"} < {*names} and any("ensemble" in one for one in names)
+    assert {"TF-IDF", "TF-IDF int8", "teacher", "student", "student @torch"} < {*names} and any("ensemble" in one for one in names)
     for predictor in seen:
         if predictor.answer is not None:
             check_answers(task, predictor)

@@ -1,6 +1,7 @@
 """A checkpoint's tokenizer may truncate and pad by itself: what a model reads is decided here alone."""
 
 import copy
+import csv
 from functools import cache, partial
 from pathlib import Path
 
@@ -107,6 +108,19 @@ def test_a_prefix_has_the_rows_of_the_whole_note(
     assert found.documents == expected.documents and found.cut == expected.cut
     for own, other in zip(found.places or [], expected.places or [], strict=True):
         assert np.array_equal(own, other)
+
+
+@pytest.mark.parametrize("by_word", [False, True])
+def test_a_prefix_has_the_rows_of_every_note_in_the_docs(by_word: bool, tiny_model: Model) -> None:
+    with (Path(__file__).parents[2] / "docs" / "notes.csv").open(encoding="utf-8") as file:
+        texts = [row["note"] for row in csv.DictReader(file)][::4]
+    for way in (Head(), Windows(most=2)):
+        cutter, whole = (RowCutter(tiny_model.tokenizer, 48, way, by_word) for _ in range(2))
+        whole._read = None
+        found, expected = cutter(texts), whole(texts)
+        assert cutter._read is not None and found.documents == expected.documents and found.cut == expected.cut > 0
+        for own, other in zip(found.places or [], expected.places or [], strict=True):
+            assert np.array_equal(own, other)
 
 
 def test_only_tokenizers_that_split_at_spaces_read_a_prefix() -> None:
