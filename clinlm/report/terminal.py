@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clinlm.report import cells, timing
-from clinlm.report.baselines import BASELINE, BASELINES
+from clinlm.report.baselines import BASELINES
 from clinlm.report.cells import spelled
 from clinlm.report.conclusion import conclude
 from clinlm.report.results import ModelResult
