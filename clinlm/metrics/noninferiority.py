@@ -41,8 +41,8 @@ class NonInferiority:
         p_inferior: one-sided p of "loses less than the margin"; small for an inferior model.
         family: models judged together; 1 where the verdict is not corrected.
         claimed: whether the comparison is about this model; others are shown for information, uncorrected.
-        units: documents, or groups where documents of one group are drawn together.
-        grouped: whether `units` are groups.
+        units: how many were drawn from.
+        unit: "notes", "groups" where notes of one group are drawn together.
         caveat: what is wrong with the margin, such as a change after results were known; "" for nothing.
     """
 
@@ -57,7 +57,7 @@ class NonInferiority:
     family: int = 1
     claimed: bool = True
     units: int = 0
-    grouped: bool = False
+    unit: str = "notes"
     caveat: str = ""
 
     @property
@@ -100,16 +100,16 @@ def judge(values: Values, metric: str, margin: float, documents: int, groups: Gr
     """
     found, drawn = Interval.difference(values), values[1:][~np.isnan(values[1:])]
     units = documents if groups is None else len(np.unique(groups))
-    grouped = units < documents
+    unit = "groups" if units < documents else "notes"
     if math.isnan(found.low):
         return NonInferiority(
-            "undecided", "undecided", metric, margin, found, math.nan, math.nan, math.nan, units=units, grouped=grouped
+            "undecided", "undecided", metric, margin, found, math.nan, math.nan, math.nan, units=units, unit=unit
         )
     error = float(drawn.std(ddof=1)) if len(drawn) > 1 else math.nan
     below, above = share_below(drawn, found.value, -margin), share_below(-drawn, -found.value, margin)
     verdict: Outcome = "non-inferior" if below < LEVEL else "inferior" if above < LEVEL else "undecided"
     return NonInferiority(
-        verdict, verdict, metric, margin, found, error, below, above, units=units, grouped=grouped
+        verdict, verdict, metric, margin, found, error, below, above, units=units, unit=unit
     )  # fmt: skip
 
 

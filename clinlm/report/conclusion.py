@@ -1,5 +1,6 @@
 """What a careful reader would conclude from a table, in a few sentences, by stated rules."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -198,7 +199,7 @@ def _verdicts(claims: Sequence[ModelResult]) -> str:
     worse = [row.name for row, own in zip(claims, judged, strict=True) if own.worse]
     if worse:
         parts[0] += f" ({listed(worse)} worse all the same)"
-    power = power_sentence([own for own in judged if own.verdict == "undecided"])
+    power = power_sentence([own for own in judged if own.verdict == "undecided" and own.detectable > own.margin])
     if power:
         parts[-1] += f" ({power})"
     head = f"of {len(claims)} compressed models, margin {_and([*margins])}, Holm-corrected, "
@@ -214,10 +215,10 @@ def _single(row: ModelResult, own: NonInferiority) -> str:
             f"{own.verdict} to {row.reference}, and worse than it" if own.worse else f"{own.verdict} to {row.reference}"
         )
         return f"{row.name} is {words}: {shown}"
-    needed = own.needed(own.margin)
-    if needed is None:
+    if math.isnan(own.standard_error):
         return f"whether {row.name} is non-inferior to {row.reference} is undecided: the difference is undefined"
-    reason = power_sentence([own]) if needed > own.units else "the loss is near the margin, notes are not wanting"
+    wanting = own.detectable > own.margin
+    reason = power_sentence([own]) if wanting else "the loss is near the margin, notes are not wanting"
     return f"whether {row.name} is non-inferior to {row.reference} is undecided: {shown}; {reason}"
 
 
@@ -246,11 +247,13 @@ def _next(by_name: Mapping[str, ModelResult], row: ModelResult, metric: str) -> 
     if own is None:
         return ""
     if own.verdict == "non-inferior":
+        if row.splits is not None:
+            return f"Next: use {row.name}, or compress it further."
         return f"Next: confirm {row.name} on other splits (resplits=5)."
     needed = own.needed(own.margin)
     if own.verdict == "undecided" and needed is not None and needed > own.units:
-        unit = "groups" if own.grouped else "notes"
-        return f"Next: test on {needed:,} {unit}, or on several splits (resplits=5)."
+        splits = ", or on several splits (resplits=5)" * (row.splits is None)
+        return f"Next: test on {needed:,} {own.unit}{splits}."
     less = [_LESS[technique] for technique in row.lineage.techniques if technique in _LESS]
     return (
         f"Next: compress less: {' or '.join(dict.fromkeys(less))}; or {_both(row)}." if less else f"Next: {_both(row)}."

@@ -70,8 +70,9 @@ def report_resplits(runs: Sequence[RunRecord], folder: Path) -> list[ModelResult
     results = with_domination(with_verdicts(table.results(), runs, alone, table.judge), metric)
     results = [_again(result, runs) for result in results]
     notices = [*verdict_notices(results), *table.notices()]
-    files = write_resplits(results, folder, RESPLITS, notices, metric)
-    _print(results, runs, alone, folder / files[0].name, metric)
+    subject = results[-1] if alone else best_on_validation(results, metric)
+    files = write_resplits(results, folder, RESPLITS, notices, metric, subject.name)
+    _print(results, runs, alone, subject, folder / files[0].name, metric)
     return results
 
 
@@ -256,13 +257,19 @@ def _shared(run: RunRecord) -> tuple[str, ...]:
     return tuple(without_split(run.overrides))
 
 
-def _print(results: Sequence[ModelResult], runs: Sequence[RunRecord], alone: bool, path: Path, metric: str) -> None:
+def _print(
+    results: Sequence[ModelResult],
+    runs: Sequence[RunRecord],
+    alone: bool,
+    subject: ModelResult,
+    path: Path,
+    metric: str,
+) -> None:
     """Print the end: table, verdict, spread of the subject, and the command that repeats it."""
     seeds, asked = sorted({split_seed(run) for run in runs}), runs[0].resplits
     finished = f"{len(seeds)} of {asked}" if len(seeds) < asked else str(asked)
     of = f"Pipeline {runs[0].pipeline}" if alone else f"{len({_shared(run) for run in runs})} pipelines"
     title = f"{of} on test: mean of {finished} splits (task.seed {listed_seeds(seeds)})"
-    subject = results[-1] if alone else best_on_validation(results, metric)
     lines = [
         *_spread(subject, metric),
         f"report     {shown_path(path)}, and resplits.csv, resplits.json",

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from clinlm.report import cells
+from clinlm.report.conclusion import conclude, conclusion_markdown
 from clinlm.report.results import ModelResult, results_json
 from clinlm.report.tables import HEADER, result_cells, results_frame
 
@@ -19,19 +20,21 @@ _NOTE = (
 
 
 def write_resplits(
-    results: Sequence[ModelResult], folder: Path, name: str, notices: Sequence[str], metric: str
+    results: Sequence[ModelResult], folder: Path, name: str, notices: Sequence[str], metric: str, subject: str
 ) -> list[Path]:
     """Write <name>.md, .csv and .json into `folder`, and return their paths.
 
     Args:
         results: over splits, of `clinlm.report.resplits.SplitTable`.
         metric: monitored, whose range over splits the table shows besides that of micro F1.
+        subject: name of the result that the conclusion is about.
     """
     listed = "".join(f"\n- {notice}" for notice in notices) + "\n" * bool(notices)
+    said = conclude(results, subject, metric).sentences
     contents = {
-        f"{name}.md": f"{resplits_markdown(results, metric)}{listed}",
+        f"{name}.md": f"{conclusion_markdown(said)}{resplits_markdown(results, metric)}{listed}",
         f"{name}.csv": resplits_frame(results).write_csv(),
-        f"{name}.json": results_json(results, notices),
+        f"{name}.json": results_json(results, notices, said),
     }
     for file, content in contents.items():
         (folder / file).write_text(content, encoding="utf-8")

@@ -33,8 +33,14 @@ def with_verdicts(
             found[own.name] = judge(own.name, own.reference, protocol)
     if stages:
         found = {name: replace(own, claimed=name == results[-1].name) for name, own in found.items()}
-    else:
-        found = dict(zip(found, corrected([*found.values()]), strict=True))
+    return corrected_together([replace(own, non_inferiority=found.get(own.name)) for own in results])
+
+
+def corrected_together(results: Sequence[ModelResult]) -> list[ModelResult]:
+    """Return the results with the claimed verdicts corrected as one family."""
+    judged = {own.name: own.non_inferiority for own in results if own.non_inferiority is not None}
+    claimed = {name: own for name, own in judged.items() if own.claimed}
+    found = judged | dict(zip(claimed, corrected([*claimed.values()]), strict=True))
     return [replace(own, non_inferiority=found.get(own.name)) for own in results]
 
 
@@ -84,17 +90,15 @@ def power_sentence(judged: Sequence[NonInferiority]) -> str:
 
     Of several models the widest difference counts.
     """
-    widest = max(
-        (own for own in judged if own.detectable > 0), key=lambda own: own.needed(own.margin) or 0, default=None
-    )
+    known = (own for own in judged if own.detectable > 0)
+    widest = max(known, key=lambda own: own.detectable / own.margin, default=None)
     if widest is None:
         return ""
-    unit = "groups" if widest.grouped else "notes"
-    shown = f"{widest.units:,} {unit} can show a loss below {_points(widest.detectable)} points"
+    shown = f"{widest.units:,} {widest.unit} can show a loss below {_points(widest.detectable)} points"
     needed = widest.needed(widest.margin)
+    half = widest.needed(widest.margin / 2)
     if needed is not None and needed > widest.units:
         return f"{shown}; {needed:,} are needed for {100 * widest.margin:g}"
-    half = widest.needed(widest.margin / 2)
     return f"{shown}, enough for the margin of {100 * widest.margin:g}; {half:,} are needed for {50 * widest.margin:g}"
 
 

@@ -16,6 +16,9 @@ from clinlm.metrics.baseline import FILES, TfidfBaseline
 from clinlm.metrics.classification import METRICS, quality
 from clinlm.metrics.int8_baseline import INT8_FILES, Int8Baseline
 from clinlm.models.artifact import Artifact
+from clinlm.pipeline.execution import planned_folders
+from clinlm.pipeline.plan import plan
+from clinlm.pipeline.protocol import PROTOCOLS
 from clinlm.pipeline.run_record import RunRecord, StageRecord
 from clinlm.report.baselines import BASELINES
 from clinlm.report.evaluation import evaluate
@@ -32,7 +35,8 @@ class Compared:
     def __init__(self, notes: Path, root: Path) -> None:
         self.root = root
         self.run: RunRecord
-        self.run, self.task = recorded(composed(notes, root, "pipeline=b"))
+        self.config = composed(notes, root, "pipeline=b")
+        self.run, self.task = recorded(self.config)
         self.artifacts = [Artifact(Path(stage.folder)) for stage in self.run.stages]
         self.results, self.notices = evaluate([self.run], self.task, stages=True)
 
@@ -56,6 +60,30 @@ def test_rows_are_the_baseline_and_the_stages_in_order(compared: Compared) -> No
         assert row.key == artifact.key
         for name in ("parameters", "nonzero", "bytes", "seconds", "peak_mib"):
             assert getattr(row, name) == report[name]
+
+
+def test_folders_are_planned_before_anything_is_built(compared: Compared) -> None:
+    config = compared.config.copy()
+    config.margin = 0.5  # the key of no stage has it
+    planned = planned_folders(plan(config), compared.root, compared.run.task.key)
+    assert planned == [Path(stage.folder) for stage in compared.run.stages]
+    (protocol,) = (compared.root / PROTOCOLS).glob("*.json")
+    assert protocol.stem == planned[-1].name and compared.run.protocol and not compared.run.protocol.late
+
+
+def test_verdicts_are_on_compressed_stages_and_the_claim_is_of_the_last(compared: Compared) -> None:
+    rows = compared.results
+    judged = [row for row in rows if row.non_inferiority is not None]
+    assert judged == rows[2:]
+    for row in judged:
+        own, change = row.non_inferiority, row.differences["micro_f1"]
+        assert own is not None and own.difference == change and own.claimed is (row is rows[-1]) and own.family == 1
+        naive = "non-inferior" if change.low > -0.02 else "inferior" if change.high < -0.02 else "undecided"
+        assert own.verdict == own.alone == naive and not own.caveat
+    told = next(notice for notice in compared.notices if notice.startswith("verdicts in brackets"))
+    assert "the claim is about recover_student alone" in told
+    assert [notice for notice in compared.notices if notice.startswith("power: ")]
+    assert not any(row.non_inferiority for row in evaluate([replace(compared.run, protocol=None)], stages=True)[0])
 
 
 def test_quality_is_that_of_the_predictions_on_test(compared: Compared) -> None:
