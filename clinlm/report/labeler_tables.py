@@ -10,7 +10,7 @@ from rich.table import Table
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.economics import Economics, times_cheaper, times_faster
 from clinlm.report import cells, entities, timing
-from clinlm.report.baselines import BASELINE, LABELER
+from clinlm.report.baselines import BASELINES, LABELER
 from clinlm.report.conclusion import conclusion_markdown, differences_sentence
 from clinlm.report.labelers import LabelerJob, LabelerResult
 from clinlm.report.plots import save_figure
@@ -89,7 +89,7 @@ def labeler_sentences(results: Sequence[LabelerResult]) -> list[str]:
 
     No margin is fixed here: a difference that is not shown is no proof of equality.
     """
-    models = [result for result in results if result.model not in (LABELER, BASELINE)]
+    models = [result for result in results if result.model not in (LABELER, *BASELINES)]
     people = {result.name: result.against_people for result in models}
     labelers = {result.name: result.against_labeler for result in models}
     said = [

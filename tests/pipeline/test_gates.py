@@ -29,6 +29,7 @@ from clinlm.tasks.multiclass import MultiClass
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.long_notes import Head
 from clinlm.training.teachers.tfidf import Tfidf
+from clinlm.training.tfidf_int8 import TfidfInt8
 
 LEVELS = ("critical", "high", "medium", "low")
 FILES = sorted(path for path in CONF.glob("gate/*.yaml") if path.stem != "none")
@@ -240,10 +241,23 @@ def test_the_floor_is_tfidf_on_the_same_documents_or_a_number(planted: Task, tmp
     assert margin is not None and margin.value == -0.5, "every answer is wrong"
     assert Gate("g", {}).floor_verdict("x", planted, right) is None
     verdict = tfidf.floor_verdict("x", planted, right)
-    member = Tfidf.of(planted)
     targets = planted.examples.targets[planted.examples.members("validation")]
-    theirs = quality(targets, planted.probabilities(member.split_logits(planted, "validation")), None)["macro_f1"]
+    logits = [member.split_logits(planted, "validation") for member in (Tfidf.of(planted), TfidfInt8.of(planted))]
+    theirs = max(quality(targets, planted.probabilities(own), None)["macro_f1"] for own in logits)
     assert verdict is not None and verdict.findings[0].change.value == pytest.approx(1 - theirs, abs=1e-6)
+
+
+@pytest.mark.parametrize("better", [Tfidf, TfidfInt8])
+def test_the_floor_is_the_better_row_of_tfidf(
+    planted: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, better: type
+) -> None:
+    def perfect(member: object, task: Task, split: str) -> Any:
+        return 9.0 * task.examples.targets[task.examples.units(split)]
+
+    monkeypatch.setattr(better, "split_logits", perfect)
+    model = saying(planted, tmp_path / "model", ([0], []))
+    verdict = Gate("g", {}, floor="tfidf", resamples=20).floor_verdict("x", planted, model)
+    assert verdict is not None and not verdict.passed and verdict.findings[0].change.value < 0
 
 
 def test_few_documents_prove_little(planted: Task, tmp_path: Path) -> None:
