@@ -69,7 +69,11 @@ class Compared:
 
 
 def compare(
-    runs: Sequence[RunRecord], task: Task | None = None, stages: bool = False, split: Measured = "test"
+    runs: Sequence[RunRecord],
+    task: Task | None = None,
+    stages: bool = False,
+    split: Measured = "test",
+    among: Sequence[RunRecord] | None = None,
 ) -> Compared:
     """Evaluate the models of `runs`, the baselines of their task and the ensembles of their teachers.
 
@@ -84,6 +88,7 @@ def compare(
         task: of the runs, opened; None opens it.
         stages: compare every stage of the only run; otherwise every teacher and the last stage of every run.
         split: whose documents models are evaluated and timed on. With "validation", nothing of test is computed.
+        among: see `clinlm.report.selection.last_stages`.
 
     Raises:
         ConfigError: there is no teacher to compare with.
@@ -92,7 +97,7 @@ def compare(
     settings: ReportSettings = instantiate(dict(run.report))
     if task is None:
         task, _ = execution.open_task_from(dict(run.task.settings), root)
-    models = every_stage(run) if stages else last_stages(runs)
+    models = every_stage(run) if stages else last_stages(runs, among)
     first = _first_teacher(models)
     shown = ensembles_of_run(run, first) if stages else ensembles_of_sweep(runs, models)
     known, failed = baselines(task, run.task.key, root, first)

@@ -56,6 +56,7 @@ class Report:
         runs: at least one; settings are those of the first.
         inputs: their task and external corpus, opened.
         stages: compare every stage of the only run; otherwise every teacher and the last stage of every run.
+        among: see `clinlm.report.selection.last_stages`.
 
     With `nested`, everything is of the validation documents; what only test can show is left out.
 
@@ -67,7 +68,14 @@ class Report:
         files: names of the files written, in order.
     """
 
-    def __init__(self, runs: Sequence[RunRecord], inputs: Inputs, folder: Path, stages: bool) -> None:
+    def __init__(
+        self,
+        runs: Sequence[RunRecord],
+        inputs: Inputs,
+        folder: Path,
+        stages: bool,
+        among: Sequence[RunRecord] | None = None,
+    ) -> None:
         self._run, self._folder = runs[0], folder
         self._settings: ReportSettings = instantiate(dict(self._run.report))
         self._task, self._external = inputs
@@ -75,7 +83,7 @@ class Report:
         self._shown: list[Any] = []
         self._elsewhere: list[str] = []
         self._split = self._run.split
-        compared = compare(runs, self._task, stages, self._split)
+        compared = compare(runs, self._task, stages, self._split, among)
         self.results, self.evaluations = compared.results, compared.evaluations
         self._scored = [result for result in self.results if result.quality]
         own = nested_notices(self._task.examples.notices) if self._run.nested else self._task.examples.notices

@@ -64,9 +64,10 @@ def report_resplits(runs: Sequence[RunRecord], folder: Path) -> list[ModelResult
     settings: ReportSettings = instantiate(dict(runs[0].report))
     metric = runs[0].monitor.removeprefix("val/")
     table = SplitTable([*by_seed], [_documents(own[0], settings.by_group) for own in by_seed.values()], settings)
+    among = [replace(run, overrides=_shared(run)) for run in runs]  # a job may lack a split: names stay the same
     for number, (seed, own) in enumerate(by_seed.items()):
         log.info("split %d (%d of %d): comparing its models", seed, number + 1, len(by_seed))
-        table.add(number, _compared(own, folder / f"split-{seed}", alone))
+        table.add(number, _compared(own, among, folder / f"split-{seed}", alone))
     results = with_domination(with_verdicts(table.results(), runs, alone, table.judge), metric)
     results = [_again(result, runs) for result in results]
     notices = [*verdict_notices(results), *table.notices()]
@@ -81,12 +82,12 @@ def split_seed(run: RunRecord) -> int:
     return int(run.task.settings.get("seed", 0))
 
 
-def _compared(runs: Sequence[RunRecord], folder: Path, alone: bool) -> Compared:
+def _compared(runs: Sequence[RunRecord], among: Sequence[RunRecord], folder: Path, alone: bool) -> Compared:
     """Return the comparison of one split; that of a single pipeline has its table in the folder of its job."""
     inputs = open_inputs(runs[0])
     if alone:
         return compare(runs[:1], inputs[0], stages=True, split=runs[0].split)
-    report = Report(runs, inputs, folder, stages=False)
+    report = Report(runs, inputs, folder, stages=False, among=among)
     return Compared(report.results, report.notices, report.evaluations)
 
 

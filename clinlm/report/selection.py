@@ -29,15 +29,19 @@ def every_stage(run: RunRecord) -> list[ModelResult]:
     ]
 
 
-def last_stages(runs: Sequence[RunRecord]) -> list[ModelResult]:
+def last_stages(runs: Sequence[RunRecord], among: Sequence[RunRecord] | None = None) -> list[ModelResult]:
     """Return every teacher, then the last stage of every run: what a sweep compares.
 
     A pipeline of a single stage gives its name to that stage; teachers of longer ones are called `teacher`. Settings
     that differ between runs, and seeds where there are several, are part of the name. Of runs that end in the same
     artifact, which differ in what changes no stage, the first counts.
+
+    Args:
+        among: runs whose differences make the names; None for `runs`.
     """
-    seeds = {run.seed for run in runs}
-    varied = _varied(runs)
+    every = runs if among is None else among
+    seeds = {run.seed for run in every}
+    varied = _varied(every)
     endings = [f" s{run.seed}" if len(seeds) > 1 else "" for run in runs]
     groups = [f"{run.pipeline}{''.join(f' {setting}' for setting in _own_settings(run, varied))}" for run in runs]
     alone = {run.stages[0].folder: number for number, run in enumerate(runs) if len(run.stages) == 1}

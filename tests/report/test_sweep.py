@@ -187,3 +187,10 @@ def test_a_record_comes_back_from_its_file(tmp_path: Path) -> None:
     record = replace(run("b", "t", "s"), overrides=("pipeline=b",), gates=({"name": "low"},))
     record.write(tmp_path)
     assert RunRecord.read(tmp_path) == record and (tmp_path / sweep.RUN).is_file()
+
+
+def test_names_may_be_made_among_other_runs() -> None:
+    """A job that failed on one split does not shorten the names of the others there."""
+    ratios = [replace(run("b", "t", f"p{ratio}"), overrides=(f"prune.ratio={ratio}",)) for ratio in (0.1, 0.2)]
+    assert [one.name for one in last_stages(ratios[:1])] == ["teacher", "b"]
+    assert [one.name for one in last_stages(ratios[:1], ratios)] == ["teacher", "b ratio=0.1"]
