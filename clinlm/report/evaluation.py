@@ -111,15 +111,8 @@ def compare(
     results = with_domination([*failed, *results], run.monitor.removeprefix("val/"))
     if split == "test":  # to choose by validation is to claim nothing
         results = with_verdicts(results, runs, stages, comparison.judge)
-    notices = [
-        *_truncated(results),
-        *(notice for result in failed for notice in result.notices),
-        *engines,
-        *timing,
-        *verdict_notices(results),
-        *keyword_notices(results),
-        *weights,
-    ]
+    notices = [*_truncated(results), *(notice for result in failed for notice in result.notices), *engines, *timing]
+    notices += [*verdict_notices(results), *keyword_notices(results), *weights]
     return Compared(results, [*notices, *comparison.students(results, shown)], comparison.evaluations)
 
 

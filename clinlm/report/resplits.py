@@ -157,7 +157,21 @@ class SplitTable:
         shared = [notice for notice in self._notices[0] if notice in every]
         seeded = zip(self._seeds, self._notices, strict=True)
         own = [f"split {seed}: {notice}" for seed, notices in seeded for notice in notices if notice not in every]
-        return [*self._gates(), *shared, *own]
+        return [*self._gates(), *self._coverage(), *shared, *own]
+
+    def _coverage(self) -> list[str]:
+        """Return a line for every model with prediction sets: their coverage over splits, and its range."""
+        lines = []
+        for name, own in self._results.items():
+            shares: dict[float, list[float]] = defaultdict(list)
+            for level in (level for result in own if result.uncertainty for level in result.uncertainty.levels):
+                shares[level.coverage].append(level.sets.value)
+            told = [
+                f"{cells.percent(fmean(each))} ({cells.percent_range(min(each), max(each))}) of {100 * nominal:g}"
+                for nominal, each in shares.items()
+            ]
+            lines += [f"coverage of the sets of {name} over splits, %: {', '.join(told)}"] if told else []
+        return lines
 
     def _gates(self) -> list[str]:
         """Return a line for every model and gate: on how many splits it passes."""
@@ -177,6 +191,7 @@ class SplitTable:
             "gates": (),
             "per_label": (),
             "drop": None,
+            "uncertainty": None,
             "economics": None,
             "notices": (),
         }
