@@ -1,5 +1,7 @@
 """Bytes and latency of OptimCLM's shapes with random weights: ARCHITECTURE ONLY; says nothing about quality kept.
 
+Latency is the network's, from token ids to logits, without tokenising.
+
 python benchmarks/architecture.py [--documents 20] [--tokens 512] [--passes 2] [--export-large]
 
 The teacher has BioLinkBERT-large's shape (24 layers x 1024, 28,895 tokens; eager torch in FP32, and, with

@@ -48,8 +48,8 @@ class Structured(Compression):
               stage. A latency depends on the machine: another one, or another engine, gives other widths.
 
     Args:
-        target: `latency_ms:2.0`, `bytes:4e6` (of an artifact's files) or `parameters:1e6`; or a share of the current
-            cost: `parameters:50%`.
+        target: `latency_ms:2.0` (of the network, from token ids to logits; `network ms` of a report), `bytes:4e6` (of
+            an artifact's files) or `parameters:1e6`; or a share of the current cost: `parameters:50%`.
         documents: calibration documents.
         engine: measures latencies; see `clinlm.engines.base.find_engine`.
         remaining: see `Target.goal`; `clinlm.pipeline.plan` sets it where a stage is repeated.

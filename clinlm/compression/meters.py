@@ -11,6 +11,7 @@ from clinlm.compression.latency_table import Knots, measure_table
 from clinlm.compression.probes import median_documents, probe_timer, time_models
 from clinlm.compression.search import min_units
 from clinlm.engines.base import find_engine
+from clinlm.metrics.conformal import COVERAGES, ConformalThresholds
 from clinlm.models import artifact as artifacts
 from clinlm.models.model import Model
 from clinlm.models.size import count_parameters, folder_bytes
@@ -98,5 +99,9 @@ def saved_bytes(model: Model, task: Task) -> int:
         labels = task.examples.labels
         thresholds = np.full(len(labels), _LONG) if task.kind == "multilabel" else None
         limit = min(model.max_tokens, task.max_tokens)
-        InferenceConfig(task.kind, labels, thresholds, limit, task.long_notes, 1 + _LONG).save(folder)
+        each = (_LONG,) * len(labels)
+        present, absent = () if task.by_word else each, each if task.kind == "multilabel" else ()
+        sets = tuple(ConformalThresholds(coverage, _LONG, present, absent) for coverage in COVERAGES)
+        config = InferenceConfig(task.kind, labels, thresholds, limit, task.long_notes, 1 + _LONG, conformal=sets)
+        config.save(folder)
         return folder_bytes(folder, artifacts.NOT_DEPLOYED)

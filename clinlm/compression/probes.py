@@ -60,7 +60,7 @@ def build_probe(model: Model, architecture: Architecture) -> Model:
 def time_models(
     models: Mapping[str, Model], engine: Engine, batches: Sequence[Batch], passes: int, reference: str | None = None
 ) -> dict[str, Latency]:
-    """Return the latency of every model in `engine` on single documents, with the threads of the process."""
+    """Return the latency, from token ids to logits, of every model in `engine` on single documents."""
     with _exported(models, engine) as calls:
         inputs = [(batch["input_ids"], batch["attention_mask"]) for batch in batches]
         return measure(calls, inputs, 2, passes, reference)

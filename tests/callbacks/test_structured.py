@@ -156,7 +156,7 @@ def test_the_target_holds_and_is_used(made: dict[str, Artifact], name: str) -> N
     if told.target == "parameters":
         assert told.cost_predicted == told.cost_after == report["parameters"]
     else:
-        assert report["bytes"] <= told.cost_after <= report["bytes"] + 200, "but for digits of thresholds"
+        assert report["bytes"] <= told.cost_after <= report["bytes"] + 700, "but for digits of thresholds"
         assert told.cost_predicted == pytest.approx(report["bytes"], rel=0.05)
 
 

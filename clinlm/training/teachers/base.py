@@ -58,4 +58,4 @@ class TeacherSource(ABC):
 
     @abstractmethod
     def timed_predictor(self, task: Task) -> Callable[[int], Float[np.ndarray, "units outputs"]]:
-        """Return a function from the number of a document to its logits: all that a latency includes."""
+        """Return a function from the number of a document to its logits; reports start from the text instead."""

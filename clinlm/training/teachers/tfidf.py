@@ -132,7 +132,7 @@ class Tfidf(TeacherSource):
         return TeacherCost(model.parameters, model.nonzero, self.bytes, read_record(self.folder)["seconds"])
 
     def timed_predictor(self, task: Task) -> Callable[[int], Float[np.ndarray, "1 outputs"]]:
-        """See `TeacherSource.timed_predictor`: from the text, as weighting words is part of the model."""
+        """See `TeacherSource.timed_predictor`: from the text."""
         model, kind = self.fitted(task)[0], task.kind
         return lambda document: linked_logits(model, task.passages(np.array([document])), kind)
 
