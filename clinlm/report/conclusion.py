@@ -8,7 +8,7 @@ from typing import final
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.noninferiority import NonInferiority
 from clinlm.report import cells
-from clinlm.report.baselines import BASELINE
+from clinlm.report.baselines import BASELINE, BASELINES
 from clinlm.report.cells import spelled
 from clinlm.report.results import ModelResult
 from clinlm.report.verdicts import power_sentence
@@ -147,7 +147,7 @@ def differences_sentence(found: Mapping[str, Interval | None], metric: str, refe
 
 def best_floor(results: Sequence[ModelResult], metric: str) -> ModelResult | None:
     """Return the best row of TF-IDF by a metric; None without one that has it."""
-    rows = [own for own in results if own.kind == "baseline" and own.name.startswith(BASELINE)]
+    rows = [own for own in results if own.name in BASELINES]
     rows = [own for own in rows if _value(own, metric) >= 0]
     return max(rows, key=lambda own: own.quality[metric], default=None)
 

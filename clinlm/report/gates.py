@@ -18,7 +18,9 @@ from clinlm.tasks.base import Task
 _NOTE = (
     "Against the first teacher on {split}, in points (hundredths), with paired 95 % intervals. By interval, a gate "
     "passes where the pessimistic end keeps to the limit; by point, where the value does. Gaps are of micro F1 between "
-    "the best and the worst subgroup. A floor is the least value of the model itself, on the same documents."
+    "the best and the worst subgroup. A floor is the least value of the model itself, on the same documents. Limits "
+    "are set before the run (conf/gate, gate.*); every gate judges every compressed model, and no verdict of a gate "
+    "is corrected for their number."
 )
 
 

@@ -15,6 +15,7 @@ from clinlm.report import cells, timing
 from clinlm.report.domination import dominance
 from clinlm.report.plots import save_figure
 from clinlm.report.results import ModelResult
+from clinlm.report.tables import dominated
 
 _GREY, _FRONT = "#9aa0a6", "#0b5fa5"
 _PANELS = (("size, MB = 10⁶ bytes", 1e-6), ("latency from text, median ms a document", 1.0))
@@ -64,10 +65,11 @@ def pareto_markdown(results: Sequence[ModelResult], metric: str, split: str = "t
     """
     numbers = numbered(results, metric)
     shown = [f"{metric} % (test)"] * (split == "test")
-    header = ("#", "model", f"{metric} % (validation)", "MB", "p50 ms", *shown, "95 %")
+    header = ("#", "model", f"{metric} % (validation)", "MB", "p50 ms", *shown, "95 %", "dominated by")
     rows = [_cells(number, results[place], metric, split) for place, number in numbers.items()]
     title = (
         f"{len(numbers)} of {len(results)} models are on the Pareto front of {metric} on validation, bytes and latency."
+        f" Dominated by: a row as good in bytes, latency, micro F1, macro F1 and macro AUROC on {split}, better in one."
     )
     commands = "".join(f"# {number}\n{command(results[place])}\n" for place, number in numbers.items())
     return f"{title}\n\n{cells.grid(header, rows)}\n```sh\n{commands}```\n"
@@ -79,7 +81,8 @@ def _cells(number: int, result: ModelResult, metric: str, split: str) -> list[st
     quality = (cells.percent(own.get(metric)) for own in (result.validation, result.quality))
     costs = (cells.three(result.bytes / 1e6), timing.p50_cell(result.latency))
     validation, test = quality
-    return [str(number), result.name, validation, *costs, *[test] * (split == "test"), spread]
+    ending = [spread, dominated(result.dominated_by)]
+    return [str(number), result.name, validation, *costs, *[test] * (split == "test"), *ending]
 
 
 def pareto_frame(results: Sequence[ModelResult], metric: str, split: str = "test") -> pl.DataFrame:
@@ -97,11 +100,11 @@ def pareto_frame(results: Sequence[ModelResult], metric: str, split: str = "test
             | dict(zip(("quality", "bytes", "latency_ms"), values, strict=True))
             | {"test_quality": result.quality.get(metric)}
             | {f"test_{end}": interval and getattr(interval, end) for end in ("low", "high")}
-            | {"command": command(result)}
+            | {"dominated_by": "; ".join(result.dominated_by), "command": command(result)}
         )
     schema: dict[str, type[pl.DataType]] = {"front": pl.Int64, "name": pl.String}
     schema |= dict.fromkeys(("quality", "bytes", "latency_ms", "test_quality", "test_low", "test_high"), pl.Float64)
-    found = pl.DataFrame(lines, schema=schema | {"command": pl.String})
+    found = pl.DataFrame(lines, schema=schema | dict.fromkeys(("dominated_by", "command"), pl.String))
     return found if split == "test" else found.drop("test_quality", "test_low", "test_high")
 
 
