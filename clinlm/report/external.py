@@ -201,6 +201,7 @@ def _evaluated(
         validation={},
         baseline_differences={},
         non_inferiority=None,
+        uncertainty=None,
         gates=(),
         per_label=tuple(label_table.to_dicts()),
         drop=unpaired_differences(_scores(own), weigh, (own.documents, there.documents), **apart)["micro_f1"],

@@ -248,7 +248,7 @@ def mean_over_seeds(results: Sequence[ModelResult]) -> ModelResult:
         p50, speedup = (float(np.mean([getattr(t, name) for t in times])) for name in ("p50_ms", "speedup"))
         inside = [t.network_p50_ms for t in times if t.network_p50_ms is not None]
         time = replace(time, p50_ms=p50, speedup=speedup, network_p50_ms=float(np.mean(inside)) if inside else None)
-    return replace(first, quality=quality, deviations=deviations, latency=time)
+    return replace(first, quality=quality, deviations=deviations, latency=time, uncertainty=None)
 
 
 def write_published(

@@ -27,6 +27,7 @@ NAME: Final = "uncertainty"
 _FEW: Final = 12
 """Models that have a line for every coverage; of more, the table has the coverage of verdicts only."""
 
+_CHANCE = "the interval excludes 0; by chance one of 40 does, and every label of a model has two"
 _SETS = ("stage", "nominal %", "covered % (95 %)", "with label %", "without %", "set size", "Δ", "undecided %", "Δ")
 _RISKS = (
     "stage",
@@ -134,7 +135,7 @@ def uncertainty_markdown(results: Sequence[ModelResult], split: str) -> str:
     return "\n".join(
         [
             f"Measured on {split}.\n\n{lines}",
-            *([f"Where abstaining makes the answers worse (the interval excludes 0):\n\n{worse}"] if worse else []),
+            *([f"Where abstaining makes the answers worse ({_CHANCE}):\n\n{worse}"] if worse else []),
             cells.grid([*_SETS, "answered wholly %", "Δ", "their risk %"], rows) + _sets_note(split, units),
             cells.grid(_RISKS, risks) + _risks_note(units),
         ]
@@ -212,8 +213,8 @@ def _sets_note(split: str, unit: str) -> str:
         else " Thresholds are those stored with the model, fitted on validation."
     )
     exact = (
-        " A word is decided where exactly one tag is possible; only words of entities are promised anything, and spans "
-        "as a whole are not measured."
+        " A word is decided where exactly one tag is possible. Only words of entities are promised anything, and as "
+        "the labeler of validation labels them: people may label otherwise on test. Spans as a whole are not measured."
         if unit == "words"
         else " A label is undecided if it is neither surely present nor surely absent; a note is answered wholly if "
         "every label that is predicted or in its set is surely as predicted; their risk: those with a wrong label."

@@ -9,7 +9,8 @@ from clinlm.metrics.uncertainty import SHARES, Uncertainty
 from clinlm.report.baselines import BASELINE
 from clinlm.report.results import ModelResult
 
-_STYLES = (("#0b5fa5", "-", "o"), ("#d9822b", "-", "s"), ("#6b7280", "--", "^"))
+_BASELINE_STYLE = ("#6b7280", "--", "^")
+_STYLES = (("#0b5fa5", "-", "o"), ("#d9822b", "-", "s"), _BASELINE_STYLE)
 
 
 def drawn_results(results: Sequence[ModelResult]) -> list[ModelResult]:
@@ -40,12 +41,13 @@ def plot_uncertainty(results: Sequence[ModelResult], split: str) -> Any:
         own = result.uncertainty
         assert own is not None
         unit = own.unit
-        colour, line, marker = _STYLES[place]
+        styles = _BASELINE_STYLE if result.name == BASELINE else _STYLES[place]
+        colour, line, marker = styles
         shares = 100 * np.array(SHARES)
         label = f"{result.name} (AURC {100 * own.aurc.value:.1f} %)"
         style = {"color": colour, "marker": marker, "markevery": 4, "markersize": 5, "label": label}
         risk.plot(shares, 100 * np.array(own.curve), line, **style)
-        nominal = _draw_coverage(coverage, own, place)
+        nominal = _draw_coverage(coverage, own, 0.5 * (place - 1), styles)
     risk.set(
         xlabel=f"{unit} answered, % (most confident first)", ylabel=f"{unit} with a wrong answer, %", xlim=(0, 100)
     )
@@ -63,16 +65,16 @@ def plot_uncertainty(results: Sequence[ModelResult], split: str) -> Any:
     return figure
 
 
-def _draw_coverage(panel: Any, own: Uncertainty, place: int) -> Any:
+def _draw_coverage(panel: Any, own: Uncertainty, beside: float, style: tuple[str, str, str]) -> Any:
     """Draw the coverage of a model at every level, a little beside the others, and return the levels in per cent."""
-    colour, _, marker = _STYLES[place]
+    colour, _, marker = style
     nominal = 100 * np.array([level.coverage for level in own.levels])
     value, low, high = (
         100 * np.array([getattr(level.sets, end) for level in own.levels]) for end in ("value", "low", "high")
     )
     bars = np.clip(np.stack([value - low, high - value]), 0, None)
     panel.errorbar(
-        nominal + 0.5 * (place - 1),
+        nominal + beside,
         value,
         yerr=bars,
         fmt=marker,
