@@ -159,6 +159,11 @@ def busy_share(latencies: Iterable[Latency]) -> float | None:
     return max((own.busy for own in latencies if own.busy is not None), default=None)
 
 
+def by_processor_time(latencies: Sequence[Latency]) -> bool:
+    """Return whether models have to be compared by processor time: other processes disturbed the clock."""
+    return any(own.disturbed for own in latencies) and all(own.processor_ms is not None for own in latencies)
+
+
 def _rounds(
     models: Mapping[str, Callable[[T], object] | Phased[T, Any, Any]],
     inputs: Sequence[T],

@@ -133,8 +133,8 @@ class Gate:
             documents calibrated the sets, either half of the groups is judged by thresholds of the other half.
         set_size: the mean size of its sets must grow by less than this share of the original's; None for no limit.
         floor: least `floor_metric` of any model, the one before compression too: a share of 1; `tfidf` for the
-            better row of TF-IDF on the same documents; None for no floor. The value itself is compared, by either judge:
-            a limit on losses says nothing about a model that has nothing to lose.
+            better row of TF-IDF on the same documents; None for no floor. The value itself is compared, by either
+            judge: a limit on losses says nothing about a model that has nothing to lose.
         floor_metric: see `floor`.
         techniques: the keys of `TECHNIQUES` that are allowed.
         judge: `interval` or `point`.

@@ -10,7 +10,7 @@ import torch
 from clinlm.config.errors import MissingExtraError, ModelError
 from clinlm.engines.base import Engine, EngineSelection
 from clinlm.engines.export import Deployment, deploy, open_model
-from clinlm.metrics.latency import BUSY, Latency, busy_share
+from clinlm.metrics.latency import Latency, busy_share, by_processor_time
 from clinlm.models.artifact import Artifact
 from clinlm.predict.note_answer import NetworkAnswer
 from clinlm.report import cells
@@ -98,7 +98,7 @@ def fastest(exported: Exports, times: Mapping[str, Latency]) -> tuple[set[str], 
     kept, lines = set(), []
     busy = busy_share(times.values())
     load = "" if busy is None else f" (other processes used {busy:.0%} of the cores)"
-    crowded = busy is not None and busy > BUSY and all(own.processor_ms is not None for own in times.values())
+    crowded = by_processor_time([*times.values()])
     counted = "processor time" if crowded else "p50"
 
     def milliseconds(name: str) -> float:

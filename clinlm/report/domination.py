@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool, Float
 
+from clinlm.metrics.latency import by_processor_time
 from clinlm.report.results import ModelResult
 
 COMPARED = ("micro_f1", "macro_f1", "macro_auroc")
@@ -35,13 +36,15 @@ def dominance(
 def with_domination(results: Sequence[ModelResult], metric: str) -> list[ModelResult]:
     """Return the results, each with the rows that dominate it: the best by `metric` first, of equal ones the smallest.
 
-    By values on the split of the report. A metric that no row has (AUROC, of some taggers) is left out; a row without
-    bytes, latency or one of the other metrics dominates nothing and is not dominated.
+    By values on the split of the report; latency is processor time where other processes disturbed the clock. A metric
+    that no row has (AUROC, of some taggers) is left out; a row without bytes, latency or one of the other metrics
+    dominates nothing and is not dominated.
     """
     scores = np.array([[own.quality.get(name, math.nan) for name in COMPARED] for own in results], dtype=float)
     scores = scores.reshape(-1, len(COMPARED))
     scores = scores[:, ~np.isnan(scores).all(axis=0)]
-    costs = [[own.bytes or math.nan, math.nan if own.p50_ms is None else own.p50_ms] for own in results]
+    processor = by_processor_time([own.latency for own in results if own.latency is not None])
+    costs = [[own.bytes or math.nan, _milliseconds(own, processor)] for own in results]
     values = np.hstack([np.array(costs, dtype=float).reshape(-1, 2), scores])
     above = dominance(values, [False, False, *[True] * scores.shape[1]])
     rank = [(-np.nan_to_num(own.quality.get(metric, math.nan), nan=-1), own.bytes) for own in results]
@@ -50,3 +53,9 @@ def with_domination(results: Sequence[ModelResult], metric: str) -> list[ModelRe
         replace(own, dominated_by=tuple(results[other].name for other in order if above[other, place]))
         for place, own in enumerate(results)
     ]
+
+
+def _milliseconds(result: ModelResult, processor: bool) -> float:
+    latency = result.latency
+    own = None if latency is None else latency.processor_ms if processor else latency.p50_ms
+    return math.nan if own is None else own

@@ -31,7 +31,10 @@ def judge_latencies(times: Mapping[str, Latency], busy: Busy) -> tuple[Mapping[s
             f"no latency: {_load(latencies)} while it was measured, report.busy=refuse allows {BUSY:.0%}; run the same "
             "command again on an idle machine: trained models are reused"
         ]
-    return times, [f"{line}; {MARK} marks numbers that this load (over {BUSY:.0%}) may have changed"]
+    return times, [
+        f"{line}; {MARK} marks numbers that this load (over {BUSY:.0%}) may have changed; "
+        "engines and dominating rows are compared by processor time"
+    ]
 
 
 def measured_on(latencies: Sequence[Latency]) -> str:

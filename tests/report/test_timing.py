@@ -20,6 +20,7 @@ from clinlm.metrics.latency import Phased
 from clinlm.predict.predictions import DocumentPredictions, SpanPredictions
 from clinlm.report import cells, evaluation, tables, timing
 from clinlm.report.baselines import Predictor
+from clinlm.report.domination import with_domination
 from clinlm.report.evaluation import evaluate
 from clinlm.report.results import ModelResult, read_results, results_json
 from clinlm.report.settings import ReportSettings
@@ -122,6 +123,14 @@ def test_a_disturbed_latency_is_marked_and_explained() -> None:
             mark
         ) and "2026-11-29" in line
     assert timing.judge_latencies({}, "refuse") == ({}, [])
+
+
+def test_on_a_busy_machine_rows_dominate_by_processor_time() -> None:
+    """The clock says that a is faster; a busy machine makes that chance, and b took less of the processor."""
+    for busy, dominated in ((0.0, ["", "a"]), (0.5, ["b", ""])):
+        latencies = (replace(QUIET, p50_ms=p50, processor_ms=used, busy=busy) for p50, used in ((1.0, 9.0), (2.0, 3.0)))
+        rows = [result(name, latency=latency) for name, latency in zip("ab", latencies, strict=True)]
+        assert ["".join(row.dominated_by) for row in with_domination(rows, "micro_f1")] == dominated
 
 
 def test_refusal_leaves_out_what_is_disturbed_only() -> None:
