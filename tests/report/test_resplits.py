@@ -117,9 +117,9 @@ def test_the_end_fits_the_screen(table: Table) -> None:
 def test_several_pipelines_have_a_report_of_every_split(runs: list[RunRecord], tmp_path: Path) -> None:
     short = [replace(run, pipeline="baseline", stages=run.stages[:1]) for run in runs]
     results = report_resplits([runs[0], short[0], runs[1]], tmp_path)
-    assert [one.name for one in results] == ["TF-IDF", "baseline", "a", "teacher"]
+    assert [one.name for one in results] == ["TF-IDF", "TF-IDF int8", "baseline", "a", "teacher"]
     found = {one.name: one.splits.found for one in results if one.splits is not None}
-    assert found == {"TF-IDF": 2, "baseline": 1, "a": 2, "teacher": 1}
+    assert found == {"TF-IDF": 2, "TF-IDF int8": 2, "baseline": 1, "a": 2, "teacher": 1}
     for seed in (3, 4):
         assert (tmp_path / f"split-{seed}" / "table.md").is_file()
 
