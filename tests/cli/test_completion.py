@@ -44,6 +44,7 @@ def test_settings_of_predict_are_completed(tmp_path_factory: pytest.TempPathFact
     keys = [
         "artifact=",
         "batch_tokens=",
+        "coverage=",
         "encoding=",
         "id=",
         "input=",
