@@ -23,7 +23,7 @@ def slow_curve(confidence: Any, wrong: Any, seed: int) -> Any:
     return np.cumsum(wrong[order]) / np.arange(1, len(wrong) + 1)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(seeds)
 def test_area_and_risks_are_means_over_the_orders_of_ties(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -33,12 +33,12 @@ def test_area_and_risks_are_means_over_the_orders_of_ties(seed: int) -> None:
     curve = RiskCurve.of(confidence, wrong, rng.random(50) < 0.5, documents, weights)
     for row, area in enumerate(curve.area()):
         times = weights[row, documents].astype(int)
-        orders = [slow_curve(np.repeat(confidence, times), np.repeat(wrong, times), each) for each in range(300)]
-        assert area == pytest.approx(np.mean([own.mean() for own in orders]), abs=0.012)
+        orders = [slow_curve(np.repeat(confidence, times), np.repeat(wrong, times), each) for each in range(200)]
+        assert area == pytest.approx(np.mean([own.mean() for own in orders]), abs=0.015)
         assert curve.risk(1.0)[row] == pytest.approx(orders[0][-1])
         half = len(orders[0]) // 2
         assert curve.risk(half / len(orders[0]))[row] == pytest.approx(
-            np.mean([own[half - 1] for own in orders]), abs=0.04
+            np.mean([own[half - 1] for own in orders]), abs=0.05
         )
 
 

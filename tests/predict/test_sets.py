@@ -37,6 +37,12 @@ def calibrated(folder: Path, place: Path, own: ConformalThresholds) -> Path:
     return place
 
 
+@pytest.fixture(scope="module", name="notes")
+def some_notes(notes: Any) -> Any:
+    """Forty of the notes, none of them very long: three windows."""
+    return notes[6:46]
+
+
 @pytest.fixture(scope="module")
 def thresholds() -> ConformalThresholds:
     return ConformalThresholds(0.9, 0.4, present=(0.3, 0.4, 0.45, 0.5), absent=(0.4, 0.5, 0.4, 0.6))
