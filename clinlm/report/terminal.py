@@ -27,8 +27,10 @@ _AROUND = 8
 """Lines around the rows of the table: title, header, rule, caption, rows left out, and the prompt of the shell."""
 _NAME = 24
 """Columns of a name in the verdict."""
-_MOST = 8
-"""Lines of the verdict."""
+_MOST = (8, 6, 4, 2)
+"""Lines of the verdict, at most: fewer where the table needs them."""
+_ROWS = 15
+"""Rows of a table for which the verdict leaves room; a longer one is cut anyway."""
 _FEWEST = 5
 """Rows of the table that are printed however little room is left."""
 
@@ -54,9 +56,13 @@ class Ending:
     def print(self, console: Console) -> None:
         """Print table, verdict and lines on one screen of `console`."""
         width = console.width
-        below = [*verdict(self.results, self.subject, self.metric, width), *self.lines]
-        height = sum(max(1, math.ceil(len(line) / width)) for line in below)
-        shown = selected_results(self.results, self.subject, self.metric, max(_FEWEST, SCREEN[1] - height - _AROUND))
+        for most in _MOST:  # rather fewer sentences than fewer rows
+            below = [*verdict(self.results, self.subject, self.metric, width, most), *self.lines]
+            height = sum(max(1, math.ceil(len(line) / width)) for line in below)
+            room = SCREEN[1] - height - _AROUND
+            if room >= (len(self.results) if len(self.results) <= _ROWS else _FEWEST):
+                break
+        shown = selected_results(self.results, self.subject, self.metric, max(_FEWEST, room))
         console.print(results_table(shown, self.title, self.metric, width))
         if len(shown) < len(self.results):
             console.print(f"{len(self.results) - len(shown)} more rows in the report", style="dim")
@@ -103,16 +109,18 @@ def results_table(results: Sequence[ModelResult], title: str, metric: str, width
     return shown
 
 
-def verdict(results: Sequence[ModelResult], subject: str, metric: str, width: int = SCREEN[0]) -> list[str]:
+def verdict(
+    results: Sequence[ModelResult], subject: str, metric: str, width: int = SCREEN[0], most: int = 8
+) -> list[str]:
     """Return the conclusion in lines of `width` columns, with short names.
 
-    Where they would be more than `_MOST`, the report alone says what dominates, and what to try next.
+    Where they would be more than `most`, the report alone says what dominates, and what to try next.
     """
     found = conclude(results, subject, metric)
     kept = [found.sentences, [found.floor, found.verdict, found.next], [found.floor, found.verdict], [found.verdict]]
     for sentences in kept:
         lines = [line for text in sentences for line in wrap(_short(text, results), width - 11, break_on_hyphens=False)]
-        if len(lines) <= _MOST:
+        if len(lines) <= most:
             break
     return [f"{'' if place else 'verdict':11}{line}" for place, line in enumerate(lines)]
 

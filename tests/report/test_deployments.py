@@ -137,7 +137,7 @@ def test_a_deployed_row_stands_below_its_artifact(
     config = composed(notes_csv, tmp_path / "store", *overrides)
     run, task = recorded(config, resamples=20, latency_documents=2, engine={"_target_": "clinlm.engines.torch.Torch"})
     rows, _ = evaluate([run], task, stages=True)
-    assert [row.name for row in rows][1:] == ["teacher", "teacher @torch", "quantize", "quantize @torch"]
+    assert [row.name for row in rows][2:] == ["teacher", "teacher @torch", "quantize", "quantize @torch"]
     by_name = {row.name: row for row in rows}
     for name in ("teacher", "quantize"):
         plain, deployed = by_name[name], by_name[f"{name} @torch"]
