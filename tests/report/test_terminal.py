@@ -69,7 +69,7 @@ def many(count: int) -> list[ModelResult]:
     return [ROWS[0], replace(ROWS[0], name="TF-IDF int8"), ROWS[1], *models]
 
 
-@pytest.mark.parametrize("count", [1, 4, 12, 60])
+@pytest.mark.parametrize("count", [1, 4, 11, 60])
 def test_the_end_fits_one_screen(count: int) -> None:
     """Paths and commands may be long: the terminal wraps them, and they count as the lines that they take."""
     results = many(count)
