@@ -14,7 +14,7 @@ from scipy.special import log_expit
 from clinlm.config.runtime import Stopwatch
 from clinlm.metrics.baseline import TfidfBaseline
 from clinlm.metrics.int8_baseline import INT8_FILES, Int8Baseline
-from clinlm.store.content import claim, locked, seal
+from clinlm.store.content import claim, locked, read_record, seal
 from clinlm.store.key import cache_key
 from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import SERVING, Kind
@@ -30,7 +30,7 @@ class TfidfInt8:
     """An `Int8Baseline`, fitted once a task on the documents of `Tfidf`, with its logits, in the store.
 
     Its folder is served as it is: `serving.json` has thresholds that were fitted on validation with its own
-    probabilities.
+    probabilities. Its seconds include those of the whole baseline, which it is made from.
     """
 
     root: Path
@@ -60,11 +60,12 @@ class TfidfInt8:
         """
         with claim(self.folder) as there:
             if not there:
-                whole, _ = Tfidf(self.root, self.task_key).fitted(task)
+                member = Tfidf(self.root, self.task_key)
+                whole, _ = member.fitted(task)
                 log.info("choosing the terms of TF-IDF with INT8 weights")
                 clock = Stopwatch()
                 model = Int8Baseline.fit(whole, *drawn_passages(task, "train"), *drawn_passages(task, "validation"))
-                seconds = clock.seconds()
+                seconds = read_record(member.folder)["seconds"] + clock.seconds()
                 model.save(self.folder)
                 texts = task.passages(task.examples.members("validation"))
                 served = task.inference_config(baseline_logits(model, texts, task.kind), task.max_tokens)
