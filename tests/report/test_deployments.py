@@ -149,7 +149,7 @@ def test_a_deployed_row_stands_below_its_artifact(
         assert plain.per_label and deployed.per_label and plain.gates == () or not deployed.gates
     assert by_name["quantize @torch"].bytes < by_name["teacher @torch"].bytes
     assert by_name["teacher @torch"].differences and not by_name["teacher"].differences
-    assert results_frame(rows)["engine"].to_list() == ["torch"] * 5
+    assert results_frame(rows)["engine"].to_list() == ["torch"] * 6
 
     answers = Deployment.predictions
     monkeypatch.setattr(Deployment, "predictions", lambda own, split: answers(own, split) + 0.7)

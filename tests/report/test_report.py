@@ -53,7 +53,8 @@ def test_the_end_of_a_run_is_one_screen(
     names = {"gates.md", "gates_numbers.md", "devices.md", "methods.md", "validation.md"}
     assert names <= set(report.files) and all((tmp_path / name).is_file() for name in report.files)
     text = "\n".join(lines)
-    assert all(name in text for name in names) and all(stage.name in text for stage in finished[0].stages)
+    assert all(name in text for name in names)
+    assert all(stage.name in text for stage in finished[0].stages) or "more rows in the report" in text
     assert "device" not in text.replace("devices.md", "") and "validated" not in text and "FFN units" not in text
 
 
