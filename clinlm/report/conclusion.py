@@ -211,9 +211,8 @@ def _single(row: ModelResult, own: NonInferiority) -> str:
     shown = f"{spelled(own.metric)} {cells.points(change.value)} ({100 * change.low:+.2f}…{100 * change.high:+.2f})"
     shown = f"{shown}, margin {100 * own.margin:g}"
     if own.verdict != "undecided":
-        words = (
-            f"{own.verdict} to {row.reference}, and worse than it" if own.worse else f"{own.verdict} to {row.reference}"
-        )
+        beyond = ", and worse than it" if own.worse else ", and better than it" if change.low > 0 else ""
+        words = f"{own.verdict} to {row.reference}{beyond}"
         return f"{row.name} is {words}: {shown}"
     if math.isnan(own.standard_error):
         return f"whether {row.name} is non-inferior to {row.reference} is undecided: the difference is undefined"
