@@ -183,7 +183,7 @@ def test_the_table_is_a_run_of_the_pipeline(dashboard: Run) -> None:
     (place,) = logged.curves["table/path"]
     (path,) = dashboard.folder.glob(f"dashboard/wandb/offline-run-*/files/{place}")
     sent = json.loads(path.read_text())
-    assert sent["columns"] == table.columns and len(sent["data"]) == len(table) == 5
+    assert sent["columns"] == table.columns and len(sent["data"]) == len(table) == 6
     column = table.columns.index("macro_f1")
     assert [row[column] for row in sent["data"]] == pytest.approx(table["macro_f1"].to_list())
     for name, value in table.select("name", "micro_f1").iter_rows():
