@@ -87,7 +87,7 @@ def _lines(report: Report, record: RunRecord, config: DictConfig) -> list[str]:
     artifact = f"artifact   {shown_path(Path(record.stages[-1].folder))}"
     if record.nested:
         return [*deployed, artifact, f"next       {report_command(record)}"]
-    return [*deployed, artifact, f"next       {suggestion(record.pipeline, record.overrides, config)}"]
+    return [*deployed, artifact, report.next_line(suggestion(record.pipeline, record.overrides, config))]
 
 
 def record_of(

@@ -65,7 +65,7 @@ class Floor:
     value: float | None
 
     def __str__(self) -> str:
-        return f"floor ({self.metric} {'of TF-IDF' if self.value is None else f'{100 * self.value:.2f}'})"
+        return f"floor ({self.metric} {'of the better TF-IDF' if self.value is None else f'{100 * self.value:.2f}'})"
 
     def margin(self, task: Task, model: Artifact, split: str, **sampling: Any) -> Interval:
         """Return the metric of a model minus the floor; undefined where TF-IDF cannot be fitted.

@@ -42,7 +42,7 @@ class Finding:
     """One limit, and what was measured.
 
     Attributes:
-        quantity: "loss of macro_auroc", "agreement", "gap by gender", "floor (macro_f1 of TF-IDF)".
+        quantity: "loss of macro_auroc", "agreement", "gap by gender", "floor (macro_f1 of the better TF-IDF)".
         change: its measured value; of a floor, by how much the model is above it.
         limit: a share of 1.
         bound: what is compared with the limit: an end of the interval, or the value itself.

@@ -38,12 +38,14 @@ class Conclusion:
         domination: which rows dominate compressed models.
         verdict: which models are non-inferior, inferior and undecided.
         next: what to try.
+        use: name of the baseline that `next` says to use instead of the model.
     """
 
     floor: str
     domination: str
     verdict: str
     next: str
+    use: str = ""
 
     @property
     def sentences(self) -> list[str]:
@@ -66,11 +68,13 @@ def conclude(results: Sequence[ModelResult], subject: str, metric: str) -> Concl
     teachers = dict.fromkeys(own.reference for own in about if own.reference in by_name)
     compared = [own for own in results if own in about or own.name in teachers]
     metrics = dict.fromkeys([metric, *(own.non_inferiority.metric for own in claims if own.non_inferiority)])
+    use = _instead(by_name, by_name[subject], metric)
     return Conclusion(
         floor_sentence(results, compared, list(metrics)),
         _domination(results, about),
         _verdicts(claims) if claims else _difference(by_name[subject], metric),
-        _next(by_name, by_name[subject], metric),
+        _next(by_name, by_name[subject], metric, use),
+        use,
     )
 
 
@@ -153,9 +157,14 @@ def best_floor(results: Sequence[ModelResult], metric: str) -> ModelResult | Non
 
 
 def _chance(floor: str, below: Sequence[str], metrics: Sequence[str], by_name: Mapping[str, ModelResult]) -> str:
-    """Return which of the differences are not significant; known against TF-IDF itself only."""
+    """Return which differences are not significant; of TF-IDF int8, only that from its reference is known."""
     if floor != BASELINE:
-        return ""
+        row = by_name[floor]
+        if row.reference not in below:
+            return ""
+        own_ones = [row.differences[metric] for metric in metrics if metric in row.differences]
+        chance = any(not own.significant for own in own_ones)
+        return f", though the difference from {row.reference} may be chance" * chance
     found = [by_name[name].baseline_differences.get(metric) for name in below for metric in metrics]
     open_ones = [own for own in found if own is not None and not own.significant]
     if not open_ones:
@@ -217,7 +226,7 @@ def _single(row: ModelResult, own: NonInferiority) -> str:
     if math.isnan(own.standard_error):
         return f"whether {row.name} is non-inferior to {row.reference} is undecided: the difference is undefined"
     wanting = own.detectable > own.margin
-    reason = power_sentence([own]) if wanting else "the loss is near the margin, notes are not wanting"
+    reason = power_sentence([own]) if wanting else "the notes suffice for this margin, but the loss is near it"
     return f"whether {row.name} is non-inferior to {row.reference} is undecided: {shown}; {reason}"
 
 
@@ -233,15 +242,23 @@ def _difference(row: ModelResult, metric: str) -> str:
     return _sentence(f"{row.name} {word} {row.reference}: {shown}")
 
 
-def _next(by_name: Mapping[str, ModelResult], row: ModelResult, metric: str) -> str:
+def _instead(by_name: Mapping[str, ModelResult], row: ModelResult, metric: str) -> str:
+    """Return the baseline to use instead of a row: the floor above its teacher, what dominates it, or the floor."""
+    teacher, floor = by_name.get(row.reference, row), best_floor([*by_name.values()], metric)
+    if floor is not None and _value(teacher, metric) < floor.quality[metric]:
+        return floor.name
+    dominant = [name for name in row.dominated_by if by_name[name].kind == "baseline"]
+    below = floor is not None and _value(row, metric) < floor.quality[metric]
+    return dominant[0] if dominant else floor.name if below and floor is not None else ""
+
+
+def _next(by_name: Mapping[str, ModelResult], row: ModelResult, metric: str, use: str) -> str:
     """Return what to try next, by the first rule that applies."""
     teacher, floor = by_name.get(row.reference, row), best_floor([*by_name.values()], metric)
     if floor is not None and _value(teacher, metric) < floor.quality[metric]:
-        return f"Next: use {floor.name}, or train on more notes: {teacher.name} is below {floor.name} uncompressed."
-    dominant = [name for name in row.dominated_by if by_name[name].kind == "baseline"]
-    if dominant or (floor is not None and _value(row, metric) < floor.quality[metric]):
-        better = dominant[0] if dominant else floor.name if floor is not None else ""
-        return f"Next: use {better}, or {_both(row)}."
+        return f"Next: use {use}, or train on more notes: even uncompressed, {teacher.name} is below it."
+    if use:
+        return f"Next: use {use}, or {_both(row)}."
     own = row.non_inferiority
     if own is None:
         return ""

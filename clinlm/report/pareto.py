@@ -53,7 +53,11 @@ def numbered(results: Sequence[ModelResult], metric: str) -> dict[int, int]:
 
 def command(result: ModelResult) -> str:
     """Return what to type to make a model again."""
-    return "# fitted in every run" if result.kind == "baseline" else shlex.join(["clinlm", *result.lineage.overrides])
+    return (
+        "# every run fits it: the folder is that of the line tfidf"
+        if result.kind == "baseline"
+        else shlex.join(["clinlm", *result.lineage.overrides])
+    )
 
 
 def pareto_markdown(results: Sequence[ModelResult], metric: str, split: str = "test") -> str:
@@ -64,12 +68,14 @@ def pareto_markdown(results: Sequence[ModelResult], metric: str, split: str = "t
         split: that `quality` of the results is of; where it is validation, there is no column of test.
     """
     numbers = numbered(results, metric)
-    shown = [f"{metric} % (test)"] * (split == "test")
-    header = ("#", "model", f"{metric} % (validation)", "MB", "p50 ms", *shown, "95 %", "dominated by")
+    spelled, verb = cells.spelled(metric), "is" if len(numbers) == 1 else "are"
+    shown = [f"{spelled} % (test)"] * (split == "test")
+    header = ("#", "model", f"{spelled} % (validation)", "MB", "p50 ms", *shown, f"95 % ({split})", "dominated by")
     rows = [_cells(number, results[place], metric, split) for place, number in numbers.items()]
     title = (
-        f"{len(numbers)} of {len(results)} models are on the Pareto front of {metric} on validation, bytes and latency."
-        f" Dominated by: a row as good in bytes, latency, micro F1, macro F1 and macro AUROC on {split}, better in one."
+        f"{len(numbers)} of {len(results)} models {verb} on the Pareto front of {spelled} on validation, bytes and "
+        f"latency. Dominated by: a row as good in bytes, latency, micro F1, macro F1 and macro AUROC on {split}, "
+        "better in one."
     )
     commands = "".join(f"# {number}\n{command(results[place])}\n" for place, number in numbers.items())
     return f"{title}\n\n{cells.grid(header, rows)}\n```sh\n{commands}```\n"
@@ -143,7 +149,7 @@ def plot_pareto(results: Sequence[ModelResult], metric: str) -> Any:
         panel.scatter(x[ahead], y[ahead], s=34, color=_FRONT, linewidths=0)
         panel.margins(y=0.12)
         _dress(panel, few=high < 5 * low)
-    panels[0].set_ylabel(f"{metric} on validation, %")
+    panels[0].set_ylabel(f"{cells.spelled(metric)} on validation, %")
     figure.suptitle(f"Pareto front: {len(numbers)} of {len(results)} models", fontsize=11)
     figure.draw_without_rendering()  # places in pixels are known from here
     for place, (panel, (_, unit)) in enumerate(zip(panels, _PANELS, strict=True), 1):

@@ -1,7 +1,9 @@
 """The report of one run or of the runs of a sweep: evaluates them, writes the files, prints the end."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from hydra.utils import instantiate
@@ -28,7 +30,7 @@ from clinlm.report.evaluation import compare
 from clinlm.report.external import ExternalCorpus, open_external
 from clinlm.report.grid import grid_cells
 from clinlm.report.labels import label_table
-from clinlm.report.nested import best_on_validation, choice_lines, choose, nested_notices
+from clinlm.report.nested import CLOSED, best_on_validation, choice_lines, choose, nested_notices
 from clinlm.report.published import Published, write_published
 from clinlm.report.results import ModelResult
 from clinlm.report.settings import ReportSettings
@@ -89,7 +91,9 @@ class Report:
         own = nested_notices(self._task.examples.notices) if self._run.nested else self._task.examples.notices
         self.notices = [*own, *compared.notices]
         self._subject = self.results[-1].name if stages else self.chosen()
-        self.conclusion = conclude(self.results, self._subject, self._metric).sentences
+        found = conclude(self.results, self._subject, self._metric)
+        self._use = found.use
+        self.conclusion = [*[f"{CLOSED[0].upper()}{CLOSED[1:]}."] * self._run.nested, *found.sentences]
         written = tables.write_results(self.results, folder, TABLE, self.notices, self.conclusion)
         self.files = [path.name for path in written]
         self._write_gates()
@@ -119,7 +123,10 @@ class Report:
             *self._gate_lines(subject),
             *self._elsewhere,
             f"report     {shown_path(self._folder / f'{TABLE}.md')}{notices}",
-            *([f"           {', '.join(files)} in the same folder"] if files else []),
+            *(
+                f"           {line}"
+                for line in wrap(f"{', '.join(files)} in the same folder" * bool(files), console.width - 11)
+            ),
             *self._baseline_lines(),
         ]
         Ending(title, self.results, subject, self._metric, [*own, *lines]).print(console)
@@ -127,6 +134,16 @@ class Report:
     def chosen(self) -> str:
         """Return the name of the result with the best monitored quality on validation, baselines and teachers aside."""
         return best_on_validation(self.results, self._metric).name
+
+    def next_line(self, command: str) -> str:
+        """Return the line of the next command: `command`, or one that predicts with the baseline to use instead."""
+        key = next((result.key for result in self.results if result.name == self._use), "")
+        if not key:
+            return f"next       {command}"
+        column = dict(self._run.task.settings).get("corpus", {}).get("text", "text")
+        text = [f"text={column}"] if isinstance(column, str) and column != "text" else []
+        artifact = f"artifact={shown_path(Path(self._run.store) / key)}"
+        return f"next       {shlex.join(['clinlm', 'predict', artifact, 'input=FILE', *text, 'output=answers.csv'])}"
 
     def choice(self, runs: Sequence[RunRecord]) -> tuple[str, list[str]]:
         """Return the name of what a nested sweep of `runs` chooses, and the lines that say so."""

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,9 @@ from clinlm.report.verdicts import verdict_notices, with_verdicts
 from clinlm.store.key import digest
 
 log = logging.getLogger(__name__)
+
+_LOAD = re.compile(r"used (\d+)% of the cores")
+_LOAD_RANGE = re.compile(r"used [\d–]+% of the cores")
 
 RESPLITS: Final = "resplits"
 """Of the files, without ending."""
@@ -153,9 +157,10 @@ class SplitTable:
 
     def notices(self) -> list[str]:
         """Return the notices of all splits: those that all share once, others with the seed of their split."""
-        every = set.intersection(*(set(own) for own in self._notices))
-        shared = [notice for notice in self._notices[0] if notice in every]
-        seeded = zip(self._seeds, self._notices, strict=True)
+        listed = with_load_range(self._notices)
+        every = set.intersection(*(set(own) for own in listed))
+        shared = [notice for notice in listed[0] if notice in every]
+        seeded = zip(self._seeds, listed, strict=True)
         own = [f"split {seed}: {notice}" for seed, notices in seeded for notice in notices if notice not in every]
         return [*self._gates(), *self._coverage(), *shared, *own]
 
@@ -236,6 +241,17 @@ class SplitTable:
         }
 
 
+def with_load_range(every: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
+    """Return the notices of all splits, with the range of their loads where what was timed differs in nothing else."""
+    loads = [int(load) for own in every for notice in own for load in _LOAD.findall(notice)]
+    if not loads:
+        return every
+    ends = "–".join(dict.fromkeys((str(min(loads)), str(max(loads)))))
+    ranged = [[_LOAD.sub(f"used {ends}% of the cores", notice) for notice in own] for own in every]
+    timed = {tuple(notice for notice in own if _LOAD_RANGE.search(notice)) for own in ranged}
+    return ranged if len(timed) == 1 else every
+
+
 def _latency(own: Sequence[Latency], reference: Sequence[Latency]) -> Latency | None:
     """Return the medians over splits; the speed-up is their ratio, with its least and greatest value of a split."""
     if not own:
@@ -300,6 +316,6 @@ def _spread(result: ModelResult, metric: str) -> list[str]:
         return []
     counted = f"; above {result.reference} on {spread.better[metric]}" if metric in spread.better else ""
     return [
-        f"splits     {spread.found} of {len(spread.seeds)}: {cells.spelled(metric)} "
+        f"splits     {spread.found} of {len(spread.seeds)}: {cells.spelled(metric)} of {result.name} "
         f"{cells.percent_range(*spread.ends(metric))} %{counted}"
     ]

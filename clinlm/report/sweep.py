@@ -130,17 +130,18 @@ def summarise(runs: Sequence["RunRecord"], folder: Path) -> None:
     register_resolvers()
     report = Report(runs, open_inputs(runs[0]), folder, stages=False)
     title = f"The last stage of {len(runs)} pipelines, on {runs[0].split}"
-    subject, lines = report.chosen(), next_command(report.results[-1].lineage.overrides)
+    subject = report.chosen()
+    lines = again_command(next(own.lineage.overrides for own in report.results if own.name == subject))
     if runs[0].nested:
         title, (subject, lines) = title + UNOPENED, report.choice(runs)
     report.print(title, subject, [stage_counts(runs), *lines])
 
 
-def next_command(overrides: Sequence[str]) -> list[str]:
-    """Return a line with the command that runs the last pipeline of a sweep alone."""
+def again_command(overrides: Sequence[str]) -> list[str]:
+    """Return a line with the command that runs the best pipeline of a sweep alone."""
     import shlex
 
-    return [f"next       {shlex.join(['clinlm', *overrides])}"] if overrides else []
+    return [f"again      {shlex.join(['clinlm', *overrides])}"] if overrides else []
 
 
 def stage_counts(runs: Sequence["RunRecord"]) -> str:

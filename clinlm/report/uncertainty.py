@@ -27,7 +27,7 @@ NAME: Final = "uncertainty"
 _FEW: Final = 12
 """Models that have a line for every coverage; of more, the table has the coverage of verdicts only."""
 
-_CHANCE = "the interval excludes 0; by chance one of 40 does, and every label of a model has two"
+_CHANCE = "the interval of the rise excludes 0; by chance 1 of 40 does, and there are two for every label of a model"
 _SETS = ("stage", "nominal %", "covered % (95 %)", "with label %", "without %", "set size", "Δ", "undecided %", "Δ")
 _RISKS = (
     "stage",
@@ -112,7 +112,8 @@ def uncertainty_line(result: ModelResult) -> str:
     if own.unit == "words":
         what, size, notes = "entity words", "tags a word", "documents"
     else:
-        what, size, notes = "true labels", "labels", "notes"
+        of = f" of {len(own.labels)}" * (len(own.labels) > 1)
+        what, size, notes = "true labels", f"labels{of}", "notes"
     answered = f"{cells.percent(level.answered.value)} % of {notes} are answered wholly"
     found = f"{result.name}: sets at {kept} hold {covered} of the {what}{short}, with {level.set_size.value:.2f} {size}"
     if not level.changes:
@@ -145,9 +146,9 @@ def uncertainty_markdown(results: Sequence[ModelResult], split: str) -> str:
 def _warnings(result: ModelResult, own: Uncertainty) -> list[str]:
     riskier = [each for each in own.labels if each.rise.low > 0]
     missing = [each for each in own.labels if each.missed_rise.low > 0]
-    found = [f"{_with_values(riskier, 'risk', 'risk_answered')} more wrong"] if riskier else []
-    found += [f"{_with_values(missing, 'missed', 'missed_answered')} more often missed"] if missing else []
-    return [f"{result.name}: {part}" for part in found]
+    found = [f"more often wrong: {_with_values(riskier, 'risk', 'risk_answered')}"] if riskier else []
+    found += [f"more often missed: {_with_values(missing, 'missed', 'missed_answered')}"] if missing else []
+    return [f"{result.name}, {part}" for part in found]
 
 
 def _with_values(labels: Sequence[LabelRisk], before: str, after: str) -> str:
@@ -202,7 +203,7 @@ def _share(own: Interval) -> str:
 def _sized(own: Interval | None) -> str:
     if own is None or math.isnan(own.low):
         return cells.NONE
-    return f"{own.value:+.2f} ({own.low:+.2f}…{own.high:+.2f}){'*' * own.significant}"
+    return f"{own.value:+.2f}{'*' * own.significant} ({own.low:+.2f}…{own.high:+.2f})"
 
 
 def _sets_note(split: str, unit: str) -> str:
@@ -217,7 +218,9 @@ def _sets_note(split: str, unit: str) -> str:
         "the labeler of validation labels them: people may label otherwise on test. Spans as a whole are not measured."
         if unit == "words"
         else " A label is undecided if it is neither surely present nor surely absent; a note is answered wholly if "
-        "every label that is predicted or in its set is surely as predicted; their risk: those with a wrong label."
+        "every label that is predicted or in its set is surely as predicted; their risk: those with a wrong label. A "
+        "label (or its absence) that fewer than 4, 9 or 19 groups of validation have cannot be excluded at 80, 90 or "
+        "95 %: where validation is small, sets hold all labels."
     )
     return (
         "\nCovered: the share of the true labels of a note (of the entity words of a document) that its set holds; a "

@@ -6,21 +6,21 @@ from typing import Any
 import numpy as np
 
 from clinlm.metrics.uncertainty import SHARES, Uncertainty
-from clinlm.report.baselines import BASELINE
+from clinlm.report.baselines import BASELINE, BASELINES
 from clinlm.report.results import ModelResult
 
-_BASELINE_STYLE = ("#6b7280", "--", "^")
-_STYLES = (("#0b5fa5", "-", "o"), ("#d9822b", "-", "s"), _BASELINE_STYLE)
+_BASELINE_STYLES = {name: ("#6b7280", "--", "^") if name == BASELINE else ("#1f2937", ":", "v") for name in BASELINES}
+_STYLES = (("#0b5fa5", "-", "o"), ("#d9822b", "-", "s"), _BASELINE_STYLES[BASELINE])
 
 
 def drawn_results(results: Sequence[ModelResult]) -> list[ModelResult]:
-    """Return the teacher, the last stage and TF-IDF: those of them that were measured, in this order."""
+    """Return the teacher, the last stage and both TF-IDF: those of them that were measured, in this order."""
     measured = [result for result in results if result.uncertainty is not None]
     stages = [result for result in measured if result.kind == "stage"]
     chosen = [
         *[result for result in stages if result.role == "teacher"][:1],
         *stages[-1:],
-        *[result for result in measured if result.name == BASELINE],
+        *[result for result in measured if result.name in BASELINES],
     ]
     return list({result.name: result for result in chosen or measured[:3]}.values())
 
@@ -41,13 +41,13 @@ def plot_uncertainty(results: Sequence[ModelResult], split: str) -> Any:
         own = result.uncertainty
         assert own is not None
         unit = own.unit
-        styles = _BASELINE_STYLE if result.name == BASELINE else _STYLES[place]
+        styles = _BASELINE_STYLES[result.name] if result.name in BASELINES else _STYLES[place]
         colour, line, marker = styles
         shares = 100 * np.array(SHARES)
         label = f"{result.name} (AURC {100 * own.aurc.value:.1f} %)"
         style = {"color": colour, "marker": marker, "markevery": 4, "markersize": 5, "label": label}
         risk.plot(shares, 100 * np.array(own.curve), line, **style)
-        nominal = _draw_coverage(coverage, own, 0.5 * (place - 1), styles)
+        nominal = _draw_coverage(coverage, own, 0.45 * (place - 1.5), styles)
     risk.set(
         xlabel=f"{unit} answered, % (most confident first)", ylabel=f"{unit} with a wrong answer, %", xlim=(0, 100)
     )
@@ -60,7 +60,7 @@ def plot_uncertainty(results: Sequence[ModelResult], split: str) -> Any:
     for panel in (risk, coverage):
         panel.grid(alpha=0.25, linewidth=0.6)
         panel.spines[["top", "right"]].set_visible(False)
-    figure.legend(*risk.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    figure.legend(*risk.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     figure.suptitle(f"Uncertainty on {split}", fontsize=11)
     return figure
 

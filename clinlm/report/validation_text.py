@@ -75,7 +75,8 @@ def validation_summary(validation: Validation) -> list[str]:
             f"({cells.points_range(change.low, change.high)}), ratio {cells.times(worst.ratio.value)}"
         )
     count = sum(pattern.systematic for pattern in validation.patterns)
-    lines.append(f"{count} systematic patterns of disagreement among {len(validation.patterns)} features tested")
+    patterns = "pattern" if count == 1 else "patterns"
+    lines.append(f"{count} systematic {patterns} of disagreement among {len(validation.patterns)} features tested")
     return lines
 
 

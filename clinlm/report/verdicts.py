@@ -70,7 +70,7 @@ def verdict_notices(results: Sequence[ModelResult]) -> list[str]:
     for metric, margin in dict.fromkeys((own.metric, own.margin) for own in judged):
         notices.append(
             f"verdict: non-inferior where the whole 95 % interval of the loss in {spelled(metric)} is below the margin "
-            f"of {100 * margin:g} points, inferior where it is above, else undecided"
+            f"of {100 * margin:g} {'point' if margin == 0.01 else 'points'}, inferior where it is above, else undecided"
         )
     if not all(own.claimed for own in judged):
         last = f"the claim is about {results[-1].name} alone" if claims else "nothing is claimed"
@@ -104,8 +104,8 @@ def power_sentence(judged: Sequence[NonInferiority]) -> str:
 
 def _power(judged: Sequence[NonInferiority]) -> list[str]:
     said = power_sentence(judged)
-    several = " (of the model whose difference varies most)" if len(judged) > 1 else ""
-    return [f"power: {said} (80 % power at one-sided 2.5 %, true loss 0){several}"] if said else []
+    several = "; of the model whose difference varies most" if len(judged) > 1 else ""
+    return [f"power: {said} (80 % power at one-sided 2.5 %, true loss 0{several})"] if said else []
 
 
 def _points(share: float) -> str:

@@ -130,7 +130,7 @@ def test_a_baseline_that_cannot_be_fitted_leaves_a_dash_and_its_reason(
     assert [row.name for row in results] == [row.name for row in compared.results] and reason in notices
     for before, after in zip(compared.results[2:], results[2:], strict=True):
         assert after.quality == pytest.approx(before.quality, nan_ok=True)
-    assert all("floor (macro_f1 of TF-IDF) undefined" in gate.reasons() for gate in results[-1].gates)
+    assert all("floor (macro_f1 of the better TF-IDF) undefined" in gate.reasons() for gate in results[-1].gates)
 
 
 def test_intervals_hold_their_values(compared: Compared) -> None:

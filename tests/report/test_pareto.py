@@ -96,6 +96,7 @@ def test_the_table_holds_the_front_and_the_commands_as_they_are_typed() -> None:
     expected = [["clinlm", *POINTS[place].lineage.overrides] for place in (3, 0, 2)]
     assert [shlex.split(line) for line in typed[1::2]] == expected
     assert command(replace(POINTS[0], kind="baseline")).startswith("#")
+    assert "1 of 1 models is on the Pareto front of macro F1" in pareto_markdown(POINTS[3:4], "macro_f1")
 
 
 def test_the_files_hold_every_point(tmp_path: Path) -> None:

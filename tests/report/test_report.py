@@ -1,6 +1,8 @@
 """The report of a run: its files, one screen at its end, and what is printed only where it is asked for."""
 
 import io
+import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +56,11 @@ def test_the_end_of_a_run_is_one_screen(
     assert names <= set(report.files) and all((tmp_path / name).is_file() for name in report.files)
     text = "\n".join(lines)
     assert all(name in text for name in names)
+    said = re.search(r"use (TF-IDF(?: int8)?)(?=,)", " ".join(report.conclusion))
+    keys = {result.name: result.key for result in report.results}
+    told = shlex.split(report.next_line("clinlm pipeline=c"))
+    expected = ["clinlm", "predict"] if said else ["clinlm", "pipeline=c"]
+    assert told[:3] == ["next", *expected] and (not said or told[3].endswith(keys[said[1]]))
     assert all(stage.name in text for stage in finished[0].stages) or "more rows in the report" in text
     assert "device" not in text.replace("devices.md", "") and "validated" not in text and "FFN units" not in text
 

@@ -21,7 +21,7 @@ from clinlm.pipeline.run_record import RunRecord
 from clinlm.report.evaluation import evaluate
 from clinlm.report.nested import choice_lines, choose, report_command, without_split
 from clinlm.report.report import Report, open_inputs
-from clinlm.report.resplits import RESPLITS, by_corpus, report_resplits
+from clinlm.report.resplits import RESPLITS, by_corpus, report_resplits, with_load_range
 from clinlm.report.results import ModelResult, read_results
 from clinlm.report.split_table import listed_seeds
 from clinlm.report.terminal import SCREEN
@@ -224,3 +224,12 @@ def test_the_command_of_a_choice_reports_fresh_splits(runs: list[RunRecord], not
     half = pl.col("group").str.tail(1).replace_strict({"1": "test", "2": "validation"}, default="train").alias("half")
     pl.read_csv(notes_csv).with_columns(half).write_csv(tmp_path / "n.csv")
     assert report_command(fixed) == "clinlm pipeline=a epochs=1"
+
+
+def test_splits_timed_alike_share_a_line_with_the_range_of_their_loads() -> None:
+    line = "timed on {}, other processes used {}% of the cores"
+    found = with_load_range([[line.format("a", 70), "x"], [line.format("a", 60)]])
+    shared = "timed on a, other processes used 60–70% of the cores"
+    assert found == [[shared, "x"], [shared]]
+    other = [[line.format("a", 70)], [line.format("b", 60)]]
+    assert with_load_range(other) == other and with_load_range([["x"], []]) == [["x"], []]

@@ -97,7 +97,7 @@ def test_labels_that_abstention_makes_worse_are_named_once(results: list[ModelRe
         labels = tuple(worse(own) for own in each.uncertainty.labels)
         found.append(replace(each, uncertainty=replace(each.uncertainty, labels=labels)))
     text = uncertainty_markdown(found, "test")
-    assert "- student: a|b (" in text and "more wrong" in text and "- student @x: a" not in text
+    assert "- student, more often wrong: a|b (" in text and "- student @x, more" not in text
 
 
 def test_one_class_a_note_and_validation_have_their_own_notes(results: list[ModelResult]) -> None:
