@@ -1,7 +1,8 @@
 """Uncertainty of a model on a split: coverage and size of its sets, abstention, and how compression changes them."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Self, final
 
 import numpy as np
@@ -54,7 +55,7 @@ class LevelUncertainty:
         coverage: nominal.
         sets: measured share of the true labels of a note (entity words of a document) that its set holds.
         present: measured share of notes with a label whose presence is not excluded, in the mean over labels.
-        absent: the same of notes without it.
+        absent: the same of notes without it; NaN where labels are not independent, as no threshold excludes absence.
         set_size: mean number of labels in a set (tags, of a word).
         undecided: share of notes x labels that are undecided; where exactly one is true, of units without exactly one
             possible label.
@@ -133,7 +134,8 @@ class Uncertainty:
         return next(own for own in self.levels if abs(own.coverage - coverage) < 1e-9)
 
 
-Drawn = Mapping[str, Values]
+Drawn = Mapping[str, Float[np.ndarray, " _"]]
+"""Numbers by name, in every resample; those by label of more than `MOST_LABELS` on the documents as they are alone."""
 
 
 @final
@@ -191,7 +193,9 @@ class DrawnUncertainty:
         held, present = (
             answers.class_coverage(answers.targets, own).intervals() for own in (sets.possible, sets.present)
         )
-        absent = answers.class_coverage(~answers.targets, sets.absent).intervals()
+        absent = [Interval(math.nan, math.nan, math.nan)] * len(answers.labels)
+        if answers.kind == "multilabel":
+            absent = answers.class_coverage(~answers.targets, sets.absent).intervals()
         support, undecided = answers.targets.sum(axis=0).tolist(), sets.undecided.mean(axis=0).tolist()
         each = zip(answers.labels, support, held, present, absent, undecided, strict=True)
         labels = tuple(LabelCoverage(*own) for own in list(each)[_outputs(answers).start :])
@@ -207,7 +211,9 @@ def level_values(answers: ScoredAnswers, coverage: float, weights: Weights) -> d
     wrong = answers.by_document((answers.decided != answers.targets).any(axis=1)[:, None])[:, 0] > 0
     answered = weights @ whole
     present = answers.class_coverage(answers.targets, sets.present).values(weights)[:, kept]
-    absent = answers.class_coverage(~answers.targets, sets.absent).values(weights)[:, kept]
+    absent = np.full_like(present, np.nan)
+    if answers.kind == "multilabel":
+        absent = answers.class_coverage(~answers.targets, sets.absent).values(weights)[:, kept]
     return {
         "sets": answers.set_coverage(sets.possible).values(weights)[:, 0],
         "present": _mean(present),
@@ -266,11 +272,16 @@ def _label_risk(label: str, own: Drawn, reference: Drawn | None) -> LabelRisk:
         label,
         **values,
         aurc=Interval.percentile(own["aurc"]),
-        rise=Interval.difference(own["risk_answered"] - own["risk"]),
-        missed_rise=Interval.difference(own["missed_answered"] - own["missed"]),
-        change=None if reference is None else Interval.difference(own["aurc"] - reference["aurc"]),
+        rise=_difference(own["risk_answered"] - own["risk"]),
+        missed_rise=_difference(own["missed_answered"] - own["missed"]),
+        change=None if reference is None else _difference(own["aurc"] - reference["aurc"]),
     )
 
 
 def _changes(own: Drawn, reference: Drawn) -> dict[str, Interval]:
-    return {name: Interval.difference(values - reference[name]) for name, values in own.items()}
+    return {name: _difference(values - reference[name]) for name, values in own.items()}
+
+
+def _difference(values: Values) -> Interval:
+    """Return a difference with its interval; of many labels, which are not resampled, the value alone."""
+    return replace(Interval.difference(values), value=float(values[0]))

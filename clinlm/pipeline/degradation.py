@@ -151,8 +151,9 @@ def _sets(
     covered = {
         "true labels": after.set_coverage(after.sets[LEVEL].possible).intervals()[0],
         "notes with a label": Interval.percentile(values["present"]),
-        "notes without it": Interval.percentile(values["absent"]),
     }
+    if task.kind == "multilabel":
+        covered["notes without it"] = Interval.percentile(values["absent"])
     own, reference = values["set_size"], sizes["set_size"]
     growth = np.divide(own, reference, out=np.full_like(own, np.nan), where=reference > 0) - 1
     shortfalls = {name: Interval(*(LEVEL - end for end in (c.value, c.high, c.low))) for name, c in covered.items()}

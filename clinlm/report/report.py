@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -132,8 +133,11 @@ class Report:
         Ending(title, self.results, subject, self._metric, [*own, *lines]).print(console)
 
     def chosen(self) -> str:
-        """Return the name of the result with the best monitored quality on validation, baselines and teachers aside."""
-        return best_on_validation(self.results, self._metric).name
+        """Return the name of the result that a sweep is about, baselines and teachers aside.
+
+        It has the best monitored quality on validation; with `nested` it is that of `clinlm.report.nested.choose`.
+        """
+        return self._choice.name if self._run.nested else best_on_validation(self.results, self._metric).name
 
     def next_line(self, command: str) -> str:
         """Return the line of the next command: `command`, or one that predicts with the baseline to use instead."""
@@ -147,10 +151,13 @@ class Report:
 
     def choice(self, runs: Sequence[RunRecord]) -> tuple[str, list[str]]:
         """Return the name of what a nested sweep of `runs` chooses, and the lines that say so."""
+        run = next(run for run in runs if run.overrides == self._choice.lineage.overrides)
+        return self._choice.name, choice_lines(self.results, self._choice, self._metric, run)
+
+    @cached_property
+    def _choice(self) -> ModelResult:
         sampling = self._settings.bootstrap(self._task, self._split)
-        found = choose(self.results, self.evaluations, self._metric, **sampling)
-        run = next(run for run in runs if run.overrides == found.lineage.overrides)
-        return found.name, choice_lines(self.results, found, self._metric, run)
+        return choose(self.results, self.evaluations, self._metric, **sampling)
 
     def _write_gates(self) -> None:
         self.files += gates.write_gates(self.results, self._run.device, self._folder, self._split)

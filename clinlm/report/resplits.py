@@ -64,7 +64,7 @@ def report_resplits(runs: Sequence[RunRecord], folder: Path) -> list[ModelResult
     by_seed: dict[int, list[RunRecord]] = defaultdict(list)
     for run in runs:
         by_seed[split_seed(run)].append(run)
-    alone = len({(run.pipeline, run.seed, _shared(run)) for run in runs}) == 1
+    alone = len({*map(_pipeline, runs)}) == 1
     settings: ReportSettings = instantiate(dict(runs[0].report))
     metric = runs[0].monitor.removeprefix("val/")
     table = SplitTable([*by_seed], [_documents(own[0], settings.by_group) for own in by_seed.values()], settings)
@@ -72,13 +72,25 @@ def report_resplits(runs: Sequence[RunRecord], folder: Path) -> list[ModelResult
     for number, (seed, own) in enumerate(by_seed.items()):
         log.info("split %d (%d of %d): comparing its models", seed, number + 1, len(by_seed))
         table.add(number, _compared(own, among, folder / f"split-{seed}", alone))
-    results = with_domination(with_verdicts(table.results(), runs, alone, table.judge), metric)
+    results = with_domination(with_verdicts(table.results(), with_doubts(runs), alone, table.judge), metric)
     results = [_again(result, runs) for result in results]
     notices = [*verdict_notices(results), *table.notices()]
     subject = results[-1] if alone else best_on_validation(results, metric)
     files = write_resplits(results, folder, RESPLITS, notices, metric, subject.name)
     _print(results, runs, alone, subject, folder / files[0].name, metric)
     return results
+
+
+def with_doubts(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return the runs, where the margin of one split has a caveat with that margin for all splits of its pipeline.
+
+    A verdict over splits rests on the margins of all.
+    """
+    doubtful: dict[Any, Protocol] = {}
+    for run in runs:
+        if run.protocol is not None and run.protocol.caveat:
+            doubtful.setdefault(_pipeline(run), run.protocol)
+    return [replace(run, protocol=doubtful.get(_pipeline(run), run.protocol)) for run in runs]
 
 
 def split_seed(run: RunRecord) -> int:
@@ -283,6 +295,11 @@ def _again(result: ModelResult, runs: Sequence[RunRecord]) -> ModelResult:
     overrides = tuple(typed) if lineage.overrides else ()
     plain: Lineage = replace(lineage, folder="", parent="", original="", overrides=overrides)
     return replace(result, lineage=plain, deployment=deployment)
+
+
+def _pipeline(run: RunRecord) -> tuple[str, int, tuple[str, ...]]:
+    """Return what runs of one pipeline on several splits have in common."""
+    return run.pipeline, run.seed, _shared(run)
 
 
 def _shared(run: RunRecord) -> tuple[str, ...]:

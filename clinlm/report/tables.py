@@ -24,7 +24,13 @@ _PLAIN = {
     "seconds": pl.Float64,
     "cached": pl.Boolean,
 }
-_VERDICT = {"verdict": pl.String, "verdict_margin": pl.Float64, "dominated_by": pl.String}
+_VERDICT = {
+    "verdict": pl.String,
+    "verdict_margin": pl.Float64,
+    "verdict_claimed": pl.Boolean,
+    "verdict_caveat": pl.String,
+    "dominated_by": pl.String,
+}
 _LATENCY = {
     own.name: pl.Int64 if own.name == "documents" else pl.Float64 for own in fields(Latency) if own.name != "hardware"
 }
@@ -40,7 +46,9 @@ def results_frame(results: Sequence[ModelResult]) -> pl.DataFrame:
 
     Columns: name, kind, key, role, engine; for every metric its value and `_low`, `_high`, `_delta`, `_delta_low`,
     `_delta_high`, `_delta_p`; parameters, nonzero, bytes, compression_parameters, compression_bytes, peak_mib, seconds,
-    cached; `latency_` + each number of Latency; verdict ("" for none), verdict_margin; dominated_by, joined by "; ".
+    cached; `latency_` + each number of Latency; verdict ("" for none), verdict_margin, verdict_claimed
+    (false: shown for information, uncorrected), verdict_caveat (what is wrong with the margin); dominated_by, joined by
+    "; ".
     Null where a result lacks the number, NaN where it is undefined.
     """
     metrics = dict.fromkeys(name for result in results for name in result.quality)
@@ -63,8 +71,11 @@ def _flat(result: ModelResult) -> dict[str, object]:
     if result.latency is not None:
         flat |= {f"latency_{name}": getattr(result.latency, name) for name in _LATENCY}
     judged = result.non_inferiority
-    flat |= {"dominated_by": "; ".join(result.dominated_by)}
-    return flat | {"verdict": judged.verdict if judged else "", "verdict_margin": judged.margin if judged else None}
+    flat |= {"dominated_by": "; ".join(result.dominated_by), "verdict": judged.verdict if judged else ""}
+    if judged is not None:
+        names = ("margin", "claimed", "caveat")
+        flat |= {f"verdict_{name}": getattr(judged, name) for name in names}
+    return flat
 
 
 def results_markdown(results: Sequence[ModelResult]) -> str:

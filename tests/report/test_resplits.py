@@ -17,11 +17,12 @@ from support.reports import recorded, result
 
 from clinlm.metrics.bootstrap import Interval
 from clinlm.models.artifact import Artifact
+from clinlm.pipeline.protocol import Protocol
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.report.evaluation import evaluate
 from clinlm.report.nested import choice_lines, choose, report_command, without_split
 from clinlm.report.report import Report, open_inputs
-from clinlm.report.resplits import RESPLITS, by_corpus, report_resplits, with_load_range
+from clinlm.report.resplits import RESPLITS, by_corpus, report_resplits, with_doubts, with_load_range
 from clinlm.report.results import ModelResult, read_results
 from clinlm.report.split_table import listed_seeds
 from clinlm.report.terminal import SCREEN
@@ -129,6 +130,13 @@ def test_runs_are_grouped_by_all_but_their_split(runs: list[RunRecord]) -> None:
     assert [len(own) for own in by_corpus([*runs, other]).values()] == [2, 1]
 
 
+def test_a_margin_changed_on_any_split_is_told_of_all(runs: list[RunRecord]) -> None:
+    fixed, late = (Protocol("micro_f1", 0.02, "micro_f1", 0.02, "2026-11-29", late) for late in (False, True))
+    first, second = replace(runs[0], protocol=fixed), replace(runs[1], protocol=late)
+    other = replace(first, pipeline="b")
+    assert [run.protocol for run in with_doubts([first, second, other])] == [late, late, fixed]
+
+
 def test_seeds_and_overrides_are_listed_in_few_words() -> None:
     assert [listed_seeds(own) for own in ([1, 2, 3], [2], [1, 3], [])] == ["1–3", "2", "1, 3", ""]
     typed = ["a=1", "+task.seed=3", "++resplits=2", "nested=True", "seed=1", "report.resplits_=0"]
@@ -181,6 +189,18 @@ def test_a_nested_report_never_opens_test(
     assert not {"validation.md", "external.md", "published.md"} & {*written}
     name, lines = report.choice([run])
     assert name in {one.name for one in report.results} and lines[-1].endswith("task.seed=4 resplits=5")
+
+
+@pytest.mark.integration
+def test_the_conclusion_of_a_nested_sweep_is_about_its_choice(
+    runs: list[RunRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clinlm.report.evaluation._latencies", lambda *rest: {})
+    monkeypatch.setattr("clinlm.report.report.choose", lambda results, *rest, **more: results[-2])
+    run = replace(runs[0], nested=True, resplits=1)
+    report = Report([run], open_inputs(run), tmp_path, stages=False)
+    assert report.choice([run])[0] == report.chosen() == "teacher" != report.results[-1].name
+    assert any(said.startswith("teacher is the reference") for said in report.conclusion)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
