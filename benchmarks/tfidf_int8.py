@@ -25,6 +25,7 @@ from clinlm.config.resolvers import register_resolvers
 from clinlm.config.validation import CONF
 from clinlm.metrics import int8_baseline
 from clinlm.metrics.baseline import FILES, TfidfBaseline, validation_ranking
+from clinlm.metrics.hardware import Hardware
 from clinlm.metrics.int8_baseline import INT8_FILES, Int8Baseline
 from clinlm.pipeline.execution import open_task
 from clinlm.tasks.base import Task
@@ -70,13 +71,6 @@ def milliseconds(models: Sequence[Model], texts: Sequence[str], passes: int) -> 
                 model.probabilities([text])
                 fastest[number, place] = min(fastest[number, place], 1000 * (time.perf_counter() - began))
     return [statistics.median(each.tolist()) for each in fastest]
-
-
-def processor() -> str:
-    """Return the name of the processor, and its load."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else 'unknown'}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
 
 
 def one_split(task: Task, seed: int, tried: Sequence[int], passes: int) -> list[float]:
@@ -125,7 +119,7 @@ def main() -> None:
         print(f"skipped: the notes of MTSamples are not at {given.notes}")
         return
     register_resolvers()
-    print(processor())
+    print(f"{Hardware.of_this_process()}, load {os.getloadavg()[0]:.1f}")
     print_row(HEADER)
     changes = []
     with tempfile.TemporaryDirectory() as store, initialize_config_dir(str(CONF), version_base="1.3"):

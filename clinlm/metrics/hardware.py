@@ -64,7 +64,7 @@ class Hardware:
 
 
 def parse_cpuinfo(lines: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """Return the name of the processor ("" if not told) and its instruction sets, from the lines of /proc/cpuinfo."""
+    """Return the name of the processor ("" if unknown) and its instruction sets, from the lines of /proc/cpuinfo."""
     found: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(":")

@@ -1,6 +1,7 @@
 """Baselines of every comparison: TF-IDF, whole and in INT8, keywords where labels come from words, and the labeler."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -94,7 +95,8 @@ def baselines(task: Task, task_key: str, root: Path, reference: str) -> tuple[li
         except Exception as error:
             log.warning("%s cannot be fitted: %s", name, error)
             reason = f"{name} has no numbers: {str(error).partition(';')[0]}"
-            failed.append(ModelResult(name, "baseline", reference=reference, notices=(reason,)))
+            empty = {"compression_parameters": math.nan, "compression_bytes": math.nan}
+            failed.append(ModelResult(name, "baseline", reference=reference, notices=(reason,), **empty))
     if has_keywords(task):
         found.append(keywords(task, reference))
     own = labeler(task, reference)

@@ -71,10 +71,10 @@ def _flat(result: ModelResult) -> dict[str, object]:
     if result.latency is not None:
         flat |= {f"latency_{name}": getattr(result.latency, name) for name in _LATENCY}
     judged = result.non_inferiority
-    flat |= {"dominated_by": "; ".join(result.dominated_by), "verdict": judged.verdict if judged else ""}
+    flat |= {"dominated_by": "; ".join(result.dominated_by), "verdict": "", "verdict_caveat": ""}
     if judged is not None:
-        names = ("margin", "claimed", "caveat")
-        flat |= {f"verdict_{name}": getattr(judged, name) for name in names}
+        flat |= {"verdict": judged.verdict, "verdict_margin": judged.margin}
+        flat |= {"verdict_claimed": judged.claimed, "verdict_caveat": judged.caveat}
     return flat
 
 

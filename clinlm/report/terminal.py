@@ -171,5 +171,5 @@ def _number(value: float | None) -> float:
 
 
 def _reference(results: Sequence[ModelResult]) -> str:
-    without = [result.name for result in results if not result.differences]
+    without = [result.name for result in results if result.quality and not result.differences]
     return without[0] if len(without) == 1 else "the teacher of the same seed"

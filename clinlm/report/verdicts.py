@@ -99,7 +99,10 @@ def power_sentence(judged: Sequence[NonInferiority]) -> str:
     half = widest.needed(widest.margin / 2)
     if needed is not None and needed > widest.units:
         return f"{shown}; {needed:,} are needed for {100 * widest.margin:g}"
-    return f"{shown}, enough for the margin of {100 * widest.margin:g}; {half:,} are needed for {50 * widest.margin:g}"
+    enough = f"{shown}, enough for the margin of {100 * widest.margin:g}"
+    if half is None or half <= widest.units:
+        return enough
+    return f"{enough}; {half:,} are needed for {50 * widest.margin:g}"
 
 
 def _power(judged: Sequence[NonInferiority]) -> list[str]:

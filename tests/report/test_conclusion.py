@@ -16,7 +16,7 @@ from clinlm.report.baselines import BASELINE
 from clinlm.report.conclusion import conclude, differences_sentence, external_sentences
 from clinlm.report.domination import with_domination
 from clinlm.report.results import Lineage, ModelResult
-from clinlm.report.verdicts import corrected_together
+from clinlm.report.verdicts import corrected_together, power_sentence
 
 VALUES = st.sampled_from([0.4, 0.5, 0.6])
 SMALL = BASELINE + " int8"
@@ -33,6 +33,11 @@ def judged(value: float, spread: float, **fields: Any) -> NonInferiority:
     return NonInferiority(
         outcome, outcome, "micro_f1", 0.02, Interval(value, low, high, 0.5), spread, p, other, **plain | fields
     )  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("spread", "ending"), [(0.001, "enough for the margin of 2"), (0.005, "are needed for 1")])
+def test_more_notes_are_asked_for_only_where_they_are_needed(spread: float, ending: str) -> None:
+    assert power_sentence([judged(0.0, spread)]).endswith(ending)
 
 
 @st.composite

@@ -24,6 +24,7 @@ from clinlm.report.baselines import BASELINES
 from clinlm.report.evaluation import evaluate
 from clinlm.report.report import Report
 from clinlm.report.results import ModelResult, read_results, results_json
+from clinlm.report.tables import results_frame
 from clinlm.tasks.inference_config import SERVING, InferenceConfig
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -80,6 +81,9 @@ def test_verdicts_are_on_compressed_stages_and_the_claim_is_of_the_last(compared
         assert own is not None and own.difference == change and own.claimed is (row is rows[-1]) and own.family == 1
         naive = "non-inferior" if change.low > -0.02 else "inferior" if change.high < -0.02 else "undecided"
         assert own.verdict == own.alone == naive and not own.caveat
+    frame = results_frame(rows)
+    assert frame["verdict_claimed"].to_list() == [None] * 3 + [row is rows[-1] for row in judged]
+    assert set(frame["verdict_caveat"]) == {""}
     told = next(notice for notice in compared.notices if notice.startswith("verdicts in brackets"))
     assert "the claim is about recover_student alone" in told
     assert [notice for notice in compared.notices if notice.startswith("power: ")]
@@ -115,7 +119,7 @@ def test_the_baseline_is_tfidf_on_the_same_split(compared: Compared) -> None:
 
 
 def test_a_baseline_that_cannot_be_fitted_leaves_a_dash_and_its_reason(
-    compared: Compared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    compared: Compared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails(*rest: object) -> None:
         raise DataError("TF-IDF needs terms that occur in at least 2 training documents; use more documents")
@@ -123,11 +127,13 @@ def test_a_baseline_that_cannot_be_fitted_leaves_a_dash_and_its_reason(
     monkeypatch.setattr("clinlm.report.baselines.Tfidf.fitted", fails)
     report = Report([compared.run], (compared.task, None), tmp_path, stages=True)
     report.print("Pipeline b", report.results[-1].name, [])
+    assert "against teacher; *" in capsys.readouterr().out
     reason = "TF-IDF has no numbers: TF-IDF needs terms that occur in at least 2 training documents"
     text = (tmp_path / "table.md").read_text()
     assert "| TF-IDF | – | – | – | – |" in text and text.count(f"- {reason}\n") == 1
     results, notices = read_results(tmp_path / "table.json")
     assert [row.name for row in results] == [row.name for row in compared.results] and reason in notices
+    assert np.isnan([results[0].compression_bytes, results[0].compression_parameters]).all()
     for before, after in zip(compared.results[2:], results[2:], strict=True):
         assert after.quality == pytest.approx(before.quality, nan_ok=True)
     assert all("floor (macro_f1 of the better TF-IDF) undefined" in gate.reasons() for gate in results[-1].gates)
