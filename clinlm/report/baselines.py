@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Self, final
@@ -95,8 +95,8 @@ def baselines(task: Task, task_key: str, root: Path, reference: str) -> tuple[li
         except Exception as error:
             log.warning("%s cannot be fitted: %s", name, error)
             reason = f"{name} has no numbers: {str(error).partition(';')[0]}"
-            empty = {"compression_parameters": math.nan, "compression_bytes": math.nan}
-            failed.append(ModelResult(name, "baseline", reference=reference, notices=(reason,), **empty))
+            empty = ModelResult(name, "baseline", compression_parameters=math.nan, compression_bytes=math.nan)
+            failed.append(replace(empty, reference=reference, notices=(reason,)))
     if has_keywords(task):
         found.append(keywords(task, reference))
     own = labeler(task, reference)
