@@ -55,7 +55,8 @@ def run(config: DictConfig) -> dict[str, float]:
     task, task_key = execution.open_task(config)
     for notice in nested_notices(task.examples.notices) if config.nested else task.examples.notices:
         log.warning(notice)
-    log.info("task: %s", ", ".join(f"{name} {value}" for name, value in task.examples.facts.items()))
+    facts = {name: f"{own:.3g}" if isinstance(own, float) else own for name, own in task.examples.facts.items()}
+    log.info("task: %s", ", ".join(f"{name} {value}" for name, value in facts.items()))
     other = None if config.nested else external_settings(config)
     protocol = fix_protocol(config, execution.planned_folders(stages, Path(config.store), task_key), task.metrics)
     external = None if other is None else open_external(other, task, task_key, Path(config.store))

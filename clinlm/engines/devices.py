@@ -82,7 +82,8 @@ class Fit:
 
     def line(self) -> str:
         """Return name, verdict and margins: "Raspberry Pi 5: fits: 4.1 of 50 MB (...), ..."."""
-        verdict = {True: "fits", False: "does not fit", None: "fits on disk"}[self.fits]
+        over = self.over_bytes > 0 or (self.over_mib or 0) > 0
+        verdict = {True: "fits", False: "does not fit" if over else "cannot run", None: "fits on disk"}[self.fits]
         return f"{self.device.name}: {verdict}: {self._size()}, {self._memory()}, {self._engine()}"
 
     def _size(self) -> str:

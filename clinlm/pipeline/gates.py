@@ -66,16 +66,19 @@ class Finding:
         """Return the measured value, in points (hundredths), and by how much it passes or fails."""
         if math.isnan(self.bound):
             return f"{self.quantity}: undefined on this split; cannot show that it is within {100 * self.limit:.2f}"
-        beyond = "too little" if self.at_least else "too much"
         value, low, high = (f"{100 * number:z.2f}" for number in (self.change.value, self.change.low, self.change.high))
-        by = f"{100 * abs(self.excess):.2f} {'to spare' if self.passed else beyond}"
+        by = f"{100 * abs(self.excess):.2f} {'to spare' if self.passed else self._missed}"
         return f"{self.quantity} {value} ({low} to {high}), limit {100 * self.limit:.2f}: {by}"
 
     def reason(self) -> str:
         """Return which limit failed, and by how much, in points."""
         if math.isnan(self.bound):
             return f"{self.quantity} undefined"
-        return f"{self.quantity} {100 * self.excess:.2f} {'below' if self.at_least else 'beyond'}"
+        return f"{self.quantity} {100 * self.excess:.2f} {self._missed}"
+
+    @property
+    def _missed(self) -> str:
+        return "too little" if self.at_least else "too much"
 
 
 @final

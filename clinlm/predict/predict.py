@@ -58,6 +58,6 @@ def _check_paths(settings: PredictSettings) -> None:
     for name, folder in (("artifact", settings.artifact), ("shadow", settings.shadow)):
         if folder is not None and not folder.is_dir():
             raise MissingFileError(
-                f"{name} must be the folder of an artifact or of a deployment, got {folder}, which is not one; set it "
-                "to the path that a run prints after artifact or deployed"
+                f"{name} must be the folder of an artifact or of a deployment, got {folder}, which is no folder; set "
+                "it to the path that a run prints after artifact, deployed or tfidf"
             )

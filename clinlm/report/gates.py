@@ -16,6 +16,7 @@ from clinlm.report.results import ModelResult
 from clinlm.tasks.base import Task
 
 _NOTE = (
+    "A cell says 'passes', or what fails and by how many points; gates_numbers.md has every value, interval and limit. "
     "Against the first teacher on {split}, in points (hundredths), with paired 95 % intervals. By interval, a gate "
     "passes where the pessimistic end keeps to the limit; by point, where the value does. Gaps are of micro F1 between "
     "the best and the worst subgroup. A floor is the least value of the model itself, on the same documents. Limits "

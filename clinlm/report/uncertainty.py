@@ -112,8 +112,8 @@ def uncertainty_line(result: ModelResult) -> str:
     if own.unit == "words":
         what, size, notes = "entity words", "tags a word", "documents"
     else:
-        of = f" of {len(own.labels)}" * (len(own.labels) > 1)
-        what, size, notes = "true labels", f"labels{of}", "notes"
+        of = f"of {len(own.labels)} " * (len(own.labels) > 1)
+        what, size, notes = "true labels", f"{of}labels", "notes"
     answered = f"{cells.percent(level.answered.value)} % of {notes} are answered wholly"
     found = f"{result.name}: sets at {kept} hold {covered} of the {what}{short}, with {level.set_size.value:.2f} {size}"
     if not level.changes:

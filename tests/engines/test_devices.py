@@ -56,6 +56,7 @@ def test_a_model_within_the_budgets_fits_and_one_beyond_says_by_how_much(name: s
     big, hungry = made.fit(made.model_bytes + 1, 0.5, engine), made.fit(1, made.ram_mib + 3.0, engine)
     assert big.fits is False and big.over_bytes == 1 and big.over_mib is not None and big.over_mib < 0
     assert hungry.fits is False and hungry.over_mib == 3.0 and "3.0 over" in hungry.line()
+    assert all("does not fit" in own.line() for own in (big, hungry))
 
 
 def test_memory_that_was_not_measured_is_not_guessed() -> None:
@@ -70,6 +71,7 @@ def test_an_engine_that_is_not_there_is_told() -> None:
     assert phone.fits and "torch does not run there: use engine=onnxruntime" in phone.line()
     chip = device("cortex_m7").fit(400_000, 0.5, "torch")
     assert chip.fits is False and chip.over_bytes < 0
+    assert chip.line().startswith("Cortex-M7: cannot run: ")
     assert "our engines do not run there" in chip.line() and "0.4 of 0.5 MB on disk (0.1 to spare)" in chip.line()
 
 

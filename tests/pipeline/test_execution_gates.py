@@ -62,7 +62,7 @@ def test_a_pipeline_that_fails_stops_there_and_keeps_what_it_built(notes_csv: Pa
 
 
 def test_a_teacher_below_the_floor_is_not_compressed(notes_csv: Path, root: Path) -> None:
-    for floor, name in (("tfidf", "macro_f1 of TF-IDF"), ("0.99", "macro_f1 99.00")):
+    for floor, name in (("tfidf", "macro_f1 of the better TF-IDF"), ("0.99", "macro_f1 99.00")):
         with pytest.raises(GateFailed, match=rf"'teacher' fails .* floor \({name}\) -.*set gate.floor=null") as failed:
             finished(composed(notes_csv, root, "pipeline=c", "epochs=1", "gate=low", *LIMITS, f"gate.floor={floor}"))
         assert [one.name for one in failed.value.done] == ["teacher"]

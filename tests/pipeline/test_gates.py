@@ -138,11 +138,11 @@ def test_what_is_undefined_is_not_proved() -> None:
 def test_a_model_below_the_floor_fails_whatever_its_original_has(judge: Any) -> None:
     for margin, passed in ((-0.1, False), (0.0, True), (0.1, True), (math.nan, False)):
         lost = changed(margin=Interval(margin, margin - 0.2, margin + 0.2))
-        for floor, name in (("tfidf", "of TF-IDF"), (0.5, "50.00")):
+        for floor, name in (("tfidf", "of the better TF-IDF"), (0.5, "50.00")):
             verdict = Gate("g", {"micro_f1": 0.02}, judge=judge, floor=floor).verdict("x", lost, [])
             assert verdict.passed == passed and f"floor (macro_f1 {name})" in verdict.line()
             assert passed or verdict.reasons().startswith(
-                f"floor (macro_f1 {name}) {'undef' if margin != margin else '10.00 below'}"
+                f"floor (macro_f1 {name}) {'undef' if margin != margin else '10.00 too little'}"
             )
         assert Gate("g", {}, judge=judge).verdict("x", lost, []).passed, "no floor was set"
 
@@ -152,7 +152,7 @@ def test_a_verdict_names_what_failed_first() -> None:
     verdict: Verdict = made.verdict("x", changed(0.1), ["int4", "post_training_quantization"])
     assert [one.quantity for one in verdict.findings] == ["loss of micro_f1", "loss of macro_auroc"]
     assert verdict.refused == ("post_training_quantization",)
-    assert verdict.reasons() == "post-training quantization not allowed; loss of micro_f1 9.00 beyond"
+    assert verdict.reasons() == "post-training quantization not allowed; loss of micro_f1 9.00 too much"
     assert verdict.line().startswith("gate g, x: FAILED: not allowed: post-training quantization; loss of micro_f1")
 
 
