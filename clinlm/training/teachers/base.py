@@ -1,7 +1,6 @@
 """Interface of teachers: logits for the documents of a task, and for texts without labels."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -55,7 +54,3 @@ class TeacherSource(ABC):
     @abstractmethod
     def cost(self) -> TeacherCost:
         """Return its size and training time."""
-
-    @abstractmethod
-    def timed_predictor(self, task: Task) -> Callable[[int], Float[np.ndarray, "units outputs"]]:
-        """Return a function from the number of a document to its logits; reports start from the text instead."""

@@ -131,11 +131,6 @@ class Tfidf(TeacherSource):
         model = TfidfBaseline.load(self.folder)
         return TeacherCost(model.parameters, model.nonzero, self.bytes, read_record(self.folder)["seconds"])
 
-    def timed_predictor(self, task: Task) -> Callable[[int], Float[np.ndarray, "1 outputs"]]:
-        """See `TeacherSource.timed_predictor`: from the text."""
-        model, kind = self.fitted(task)[0], task.kind
-        return lambda document: linked_logits(model, task.passages(np.array([document])), kind)
-
     def _cached(
         self, name: str, task: Task, answers: Callable[[TfidfBaseline], Float[np.ndarray, "asked outputs"]]
     ) -> Float[np.ndarray, "asked outputs"]:

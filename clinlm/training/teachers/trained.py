@@ -18,7 +18,7 @@ from clinlm.tasks.base import Task
 from clinlm.tasks.batches import Encoded, ordered_loader
 from clinlm.tasks.examples import EVERY
 from clinlm.tasks.transfer_set import TransferSet
-from clinlm.training.modules.base import document_logits, predict
+from clinlm.training.modules.base import predict
 from clinlm.training.teachers.base import Measured, TeacherSource
 from clinlm.training.teachers.teacher_cost import TeacherCost
 
@@ -87,17 +87,6 @@ class Trained(TeacherSource):
     def cost(self) -> TeacherCost:
         report = self.source.report
         return TeacherCost(report["parameters"], report["nonzero"], report["bytes"], report["seconds"])
-
-    def timed_predictor(self, task: Task) -> Callable[[int], Float[np.ndarray, "units outputs"]]:
-        """See `TeacherSource.timed_predictor`: from stored token ids, in eager float32; reports start from text."""
-        model = self.source.load()
-        encoded = task.encode(model.tokenizer, min(model.max_tokens, task.max_tokens))
-
-        @torch.inference_mode()
-        def answer(document: int) -> Float[np.ndarray, "units outputs"]:
-            return document_logits(model.network, encoded.collate([document]), task.long_notes).float().numpy()
-
-        return answer
 
     def _cached(
         self,
