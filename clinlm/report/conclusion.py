@@ -160,11 +160,10 @@ def _chance(floor: str, below: Sequence[str], metrics: Sequence[str], by_name: M
     """Return which differences are not significant; of TF-IDF int8, only that from its reference is known."""
     if floor != BASELINE:
         row = by_name[floor]
-        if row.reference not in below:
-            return ""
         own_ones = [row.differences[metric] for metric in metrics if metric in row.differences]
-        chance = any(not own.significant for own in own_ones)
-        return f", though the difference from {row.reference} may be chance" * chance
+        if row.reference in below and any(not own.significant for own in own_ones):
+            return f", though the difference from {row.reference} may be chance"
+        return ", by value" * any(name != row.reference for name in below)
     found = [by_name[name].baseline_differences.get(metric) for name in below for metric in metrics]
     open_ones = [own for own in found if own is not None and not own.significant]
     if not open_ones:

@@ -71,7 +71,7 @@ def test_the_floor_names_the_models_below_it(rows: list[ModelResult]) -> None:
             expected |= {(name, own.name, own.quality[metric] < best) for own in rows if own.kind == "stage"}
     found = set()
     for clause in said.removesuffix(".").split("; ") if said else []:
-        clause = re.sub(r" \([\d. a-z%]*\)", "", clause)
+        clause = re.sub(r" \([\d. a-z%]*\)|, by value", "", clause)
         if " better than " in clause:
             best, names, metrics = re.fullmatch(r"(.+) is better than (.+) in (.+)", clause).groups()  # type: ignore[union-attr]
             below = listed(names)

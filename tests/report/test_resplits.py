@@ -27,6 +27,8 @@ from clinlm.report.results import ModelResult, read_results
 from clinlm.report.split_table import listed_seeds
 from clinlm.report.terminal import SCREEN
 from clinlm.tasks.examples import Examples
+from clinlm.training.teachers.tfidf import Tfidf
+from clinlm.training.tfidf_int8 import TfidfInt8
 
 pytestmark = pytest.mark.usefixtures("quick")
 TYPED = ("pipeline=a", "epochs=1")
@@ -174,6 +176,8 @@ def test_a_nested_report_never_opens_test(
     monkeypatch.setattr("clinlm.report.evaluation._latencies", lambda *rest: {})
     task, external = open_inputs(run)
     assert external is None
+    Tfidf.of(task).fitted(task)  # the table says whether it was cached
+    TfidfInt8.of(task).fitted(task)
     report = Report([run], (task, None), tmp_path / "before", stages=stages)
     task.examples.targets[task.examples.members("test")] ^= True
     closed(monkeypatch)
