@@ -30,8 +30,7 @@ from clinlm.metrics.int8_baseline import INT8_FILES, Int8Baseline
 from clinlm.pipeline.execution import open_task
 from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import SERVING
-from clinlm.training.teachers.tfidf import drawn_passages
-from clinlm.training.tfidf_int8 import baseline_logits
+from clinlm.training.teachers.tfidf import drawn_passages, linked_logits
 
 NOTES = Path(__file__).parents[1] / "../shared/data/mtsamples.csv.gz"
 HEADER = ("split", "terms", "C", "val AUPRC", "micro F1", "macro F1", "AUROC", "bytes", "terms file", "weights file")
@@ -43,7 +42,7 @@ def quality(task: Task, model: Model) -> list[float]:
     """Return AUPRC on validation, and the metrics of `SHOWN` on test, with thresholds of validation; in points."""
     values = {
         split: task.probabilities(
-            baseline_logits(model, task.passages(task.examples.members(split)), task.kind).astype(np.float64)
+            linked_logits(model, task.passages(task.examples.members(split)), task.kind).astype(np.float64)
         )
         for split in ("validation", "test")
     }
@@ -56,7 +55,7 @@ def sizes(task: Task, model: Model, names: Sequence[str]) -> dict[str, int]:
     """Return the bytes of every file that serving needs."""
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder))
-        logits = baseline_logits(model, task.passages(task.examples.members("validation")), task.kind)
+        logits = linked_logits(model, task.passages(task.examples.members("validation")), task.kind)
         task.inference_config(logits, task.max_tokens).save(Path(folder))
         return {name: (Path(folder) / name).stat().st_size for name in (*names, SERVING)}
 

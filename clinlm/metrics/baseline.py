@@ -4,9 +4,9 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, final
+from typing import Final, Protocol, final, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Integer
@@ -39,6 +39,15 @@ _FORMAT: Final = {"format": "tfidf", "version": 1, "terms": "words and pairs of 
 MANY: Final = 50_000
 SHORT: Final = 64
 """From `MANY` texts on, of fewer than `SHORT` different terms in the mean, the primal solver is the faster one."""
+
+
+@runtime_checkable
+class TermModel(Protocol):
+    """A model of terms: `TfidfBaseline`, whole or with INT8 weights."""
+
+    def logits(self, texts: Sequence[str]) -> Float64[np.ndarray, "documents labels"]:
+        """Return the logit of every label for every text."""
+        ...
 
 
 @final
@@ -109,8 +118,8 @@ class TfidfBaseline:
         _fits(texts, targets)
         _fits(validation_texts, validation_targets)
         terms, idf, rows = _terms(texts)
-        candidates = [cls(terms, idf, *_regressions(rows, targets, strength), strength) for strength in STRENGTHS]
-        scores = [_ranking(model.probabilities(validation_texts), validation_targets) for model in candidates]
+        candidates = [cls(terms, idf, *fit_regressions(rows, targets, strength), strength) for strength in STRENGTHS]
+        scores = [validation_ranking(model.probabilities(validation_texts), validation_targets) for model in candidates]
         return candidates[int(np.argmax(scores))]
 
     @classmethod
@@ -118,7 +127,7 @@ class TfidfBaseline:
         """Fit on training documents with a given C. The rest as `fit`."""
         _fits(texts, targets)
         terms, idf, rows = _terms(texts)
-        return cls(terms, idf, *_regressions(rows, targets, strength), strength)
+        return cls(terms, idf, *fit_regressions(rows, targets, strength), strength)
 
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
         """Return the probability of every label for every text, in [0, 1], documents x labels."""
@@ -150,11 +159,7 @@ class TfidfBaseline:
         The card also says how the numbers are stored. Every file is replaced atomically; a save cut short is found by
         `load`.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in _files(self).items():
-            partial = folder / f".{name}.{os.getpid()}.partial"
-            partial.write_bytes(content)
-            partial.replace(folder / name)
+        save_parts(folder, _files(self))
 
     @classmethod
     def load(cls, folder: Path) -> "TfidfBaseline":
@@ -164,7 +169,7 @@ class TfidfBaseline:
             MissingFileError: a file is missing.
             DataError: a file is damaged, of another save, or of another version of clinlm.
         """
-        contents = {name: _read(folder / name) for name in (CARD, *FILES)}
+        contents = {name: read_part(folder / name) for name in (CARD, *FILES)}
         try:
             card = json.loads(contents.pop(CARD))
             known = {name: card[name] for name in _FORMAT} == _FORMAT
@@ -211,9 +216,10 @@ def _terms(texts: Sequence[str]) -> tuple[list[str], Float32[np.ndarray, " terms
     return vectorizer.get_feature_names_out().tolist(), vectorizer.idf_.astype(np.float32), rows
 
 
-def _regressions(
+def fit_regressions(
     rows: sparray | spmatrix, targets: Targets, strength: float
 ) -> tuple[Float32[np.ndarray, "labels terms"], Float32[np.ndarray, " labels"]]:
+    """Return weights and biases of one logistic regression a label, on weighted terms."""
     documents, labels = targets.shape
     weights, bias = np.zeros((labels, rows.shape[1]), np.float32), np.zeros(labels, np.float32)
     dual = documents < MANY or rows.nnz >= SHORT * documents
@@ -228,7 +234,12 @@ def _regressions(
     return weights, bias
 
 
-def _ranking(probabilities: Probabilities, targets: Targets) -> float:
+def validation_ranking(probabilities: Probabilities, targets: Targets) -> float:
+    """Return the mean of micro and macro AUPRC, by which C is chosen on validation.
+
+    Raises:
+        DataError: the targets are all equal.
+    """
     values = quality(targets, probabilities, np.full(targets.shape[1], 0.5))
     defined = [values[name] for name in ("micro_auprc", "macro_auprc") if not math.isnan(values[name])]
     if not defined:
@@ -257,26 +268,13 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _read(path: Path) -> bytes:
-    if not path.is_file():
-        raise MissingFileError(f"a saved baseline must have a file {path.name}, got no {path}; fit it again")
-    return path.read_bytes()
-
-
-def fit_regressions(
-    rows: sparray | spmatrix, targets: Targets, strength: float
-) -> tuple[Float32[np.ndarray, "labels terms"], Float32[np.ndarray, " labels"]]:
-    """Return weights and biases of one logistic regression a label, on weighted terms; as `TfidfBaseline.fit` does."""
-    return _regressions(rows, targets, strength)
-
-
-def validation_ranking(probabilities: Probabilities, targets: Targets) -> float:
-    """Return the mean of micro and macro AUPRC, by which C is chosen on validation.
-
-    Raises:
-        DataError: the targets are all equal.
-    """
-    return _ranking(probabilities, targets)
+def save_parts(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write the files of a saved baseline in order, each replaced atomically; the card is the last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        partial = folder / f".{name}.{os.getpid()}.partial"
+        partial.write_bytes(content)
+        partial.replace(folder / name)
 
 
 def read_part(path: Path) -> bytes:
@@ -285,7 +283,9 @@ def read_part(path: Path) -> bytes:
     Raises:
         MissingFileError: there is none.
     """
-    return _read(path)
+    if not path.is_file():
+        raise MissingFileError(f"a saved baseline must have a file {path.name}, got no {path}; fit it again")
+    return path.read_bytes()
 
 
 def keyword_matches(mentioned: Sequence[str | None], labels: Sequence[str]) -> Float[np.ndarray, "documents labels"]:

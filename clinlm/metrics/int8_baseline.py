@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, final
 
@@ -24,6 +23,7 @@ from clinlm.metrics.baseline import (
     ValidationTargets,
     fit_regressions,
     read_part,
+    save_parts,
     validation_ranking,
 )
 from clinlm.metrics.classification import Probabilities, Targets
@@ -187,11 +187,7 @@ class Int8Baseline:
 
         Every file is replaced atomically; a save cut short is found by `load`.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in _files(self):
-            partial = folder / f".{name}.{os.getpid()}.partial"
-            partial.write_bytes(content)
-            partial.replace(folder / name)
+        save_parts(folder, _files(self))
 
     @classmethod
     def load(cls, folder: Path) -> "Int8Baseline":
@@ -276,9 +272,9 @@ def _unit_rows(rows: csr_array) -> csr_array:
     return csr_array(diags_array(np.where(lengths > 0, 1 / np.maximum(lengths, 1e-12), 0)) @ rows, dtype=np.float32)
 
 
-def _files(model: Int8Baseline) -> Iterator[tuple[str, bytes]]:
+def _files(model: Int8Baseline) -> dict[str, bytes]:
     arrays = {"idf": model.idf, "weights": model.weights, "scales": model.scales, "bias": model.bias}
     parts = [zlib.compress(part, 9) for part in ("\n".join(model.vocabulary).encode(), save_arrays(arrays))]
     digests = [hashlib.sha256(part).hexdigest() for part in parts]
     card = json.dumps(_FORMAT | {"strength": model.strength, "sha256": digests}, indent=1)
-    yield from zip(INT8_FILES, [*parts, card.encode()], strict=True)
+    return dict(zip(INT8_FILES, [*parts, card.encode()], strict=True))

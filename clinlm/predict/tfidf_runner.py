@@ -15,7 +15,7 @@ from clinlm.predict.note_answer import notes_as_rows
 from clinlm.store.content import sealed, verify
 from clinlm.tasks.entities import contexts
 from clinlm.tasks.inference_config import InferenceConfig
-from clinlm.training.tfidf_int8 import baseline_logits
+from clinlm.training.teachers.tfidf import linked_logits
 
 _NOTES = 64
 """Notes weighted at once."""
@@ -53,9 +53,9 @@ class TfidfRunner(Runner):
         """Return the places of some notes, and a row of logits for each: of the note, or of its words padded."""
         if not self.head.by_word:
             return list(places), torch.from_numpy(
-                baseline_logits(self._baseline, [texts[place] for place in places], self._kind)
+                linked_logits(self._baseline, [texts[place] for place in places], self._kind)
             )
         passages = [passage for place in places for passage in contexts(texts[place], notes.words[place])]
-        found = torch.from_numpy(baseline_logits(self._baseline, passages, self._kind))
+        found = torch.from_numpy(linked_logits(self._baseline, passages, self._kind))
         rows = torch.split(found, [notes.lengths[place] for place in places])
         return list(places), torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)

@@ -22,8 +22,8 @@ from clinlm.store.content import read_record
 from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.training.teachers.base import Measured
-from clinlm.training.teachers.tfidf import Tfidf
-from clinlm.training.tfidf_int8 import TfidfInt8, baseline_logits
+from clinlm.training.teachers.tfidf import Tfidf, linked_logits
+from clinlm.training.tfidf_int8 import TfidfInt8
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def tfidf(task: Task, task_key: str, root: Path, reference: str, name: str = BAS
         cached=cached,
     )
     config = InferenceConfig.load(member.folder)
-    answer = TermsAnswer(lambda passages: baseline_logits(model, passages, config.kind), config)
+    answer = TermsAnswer(lambda passages: linked_logits(model, passages, config.kind), config)
     return Predictor.of(result, config, lambda split: member.split_logits(task, split), answer)
 
 

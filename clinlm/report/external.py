@@ -34,8 +34,8 @@ from clinlm.tasks.entities import Entities
 from clinlm.tasks.examples import EVERY
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.tasks.labelled import Labelled
+from clinlm.training.teachers.tfidf import linked_logits
 from clinlm.training.teachers.trained import Trained
-from clinlm.training.tfidf_int8 import baseline_logits
 
 log = logging.getLogger(__name__)
 NAME = "external"
@@ -231,7 +231,7 @@ def _evaluations(external: ExternalCorpus, result: ModelResult, root: Path) -> t
     config = InferenceConfig.load(folder)
     if result.name in BASELINES:
         model, _ = stored_baseline(result.name, external.key, root).fitted(main)
-        logits = baseline_logits(model, other.passages(other.examples.members(EVERY)), main.kind)
+        logits = linked_logits(model, other.passages(other.examples.members(EVERY)), main.kind)
     elif result.deployment:
         logits = _deployed(result, other)
     else:

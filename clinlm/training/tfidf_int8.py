@@ -1,25 +1,21 @@
 """The TF-IDF baseline of a task with the terms that matter and INT8 weights, kept in the store beside the whole one."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, final
 
 import numpy as np
-from jaxtyping import Float, Float32
-from safetensors.numpy import load_file, save_file
-from scipy.special import log_expit
+from jaxtyping import Float
 
 from clinlm.config.runtime import Stopwatch
-from clinlm.metrics.baseline import TfidfBaseline
 from clinlm.metrics.int8_baseline import INT8_FILES, Int8Baseline
-from clinlm.store.content import claim, locked, read_record, seal
+from clinlm.store.content import claim, read_record, seal
 from clinlm.store.key import cache_key
 from clinlm.tasks.base import Task
-from clinlm.tasks.inference_config import SERVING, Kind
+from clinlm.tasks.inference_config import SERVING
 from clinlm.training.teachers.base import Measured
-from clinlm.training.teachers.tfidf import Tfidf, drawn_passages
+from clinlm.training.teachers.tfidf import Tfidf, drawn_passages, linked_logits, stored_logits
 
 log = logging.getLogger(__name__)
 
@@ -68,27 +64,15 @@ class TfidfInt8:
                 seconds = read_record(member.folder)["seconds"] + clock.seconds()
                 model.save(self.folder)
                 texts = task.passages(task.examples.members("validation"))
-                served = task.inference_config(baseline_logits(model, texts, task.kind), task.max_tokens)
+                served = task.inference_config(linked_logits(model, texts, task.kind), task.max_tokens)
                 served.save(self.folder)
                 seal(self.folder, {"key": self.folder.name, "seconds": seconds})
         return Int8Baseline.load(self.folder), there
 
     def split_logits(self, task: Task, split: Measured) -> Float[np.ndarray, "units outputs"]:
         """Return the logits of the units of a split, kept in the folder."""
-        model, _ = self.fitted(task)
-        path = self.folder / "logits" / f"{split}.safetensors"
-        with locked(path):
-            if not path.exists():
-                texts = task.passages(task.examples.members(split))
-                draft = path.with_suffix(".draft")
-                save_file({"logits": baseline_logits(model, texts, task.kind)}, draft)
-                draft.replace(path)
-        return load_file(path)["logits"]
 
+        def answers(model: Int8Baseline) -> Float[np.ndarray, "units outputs"]:
+            return linked_logits(model, task.passages(task.examples.members(split)), task.kind)
 
-def baseline_logits(
-    model: TfidfBaseline | Int8Baseline, texts: Sequence[str], kind: Kind
-) -> Float32[np.ndarray, "units outputs"]:
-    """Return logits of texts that the link of a task maps to the probabilities of the regressions."""
-    logits = model.logits(texts)
-    return np.asarray(log_expit(logits) if kind != "multilabel" else logits, dtype=np.float32)
+        return stored_logits(self.folder, split, lambda: self.fitted(task)[0], answers)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self, final
+from typing import Final, Self, TypeVar, final
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -14,7 +14,7 @@ from scipy.special import log_expit
 from clinlm.config.errors import ConfigError
 from clinlm.config.runtime import Stopwatch
 from clinlm.corpora.split import split_groups
-from clinlm.metrics.baseline import FILES, TfidfBaseline
+from clinlm.metrics.baseline import FILES, TermModel, TfidfBaseline
 from clinlm.store.content import claim, locked, read_record, seal
 from clinlm.store.key import cache_key
 from clinlm.tasks.base import Task
@@ -25,6 +25,7 @@ from clinlm.training.teachers.base import Measured, TeacherSource
 from clinlm.training.teachers.teacher_cost import TeacherCost
 
 log = logging.getLogger(__name__)
+M = TypeVar("M", bound=TermModel)
 TFIDF: Final = "tfidf"
 """Its name among the teachers of a stage."""
 
@@ -93,14 +94,13 @@ class Tfidf(TeacherSource):
         with claim(self.folder) as whole:
             if not whole:
                 log.info("fitting the TF-IDF baseline")
-                drawn = [_drawn(task, split) for split in ("train", "validation")]
-                texts, targets = zip(*(_read(task, members) for members in drawn), strict=True)
+                train, validation = (drawn_passages(task, split) for split in ("train", "validation"))
                 clock = Stopwatch()
-                baseline = TfidfBaseline.fit(texts[0], targets[0], texts[1], targets[1])
+                baseline = TfidfBaseline.fit(*train, *validation)
                 seconds = clock.seconds()
                 baseline.save(self.folder)
-                validation = linked_logits(baseline, _split(task, "validation")[0], task.kind)
-                task.inference_config(validation, task.max_tokens).save(self.folder)
+                logits = linked_logits(baseline, _split(task, "validation")[0], task.kind)
+                task.inference_config(logits, task.max_tokens).save(self.folder)
                 seal(self.folder, {"key": self.folder.name, "seconds": seconds})
         return TfidfBaseline.load(self.folder), whole
 
@@ -134,16 +134,28 @@ class Tfidf(TeacherSource):
     def _cached(
         self, name: str, task: Task, answers: Callable[[TfidfBaseline], Float[np.ndarray, "asked outputs"]]
     ) -> Float[np.ndarray, "asked outputs"]:
-        path = self.folder / "logits" / f"{name}.safetensors"
-        if not path.exists():
-            baseline, _ = self.fitted(task)
-            with locked(path):
-                if not path.exists():  # another process may have computed it
-                    log.info("computing the logits of %s for %s", self.name, name.partition("-")[0])
-                    draft = path.with_suffix(".draft")
-                    save_file({"logits": answers(baseline)}, draft)
-                    draft.replace(path)
-        return load_file(path)["logits"]
+        return stored_logits(self.folder, name, lambda: self.fitted(task)[0], answers)
+
+
+def stored_logits(
+    folder: Path, name: str, fitted: Callable[[], M], answers: Callable[[M], Float[np.ndarray, "asked outputs"]]
+) -> Float[np.ndarray, "asked outputs"]:
+    """Return the logits `name` from the folder of a baseline; where they are not there, one process computes them.
+
+    Args:
+        fitted: returns the baseline, fitted into the folder if need be.
+        answers: the logits of the baseline.
+    """
+    path = folder / "logits" / f"{name}.safetensors"
+    if not path.exists():
+        baseline = fitted()  # before the lock, which makes the folder
+        with locked(path):
+            if not path.exists():  # another process may have computed it
+                log.info("computing the logits of %s for %s", folder.name.partition("-")[0], name.partition("-")[0])
+                draft = path.with_suffix(".draft")
+                save_file({"logits": answers(baseline)}, draft)
+                draft.replace(path)
+    return load_file(path)["logits"]
 
 
 def nearest_documents(baseline: TfidfBaseline, texts: list[str], among: list[str]) -> Int[np.ndarray, " texts"]:
@@ -186,7 +198,7 @@ def _folds(task: Task, strength: float) -> Iterator[tuple[Int[np.ndarray, " held
         yield held, TfidfBaseline.fit_at([texts[place] for place in seen], targets[seen], strength)
 
 
-def linked_logits(baseline: TfidfBaseline, texts: Sequence[str], kind: Kind) -> Float32[np.ndarray, "units outputs"]:
+def linked_logits(baseline: TermModel, texts: Sequence[str], kind: Kind) -> Float32[np.ndarray, "units outputs"]:
     """Return logits of texts that the link of a task maps to the probabilities of the regressions."""
     logits = baseline.logits(texts)
     return np.asarray(log_expit(logits) if kind != "multilabel" else logits, dtype=np.float32)
