@@ -3,8 +3,7 @@
 import hashlib
 import json
 import math
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol, final, runtime_checkable
 
@@ -20,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 
 from clinlm.config.errors import DataError, MissingFileError
 from clinlm.metrics.classification import Probabilities, Targets, check_predictions, quality
+from clinlm.store.content import write_files
 
 ValidationTargets = Integer[np.ndarray, "validation labels"] | Bool[np.ndarray, "validation labels"]
 
@@ -159,7 +159,8 @@ class TfidfBaseline:
         The card also says how the numbers are stored. Every file is replaced atomically; a save cut short is found by
         `load`.
         """
-        save_parts(folder, _files(self))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_files(folder, _files(self))
 
     @classmethod
     def load(cls, folder: Path) -> "TfidfBaseline":
@@ -266,15 +267,6 @@ def _files(baseline: TfidfBaseline) -> dict[str, bytes]:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def save_parts(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write the files of a saved baseline in order, each replaced atomically; the card is the last."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        partial = folder / f".{name}.{os.getpid()}.partial"
-        partial.write_bytes(content)
-        partial.replace(folder / name)
 
 
 def read_part(path: Path) -> bytes:

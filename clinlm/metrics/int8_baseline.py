@@ -23,11 +23,11 @@ from clinlm.metrics.baseline import (
     ValidationTargets,
     fit_regressions,
     read_part,
-    save_parts,
     validation_ranking,
 )
 from clinlm.metrics.classification import Probabilities, Targets
 from clinlm.metrics.term_counter import TermCounter
+from clinlm.store.content import write_files
 
 TOLERANCE: Final = 0.003
 """How far the ranking of the validation documents may be below that of all terms, as a share: 0.3 points."""
@@ -187,7 +187,8 @@ class Int8Baseline:
 
         Every file is replaced atomically; a save cut short is found by `load`.
         """
-        save_parts(folder, _files(self))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_files(folder, _files(self))
 
     @classmethod
     def load(cls, folder: Path) -> "Int8Baseline":

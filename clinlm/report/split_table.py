@@ -9,6 +9,7 @@ from clinlm.report import cells
 from clinlm.report.conclusion import conclude, conclusion_markdown
 from clinlm.report.results import ModelResult, results_json
 from clinlm.report.tables import HEADER, result_cells, results_frame
+from clinlm.store.content import write_files
 
 _NOTE = (
     "Means over splits: {splits}. In brackets 95 % intervals over splits and documents (percentiles of a two-level "
@@ -22,7 +23,7 @@ _NOTE = (
 def write_resplits(
     results: Sequence[ModelResult], folder: Path, name: str, notices: Sequence[str], metric: str, subject: str
 ) -> list[Path]:
-    """Write <name>.md, .csv and .json into `folder`, and return their paths.
+    """Write <name>.md, .csv and .json into `folder`, each replaced atomically, and return their paths.
 
     Args:
         results: over splits, of `clinlm.report.resplits.SplitTable`.
@@ -36,9 +37,7 @@ def write_resplits(
         f"{name}.csv": resplits_frame(results).write_csv(),
         f"{name}.json": results_json(results, notices, said),
     }
-    for file, content in contents.items():
-        (folder / file).write_text(content, encoding="utf-8")
-    return [folder / file for file in contents]
+    return write_files(folder, contents)
 
 
 def resplits_markdown(results: Sequence[ModelResult], metric: str) -> str:

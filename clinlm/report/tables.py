@@ -1,6 +1,5 @@
 """The comparison as files: Markdown, CSV and JSON."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from clinlm.report import cells, timing
 from clinlm.report.conclusion import conclusion_markdown
 from clinlm.report.results import ModelResult, results_json
 from clinlm.report.verdicts import verdict_cell
+from clinlm.store.content import write_files
 
 _PLAIN = {
     "parameters": pl.Int64,
@@ -163,8 +163,4 @@ def write_results(
     if tables:
         contents[f"{name}_per_label.csv"] = pl.concat(tables, how="vertical_relaxed").write_csv()
     folder.mkdir(parents=True, exist_ok=True)
-    for file, content in contents.items():
-        partial = folder / f".{file}.{os.getpid()}.partial"
-        partial.write_text(content, encoding="utf-8")
-        partial.replace(folder / file)
-    return [folder / file for file in contents]
+    return write_files(folder, contents)

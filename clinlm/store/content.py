@@ -29,9 +29,16 @@ class Damaged(ModelError):
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` so that `path` holds either all of it or what it held before."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(draft, path)
+    write_files(path.parent, {path.name: json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"})
+
+
+def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
+    """Write files into `folder`, in order, each replaced atomically, and return their paths."""
+    for name, content in contents.items():
+        draft = folder / f".{name}.{os.getpid()}"
+        draft.write_bytes(content if isinstance(content, bytes) else content.encode())
+        os.replace(draft, folder / name)
+    return [folder / name for name in contents]
 
 
 def seal(folder: Path, facts: Mapping[str, Any]) -> None:
