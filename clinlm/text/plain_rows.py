@@ -1,4 +1,4 @@
-"""Tokenises notes of plain ASCII by looking whole words up: the rows of `RowCutter` in about a quarter of the time."""
+"""Tokenises notes of plain ASCII by looking whole words up: the rows of `RowCutter` in less than half of the time."""
 
 import json
 import re
@@ -8,9 +8,8 @@ from typing import Any, Final, Self, final
 from transformers import PreTrainedTokenizerBase
 
 from clinlm.text.long_notes import LongNotes
-from clinlm.text.tokens import RowCutter, before_space, uncut
+from clinlm.text.tokens import CHARACTERS_PER_TOKEN, RowCutter, before_space, uncut
 
-_CHARACTERS_PER_TOKEN = 5
 _PLAIN: Final = re.compile(r"[\t\n\r -~]*")
 """Characters that a BERT normalizer keeps as they are, but for case."""
 _WORDS: Final = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
@@ -59,7 +58,7 @@ class PlainRowCutter:
 
     def __call__(self, text: str) -> list[list[int]] | None:
         """Return the rows of a note; None for a note that has to be left to `RowCutter`."""
-        length = len(text) if self._read is None else _CHARACTERS_PER_TOKEN * (self._read + 1)
+        length = len(text) if self._read is None else CHARACTERS_PER_TOKEN * (self._read + 1)
         while True:
             part = before_space(text, length)
             ids = self._ids(part)

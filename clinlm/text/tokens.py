@@ -15,7 +15,7 @@ from clinlm.terminology.lexicon import MASK
 from clinlm.text.long_notes import LongNotes
 from clinlm.text.words import first_tokens, words
 
-_CHARACTERS_PER_TOKEN = 5
+CHARACTERS_PER_TOKEN = 5
 """Of a prefix that is tried first. English notes have 4 to 5 characters per token, spaces included."""
 _SPACES = " \t\n\r"
 """White space to every tokenizer. Others, such as the file separator, are removed by some, which joins two words."""
@@ -90,7 +90,7 @@ class RowCutter:
             return encode(list(texts), add_special_tokens=False)
         found: list[Encoding | None] = [None] * len(texts)
         open_texts = list(range(len(texts)))
-        length = _CHARACTERS_PER_TOKEN * (self._read + 1)
+        length = CHARACTERS_PER_TOKEN * (self._read + 1)
         while open_texts:
             parts = [before_space(texts[place], length) for place in open_texts]
             encodings = encode(parts, add_special_tokens=False)
