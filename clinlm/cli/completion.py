@@ -33,6 +33,8 @@ def complete_command(line: str, commands: Collection[str]) -> tuple[list[str], b
         return sorted(name for name in commands if name.startswith(command)), False
     if command not in commands:
         return [], False
+    if command == "report":  # its words are kinds and folders
+        return [], True
     *earlier, word = rest.split(" ")
     groups = _GROUPS[command]
     keys = _DOCUMENTS if command == "documents" else tuple(map(str, OmegaConf.load(CONF / f"{command}.yaml")))

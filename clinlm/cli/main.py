@@ -1,4 +1,4 @@
-"""Entry points: `clinlm` runs pipelines, `clinlm check|predict|label|documents` the rest."""
+"""Entry points: `clinlm` runs pipelines, `clinlm check|predict|label|documents|report` the rest."""
 
 import importlib
 import logging
@@ -30,6 +30,7 @@ COMMANDS = {
     "predict": "clinlm.predict.predict:predict_command",
     "label": "clinlm.predict.label:label_command",
     "documents": "clinlm.predict.documents:documents_command",
+    "report": "clinlm.report.command:report_command",
 }
 """Name -> module and function. The function takes the arguments and raises; errors are reported here."""
 

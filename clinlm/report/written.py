@@ -1,0 +1,74 @@
+"""What a run or a sweep left in its folder, read back: no model is opened, nothing is measured again."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, final
+
+from clinlm.config.errors import ConfigError
+from clinlm.pipeline.run_record import RUN, RunRecord
+from clinlm.report.results import ModelResult, read_results
+
+TABLE = "table.json"
+"""The comparison of a run or a sweep; see `clinlm.report.results.results_json`."""
+
+
+@final
+@dataclass(frozen=True)
+class WrittenReport:
+    """The report in the folder of a run, or of a sweep (of one of its tasks, where it has several).
+
+    Attributes:
+        folder: that it was read from.
+        runs: the finished pipelines; of a folder of a run that one.
+        results: of the comparison, in the order of the table.
+        notices: about the task and all results.
+        conclusion: sentences about all results.
+        machine: name of what latencies were measured on, with the load of the cores and the date; None without any.
+    """
+
+    folder: Path
+    runs: tuple[RunRecord, ...]
+    results: tuple[ModelResult, ...]
+    notices: tuple[str, ...]
+    conclusion: tuple[str, ...]
+    machine: dict[str, Any] | None
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether the folder is that of a sweep, and results are of several pipelines."""
+        return not (self.folder / RUN).is_file()
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the report in `folder`.
+
+        Raises:
+            ConfigError: there is no finished report in it.
+        """
+        table = folder / TABLE
+        if not table.is_file():
+            parts = sorted(path.parent.name for path in folder.glob(f"*/{TABLE}"))
+            hint = f"; it has reports in {', '.join(parts[:5])}" if parts else ""
+            raise ConfigError(f"a folder of a finished run or sweep must hold {TABLE}, got {folder}{hint}")
+        results, notices = read_results(table)
+        content = json.loads(table.read_text(encoding="utf-8"))
+        keys = {own.key for own in results if own.key} if folder.name.startswith("task-") else set()
+        runs = [RunRecord.read(place) for place in _places(folder)]
+        if keys:  # a sweep of several tasks: each has a folder of its own, without run.json
+            runs = [run for run in runs if keys & {Path(stage.folder).name for stage in run.stages}]
+        conclusion = tuple(content.get("conclusion", ()))
+        return cls(folder, tuple(runs), tuple(results), tuple(notices), conclusion, content["machine"])
+
+    def json(self, name: str) -> Any | None:
+        """Return the contents of another JSON file of the folder, such as validation.json; None if it has none."""
+        path = self.folder / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _places(folder: Path) -> list[Path]:
+    """Return the folders of the runs of a report, in order of their numbers."""
+    if (folder / RUN).is_file():
+        return [folder]
+    sweep = folder.parent if folder.name.startswith("task-") else folder
+    return sorted((path.parent for path in sweep.glob(f"*/{RUN}")), key=lambda job: (len(job.name), job.name))
