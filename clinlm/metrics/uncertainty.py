@@ -59,7 +59,7 @@ class LevelUncertainty:
         set_size: mean number of labels in a set (tags, of a word).
         undecided: share of notes x labels that are undecided; where exactly one is true, of units without exactly one
             possible label.
-        answered: share of documents answered wholly: nothing that matters is undecided, see `PredictionSets`.
+        answered: share of documents fully answered: nothing that matters is undecided, see `PredictionSets`.
         answered_risk: of these, the share with a wrong answer in any label; NaN where none is answered.
         changes: these, own minus the reference's; empty for a reference.
     """

@@ -8,7 +8,7 @@ from typing import final
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.noninferiority import NonInferiority
 from clinlm.report import cells
-from clinlm.report.baselines import BASELINE, BASELINES
+from clinlm.report.baselines import BASELINES
 from clinlm.report.cells import spelled
 from clinlm.report.results import ModelResult
 from clinlm.report.verdicts import power_sentence
@@ -70,7 +70,7 @@ def conclude(results: Sequence[ModelResult], subject: str, metric: str) -> Concl
     metrics = dict.fromkeys([metric, *(own.non_inferiority.metric for own in claims if own.non_inferiority)])
     use = _instead(by_name, by_name[subject], metric)
     return Conclusion(
-        floor_sentence(results, compared, list(metrics)),
+        floor_sentence(results, compared, list(metrics)) or _no_floor(results),
         _domination(results, about),
         _verdicts(claims) if claims else _difference(by_name[subject], metric),
         _next(by_name, by_name[subject], metric, use),
@@ -112,6 +112,12 @@ def floor_sentence(
             f"{best} is better than {listed(lower)}{where} in {_and(scores)}{_chance(best, lower, own, by_name)}"
         )
     return _sentence("; ".join(clauses))
+
+
+def _no_floor(results: Sequence[ModelResult]) -> str:
+    """Return that TF-IDF has no numbers, where it should have some."""
+    empty = [own.name for own in results if own.name in BASELINES and not own.quality]
+    return _sentence(f"{_and(empty)} could not be fitted: whether any model is worth its size is unknown") * bool(empty)
 
 
 def external_sentences(results: Sequence[ModelResult], corpus: str) -> list[str]:
@@ -157,16 +163,9 @@ def best_floor(results: Sequence[ModelResult], metric: str) -> ModelResult | Non
 
 
 def _chance(floor: str, below: Sequence[str], metrics: Sequence[str], by_name: Mapping[str, ModelResult]) -> str:
-    """Return which differences are not significant; of TF-IDF int8, only that from its reference is known."""
-    if floor != BASELINE:
-        row = by_name[floor]
-        own_ones = [row.differences[metric] for metric in metrics if metric in row.differences]
-        if row.reference in below and any(not own.significant for own in own_ones):
-            return f", though the difference from {row.reference} may be chance"
-        return ", by value" * any(name != row.reference for name in below)
-    found = [by_name[name].baseline_differences.get(metric) for name in below for metric in metrics]
-    open_ones = [own for own in found if own is not None and not own.significant]
-    if not open_ones:
+    """Return that differences from a row of TF-IDF are not significant, where one is not; "" otherwise."""
+    found = [by_name[name].against_baselines.get(floor, {}).get(metric) for name in below for metric in metrics]
+    if all(own is None or own.significant for own in found):
         return ""
     return (
         ", though the difference may be chance" if len(found) == 1 else ", though not every difference is significant"

@@ -24,7 +24,7 @@ from clinlm.pipeline.protocol import Protocol
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.predict.note_answer import network_answer
 from clinlm.report import deployments, gates
-from clinlm.report.baselines import BASELINE, Predictor, baselines, keyword_notices
+from clinlm.report.baselines import BASELINES, Predictor, baselines, keyword_notices
 from clinlm.report.domination import with_domination
 from clinlm.report.ensembles import (
     TeacherEnsemble,
@@ -219,13 +219,13 @@ class _Comparison:
         found = self._evaluation(own.name)
         table = found.label_intervals(**self._bootstrap) if isinstance(found, EntityEvaluation) else found.per_label()
         alone = own.name == reference.name
-        compared = own.kind != "baseline" and BASELINE in self._by_name
+        floors = [name for name in BASELINES if name in self._by_name and own.kind != "baseline"]
         return replace(
             own,
             quality=found.quality(),
             intervals={name: Interval.percentile(values) for name, values in self._drawn(own.name).items()},
             differences={} if alone else self._change(own.name, reference.name),
-            baseline_differences=self._change(own.name, BASELINE) if compared else {},
+            against_baselines={name: self._change(own.name, name) for name in floors},
             validation=self._evaluated(predictor, "validation").quality(),
             per_label=tuple(table.to_dicts()),
             latency=time,

@@ -199,7 +199,7 @@ def _evaluated(
         intervals=intervals(weigh, there.documents, **draws),
         differences=changes,
         validation={},
-        baseline_differences={},
+        against_baselines={},
         non_inferiority=None,
         uncertainty=None,
         gates=(),

@@ -24,7 +24,6 @@ from clinlm.metrics.resplits import SplitValues, TwoLevelDraws, summarised
 from clinlm.pipeline.protocol import Protocol
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.report import cells
-from clinlm.report.baselines import BASELINE
 from clinlm.report.domination import with_domination
 from clinlm.report.evaluation import Compared, compare
 from clinlm.report.nested import best_on_validation, without_split
@@ -218,7 +217,7 @@ class SplitTable:
             return replace(first, **plain, **costs)
         alone = first.reference == name or theirs is None
         means = {metric: self._draws.mean(each) for metric, each in values.items()}
-        against = self._values.get(BASELINE) if first.baseline_differences else None
+        floors = {floor: self._values[floor] for floor in first.against_baselines if floor in self._values}
         return replace(
             first,
             **plain,
@@ -226,7 +225,7 @@ class SplitTable:
             quality={metric: float(mean[0]) for metric, mean in means.items()},
             intervals={metric: Interval.percentile(mean) for metric, mean in means.items()},
             differences={} if alone else self._differences(values, theirs or {}),
-            baseline_differences={} if against is None else self._differences(values, against),
+            against_baselines={floor: self._differences(values, against) for floor, against in floors.items()},
             validation=_means([result.validation for result in own]),
             deviations={},
             splits=summarised(values, None if alone else theirs, self._seeds, self._sizes),

@@ -71,7 +71,7 @@ class ModelResult:
         compression_bytes: bytes of the reference / own; NaN where the model has none.
         quality: metric -> value in [0, 1]; NaN where undefined. Empty for a baseline that could not be fitted.
         differences: metric -> own minus that of the reference, paired; empty for a reference.
-        baseline_differences: metric -> own minus that of TF-IDF, paired; empty for baselines, and without TF-IDF.
+        against_baselines: row of TF-IDF -> metric -> own minus that of the row, paired; empty for baselines.
         validation: metric -> value on validation, which alone may choose between models.
         deviations: metric -> standard deviation over seeds (n - 1) where the result is a mean over seeds; else empty.
         per_label: one mapping a label, as `Evaluation.per_label` returns, with intervals for entities.
@@ -106,7 +106,7 @@ class ModelResult:
     quality: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, Interval] = field(default_factory=dict)
     differences: dict[str, Interval] = field(default_factory=dict)
-    baseline_differences: dict[str, Interval] = field(default_factory=dict)
+    against_baselines: dict[str, dict[str, Interval]] = field(default_factory=dict)
     validation: dict[str, float] = field(default_factory=dict)
     deviations: dict[str, float] = field(default_factory=dict)
     per_label: tuple[dict[str, Any], ...] = ()

@@ -114,7 +114,7 @@ def uncertainty_line(result: ModelResult) -> str:
     else:
         of = f"of {len(own.labels)} " * (len(own.labels) > 1)
         what, size, notes = "true labels", f"{of}labels", "notes"
-    answered = f"{cells.percent(level.answered.value)} % of {notes} are answered wholly"
+    answered = f"{cells.percent(level.answered.value)} % of {notes} are fully answered"
     found = f"{result.name}: sets at {kept} hold {covered} of the {what}{short}, with {level.set_size.value:.2f} {size}"
     if not level.changes:
         return f"{found}; {answered}"
@@ -137,7 +137,7 @@ def uncertainty_markdown(results: Sequence[ModelResult], split: str) -> str:
         [
             f"Measured on {split}.\n\n{lines}",
             *([f"Where abstaining makes the answers worse ({_CHANCE}):\n\n{worse}"] if worse else []),
-            cells.grid([*_SETS, "answered wholly %", "Δ", "their risk %"], rows) + _sets_note(split, units),
+            cells.grid([*_SETS, "fully answered %", "Δ", "their risk %"], rows) + _sets_note(split, units),
             cells.grid(_RISKS, risks) + _risks_note(units),
         ]
     )
@@ -217,7 +217,7 @@ def _sets_note(split: str, unit: str) -> str:
         " A word is decided where exactly one tag is possible. Only words of entities are promised anything, and as "
         "the labeler of validation labels them: people may label otherwise on test. Spans as a whole are not measured."
         if unit == "words"
-        else " A label is undecided if it is neither surely present nor surely absent; a note is answered wholly if "
+        else " A label is undecided if it is neither surely present nor surely absent; a note is fully answered if "
         "every label that is predicted or in its set is surely as predicted; their risk: those with a wrong label. A "
         "label (or its absence) that fewer than 4, 9 or 19 groups of validation have cannot be excluded at 80, 90 or "
         "95 %: where validation is small, sets hold all labels."

@@ -71,7 +71,7 @@ def test_the_floor_names_the_models_below_it(rows: list[ModelResult]) -> None:
             expected |= {(name, own.name, own.quality[metric] < best) for own in rows if own.kind == "stage"}
     found = set()
     for clause in said.removesuffix(".").split("; ") if said else []:
-        clause = re.sub(r" \([\d. a-z%]*\)|, by value", "", clause)
+        clause = re.sub(r" \([\d. a-z%]*\)", "", clause)
         if " better than " in clause:
             best, names, metrics = re.fullmatch(r"(.+) is better than (.+) in (.+)", clause).groups()  # type: ignore[union-attr]
             below = listed(names)
@@ -202,10 +202,17 @@ def test_an_external_corpus_has_its_own_floor_and_drop() -> None:
     assert drop == "micro F1 on ward is below that on the own test documents for teacher."
 
 
-def test_the_floor_of_int8_says_where_its_difference_from_the_teacher_may_be_chance() -> None:
-    teacher = result("teacher", role="teacher", reference="teacher", quality={"micro_f1": 0.5})
-    floor = result(SMALL, kind="baseline", reference="teacher", quality={"micro_f1": 0.6})
-    for low, told in ((-0.1, True), (0.05, False)):
-        own = replace(floor, differences={"micro_f1": Interval(0.1, low, 0.3)})
-        said = conclude([own, teacher], "teacher", "micro_f1").floor
-        assert said.endswith("though the difference from teacher may be chance.") is told
+def test_the_floor_says_where_the_difference_from_it_may_be_chance() -> None:
+    """Of either row of TF-IDF, by the paired difference to that row."""
+    for name, other in ((SMALL, BASELINE), (BASELINE, SMALL)):
+        floor = result(name, kind="baseline", reference="teacher", quality={"micro_f1": 0.6})
+        for high, told in ((0.1, True), (-0.05, False)):
+            against = {name: {"micro_f1": Interval(-0.1, -0.3, high)}, other: {"micro_f1": Interval(-0.1, -0.3, -high)}}
+            teacher = result("teacher", role="teacher", reference="teacher", quality={"micro_f1": 0.5})
+            said = conclude([floor, replace(teacher, against_baselines=against)], "teacher", "micro_f1").floor
+            assert said.endswith("though the difference may be chance.") is told
+
+
+def test_a_baseline_that_cannot_be_fitted_is_told_first() -> None:
+    rows = [result(BASELINE, kind="baseline", quality={}), result("teacher", role="teacher", reference="teacher")]
+    assert conclude(rows, "teacher", "micro_f1").sentences[0].startswith("TF-IDF could not be fitted")

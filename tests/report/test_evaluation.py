@@ -243,7 +243,7 @@ def test_the_int8_row_is_what_its_folder_answers(compared: Compared) -> None:
     assert row.quality == pytest.approx(quality(targets, test, task.fit_thresholds(validation)), nan_ok=True)
     assert (row.parameters, row.nonzero) == (model.parameters, model.nonzero)
     assert row.bytes == sum((folder / name).stat().st_size for name in (*INT8_FILES, SERVING))
-    assert row.bytes < compared.results[0].bytes and row.baseline_differences == {} and row.latency is not None
+    assert row.bytes < compared.results[0].bytes and row.against_baselines == {} and row.latency is not None
     assert InferenceConfig.load(folder).conformal, "fitted with its own probabilities, as for any model"
 
 
