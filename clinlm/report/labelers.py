@@ -18,9 +18,9 @@ from clinlm.pipeline import execution
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.report import entities, external
 from clinlm.report.baselines import BASELINES, LABELER
-from clinlm.report.report import TABLE
 from clinlm.report.results import ModelResult, read_results
 from clinlm.report.settings import ReportSettings
+from clinlm.report.written import TABLE
 from clinlm.store.key import digest
 from clinlm.tasks.entities import PEOPLE, Entities
 

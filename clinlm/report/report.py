@@ -37,10 +37,8 @@ from clinlm.report.results import ModelResult
 from clinlm.report.settings import ReportSettings
 from clinlm.report.terminal import SCREEN, Ending, shown_path, text_table
 from clinlm.report.validation import validate_result
+from clinlm.report.written import TABLE
 from clinlm.tasks.base import Task
-
-TABLE = "table"
-"""Of the files of the comparison, without ending."""
 
 Inputs = tuple[Task, ExternalCorpus | None]
 

@@ -57,6 +57,10 @@ class ReportSettings:
             raise ConfigError(
                 f"report.show must be a list of {', '.join(SHOWN)}, got {self.show}; write report.show=[gates,devices]"
             )
+        if isinstance(self.engine, str):
+            raise ConfigError(
+                f"report.engine must be a group's settings, got {self.engine!r}; write engine={self.engine}"
+            )
         if self.engine is not None:
             deployments.check_installed(self.engine)  # before anything is trained
 

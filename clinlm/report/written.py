@@ -9,8 +9,8 @@ from clinlm.config.errors import ConfigError
 from clinlm.pipeline.run_record import RUN, RunRecord
 from clinlm.report.results import ModelResult, read_results
 
-TABLE = "table.json"
-"""The comparison of a run or a sweep; see `clinlm.report.results.results_json`."""
+TABLE = "table"
+"""Of the files of a comparison, without ending; its JSON is that of `clinlm.report.results.results_json`."""
 
 
 @final
@@ -46,11 +46,11 @@ class WrittenReport:
         Raises:
             ConfigError: there is no finished report in it.
         """
-        table = folder / TABLE
+        table = folder / f"{TABLE}.json"
         if not table.is_file():
-            parts = sorted(path.parent.name for path in folder.glob(f"*/{TABLE}"))
+            parts = sorted(path.parent.name for path in folder.glob(f"*/{TABLE}.json"))
             hint = f"; it has reports in {', '.join(parts[:5])}" if parts else ""
-            raise ConfigError(f"a folder of a finished run or sweep must hold {TABLE}, got {folder}{hint}")
+            raise ConfigError(f"a folder of a finished run or sweep must hold {table.name}, got {folder}{hint}")
         results, notices = read_results(table)
         content = json.loads(table.read_text(encoding="utf-8"))
         keys = {own.key for own in results if own.key} if folder.name.startswith("task-") else set()
