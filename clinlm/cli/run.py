@@ -22,7 +22,7 @@ from clinlm.pipeline.protocol import Protocol, fix_protocol
 from clinlm.pipeline.results import GateFailed, StageResult
 from clinlm.pipeline.run_record import RunRecord, StageRecord, TaskRecord
 from clinlm.report.external import open_external
-from clinlm.report.nested import UNOPENED, nested_notices, report_command
+from clinlm.report.nested import UNOPENED, nested_notices, resplits_command
 from clinlm.report.report import Report
 from clinlm.report.results import ModelResult
 from clinlm.report.sweep import FAILED, RUN
@@ -87,7 +87,7 @@ def _lines(report: Report, record: RunRecord, config: DictConfig) -> list[str]:
     deployed = [f"deployed   {shown_path(Path(last.deployment['folder']))}"] if last.deployment else []
     artifact = f"artifact   {shown_path(Path(record.stages[-1].folder))}"
     if record.nested:
-        return [*deployed, artifact, f"next       {report_command(record)}"]
+        return [*deployed, artifact, f"next       {resplits_command(record)}"]
     return [*deployed, artifact, report.next_line(suggestion(record.pipeline, record.overrides, config))]
 
 

@@ -80,10 +80,10 @@ def choice_lines(
     if best.name != chosen.name:
         others = f"{best.name} ({cells.percent(best.validation[metric])} %, {cells.three(best.bytes / 1e6)} MB)"
         lines.append(f"           the smallest within a standard error of the best, {others}")
-    return [*lines, f"next       {report_command(run, splits)}"]
+    return [*lines, f"next       {resplits_command(run, splits)}"]
 
 
-def report_command(run: RunRecord, splits: int = 5) -> str:
+def resplits_command(run: RunRecord, splits: int = 5) -> str:
     """Return the command that reports a pipeline on fresh splits; once on test, where the corpus defines its split."""
     typed = ["clinlm", *without_split(run.overrides)]
     if has_fixed_split(dict(run.task.settings)):

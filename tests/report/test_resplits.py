@@ -20,7 +20,7 @@ from clinlm.models.artifact import Artifact
 from clinlm.pipeline.protocol import Protocol
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.report.evaluation import evaluate
-from clinlm.report.nested import choice_lines, choose, report_command, without_split
+from clinlm.report.nested import choice_lines, choose, resplits_command, without_split
 from clinlm.report.report import Report, open_inputs
 from clinlm.report.resplits import RESPLITS, by_corpus, report_resplits, with_doubts, with_load_range
 from clinlm.report.results import ModelResult, read_results
@@ -238,7 +238,7 @@ def test_the_smallest_within_a_standard_error_of_the_best_is_chosen(second: floa
 
 def test_the_command_of_a_choice_reports_fresh_splits(runs: list[RunRecord], notes_csv: Path, tmp_path: Path) -> None:
     run = replace(runs[0], overrides=(*TYPED, "nested=True", "task.seed=3"))
-    assert report_command(run) == "clinlm pipeline=a epochs=1 task.seed=4 resplits=5"
+    assert resplits_command(run) == "clinlm pipeline=a epochs=1 task.seed=4 resplits=5"
     rows = [result("a", validation={"micro_f1": 0.5}, role="student")]
     assert len(choice_lines(rows, rows[0], "micro_f1", run)) == 2
     corpus = {**run.task.settings["corpus"], "split": "half"}
@@ -247,7 +247,7 @@ def test_the_command_of_a_choice_reports_fresh_splits(runs: list[RunRecord], not
     )
     half = pl.col("group").str.tail(1).replace_strict({"1": "test", "2": "validation"}, default="train").alias("half")
     pl.read_csv(notes_csv).with_columns(half).write_csv(tmp_path / "n.csv")
-    assert report_command(fixed) == "clinlm pipeline=a epochs=1"
+    assert resplits_command(fixed) == "clinlm pipeline=a epochs=1"
 
 
 def test_splits_timed_alike_share_a_line_with_the_range_of_their_loads() -> None:
