@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from textwrap import wrap
@@ -30,6 +31,7 @@ from clinlm.report.conclusion import conclude, conclusion_markdown
 from clinlm.report.evaluation import compare
 from clinlm.report.external import ExternalCorpus, open_external
 from clinlm.report.grid import grid_cells
+from clinlm.report.html.page import PAGE, write_page
 from clinlm.report.labels import label_table
 from clinlm.report.nested import CLOSED, best_on_validation, choice_lines, choose, nested_notices
 from clinlm.report.published import Published, write_published
@@ -37,7 +39,7 @@ from clinlm.report.results import ModelResult
 from clinlm.report.settings import ReportSettings
 from clinlm.report.terminal import SCREEN, Ending, shown_path, text_table
 from clinlm.report.validation import validate_result
-from clinlm.report.written import TABLE
+from clinlm.report.written import TABLE, WrittenReport, places_of
 from clinlm.tasks.base import Task
 
 Inputs = tuple[Task, ExternalCorpus | None]
@@ -93,7 +95,7 @@ class Report:
         found = conclude(self.results, self._subject, self._metric)
         self._use = found.use
         self.conclusion = [*[f"{CLOSED[0].upper()}{CLOSED[1:]}."] * self._run.nested, *found.sentences]
-        written = tables.write_results(self.results, folder, TABLE, self.notices, self.conclusion)
+        written = tables.write_results(self.results, folder, TABLE, self.notices, self.conclusion, self._subject)
         self.files = [path.name for path in written]
         self._write_gates()
         self._write_uncertainty()
@@ -108,6 +110,7 @@ class Report:
             self._write_models(trained)
         self._write_labels()
         self._write_external()
+        self.files.append(self._write_page(runs, stages))
 
     def print(self, title: str, subject: str, lines: Sequence[str]) -> None:
         """Print the parts that `report.show` lists, then the end: table, verdict, files, and `lines`."""
@@ -117,7 +120,8 @@ class Report:
         notices = (
             f" (with {len(self.notices)} notices)" if len(self.notices) > 1 else " (with a notice)" * len(self.notices)
         )
-        files = [name for name in self.files if name.endswith(".md") and name != f"{TABLE}.md"]
+        files = [name for name in self.files if name.endswith((".html", ".md")) and name != f"{TABLE}.md"]
+        files.sort(key=lambda name: name != PAGE)
         own = [
             *self._gate_lines(subject),
             *self._elsewhere,
@@ -221,6 +225,13 @@ class Report:
         timed = [result for result in self.results if result.latency is not None]
         if len(timed) > 2:
             self.files += [path.name for path in pareto.write_pareto(timed, self._metric, self._folder, self._split)]
+
+    def _write_page(self, runs: Sequence[RunRecord], stages: bool) -> str:
+        """Write the page of all that was written, and return its name."""
+        places = (self._folder,) if stages else places_of(runs, self._folder)
+        machine = next((asdict(r.latency.hardware) for r in self.results if r.latency and r.latency.hardware), None)
+        said = tuple(self.results), tuple(self.notices), tuple(self.conclusion), machine, self._subject
+        return write_page(WrittenReport(self._folder, tuple(runs), *said, places), stages).name
 
     def _write_labels(self) -> None:
         """Write the quality by label."""

@@ -149,16 +149,18 @@ class ModelResult:
         return pl.DataFrame(self.per_label, infer_schema_length=None).select(pl.lit(self.name).alias("name"), pl.all())
 
 
-def results_json(results: Sequence[ModelResult], notices: Sequence[str], conclusion: Sequence[str] = ()) -> str:
+def results_json(
+    results: Sequence[ModelResult], notices: Sequence[str], conclusion: Sequence[str] = (), subject: str = ""
+) -> str:
     """Return results, notices and the sentences of the conclusion as JSON; NaN and infinity become null.
 
-    What the results were timed on is there once, as `machine`.
+    What the results were timed on is there once, as `machine`; `subject` names the result that the comparison is about.
     """
     rows = [json_value(result) for result in results]
     timed = [row["latency"].pop("hardware") for row in rows if row["latency"] is not None]
     per_label = {row["name"]: row.pop("per_label") for row in rows}
     content: dict[str, Any] = {"conclusion": list(conclusion), "rows": rows, "per_label": per_label}
-    content |= {"notices": list(notices), "machine": next(iter(timed), None)}
+    content |= {"notices": list(notices), "machine": next(iter(timed), None), "subject": subject}
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 

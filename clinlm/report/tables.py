@@ -139,6 +139,7 @@ def write_results(
     name: str,
     notices: Sequence[str] = (),
     conclusion: Sequence[str] = (),
+    subject: str = "",
 ) -> list[Path]:
     """Write <name>.json, .csv and .md and, where results have labels, <name>_per_label.csv, each replaced atomically.
 
@@ -147,12 +148,13 @@ def write_results(
         name: of the files, without ending.
         notices: counted warnings; written below the Markdown table.
         conclusion: sentences; written above it.
+        subject: name of the result that the comparison is about.
 
     Returns:
         the paths.
     """
     contents = {
-        f"{name}.json": results_json(results, notices, conclusion),
+        f"{name}.json": results_json(results, notices, conclusion, subject),
         f"{name}.csv": results_frame(results).write_csv(),
         f"{name}.md": conclusion_markdown(conclusion)
         + results_markdown(results)

@@ -1,6 +1,7 @@
 """What a run or a sweep left in its folder, read back: no model is opened, nothing is measured again."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, final
@@ -25,6 +26,8 @@ class WrittenReport:
         notices: about the task and all results.
         conclusion: sentences about all results.
         machine: name of what latencies were measured on, with the load of the cores and the date; None without any.
+        subject: name of the result that the comparison is about; "" where table.json does not say it.
+        places: folders of `runs`, in the same order.
     """
 
     folder: Path
@@ -33,6 +36,8 @@ class WrittenReport:
     notices: tuple[str, ...]
     conclusion: tuple[str, ...]
     machine: dict[str, Any] | None
+    subject: str = ""
+    places: tuple[Path, ...] = ()
 
     @property
     def is_sweep(self) -> bool:
@@ -54,11 +59,16 @@ class WrittenReport:
         results, notices = read_results(table)
         content = json.loads(table.read_text(encoding="utf-8"))
         keys = {own.key for own in results if own.key} if folder.name.startswith("task-") else set()
-        runs = [RunRecord.read(place) for place in _places(folder)]
+        runs = {place: RunRecord.read(place) for place in run_folders(folder)}
         if keys:  # a sweep of several tasks: each has a folder of its own, without run.json
-            runs = [run for run in runs if keys & {Path(stage.folder).name for stage in run.stages}]
+            own = {
+                place: {Path(stage.folder).name.rpartition("-")[2] for stage in run.stages}
+                for place, run in runs.items()
+            }
+            runs = {place: run for place, run in runs.items() if keys & own[place]}
         conclusion = tuple(content.get("conclusion", ()))
-        return cls(folder, tuple(runs), tuple(results), tuple(notices), conclusion, content["machine"])
+        ends = content["machine"], content.get("subject", ""), tuple(runs)
+        return cls(folder, tuple(runs.values()), tuple(results), tuple(notices), conclusion, *ends)
 
     def json(self, name: str) -> Any | None:
         """Return the contents of another JSON file of the folder, such as validation.json; None if it has none."""
@@ -66,7 +76,13 @@ class WrittenReport:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _places(folder: Path) -> list[Path]:
+def places_of(runs: Sequence[RunRecord], folder: Path) -> tuple[Path, ...]:
+    """Return the folder of each of `runs` in the folder of their sweep; `folder` for one that is elsewhere."""
+    known = [(place, RunRecord.read(place)) for place in run_folders(folder)]
+    return tuple(next((place for place, own in known if own.overrides == run.overrides), folder) for run in runs)
+
+
+def run_folders(folder: Path) -> list[Path]:
     """Return the folders of the runs of a report, in order of their numbers."""
     if (folder / RUN).is_file():
         return [folder]

@@ -1,0 +1,106 @@
+"""What stands on the page, collected from what a run or sweep has written."""
+
+from typing import Any
+
+from clinlm.report import cells
+from clinlm.report.html.answer import answer
+from clinlm.report.html.models_table import models_table
+from clinlm.report.html.plots import pareto_plots, published_of
+from clinlm.report.html.unfinished import unfinished_jobs
+from clinlm.report.html.words import kind_of, signed, signed_range
+from clinlm.report.nested import best_on_validation
+from clinlm.report.results import ModelResult
+from clinlm.report.written import WrittenReport
+
+
+def contents(written: WrittenReport, stages: bool) -> dict[str, Any]:
+    """Return the values of the template page.html.
+
+    Args:
+        stages: whether results are the stages of one run.
+    """
+    results, run = written.results, written.runs[0] if written.runs else None
+    metric = _metric(written)
+    subject = subject_of(written, metric, stages)
+    split = run.split if run is not None else "test"
+    found = answer(results, subject, metric, split)
+    table = models_table(results, metric, found.about)
+    published = published_of(run.report.get("published") if run is not None else None)
+    about = next(own for own in results if own.name == found.about)
+    kind = "run" if stages else "sweep"
+    return {
+        "empty": False,
+        "kind": kind,
+        "name": written.folder.name,
+        "title": f"{found.question} {kind} {written.folder.name}",
+        "answer": found,
+        "tiles": _tiles(about, metric),
+        "conclusion": written.conclusion,
+        "notices": written.notices,
+        "table": table,
+        "plots": pareto_plots(results, table.metrics, found.about, published, split),
+        "metrics": {name: cells.spelled(name) for name in table.metrics},
+        "failed": [] if stages else unfinished_jobs(written.folder),
+        "split": split,
+        "sections": [],
+        "models": [_model(own) for own in results],
+    }
+
+
+def subject_of(written: WrittenReport, metric: str, stages: bool) -> str:
+    """Return the name of the result that the comparison is about: see `clinlm.report.report.Report`."""
+    if written.subject:
+        return written.subject
+    if stages or not any(own.kind == "stage" for own in written.results):
+        return written.results[-1].name
+    return best_on_validation(written.results, metric).name
+
+
+def _metric(written: WrittenReport) -> str:
+    """Return the metric that training monitored, or the first that the results have."""
+    if written.runs:
+        return written.runs[0].monitor.removeprefix("val/")
+    return next(
+        (name for own in written.results for name in own.quality if name in ("macro_f1", "micro_f1")), "micro_f1"
+    )
+
+
+def _model(own: ModelResult) -> dict[str, str]:
+    """Return what the script needs of a model: its name and the command that makes it again."""
+    from clinlm.report.pareto import command
+
+    return {"name": own.name, "command": command(own)}
+
+
+def _tiles(own: ModelResult, metric: str) -> list[dict[str, str]]:
+    """Return the figures below the answer: heading, value and what stands below it."""
+    judged = own.non_inferiority
+    name = judged.metric if judged is not None else metric
+    interval, change = own.intervals.get(name), own.differences.get(name)
+    spread = f"95 % interval {cells.percent_range(interval.low, interval.high)}" if interval else ""
+    found = [{"head": cells.spelled(name), "value": f"{cells.percent(own.quality.get(name))} %", "below": spread}]
+    if change is not None:
+        found.append(
+            {
+                "head": "difference",
+                "value": signed(change.value),
+                "below": f"points, {signed_range(change)}, against {own.reference}",
+            }
+        )
+    if own.bytes:
+        smaller = f"{cells.times(own.compression_bytes)} smaller" if kind_of(own) != "original" else "the original"
+        found.append({"head": "size", "value": f"{cells.three(own.bytes / 1e6)} MB", "below": smaller})
+    if own.latency is not None:
+        faster = f"{cells.times(own.latency.speedup)} as fast" if kind_of(own) != "original" else "median a note"
+        load = ", measured under load" * own.latency.disturbed
+        found.append({"head": "time a note", "value": f"{cells.three(own.p50_ms)} ms", "below": faster + load})
+    if own.gates:
+        passed = [gate.gate for gate in own.gates if gate.passed]
+        found.append(
+            {
+                "head": "gates",
+                "value": f"{len(passed)} of {len(own.gates)}",
+                "below": f"passes {', '.join(passed)}" if passed else "passes none",
+            }
+        )
+    return found
