@@ -19,6 +19,7 @@ from clinlm.report.conclusion import conclusion_markdown
 from clinlm.report.labels import label_table
 from clinlm.report.results import ModelResult
 from clinlm.report.terminal import text_table
+from clinlm.store.content import write_json
 
 KEPT, LAST, DEPLOYED = "ours", "ours, last epoch", "ours, deployed"
 _HOW = (
@@ -161,8 +162,7 @@ def side_by_side(ours: Readings, published: Published) -> tuple[Table, str]:
     Returns:
         The table for the terminal, and the same as Markdown.
     """
-    header = ["pipeline", "", *(_OURS[name][0] for name in published.columns), *_costs(published), "vs ref.\n×"]
-    lines = _lines(ours, published)
+    header, lines = _header(published), _lines(ours, published)
     title, first = f"{published.table}, and ours", next(iter(published.rows))
     note = f"Source: {published.source}. Speed-up × refers to pipeline {first}, vs ref. × to the reference of our run."
     note += timing.explanation(result.latency for own in ours.values() for result in own.values())
@@ -281,6 +281,7 @@ def write_published(
     table, markdown = side_by_side(by_group, published)
     ending = "\nOurs:\n\n" + "".join(f"- {line}\n" for line in (*_HOW, *notices))
     (folder / "published.md").write_text(conclusion_markdown(conclusion) + markdown + ending, encoding="utf-8")
+    _write_lines(by_group, published, [*_HOW, *notices], folder)
     if not published.labels:
         return [table]
     labels = {KEPT: readings[KEPT]}
@@ -292,6 +293,18 @@ def write_published(
     ]
     (folder / "published_labels.md").write_text("\n".join(text for _, text in tables) + ending, encoding="utf-8")
     return [table, tables[0][0]]
+
+
+def _write_lines(ours: Readings, published: Published, notes: Sequence[str], folder: Path) -> None:
+    """Write published.json: the cells of the table, for pages that are made of it."""
+    title, source = f"{published.table}, and ours", f"Source: {published.source}."
+    content = {"title": title, "note": source, "header": _header(published), "lines": _lines(ours, published)}
+    write_json(folder / "published.json", content | {"notes": [*published.notes, *notes]})
+
+
+def _header(published: Published) -> list[str]:
+    columns = (_OURS[name][0] for name in published.columns)
+    return ["pipeline", "", *columns, *_costs(published), "vs ref.\n×"]
 
 
 def _grouped(results: Iterable[ModelResult]) -> dict[str, list[ModelResult]]:

@@ -32,6 +32,8 @@ from clinlm.report.evaluation import compare
 from clinlm.report.external import ExternalCorpus, open_external
 from clinlm.report.grid import grid_cells
 from clinlm.report.html.page import PAGE, write_page
+from clinlm.report.html.sources import detailed_results
+from clinlm.report.label_differences import write_label_differences
 from clinlm.report.labels import label_table
 from clinlm.report.nested import CLOSED, best_on_validation, choice_lines, choose, nested_notices
 from clinlm.report.published import Published, write_published
@@ -235,7 +237,11 @@ class Report:
 
     def _write_labels(self) -> None:
         """Write the quality by label."""
+        by_name = {result.name: result for result in self.results}
         if not self._task.by_word:
+            shown = detailed_results(self.results, by_name[self._subject], self._metric)
+            sampling = self._settings.bootstrap(self._task, self._split)
+            write_label_differences(shown, self.evaluations, self._folder, **sampling)
             groups = {result.name: [result] for result in self._scored}
             self._show("labels", lambda: [label_table(groups, "By label", {})[0]])
             return

@@ -44,7 +44,7 @@ def test_what_users_name_stays_text(tmp_path: Path) -> None:
     named = [evil[0], result(EVIL, 0.5, 2.0, role="student", reference="teacher", validation={"micro_f1": 0.5})]
     text = write_page(written(tmp_path, [*evil, *named[1:]], EVIL)).read_text(encoding="utf-8")
     scripts = [attributes for tag, attributes in Tags(text).found if tag == "script"]
-    assert len(scripts) == 2 and scripts[0] == {"type": "application/json", "id": "data"}
+    assert len(scripts) == 2 and scripts[0] == {"type": "application/json", "id": "model-data"}
     assert EVIL not in text
 
 

@@ -8,7 +8,7 @@ from typing import Literal, final
 from clinlm.metrics.bootstrap import Interval
 from clinlm.report import cells
 from clinlm.report.conclusion import conclude, listed
-from clinlm.report.html.words import kind_of, signed_range
+from clinlm.report.html.words import kind_of, known_or, signed_range
 from clinlm.report.results import ModelResult
 
 Tone = Literal["yes", "open", "no"]
@@ -57,7 +57,7 @@ def answer(results: Sequence[ModelResult], subject: str, metric: str, split: str
         return Answer(question, "no", (_instead(by_name[found.use], own, metric), _rest(passing, claims)), found.use)
     if not passing:
         return Answer(question, "open", (_none(claims, compressed, own), found.next), subject)
-    best = own if own in passing else max(passing, key=lambda row: _known(row.validation.get(metric)))
+    best = own if own in passing else max(passing, key=lambda row: known_or(row.validation.get(metric), -1.0))
     return Answer(question, "yes", (_may(passing, best, by_name), _caveat(best) or found.next), best.name)
 
 
@@ -142,7 +142,3 @@ def _costs(own: ModelResult) -> str:
 def _caveat(own: ModelResult) -> str:
     caveat = own.non_inferiority.caveat if own.non_inferiority is not None else ""
     return f"This confirms nothing yet: {caveat}." if caveat else ""
-
-
-def _known(value: float | None) -> float:
-    return -1.0 if value is None or math.isnan(value) else value

@@ -4,8 +4,15 @@ from typing import Any
 
 from clinlm.report import cells
 from clinlm.report.html.answer import answer
+from clinlm.report.html.certainty import certainty_section
+from clinlm.report.html.conditions import disagreements_section, gates_section
+from clinlm.report.html.labels import labels_section
+from clinlm.report.html.lineage import grid_section, layers_section, lineage_section
 from clinlm.report.html.models_table import models_table
 from clinlm.report.html.plots import pareto_plots, published_of
+from clinlm.report.html.provenance import commands_section, data_section, environment_section, published_section
+from clinlm.report.html.section import Listing, Section
+from clinlm.report.html.sources import Sources
 from clinlm.report.html.unfinished import unfinished_jobs
 from clinlm.report.html.words import kind_of, signed, signed_range
 from clinlm.report.nested import best_on_validation
@@ -26,7 +33,7 @@ def contents(written: WrittenReport, stages: bool) -> dict[str, Any]:
     found = answer(results, subject, metric, split)
     table = models_table(results, metric, found.about)
     published = published_of(run.report.get("published") if run is not None else None)
-    about = next(own for own in results if own.name == found.about)
+    by_name = {own.name: own for own in results}
     kind = "run" if stages else "sweep"
     return {
         "empty": False,
@@ -34,17 +41,28 @@ def contents(written: WrittenReport, stages: bool) -> dict[str, Any]:
         "name": written.folder.name,
         "title": f"{found.question} {kind} {written.folder.name}",
         "answer": found,
-        "tiles": _tiles(about, metric),
-        "conclusion": written.conclusion,
-        "notices": written.notices,
+        "tiles": _tiles(by_name[found.about], metric),
         "table": table,
         "plots": pareto_plots(results, table.metrics, found.about, published, split),
         "metrics": {name: cells.spelled(name) for name in table.metrics},
         "failed": [] if stages else unfinished_jobs(written.folder),
         "split": split,
-        "sections": [],
+        "sections": _sections(Sources(written, metric, by_name[subject], by_name[found.about], stages, split)),
         "models": [_model(own) for own in results],
     }
+
+
+def _sections(sources: Sources) -> list[Section]:
+    """Return the sections of the page that have something to show, in order."""
+    why = (
+        Section("why", "Why", "Why", [Listing("", sources.written.conclusion)]) if sources.written.conclusion else None
+    )
+    found = (
+        *(why, grid_section(sources), lineage_section(sources), labels_section(sources), certainty_section(sources)),
+        *(layers_section(sources), gates_section(sources), disagreements_section(sources), data_section(sources)),
+        *(published_section(sources), environment_section(sources), commands_section(sources)),
+    )
+    return [section for section in found if section is not None]
 
 
 def subject_of(written: WrittenReport, metric: str, stages: bool) -> str:

@@ -50,7 +50,7 @@ class Cell:
 
 @final
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column.
 
     Attributes:
@@ -93,7 +93,7 @@ class ModelRow:
 class ModelsTable:
     """Columns and rows; `metrics` names the metrics of quality that have a column."""
 
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     rows: tuple[ModelRow, ...]
     metrics: tuple[str, ...]
 
@@ -109,19 +109,19 @@ def models_table(results: Sequence[ModelResult], metric: str, about: str) -> Mod
     margin = next((own.non_inferiority for own in results if own.non_inferiority is not None), None)
     compared = margin.metric if margin else metrics[0] if metrics else metric
     columns = [
-        *(Column(name, f"{cells.spelled(name)} %", "with its 95 % interval") for name in metrics),
-        Column("delta", f"Δ {cells.spelled(compared)}", _DELTA),
-        Column("verdict", "verdict", "non-inferior, undecided or inferior by the margin", number=False),
-        Column("mb", "MB", "10⁶ bytes of what is deployed"),
-        Column("smaller", "smaller ×", "bytes of the original / own"),
-        Column("ms", "ms", "median from a note's text to its decisions"),
-        Column("faster", "faster ×", "time of the original / own"),
-        Column("gates", "gates", "gates passed, of all"),
-        Column("dominated", "dominated by", _DOMINATED, number=False),
+        *(TableColumn(name, f"{cells.spelled(name)} %", "with its 95 % interval") for name in metrics),
+        TableColumn("delta", f"Δ {cells.spelled(compared)}", _DELTA),
+        TableColumn("verdict", "verdict", "non-inferior, undecided or inferior by the margin", number=False),
+        TableColumn("mb", "MB", "10⁶ bytes of what is deployed"),
+        TableColumn("smaller", "smaller ×", "bytes of the original / own"),
+        TableColumn("ms", "ms", "median from a note's text to its decisions"),
+        TableColumn("faster", "faster ×", "time of the original / own"),
+        TableColumn("gates", "gates", "gates passed, of all"),
+        TableColumn("dominated", "dominated by", _DOMINATED, number=False),
     ]  # fmt: skip
-    quality = {name: _ends([own.intervals.get(name) for own in results]) for name in metrics}
+    quality = {name: scale_ends([own.intervals.get(name) for own in results]) for name in metrics}
     changes = [own.differences.get(compared) for own in results]
-    limits = _ends([*changes, Interval(0.0, -(margin.margin if margin else 0.0), 0.0)])
+    limits = scale_ends([*changes, Interval(0.0, -(margin.margin if margin else 0.0), 0.0)])
     rows = []
     for number, (own, change) in enumerate(zip(results, changes, strict=True)):
         shown = [_quality(own, name, quality[name]) for name in metrics]
@@ -153,14 +153,14 @@ def _quality(own: ModelResult, metric: str, ends: tuple[float, float]) -> Cell:
     if value is None or math.isnan(value):
         return Cell(cells.NONE)
     below = cells.percent_range(interval.low, interval.high) if interval else ""
-    return Cell(cells.percent(value), below, value, _bar(interval, value, ends))
+    return Cell(cells.percent(value), below, value, bar_of(interval, value, ends))
 
 
 def _difference(change: Interval | None, ends: tuple[float, float], margin: float | None) -> Cell:
     if change is None or math.isnan(change.value):
         return Cell(cells.NONE)
     tone = "" if not change.significant else "good" if change.value > 0 else "bad"
-    bar = _bar(change, change.value, ends, zero=True, margin=margin, tone=tone)
+    bar = bar_of(change, change.value, ends, zero=True, margin=margin, tone=tone)
     return Cell(signed(change.value), signed_range(change), change.value, bar)
 
 
@@ -187,7 +187,7 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _ends(drawn: Sequence[Interval | None]) -> tuple[float, float]:
+def scale_ends(drawn: Sequence[Interval | None]) -> tuple[float, float]:
     """Return the ends of the scale of a column, with some room."""
     known = [end for own in drawn if own is not None for end in (own.low, own.high) if math.isfinite(end)]
     if not known:
@@ -196,7 +196,7 @@ def _ends(drawn: Sequence[Interval | None]) -> tuple[float, float]:
     return min(known) - room, max(known) + room
 
 
-def _bar(
+def bar_of(
     interval: Interval | None,
     value: float,
     ends: tuple[float, float],
@@ -204,6 +204,11 @@ def _bar(
     margin: float | None = None,
     tone: str = "",
 ) -> Bar | None:
+    """Return an interval as a bar between the ends of a scale; None without an interval.
+
+    Args:
+        zero: whether the place of 0 is marked, and that of -`margin` where there is one.
+    """
     if interval is None or math.isnan(interval.low + interval.high):
         return None
     left, right, middle = (place(end, ends) for end in (interval.low, interval.high, value))

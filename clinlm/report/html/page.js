@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const models = JSON.parse(document.getElementById("data").textContent);
+  const models = JSON.parse(document.getElementById("model-data").textContent);
   const all = (query, under = document) => [...under.querySelectorAll(query)];
   const table = document.getElementById("table"), body = table.tBodies[0], rows = [...body.rows];
   const marks = all(".mark"), tip = document.getElementById("tip");

@@ -35,3 +35,8 @@ def signed(share: float | None) -> str:
 def signed_range(interval: Interval) -> str:
     """Return the ends of a difference in points: −3.1…+0.6."""
     return minus(cells.points_range(interval.low, interval.high))
+
+
+def known_or(value: float | None, other: float) -> float:
+    """Return a value; `other` where it is not there or undefined."""
+    return other if value is None or math.isnan(value) else value

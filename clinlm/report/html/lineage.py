@@ -1,0 +1,144 @@
+"""How the models came about: the stages of each pipeline with what they cost and gained, and what methods changed."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clinlm.metrics.bootstrap import Interval
+from clinlm.pipeline.gates import spell_out
+from clinlm.pipeline.run_record import RunRecord, StageRecord
+from clinlm.report import cells
+from clinlm.report.grid import grid_cells
+from clinlm.report.html.models_table import Cell, bar_of
+from clinlm.report.html.section import Chain, Grid, Link, Part, Prose, Section
+from clinlm.report.html.sources import CHAINS, Sources
+from clinlm.report.html.words import signed
+
+_BEFORE, _AFTER = "_before", "_after"
+
+
+def grid_section(sources: Sources) -> Section | None:
+    """Return pipelines × methods; None unless several pipelines meet several combinations."""
+    found = None if sources.stages else grid_cells(sources.results, sources.metric)
+    if found is None:
+        return None
+    header, lines = found
+    rows = [[Cell(cell) for cell in line] for line in lines]
+    quality = f"{cells.spelled(sources.metric)} on {sources.split}"
+    note = f"{quality} with its 95 % interval, or ± its deviation over seeds; size and median time below it."
+    grid = Grid("", header, rows, note, frozenset(range(2, len(header))))
+    return Section("grid", "Pipelines × methods", "Pipelines × methods", [grid])
+
+
+def lineage_section(sources: Sources) -> Section | None:
+    """Return the stages of every pipeline drawn; None where the folder has no record of a run."""
+    chains: list[Part] = [_chain(sources, run, place) for run, place in sources.chains()]
+    if not chains:
+        return None
+    left = len(sources.runs) - len(chains)
+    if left > 0:
+        chains.append(
+            Prose(
+                f"{left} more pipelines are in the folders of their jobs; drawn are {CHAINS}, that of the answer first."
+            )
+        )
+    return Section("lineage", "Lineage", "How each model came about: what a stage cost and gained", chains)
+
+
+def _chain(sources: Sources, run: RunRecord, place: Path) -> Chain:
+    rows = sources.stage_rows(place)
+    links, before = [], math.nan
+    for stage in run.stages:
+        report, row = stage_report(stage), rows.get(stage.name, {})
+        value = (row.get("quality") or {}).get(sources.metric)
+        value = math.nan if value is None else value
+        links.append(_link(stage, report, value, before, sources.metric))
+        before = value
+    title = f"{run.pipeline}, seed {run.seed}" if len(sources.runs) > 1 else run.pipeline
+    note = f"{cells.spelled(sources.metric)} on {sources.split}, and its change from the stage before, by value."
+    return Chain(title, links, note)
+
+
+def _link(stage: StageRecord, report: Mapping[str, Any], value: float, before: float, metric: str) -> Link:
+    gain = value - before
+    seconds, size = report.get("seconds"), report.get("bytes")
+    costs = []
+    if seconds is not None:
+        costs.append(f"{cells.three(seconds)} s{', reused' if stage.cached else ''}")
+    if size is not None:
+        costs.append(f"{cells.three(size / 1e6)} MB")
+    if report.get("parameters"):
+        costs.append(f"{cells.three(report['parameters'] / 1e6)} M parameters")
+    return Link(
+        stage.name,
+        " · ".join(spell_out(own) for own in stage.techniques) or stage.role,
+        "" if math.isnan(value) else f"{cells.percent(value)} %",
+        "" if math.isnan(gain) else signed(gain),
+        "" if math.isnan(gain) or abs(gain) < 5e-5 else "good" if gain > 0 else "bad",
+        costs,
+        ", ".join(stage.teachers),
+    )
+
+
+def stage_report(stage: StageRecord) -> dict[str, Any]:
+    """Return report.json of the artifact of a stage; empty where the store is not here."""
+    path = Path(stage.folder) / "report.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def layers_section(sources: Sources) -> Section | None:
+    """Return what methods changed in the layers of the subject's pipeline: widths, ranks, bits, before and after."""
+    if sources.run is None:
+        return None
+    parts = [part for stage in sources.run.stages for part in _methods(stage.name, stage_report(stage))]
+    return (
+        Section("layers", "Layers", f"What each method did: pipeline {sources.run.pipeline}", parts) if parts else None
+    )
+
+
+def _methods(stage: str, report: Mapping[str, Any]) -> Iterator[Grid]:
+    for name, method in report.get("methods", {}).items():
+        for table in method["tables"]:
+            rows = table["rows"]
+            columns = [*dict.fromkeys(column for row in rows for column in row)]
+            if rows and columns:
+                yield _rows_grid(f"{stage}: {name}", columns, rows, str(method["summary"] or ""))
+
+
+def _rows_grid(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], summary: str) -> Grid:
+    """Return the rows of a method's report; a pair of columns before and after is one column with a bar."""
+    ordered = sorted(columns, key=lambda name: not isinstance(rows[0].get(name), str))  # names first
+    ordered = [
+        name for name in ordered if not (name.endswith(_AFTER) and name.removesuffix(_AFTER) + _BEFORE in columns)
+    ]
+    most = {name: max((_number(row.get(name)) for row in rows), default=0.0) for name in ordered}
+    lines = []
+    for row in rows:
+        lines.append([_method_cell(name, row, most[name]) for name in ordered])
+    header = [name.removesuffix(_BEFORE).replace("_", " ") for name in ordered]
+    numbers = frozenset(n for n, name in enumerate(ordered) if n and not isinstance(rows[0].get(name), str))
+    return Grid(title, header, lines, summary, numbers, folded=len(rows) > 16)
+
+
+def _method_cell(name: str, row: Mapping[str, Any], most: float) -> Cell:
+    value = row.get(name)
+    after = row.get(name.removesuffix(_BEFORE) + _AFTER) if name.endswith(_BEFORE) else None
+    if after is None or not most:
+        return Cell(_shown(value))
+    ends = (0.0, most)
+    kept = Interval(0.0, 0.0, float(after))
+    return Cell(f"{_shown(value)} → {_shown(after)}", bar=bar_of(kept, float(after), ends))
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return cells.NONE
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
