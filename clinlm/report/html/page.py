@@ -25,7 +25,7 @@ def html_report(folder: Path, settings: dict[str, str]) -> list[str]:
     A folder whose jobs all failed gets a page that lists them.
     """
     refuse_others(settings, ())
-    if not (folder / TABLE).is_file() and unfinished_jobs(folder):
+    if not (folder / f"{TABLE}.json").is_file() and unfinished_jobs(folder):
         return [str(_write(folder, unfinished_contents(folder)))]
     return [str(write_page(WrittenReport.read(folder)))]
 
@@ -37,7 +37,7 @@ def write_page(written: WrittenReport, stages: bool | None = None) -> Path:
         stages: whether results are the stages of one run; None to see it from the folder.
     """
     if not written.results:
-        raise ConfigError(f"a page needs at least one result, got none in {written.folder / TABLE}")
+        raise ConfigError(f"a page needs at least one result, got none in {written.folder}")
     return _write(written.folder, contents(written, not written.is_sweep if stages is None else stages))
 
 

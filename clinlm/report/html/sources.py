@@ -86,7 +86,7 @@ class Sources:
         """Return stage -> its row of the table of a run; empty where the folder has none."""
         if place == self.written.folder and not self.stages:
             return {}
-        content = self.file(TABLE, place)
+        content = self.file(f"{TABLE}.json", place)
         return {row["name"]: row for row in content["rows"]} if content else {}
 
 
