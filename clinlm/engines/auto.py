@@ -9,7 +9,7 @@ from clinlm.config.ranges import check_list
 from clinlm.engines.base import Engine, find_engine
 
 log = logging.getLogger(__name__)
-_DEFAULT = ("onnxruntime", "openvino")
+_DEFAULT = ("onnxruntime", "openvino", "folded")
 
 
 @final
@@ -22,7 +22,7 @@ class Auto:
     compiles in every new process, which takes a minute or more before the first prediction.
 
     Args:
-        engines: engines to try, see `find_engine`; None for ONNX Runtime and OpenVINO.
+        engines: engines to try, see `find_engine`; None for ONNX Runtime, OpenVINO and `folded`.
         tolerance, integer_tolerance, mean_tolerance, agreement: see `Engine`; the same for all.
 
     Raises:
