@@ -46,9 +46,10 @@ class Auto:
         for engine in wanted:
             if engine.missing():
                 log.info("engine %s is skipped: it needs %s", engine.name, engine.missing())
-        if not self._installed:
+        if not any(engine.architectures is None or engines is not None for engine in self._installed):
+            general = [engine.name for engine in wanted if engine.architectures is None or engines is not None]
             raise MissingExtraError(
-                f"engine=auto needs at least one of {', '.join(engine.name for engine in wanted)}, none is installed; "
+                f"engine=auto needs at least one of {', '.join(general)}, none is installed; "
                 "run pip install 'clinlm[onnxruntime,openvino]', or set engine=none"
             )
 

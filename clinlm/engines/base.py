@@ -48,6 +48,9 @@ class Engine(ABC):
     name: ClassVar[str]
     """As in `engine=name`."""
 
+    architectures: ClassVar[frozenset[str] | None] = None
+    """`model_type` of the encoders that it runs; None for any. Among several engines it is tried on these alone."""
+
     def __init__(
         self,
         tolerance: float = 0.001,

@@ -15,7 +15,7 @@ from clinlm.config.errors import ModelError
 from clinlm.engines.base import Answer, Engine, Rows
 from clinlm.engines.torch import integer_products, network_matrices
 from clinlm.models import artifact as artifacts
-from clinlm.models.architectures.text_cnn import TextCnnModel
+from clinlm.models.architectures.text_cnn import TextCnnConfig, TextCnnModel
 from clinlm.models.layers.base import Matrix
 from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.model import Model, Network
@@ -43,6 +43,7 @@ class Folded(Engine):
     """
 
     name = "folded"
+    architectures = frozenset({TextCnnConfig.model_type})
 
     def missing(self) -> str:
         return ""

@@ -11,7 +11,7 @@ from clinlm.config.errors import MissingExtraError, ModelError
 from clinlm.engines.base import Engine, EngineSelection
 from clinlm.engines.export import Deployment, deploy, open_model
 from clinlm.metrics.latency import Latency, busy_share, by_processor_time
-from clinlm.models.artifact import Artifact
+from clinlm.models.artifact import Artifact, read_spec
 from clinlm.predict.note_answer import NetworkAnswer
 from clinlm.report import cells
 from clinlm.report.baselines import Predictor
@@ -36,6 +36,8 @@ def exports(artifacts: Mapping[str, Artifact], engine: EngineSelection, task: Ta
     found: dict[str, dict[str, Deployment | str]] = {name: {} for name in artifacts}
     for name, artifact in artifacts.items():
         for candidate in engine.candidates():
+            if not isinstance(engine, Engine) and not _suits(candidate, artifact):
+                continue
             try:
                 found[name][candidate.name] = deploy(artifact, candidate, task, root)
             except Exception as refusal:  # errors of ONNX Runtime share no base class with those of other engines
@@ -46,6 +48,12 @@ def exports(artifacts: Mapping[str, Artifact], engine: EngineSelection, task: Ta
                 log.info("%s is not deployed on %s: %s", name, candidate.name, refusal)
                 found[name][candidate.name] = _reason(refusal)
     return found
+
+
+def _suits(engine: Engine, artifact: Artifact) -> bool:
+    """Return whether an engine runs the architecture of an artifact."""
+    own = engine.architectures
+    return own is None or read_spec(artifact.folder).config["model_type"] in own
 
 
 def check_installed(engine: EngineSelection) -> None:
