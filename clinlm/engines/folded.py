@@ -169,7 +169,7 @@ class _FoldedMaps:
 
 def _all_vectors(table: nn.Module, tokens: int) -> Float[Tensor, "tokens size"]:
     numbers = torch.arange(tokens)
-    return torch.cat([table(part).float() for part in numbers.split(_CHUNK)])
+    return torch.cat([table(part).float() for part in torch.split(numbers, _CHUNK)])
 
 
 def _contributions(
@@ -187,7 +187,7 @@ def _contributions(
     found = []
     for k in range(width):
         parts = []
-        for part in vectors.split(_CHUNK):
+        for part in torch.split(vectors, _CHUNK):
             window = torch.zeros(len(part), width * size)
             window[:, k * size : (k + 1) * size] = part
             parts.append(linear(window) - zero)
