@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 FACTS = "deployment.json"
 _PREDICTIONS = "predictions.safetensors"
-NOT_DEPLOYED = (_PREDICTIONS, FACTS, RECORD)
+NOT_DEPLOYED = (_PREDICTIONS, FACTS, RECORD, artifacts.CARD)
 """Files that running the model does not need, and that do not count as its size."""
 
 
@@ -157,7 +157,7 @@ def _build(artifact: Artifact, engine: Engine, task: Task, folder: Path) -> dict
     conformal = task.fit_conformal(config.probabilities(found["validation"]))
     replace(config, conformal=conformal).save(folder)
     deployed = folder_bytes(folder, NOT_DEPLOYED)
-    check_bytes(engine, folder_bytes(artifact.folder, artifacts.NOT_DEPLOYED), deployed)
+    check_bytes(engine, folder_bytes(artifact.folder, (*artifacts.NOT_DEPLOYED, artifacts.CARD)), deployed)
     save_file({split: np.ascontiguousarray(values) for split, values in found.items()}, folder / _PREDICTIONS)
     rise, process = memory(folder, config.max_tokens, engine)
     return {

@@ -24,6 +24,8 @@ from clinlm.text.tokens import save_tokenizer
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer"
+CARD = "README.md"
+"""The model card, which reports write into a sealed folder and its record does not name."""
 EPOCHS = "epochs.safetensors"
 """Predictions for validation and test after every epoch, of a stage that trained."""
 

@@ -7,7 +7,10 @@ from pathlib import Path
 from clinlm.config.errors import ConfigError
 from clinlm.config.remedies import did_you_mean
 
-REPORTS: dict[str, str] = {"html": "clinlm.report.html.page:html_report"}
+REPORTS: dict[str, str] = {
+    "clinical": "clinlm.report.cards.clinical:clinical_command",
+    "html": "clinlm.report.html.page:html_report",
+}
 """Kind -> module and function. The function takes the folder and further settings, KEY -> value, and returns lines to
 print; it refuses settings that it does not know with `refuse_others`."""
 

@@ -27,6 +27,7 @@ from clinlm.report import (
     validation_text,
 )
 from clinlm.report.baselines import BASELINES
+from clinlm.report.cards.model_card import write_model_cards
 from clinlm.report.conclusion import conclude, conclusion_markdown
 from clinlm.report.evaluation import compare
 from clinlm.report.external import ExternalCorpus, open_external
@@ -112,6 +113,7 @@ class Report:
             self._write_models(trained)
         self._write_labels()
         self._write_external()
+        write_model_cards(self.results, runs, folder, self.notices, self.conclusion)
         self.files.append(self._write_page(runs, stages))
 
     def print(self, title: str, subject: str, lines: Sequence[str]) -> None:
