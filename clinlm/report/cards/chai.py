@@ -18,7 +18,7 @@ from clinlm.metrics.bootstrap import Interval
 from clinlm.report import cells
 from clinlm.report.cards.base_models import base_models
 from clinlm.report.cards.facts import ModelFacts
-from clinlm.report.cards.item_answer import HOSPITAL, ItemAnswer, joined, named, stated
+from clinlm.report.cards.item_answer import HOSPITAL, ItemAnswer, as_named, joined, stated
 
 NAMESPACE: Final = "https://mc.chai.org/v0.2/schema.xsd"
 _XSD: Final = "{http://www.w3.org/2001/XMLSchema}"
@@ -136,18 +136,18 @@ def _value(own: Interval) -> dict[str, Any]:
 def _release(facts: ModelFacts) -> dict[str, ItemAnswer]:
     artifact = facts.own_artifact
     return {
-        "ModelName": named(facts.name),
+        "ModelName": as_named(facts.name),
         "ModelDeveloper": stated(hospital="who developed and answers for the model"),
         "DeveloperContact": stated(hospital="a contact"),
         "ReleaseStage": stated("built and evaluated, not released", hospital="stage of the release"),
         "ReleaseDate": stated(hospital="date of the release"),
-        "ReleaseVersion": named(
+        "ReleaseVersion": as_named(
             f"clinlm {__version__}, {f'{artifact.stage}-{artifact.key}' if artifact else facts.result.name}"
         ),
         "GlobalAvailability": stated(hospital="where the model may be used"),
         "RegulatoryApproval": stated("none is known to the software", hospital="approvals, if there are any"),
         "Summary": stated(f"a model for {facts.kind}", facts.verdict(), joined(facts.quality_lines()[:2], "")),
-        "Bibliography": named("% none: the records of the run name no publication"),
+        "Bibliography": as_named("% none: the records of the run name no publication"),
     }
 
 

@@ -54,7 +54,7 @@ def stated(*measured: str, hospital: str = "") -> ItemAnswer:
     return ItemAnswer(measured, hospital)
 
 
-def named(*measured: str) -> ItemAnswer:
+def as_named(*measured: str) -> ItemAnswer:
     """Return a statement that is a name, such as that of a model."""
     return ItemAnswer(measured, as_is=True)
 
