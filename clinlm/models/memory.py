@@ -4,9 +4,7 @@ A fresh process: freed memory is not returned to the system and would hide that 
 one: `PeakGrowth` has freed memory returned first.
 """
 
-import ctypes
 import importlib
-import resource
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +15,14 @@ from transformers import AutoConfig
 
 from clinlm.models.artifact import load, read_spec
 from clinlm.models.model import ModelSpec, Network
+
+# The definitions below are part of the key of every stage; which library answers them is not.
+if sys.platform == "win32":
+    from clinlm.models import windows_memory as ctypes
+    from clinlm.models import windows_memory as resource
+if sys.platform != "win32":
+    import ctypes
+    import resource
 
 _SMALL = {
     "hidden_size": 4,

@@ -59,8 +59,10 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def rename_durably(draft: Path, path: Path) -> None:
-    """Rename a file; the new name is on disk when this returns."""
+    """Rename a file; the new name is on disk when this returns, on systems that can flush a folder."""
     os.replace(draft, path)
+    if sys.platform == "win32":  # which opens no folders; NTFS keeps the names in its own journal
+        return
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -23,6 +23,8 @@ NO_RESULT = {
 """Packages and modules whose code is not counted, and why."""
 _OWN = ("clinlm", "callbacks")
 _LIBRARIES = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+"""Names of folders of libraries: an environment made with --system-site-packages, or `pip --user`, has several."""
 _DOTTED = re.compile(r"(clinlm|callbacks)(\.\w+)+")
 _LOGGERS = frozenset({"log", "logger", "logging", "warnings", "console"})
 _WITHOUT_EFFECT = frozenset({"len", "str", "int", "float", "round", "sum", "max", "min", "sorted", "type", "repr"})
@@ -209,7 +211,11 @@ def _read(name: str) -> tuple[str | None, bool]:
         return None, False
     package = spec.submodule_search_locations is not None
     places = [Path(spec.origin)] if spec.origin else [Path(place) for place in spec.submodule_search_locations or ()]
-    foreign = any(place.is_relative_to(library) for place in places for library in _LIBRARIES)
+    foreign = any(
+        place.is_relative_to(library) or not _INSTALLED.isdisjoint(place.parts)
+        for place in places
+        for library in _LIBRARIES
+    )
     if foreign and name.partition(".")[0] not in _OWN:
         return None, False
     return (places[0].read_text(encoding="utf-8") if spec.origin else ""), package

@@ -134,6 +134,17 @@ def test_a_package_of_the_user_counts(tmp_path: Path, monkeypatch: pytest.Monkey
     assert list(sources({"_target_": "zz_own.method.Method"})) == ["zz_own.method:Method", "zz_own.part:do"]
 
 
+@pytest.mark.parametrize("folder", ["lib/python3/site-packages", "lib/python3/dist-packages"])
+def test_a_library_is_none_of_the_users_wherever_it_lies(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in this environment: that of --system-site-packages or --user. A lazy import of its own name has no end."""
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / "zz_library.py").write_text("from zz_library import name\n")
+    monkeypatch.syspath_prepend(tmp_path / folder)
+    assert sources({"_target_": "zz_library.name"}) == {}
+
+
 def test_a_process_keeps_to_the_code_it_began_with(package: Path) -> None:
     before = sources(SETTINGS)
     (package / "zz_two.py").write_text("def two():\n    return 22\n")

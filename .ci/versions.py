@@ -1,0 +1,77 @@
+"""`make lowest` and `make newest`: a part of the tests with the oldest, or newest, versions that pyproject.toml allows.
+
+    python .ci/versions.py lowest|newest [ARGUMENT OF PYTEST ...]
+
+installs them into .venv-lowest or .venv-newest, writes what they are to build/lowest.txt or build/newest.txt, and runs
+the tests below with them. Without constraints.txt, extras, and the pins of `make test`: this says whether the bounds of
+the packages that every installation has are true. A lowest version is a bound `>=X`; what those packages need in turn
+is pip's choice. torch is always that of pyproject.toml.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TOOLS = ("beartype", "hypothesis", "pytest", "pytest-xdist")
+TESTS = (
+    *("tests/config", "tests/store", "tests/text", "tests/training/test_losses.py", "tests/models/test_model.py"),
+    *("tests/metrics/test_classification.py", "tests/pipeline/test_execution.py", "tests/tracking"),
+    *("tests/callbacks/test_keep_best.py", "tests/predict/test_predict.py"),
+)
+"""Every package is imported and used by some of these; whole runs are in tests/pipeline."""
+DEFAULT = ("-q", "-p", "no:cacheprovider", *TESTS)
+
+
+def requirements() -> list[str]:
+    """Return what every installation of clinlm needs."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return list(project["dependencies"])
+
+
+def lowest(requirement: str) -> str:
+    """Return a requirement at its lower bound: `numpy>=2.0,<3` becomes `numpy==2.0`.
+
+    Raises:
+        SystemExit: it has none.
+    """
+    found = re.fullmatch(r"([\w.-]+)(?:\[[\w,-]+\])?(?:>=|==)([\w.]+)(?:,.*)?", requirement)
+    if not found:
+        sys.exit(f"a requirement must be NAME>=VERSION, got {requirement!r}; give it a lower bound in pyproject.toml")
+    return f"{found[1]}=={found[2]}"
+
+
+def run(*words: str | Path, **environment: str) -> None:
+    """Run a command in the project; end with its status if it fails."""
+    done = subprocess.run([*map(str, words)], cwd=ROOT, env=os.environ | environment)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def main(which: str, *arguments: str) -> None:
+    """Install one end of the range, and test it."""
+    if which not in ("lowest", "newest"):
+        sys.exit(f"versions.py needs lowest or newest, got {which!r}")
+    place = ROOT / f".venv-{which}"
+    written = ROOT / "build" / f"{which}.txt"
+    written.parent.mkdir(exist_ok=True)
+    wanted = [lowest(one) for one in requirements()] if which == "lowest" else requirements()
+    written.write_text("\n".join(wanted) + "\n", encoding="utf-8")
+    python = place / "bin" / "python"
+    if not python.exists():
+        venv.create(place, with_pip=True)
+    newer = ["--upgrade", "--upgrade-strategy=eager"] if which == "newest" else []
+    run(python, "-m", "pip", "install", *newer, "--constraint", written, "--editable", ".", *TOOLS)
+    frozen = subprocess.run([python, "-m", "pip", "freeze", "--exclude-editable"], capture_output=True, text=True)
+    written.write_text(frozen.stdout, encoding="utf-8")
+    asked = {re.split(r"[^\w.-]", one)[0].lower() for one in requirements()}
+    print(which, *(line for line in frozen.stdout.splitlines() if line.partition("==")[0].lower() in asked))
+    run(python, "-m", "pytest", *(arguments or DEFAULT), OMP_NUM_THREADS="1")
+
+
+if __name__ == "__main__":
+    main(*(sys.argv[1:] or [""]))
