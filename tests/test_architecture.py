@@ -99,7 +99,11 @@ def test_packages_import_downward() -> None:
 def test_the_root_holds_packages_and_nothing_else() -> None:
     files = {path.name for path in (ROOT / "clinlm").iterdir() if path.is_file()}
     packages = {path.parent.name for path in (ROOT / "clinlm").glob("*/__init__.py")}
-    assert files == {"__init__.py", "__main__.py"} and packages == set(ORDER) - {"__main__"} and len(packages) <= 20
+    assert (
+        files == {"__init__.py", "__main__.py", "py.typed"}
+        and packages == set(ORDER) - {"__main__"}
+        and len(packages) <= 20
+    )
 
 
 def test_compression_computes_without_lightning() -> None:
