@@ -69,6 +69,8 @@ def documents_alias() -> None:
 
 
 _MULTIRUN = ("-m", "--multirun")
+_PLACES = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
+"""Options that say where the configuration is, and not what to do."""
 
 
 def as_sweep(words: list[str]) -> list[str]:
@@ -77,7 +79,8 @@ def as_sweep(words: list[str]) -> list[str]:
     Its folder is that of the run, where one was set.
     """
     several = [word for word in words if re.fullmatch(r"\+{0,2}resplits=(?!1$).*", word)]
-    if not several or any(word.startswith("-") for word in words):  # already a sweep, or a question: --cfg, --help
+    options = [word for word in words if word.startswith("-") and word.partition("=")[0] not in _PLACES]
+    if not several or options:  # already a sweep, or a question: --cfg, --help
         return words
     return ["-m", *(re.sub(r"^hydra\.run\.dir=", "hydra.sweep.dir=", word) for word in words)]
 

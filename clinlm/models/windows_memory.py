@@ -19,7 +19,7 @@ class _Counters(ctypes.Structure):
     ]
 
 
-class Usage(NamedTuple):
+class WindowsUsage(NamedTuple):
     """The part of `resource.getrusage` that is read.
 
     Attributes:
@@ -29,7 +29,7 @@ class Usage(NamedTuple):
     ru_maxrss: int
 
 
-def getrusage(who: int) -> Usage:
+def getrusage(who: int) -> WindowsUsage:
     """Return the peak memory of this process.
 
     Raises:
@@ -43,7 +43,7 @@ def getrusage(who: int) -> Usage:
     process = ctypes.c_void_p(current())
     if not kernel.K32GetProcessMemoryInfo(process, ctypes.byref(counters), counters.cb):
         raise OSError("Windows did not say how much memory this process has used")
-    return Usage(counters.PeakWorkingSetSize)
+    return WindowsUsage(counters.PeakWorkingSetSize)
 
 
 def CDLL(name: None) -> NoReturn:

@@ -45,7 +45,15 @@ def main(site: Path) -> None:
             for title, filled in (("Notebooks", notebooks), ("API", pages)):
                 if title in entry:
                     entry[title] = filled
+            if "Guides" in entry:
+                entry["Guides"] += unnamed(source, json.dumps(config.nav))
         build(config)
+
+
+def unnamed(source: Path, navigation: str) -> list[dict[str, str]]:
+    """Return title and page of the documents that mkdocs.yml gives no place: new ones are found."""
+    left = [path for path in sorted(source.glob("*.md")) if f'"{path.name}"' not in navigation]
+    return [{path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# "): path.name} for path in left]
 
 
 def copy_documents(source: Path) -> None:

@@ -89,6 +89,8 @@ def test_an_optimiser_sees_one_split_and_a_run_too() -> None:
         (["a=1", "resplits=1", "hydra.run.dir=x"], ["a=1", "resplits=1", "hydra.run.dir=x"]),
         (["-m", "resplits=3"], ["-m", "resplits=3"]),
         (["--cfg", "job", "resplits=3"], ["--cfg", "job", "resplits=3"]),
+        (["--config-dir", "lab", "resplits=3"], ["-m", "--config-dir", "lab", "resplits=3"]),
+        (["--config-dir=lab", "resplits=3", "--cfg", "job"], ["--config-dir=lab", "resplits=3", "--cfg", "job"]),
         (["report.resplits=3"], ["report.resplits=3"]),
     ],
 )
