@@ -1,30 +1,8 @@
-"""Entry points: `clinlm` runs pipelines, `clinlm check|predict|label|documents|report` the rest."""
+"""Entry points: `clinlm` runs pipelines, or one of its commands. Nothing heavy is imported before it is known which."""
 
 import importlib
-import logging
-import os
-import re
 import sys
-from pathlib import Path
-
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
-
-from clinlm.cli.completion import complete_command
-from clinlm.cli.errors import report
-from clinlm.cli.preflight import check_settings, record_used
-from clinlm.config.errors import ConfigError
-from clinlm.config.methods_path import prefer_own_methods
-from clinlm.config.readers import refuse_unread
-from clinlm.config.remedies import did_you_mean
-from clinlm.config.resolvers import register_resolvers
-from clinlm.config.runtime import share_cores
-from clinlm.config.splits import refuse_several
-from clinlm.config.validation import CONF
-from clinlm.sweepers.optuna import register_optuna
-from clinlm.sweepers.product import register_product
+from collections.abc import Sequence
 
 COMMANDS = {
     "check": "clinlm.predict.check:check_command",
@@ -32,25 +10,19 @@ COMMANDS = {
     "label": "clinlm.predict.label:label_command",
     "documents": "clinlm.predict.documents:documents_command",
     "report": "clinlm.report.command:report_command",
+    "list": "clinlm.cli.listing:list_command",
+    "show": "clinlm.cli.show:show_command",
 }
 """Name -> module and function. The function takes the arguments and raises; errors are reported here."""
 
 
 def main() -> None:
     """Run `clinlm`: one of `COMMANDS`, or a pipeline."""
-    name, *rest = sys.argv[1:] or [""]
-    if name in ("-sc", "--shell-completion") and "".join(rest).startswith("query="):
-        register_resolvers()
-        choices, complete = complete_command(os.environ.get("COMP_LINE", ""), COMMANDS)
-        print("\n".join(choices))
-        if complete:
-            return
-    if name in COMMANDS:
-        run_command(name, rest)
-    elif name.isalpha():  # no KEY=VALUE
-        report(ConfigError(f"unknown command {name!r}{did_you_mean(name, COMMANDS)}"), "clinlm")
-    else:
-        run_pipelines()
+    words = sys.argv[1:]
+    try:
+        _run(words)
+    except KeyboardInterrupt as stopped:
+        _report(stopped, "clinlm")
 
 
 def predict_alias() -> None:
@@ -68,87 +40,57 @@ def documents_alias() -> None:
     run_command("documents", sys.argv[1:])
 
 
-_MULTIRUN = ("-m", "--multirun")
-_PLACES = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
-"""Options that say where the configuration is, and not what to do."""
-
-
-def as_sweep(words: list[str]) -> list[str]:
-    """Return the command line of a sweep where `resplits=k` repeats a single pipeline; others as they are.
-
-    Its folder is that of the run, where one was set.
-    """
-    several = [word for word in words if re.fullmatch(r"\+{0,2}resplits=(?!1$).*", word)]
-    options = [word for word in words if word.startswith("-") and word.partition("=")[0] not in _PLACES]
-    if not several or options:  # already a sweep, or a question: --cfg, --help
-        return words
-    return ["-m", *(re.sub(r"^hydra\.run\.dir=", "hydra.sweep.dir=", word) for word in words)]
-
-
-def run_command(name: str, arguments: list[str]) -> None:
+def run_command(name: str, arguments: Sequence[str]) -> None:
     """Run one of `COMMANDS`; exit with the status of its error, if it raises one."""
+    import logging
+
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     module, _, function = COMMANDS[name].partition(":")
     try:
-        prefer_own_methods()
-        getattr(importlib.import_module(module), function)(arguments)
-    except BaseException as error:  # reported, or raised again: see `report`
-        report(error, f"clinlm {name}")
+        getattr(importlib.import_module(module), function)(list(arguments))
+    except BaseException as error:  # reported, or raised again: see `clinlm.cli.errors.report`
+        _report(error, f"clinlm {name}")
 
 
-class _RunFailed(BaseException):
-    """Takes the error of a single run past Hydra, which would print a line of its own before the message."""
+def _run(words: list[str]) -> None:
+    name, *rest = words or [""]
+    if name == "--version":
+        from clinlm import __version__
+
+        print(f"clinlm {__version__}")
+    elif name not in COMMANDS and {"-h", "--help"} & {*words}:
+        from clinlm.cli.help import HELP
+
+        print(HELP, end="")
+    elif name == "--completion" and rest and rest[0] in ("bash", "zsh", "fish", "query"):
+        from clinlm.cli.completion import completion_lines
+
+        print("\n".join(completion_lines(rest, COMMANDS)))
+    elif name in COMMANDS:
+        run_command(name, rest)
+    elif name.isalpha() or name == "--completion":
+        _refuse(name)
+    else:
+        from clinlm.cli.pipelines import run_pipelines
+
+        run_pipelines()
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def launch(config: DictConfig) -> dict[str, float]:
-    """Run one pipeline; return what a sweeper may optimise. Worker processes of a launcher start here, not in `main`.
+def _refuse(name: str) -> None:
+    from clinlm.config.errors import ConfigError
+    from clinlm.config.remedies import did_you_mean
 
-    In a sweep, a job that fails its gate logs why, leaves a file that `clinlm.report.sweep.GateStatus` finds, and
-    returns NaN, so that the other jobs still run and the sweep gets its table.
-    """
-    register_resolvers()
-    prefer_own_methods()
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        return _run(config)
-    try:
-        return _run(config)
-    except Exception as error:
-        raise _RunFailed from error
+    if name == "--completion":
+        _report(ConfigError("--completion must be followed by bash, zsh or fish"), "clinlm")
+    hint = did_you_mean(name, COMMANDS)
+    _report(
+        ConfigError(f"unknown command {name!r}{hint}; settings are KEY=VALUE, and clinlm --help lists commands"),
+        "clinlm",
+    )
 
 
-def _run(config: DictConfig) -> dict[str, float]:
-    if HydraConfig.get().mode != RunMode.MULTIRUN:  # of a sweep, one job has to read a setting: its sweeper checks
-        refuse_unread((HydraConfig.get().overrides.task, config))
-        refuse_several(config)
-    check_settings(config)
-    record_used(config)
-    from clinlm.cli.run import run
-    from clinlm.pipeline.results import GateFailed
-    from clinlm.report.sweep import record_failure
+def _report(error: BaseException, program: str) -> None:
+    """Print an error and exit; here, because what explains errors imports Hydra."""
+    from clinlm.cli.errors import report
 
-    share_cores()
-    try:
-        return run(config)
-    except GateFailed as failed:
-        if HydraConfig.get().mode != RunMode.MULTIRUN:
-            raise
-        return record_failure(failed, Path(HydraConfig.get().runtime.output_dir))
-
-
-def run_pipelines() -> None:
-    """Run what Hydra reads from the command line; exit with 3 where a gate failed, 1 after any other error."""
-    register_resolvers()
-    register_optuna()
-    register_product()
-    # Hydra's parser wants all overrides together; `clinlm +experiment=x -m pipeline=a,b` is what people type.
-    sys.argv[1:] = sorted(as_sweep(sys.argv[1:]), key=lambda word: word not in _MULTIRUN)
-    traceback = os.environ.get("HYDRA_FULL_ERROR")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise instead of printing and exiting
-    try:
-        prefer_own_methods()
-        launch()
-    except BaseException as raised:  # reported, or raised again: see `report`
-        error = raised.__cause__ or raised if isinstance(raised, _RunFailed) else raised
-        os.environ["HYDRA_FULL_ERROR"] = traceback or ""
-        report(error, "clinlm")
+    report(error, program)

@@ -82,8 +82,6 @@ def test_the_configuration_can_be_read(tmp_path: Path) -> None:
     assert (
         shown.returncode == 0 and "seed: 3" in shown.stdout and "_target_: clinlm.pipeline.stage.Stage" in shown.stdout
     )
-    helped = clinlm(tmp_path, "--help")
-    assert helped.returncode == 0 and "smart_griffin" in helped.stdout and "mtsamples" in helped.stdout
 
 
 def test_the_next_command_keeps_the_settings_that_its_pipelines_read() -> None:

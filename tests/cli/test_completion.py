@@ -1,74 +1,111 @@
-"""Shell completion: `clinlm -sc query=bash` prints what can follow COMP_LINE."""
+"""Shell completion: what may follow a command line, and that it agrees with what Hydra composes."""
 
-import json
-import os
-import subprocess
-import sys
+from pathlib import Path
 
+import hydra
 import pytest
-from support.commands import ROOT
+from omegaconf import OmegaConf
 
-SCRIPT = """
-import json, sys
-from clinlm.cli.main import main
-sys.argv = ["clinlm", "-sc", "query=bash"]
-main()
-print(json.dumps("torch" in sys.modules))
-"""
+from clinlm.cli.completion import SHELLS, complete_line, completion_lines
+from clinlm.cli.main import COMMANDS
+from clinlm.cli.options import CONF_FOLDER, Options
+from clinlm.config.resolvers import register_resolvers
+from clinlm.config.validation import CONF
 
 
 def choices(line: str) -> list[str]:
-    """Return what is suggested after a command line; torch is not imported for it."""
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "COMP_LINE": line, "COMP_POINT": str(len(line))},
-        capture_output=True,
-        text=True,
-        timeout=300,
+    """Return what is suggested after a command line."""
+    return complete_line(line, COMMANDS)
+
+
+def keys(settings: object, path: str = "") -> set[str]:
+    """Return the dotted names of all settings at any depth, without `_target_` and the like."""
+    if not isinstance(settings, dict):
+        return set()
+    kept = {str(key): value for key, value in settings.items() if not str(key).startswith("_") and key != "hydra"}
+    return {f"{path}{key}" for key in kept}.union(*(keys(value, f"{path}{key}.") for key, value in kept.items()))
+
+
+def test_the_folder_is_that_of_the_configuration() -> None:
+    assert CONF_FOLDER == CONF
+    assert Options().groups() == sorted(
+        {path.parent.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml") if path.parent != CONF}
     )
-    *found, torch = done.stdout.split()
-    assert done.returncode == 0 and not done.stderr and not json.loads(torch), done.stderr
-    return found
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"pipeline": "c"},
+        {"pipeline": "edge", "task": "table", "model@teacher": "tiny", "logger": "wandb"},
+        {"pipeline": "optimclm", "task": "mtsamples", "prune": "wanda", "device": "laptop"},
+    ],
+)
+def test_settings_are_those_that_hydra_composes(chosen: dict[str, str]) -> None:
+    register_resolvers()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = hydra.compose("config", [f"{slot}={name}" for slot, name in chosen.items()])
+    assert keys(Options().settings("config", chosen)) == keys(OmegaConf.to_container(composed, resolve=False))
 
 
 def test_names_of_commands_are_completed_with_groups_and_settings() -> None:
     found = choices("clinlm pr")
-    assert {"predict", "prune=", "precision="} <= {*found} and "label" not in found
+    assert {"predict", "prune=", "prune.", "precision="} <= {*found} and "label" not in found
+    assert {*COMMANDS} <= {*choices("clinlm ")} and not {*COMMANDS} & {*choices("clinlm seed=1 ")}
 
 
-def test_pipelines_are_completed_as_before() -> None:
-    assert {"prune=wanda", "prune=depth"} <= {*choices("clinlm pipeline=a prune=")}
+def test_every_option_of_every_group_is_offered() -> None:
+    for slot, (group, _) in Options().slots().items():
+        if not slot.endswith("_adapter"):
+            names = [path.stem for path in sorted((CONF / group).glob("*.yaml"))]
+            assert choices(f"clinlm seed=1 {slot}=") == sorted(f"{slot}={name}" for name in names)
+    assert "+experiment=mtsamples" in choices("clinlm +experiment=mt") and choices("clinlm +swe") == ["+sweep="]
+    assert "adapter@teacher=lora" in choices("clinlm adapter@teacher=l")
+    assert {"hydra/sweeper=optuna", "hydra/sweeper=product"} == {*choices("clinlm hydra/sweeper=")}
 
 
-def test_settings_of_predict_are_completed(tmp_path_factory: pytest.TempPathFactory) -> None:
-    keys = [
-        "artifact=",
-        "batch_tokens=",
-        "coverage=",
-        "encoding=",
-        "id=",
-        "input=",
-        "output=",
-        "rejects=",
-        "shadow=",
-        "text=",
-        "threads=",
-    ]
-    assert choices("clinlm predict ") == [*keys, "window="]
+def test_of_a_sweep_the_options_that_are_not_yet_listed_are_offered() -> None:
+    assert choices("clinlm -m pipeline=a,b,a") == []
+    assert choices("clinlm -m pipeline=a,dist") == ["pipeline=a,distillation", "pipeline=a,distillation_qat"]
+
+
+def test_settings_are_completed_by_level_and_follow_what_was_typed_before() -> None:
+    assert choices("clinlm prune=wanda prune.r") == ["prune.ratio="]
+    assert choices("clinlm pipeline=baseline stages.t") == ["stages.teacher."]
+    assert choices("clinlm pipeline=baseline ~stages.te") == ["~stages.teacher", "~stages.teacher."]
+    assert choices("clinlm nested=") == ["nested=false", "nested=true"]
+
+
+def test_settings_of_predict_are_completed(tmp_path: Path) -> None:
+    keys = ["artifact=", "batch_tokens=", "coverage=", "encoding=", "id=", "input=", "output=", "rejects=", "shadow="]
+    assert choices("clinlm predict ") == [*keys, "text=", "threads=", "window="]
     assert choices("clinlm predict input=a,b.csv ar") == ["artifact="]
-    folder = tmp_path_factory.mktemp("models")
-    (folder / "teacher-1").mkdir()
-    assert choices(f"clinlm predict artifact={folder}/") == [f"artifact={folder}/teacher-1"]
+    (tmp_path / "teacher-1").mkdir()
+    (tmp_path / "notes.csv").touch()
+    assert choices(f"clinlm predict artifact={tmp_path}/te") == [f"artifact={tmp_path}/teacher-1/"]
+    assert choices(f"clinlm task.root={tmp_path}/n") == [f"task.root={tmp_path}/notes.csv"]
 
 
-def test_settings_and_groups_of_label_are_completed() -> None:
+def test_settings_and_groups_of_the_other_commands_are_completed() -> None:
     assert {"corpus=", "input=", "labeler.", "labeler=", "span_texts="} <= {*choices("clinlm label ")}
     assert choices("clinlm label pru") == []
     assert choices("clinlm label input=x.csv labeler=ma") == ["labeler=majority"]
     assert "labeler.use=" in choices("clinlm label labeler=majority labeler.u")
-
-
-def test_settings_and_groups_of_documents_are_completed() -> None:
     assert choices("clinlm documents ") == ["output=", "store=", "task.", "task="]
     assert choices("clinlm documents output=x task=morta") == ["task=mortality"]
     assert "task.corpus." in choices("clinlm documents output=x task=mortality task.c")
+    assert choices("clinlm list pru") == ["prune"] and choices("clinlm report html sw") == ["sweep="]
+
+
+def test_options_of_a_folder_of_ones_own_are_completed(tmp_path: Path) -> None:
+    (tmp_path / "prune").mkdir()
+    (tmp_path / "prune/first_units.yaml").write_text("_target_: lab.FirstUnits\nshare: 0.1\n", encoding="utf-8")
+    assert choices(f"clinlm --config-dir {tmp_path} prune=fi") == ["prune=filters", "prune=first_units"]
+    assert choices(f"clinlm --config-dir={tmp_path} prune=first_units prune.s") == ["prune.share="]
+
+
+def test_bash_gets_what_follows_its_last_word_break(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMP_LINE", "clinlm model@teacher=mini")
+    assert completion_lines(["query", "bash"], COMMANDS) == ["minilm", "minilm_student"]
+    assert completion_lines(["query", "zsh"], COMMANDS) == ["model@teacher=minilm", "model@teacher=minilm_student"]
+    assert [completion_lines([shell], COMMANDS) for shell in SHELLS] == [[script] for script in SHELLS.values()]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from clinlm.cli.main import as_sweep
+from clinlm.cli.pipelines import as_sweep
 from clinlm.config.errors import ConfigError
 from clinlm.config.resolvers import of_split
 from clinlm.config.splits import check_splits, first_split, refuse_opening, refuse_resplits, refuse_several

@@ -1,0 +1,91 @@
+"""Pipelines and sweeps: what `clinlm` does without the name of a command."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from clinlm.cli.errors import report
+from clinlm.cli.preflight import check_settings, record_used
+from clinlm.config.readers import refuse_unread
+from clinlm.config.resolvers import register_resolvers
+from clinlm.config.runtime import share_cores
+from clinlm.config.splits import refuse_several
+from clinlm.config.validation import CONF
+from clinlm.sweepers.optuna import register_optuna
+from clinlm.sweepers.product import register_product
+
+_MULTIRUN = ("-m", "--multirun")
+
+
+def as_sweep(words: list[str]) -> list[str]:
+    """Return the command line of a sweep where `resplits=k` repeats a single pipeline; others as they are.
+
+    Its folder is that of the run, where one was set.
+    """
+    several = [word for word in words if re.fullmatch(r"\+{0,2}resplits=(?!1$).*", word)]
+    if not several or any(word.startswith("-") for word in words):  # already a sweep, or a question: --cfg, --help
+        return words
+    return ["-m", *(re.sub(r"^hydra\.run\.dir=", "hydra.sweep.dir=", word) for word in words)]
+
+
+class _RunFailed(BaseException):
+    """Takes the error of a single run past Hydra, which would print a line of its own before the message."""
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def launch(config: DictConfig) -> dict[str, float]:
+    """Run one pipeline; return what a sweeper may optimise. Worker processes of a launcher start here, not in
+    `clinlm.cli.main`.
+
+    In a sweep, a job that fails its gate logs why, leaves a file that `clinlm.report.sweep.GateStatus` finds, and
+    returns NaN, so that the other jobs still run and the sweep gets its table.
+    """
+    register_resolvers()
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return _run(config)
+    try:
+        return _run(config)
+    except Exception as error:
+        raise _RunFailed from error
+
+
+def _run(config: DictConfig) -> dict[str, float]:
+    if HydraConfig.get().mode != RunMode.MULTIRUN:  # of a sweep, one job has to read a setting: its sweeper checks
+        refuse_unread((HydraConfig.get().overrides.task, config))
+        refuse_several(config)
+    check_settings(config)
+    record_used(config)
+    from clinlm.cli.run import run
+    from clinlm.pipeline.results import GateFailed
+    from clinlm.report.sweep import record_failure
+
+    share_cores()
+    try:
+        return run(config)
+    except GateFailed as failed:
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            raise
+        return record_failure(failed, Path(HydraConfig.get().runtime.output_dir))
+
+
+def run_pipelines() -> None:
+    """Run what Hydra reads from the command line; exit with 3 where a gate failed, 1 after any other error."""
+    register_resolvers()
+    register_optuna()
+    register_product()
+    # Hydra's parser wants all overrides together; `clinlm +experiment=x -m pipeline=a,b` is what people type.
+    sys.argv[1:] = sorted(as_sweep(sys.argv[1:]), key=lambda word: word not in _MULTIRUN)
+    traceback = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise instead of printing and exiting
+    try:
+        launch()
+    except BaseException as raised:  # reported, or raised again: see `report`
+        error = raised.__cause__ or raised if isinstance(raised, _RunFailed) else raised
+        os.environ["HYDRA_FULL_ERROR"] = traceback or ""
+        report(error, "clinlm")

@@ -1,0 +1,104 @@
+"""Commands that answer at once: what they print, and that they import nothing heavy."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.commands import ROOT
+
+from clinlm import __version__
+from clinlm.cli.help import HELP
+from clinlm.cli.listing import list_command
+from clinlm.cli.main import COMMANDS
+from clinlm.cli.options import Options
+from clinlm.cli.show import show_command
+from clinlm.config.errors import ConfigError
+
+SCRIPT = """
+import os, sys
+from clinlm.cli.main import main
+os.environ["COMP_LINE"] = "clinlm pipeline=a prune."
+for words in (["--version"], ["--help"], ["-m", "--help"], ["--completion", "bash"], ["--completion", "query", "zsh"],
+              ["list"], ["list", "prune"], ["show"], ["show", "--help"]):
+    sys.argv = ["clinlm", *words]
+    main()
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+HEAVY = {"hydra", "omegaconf", "torch", "lightning", "numpy", "polars", "rich", "transformers", "matplotlib"}
+
+
+def test_they_import_nothing_heavy(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env={"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    first, *_, modules = done.stdout.splitlines()
+    assert first == f"clinlm {__version__}" and not HEAVY & {*modules.split()}
+    assert done.stdout.count(HELP) == 2 and "prune.ratio=" in done.stdout and not list(tmp_path.iterdir())
+
+
+def test_the_help_fits_a_screen_and_names_every_command_and_slot() -> None:
+    lines = HELP.splitlines()
+    assert len(lines) <= 24 and max(map(len, lines)) <= 80
+    slots = [slot for slot in Options().slots() if "_" not in slot.partition("@")[2]]
+    assert [name for name in [*COMMANDS, *slots] if name not in HELP] == []
+
+
+def test_every_option_has_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    list_command([])
+    printed = capsys.readouterr().out.splitlines()
+    for group in ("experiment", "sweep", "pipeline"):
+        for name in Options().names(group):
+            assert any(line.split()[:1] == [name] and len(line.split()) > 2 for line in printed), name
+    list_command(["prune"])
+    assert "wanda" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="did you mean prune"):
+        list_command(["pruen"])
+
+
+def stored(store: Path, name: str, parents: dict[str, object], report: dict[str, object]) -> Path:
+    """Write a folder of a store that is complete, as far as its JSON files say."""
+    folder = store / name
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text(json.dumps({"parents": parents}), encoding="utf-8")
+    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    return folder
+
+
+def test_an_artifact_is_shown_with_lineage_numbers_and_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Path("outputs/store")
+    teacher = {"role": "teacher", "parameters": 2_000_000, "bytes": 8_000_000, "seconds": 61.0}
+    stored(store, "teacher-aaaa11112222", {"start": None, "teachers": []}, teacher)
+    learned = {"start": None, "teachers": ["aaaa11112222"]}
+    student = stored(store, "student-bbbb11112222", learned, {"role": "student", "epochs": 1, "steps": 3})
+    run = Path("outputs/runs/one")
+    run.mkdir(parents=True)
+    told = {"overrides": ["pipeline=a"], "stages": [{"folder": str(student.absolute())}]}
+    (run / "run.json").write_text(json.dumps(told), encoding="utf-8")
+    row = {"key": "bbbb11112222", "quality": {"micro_f1": 0.5}, "intervals": {"micro_f1": {"low": 0.4, "high": 0.6}}}
+    (run / "table.json").write_text(json.dumps({"rows": [row]}), encoding="utf-8")
+    show_command(["bbbb"])
+    shown = capsys.readouterr().out
+    assert "clinlm pipeline=a" in shown and "learns from teacher-aaaa11112222, 61 s of training" in shown
+    assert "micro_f1 0.5000 (0.400 to 0.600)" in shown and "report.json" in shown and "1 epoch, 3 steps" in shown
+    show_command([])
+    assert "teacher-aaaa11112222  teacher, 2.0 M parameters, 8.0 MB" in capsys.readouterr().out
+
+
+def test_a_key_that_means_none_or_several_is_refused(tmp_path: Path) -> None:
+    for name in ("teacher-aa11", "teacher-aa22"):
+        stored(tmp_path, name, {}, {})
+    with pytest.raises(ConfigError, match="teacher-aa11, teacher-aa22"):
+        show_command(["aa", f"store={tmp_path}"])
+    with pytest.raises(ConfigError, match="got 'cc'"):
+        show_command(["cc", f"store={tmp_path}"])
