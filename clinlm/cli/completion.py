@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from clinlm.cli.options import Options, assigned_keys
+from clinlm.cli.options import ConfigOptions, assigned_keys
 
 _GROUPS = {"check": (), "predict": (), "label": ("labeler", "corpus"), "documents": ("task",)}
 """Commands whose settings are those of a yaml of the same name, and their groups; `documents` has no yaml."""
@@ -75,7 +75,7 @@ def complete_line(line: str, commands: Collection[str]) -> list[str]:
     """
     _, *earlier, word = line.lstrip().split(" ") if " " in line.lstrip() else ["", ""]
     earlier = [own for own in earlier if own]
-    options = Options.of(earlier)
+    options = ConfigOptions.of(earlier)
     if earlier and earlier[-1] in _VALUES:
         found: set[str] = {*_VALUES[earlier[-1]]}
     elif earlier and earlier[-1] in ("--config-dir", "-cd"):
@@ -88,7 +88,7 @@ def complete_line(line: str, commands: Collection[str]) -> list[str]:
     return sorted(choice for choice in found if choice.startswith(word))
 
 
-def _of_command(options: Options, command: str, earlier: Sequence[str], word: str) -> set[str]:
+def _of_command(options: ConfigOptions, command: str, earlier: Sequence[str], word: str) -> set[str]:
     if command == "list":
         return {*options.groups()} if not earlier else set()
     if command == "show":
@@ -107,7 +107,7 @@ def _of_command(options: Options, command: str, earlier: Sequence[str], word: st
     return _overrides(word, kept, {group: options.names(group) for group in groups})
 
 
-def _of_pipeline(options: Options, earlier: Sequence[str], word: str) -> set[str]:
+def _of_pipeline(options: ConfigOptions, earlier: Sequence[str], word: str) -> set[str]:
     plus = re.match(r"[+~]*", word)
     prefix = plus[0] if plus else ""
     slots = {slot: options.names(group) for slot, (group, _) in options.slots().items() if slot not in _RESPELLED}
@@ -126,7 +126,7 @@ def _of_pipeline(options: Options, earlier: Sequence[str], word: str) -> set[str
     return {f"{prefix}{choice}" for choice in _overrides(word, settings, slots)}
 
 
-def _all(options: Options, earlier: Sequence[str], slots: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def _all(options: ConfigOptions, earlier: Sequence[str], slots: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     settings = options.settings("config", _chosen(earlier, slots))
     for word in earlier:  # groups that were added: +experiment=mtsamples
         group, _, name = word.lstrip("+").partition("=")

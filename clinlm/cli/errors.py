@@ -27,7 +27,8 @@ def report(error: BaseException, program: str) -> NoReturn:
     if isinstance(error, SystemExit):
         raise error
     if isinstance(error, KeyboardInterrupt):
-        print(f"{program}: stopped; run the same command to continue", file=sys.stderr)
+        kept = ": finished stages are reused, an unfinished one goes on from its last epoch" * (program == "clinlm")
+        print(f"{program}: stopped; run the same command to continue{kept}", file=sys.stderr)
         sys.exit(_INTERRUPTED)
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains as it ends

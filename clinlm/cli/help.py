@@ -2,7 +2,7 @@
 
 HELP = """clinlm: compress clinical language models, and prove what it cost.
 
-  clinlm                                 run pipeline c, small, on generated notes
+  clinlm                                 run pipeline c on generated notes
   clinlm pipeline=a prune.ratio=0.3      run another, with any setting changed
   clinlm -m pipeline=a,b,c seed=0,1      a sweep; equal stages are built once
   clinlm task=table task.root=notes.csv  your own notes (see clinlm check first)
@@ -16,9 +16,10 @@ HELP = """clinlm: compress clinical language models, and prove what it cost.
   clinlm report KIND run=|sweep=FOLDER   pages and cards of what was written
 
 Groups, GROUP=OPTION: pipeline, task, model@teacher, model@student, adapter,
-  distill, hidden_state_loss, ensemble, augmentation, prune, schedule, factorize,
-  quantize, recover, module@recover_module, engine, gate, device, external,
-  labeler, long_notes, optimizer, trainer, logger, hydra/launcher, hydra/sweeper;
-  +experiment=, +sweep= add one. Also: clinlm COMMAND --help, clinlm --version,
+  distill, hidden_state_loss, ensemble, augmentation, prune, schedule,
+  factorize, quantize, recover, engine, gate, device, external, labeler,
+  long_notes, optimizer, trainer, logger, hydra/launcher, hydra/sweeper;
+  +experiment= and +sweep= add one
+Also: clinlm COMMAND --help, clinlm --version,
   eval "$(clinlm --completion bash|zsh|fish)"
 """

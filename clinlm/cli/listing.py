@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from shutil import get_terminal_size
 
-from clinlm.cli.options import Options
+from clinlm.cli.options import ConfigOptions
 
 _SHOWN = {"experiment": "+experiment=", "sweep": "+sweep=", "pipeline": "pipeline="}
 _HELP = """clinlm list: what a command line can choose.
@@ -23,7 +23,7 @@ def list_command(arguments: Sequence[str]) -> None:
     if {"-h", "--help"} & {*arguments}:
         print(_HELP, end="")
         return
-    options = Options.of(arguments)
+    options = ConfigOptions.of(arguments)
     groups = [word for word in arguments if word in options.groups()]
     others = [word for word in arguments if word not in groups and not word.startswith("-")]
     others = [word for word in others if not ("--config-dir" in arguments and "/" in word)]
@@ -34,10 +34,10 @@ def list_command(arguments: Sequence[str]) -> None:
         hint = did_you_mean(others[0], options.groups())
         raise ConfigError(f"a group must be one of {', '.join(options.groups())}, got {others[0]!r}{hint}")
     width = get_terminal_size().columns if sys.stdout.isatty() else None
-    print("\n".join(listed(options, groups or list(_SHOWN), width)))
+    print("\n".join(option_lines(options, groups or list(_SHOWN), width)))
 
 
-def listed(options: Options, groups: Sequence[str], width: int | None = None) -> list[str]:
+def option_lines(options: ConfigOptions, groups: Sequence[str], width: int | None = None) -> list[str]:
     """Return lines with the options of `groups`, each with what it is, cut to `width` columns if there is one."""
     lines: list[str] = []
     for group in groups:

@@ -47,6 +47,10 @@ def run_command(name: str, arguments: Sequence[str]) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     module, _, function = COMMANDS[name].partition(":")
     try:
+        if not module.startswith("clinlm.cli."):  # those open nothing that names a method
+            from clinlm.config.methods_path import prefer_own_methods
+
+            prefer_own_methods()
         getattr(importlib.import_module(module), function)(list(arguments))
     except BaseException as error:  # reported, or raised again: see `clinlm.cli.errors.report`
         _report(error, f"clinlm {name}")

@@ -16,7 +16,7 @@ _PACKAGE = re.compile(r"^# *@package +(\S+)", re.M)
 
 
 @final
-class Options:
+class ConfigOptions:
     """Groups and their options in one or more folders of configuration, the first folder before the others.
 
     Args:

@@ -10,17 +10,24 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from clinlm.cli.chatter import quiet_loggers
 from clinlm.cli.errors import report
+from clinlm.cli.live import close_views, job_progress
 from clinlm.cli.preflight import check_settings, record_used
+from clinlm.config.methods_path import prefer_own_methods
 from clinlm.config.readers import refuse_unread
 from clinlm.config.resolvers import register_resolvers
 from clinlm.config.runtime import share_cores
 from clinlm.config.splits import refuse_several
 from clinlm.config.validation import CONF
+from clinlm.store.unused import discard_unused
 from clinlm.sweepers.optuna import register_optuna
 from clinlm.sweepers.product import register_product
+from clinlm.tracking.planned_jobs import PlannedJobs
 
 _MULTIRUN = ("-m", "--multirun")
+_PLACES = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
+"""Options that say where the configuration is, and not what to do."""
 
 
 def as_sweep(words: list[str]) -> list[str]:
@@ -29,7 +36,8 @@ def as_sweep(words: list[str]) -> list[str]:
     Its folder is that of the run, where one was set.
     """
     several = [word for word in words if re.fullmatch(r"\+{0,2}resplits=(?!1$).*", word)]
-    if not several or any(word.startswith("-") for word in words):  # already a sweep, or a question: --cfg, --help
+    options = [word for word in words if word.startswith("-") and word.partition("=")[0] not in _PLACES]
+    if not several or options:  # already a sweep, or a question: --cfg, --help
         return words
     return ["-m", *(re.sub(r"^hydra\.run\.dir=", "hydra.sweep.dir=", word) for word in words)]
 
@@ -47,35 +55,43 @@ def launch(config: DictConfig) -> dict[str, float]:
     returns NaN, so that the other jobs still run and the sweep gets its table.
     """
     register_resolvers()
+    prefer_own_methods()
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return _run(config)
     try:
         return _run(config)
-    except Exception as error:
-        raise _RunFailed from error
+    except BaseException as error:
+        discard_unused(Path(HydraConfig.get().runtime.output_dir))
+        if isinstance(error, Exception):
+            raise _RunFailed from error
+        raise
 
 
 def _run(config: DictConfig) -> dict[str, float]:
+    quiet_loggers()
     if HydraConfig.get().mode != RunMode.MULTIRUN:  # of a sweep, one job has to read a setting: its sweeper checks
         refuse_unread((HydraConfig.get().overrides.task, config))
         refuse_several(config)
-    check_settings(config)
-    record_used(config)
-    from clinlm.cli.run import run
-    from clinlm.pipeline.results import GateFailed
-    from clinlm.report.sweep import record_failure
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with job_progress(folder) as progress:
+        check_settings(config)
+        record_used(config)
+        from clinlm.cli.run import run
+        from clinlm.pipeline.results import GateFailed
+        from clinlm.report.sweep import record_failure
 
-    share_cores()
-    try:
-        return run(config)
-    except GateFailed as failed:
-        if HydraConfig.get().mode != RunMode.MULTIRUN:
-            raise
-        return record_failure(failed, Path(HydraConfig.get().runtime.output_dir))
+        share_cores()
+        try:
+            return run(config, progress)
+        except GateFailed as failed:
+            if HydraConfig.get().mode != RunMode.MULTIRUN:
+                raise
+            return record_failure(failed, folder)
 
 
 def run_pipelines() -> None:
     """Run what Hydra reads from the command line; exit with 3 where a gate failed, 1 after any other error."""
+    quiet_loggers()
     register_resolvers()
     register_optuna()
     register_product()
@@ -84,8 +100,12 @@ def run_pipelines() -> None:
     traceback = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise instead of printing and exiting
     try:
+        prefer_own_methods()
         launch()
     except BaseException as raised:  # reported, or raised again: see `report`
+        close_views()
+        if PlannedJobs.folder is not None:
+            discard_unused(PlannedJobs.folder)
         error = raised.__cause__ or raised if isinstance(raised, _RunFailed) else raised
         os.environ["HYDRA_FULL_ERROR"] = traceback or ""
         report(error, "clinlm")

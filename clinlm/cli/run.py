@@ -11,6 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from clinlm.cli.chatter import quiet_loggers
+from clinlm.cli.live import drawn
 from clinlm.config.external import external_settings
 from clinlm.config.runtime import keep_memory
 from clinlm.config.settings import plain
@@ -29,12 +31,16 @@ from clinlm.report.sweep import FAILED, RUN
 from clinlm.report.tables import results_frame
 from clinlm.report.terminal import shown_path
 from clinlm.tasks.base import Task
+from clinlm.tracking.run_progress import RunProgress
 
 log = logging.getLogger(__name__)
 
 
-def run(config: DictConfig) -> dict[str, float]:
+def run(config: DictConfig, progress: RunProgress) -> dict[str, float]:
     """Run the pipeline of `config`, compare its stages, print and write the comparison.
+
+    Args:
+        progress: of the run, kept up to date.
 
     Returns:
         what a sweeper may optimise, of the last stage: `quality` (the monitored metric on validation: settings are
@@ -52,19 +58,19 @@ def run(config: DictConfig) -> dict[str, float]:
     for name in (RUN, FAILED):  # of an earlier run in this folder, which a sweep would read
         (folder / name).unlink(missing_ok=True)
     stages = plan(config)
+    progress.pipeline, progress.metric = _pipeline(), str(config.monitor)
     task, task_key = execution.open_task(config)
-    for notice in nested_notices(task.examples.notices) if config.nested else task.examples.notices:
-        log.warning(notice)
-    facts = {name: f"{own:.3g}" if isinstance(own, float) else own for name, own in task.examples.facts.items()}
-    log.info("task: %s", ", ".join(f"{name} {value}" for name, value in facts.items()))
+    _log_task(task, config.nested)
     other = None if config.nested else external_settings(config)
     protocol = fix_protocol(config, execution.planned_folders(stages, Path(config.store), task_key), task.metrics)
     external = None if other is None else open_external(other, task, task_key, Path(config.store))
     stopped: GateFailed | None = None
     try:
-        done = execution.run_stages(config, stages, task, task_key, logger)
+        with drawn(progress, draws=bool(config.trainer.get("enable_progress_bar", True))):
+            done = execution.run_stages(config, stages, task, task_key, logger, progress)
     except GateFailed as failed:
         done, stopped = failed.done, failed
+    progress.enter("comparing")
     record = record_of(config, task, task_key, done, protocol)
     report = Report([record], (task, external), folder, stages=True)
     logger.table(record.pipeline, results_frame(report.results), plain(used_settings(config)), folder)
@@ -79,6 +85,13 @@ def run(config: DictConfig) -> dict[str, float]:
         raise stopped
     last = next(result for result in report.results if result.name == record.stages[-1].name)
     return objectives(last, record.monitor)
+
+
+def _log_task(task: Task, nested: bool) -> None:
+    for notice in nested_notices(task.examples.notices) if nested else task.examples.notices:
+        log.warning(notice)
+    facts = {name: f"{own:.3g}" if isinstance(own, float) else own for name, own in task.examples.facts.items()}
+    log.info("task: %s", ", ".join(f"{name} {value}" for name, value in facts.items()))
 
 
 def _lines(report: Report, record: RunRecord, config: DictConfig) -> list[str]:
@@ -102,7 +115,7 @@ def record_of(
     idle = unread(config, typed)  # of a job of a sweep: another job reads it
     idle += [override for override in typed if override.startswith("resplits=")]  # this run is one of the splits
     return RunRecord(
-        pipeline=str(HydraConfig.get().runtime.choices.get("pipeline", "pipeline")),
+        pipeline=_pipeline(),
         seed=config.seed,
         overrides=tuple(override for override in typed if override not in idle),
         store=str(Path(config.store).absolute()),
@@ -128,6 +141,10 @@ def record_of(
         nested=config.nested,
         protocol=protocol,
     )
+
+
+def _pipeline() -> str:
+    return str(HydraConfig.get().runtime.choices.get("pipeline", "pipeline"))
 
 
 def objectives(result: ModelResult, monitor: str) -> dict[str, float]:
@@ -160,8 +177,7 @@ def quiet() -> None:
     """Silence routine messages of libraries: our log names every stage, and the bar shows the steps."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning", "httpx"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quiet_loggers()
     # Batches come from memory, so workers would only copy them; LeafSpec is between Lightning and torch.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")

@@ -3,11 +3,13 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import DictConfig
 
 from clinlm.config.errors import ConfigError, DataError
@@ -25,6 +27,8 @@ from clinlm.store.key import cache_key, counted_settings
 from clinlm.tasks.base import Task
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.tracking.base import RunLogger
+from clinlm.tracking.run_progress import RunProgress
+from clinlm.tracking.stage_bar import StageBar
 from clinlm.training.augmentation.base import Augmentation
 from clinlm.training.teachers.base import TeacherSource
 from clinlm.training.teachers.tfidf import TFIDF, Tfidf
@@ -48,7 +52,12 @@ def open_task_from(settings: dict[str, Any], root: Path) -> tuple[Task, str]:
 
 
 def run_stages(
-    config: DictConfig, stages: Sequence[StageSpec], task: Task, task_key: str, logger: RunLogger
+    config: DictConfig,
+    stages: Sequence[StageSpec],
+    task: Task,
+    task_key: str,
+    logger: RunLogger,
+    progress: RunProgress | None = None,
 ) -> list[StageResult]:
     """Run every stage of a plan in order, and return them all.
 
@@ -58,10 +67,13 @@ def run_stages(
     Args:
         config: the whole configuration, with `store` and `gate`.
         stages: as `clinlm.pipeline.plan.plan` returns them.
+        progress: kept up to date; changes no key and no artifact.
 
     Raises:
         GateFailed: a stage lost more than the gate allows; it stays in the store, and so do those before it.
     """
+    progress = progress or RunProgress()
+    progress.add_stages([(spec.name, _planned_epochs(spec)) for spec in stages])
     gate = open_gate(config)
     if gate is not None and gate.floor == TFIDF_FLOOR:
         _fit_floor(task)
@@ -74,7 +86,7 @@ def run_stages(
     done: dict[str, StageResult] = {}
     for number, spec in enumerate(stages, 1):
         log_as = f"stage {number} of {len(stages)}: {spec.name}"
-        result = _build(spec, done, Path(config.store), task, task_key, logger, log_as)
+        result = _build(spec, done, Path(config.store), task, task_key, logger, log_as, progress)
         verdict = None
         if gate is not None and spec.name == original:
             verdict = gate.floor_verdict(spec.name, task, result.artifact)
@@ -136,6 +148,7 @@ def _build(
     task_key: str,
     logger: RunLogger,
     log_as: str,
+    progress: RunProgress,
 ) -> StageResult:
     """Return a stage from the store `root`, built there if it is not complete."""
     stage = spec.open()
@@ -146,6 +159,7 @@ def _build(
     key = stage_key(spec.settings, stage, task_key, parent, teachers)
     name = spec.group or spec.name  # a member shares its folder with the same stage on its own
     folder = root / f"{name}-{key}"
+    progress.begin(spec.name)
     with claim(folder) as whole:
         state = "reused" if whole else "resumed" if (folder / "last.ckpt").exists() else "building"
         log.info("%s [%s] %s", log_as, key, state)
@@ -154,13 +168,32 @@ def _build(
             texts = None
             if stage.augmentation is not None:
                 texts = transfer_set(stage.augmentation, spec.settings["augmentation"], task, task_key)
+            stage = _observed(stage, progress, spec.name)
             report = stage.build(task, folder, parent, teachers, lightning_logger, texts)
             logger.stage_done(report)
             parents = {"start": parent.key if parent else None, "teachers": [teacher.key for teacher in teachers]}
             facts = {"key": key, "stage": name, "parents": parents, "settings": spec.settings, "task": task_key}
             seal(folder, facts)
+    progress.end(spec.name, whole, Artifact(folder).report)
     answering = tuple(teachers) if spec.needs_logits else ()
     return StageResult(spec.name, spec.role, Artifact(folder), whole, answering)
+
+
+def _observed(stage: Stage, progress: RunProgress, name: str) -> Stage:
+    """Return the stage with a bar that keeps its progress; its settings, and so its key, are as before."""
+    own = progress.build(name)
+    if any(isinstance(callback, ProgressBar) for callback in (stage.callbacks or {}).values()):
+        return stage
+    bar = StageBar(own, progress.changed, progress.metric)
+    trainer = partial(stage.trainer, enable_progress_bar=True)  # Lightning refuses a bar of ours without it
+    return replace(stage, callbacks={**(stage.callbacks or {}), "progress": bar}, trainer=trainer)
+
+
+def _planned_epochs(spec: StageSpec) -> int:
+    """Return how many epochs the settings of a stage ask for, its own or those of a callback."""
+    callbacks = (spec.settings.get("callbacks") or {}).values()
+    asked = [spec.settings.get("epochs"), *(own.get("epochs") for own in callbacks if isinstance(own, Mapping))]
+    return max((epochs for epochs in asked if isinstance(epochs, int)), default=0)
 
 
 def _failed(gate: Gate, verdict: Verdict, done: Sequence[StageResult]) -> GateFailed:

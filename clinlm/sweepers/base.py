@@ -8,6 +8,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from clinlm.tracking.planned_jobs import PlannedJobs
+
 
 class JobSweeper(Sweeper):
     """Keeps what Hydra sets up before a sweep. Subclasses are final and run the jobs."""
@@ -30,4 +32,5 @@ class JobSweeper(Sweeper):
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
+        PlannedJobs.folder = folder
         return folder

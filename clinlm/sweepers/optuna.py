@@ -21,6 +21,7 @@ from clinlm.store.key import digest
 from clinlm.sweepers import space, study
 from clinlm.sweepers.base import JobSweeper
 from clinlm.sweepers.product import compose_jobs
+from clinlm.tracking.planned_jobs import PlannedJobs
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -109,6 +110,7 @@ class Optuna(JobSweeper):
         while left := max(0, self.n_trials - len(study.finished_trials(opened))):
             batch = self._ask(opened, searched, min(left, self.n_jobs))
             overrides = [searched.overrides(trial.params) for trial in batch]
+            PlannedJobs.add(overrides, first=batch[0].number, total=len(PlannedJobs.jobs) + left)
             for trial, typed in zip(batch, overrides, strict=True):
                 study.start_trial(trial, typed)
             returns.append(self.launcher.launch(overrides, initial_job_idx=batch[0].number))

@@ -17,6 +17,7 @@ from clinlm.config.usage import unread, used_settings
 from clinlm.store.key import digest
 from clinlm.sweepers.base import JobSweeper
 from clinlm.sweepers.split_jobs import Job, split_jobs
+from clinlm.tracking.planned_jobs import PlannedJobs
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ class Product(JobSweeper):
         splits, first = check_splits([config for _, config in composed]), first_split(composed[0][1])
         jobs = split_jobs(distinct_jobs(composed), splits, first)
         self.open_folder()
+        PlannedJobs.add(jobs, first=0)
         size = self.max_batch_size or len(jobs)
         returns: list[Sequence[JobReturn]] = []
         for start in range(0, len(jobs), size):

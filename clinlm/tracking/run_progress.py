@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, final
@@ -12,6 +12,8 @@ from clinlm.tracking.stage_progress import StageProgress
 
 PROGRESS = "progress.json"
 """Written into the folder of a job while a view watches its sweep, and removed with the view."""
+RUNNING = ("opening", "training", "measuring")
+"""States of a stage at which the run is."""
 _SECONDS_BETWEEN = 1.0
 """Between two writes of the file while nothing but steps changes."""
 
@@ -76,9 +78,10 @@ class RunProgress:
         self.changed(now=True)
         return stage
 
-    def end(self, name: str, reused: bool) -> None:
-        """A stage is in the store."""
+    def end(self, name: str, reused: bool, report: Mapping[str, Any]) -> None:
+        """A stage is in the store, with its report; of a reused one the best value is from there."""
         stage = self.stage(name)
+        stage.best = _kept(report) if stage.best is None else stage.best
         stage.state = "reused" if reused else "done"
         stage.seconds = None if reused or stage.began is None else time.time() - stage.began
         stage.left = None
@@ -88,7 +91,7 @@ class RunProgress:
         """The stages are done, or the run is."""
         self.phase = phase
         for stage in self.stages:
-            stage.state = "stopped" if stage.state in ("opening", "training") else stage.state
+            stage.state = "stopped" if stage.state in RUNNING else stage.state
         self.changed(now=True)
 
     def seconds_left(self) -> float | None:
@@ -105,7 +108,7 @@ class RunProgress:
                 left += stage.left
                 rates.append((time.time() - stage.began + stage.left) / max(1, stage.epochs))
         waiting = sum(stage.epochs for stage in self.stages if stage.state == "waiting")
-        unknown = any(stage.state in ("opening", "training") and stage.left is None for stage in self.stages)
+        unknown = any(stage.state in RUNNING and stage.left is None for stage in self.stages)
         if unknown or (waiting and not rates):
             return None
         return left + (waiting * sum(rates) / len(rates) if waiting else 0.0)
@@ -121,3 +124,13 @@ class RunProgress:
         draft = self.path.with_name(f".{self.path.name}.{self.pid}")
         draft.write_text(json.dumps(content), encoding="utf-8")
         os.replace(draft, self.path)
+
+
+def _kept(report: Mapping[str, Any]) -> float | None:
+    """Return the value of the epoch that a stage kept, as its report says."""
+    for method in report.get("methods", {}).values():
+        for table in method["tables"]:
+            for row in table["rows"]:
+                if "monitor" in row and isinstance(row.get("value"), float):
+                    return float(row["value"])
+    return None

@@ -87,6 +87,11 @@ class StageBar(ProgressBar):
         where = f"{self.stage.name}: epoch {trainer.current_epoch + 1} of {self.stage.epochs}"
         log.info("%s: %s; %s%s", where, ", ".join(parts), took, left)
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Lightning's hook: what follows is measured, and how long that takes is not known."""
+        self.stage.state, self.stage.left = "measuring", None
+        self._changed()
+
     def _left(self, epoch: int, done: bool) -> float | None:
         """Return the seconds that training still needs, at the pace so far."""
         now = time.monotonic()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, final
 
-State = Literal["waiting", "opening", "reused", "training", "done", "stopped"]
+State = Literal["waiting", "opening", "reused", "training", "measuring", "done", "stopped"]
 
 
 @final

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from clinlm.cli.completion import SHELLS, complete_line, completion_lines
 from clinlm.cli.main import COMMANDS
-from clinlm.cli.options import CONF_FOLDER, Options
+from clinlm.cli.options import CONF_FOLDER, ConfigOptions
 from clinlm.config.resolvers import register_resolvers
 from clinlm.config.validation import CONF
 
@@ -28,7 +28,7 @@ def keys(settings: object, path: str = "") -> set[str]:
 
 def test_the_folder_is_that_of_the_configuration() -> None:
     assert CONF_FOLDER == CONF
-    assert Options().groups() == sorted(
+    assert ConfigOptions().groups() == sorted(
         {path.parent.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml") if path.parent != CONF}
     )
 
@@ -45,7 +45,7 @@ def test_settings_are_those_that_hydra_composes(chosen: dict[str, str]) -> None:
     register_resolvers()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         composed = hydra.compose("config", [f"{slot}={name}" for slot, name in chosen.items()])
-    assert keys(Options().settings("config", chosen)) == keys(OmegaConf.to_container(composed, resolve=False))
+    assert keys(ConfigOptions().settings("config", chosen)) == keys(OmegaConf.to_container(composed, resolve=False))
 
 
 def test_names_of_commands_are_completed_with_groups_and_settings() -> None:
@@ -55,7 +55,7 @@ def test_names_of_commands_are_completed_with_groups_and_settings() -> None:
 
 
 def test_every_option_of_every_group_is_offered() -> None:
-    for slot, (group, _) in Options().slots().items():
+    for slot, (group, _) in ConfigOptions().slots().items():
         if not slot.endswith("_adapter"):
             names = [path.stem for path in sorted((CONF / group).glob("*.yaml"))]
             assert choices(f"clinlm seed=1 {slot}=") == sorted(f"{slot}={name}" for name in names)

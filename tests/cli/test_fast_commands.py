@@ -12,7 +12,7 @@ from clinlm import __version__
 from clinlm.cli.help import HELP
 from clinlm.cli.listing import list_command
 from clinlm.cli.main import COMMANDS
-from clinlm.cli.options import Options
+from clinlm.cli.options import ConfigOptions
 from clinlm.cli.show import show_command
 from clinlm.config.errors import ConfigError
 
@@ -47,7 +47,7 @@ def test_they_import_nothing_heavy(tmp_path: Path) -> None:
 def test_the_help_fits_a_screen_and_names_every_command_and_slot() -> None:
     lines = HELP.splitlines()
     assert len(lines) <= 24 and max(map(len, lines)) <= 80
-    slots = [slot for slot in Options().slots() if "_" not in slot.partition("@")[2]]
+    slots = [slot for slot in ConfigOptions().slots() if "_" not in slot.partition("@")[2]]
     assert [name for name in [*COMMANDS, *slots] if name not in HELP] == []
 
 
@@ -55,7 +55,7 @@ def test_every_option_has_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     list_command([])
     printed = capsys.readouterr().out.splitlines()
     for group in ("experiment", "sweep", "pipeline"):
-        for name in Options().names(group):
+        for name in ConfigOptions().names(group):
             assert any(line.split()[:1] == [name] and len(line.split()) > 2 for line in printed), name
     list_command(["prune"])
     assert "wanda" in capsys.readouterr().out
