@@ -12,6 +12,7 @@ COMMANDS = {
     "report": "clinlm.report.command:report_command",
     "list": "clinlm.cli.listing:list_command",
     "show": "clinlm.cli.show:show_command",
+    "agent": "clinlm.tracking.agent:agent_command",
 }
 """Name -> module and function. The function takes the arguments and raises; errors are reported here."""
 

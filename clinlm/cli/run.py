@@ -1,6 +1,7 @@
 """One pipeline from configuration to printed report."""
 
 import logging
+import re
 import shlex
 import warnings
 from collections.abc import Sequence
@@ -13,10 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from clinlm.cli.chatter import quiet_loggers
 from clinlm.cli.live import drawn
+from clinlm.config.chosen import chosen_settings
 from clinlm.config.external import external_settings
 from clinlm.config.runtime import keep_memory
 from clinlm.config.settings import plain
-from clinlm.config.usage import is_read, read_settings, setting_of, unread, used_settings
+from clinlm.config.usage import is_read, read_settings, setting_of, unread
 from clinlm.config.validation import CONF
 from clinlm.pipeline import execution
 from clinlm.pipeline.plan import plan
@@ -28,9 +30,11 @@ from clinlm.report.nested import UNOPENED, nested_notices, resplits_command
 from clinlm.report.report import Report
 from clinlm.report.results import ModelResult
 from clinlm.report.sweep import FAILED, RUN
-from clinlm.report.tables import results_frame
 from clinlm.report.terminal import shown_path
+from clinlm.report.tracked import announcements, publish_run
+from clinlm.report.written import WrittenReport
 from clinlm.tasks.base import Task
+from clinlm.tracking.opened import open_logger
 from clinlm.tracking.run_progress import RunProgress
 
 log = logging.getLogger(__name__)
@@ -53,7 +57,7 @@ def run(config: DictConfig, progress: RunProgress) -> dict[str, float]:
     quiet()
     keep_memory()
     instantiate(config.report)  # a bad setting fails now, not after training
-    logger = instantiate(config.logger)
+    logger = open_logger(plain(config.logger))
     folder = Path(HydraConfig.get().runtime.output_dir)
     for name in (RUN, FAILED):  # of an earlier run in this folder, which a sweep would read
         (folder / name).unlink(missing_ok=True)
@@ -64,6 +68,9 @@ def run(config: DictConfig, progress: RunProgress) -> dict[str, float]:
     other = None if config.nested else external_settings(config)
     protocol = fix_protocol(config, execution.planned_folders(stages, Path(config.store), task_key), task.metrics)
     external = None if other is None else open_external(other, task, task_key, Path(config.store))
+    typed = list(HydraConfig.get().overrides.task)
+    chosen = chosen_settings(config, HydraConfig.get().runtime.choices, typed)
+    logger.announce(announcements([stage.name for stage in stages], chosen, typed))
     stopped: GateFailed | None = None
     try:
         with drawn(progress, draws=bool(config.trainer.get("enable_progress_bar", True))):
@@ -73,7 +80,6 @@ def run(config: DictConfig, progress: RunProgress) -> dict[str, float]:
     progress.enter("comparing")
     record = record_of(config, task, task_key, done, protocol)
     report = Report([record], (task, external), folder, stages=True)
-    logger.table(record.pipeline, results_frame(report.results), plain(used_settings(config)), folder)
     if stopped is None:  # a sweep compares whole pipelines only
         record.write(folder)
     report.print(
@@ -81,6 +87,8 @@ def run(config: DictConfig, progress: RunProgress) -> dict[str, float]:
         report.results[-1].name,
         _lines(report, record, config),
     )
+    written = WrittenReport(folder, (record,), (*report.results,), (*report.notices,), (*report.conclusion,), None)
+    publish_run(written, logger)
     if stopped is not None:
         raise stopped
     last = next(result for result in report.results if result.name == record.stages[-1].name)
@@ -114,6 +122,7 @@ def record_of(
     typed = list(HydraConfig.get().overrides.task)
     idle = unread(config, typed)  # of a job of a sweep: another job reads it
     idle += [override for override in typed if override.startswith("resplits=")]  # this run is one of the splits
+    chosen = chosen_settings(config, HydraConfig.get().runtime.choices, typed)
     return RunRecord(
         pipeline=_pipeline(),
         seed=config.seed,
@@ -129,6 +138,7 @@ def record_of(
                 stage.cached,
                 tuple(stage.techniques),
                 tuple(teacher.name for teacher in stage.teachers),
+                chosen.get(re.sub(r"_\d+$", "", stage.name), {}),
             )
             for stage in done
         ),
@@ -140,6 +150,8 @@ def record_of(
         resplits=config.resplits,
         nested=config.nested,
         protocol=protocol,
+        settings=chosen[""],
+        logger=plain(config.logger),
     )
 
 

@@ -85,16 +85,17 @@ def is_read(path: str, read: frozenset[str]) -> bool:
 def used_settings(config: DictConfig) -> DictConfig:
     """Return the configuration without what the pipeline does not read; interpolations stay as they are."""
     read = read_settings(config, [*left_out(config)])
-
-    def kept(node: Any, path: str) -> Any:
-        if path in read or not isinstance(node, dict):
-            return node
-        paths = {key: f"{path}.{key}" if path else str(key) for key in node}
-        return {key: kept(node[key], own) for key, own in paths.items() if is_read(own, read)}
-
-    used = OmegaConf.create(kept(OmegaConf.to_container(config, resolve=False), ""))
+    used = OmegaConf.create(only_read(OmegaConf.to_container(config, resolve=False), read))
     assert isinstance(used, DictConfig)
     return used
+
+
+def only_read(node: Any, read: frozenset[str], path: str = "") -> Any:
+    """Return those of nested mappings, which are at `path` of the configuration, that are among the settings read."""
+    if path in read or not isinstance(node, dict):
+        return node
+    paths = {key: f"{path}.{key}" if path else str(key) for key in node}
+    return {key: only_read(node[key], read, own) for key, own in paths.items() if is_read(own, read)}
 
 
 def setting_of(override: str, config: DictConfig) -> str | None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Self, final
 
@@ -22,6 +22,7 @@ class StageRecord:
         cached: whether the store had it before the run.
         techniques: keys of `clinlm.pipeline.gates.TECHNIQUES` that compressed it, ancestors included.
         teachers: names of those whose logits it learned from.
+        settings: what it read; see `clinlm.config.chosen.chosen_settings`.
     """
 
     name: str
@@ -30,6 +31,7 @@ class StageRecord:
     cached: bool
     techniques: tuple[str, ...] = ()
     teachers: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @final
@@ -63,6 +65,8 @@ class RunRecord:
         resplits: on how many splits the command repeats this pipeline; this run is one of them.
         nested: whether test stays closed: reports are of the validation documents.
         protocol: the non-inferiority margin, and when it was fixed; None for none.
+        settings: what it read; see `clinlm.config.chosen.chosen_settings`.
+        logger: settings of the logger; None where it is not known.
     """
 
     pipeline: str
@@ -80,6 +84,8 @@ class RunRecord:
     resplits: int = 1
     nested: bool = False
     protocol: Protocol | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    logger: Mapping[str, Any] | None = None
 
     @property
     def split(self) -> Literal["validation", "test"]:

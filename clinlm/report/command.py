@@ -10,6 +10,8 @@ from clinlm.config.remedies import did_you_mean
 REPORTS: dict[str, str] = {
     "clinical": "clinlm.report.cards.clinical:clinical_command",
     "html": "clinlm.report.html.page:html_report",
+    "wandb": "clinlm.report.wandb_command:wandb_report",
+    "wandb-sweep": "clinlm.report.wandb_command:wandb_sweep",
 }
 """Kind -> module and function. The function takes the folder and further settings, KEY -> value, and returns lines to
 print; it refuses settings that it does not know with `refuse_others`."""

@@ -126,6 +126,9 @@ def summarise(runs: Sequence["RunRecord"], folder: Path) -> None:
     from clinlm.config.resolvers import register_resolvers
     from clinlm.report.nested import UNOPENED
     from clinlm.report.report import Report, open_inputs
+    from clinlm.report.tracked import publish_sweep
+    from clinlm.report.written import WrittenReport
+    from clinlm.tracking.opened import open_logger
 
     register_resolvers()
     report = Report(runs, open_inputs(runs[0]), folder, stages=False)
@@ -135,6 +138,8 @@ def summarise(runs: Sequence["RunRecord"], folder: Path) -> None:
     if runs[0].nested:
         title, (subject, lines) = title + UNOPENED, report.choice(runs)
     report.print(title, subject, [stage_counts(runs), *lines])
+    if runs[0].logger is not None:
+        publish_sweep(WrittenReport.read(folder), open_logger(dict(runs[0].logger)))
 
 
 def again_command(overrides: Sequence[str]) -> list[str]:

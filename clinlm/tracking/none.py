@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
-import polars as pl
 from lightning.pytorch.loggers import Logger
 
-from clinlm.tracking.base import RunLogger
+from clinlm.tracking.base import RunLogger, TrackedRun
 
 
 @final
@@ -20,5 +19,5 @@ class NullLogger(RunLogger):
     def stage_done(self, report: Mapping[str, Any]) -> None:
         pass
 
-    def table(self, name: str, table: pl.DataFrame, settings: Mapping[str, Any], folder: Path) -> None:
+    def publish(self, run: TrackedRun) -> None:
         pass

@@ -1,30 +1,48 @@
-"""Weights & Biases: one run per stage, one run per pipeline."""
+"""Weights & Biases: a run for every stage, pipeline and sweep, and the artifacts that they make and use."""
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
-import polars as pl
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from clinlm.config.errors import ConfigError
-from clinlm.tracking.base import RunLogger
+from clinlm.tracking.base import Announcement, RunLogger, TrackedRun
+from clinlm.tracking.curves import Curves, harmless
+from clinlm.tracking.wandb_agent_run import AgentRun, take_agent_run
+from clinlm.tracking.wandb_content import attempt_id, fill, quiet_settings
+
+if TYPE_CHECKING:
+    import wandb
+
+log = logging.getLogger(__name__)
 
 
 @final
 class Wandb(RunLogger):
-    """Runs whose id is the artifact key, grouped by sweep, and a small run with the table of every pipeline.
+    """Runs on the dashboard. Their id is the name, the key and the attempt, so that no run is ever continued.
+
+    A stage's run opens when its training begins, and ends with the report of its pipeline, which measures its quality;
+    a reused stage gets a run of its own. Where the server does not answer, one warning says so, and this and all later
+    runs of the process are kept offline: no failure stops a training, and nothing is lost.
+
+    Under a W&B agent (`clinlm agent`), the run that the agent asked for is that of the pipeline.
 
     Args:
         project: of the dashboard.
         group: name of the sweep, which groups its runs.
-        folder: where offline runs are kept until `wandb sync`.
+        folder: where runs are kept; those of mode `offline` until `wandb sync`.
         mode: `offline` writes files and opens no connection; `online` sends numbers, settings and names to the server
             of the account that `wandb login` set up. Nothing leaves the machine without `online`.
+        entity: team or user on the dashboard; None for the account's own.
+        upload: whether artifacts have the files of models, or their names and digests only. A tokenizer that was
+            trained on notes has words of them.
+        timeout_s: seconds that the server has to open a run, and to take the rest of it at the end.
 
     Raises:
-        ConfigError: another mode, or `online` without a login.
+        ConfigError: another mode or upload, or `online` without a login.
     """
 
     def __init__(
@@ -33,63 +51,127 @@ class Wandb(RunLogger):
         group: str | None = None,
         folder: str = "outputs",
         mode: Literal["offline", "online"] = "offline",
+        entity: str | None = None,
+        upload: Literal["digests", "models"] = "digests",
+        timeout_s: float = 30.0,
     ) -> None:
         if mode not in ("offline", "online"):
             raise ConfigError(f"logger.mode must be offline or online, got {mode!r}")
+        if upload not in ("digests", "models"):
+            raise ConfigError(f"logger.upload must be digests or models, got {upload!r}")
         self.project, self.group, self.folder, self.mode = project, group, folder, mode
-        self._stage: WandbLogger | None = None
-        # wandb sends its own errors to its developers by default, and an error may hold data.
+        self.entity, self.upload, self.timeout_s = entity, upload, timeout_s
+        self._open: dict[str, wandb.Run] = {}
+        # wandb sends its own errors to its developers by default, and an error may hold data. Copies of what it sends,
+        # and its logs, are else in the user's home.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        for name, place in {"WANDB_DATA_DIR": "data", "WANDB_CACHE_DIR": "cache"}.items():
+            os.environ.setdefault(name, str(Path(folder).absolute() / "wandb" / place))
+        self._agent_run = take_agent_run()
         if mode == "online":
-            _require_login()
+            _require_login(timeout_s)
+
+    def announce(self, stages: Mapping[str, Announcement]) -> None:
+        super().announce(stages)
+        if self._agent_run is not None:  # the agent's server waits for it from the first minute
+            self._start("pipeline", "pipeline", "", self._agent_run.settings)
 
     def stage(self, name: str, key: str, folder: Path, settings: Mapping[str, Any]) -> Logger | None:
-        self._stage = self._run(name, key, "stage", settings)
-        return self._stage
+        known = self.announced.get(name, Announcement(name, {"stage": name}, ""))
+        run = self._start("stage", known.name, key, {**known.settings, "key": key}, known.command)
+        return None if run is None else Curves([WandbLogger(experiment=run)])
 
     def stage_done(self, report: Mapping[str, Any]) -> None:
-        if self._stage is None:
-            raise RuntimeError("stage_done() must follow stage()")
-        numbers = {name: value for name, value in report.items() if isinstance(value, int | float)}
-        self._stage.experiment.summary.update(numbers)
-        self._close(self._stage)
-        self._stage = None
+        """Take nothing: the run stays open until its quality is known."""
 
-    def table(self, name: str, table: pl.DataFrame, settings: Mapping[str, Any], folder: Path) -> None:
+    def publish(self, run: TrackedRun) -> None:
+        def send() -> None:
+            place = _place(run.kind, run.key)
+            if place not in self._open:
+                self._start(run.kind, run.name, run.key, run.settings, run.command)
+            own = self._open.pop(place, None)
+            if own is not None:
+                fill(own, run, self.upload == "models")
+                own.finish()
+
+        try:
+            send()
+        except Exception as error:
+            if self.mode == "online":  # what was open is lost to this process, with all that it had logged on disk
+                self._go_offline(error)
+                harmless("wandb", wandb_again)
+            harmless("wandb", send)
+
+    def _start(
+        self, kind: str, name: str, key: str, settings: Mapping[str, Any], command: str = ""
+    ) -> "wandb.Run | None":
+        """Open a run, offline where the server does not answer; None where that fails, too."""
+        agent = self._agent_run if kind == "pipeline" else None
+        if self.mode == "online":
+            try:
+                return self._init(kind, name, key, settings, command, agent)
+            except Exception as error:
+                self._go_offline(error)
+        found: list[wandb.Run] = []
+        harmless("wandb", lambda: found.append(self._init(kind, name, key, settings, command, agent)))
+        return found[0] if found else None
+
+    def _init(
+        self, kind: str, name: str, key: str, settings: Mapping[str, Any], command: str, agent: AgentRun | None
+    ) -> "wandb.Run":
         import wandb
 
-        run = self._run(name, None, "pipeline", settings)
-        run.experiment.log({"table": wandb.Table(columns=[*table.columns], data=[list(row) for row in table.rows()])})
-        for row in table.iter_rows(named=True):
-            numbers = {f"{row['name']}/{k}": v for k, v in row.items() if isinstance(v, int | float)}
-            run.experiment.summary.update(numbers)
-        self._close(run)
-
-    def _run(self, name: str, key: str | None, kind: str, settings: Mapping[str, Any]) -> WandbLogger:
-        import wandb
-
-        quiet = wandb.Settings(console="off", silent=True, save_code=False, disable_git=True, x_disable_stats=True)
         Path(self.folder).mkdir(parents=True, exist_ok=True)
-        return WandbLogger(
+        run = wandb.init(
             name=name,
-            id=key,
-            project=self.project,
+            id=agent.run_id if agent else attempt_id(name, key),
+            project=agent.project if agent and agent.project else self.project,
+            entity=agent.entity if agent and agent.entity else self.entity,
             group=self.group,
             job_type=kind,
-            save_dir=self.folder,
-            offline=self.mode == "offline",
-            config=dict(settings),
-            settings=quiet,
-            log_model=False,
+            dir=self.folder,
+            config=dict(settings) | dict(agent.settings if agent else {}),
+            notes=command or None,
+            mode="online" if self.mode == "online" else "offline",
+            reinit="create_new",  # stages stay open until the report, side by side
+            settings=quiet_settings(self.timeout_s, agent.sweep_id if agent else None),
+        )
+        # The columns of all runs are the same: the last values of curves are not among them.
+        run.define_metric("trainer/global_step", summary="none", hidden=True)
+        run.define_metric("*", step_metric="trainer/global_step", step_sync=True, summary="none")
+        self._open[_place(kind, key)] = run
+        return run
+
+    def _go_offline(self, error: Exception) -> None:
+        self.mode = "offline"
+        self._open.clear()
+        log.warning(
+            "W&B did not take a run (%s: %s): from here all runs are kept offline in %s; send them later with "
+            "`wandb sync %s/wandb/offline-run-*`",
+            type(error).__name__,
+            " ".join(str(error).split())[:300],
+            self.folder,
+            self.folder,
         )
 
-    def _close(self, run: WandbLogger) -> None:
-        run.experiment.finish()
+
+def _place(kind: str, key: str) -> str:
+    """Return what tells open runs apart; there is one pipeline at a time."""
+    return f"stage {key}" if kind == "stage" else kind
 
 
-def _require_login() -> None:
+def wandb_again() -> None:
+    """End the process of wandb behind this one, which may have died; the next run begins another."""
     import wandb
 
+    wandb.teardown()
+
+
+def _require_login(timeout_s: float) -> None:
+    """Raise unless there is an account; nothing is printed, and the server is not asked whether it exists."""
+    import wandb
+
+    wandb.setup(quiet_settings(timeout_s))
     try:
         logged_in, why = wandb.login(prompt=False, verify=False), "no login"
     except wandb.errors.Error as error:

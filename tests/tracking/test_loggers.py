@@ -6,10 +6,8 @@ import io
 import json
 import logging
 import os
-import struct
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +15,17 @@ import polars as pl
 import pytest
 import wandb
 from lightning.pytorch.loggers import CSVLogger
-from support.pipelines import composed
-from wandb.proto import wandb_internal_pb2
+from support.pipelines import RATIO, composed
+from support.wandb_files import Logged, read
 
 from clinlm.cli.run import run
 from clinlm.config.errors import ConfigError
+from clinlm.pipeline.run_record import RunRecord
+from clinlm.report.columns import summary_columns
+from clinlm.report.results import read_results
+from clinlm.report.tracked import publish_run
+from clinlm.report.written import WrittenReport
+from clinlm.tracking.base import RunLogger, TrackedRun
 from clinlm.tracking.csv import Csv
 from clinlm.tracking.none import NullLogger
 from clinlm.tracking.wandb import Wandb
@@ -108,86 +112,106 @@ def test_notes_stay_in_the_tasks_folder(fixture: str, request: pytest.FixtureReq
 # Weights & Biases.
 
 
-def records(path: Path) -> Iterator[Any]:
-    """Read a run file: a header of 7 bytes, then LevelDB's log format in blocks of 32 KiB."""
-    content, at, parts = path.read_bytes(), 7, b""
-    assert content[:4] == b":W&B"
-    while at + 7 <= len(content):
-        room = 32768 - at % 32768
-        if room < 7:
-            at += room
-            continue
-        _, size, kind = struct.unpack_from("<IHB", content, at)
-        parts += content[at + 7 : at + 7 + size]
-        at += 7 + size
-        if kind in (1, 4):  # whole, or the last part
-            yield wandb_internal_pb2.Record.FromString(parts)  # type: ignore[attr-defined]
-            parts = b""
-
-
-@dataclass
-class Logged:
-    """One run as wandb would send it."""
-
-    run: Any
-    config: dict[str, Any]
-    summary: dict[str, Any]
-    curves: dict[str, list[Any]]
-
-
-def read(path: Path) -> Logged:
-    logged = Logged(None, {}, {}, defaultdict(list))
-    for record in records(path):
-        if record.HasField("run"):
-            logged.run = record.run
-            logged.config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
-        for item in record.config.update:
-            logged.config[item.key] = json.loads(item.value_json)
-        for item in record.summary.update:
-            logged.summary["/".join(item.nested_key) or item.key] = json.loads(item.value_json)
-        for item in record.history.item:
-            logged.curves["/".join(item.nested_key) or item.key].append(json.loads(item.value_json))
-    return logged
-
-
 def runs(logged: Run) -> dict[str, Logged]:
     found = [read(path) for path in logged.folder.glob("dashboard/wandb/offline-run-*/*.wandb")]
     return {one.run.display_name: one for one in found}
 
 
-def test_every_stage_is_a_run_with_settings_numbers_and_curves(dashboard: Run) -> None:
+class Seen(RunLogger):
+    """Keeps what it is told."""
+
+    def __init__(self, runs: list[TrackedRun]) -> None:
+        self.runs = runs
+
+    def stage(self, name: str, key: str, folder: Path, settings: Mapping[str, Any]) -> None:
+        return None
+
+    def stage_done(self, report: Mapping[str, Any]) -> None:
+        pass
+
+    def publish(self, run: TrackedRun) -> None:
+        self.runs.append(run)
+
+
+COLUMNS = {*summary_columns(None, "test")}
+
+
+def test_every_run_has_the_same_columns(dashboard: Run) -> None:
     found = runs(dashboard)
-    assert found.keys() == {"teacher", "student", "prune_student", "recover_student", "b"}
+    assert found.keys() == {"b/teacher", "b/student", "b/prune_student", "b/recover_student", "b"}
     assert {one.run.run_group for one in found.values()} == {"mine"}
     assert {one.run.project for one in found.values()} == {"clinlm"}
+    results, _ = read_results(dashboard.folder / "run" / "table.json")
+    by_stage = {result.name: result for result in results if result.is_stage}
     for name, one in found.items():
-        if name == "b":
+        own = {key for key in one.summary if not key.startswith(("_", "tables/", "plots/"))}
+        assert own == COLUMNS, name
+        result = by_stage[name.partition("/")[2] or "recover_student"]
+        assert one.summary["final/micro_f1"] == pytest.approx(result.quality["micro_f1"])
+        assert one.summary["final/macro_f1_low"] == pytest.approx(result.intervals["macro_f1"].low)
+        assert one.summary["validation/macro_f1"] == pytest.approx(result.validation["macro_f1"])
+        assert one.summary["final/bytes"] == result.bytes and one.summary["cached"] is False
+    assert found["b"].summary["train_seconds"] == pytest.approx(sum(own.seconds for own in by_stage.values()))
+
+
+def test_every_stage_is_a_run_with_curves_and_the_settings_that_it_read(dashboard: Run) -> None:
+    found = runs(dashboard)
+    for name, one in found.items():
+        stage = name.partition("/")[2]
+        if not stage:
             continue
-        (folder,) = dashboard.folder.glob(f"store/{name}-*")
+        (folder,) = dashboard.folder.glob(f"store/{stage}-*")
         record = json.loads((folder / "record.json").read_text())
         report = json.loads((folder / "report.json").read_text())
-        assert one.run.run_id == record["key"] and one.run.job_type == "stage"
-        assert {key: one.config[key] for key in record["settings"]} == record["settings"]
-        numbers = {key: value for key, value in report.items() if isinstance(value, int | float)}
-        assert {key: one.summary[key] for key in numbers} == pytest.approx(numbers)
-        epochs = report["epochs"]
-        assert len(one.curves.get("train/loss", [])) == len(one.curves.get("val/macro_f1", [])) == epochs
-    assert len(found["teacher"].curves["val/macro_f1"]) == 2
+        assert one.run.run_id.startswith(f"b-{stage}-{record['key']}-") and one.run.job_type == "stage"
+        assert one.config["key"] == record["key"] and one.config["pipeline"] == "b" and one.config["task"] == "table"
+        assert ("prune" in one.config) == (stage == "prune_student")
+        assert one.config["settings"]["task"]["labels"] == 4 and "stages" not in one.config
+        assert len(one.curves.get("train/loss", [])) == len(one.curves.get("val/macro_f1", [])) == report["epochs"]
+    assert len(found["b/teacher"].curves["val/macro_f1"]) == 2
+    assert {"stage", "distillation", "pruning"} <= {*found["b/prune_student"].run.tags, *found["b/prune_student"].tags}
 
 
-def test_the_table_is_a_run_of_the_pipeline(dashboard: Run) -> None:
+def test_artifacts_say_what_came_from_what(dashboard: Run) -> None:
+    folders = {path.name for path in dashboard.folder.glob("store/*-*")}
+    edges = {name: (sorted(one.uses), sorted(one.makes)) for name, one in runs(dashboard).items()}
+    (corpus,) = (f"corpus-{name.partition('-')[2]}" for name in folders if name.startswith("task-"))
+    by_stage = {name.rpartition("-")[0]: name for name in folders}
+    assert edges["b/teacher"] == ([corpus], [by_stage["teacher"]])
+    assert edges["b/student"] == (sorted([corpus, by_stage["teacher"]]), [by_stage["student"]])
+    assert edges["b/prune_student"] == (sorted([corpus, by_stage["student"]]), [by_stage["prune_student"]])
+    assert {corpus, by_stage["recover_student"]} <= {*edges["b"][0]} and not edges["b"][1]
+
+
+def test_all_rows_are_a_table_of_the_pipeline(dashboard: Run) -> None:
     logged = runs(dashboard)["b"]
     table = pl.read_csv(dashboard.folder / "run" / "table.csv")
-    assert logged.run.job_type == "pipeline"
-    assert logged.config["epochs"] == 2 and logged.config["task"]["labels"] == 4
-    (place,) = logged.curves["table/path"]
+    assert logged.run.job_type == "pipeline" and logged.config["settings"]["prune"]["ratio"] == RATIO
+    place = logged.summary["tables/results"]["path"]
     (path,) = dashboard.folder.glob(f"dashboard/wandb/offline-run-*/files/{place}")
     sent = json.loads(path.read_text())
     assert sent["columns"] == table.columns and len(sent["data"]) == len(table) == 6
     column = table.columns.index("macro_f1")
     assert [row[column] for row in sent["data"]] == pytest.approx(table["macro_f1"].to_list())
-    for name, value in table.select("name", "micro_f1").iter_rows():
-        assert logged.summary[f"{name}/micro_f1"] == pytest.approx(value)
+    tables = ("labels", "gates", "devices", "lineage", "disagreements", "calibration")
+    assert {f"tables/{name}" for name in tables} <= {*logged.summary}
+    assert not [name for name in logged.curves if name.startswith("tables/")]
+
+
+def test_a_reused_stage_is_a_run_too(dashboard: Run, tmp_path: Path) -> None:
+    seen = Seen([])
+    record = RunRecord.read(dashboard.folder / "run")
+    again = replace(record, stages=tuple(replace(stage, cached=True) for stage in record.stages))
+    written = replace(WrittenReport.read(dashboard.folder / "run"), runs=(again,))
+    publish_run(written, seen)
+    found = seen.runs
+    assert [run.kind for run in found] == ["stage"] * 4 + ["pipeline"]
+    assert all({*run.summary} == COLUMNS and run.summary["cached"] is True for run in found)
+    first = runs(dashboard)["b/teacher"]
+    assert {name: own for name, own in found[0].summary.items() if name != "cached"} == pytest.approx(
+        {name: first.summary[name] for name in COLUMNS - {"cached"}}
+    )
+    assert {*found[0].settings} == {*first.config} - {"_wandb"}
 
 
 def test_nothing_is_written_outside_its_folder(dashboard: Run) -> None:
@@ -222,8 +246,8 @@ def test_online_needs_a_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 def test_wrong_use_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="logger.mode must be offline or online, got 'dryrun'"):
         Wandb(mode="dryrun")  # type: ignore[arg-type]
-    with pytest.raises(RuntimeError, match="must follow stage"):
-        Wandb(folder=str(tmp_path)).stage_done({})
+    with pytest.raises(ValueError, match="logger.upload must be digests or models, got 'all'"):
+        Wandb(upload="all")  # type: ignore[arg-type]
 
 
 # Files, and nothing.
@@ -250,5 +274,5 @@ def test_nowhere_is_nowhere(tmp_path: Path) -> None:
     logger = NullLogger()
     assert logger.stage("teacher", "key", tmp_path, {}) is None
     logger.stage_done({})
-    logger.table("a", pl.DataFrame(), {}, tmp_path)
+    logger.publish(TrackedRun("a", "pipeline", "key", {}, {}))
     assert not list(tmp_path.iterdir())

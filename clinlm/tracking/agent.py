@@ -1,0 +1,37 @@
+"""The command `clinlm agent ENTITY/PROJECT/SWEEP [count=N]`: runs what a sweep of W&B asks for."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from clinlm.config.errors import ConfigError
+
+_HELP = """clinlm agent: run what a sweep of W&B asks for, one pipeline after another, until it has no more.
+
+  clinlm report wandb-sweep sweep=outputs/sweeps/FOLDER   writes wandb_sweep.yaml
+  wandb sweep outputs/sweeps/FOLDER/wandb_sweep.yaml      makes the sweep, and prints its name
+  clinlm agent ENTITY/PROJECT/SWEEP [count=N]             on every machine that helps
+"""
+
+
+def agent_command(arguments: Sequence[str]) -> None:
+    """Run `clinlm agent`; its status is that of the agent of wandb.
+
+    Raises:
+        ConfigError: no sweep, or something else than `count=N`.
+    """
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(_HELP, end="")
+        return
+    names = [word for word in arguments if "=" not in word]
+    settings = dict(word.split("=", 1) for word in arguments if "=" in word)
+    if len(names) != 1 or set(settings) - {"count"} or not settings.get("count", "1").isdigit():
+        raise ConfigError(f"clinlm agent needs ENTITY/PROJECT/SWEEP and at most count=N, got {' '.join(arguments)}")
+    command = [sys.executable, "-m", "wandb", "agent", *names]
+    if "count" in settings:
+        command += ["--count", settings["count"]]
+    # Its sweeps end by themselves; three jobs that fail in the first minute are a reason to look, not to go on.
+    status = subprocess.run(command, env=dict(os.environ), check=False).returncode
+    if status:
+        sys.exit(status)

@@ -1,0 +1,27 @@
+"""Opens the logger that a configuration names: one of ours, or any of Lightning's by its class."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.utils import get_class, instantiate
+from lightning.pytorch.loggers import Logger
+
+from clinlm.config.errors import ConfigError
+from clinlm.tracking.base import RunLogger
+from clinlm.tracking.lightning_logger import LightningLogger
+
+
+def open_logger(settings: Mapping[str, Any]) -> RunLogger:
+    """Return the logger of `settings`, a mapping with `_target_`: a `RunLogger`, or a `Logger` of Lightning.
+
+    Raises:
+        ConfigError: the class is neither.
+    """
+    kind = get_class(str(settings.get("_target_")))
+    if issubclass(kind, Logger):
+        return LightningLogger(settings)
+    if not issubclass(kind, RunLogger):
+        raise ConfigError(f"logger must be a RunLogger or a Logger of Lightning, got {kind.__name__}")
+    opened = instantiate(dict(settings), _recursive_=False)
+    assert isinstance(opened, RunLogger)
+    return opened
