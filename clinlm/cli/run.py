@@ -6,6 +6,7 @@ import shlex
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import transformers
 from hydra.core.hydra_config import HydraConfig
@@ -68,9 +69,7 @@ def run(config: DictConfig, progress: RunProgress) -> dict[str, float]:
     other = None if config.nested else external_settings(config)
     protocol = fix_protocol(config, execution.planned_folders(stages, Path(config.store), task_key), task.metrics)
     external = None if other is None else open_external(other, task, task_key, Path(config.store))
-    typed = list(HydraConfig.get().overrides.task)
-    chosen = chosen_settings(config, HydraConfig.get().runtime.choices, typed)
-    logger.announce(announcements([stage.name for stage in stages], chosen, typed))
+    logger.announce(announcements([stage.name for stage in stages], *_chosen(config)))
     stopped: GateFailed | None = None
     try:
         with drawn(progress, draws=bool(config.trainer.get("enable_progress_bar", True))):
@@ -87,12 +86,17 @@ def run(config: DictConfig, progress: RunProgress) -> dict[str, float]:
         report.results[-1].name,
         _lines(report, record, config),
     )
-    written = WrittenReport(folder, (record,), (*report.results,), (*report.notices,), (*report.conclusion,), None)
-    publish_run(written, logger)
+    publish_run(WrittenReport(folder, (record,), (*report.results,), (), (*report.conclusion,), None), logger)
     if stopped is not None:
         raise stopped
     last = next(result for result in report.results if result.name == record.stages[-1].name)
     return objectives(last, record.monitor)
+
+
+def _chosen(config: DictConfig) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Return the settings that were read, by stage, and the overrides as they were typed."""
+    typed = list(HydraConfig.get().overrides.task)
+    return chosen_settings(config, HydraConfig.get().runtime.choices, typed), typed
 
 
 def _log_task(task: Task, nested: bool) -> None:
@@ -119,10 +123,9 @@ def record_of(
     gates = [plain(OmegaConf.load(path)) for path in sorted(CONF.glob("gate/*.yaml"))]
     facts = dict(task.examples.facts)
     notices = nested_notices(task.examples.notices) if config.nested else task.examples.notices
-    typed = list(HydraConfig.get().overrides.task)
+    chosen, typed = _chosen(config)
     idle = unread(config, typed)  # of a job of a sweep: another job reads it
     idle += [override for override in typed if override.startswith("resplits=")]  # this run is one of the splits
-    chosen = chosen_settings(config, HydraConfig.get().runtime.choices, typed)
     return RunRecord(
         pipeline=_pipeline(),
         seed=config.seed,

@@ -28,6 +28,7 @@ from clinlm.report.written import WrittenReport
 from clinlm.tracking.base import RunLogger, TrackedRun
 from clinlm.tracking.csv import Csv
 from clinlm.tracking.none import NullLogger
+from clinlm.tracking.run_progress import RunProgress
 from clinlm.tracking.wandb import Wandb
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -57,7 +58,8 @@ def ran(notes: Path, folder: Path, *overrides: str) -> Run:
     root.setLevel(logging.DEBUG)
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            run(composed(folder / "notes.csv", folder / "store", "task.max_tokens=64", *overrides))
+            config = composed(folder / "notes.csv", folder / "store", "task.max_tokens=64", *overrides)
+            run(config, RunProgress("pipeline", "val/macro_f1"))
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
