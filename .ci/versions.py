@@ -23,8 +23,12 @@ TESTS = (
     *("tests/metrics/test_classification.py", "tests/pipeline/test_execution.py", "tests/callbacks/test_keep_best.py"),
 )
 """Every package is imported and used by some of these; whole runs are in tests/pipeline."""
-OPTIONS = ("-q", "-p", "no:cacheprovider", "-o", "filterwarnings=ignore")
-"""Warnings are errors in `make test`, with the versions of constraints.txt; others deprecate other things."""
+OPTIONS = (
+    *("-q", "-p", "no:cacheprovider", "-o", "filterwarnings=ignore"),
+    *("-o", "addopts=-m 'not integration' --import-mode=importlib"),
+)
+"""Warnings are errors and shapes are checked in `make test`, with the versions of constraints.txt; other versions
+deprecate other things, and the pytest plugin of jaxtyping 0.3.3 does not find packages that conftest.py imports."""
 
 
 def requirements() -> list[str]:
