@@ -1,54 +1,18 @@
 """The models that no other beats in everything: quality against bytes and latency, as a table, a file and a plot."""
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
-from jaxtyping import Bool, Float
 
 from clinlm.report import cells, timing
-from clinlm.report.domination import dominance
+from clinlm.report.pareto_front import numbered, pareto_objectives
+from clinlm.report.pareto_plot import plot_pareto
 from clinlm.report.plots import save_figure
 from clinlm.report.results import ModelResult
 from clinlm.report.tables import dominated
-
-_GREY, _FRONT = "#9aa0a6", "#0b5fa5"
-_PANELS = (("size, MB = 10⁶ bytes", 1e-6), ("latency from text, median ms a document", 1.0))
-
-
-def front(values: Float[np.ndarray, "points objectives"], maximize: Sequence[bool]) -> Bool[np.ndarray, " points"]:
-    """Return whether each point is on the Pareto front: no other is as good in every objective and better in one.
-
-    Equal points are kept together; a point with a NaN is off the front and dominates nothing.
-
-    Args:
-        values: one line a point.
-        maximize: for every objective whether more of it is better.
-    """
-    dominated = dominance(values, maximize).any(axis=0)
-    return np.asarray(~np.isnan(values).any(axis=1) & ~dominated, dtype=bool)
-
-
-def pareto_objectives(results: Sequence[ModelResult], metric: str) -> Float[np.ndarray, "points 3"]:
-    """Return quality on validation, bytes and median latency in ms of every result; NaN where not measured."""
-    rows = [
-        (result.validation.get(metric, math.nan), result.bytes, math.nan if result.p50_ms is None else result.p50_ms)
-        for result in results
-    ]
-    return np.array(rows, dtype=float).reshape(-1, 3)
-
-
-def numbered(results: Sequence[ModelResult], metric: str) -> dict[int, int]:
-    """Return, for every model of the front, by its place in `results`, its number: 1 has the best quality."""
-    values = pareto_objectives(results, metric)
-    places = np.flatnonzero(front(values, (True, False, False))).tolist()
-    ordered = sorted(places, key=lambda place: (-values[place, 0], values[place, 1]))
-    return dict(zip(ordered, count(1), strict=False))
 
 
 def command(result: ModelResult) -> str:
@@ -119,67 +83,4 @@ def write_pareto(results: Sequence[ModelResult], metric: str, folder: Path, spli
     paths = [folder / f"pareto.{ending}" for ending in ("md", "csv")]
     paths[0].write_text(pareto_markdown(results, metric, split), encoding="utf-8")
     pareto_frame(results, metric, split).write_csv(paths[1])
-    return [*paths, *save_figure(plot_pareto(results, metric), folder, "pareto")]
-
-
-def plot_pareto(results: Sequence[ModelResult], metric: str) -> Any:
-    """Draw quality against bytes and against latency: all points grey, the front coloured with its numbers.
-
-    Returns:
-        a `matplotlib.figure.Figure`; no window is opened and no global state is touched.
-    """
-    from matplotlib.figure import Figure  # importing it takes a second, and only sweeps draw
-
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    numbers, values = numbered(results, metric), pareto_objectives(results, metric)
-    y = 100 * values[:, 0]
-    panels = figure.subplots(1, 2, sharey=True)
-    for place, (panel, (label, unit)) in enumerate(zip(panels, _PANELS, strict=True), 1):
-        x = values[:, place] * unit
-        ahead = list(numbers)
-        known = np.isfinite(x + y)
-        behind = [index for index in np.flatnonzero(known) if index not in numbers]
-        if not known.any():
-            panel.text(0.5, 0.5, "not measured", transform=panel.transAxes, ha="center", color=_GREY)
-            continue
-        low, high = x[known].min(), x[known].max()
-        room = max((high / low) ** 0.1, 1.1)
-        panel.set(xscale="log", xlim=(low / room, high * room), xlabel=label)
-        panel.scatter(x[behind], y[behind], s=18, color=_GREY, alpha=0.6, linewidths=0)
-        panel.scatter(x[ahead], y[ahead], s=34, color=_FRONT, linewidths=0)
-        panel.margins(y=0.12)
-        _dress(panel, few=high < 5 * low)
-    panels[0].set_ylabel(f"{cells.spelled(metric)} on validation, %")
-    figure.suptitle(f"Pareto front: {len(numbers)} of {len(results)} models", fontsize=11)
-    figure.draw_without_rendering()  # places in pixels are known from here
-    for place, (panel, (_, unit)) in enumerate(zip(panels, _PANELS, strict=True), 1):
-        _label(panel, {number: (values[p, place] * unit, y[p]) for p, number in numbers.items()})
-    return figure
-
-
-def _dress(panel: Any, few: bool) -> None:
-    """Write numbers without exponents; `few`: on an axis too short for ticks at 1, 2 and 5."""
-    from matplotlib import ticker
-
-    panel.xaxis.set_major_locator(ticker.MaxNLocator(5) if few else ticker.LogLocator(subs=(1, 2, 5), numticks=8))
-    panel.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-    panel.xaxis.set_minor_locator(ticker.NullLocator())
-    panel.grid(alpha=0.25, linewidth=0.6)
-    panel.spines[["top", "right"]].set_visible(False)
-
-
-def _label(panel: Any, places: dict[int, tuple[float, float]]) -> None:
-    """Write every number next to its point, on the side with most room."""
-    dots = panel.transData.transform(np.array(list(places.values())).reshape(-1, 2))
-    scale = panel.figure.dpi / 72
-    angles = np.linspace(0, 2 * np.pi, 8, endpoint=False) + np.pi / 4
-    around = 9.0 * np.stack([np.cos(angles), np.sin(angles)], axis=1)  # points of a seventy-second of an inch
-    taken = list(dots)
-    for number, dot in zip(places, dots, strict=True):
-        room = [min(float(np.hypot(*(dot + side * scale - other))) for other in taken) for side in around]
-        best = around[int(np.argmax(np.round(room, 1)))]
-        taken.append(dot + best * scale)
-        panel.annotate(
-            str(number), places[number], xytext=tuple(best), textcoords="offset points", ha="center", va="center",
-            fontsize=8, color=_FRONT,
-        )  # fmt: skip
+    return [*paths, *save_figure(plot_pareto(results, metric, split), folder, "pareto")]

@@ -32,6 +32,7 @@ from clinlm.report.conclusion import conclude, conclusion_markdown
 from clinlm.report.evaluation import compare
 from clinlm.report.external import ExternalCorpus, open_external
 from clinlm.report.grid import grid_cells
+from clinlm.report.heat_map import write_grid_map, write_label_map
 from clinlm.report.html.page import PAGE, write_page
 from clinlm.report.html.sources import detailed_results
 from clinlm.report.label_differences import write_label_differences
@@ -226,6 +227,9 @@ class Report:
             (self._folder / "grid.md").write_text(grid, encoding="utf-8")
             self.files.append("grid.md")
             self._show("grid", lambda: [text_table(f"Pipelines × methods, on {self._split}", "", header, lines)])
+        maps = write_grid_map(self.results, self._metric, self._folder, self._split)
+        maps += [] if self._task.by_word else write_label_map(self._detailed(), self._folder, self._split)
+        self.files += [path.name for path in maps]
         timed = [result for result in self.results if result.latency is not None]
         if len(timed) > 2:
             self.files += [path.name for path in pareto.write_pareto(timed, self._metric, self._folder, self._split)]
@@ -237,13 +241,15 @@ class Report:
         said = tuple(self.results), tuple(self.notices), tuple(self.conclusion), machine, self._subject
         return write_page(WrittenReport(self._folder, tuple(runs), *said, places), stages).name
 
+    def _detailed(self) -> list[ModelResult]:
+        by_name = {result.name: result for result in self.results}
+        return detailed_results(self.results, by_name[self._subject], self._metric)
+
     def _write_labels(self) -> None:
         """Write the quality by label."""
-        by_name = {result.name: result for result in self.results}
         if not self._task.by_word:
-            shown = detailed_results(self.results, by_name[self._subject], self._metric)
             sampling = self._settings.bootstrap(self._task, self._split)
-            write_label_differences(shown, self.evaluations, self._folder, **sampling)
+            write_label_differences(self._detailed(), self.evaluations, self._folder, **sampling)
             groups = {result.name: [result] for result in self._scored}
             self._show("labels", lambda: [label_table(groups, "By label", {})[0]])
             return

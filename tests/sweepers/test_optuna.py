@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from clinlm.report.pareto import front
+from clinlm.report.pareto_front import front
 from clinlm.sweepers import space
 
 optuna = pytest.importorskip("optuna", reason="the extra optuna is not installed")

@@ -66,8 +66,8 @@ def _may(passing: Sequence[ModelResult], best: ModelResult, by_name: dict[str, M
     assert verdict is not None
     who = listed([row.name for row in passing])
     which = f"{best.name}, the best of them on validation," if len(passing) > 1 else "it"
-    margin = f"{_change(verdict.difference, verdict.metric)}, by a margin of {100 * verdict.margin:g} points"
-    return f"{who} may replace {best.reference}: {which} {margin}{_cheaper(best)}."
+    change = _change(verdict.difference, verdict.metric, verdict.margin)
+    return f"{who} may replace {best.reference}: {which} {change}{_cheaper(best)}."
 
 
 def _none(claims: Sequence[ModelResult], compressed: Sequence[ModelResult], own: ModelResult) -> str:
@@ -81,10 +81,7 @@ def _none(claims: Sequence[ModelResult], compressed: Sequence[ModelResult], own:
     else:
         word = "loses more than the margin" if verdict.verdict == "inferior" else "may lose more than the margin"
         head = f"Not shown: {own.name} {word}"
-    return (
-        f"{head}: {own.name} {_change(verdict.difference, verdict.metric)}, margin {100 * verdict.margin:g} points"
-        f"{_cheaper(own)}."
-    )
+    return f"{head}: {own.name} {_change(verdict.difference, verdict.metric, verdict.margin)}{_cheaper(own)}."
 
 
 def _instead(use: ModelResult, own: ModelResult, metric: str) -> str:
@@ -114,13 +111,14 @@ def _after(own: ModelResult) -> str:
     return f"; {own.name} {_change(change, 'micro_f1')}" if change is not None else ""
 
 
-def _change(change: Interval, metric: str) -> str:
-    """Return a difference in words: loses 0.27 points of micro F1 (95 % interval −1.4…+1.0)."""
+def _change(change: Interval, metric: str, margin: float | None = None) -> str:
+    """Return a difference in words: loses 0.27 points of micro F1 (95 % interval −1.4…+1.0; margin 2)."""
     if math.isnan(change.value):
         return f"has an undefined difference in {cells.spelled(metric)}"
+    limit = "" if margin is None else f"; margin {100 * margin:g}"
     size = f"{abs(100 * change.value):.2f}"
     verb = "is equal in" if size == "0.00" else f"{'gains' if change.value > 0 else 'loses'} {size} points of"
-    return f"{verb} {cells.spelled(metric)} (95 % interval {signed_range(change)})"
+    return f"{verb} {cells.spelled(metric)} (95 % interval {signed_range(change)}{limit})"
 
 
 def _cheaper(own: ModelResult) -> str:

@@ -5,27 +5,25 @@ from typing import Any
 
 from clinlm.metrics.uncertainty import SHARES
 from clinlm.report import cells
-from clinlm.report.html.labels import interval
 from clinlm.report.html.lines import STYLES, LineChart, Series, line_chart
 from clinlm.report.html.models_table import Cell
 from clinlm.report.html.section import Charts, Grid, Part, Section
-from clinlm.report.html.sources import Sources
+from clinlm.report.html.sources import Sources, interval
 from clinlm.report.results import ModelResult
 
 
 def certainty_section(sources: Sources) -> Section | None:
     """Return reliability, risk and coverage; None where nothing was measured."""
     measured = [own for own in sources.detailed() if own.uncertainty is not None][:STYLES]
-    charts = [*_reliability(sources), *_risk(measured), *_coverage(measured)]
+    validation = sources.validation
+    charts = [*_reliability(validation), *_risk(measured), *_coverage(measured)]
     parts: list[Part] = [Charts(charts)] if charts else []
-    validation = sources.file("validation.json")
     if validation is not None:
         parts.append(_errors(validation))
     return Section("certainty", "Calibration", "Calibration, and what abstaining gains", parts) if parts else None
 
 
-def _reliability(sources: Sources) -> list[LineChart]:
-    validation = sources.file("validation.json")
+def _reliability(validation: Mapping[str, Any] | None) -> list[LineChart]:
     if validation is None:
         return []
     series = []

@@ -8,10 +8,9 @@ from hydra.utils import instantiate
 from clinlm.engines.devices import Device
 from clinlm.pipeline.gates import Verdict
 from clinlm.report import cells
-from clinlm.report.html.labels import interval
 from clinlm.report.html.models_table import Cell
 from clinlm.report.html.section import Grid, Listing, Part, Prose, Section
-from clinlm.report.html.sources import Sources
+from clinlm.report.html.sources import Sources, interval
 from clinlm.report.html.words import minus
 
 _MOST = 30
@@ -59,7 +58,7 @@ def _devices(sources: Sources) -> Grid:
 
 def disagreements_section(sources: Sources) -> Section | None:
     """Return where the model and its original decide differently, as patterns; None where that was not measured."""
-    validation = sources.file("validation.json")
+    validation = sources.validation
     if validation is None:
         return None
     agreement = {name: interval(own) for name, own in validation["agreement"].items()}

@@ -8,7 +8,7 @@ from clinlm.metrics.bootstrap import Interval
 from clinlm.report import cells
 from clinlm.report.html.models_table import Cell, bar_of, scale_ends
 from clinlm.report.html.section import Grid, Part, Prose, Section
-from clinlm.report.html.sources import Sources
+from clinlm.report.html.sources import Sources, interval
 from clinlm.report.html.words import signed, signed_range
 from clinlm.report.results import ModelResult
 
@@ -27,7 +27,7 @@ def labels_section(sources: Sources) -> Section | None:
         left = sum(bool(own.per_label) for own in sources.results) - len(models)
         if left > 0:
             parts.append(Prose(f"{left} more models are in table_per_label.csv."))
-    validation = sources.file("validation.json")
+    validation = sources.validation
     if validation is not None:
         parts += _subgroups(validation)
     return (
@@ -35,12 +35,6 @@ def labels_section(sources: Sources) -> Section | None:
         if parts
         else None
     )
-
-
-def interval(content: Mapping[str, float | None]) -> Interval:
-    """Return an interval from JSON; null is NaN."""
-    value, low, high = (math.nan if content[key] is None else float(content[key]) for key in ("value", "low", "high"))  # type: ignore[arg-type]
-    return Interval(value, low, high)
 
 
 def _labels(models: Sequence[ModelResult], found: Mapping[str, Mapping[str, Interval]]) -> Grid:

@@ -17,6 +17,7 @@ from clinlm.report.html.sources import CHAINS, Sources
 from clinlm.report.html.words import signed
 
 _BEFORE, _AFTER = "_before", "_after"
+_EPOCH = {"monitor", "epoch", "value"}
 
 
 def grid_section(sources: Sources) -> Section | None:
@@ -35,9 +36,11 @@ def grid_section(sources: Sources) -> Section | None:
 def lineage_section(sources: Sources) -> Section | None:
     """Return the stages of every pipeline drawn; None where the folder has no record of a run."""
     chains: list[Part] = [_chain(sources, run, place) for run, place in sources.chains()]
+    quality = f"{cells.spelled(sources.metric)} on {sources.split}"
     if not chains:
         return None
     left = len(sources.runs) - len(chains)
+    chains.append(Prose(f"In every box {quality}, its change from the stage before by value, and what the stage cost."))
     if left > 0:
         chains.append(
             Prose(
@@ -57,8 +60,7 @@ def _chain(sources: Sources, run: RunRecord, place: Path) -> Chain:
         links.append(_link(stage, report, value, before, sources.metric))
         before = value
     title = f"{run.pipeline}, seed {run.seed}" if len(sources.runs) > 1 else run.pipeline
-    note = f"{cells.spelled(sources.metric)} on {sources.split}, and its change from the stage before, by value."
-    return Chain(title, links, note)
+    return Chain(title, links)
 
 
 def _link(stage: StageRecord, report: Mapping[str, Any], value: float, before: float, metric: str) -> Link:
@@ -92,19 +94,50 @@ def layers_section(sources: Sources) -> Section | None:
     """Return what methods changed in the layers of the subject's pipeline: widths, ranks, bits, before and after."""
     if sources.run is None:
         return None
-    parts = [part for stage in sources.run.stages for part in _methods(stage.name, stage_report(stage))]
-    return (
-        Section("layers", "Layers", f"What each method did: pipeline {sources.run.pipeline}", parts) if parts else None
-    )
+    reports = {stage.name: stage_report(stage) for stage in sources.run.stages}
+    parts: list[Part] = [part for stage, report in reports.items() for part in _methods(stage, report)]
+    best = _best_epochs(reports)
+    title = f"What each method did: pipeline {sources.run.pipeline}"
+    return Section("layers", "Layers", title, [*parts, *best]) if parts or best else None
+
+
+def _tables(reports: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, str, list[dict[str, Any]]]]:
+    """Yield stage, method, its summary, and the rows of each of its tables."""
+    for stage, report in reports.items():
+        for name, method in report.get("methods", {}).items():
+            for table in method["tables"]:
+                if table["rows"]:
+                    yield stage, name, str(method["summary"] or ""), table["rows"]
 
 
 def _methods(stage: str, report: Mapping[str, Any]) -> Iterator[Grid]:
-    for name, method in report.get("methods", {}).items():
-        for table in method["tables"]:
-            rows = table["rows"]
-            columns = [*dict.fromkeys(column for row in rows for column in row)]
-            if rows and columns:
-                yield _rows_grid(f"{stage}: {name}", columns, rows, str(method["summary"] or ""))
+    for _, name, summary, rows in _tables({stage: report}):
+        if _EPOCH <= rows[0].keys():
+            continue
+        if [row.get("when") for row in rows] == ["before", "after"]:
+            yield _recovery(f"{stage}: {name}", *rows)
+            continue
+        columns = [*dict.fromkeys(column for row in rows for column in row)]
+        yield _rows_grid(f"{stage}: {name}", columns, rows, summary)
+
+
+def _recovery(title: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Grid:
+    """Return quality on validation before and after recovery, a line for every metric."""
+    metrics = [name for name in before if name != "when"]
+    rows = [
+        [Cell(cells.spelled(name)), *(Cell(cells.percent(own.get(name))) for own in (before, after))]
+        for name in metrics
+    ]
+    header = ["metric on validation, %", "before", "after"]
+    return Grid(f"{title}: before and after", header, rows, "", frozenset({1, 2}), folded=True)
+
+
+def _best_epochs(reports: Mapping[str, Mapping[str, Any]]) -> list[Grid]:
+    found = [(stage, row) for stage, _, _, rows in _tables(reports) for row in rows if _EPOCH <= row.keys()]
+    if not found:
+        return []
+    rows = [[Cell(stage), *(Cell(_shown(row[name])) for name in ("monitor", "epoch", "value"))] for stage, row in found]
+    return [Grid("Epoch that was kept", ["stage", "monitor", "epoch", "value"], rows, "", frozenset({2, 3}))]
 
 
 def _rows_grid(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], summary: str) -> Grid:

@@ -7,7 +7,7 @@ from typing import final
 
 from clinlm.metrics.bootstrap import Interval
 from clinlm.report import cells, timing
-from clinlm.report.html.words import kind_of, minus, signed, signed_range
+from clinlm.report.html.words import kind_of, signed, signed_range
 from clinlm.report.pareto import command
 from clinlm.report.results import ModelResult
 from clinlm.report.tables import dominated
@@ -112,10 +112,8 @@ def models_table(results: Sequence[ModelResult], metric: str, about: str) -> Mod
         *(TableColumn(name, f"{cells.spelled(name)} %", "with its 95 % interval") for name in metrics),
         TableColumn("delta", f"Δ {cells.spelled(compared)}", _DELTA),
         TableColumn("verdict", "verdict", "non-inferior, undecided or inferior by the margin", number=False),
-        TableColumn("mb", "MB", "10⁶ bytes of what is deployed"),
-        TableColumn("smaller", "smaller ×", "bytes of the original / own"),
-        TableColumn("ms", "ms", "median from a note's text to its decisions"),
-        TableColumn("faster", "faster ×", "time of the original / own"),
+        TableColumn("mb", "MB", "10⁶ bytes of what is deployed; below it bytes of the original / own"),
+        TableColumn("ms", "ms", "median from a note's text to its decisions; below it time of the original / own"),
         TableColumn("gates", "gates", "gates passed, of all"),
         TableColumn("dominated", "dominated by", _DOMINATED, number=False),
     ]  # fmt: skip
@@ -170,21 +168,17 @@ def _costs(own: ModelResult) -> list[Cell]:
     tone = (
         {"non-inferior": "good", "inferior": "bad"}.get(own.non_inferiority.verdict, "") if own.non_inferiority else ""
     )
-    speed = None if latency is None else latency.speedup
+    same = own.name == own.reference
+    smaller = "" if same or not own.bytes else f"{cells.times(own.compression_bytes)} smaller"
+    faster = "" if same or latency is None else f"{timing.speedup_cell(latency)}× as fast"
     kept = ", ".join(gate.gate for gate in own.gates if gate.passed)
     return [
         Cell(verdict or cells.NONE, sort=verdict or None, tone=tone),
-        Cell(cells.three(own.bytes / 1e6 if own.bytes else None), sort=own.bytes or None),
-        Cell(cells.times(own.compression_bytes), sort=_finite(own.compression_bytes)),
-        Cell(timing.p50_cell(latency), sort=own.p50_ms),
-        Cell(timing.speedup_cell(latency), sort=_finite(speed)),
+        Cell(cells.three(own.bytes / 1e6 if own.bytes else None), smaller, own.bytes or None),
+        Cell(timing.p50_cell(latency), faster, own.p50_ms),
         Cell(f"{passed} of {len(own.gates)}", kept, passed) if own.gates else Cell(cells.NONE),
-        Cell(minus(dominated(own.dominated_by)), sort=own.dominated_by[0] if own.dominated_by else None),
+        Cell(dominated(own.dominated_by), sort=own.dominated_by[0] if own.dominated_by else None),
     ]  # fmt: skip
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def scale_ends(drawn: Sequence[Interval | None]) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from clinlm.report import cells
 from clinlm.report.baselines import BASELINES
 from clinlm.report.html.scatter import Point, Scatter, scatter
 from clinlm.report.html.words import kind_of
-from clinlm.report.pareto import numbered
+from clinlm.report.pareto_front import numbered
 from clinlm.report.published import Published
 from clinlm.report.results import ModelResult
 

@@ -9,7 +9,7 @@ from clinlm.report.html.axis import Axis
 
 WIDTH, HEIGHT = 460, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 12, 12, 44
-_CHARACTER, _LINE = 6.4, 13
+CHARACTER, _LINE = 6.4, 13
 """Width of a character and height of a line of the names, in units of the drawing."""
 _NAME = 22
 """Characters of a name at most."""
@@ -115,8 +115,22 @@ def _or(end: float, value: float) -> float:
     return value if math.isnan(end) else end
 
 
-def named(marks: Sequence[Mark]) -> list[Mark]:
+@final
+@dataclass(frozen=True)
+class Frame:
+    """Where names may stand, y downwards, with the width of a character and the height of a line."""
+
+    left: float = _LEFT
+    top: float = 2.0
+    right: float = WIDTH - 2
+    bottom: float = HEIGHT - _BOTTOM
+    character: float = CHARACTER
+    line: float = _LINE
+
+
+def named(marks: Sequence[Mark], frame: Frame | None = None) -> list[Mark]:
     """Return the marks, each with a name at the first place where it covers no point, no name and no border."""
+    frame = frame or Frame()
     taken = [(mark.x - 5, mark.y - 5, mark.x + 5, mark.y + 5) for mark in marks]
     found = list(marks)
     order = sorted(range(len(marks)), key=lambda place: (not marks[place].point.chosen, marks[place].point.dominated))
@@ -126,8 +140,8 @@ def named(marks: Sequence[Mark]) -> list[Mark]:
             continue
         label = _short(mark.point.name)
         for anchor, dx, dy in _AROUND:
-            box = _box(mark.x + dx, mark.y + dy, len(label) * _CHARACTER, anchor)
-            inside = box[0] > _LEFT and box[2] < WIDTH - 2 and box[1] > 2 and box[3] < HEIGHT - _BOTTOM
+            box = _box(mark.x + dx, mark.y + dy, len(label) * frame.character, frame.line, anchor)
+            inside = box[0] > frame.left and box[2] < frame.right and box[1] > frame.top and box[3] < frame.bottom
             if inside and not any(_overlap(box, other) for number, other in enumerate(taken) if number != place):
                 taken.append(box)
                 found[place] = replace(
@@ -148,9 +162,9 @@ _AROUND: Sequence[tuple[_Anchor, float, float]] = (
 _Box = tuple[float, float, float, float]
 
 
-def _box(x: float, y: float, width: float, anchor: _Anchor) -> _Box:
+def _box(x: float, y: float, width: float, height: float, anchor: _Anchor) -> _Box:
     left = x - {"start": 0.0, "middle": width / 2, "end": width}[anchor]
-    return left, y - _LINE / 2, left + width, y + _LINE / 2
+    return left, y - height / 2, left + width, y + height / 2
 
 
 def _overlap(one: _Box, other: _Box) -> bool:

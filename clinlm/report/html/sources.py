@@ -1,12 +1,14 @@
 """What the sections of the page are made from: the comparison, the run that it is about, and their files."""
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
+from clinlm.metrics.bootstrap import Interval
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.report.baselines import BASELINES
 from clinlm.report.html.words import known_or
@@ -82,6 +84,20 @@ class Sources:
         path = (place or self.place) / name
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
+    @cached_property
+    def validation(self) -> dict[str, Any] | None:
+        """Return validation.json of the subject's run, its models by their names in the table; None without it."""
+        found = self.file("validation.json")
+        if found is None:
+            return None
+        names = {found["compressed"]: self.subject.deployment.get("of", self.subject.name)}
+        names[found["original"]] = self.subject.reference or found["original"]
+        tempered = ", tempered"
+        names |= {f"{name}{tempered}": f"{own}{tempered}" for name, own in list(names.items())}
+        parts = ("calibration", "temperatures")
+        renamed = {part: {names.get(name, name): own for name, own in found[part].items()} for part in parts}
+        return {**found, **renamed, "compressed": names[found["compressed"]], "original": names[found["original"]]}
+
     def stage_rows(self, place: Path) -> dict[str, dict[str, Any]]:
         """Return stage -> its row of the table of a run; empty where the folder has none."""
         if place == self.written.folder and not self.stages:
@@ -101,3 +117,9 @@ def detailed_results(results: Sequence[ModelResult], subject: ModelResult, metri
     wanted += [own for own in ranked if not own.dominated_by] + ranked
     names = [*dict.fromkeys(own.name for own in wanted if own.quality)][:DETAILED]
     return [own for own in results if own.name in names]
+
+
+def interval(content: Mapping[str, float | None]) -> Interval:
+    """Return an interval from JSON; null is NaN."""
+    value, low, high = (math.nan if content[key] is None else float(content[key]) for key in ("value", "low", "high"))  # type: ignore[arg-type]
+    return Interval(value, low, high)

@@ -1,6 +1,7 @@
 """Words and signs of the page."""
 
 import math
+import re
 from typing import Literal
 
 from clinlm.metrics.bootstrap import Interval
@@ -23,8 +24,8 @@ def kind_of(result: ModelResult) -> ModelKind:
 
 
 def minus(text: str) -> str:
-    """Return numbers with the minus sign that is as wide as a plus."""
-    return text.replace("-", "−")
+    """Return numbers with the minus sign that is as wide as a plus; hyphens in words and dates stay."""
+    return re.sub(r"(?<![\w-])-(?=\d)", "−", text)
 
 
 def signed(share: float | None) -> str:
