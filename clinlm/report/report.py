@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from textwrap import wrap
@@ -43,7 +42,7 @@ from clinlm.report.results import ModelResult
 from clinlm.report.settings import ReportSettings
 from clinlm.report.terminal import SCREEN, Ending, shown_path, text_table
 from clinlm.report.validation import validate_result
-from clinlm.report.written import TABLE, WrittenReport, places_of
+from clinlm.report.written import TABLE, WrittenReport, machine_of, places_of
 from clinlm.tasks.base import Task
 
 Inputs = tuple[Task, ExternalCorpus | None]
@@ -237,8 +236,7 @@ class Report:
     def _write_page(self, runs: Sequence[RunRecord], stages: bool) -> str:
         """Write the page of all that was written, and return its name."""
         places = (self._folder,) if stages else places_of(runs, self._folder)
-        machine = next((asdict(r.latency.hardware) for r in self.results if r.latency and r.latency.hardware), None)
-        said = tuple(self.results), tuple(self.notices), tuple(self.conclusion), machine, self._subject
+        said = tuple(self.results), tuple(self.notices), tuple(self.conclusion), machine_of(self.results), self._subject
         return write_page(WrittenReport(self._folder, tuple(runs), *said, places), stages).name
 
     def _detailed(self) -> list[ModelResult]:

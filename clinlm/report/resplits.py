@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any, Final, final
+from typing import Any, final
 
 import numpy as np
 import polars as pl
@@ -24,8 +24,10 @@ from clinlm.metrics.resplits import SplitValues, TwoLevelDraws, summarised
 from clinlm.pipeline.protocol import Protocol
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.report import cells
+from clinlm.report.conclusion import conclude
 from clinlm.report.domination import with_domination
 from clinlm.report.evaluation import Compared, compare
+from clinlm.report.html.page import write_page
 from clinlm.report.nested import best_on_validation, without_split
 from clinlm.report.report import Report, open_inputs
 from clinlm.report.results import Lineage, ModelResult
@@ -33,15 +35,13 @@ from clinlm.report.settings import ReportSettings
 from clinlm.report.split_table import listed_seeds, write_resplits
 from clinlm.report.terminal import Ending, shown_path
 from clinlm.report.verdicts import verdict_notices, with_verdicts
+from clinlm.report.written import RESPLITS, WrittenReport, machine_of, places_of
 from clinlm.store.key import digest
 
 log = logging.getLogger(__name__)
 
 _LOAD = re.compile(r"used (\d+)% of the cores")
 _LOAD_RANGE = re.compile(r"used [\d–]+% of the cores")
-
-RESPLITS: Final = "resplits"
-"""Of the files, without ending."""
 
 
 def by_corpus(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
@@ -76,6 +76,9 @@ def report_resplits(runs: Sequence[RunRecord], folder: Path) -> list[ModelResult
     notices = [*verdict_notices(results), *table.notices()]
     subject = results[-1] if alone else best_on_validation(results, metric)
     files = write_resplits(results, folder, RESPLITS, notices, metric, subject.name)
+    said = conclude(results, subject.name, metric).sentences
+    every = tuple(results), tuple(notices), tuple(said), machine_of(results), subject.name, places_of(runs, folder)
+    write_page(WrittenReport(folder, tuple(runs), *every), stages=False)
     _print(results, runs, alone, subject, folder / files[0].name, metric)
     return results
 
@@ -320,7 +323,7 @@ def _print(
     title = f"{of} on test: mean of {finished} splits (task.seed {listed_seeds(seeds)})"
     lines = [
         *_spread(subject, metric),
-        f"report     {shown_path(path)}, and resplits.csv, resplits.json",
+        f"report     {shown_path(path)}, and report.html, resplits.csv, resplits.json",
         f"again      {shlex.join(['clinlm', *subject.lineage.overrides])}",
     ]
     Ending(title, results, subject.name, metric, lines).print(make_console())

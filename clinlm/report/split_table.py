@@ -35,7 +35,7 @@ def write_resplits(
     contents = {
         f"{name}.md": f"{conclusion_markdown(said)}{resplits_markdown(results, metric)}{listed}",
         f"{name}.csv": resplits_frame(results).write_csv(),
-        f"{name}.json": results_json(results, notices, said),
+        f"{name}.json": results_json(results, notices, said, subject),
     }
     return write_files(folder, contents)
 

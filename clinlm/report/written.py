@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -12,6 +12,8 @@ from clinlm.report.results import ModelResult, read_results
 
 TABLE = "table"
 """Of the files of a comparison, without ending; its JSON is that of `clinlm.report.results.results_json`."""
+RESPLITS = "resplits"
+"""Of those of a comparison over several splits."""
 
 
 @final
@@ -51,7 +53,8 @@ class WrittenReport:
         Raises:
             ConfigError: there is no finished report in it.
         """
-        table = folder / f"{TABLE}.json"
+        tables = [folder / f"{name}.json" for name in (TABLE, RESPLITS)]
+        table = next((path for path in tables if path.is_file()), tables[0])
         if not table.is_file():
             parts = sorted(path.parent.name for path in folder.glob(f"*/{TABLE}.json"))
             hint = f"; it has reports in {', '.join(parts[:5])}" if parts else ""
@@ -74,6 +77,11 @@ class WrittenReport:
         """Return the contents of another JSON file of the folder, such as validation.json; None if it has none."""
         path = self.folder / name
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def machine_of(results: Sequence[ModelResult]) -> dict[str, Any] | None:
+    """Return what results were timed on, as table.json has it; None where none was timed."""
+    return next((asdict(own.latency.hardware) for own in results if own.latency and own.latency.hardware), None)
 
 
 def places_of(runs: Sequence[RunRecord], folder: Path) -> tuple[Path, ...]:

@@ -12,7 +12,7 @@ from clinlm.config.errors import ConfigError
 from clinlm.report.command import refuse_others
 from clinlm.report.html.contents import contents
 from clinlm.report.html.unfinished import unfinished_contents, unfinished_jobs
-from clinlm.report.written import TABLE, WrittenReport
+from clinlm.report.written import RESPLITS, TABLE, WrittenReport
 
 PAGE: Final = "report.html"
 """Of a run's or sweep's folder."""
@@ -25,7 +25,8 @@ def html_report(folder: Path, settings: dict[str, str]) -> list[str]:
     A folder whose jobs all failed gets a page that lists them.
     """
     refuse_others(settings, ())
-    if not (folder / f"{TABLE}.json").is_file() and unfinished_jobs(folder):
+    written = any((folder / f"{name}.json").is_file() for name in (TABLE, RESPLITS))
+    if not written and unfinished_jobs(folder):
         return [str(_write(folder, unfinished_contents(folder)))]
     return [str(write_page(WrittenReport.read(folder)))]
 

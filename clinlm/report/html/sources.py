@@ -88,7 +88,7 @@ class Sources:
     def validation(self) -> dict[str, Any] | None:
         """Return validation.json of the subject's run, its models by their names in the table; None without it."""
         found = self.file("validation.json")
-        if found is None:
+        if found is None or self.subject.splits is not None:  # over several splits, that of one says little
             return None
         names = {found["compressed"]: self.subject.deployment.get("of", self.subject.name)}
         names[found["original"]] = self.subject.reference or found["original"]
