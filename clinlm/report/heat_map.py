@@ -34,7 +34,9 @@ def write_label_map(results: Sequence[ModelResult], folder: Path, split: str) ->
     models = [own for own in results if own.per_label]
     if not models:
         return []
-    by_label: list[Mapping[str, float]] = [{row["label"]: row.get("f1") for row in own.per_label} for own in models]
+    by_label: list[Mapping[str, float | None]] = [
+        {row["label"]: row.get("f1") for row in own.per_label} for own in models
+    ]
     labels = [str(row["label"]) for row in models[0].per_label]
     values = np.array([[_share(own.get(label)) for own in by_label] for label in labels])
     figure = plot_heat(f"F1 by label on {split}, %", labels, [marked_name(own) for own in models], values)
