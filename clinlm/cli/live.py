@@ -183,6 +183,10 @@ class LiveSweep(Callback):
         self._levels: dict[str, int] = {}
         self._stopped = False
 
+    def __reduce__(self) -> tuple[type["LiveSweep"], tuple[()]]:
+        """Launchers hand Hydra's callbacks to the processes of jobs, where there is nothing to draw."""
+        return LiveSweep, ()
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Open the view, on a terminal (Hydra's hook)."""
         PlannedJobs.clear()

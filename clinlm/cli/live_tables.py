@@ -100,6 +100,8 @@ def sweep_headline(jobs: Mapping[int, JobLine], began: float, total: int) -> str
 
     A job that waits is taken to need as long as those before it did on average, as many at a time as run now.
     """
+    if not jobs:
+        return f"sweep: composing its jobs · {clock(time.time() - began)}"
     states = [job.state for job in jobs.values()]
     done, running, failed = (states.count(state) for state in ("done", "running", "failed"))
     parts = [f"sweep: {done} of {max(total, len(jobs))} jobs done"]

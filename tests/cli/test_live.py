@@ -1,5 +1,6 @@
 """The live view: what it draws of a run and of a sweep, and that it leaves loggers and streams as they were."""
 
+import copy
 import io
 import logging
 import os
@@ -103,6 +104,7 @@ def test_jobs_report_to_the_view_of_their_sweep(monkeypatch: pytest.MonkeyPatch,
     config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}, "trainer": {"enable_progress_bar": True}})
     sweep = LiveSweep()
     sweep.on_multirun_start(config)
+    assert sweep._view is not None and copy.copy(sweep)._view is None, "launchers send Hydra's callbacks to jobs"
     PlannedJobs.add([["pipeline=a", "seed=0"], ["pipeline=b", "seed=0"]], first=0)
     folder = tmp_path / "0"
     folder.mkdir()
