@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from clinlm.config.errors import ConfigError, ModelError
 from clinlm.config.remedies import explain
@@ -93,6 +93,7 @@ class Optuna(JobSweeper):
         searched = space.read_space(self.params, arguments, self.hydra_context.config_loader)
         composed = compose_jobs(self.hydra_context.config_loader, self.config, searched.probes())
         refuse_resplits([config for _, config in composed])
+        self._refuse_missing_latency([config for _, config in composed])
         folder = self.open_folder()
         problem = self._problem(searched)
         name = self.study_name or f"study-{digest(problem)}"
@@ -102,6 +103,16 @@ class Optuna(JobSweeper):
                 return self._run(opened, searched)
             finally:
                 self._log_results(study.write_study(opened, self.objectives, self.folder, folder))
+
+    def _refuse_missing_latency(self, configs: Sequence[DictConfig]) -> None:
+        """Raise where jobs may leave out a latency that the study optimises: every such trial would fail."""
+        if "latency_ms" in self.objectives and any(
+            OmegaConf.select(config, "report.busy") == "refuse" for config in configs
+        ):
+            raise ConfigError(
+                "a study of latency_ms needs every latency, got report.busy=refuse; set report.busy=mark, or "
+                "hydra.sweeper.objectives.latency_ms=null"
+            )
 
     def _run(self, opened: Study, searched: space.Space) -> list[Sequence[JobReturn]]:
         assert self.launcher is not None

@@ -207,3 +207,8 @@ def test_an_objective_that_jobs_do_not_return_is_an_error(tmp_path: Path) -> Non
 def test_a_mistyped_setting_ends_the_sweep_before_there_is_a_study(tmp_path: Path) -> None:
     code, said = sweep(tmp_path, "x=interval(0,1)", "xx=1,2")
     assert code == 1 and "Could not override 'xx'" in said and not (tmp_path / "outputs").exists()
+
+
+def test_a_study_of_latencies_does_not_begin_where_they_may_be_left_out(tmp_path: Path) -> None:
+    code, said = sweep(tmp_path, "x=interval(0,1)", "+report.busy=refuse")
+    assert code == 1 and "set report.busy=mark" in said and not (tmp_path / "outputs").exists()
