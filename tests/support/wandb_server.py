@@ -20,6 +20,7 @@ class WandbServer:
 
     Attributes:
         fails: status with which every request is refused; 0 for none.
+        deleted: whether every run was deleted, so that its id is refused.
         runs: id -> what was told of it.
         artifacts: name -> what was told of it.
         uses: run and artifact.
@@ -29,6 +30,7 @@ class WandbServer:
 
     url: str = ""
     fails: int = 0
+    deleted: bool = False
     sweep_yaml: str = ""
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -248,6 +250,9 @@ def serving() -> Iterator[WandbServer]:
                 return self._send({"error": "no"}, state.fails)
             if self.path.startswith("/graphql"):
                 asked = json.loads(body)
+                if state.deleted and "mutation UpsertBucket" in asked["query"]:
+                    message = "run was previously created and deleted; try a new run name"
+                    return self._send({"errors": [{"message": message}], "data": {"upsertBucket": None}}, 409)
                 return self._send({"data": state.answer(asked["query"], asked.get("variables") or {})})
             state.asked.append(self.path)
             if self.path.endswith("/file_stream"):

@@ -16,6 +16,7 @@ from clinlm.report.columns import summary_columns
 from clinlm.tracking.base import Announcement, TrackedArtifact, TrackedRun
 from clinlm.tracking.wandb import Wandb, wandb_again
 
+pytestmark = pytest.mark.integration
 TEACHER = TrackedArtifact("teacher-abc", "model", {"stage": "teacher"}, {"model.safetensors": "00"})
 STUDENT = TrackedArtifact("student-def", "model", {"stage": "student"}, {"model.safetensors": "01"})
 CORPUS = TrackedArtifact("corpus-123", "corpus", {"documents": 9})
@@ -112,7 +113,6 @@ def test_a_server_that_fails_stops_nothing_and_loses_nothing(
     assert found[1].summary["final/micro_f1"] == 0.5 and found[1].uses == {"corpus-123", "teacher-abc"}
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("how", ["closed", "deleted", "goes away"])
 def test_whatever_a_server_does_the_run_goes_on(
     how: str, server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
