@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -14,11 +15,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from clinlm.config.errors import MissingExtraError
 from clinlm.config.resolvers import register_resolvers
 from clinlm.config.usage import is_read, left_out, read_settings
 from clinlm.config.validation import CONF
 from clinlm.pipeline.plan import plan
 from clinlm.pipeline.stage_spec import StageSpec
+from clinlm.tracking.opened import open_logger
 
 FILES = sorted(CONF.glob("*/*.yaml"))
 RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_", "times", "members", "method", "adapter"}
@@ -183,6 +186,9 @@ def test_every_option_can_be_built(place: str, subtests: pytest.Subtests) -> Non
                 assert planned(*row)
             elif choice == f"{slot}={ABSENT}" and "_target_" not in OmegaConf.load(CONF / slot / f"{ABSENT}.yaml"):
                 assert config[slot] is None
+            elif slot == "logger":
+                with suppress(MissingExtraError):  # MLflow and Trackio are heavy, and not among what tests install
+                    assert open_logger(OmegaConf.to_container(config[slot])) is not None  # type: ignore[arg-type]
             else:
                 assert instantiate(config[slot]) is not None
 
