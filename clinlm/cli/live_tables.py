@@ -195,7 +195,9 @@ def _job(number: int, job: JobLine, width: int) -> list[RenderableType]:
         last = next((stage for stage in reversed(ended) if stage.best is not None), None)
         values = ("", "") if last is None else _values(last, run.metric)
         age = clock(sum(stage.seconds or 0.0 for stage in ended)) if job.state == "done" else ""
-    bar = _doing(current, width)[1:] if current is not None else [Text("")] * (width >= _WIDE)
+    bar = (
+        _doing(current, width)[1:] if current is not None and job.state == "running" else [Text("")] * (width >= _WIDE)
+    )
     shown = values if width >= _WIDE else values[1:]
     return [*cells, Text(words, "dim" if job.state == "waiting" else ""), *bar, *shown, age]
 
