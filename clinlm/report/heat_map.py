@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float
@@ -14,6 +14,9 @@ from clinlm.report.grid import AS_IT_IS, grid_models
 from clinlm.report.html.words import kind_of
 from clinlm.report.plots import save_figure
 from clinlm.report.results import ModelResult
+
+MOST_LABELS: Final = 50
+"""Labels of a map, at most: the first of the table."""
 
 
 def write_grid_map(results: Sequence[ModelResult], metric: str, folder: Path, split: str) -> list[Path]:
@@ -37,7 +40,7 @@ def write_label_map(results: Sequence[ModelResult], folder: Path, split: str) ->
     by_label: list[Mapping[str, float | None]] = [
         {row["label"]: row.get("f1") for row in own.per_label} for own in models
     ]
-    labels = [str(row["label"]) for row in models[0].per_label]
+    labels = [str(row["label"]) for row in models[0].per_label][:MOST_LABELS]
     values = np.array([[_share(own.get(label)) for own in by_label] for label in labels])
     figure = plot_heat(f"F1 by label on {split}, %", labels, [marked_name(own) for own in models], values)
     return save_figure(figure, folder, "labels")

@@ -14,8 +14,8 @@ from clinlm.report.html.provenance import commands_section, data_section, enviro
 from clinlm.report.html.section import Listing, Section
 from clinlm.report.html.sources import Sources
 from clinlm.report.html.unfinished import unfinished_jobs
-from clinlm.report.html.words import kind_of, signed, signed_range
-from clinlm.report.nested import best_on_validation
+from clinlm.report.html.words import kind_of, known_or, signed, signed_range
+from clinlm.report.nested import candidates
 from clinlm.report.results import ModelResult
 from clinlm.report.written import WrittenReport
 
@@ -71,7 +71,8 @@ def subject_of(written: WrittenReport, metric: str, stages: bool) -> str:
         return written.subject
     if stages or not any(own.kind == "stage" for own in written.results):
         return written.results[-1].name
-    return best_on_validation(written.results, metric).name
+    models = candidates(written.results)
+    return max(models, key=lambda own: known_or(own.validation.get(metric), -1.0)).name
 
 
 def _metric(written: WrittenReport) -> str:
