@@ -72,5 +72,5 @@ class Axis:
             values = [f * 10.0**p for p in powers for f in factors if self.low <= f * 10.0**p <= self.high]
             if len(values) <= _MOST:
                 break
-        every = math.ceil(len(values) / _MOST)
+        every = max(1, math.ceil(len(values) / _MOST))
         return values[::every]
