@@ -7,6 +7,7 @@ it with status 1. Needs the extra `docs` and nothing else: modules are read, not
 """
 
 import json
+import logging
 import re
 import shutil
 import sys
@@ -113,6 +114,7 @@ def write_api(source: Path) -> Iterator[tuple[str, str]]:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build" / "site")
     except Abort as error:
