@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, final
+from typing import Any, Final, final
 
 from omegaconf import OmegaConf
 
@@ -57,7 +57,7 @@ def base_models(stages: Sequence[Artifact], own: Artifact | None) -> list[BaseMo
         own = by_key.get(start)
     found: dict[str, BaseModel] = {}
     for artifact in stages:
-        settings = artifact.record["settings"].get("start") or {}
+        settings = _start(artifact)
         if str(settings.get("_target_", "")).endswith(".Pretrained"):
             name = str(settings.get("name", ""))
             name = name if is_hub_name(name) else ""
@@ -83,7 +83,13 @@ def licence_identifier(models: Sequence[BaseModel]) -> str:
     return LICENCES.get(next(iter(own)), "other") if len(own) == 1 else "other"
 
 
+def _start(artifact: Artifact) -> Mapping[str, Any]:
+    """Return the settings of the initializer that a stage began with; none where it names another stage."""
+    settings = artifact.record["settings"].get("start")
+    return settings if isinstance(settings, Mapping) else {}
+
+
 def _takes_weights(artifact: Artifact) -> bool:
     """Return whether a student began with weights of its teacher."""
-    settings = artifact.record["settings"].get("start") or {}
+    settings = _start(artifact)
     return str(settings.get("_target_", "")).endswith(_FROM_TEACHER)
