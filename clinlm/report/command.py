@@ -9,6 +9,7 @@ from clinlm.config.remedies import did_you_mean
 
 REPORTS: dict[str, str] = {
     "clinical": "clinlm.report.cards.clinical:clinical_command",
+    "hf": "clinlm.report.cards.hub:hub_command",
     "html": "clinlm.report.html.page:html_report",
     "wandb": "clinlm.report.wandb_command:wandb_report",
     "wandb-sweep": "clinlm.report.wandb_command:wandb_sweep",
