@@ -236,7 +236,7 @@ def _difference(model: Model, opened: PreTrainedModel) -> float:
     tokens = torch.randint(5, int(opened.config.vocab_size), (2, min(12, model.max_tokens)), generator=draw)
     mask = torch.ones_like(tokens)
     mask[1, 8:] = 0
-    ours: Float[Tensor, "..."] = model.network.eval()(tokens, mask)
-    theirs: Float[Tensor, "..."] = opened(input_ids=tokens, attention_mask=mask).logits
+    ours: Float[Tensor, "rows *tokens outputs"] = model.network.eval()(tokens, mask)
+    theirs: Float[Tensor, "rows *tokens outputs"] = opened(input_ids=tokens, attention_mask=mask).logits
     gap = (ours - theirs).abs()
     return float(gap[mask.bool()].max() if gap.dim() == 3 else gap.max())
