@@ -18,7 +18,6 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForTokenClassification, PreTrainedModel
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from clinlm.config.errors import ModelError
 from clinlm.models import artifact as artifacts
@@ -107,10 +106,10 @@ def write_hub_folder(artifact: Path, folder: Path) -> HubFolder:
             networks of clinlm's own; or its logits differ.
     """
     model, serving = artifacts.load(artifact), InferenceConfig.load(artifact)
-    body = model.network.body
+    body: Any = model.network.body
     config = _shaped(model)
     weights = _weights(model, config)
-    prefix = str(type(body).base_model_prefix)  # type: ignore[union-attr]
+    prefix = str(body.base_model_prefix)
     named = {f"{prefix}.{name}": tensor for name, tensor in weights.items()}
     named |= {f"classifier.{name}": tensor for name, tensor in model.network.head.state_dict().items()}
     if model.network.pooling.score is not None:
@@ -139,9 +138,9 @@ def write_hub_folder(artifact: Path, folder: Path) -> HubFolder:
 def _shaped(model: Model) -> Any:
     """Return the configuration of transformers with the sizes that the network has now."""
     kind = str(model.spec.config["model_type"])
-    if kind not in CONFIG_MAPPING_NAMES:
-        raise ModelError(f"transformers must have the architecture to open it, {kind} is clinlm's own; use predict")
     config = AutoConfig.for_model(**model.spec.config)
+    if not type(config).__module__.startswith("transformers."):
+        raise ModelError(f"transformers must have the architecture to open it, {kind} is clinlm's own; use predict")
     body: Any = model.network.body
     if kind in FAMILIES:
         layers = structure.layers(body)
@@ -220,13 +219,15 @@ def _open(folder: Path, native: bool) -> PreTrainedModel:
     """Return the model that transformers opens; of the code in the folder, which is ours, without its cache."""
     if native:
         opened: PreTrainedModel = AutoModelForTokenClassification.from_pretrained(folder)
-        return opened.eval()
+        opened.eval()
+        return opened
     spec = importlib.util.spec_from_file_location("clinlm_pooled_classifier", folder / CODE)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     pooled: PreTrainedModel = module.PooledClassifier.from_pretrained(folder)
-    return pooled.eval()
+    pooled.eval()
+    return pooled
 
 
 @torch.no_grad()
