@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.pipelines import kept
 from support.reports import result
@@ -137,6 +137,7 @@ def test_licences_are_those_of_the_presets() -> None:
     assert found and found <= {*LICENCES} and licences()["sentence-transformers/all-MiniLM-L6-v2"] == "Apache-2.0"
 
 
+@settings(max_examples=25)
 @given(st.lists(st.from_regex(r"[a-z]{1,6}", fullmatch=True), min_size=2, max_size=4))
 def test_paths_are_hidden_and_words_are_not(parts: list[str]) -> None:
     path = "/" + "/".join(parts)
