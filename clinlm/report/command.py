@@ -17,7 +17,8 @@ REPORTS: dict[str, str] = {
 """Kind -> module and function. The function takes the folder and further settings, KEY -> value, and returns lines to
 print; it refuses settings that it does not know with `refuse_others`."""
 
-_HELP = """clinlm report: make something of what a run or a sweep has written. No model is opened, nothing is sent.
+_HELP = """clinlm report: make something of what a run or a sweep has written, without running it again.
+Nothing is sent, except by wandb, to the account that you are logged in to.
 
   clinlm report KIND run=outputs/runs/FOLDER
   clinlm report KIND sweep=outputs/sweeps/FOLDER
