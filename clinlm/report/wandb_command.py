@@ -49,9 +49,9 @@ def wandb_report(folder: Path, settings: dict[str, str]) -> list[str]:
         raise ConfigError(f"runs must be send, got {settings['runs']!r}; leave it out to send none")
     group, varied = folder.resolve().name if written.is_sweep else "", varied_settings(written.runs)
     views = {
-        "workspace": workspace(entity or "ENTITY", project, group, metric, varied),
+        "workspace": workspace(entity or None, project, group, metric, varied),
         "report": view_report(
-            entity or "ENTITY", project, group, metric, varied, written.conclusion, f"clinlm {folder.resolve().name}"
+            entity or None, project, group, metric, varied, written.conclusion, f"clinlm {folder.resolve().name}"
         ),
     }
     contents = {f"wandb_{name}.json": _spec(view) for name, view in views.items()}

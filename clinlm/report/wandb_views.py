@@ -10,6 +10,8 @@ from clinlm.report.columns import GATES
 METHODS = ("pipeline", "teacher", "student", "prune", "quantize", "factorize", "distill", "settings.prune.ratio")
 """Settings by which methods are compared."""
 _RESULT = "final/bytes"
+_SOMEBODY = "ENTITY"
+"""Owner of what is built without a server."""
 _CURVES = ("train/loss", "val/loss", "val/macro_f1")
 
 
@@ -58,15 +60,19 @@ def panel_sections(metric: str, varied: Sequence[str]) -> list[tuple[str, list[A
     ]
 
 
-def workspace(entity: str, project: str, group: str, metric: str, varied: Sequence[str]) -> Any:
-    """Return a workspace with the panels of `panel_sections`, of the runs of one group."""
+def workspace(entity: str | None, project: str, group: str, metric: str, varied: Sequence[str]) -> Any:
+    """Return a workspace with the panels of `panel_sections`, of the runs of one group.
+
+    Args:
+        entity: who will own it; None builds it without a server, for `ENTITY`.
+    """
     ws = imported("wandb_workspaces", "wandb") and imported("wandb_workspaces.workspaces", "wandb")
     sections = [
         ws.Section(name=name, panels=panels, is_open=number < 3)
         for number, (name, panels) in enumerate(panel_sections(metric, varied))
     ]
     return ws.Workspace(
-        entity=entity,
+        entity=entity or _SOMEBODY,
         project=project,
         name=f"clinlm {group}",
         sections=sections,
@@ -75,25 +81,33 @@ def workspace(entity: str, project: str, group: str, metric: str, varied: Sequen
 
 
 def view_report(
-    entity: str, project: str, group: str, metric: str, varied: Sequence[str], conclusion: Sequence[str], title: str
+    entity: str | None,
+    project: str,
+    group: str,
+    metric: str,
+    varied: Sequence[str],
+    conclusion: Sequence[str],
+    title: str,
 ) -> Any:
-    """Return a report with the same panels, and what follows from the table in words above them."""
+    """Return a report with the same panels, and what follows from the table in words above them; see `workspace`."""
     wr = imported("wandb_workspaces", "wandb") and imported("wandb_workspaces.reports.v2", "wandb")
     ws = imported("wandb_workspaces.workspaces", "wandb")
     filters = [ws.Metric("Group") == group] if group else []
+    # With a project, a run set asks the server for its number; without, it is that of the report.
+    place = {"entity": entity, "project": project} if entity else {}
     kinds = {kind: [*filters, ws.Metric("JobType") == kind] for kind in ("pipeline", "sweep", "stage")}
     blocks: list[Any] = [wr.TableOfContents(), wr.H1("What follows"), wr.UnorderedList(items=[*conclusion])]
     for name, panels in panel_sections(metric, varied):
         kind = {"Training": "stage", "Methods": "pipeline"}.get(name, "sweep")
-        runsets = [wr.Runset(entity=entity, project=project, name=kind, filters=kinds[kind])]
+        runsets = [wr.Runset(name=kind, filters=kinds[kind], **place)]
         if name.startswith("Which") or name == "Methods":
             every = [kinds["pipeline"], kinds["sweep"]]
             runsets = [
-                wr.Runset(entity=entity, project=project, name=own, filters=chosen)
+                wr.Runset(name=own, filters=chosen, **place)
                 for own, chosen in zip(("pipelines", "the sweep"), every, strict=True)
             ]
         blocks += [wr.H2(name), wr.PanelGrid(runsets=runsets, panels=panels)]
-    return wr.Report(entity=entity, project=project, title=title, blocks=blocks, width="fluid")
+    return wr.Report(entity=entity or _SOMEBODY, project=project, title=title, blocks=blocks, width="fluid")
 
 
 def _axis(wr: Any, name: str) -> Any:
