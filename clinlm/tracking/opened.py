@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 from lightning.pytorch.loggers import Logger
 
 from clinlm.config.errors import ConfigError
@@ -22,6 +22,4 @@ def open_logger(settings: Mapping[str, Any]) -> RunLogger:
         return LightningLogger(settings)
     if not issubclass(kind, RunLogger):
         raise ConfigError(f"logger must be a RunLogger or a Logger of Lightning, got {kind.__name__}")
-    opened = instantiate(dict(settings), _recursive_=False)
-    assert isinstance(opened, RunLogger)
-    return opened
+    return kind(**{name: value for name, value in settings.items() if not name.startswith("_")})

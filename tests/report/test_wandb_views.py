@@ -8,7 +8,7 @@ import pytest
 from clinlm.report.columns import summary_columns
 from clinlm.report.wandb_views import view_report, workspace
 
-pytest.importorskip("wandb_workspaces")
+pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style")  # wandb-workspaces 0.4
 VARIED = ("pipeline", "quantize", "settings.prune.ratio")
 
 
