@@ -76,7 +76,7 @@ def workspace(entity: str | None, project: str, group: str, metric: str, varied:
         project=project,
         name=f"clinlm {group}",
         sections=sections,
-        runset_settings=ws.RunsetSettings(filters=[ws.Metric("Group") == group] if group else []),
+        runset_settings=ws.RunsetSettings(filters=ws.And(ws.Metric("Group") == group) if group else []),
     )
 
 
@@ -95,7 +95,7 @@ def view_report(
     filters = [ws.Metric("Group") == group] if group else []
     # With a project, a run set asks the server for its number; without, it is that of the report.
     place = {"entity": entity, "project": project} if entity else {}
-    kinds = {kind: [*filters, ws.Metric("JobType") == kind] for kind in ("pipeline", "sweep", "stage")}
+    kinds = {kind: ws.And(*filters, ws.Metric("JobType") == kind) for kind in ("pipeline", "sweep", "stage")}
     blocks: list[Any] = [wr.TableOfContents(), wr.H1("What follows"), wr.UnorderedList(items=[*conclusion])]
     for name, panels in panel_sections(metric, varied):
         kind = {"Training": "stage", "Methods": "pipeline"}.get(name, "sweep")

@@ -134,7 +134,9 @@ class Wandb(RunLogger):
             notes=command or None,
             mode="online" if self.mode == "online" else "offline",
             reinit="create_new",  # stages stay open until the report, side by side
-            settings=quiet_settings(self.timeout_s, agent.sweep_id if agent else None),
+            settings=quiet_settings(
+                self.timeout_s if self.mode == "online" else None, agent.sweep_id if agent else None
+            ),
         )
         # The columns of all runs are the same: the last values of curves are not among them.
         run.define_metric("trainer/global_step", summary="none", hidden=True)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import wandb
 
 _PICTURES = (".png", ".jpg")
+_OFFLINE_S = 600.0
 _TAG = 64
 """Characters that a tag may have."""
 
@@ -28,8 +29,13 @@ def attempt_id(name: str, key: str) -> str:
     return "-".join(parts)[-128:]
 
 
-def quiet_settings(timeout_s: float, sweep_id: str | None = None) -> "wandb.Settings":
-    """Return settings with which wandb prints nothing, copies no code, and waits no longer than `timeout_s`."""
+def quiet_settings(timeout_s: float | None, sweep_id: str | None = None) -> "wandb.Settings":
+    """Return settings with which wandb prints nothing, and copies no code.
+
+    Args:
+        timeout_s: that a server has to take a run, and the rest of it at the end; None for no server: the disk is
+            waited for.
+    """
     import wandb
 
     return wandb.Settings(
@@ -38,8 +44,8 @@ def quiet_settings(timeout_s: float, sweep_id: str | None = None) -> "wandb.Sett
         save_code=False,
         disable_git=True,
         x_disable_stats=True,
-        init_timeout=timeout_s,
-        finish_timeout=timeout_s,
+        init_timeout=timeout_s or _OFFLINE_S,
+        finish_timeout=timeout_s or 0.0,
         x_graphql_timeout_seconds=timeout_s,
         sweep_id=sweep_id,
     )

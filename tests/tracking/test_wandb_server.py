@@ -103,7 +103,7 @@ def test_a_server_that_fails_stops_nothing_and_loses_nothing(
 ) -> None:
     server.fails = 500
     with caplog.at_level(logging.WARNING):
-        logger = Wandb(folder=str(tmp_path), mode="online", timeout_s=1.0)
+        logger = Wandb(folder=str(tmp_path), mode="online", timeout_s=4.0)
         logger.publish(finished("b/teacher", "abc", (CORPUS,), (TEACHER,)))
         logger.publish(RUN)
     (warning,) = warnings(caplog)
@@ -124,7 +124,7 @@ def test_whatever_a_server_does_the_run_goes_on(
         reach(monkeypatch, url, tmp_path)
     server.deleted = how == "deleted"
     with caplog.at_level(logging.WARNING):
-        logger = Wandb(folder=str(tmp_path), mode="online", timeout_s=2.0)
+        logger = Wandb(folder=str(tmp_path), mode="online", timeout_s=8.0)
         curves = logger.stage("student", "def", tmp_path, {})
         assert curves is not None
         server.fails = 500 if how == "goes away" else 0
