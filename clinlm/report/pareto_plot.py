@@ -46,10 +46,11 @@ def plot_pareto(results: Sequence[ModelResult], metric: str, split: str = "test"
         if not points:
             panel.text(0.5, 0.5, "not measured", transform=panel.transAxes, ha="center", color=_GREY)
             continue
-        _draw(panel, points, ahead, results)
         low, high = min(point.x for point in points), max(point.x for point in points)
         room = max((high / low) ** 0.12, 1.15)
         panel.set(xscale="log", xlim=(low / room, high * room), xlabel=label)
+        panel.set_autoscalex_on(False)
+        _draw(panel, points, ahead, results)
         panel.margins(y=0.08)
         _dress(panel, few=high < 5 * low)
     panels[0].set_ylabel(f"{cells.spelled(metric)} on {split}, %")
