@@ -14,6 +14,7 @@ HELP = """clinlm: compress clinical language models, and prove what it cost.
   clinlm predict artifact=A input=FILE   answer notes with a stored model
   clinlm label, clinlm documents         mark spans in notes; export a task
   clinlm report KIND run=|sweep=FOLDER   pages and cards of what was written
+  clinlm agent SWEEP                     run what a W&B sweep asks for
 
 Groups, GROUP=OPTION: pipeline, task, model@teacher, model@student, adapter,
   distill, hidden_state_loss, ensemble, augmentation, prune, schedule,
