@@ -80,8 +80,10 @@ class LiveView:
             log.warning("the live view ended (%s: %s); the run goes on", type(error).__name__, error)
 
     def _draw_on(self) -> None:
+        quiet = False
         while not self._ended.wait(_SECONDS):
-            if not self._busy():
+            was_quiet, quiet = quiet, self._busy()
+            if not (quiet and was_quiet):  # the first time, so that the screen says what happens now
                 self._draw()
 
 

@@ -194,7 +194,8 @@ def _job(number: int, job: JobLine, width: int) -> list[RenderableType]:
         words = "comparing the models" if job.state == "running" and run.phase == "comparing" else job.state
         last = next((stage for stage in reversed(ended) if stage.best is not None), None)
         values = ("", "") if last is None else _values(last, run.metric)
-        age = clock(sum(stage.seconds or 0.0 for stage in ended)) if job.state == "done" else ""
+        words = "starting" if job.state == "running" and not run.stages else words
+        age = "" if run.ended is None else clock(run.ended - run.began)
     bar = (
         _doing(current, width)[1:] if current is not None and job.state == "running" else [Text("")] * (width >= _WIDE)
     )

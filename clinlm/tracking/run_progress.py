@@ -27,6 +27,8 @@ class RunProgress:
         pipeline: its name.
         metric: that the run monitors.
         phase: what the run does: its stages, or comparing them.
+        began: when it began, as `time.time`.
+        ended: when it ended; None before.
         notices: warnings of the run so far, a line each, for a view in another process.
         pid: of the process that runs it.
         path: file that is kept up to date; None for none.
@@ -38,6 +40,7 @@ class RunProgress:
     phase: Literal["stages", "comparing", "ended"] = "stages"
     notices: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.time)
+    ended: float | None = None
     pid: int = field(default_factory=os.getpid)
     path: Path | None = None
     _written: float = 0.0
@@ -89,7 +92,7 @@ class RunProgress:
 
     def enter(self, phase: Literal["comparing", "ended"]) -> None:
         """The stages are done, or the run is."""
-        self.phase = phase
+        self.phase, self.ended = phase, time.time() if phase == "ended" else None
         for stage in self.stages:
             stage.state = "stopped" if stage.state in RUNNING else stage.state
         self.changed(now=True)
