@@ -11,7 +11,7 @@ from support.commands import SMALL, clinlm
 from support.pipelines import composed, finished
 from support.reports import recorded, result
 
-from clinlm.cli import main
+from clinlm.cli import main, pipelines
 from clinlm.config.settings import plain
 from clinlm.pipeline.gates import open_gate
 from clinlm.pipeline.results import GateFailed
@@ -130,7 +130,7 @@ def test_a_failed_gate_is_exit_status_3_also_where_tracebacks_are_wanted(monkeyp
     def refused() -> None:
         raise GateFailed("the gate says no")
 
-    monkeypatch.setattr(main, "launch", refused)
+    monkeypatch.setattr(pipelines, "launch", refused)
     monkeypatch.setattr(sys, "argv", ["clinlm"])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(SystemExit) as stopped:

@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from clinlm.cli.run import run
+from clinlm.tracking.run_progress import RunProgress
 from support.pipelines import composed
 from support.taggers import NAMES, notes, written
 
@@ -48,5 +49,5 @@ def finished_job(made: DictConfig, folder: Path, number: int) -> Path:
     ran = folder / "run"
     (ran / ".hydra").mkdir(parents=True)
     OmegaConf.save(made, ran / ".hydra" / "config.yaml")
-    run(made)
+    run(made, RunProgress())
     return ran.rename(folder / str(number))
