@@ -59,7 +59,8 @@ def _chain(sources: Sources, run: RunRecord, place: Path) -> Chain:
         value = math.nan if value is None else value
         links.append(_link(stage, report, value, before, sources.metric))
         before = value
-    title = f"{run.pipeline}, seed {run.seed}" if len(sources.runs) > 1 else run.pipeline
+    ends = {own.lineage.folder: own.name for own in sources.results if own.is_stage}
+    title = run.pipeline if sources.stages else ends.get(run.stages[-1].folder, f"{run.pipeline}, seed {run.seed}")
     return Chain(title, links)
 
 

@@ -170,7 +170,7 @@ def _costs(own: ModelResult) -> list[Cell]:
     )
     same = own.name == own.reference
     smaller = "" if same or not own.bytes else f"{cells.times(own.compression_bytes)} smaller"
-    faster = "" if same or latency is None else f"{timing.speedup_cell(latency)}× as fast"
+    faster = "" if same or latency is None else f"{timing.marked(cells.times(latency.speedup), latency)} as fast"
     kept = ", ".join(gate.gate for gate in own.gates if gate.passed)
     return [
         Cell(verdict or cells.NONE, sort=verdict or None, tone=tone),
