@@ -97,6 +97,7 @@ def commands() -> list[str]:
     ]
 
 
+@pytest.mark.integration
 def test_printed_commands_compose() -> None:
     """Of a sweep, the first job; launchers and sweepers are extras."""
     register_resolvers()
