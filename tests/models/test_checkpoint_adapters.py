@@ -75,7 +75,7 @@ def test_it_answers_as_peft_and_needs_no_peft(task: MultiLabel, base: Path, tmp_
     expected = answer(adapted(base, tmp_path / "adapter", KINDS[kind]))
     plain = Pretrained(str(base)).begin(task, None)
     model = Pretrained(str(tmp_path / "adapter")).begin(task, None)
-    assert torch.allclose(answer(model.network.body), expected, atol=1e-5)
+    assert torch.allclose(answer(model.network.body), expected, atol=1e-4)
     assert not torch.allclose(expected, answer(plain.network.body), atol=1e-2)
     assert {*model.network.state_dict()} == {*plain.network.state_dict()} and model.spec == plain.spec
     assert [type(module) for module in model.network.modules()] == [type(module) for module in plain.network.modules()]
