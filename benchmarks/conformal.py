@@ -41,7 +41,7 @@ COVERED = {"sets": "true labels in sets", "present": "notes with a label", "abse
 SIZES = {
     "set_size": "labels a set",
     "undecided": "undecided %",
-    "answered": "answered wholly %",
+    "answered": "fully answered %",
     "answered_risk": "their risk %",
 }
 

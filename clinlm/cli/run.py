@@ -33,7 +33,6 @@ from clinlm.report.results import ModelResult
 from clinlm.report.sweep import FAILED, RUN
 from clinlm.report.terminal import shown_path
 from clinlm.report.tracked import announcements, publish_run
-from clinlm.report.written import WrittenReport
 from clinlm.tasks.base import Task
 from clinlm.tracking.opened import open_logger
 from clinlm.tracking.run_progress import RunProgress
@@ -86,7 +85,7 @@ def run(config: DictConfig, progress: RunProgress) -> dict[str, float]:
         report.results[-1].name,
         _lines(report, record, config),
     )
-    publish_run(WrittenReport(folder, (record,), (*report.results,), (), (*report.conclusion,), None), logger)
+    publish_run(report.written, logger)
     if stopped is not None:
         raise stopped
     last = next(result for result in report.results if result.name == record.stages[-1].name)

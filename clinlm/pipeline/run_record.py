@@ -33,6 +33,11 @@ class StageRecord:
     teachers: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def key(self) -> str:
+        """Of its artifact: the end of the name of its folder."""
+        return self.folder.rpartition("-")[2]
+
 
 @final
 @dataclass(frozen=True)

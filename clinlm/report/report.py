@@ -72,6 +72,7 @@ class Report:
         notices: about the task and all results.
         conclusion: sentences about all results.
         files: names of the files written, in order.
+        written: all of it, as `WrittenReport.read` would read it.
     """
 
     def __init__(
@@ -113,8 +114,11 @@ class Report:
             self._write_models(trained)
         self._write_labels()
         self._write_external()
-        write_model_cards(self.results, runs, folder, self.notices, self.conclusion)
-        self.files.append(self._write_page(runs, stages))
+        places = (folder,) if stages else places_of(runs, folder)
+        said = tuple(self.results), tuple(self.notices), tuple(self.conclusion), machine_of(self.results), self._subject
+        self.written = WrittenReport(folder, tuple(runs), *said, places)
+        write_model_cards(self.written)
+        self.files.append(write_page(self.written).name)
 
     def print(self, title: str, subject: str, lines: Sequence[str]) -> None:
         """Print the parts that `report.show` lists, then the end: table, verdict, files, and `lines`."""
@@ -232,12 +236,6 @@ class Report:
         timed = [result for result in self.results if result.latency is not None]
         if len(timed) > 2:
             self.files += [path.name for path in pareto.write_pareto(timed, self._metric, self._folder, self._split)]
-
-    def _write_page(self, runs: Sequence[RunRecord], stages: bool) -> str:
-        """Write the page of all that was written, and return its name."""
-        places = (self._folder,) if stages else places_of(runs, self._folder)
-        said = tuple(self.results), tuple(self.notices), tuple(self.conclusion), machine_of(self.results), self._subject
-        return write_page(WrittenReport(self._folder, tuple(runs), *said, places), stages).name
 
     def _detailed(self) -> list[ModelResult]:
         by_name = {result.name: result for result in self.results}

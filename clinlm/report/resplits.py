@@ -78,7 +78,7 @@ def report_resplits(runs: Sequence[RunRecord], folder: Path) -> list[ModelResult
     files = write_resplits(results, folder, RESPLITS, notices, metric, subject.name)
     said = conclude(results, subject.name, metric).sentences
     every = tuple(results), tuple(notices), tuple(said), machine_of(results), subject.name, places_of(runs, folder)
-    write_page(WrittenReport(folder, tuple(runs), *every), stages=False)
+    write_page(WrittenReport(folder, tuple(runs), *every))
     _print(results, runs, alone, subject, folder / files[0].name, metric)
     return results
 

@@ -165,13 +165,24 @@ def results_json(
 
 
 def read_results(path: Path) -> tuple[list[ModelResult], list[str]]:
-    """Return the results and notices that were written with `to_json`."""
+    """Return the results and notices that were written with `results_json`."""
     content = json.loads(path.read_text(encoding="utf-8"))
+    return decode_results(content), content["notices"]
+
+
+def decode_results(content: Mapping[str, Any]) -> list[ModelResult]:
+    """Return the results of the contents of `results_json`."""
     for row in content["rows"]:
         if row["latency"] is not None:
             row["latency"]["hardware"] = content.get("machine")
     results = [_decode(ModelResult, row) for row in content["rows"]]
-    return [replace(r, per_label=tuple(content["per_label"][r.name])) for r in results], content["notices"]
+    return [replace(r, per_label=tuple(content["per_label"][r.name])) for r in results]
+
+
+def decode_interval(content: Mapping[str, Any]) -> Interval:
+    """Return an interval from JSON; null is NaN."""
+    found: Interval = _decode(Interval, content)
+    return found
 
 
 def json_value(value: Any) -> Any:

@@ -127,7 +127,6 @@ def summarise(runs: Sequence["RunRecord"], folder: Path) -> None:
     from clinlm.report.nested import UNOPENED
     from clinlm.report.report import Report, open_inputs
     from clinlm.report.tracked import publish_sweep
-    from clinlm.report.written import WrittenReport
     from clinlm.tracking.opened import open_logger
 
     register_resolvers()
@@ -139,7 +138,7 @@ def summarise(runs: Sequence["RunRecord"], folder: Path) -> None:
         title, (subject, lines) = title + UNOPENED, report.choice(runs)
     report.print(title, subject, [stage_counts(runs), *lines])
     if runs[0].logger is not None:
-        publish_sweep(WrittenReport.read(folder), open_logger(dict(runs[0].logger)))
+        publish_sweep(report.written, open_logger(dict(runs[0].logger)))
 
 
 def again_command(overrides: Sequence[str]) -> list[str]:
@@ -169,15 +168,19 @@ def _common(runs: Sequence["RunRecord"], every: Sequence["RunRecord"]) -> list[s
 
 def finished_jobs(folder: Path) -> list[Path]:
     """Return the folders of the jobs that finished, in order; those that did not are named in a warning."""
-    jobs = _finished(folder)
-    started = [path.parent.parent for path in folder.glob("*/.hydra/overrides.yaml")]
-    failed = sorted({job.name for job in started} - {job.name for job in jobs})
+    failed = sorted(job.name for job in unfinished_folders(folder))
     if failed:
         log.warning("%d jobs of the sweep did not finish: %s", len(failed), ", ".join(failed))
-    return jobs
+    return job_folders(folder)
 
 
-def _finished(folder: Path) -> list[Path]:
+def unfinished_folders(folder: Path) -> list[Path]:
+    """Return the folders of the jobs that began and did not finish."""
+    started = [path.parent.parent for path in folder.glob("*/.hydra/overrides.yaml")]
+    return [job for job in started if not (job / RUN).is_file()]
+
+
+def job_folders(folder: Path) -> list[Path]:
     """Return the folders of the jobs that finished; of a study, also those of earlier runs of the command."""
     if (folder / STUDY).is_file():
         trials = json.loads((folder / STUDY).read_text(encoding="utf-8"))["trials"]

@@ -49,7 +49,7 @@ def publish_run(report: WrittenReport, logger: RunLogger) -> None:
     results = {result.key: result for result in report.results if result.is_stage}
     gate = _gate(run)
     for stage in run.stages:
-        result = results.get(Path(stage.folder).name.rpartition("-")[2])
+        result = results.get(stage.key)
         logger.publish(_stage(run, stage, result, gate))
     logger.publish(_pipeline(report, run, gate))
 
@@ -117,17 +117,18 @@ def _stage(run: RunRecord, stage: StageRecord, result: ModelResult | None, gate:
 
 
 def _pipeline(report: WrittenReport, run: RunRecord, gate: str | None) -> TrackedRun:
-    last = Path(run.stages[-1].folder)
-    result = next((own for own in reversed(report.results) if own.is_stage and own.key == _key_of(last)), None)
+    last = run.stages[-1]
+    result = next((own for own in reversed(report.results) if own.is_stage and own.key == last.key), None)
     own = [corpus_artifact(run), *(stage_artifact(Path(stage.folder)) for stage in run.stages)]
     settings = {**run.settings, "seed": run.seed, "pipeline": run.pipeline, "overrides": [*run.overrides]}
-    settings |= {"key": last.name, "parents": [artifact.name for artifact in own], "stages": len(run.stages)}
+    parents = [artifact.name for artifact in own]
+    settings |= {"key": Path(last.folder).name, "parents": parents, "stages": len(run.stages)}
     deployed = [deployment_artifact(result) for result in report.results if result.deployment]
     cached = all(stage.cached for stage in run.stages)
     return TrackedRun(
         name=run.pipeline,
         kind="pipeline",
-        key=_key_of(last),
+        key=last.key,
         settings=settings,
         summary=summary_columns(result, run.split, total_seconds(report.results), cached),
         tables=report_tables(report.results, run, report.folder, report.json("validation.json")),
@@ -137,11 +138,6 @@ def _pipeline(report: WrittenReport, run: RunRecord, gate: str | None) -> Tracke
         tags=run_tags(result, "pipeline", gate),
         command=typed_command(run.overrides),
     )
-
-
-def _key_of(folder: Path) -> str:
-    """Return the key that ends the name of a folder of the store."""
-    return folder.name.rpartition("-")[2]
 
 
 def _built_seconds(stages: Any) -> float | None:

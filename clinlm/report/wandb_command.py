@@ -3,20 +3,21 @@
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from clinlm.config.errors import ConfigError
-from clinlm.pipeline.run_record import RUN, RunRecord
+from clinlm.pipeline.run_record import RunRecord
 from clinlm.report.columns import QUALITY
 from clinlm.report.command import refuse_others
 from clinlm.report.tracked import publish_run, publish_sweep
 from clinlm.report.wandb_views import view_report, workspace
 from clinlm.report.written import WrittenReport
 from clinlm.store.content import write_files
+from clinlm.tracking.lightning_logger import flattened
 from clinlm.tracking.wandb import Wandb
 
 _WANDB = "clinlm.tracking.wandb.Wandb"
@@ -100,9 +101,9 @@ def wandb_sweep(folder: Path, settings: dict[str, str]) -> list[str]:
 
 def varied_settings(runs: Sequence[RunRecord]) -> list[str]:
     """Return the settings, as columns of a dashboard, that differ between runs; the choice of a method first."""
-    flat = [_flat(run.settings) for run in runs]
+    flat = [flattened(run.settings) for run in runs]
     names = dict.fromkeys(name for own in flat for name in own)
-    varied = [name for name in names if len({json.dumps(own.get(name), sort_keys=True) for own in flat}) > 1]
+    varied = [name for name in names if len({json.dumps(own.get(name)) for own in flat}) > 1]
     return sorted(varied, key=lambda name: (name != "pipeline", name.startswith("settings."), name))
 
 
@@ -129,13 +130,12 @@ def _send(written: WrittenReport, project: str, entity: str | None, mode: str, p
     """Send the runs of a report that were logged elsewhere, or nowhere."""
     group = written.folder.resolve().name if written.is_sweep else None
     logger = Wandb(project, group, place, mode, entity)  # type: ignore[arg-type]  # it checks the mode
-    jobs = [path.parent for path in sorted(written.folder.glob(f"*/{RUN}"))] if written.is_sweep else [written.folder]
-    for job in jobs:
+    for job in written.places:
         publish_run(WrittenReport.read(job), logger)
     if written.is_sweep:
         publish_sweep(written, logger)
     where = "sent" if logger.mode == "online" else f"kept for `wandb sync {place}/wandb/offline-run-*`"
-    return [f"runs       {len(jobs)} pipelines {where}"]
+    return [f"runs       {len(written.places)} pipelines {where}"]
 
 
 def _logger_settings(run: RunRecord) -> dict[str, Any]:
@@ -143,14 +143,6 @@ def _logger_settings(run: RunRecord) -> dict[str, Any]:
     own = dict(run.logger or {})
     parts = [own, *own.get("loggers", {}).values()]
     return next((dict(part) for part in parts if part.get("_target_") == _WANDB), {})
-
-
-def _flat(settings: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, own in settings.items():
-        place = f"{path}.{name}" if path else name
-        found |= _flat(own, place) if isinstance(own, Mapping) else {place: own}
-    return found
 
 
 def _spec(view: Any) -> str:

@@ -8,7 +8,8 @@ from typing import Any, Self, final
 
 from clinlm.config.errors import ConfigError
 from clinlm.pipeline.run_record import RUN, RunRecord
-from clinlm.report.results import ModelResult, read_results
+from clinlm.report.results import ModelResult, decode_results
+from clinlm.report.sweep import job_folders
 
 TABLE = "table"
 """Of the files of a comparison, without ending; its JSON is that of `clinlm.report.results.results_json`."""
@@ -43,8 +44,8 @@ class WrittenReport:
 
     @property
     def is_sweep(self) -> bool:
-        """Whether the folder is that of a sweep, and results are of several pipelines."""
-        return not (self.folder / RUN).is_file()
+        """Whether results are of several pipelines, and not the stages of one, whose folder this is."""
+        return self.places != (self.folder,)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -59,24 +60,24 @@ class WrittenReport:
             parts = sorted(path.parent.name for path in folder.glob(f"*/{TABLE}.json"))
             hint = f"; it has reports in {', '.join(parts[:5])}" if parts else ""
             raise ConfigError(f"a folder of a finished run or sweep must hold {table.name}, got {folder}{hint}")
-        results, notices = read_results(table)
-        content = json.loads(table.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(table.read_text(encoding="utf-8"))
+        results = decode_results(content)
         keys = {own.key for own in results if own.key} if folder.name.startswith("task-") else set()
         runs = {place: RunRecord.read(place) for place in run_folders(folder)}
         if keys:  # a sweep of several tasks: each has a folder of its own, without run.json
-            own = {
-                place: {Path(stage.folder).name.rpartition("-")[2] for stage in run.stages}
-                for place, run in runs.items()
-            }
-            runs = {place: run for place, run in runs.items() if keys & own[place]}
+            runs = {place: run for place, run in runs.items() if keys & {stage.key for stage in run.stages}}
         conclusion = tuple(content.get("conclusion", ()))
         ends = content["machine"], content.get("subject", ""), tuple(runs)
-        return cls(folder, tuple(runs.values()), tuple(results), tuple(notices), conclusion, *ends)
+        return cls(folder, tuple(runs.values()), tuple(results), tuple(content["notices"]), conclusion, *ends)
 
     def json(self, name: str) -> Any | None:
         """Return the contents of another JSON file of the folder, such as validation.json; None if it has none."""
-        path = self.folder / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return read_json(self.folder / name)
+
+
+def read_json(path: Path) -> Any | None:
+    """Return the contents of a JSON file; None without it."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def machine_of(results: Sequence[ModelResult]) -> dict[str, Any] | None:
@@ -94,5 +95,4 @@ def run_folders(folder: Path) -> list[Path]:
     """Return the folders of the runs of a report, in order of their numbers."""
     if (folder / RUN).is_file():
         return [folder]
-    sweep = folder.parent if folder.name.startswith("task-") else folder
-    return sorted((path.parent for path in sweep.glob(f"*/{RUN}")), key=lambda job: (len(job.name), job.name))
+    return job_folders(folder.parent if folder.name.startswith("task-") else folder)

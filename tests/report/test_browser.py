@@ -48,7 +48,7 @@ def sweep(models: int) -> list[ModelResult]:
 
 
 def opened(page: Page, folder: Path, results: list[ModelResult], **window: Any) -> Path:
-    path = write_page(WrittenReport(folder, (), tuple(results), (EVIL,), ("A sentence.",), None), stages=False)
+    path = write_page(WrittenReport(folder, (), tuple(results), (EVIL,), ("A sentence.",), None))
     page.open(path, **window)
     return path
 

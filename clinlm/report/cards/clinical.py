@@ -67,7 +67,7 @@ def clinical_facts(report: WrittenReport, name: str | None) -> ModelFacts:
     if name is not None and name not in rows:
         raise ConfigError(f"model= must be a row of the table, got {name!r}{did_you_mean(name, rows)}")
     chosen = rows[name] if name is not None else _subject(report, list(rows.values()))
-    return ModelFacts.of(chosen, report.results, report.runs, report.folder, report.notices, report.conclusion)
+    return ModelFacts.of(chosen, report)
 
 
 def _subject(report: WrittenReport, rows: list[ModelResult]) -> ModelResult:

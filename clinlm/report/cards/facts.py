@@ -1,6 +1,5 @@
 """What a run knows about one of its models, as sentences and tables that model cards and clinical reports share."""
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -12,11 +11,11 @@ from typing import Any, Final, Self, final
 from clinlm.metrics.bootstrap import Interval
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline.gates import spell_out
-from clinlm.pipeline.run_record import RUN, RunRecord, StageRecord
+from clinlm.pipeline.run_record import RunRecord, StageRecord
 from clinlm.report import cells
 from clinlm.report.cards.privacy import without_paths
-from clinlm.report.results import ModelResult
-from clinlm.report.written import run_folders
+from clinlm.report.results import ModelResult, decode_interval
+from clinlm.report.written import WrittenReport, read_json
 from clinlm.store.content import sealed
 from clinlm.training.method_report import method_reports
 
@@ -72,19 +71,11 @@ class ModelFacts:
     conclusion: tuple[str, ...]
 
     @classmethod
-    def of(
-        cls,
-        result: ModelResult,
-        results: Sequence[ModelResult],
-        runs: Sequence[RunRecord],
-        folder: Path,
-        notices: Sequence[str],
-        conclusion: Sequence[str],
-    ) -> Self:
-        """Return the facts about `result`; its run, or the sweep with its run, left its validation in `folder`."""
+    def of(cls, result: ModelResult, report: WrittenReport) -> Self:
+        """Return the facts about a result of a report, which has at least one run."""
+        runs = report.runs
         run = next((run for run in runs if any(own.folder == result.lineage.folder for own in run.stages)), runs[0])
-        validation = _validation(result, folder)
-        return cls(result, tuple(results), run, validation, tuple(notices), tuple(conclusion))
+        return cls(result, report.results, run, _validation(result, report), report.notices, report.conclusion)
 
     @property
     def split(self) -> str:
@@ -207,14 +198,14 @@ class ModelFacts:
         rows = []
         for attribute, gap in (self.validation or {}).get("fairness", {}).items():
             for own in gap["subgroups"]:
-                values = [shown_share(_interval(own[which])) for which in ("original", "compressed")]
+                values = [shown_share(decode_interval(own[which])) for which in ("original", "compressed")]
                 rows.append([attribute, own["name"], f"{own['documents']:,}", *values])
         return rows
 
     def subgroup_estimates(self) -> list[tuple[str, Interval]]:
         """Return attribute and subgroup, and the quality of this model there."""
         return [
-            (f"{attribute} {own['name']}: {cells.spelled(gap['metric'])}", _interval(own["compressed"]))
+            (f"{attribute} {own['name']}: {cells.spelled(gap['metric'])}", decode_interval(own["compressed"]))
             for attribute, gap in (self.validation or {}).get("fairness", {}).items()
             for own in gap["subgroups"]
         ]
@@ -223,9 +214,9 @@ class ModelFacts:
         """Return the shares that say how far the model may be relied on: agreement, calibration error and coverage."""
         found = self.validation or {}
         named = {"cells": "decisions equal to the original's", "documents": "documents decided as by the original"}
-        kept = {text: _interval(found["agreement"][name]) for name, text in named.items() if "agreement" in found}
+        kept = {text: decode_interval(found["agreement"][name]) for name, text in named.items() if "agreement" in found}
         error = found.get("calibration", {}).get(self.result.deployment.get("of", self.result.name))
-        kept |= {"expected calibration error": _interval(error["ece"])} if error else {}
+        kept |= {"expected calibration error": decode_interval(error["ece"])} if error else {}
         levels = self.result.uncertainty.levels if self.result.uncertainty is not None else ()
         return kept | {f"true labels within sets made for {level.coverage:.0%}": level.sets for level in levels}
 
@@ -233,7 +224,7 @@ class ModelFacts:
         """Return, of every attribute, how compression changes the gap between best and worst subgroup."""
         lines = []
         for attribute, gap in (self.validation or {}).get("fairness", {}).items():
-            change = _interval(gap["difference"])
+            change = decode_interval(gap["difference"])
             told = "too few documents to compare" if math.isnan(change.value) else f"changes by {shown_points(change)}"
             lines.append(f"gap of {cells.spelled(gap['metric'])} between subgroups of {attribute} {told}")
         return lines
@@ -242,11 +233,12 @@ class ModelFacts:
         """Return the calibration error of every model of the validation, and how compression changes it."""
         found = self.validation or {}
         lines = [
-            f"{name}: ECE {shown_share(_interval(own['ece']))}, Brier score {_interval(own['brier']).value:.4f}"
+            f"{name}: ECE {shown_share(decode_interval(own['ece']))}, "
+            f"Brier score {decode_interval(own['brier']).value:.4f}"
             for name, own in found.get("calibration", {}).items()
         ]
         change = found.get("calibration_change", {}).get("ece")
-        return [*lines, *([f"ECE changes by {shown_points(_interval(change))}"] if change else [])]
+        return [*lines, *([f"ECE changes by {shown_points(decode_interval(change))}"] if change else [])]
 
     def agreement_lines(self) -> list[str]:
         """Return how often the decisions are those of the original."""
@@ -256,9 +248,9 @@ class ModelFacts:
             return []
         systematic = sum(bool(own.get("systematic")) for own in patterns)
         return [
-            f"equal decisions in {shown_share(_interval(agreement['cells']))} of documents x labels and in "
-            f"{shown_share(_interval(agreement['documents']))} of documents; Cohen's kappa "
-            f"{_interval(agreement['kappa']).value:.3f}",
+            f"equal decisions in {shown_share(decode_interval(agreement['cells']))} of documents x labels and in "
+            f"{shown_share(decode_interval(agreement['documents']))} of documents; Cohen's kappa "
+            f"{decode_interval(agreement['kappa']).value:.3f}",
             f"{systematic} systematic patterns of disagreement among {len(patterns)} features tested",
         ]
 
@@ -267,7 +259,7 @@ class ModelFacts:
         own = self.result.uncertainty
         return [
             f"sets made for {level.coverage:.0%} held {shown_share(level.sets)} of the true labels "
-            f"({level.set_size.value:.2f} labels a set); {shown_share(level.answered)} of notes answered wholly"
+            f"({level.set_size.value:.2f} labels a set); {shown_share(level.answered)} of notes fully answered"
             for level in (own.levels if own is not None else ())
         ]
 
@@ -320,22 +312,16 @@ class ModelFacts:
         return rows
 
 
-def _validation(result: ModelResult, folder: Path) -> Mapping[str, Any] | None:
-    """Return the validation of a compressed model, from the folder of its run or of a sweep; None where it has none."""
+def _validation(result: ModelResult, report: WrittenReport) -> Mapping[str, Any] | None:
+    """Return the validation of a compressed model, from the folder of its run; None where it has none."""
     if not result.lineage.stage or not result.lineage.original:
         return None
-    alone = (folder / VALIDATION).is_file()
-    for place in [folder] if alone else run_folders(folder):
-        if alone or ((place / VALIDATION).is_file() and result.lineage.folder in _stage_folders(place)):
-            content: dict[str, Any] = json.loads((place / VALIDATION).read_text(encoding="utf-8"))
-            if content["compressed"] == result.lineage.stage:
+    for run, place in zip(report.runs, report.places, strict=False):
+        if any(stage.folder == result.lineage.folder for stage in run.stages):
+            content: dict[str, Any] | None = read_json(place / VALIDATION)
+            if content is not None and content["compressed"] == result.lineage.stage:
                 return content
     return None
-
-
-def _stage_folders(place: Path) -> list[str]:
-    """Return the folders of the stages of a run."""
-    return [stage["folder"] for stage in json.loads((place / RUN).read_text(encoding="utf-8"))["stages"]]
 
 
 def shown_share(own: Interval) -> str:
@@ -348,12 +334,6 @@ def shown_points(own: Interval) -> str:
     """Return a difference with its interval, in points."""
     ends = cells.points_range(own.low, own.high)
     return f"{cells.points(own.value)} points" + (f" ({ends})" if ends != cells.NONE else "")
-
-
-def _interval(content: Mapping[str, Any]) -> Interval:
-    """Return an interval from JSON; null is NaN."""
-    values = (content[name] for name in ("value", "low", "high"))
-    return Interval(*(math.nan if value is None else float(value) for value in values))
 
 
 def _class(settings: Mapping[str, Any]) -> str:

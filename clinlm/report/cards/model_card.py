@@ -20,6 +20,7 @@ from clinlm.report.cards.facts import ModelFacts, shown_points, shown_share
 from clinlm.report.cards.item_answer import HOSPITAL
 from clinlm.report.cards.privacy import shown_command, without_paths
 from clinlm.report.results import ModelResult
+from clinlm.report.written import WrittenReport
 from clinlm.store.content import sealed, write_files
 
 log = logging.getLogger(__name__)
@@ -31,26 +32,17 @@ _MOST_LABELS: Final = 50
 _PIPELINES: Final = {True: "token-classification", False: "text-classification"}
 
 
-def write_model_cards(
-    results: Sequence[ModelResult],
-    runs: Sequence[RunRecord],
-    folder: Path,
-    notices: Sequence[str],
-    conclusion: Sequence[str],
-) -> list[Path]:
+def write_model_cards(report: WrittenReport) -> list[Path]:
     """Write the card of every model of a report that has a folder, and return their paths.
 
     A store that cannot be written to gets none; the log says so.
-
-    Args:
-        folder: of the report; validation.json is read there.
     """
     written = []
-    for result in results:
-        place = card_folder(result, runs[0])
+    for result in report.results:
+        place = card_folder(result, report.runs[0])
         if place is None or not sealed(place):
             continue
-        card = model_card(ModelFacts.of(result, results, runs, folder, notices, conclusion))
+        card = model_card(ModelFacts.of(result, report))
         try:
             written += write_files(place, {CARD: card})
         except OSError as error:

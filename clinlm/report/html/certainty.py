@@ -8,8 +8,8 @@ from clinlm.report import cells
 from clinlm.report.html.lines import STYLES, LineChart, Series, line_chart
 from clinlm.report.html.models_table import Cell
 from clinlm.report.html.section import Charts, Grid, Part, Section
-from clinlm.report.html.sources import Sources, interval
-from clinlm.report.results import ModelResult
+from clinlm.report.html.sources import Sources
+from clinlm.report.results import ModelResult, decode_interval
 
 
 def certainty_section(sources: Sources) -> Section | None:
@@ -29,7 +29,7 @@ def _reliability(validation: Mapping[str, Any] | None) -> list[LineChart]:
     series = []
     for name, own in validation["calibration"].items():
         bins = [one for one in own["curve"] if one["count"]]
-        found = [interval(one["frequency"]) for one in bins]
+        found = [decode_interval(one["frequency"]) for one in bins]
         points = [(100 * one["confidence"], 100 * each.value) for one, each in zip(bins, found, strict=True)]
         series.append(Series(name, points, [(100 * each.low, 100 * each.high) for each in found]))
     return [line_chart("measured frequency, %", "stated probability, %", series, diagonal=True)]
@@ -68,7 +68,7 @@ def _coverage(models: list[ModelResult]) -> list[LineChart]:
 def _errors(validation: Mapping[str, Any]) -> Grid:
     rows = []
     for name, own in validation["calibration"].items():
-        ece, brier = interval(own["ece"]), interval(own["brier"])
+        ece, brier = decode_interval(own["ece"]), decode_interval(own["brier"])
         heat = validation["temperatures"].get(name)
         rows.append([
             Cell(name),

@@ -10,8 +10,9 @@ from clinlm.pipeline.gates import Verdict
 from clinlm.report import cells
 from clinlm.report.html.models_table import Cell
 from clinlm.report.html.section import Grid, Listing, Part, Prose, Section
-from clinlm.report.html.sources import Sources, interval
+from clinlm.report.html.sources import Sources
 from clinlm.report.html.words import minus
+from clinlm.report.results import decode_interval
 
 _MOST = 30
 """Models in the table of gates, at most."""
@@ -61,7 +62,7 @@ def disagreements_section(sources: Sources) -> Section | None:
     validation = sources.validation
     if validation is None:
         return None
-    agreement = {name: interval(own) for name, own in validation["agreement"].items()}
+    agreement = {name: decode_interval(own) for name, own in validation["agreement"].items()}
     said = [
         f"{cells.percent(own.value)} % ({cells.percent_range(own.low, own.high)}) of {what}"
         for key, what in (("cells", "documents × labels"), ("documents", "documents"))

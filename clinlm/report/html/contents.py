@@ -20,21 +20,17 @@ from clinlm.report.results import ModelResult
 from clinlm.report.written import WrittenReport
 
 
-def contents(written: WrittenReport, stages: bool) -> dict[str, Any]:
-    """Return the values of the template page.html.
-
-    Args:
-        stages: whether results are the stages of one run.
-    """
+def contents(written: WrittenReport) -> dict[str, Any]:
+    """Return the values of the template page.html."""
     results, run = written.results, written.runs[0] if written.runs else None
     metric = _metric(written)
-    subject = subject_of(written, metric, stages)
+    subject = subject_of(written, metric)
     split = run.split if run is not None else "test"
     found = answer(results, subject, metric, split)
     table = models_table(results, metric, found.about)
     published = published_of(run.report.get("published") if run is not None else None)
     by_name = {own.name: own for own in results}
-    kind = "run" if stages else "sweep"
+    kind = "sweep" if written.is_sweep else "run"
     return {
         "empty": False,
         "kind": kind,
@@ -45,9 +41,9 @@ def contents(written: WrittenReport, stages: bool) -> dict[str, Any]:
         "table": table,
         "plots": pareto_plots(results, table.metrics, found.about, published, split),
         "metrics": {name: cells.spelled(name) for name in table.metrics},
-        "failed": [] if stages else unfinished_jobs(written.folder),
+        "failed": unfinished_jobs(written.folder) if written.is_sweep else [],
         "split": split,
-        "sections": _sections(Sources(written, metric, by_name[subject], by_name[found.about], stages, split)),
+        "sections": _sections(Sources(written, metric, by_name[subject], by_name[found.about], split)),
         "models": [_model(own) for own in results],
     }
 
@@ -65,11 +61,11 @@ def _sections(sources: Sources) -> list[Section]:
     return [section for section in found if section is not None]
 
 
-def subject_of(written: WrittenReport, metric: str, stages: bool) -> str:
+def subject_of(written: WrittenReport, metric: str) -> str:
     """Return the name of the result that the comparison is about: see `clinlm.report.report.Report`."""
     if written.subject:
         return written.subject
-    if stages or not any(own.kind == "stage" for own in written.results):
+    if not written.is_sweep or not any(own.kind == "stage" for own in written.results):
         return written.results[-1].name
     models = candidates(written.results)
     return max(models, key=lambda own: known_or(own.validation.get(metric), -1.0)).name

@@ -8,9 +8,9 @@ from clinlm.metrics.bootstrap import Interval
 from clinlm.report import cells
 from clinlm.report.html.models_table import Cell, bar_of, scale_ends
 from clinlm.report.html.section import Grid, Part, Prose, Section
-from clinlm.report.html.sources import Sources, interval
+from clinlm.report.html.sources import Sources
 from clinlm.report.html.words import signed, signed_range
-from clinlm.report.results import ModelResult
+from clinlm.report.results import ModelResult, decode_interval
 
 LABELS = "labels.json"
 """Differences by label; see `clinlm.report.label_differences`."""
@@ -22,7 +22,7 @@ def labels_section(sources: Sources) -> Section | None:
     parts: list[Part] = []
     if models:
         content = sources.file(LABELS, sources.written.folder) or {"models": {}}
-        found = {name: {k: interval(v) for k, v in own.items()} for name, own in content["models"].items()}
+        found = {name: {k: decode_interval(v) for k, v in own.items()} for name, own in content["models"].items()}
         parts.append(_labels(models, found))
         left = sum(bool(own.per_label) for own in sources.results) - len(models)
         if left > 0:
@@ -70,10 +70,10 @@ def _subgroups(validation: Mapping[str, Any]) -> list[Part]:
     parts: list[Part] = []
     for name, own in validation["fairness"].items():
         groups = own["subgroups"]
-        known = [interval(group[model]) for group in groups for model in ("original", "compressed")]
+        known = [decode_interval(group[model]) for group in groups for model in ("original", "compressed")]
         ends = scale_ends(known)
         rows = [_subgroup(group, ends) for group in groups]
-        change = interval(own["difference"])
+        change = decode_interval(own["difference"])
         gap = f" Gap between the best and the worst by compression: {signed(change.value)} ({signed_range(change)})."
         gap = "" if math.isnan(change.value) else gap
         metric = cells.spelled(own["metric"])
@@ -91,7 +91,7 @@ def _subgroup(group: Mapping[str, Any], ends: tuple[float, float]) -> list[Cell]
         Cell(f"{group['documents']:,}"),
     ]
     for model in ("original", "compressed"):
-        own = interval(group[model])
+        own = decode_interval(group[model])
         line.append(
             Cell(cells.percent(own.value), cells.percent_range(own.low, own.high), bar=bar_of(own, own.value, ends))
         )

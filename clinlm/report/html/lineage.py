@@ -1,6 +1,5 @@
 """How the models came about: the stages of each pipeline with what they cost and gained, and what methods changed."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from clinlm.report.html.models_table import Cell, bar_of
 from clinlm.report.html.section import Chain, Grid, Link, Part, Prose, Section
 from clinlm.report.html.sources import CHAINS, Sources
 from clinlm.report.html.words import signed
+from clinlm.report.written import read_json
 
 _BEFORE, _AFTER = "_before", "_after"
 _EPOCH = {"monitor", "epoch", "value"}
@@ -22,7 +22,7 @@ _EPOCH = {"monitor", "epoch", "value"}
 
 def grid_section(sources: Sources) -> Section | None:
     """Return pipelines × methods; None unless several pipelines meet several combinations."""
-    found = None if sources.stages else grid_cells(sources.results, sources.metric)
+    found = grid_cells(sources.results, sources.metric) if sources.written.is_sweep else None
     if found is None:
         return None
     header, lines = found
@@ -60,8 +60,8 @@ def _chain(sources: Sources, run: RunRecord, place: Path) -> Chain:
         links.append(_link(stage, report, value, before, sources.metric))
         before = value
     ends = {own.lineage.folder: own.name for own in sources.results if own.is_stage}
-    title = run.pipeline if sources.stages else ends.get(run.stages[-1].folder, f"{run.pipeline}, seed {run.seed}")
-    return Chain(title, links)
+    name = ends.get(run.stages[-1].folder, f"{run.pipeline}, seed {run.seed}")
+    return Chain(name if sources.written.is_sweep else run.pipeline, links)
 
 
 def _link(stage: StageRecord, report: Mapping[str, Any], value: float, before: float, metric: str) -> Link:
@@ -87,8 +87,7 @@ def _link(stage: StageRecord, report: Mapping[str, Any], value: float, before: f
 
 def stage_report(stage: StageRecord) -> dict[str, Any]:
     """Return report.json of the artifact of a stage; empty where the store is not here."""
-    path = Path(stage.folder) / "report.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    return dict(read_json(Path(stage.folder) / "report.json") or {})
 
 
 def layers_section(sources: Sources) -> Section | None:

@@ -31,15 +31,11 @@ def html_report(folder: Path, settings: dict[str, str]) -> list[str]:
     return [str(write_page(WrittenReport.read(folder)))]
 
 
-def write_page(written: WrittenReport, stages: bool | None = None) -> Path:
-    """Write report.html into the folder of `written`, and return its path.
-
-    Args:
-        stages: whether results are the stages of one run; None to see it from the folder.
-    """
+def write_page(written: WrittenReport) -> Path:
+    """Write report.html into the folder of `written`, and return its path."""
     if not written.results:
         raise ConfigError(f"a page needs at least one result, got none in {written.folder}")
-    return _write(written.folder, contents(written, not written.is_sweep if stages is None else stages))
+    return _write(written.folder, contents(written))
 
 
 def _write(folder: Path, values: Mapping[str, Any]) -> Path:

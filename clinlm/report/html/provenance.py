@@ -99,9 +99,9 @@ def environment_section(sources: Sources) -> Section | None:
 def commands_section(sources: Sources) -> Section:
     """Return the command of the whole, that of this page, and that of every model."""
     folder = sources.written.folder
-    kind = "run" if sources.stages else "sweep"
+    kind = "sweep" if sources.written.is_sweep else "run"
     own = [("this page, made again", shlex.join(["clinlm", "report", "html", f"{kind}={folder}"]))]
-    whole = _typed(folder, sources.stages)
+    whole = _typed(folder, not sources.written.is_sweep)
     if whole:
         own = [(f"this {kind}", whole), *own]
     seen: dict[str, list[str]] = {}

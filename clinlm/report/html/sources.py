@@ -1,19 +1,16 @@
 """What the sections of the page are made from: the comparison, the run that it is about, and their files."""
 
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
-from clinlm.metrics.bootstrap import Interval
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.report.baselines import BASELINES
 from clinlm.report.html.words import known_or
 from clinlm.report.results import ModelResult
-from clinlm.report.written import TABLE, WrittenReport
+from clinlm.report.written import TABLE, WrittenReport, read_json
 
 DETAILED = 8
 """Models that have their numbers by label and their curves on the page, at most."""
@@ -30,14 +27,12 @@ class Sources:
         metric: that training monitored.
         subject: the result that the comparison is about.
         about: the result that the answer is about: the subject, or a baseline to use instead.
-        stages: whether results are the stages of one run.
     """
 
     written: WrittenReport
     metric: str
     subject: ModelResult
     about: ModelResult
-    stages: bool
     split: str
 
     @property
@@ -81,8 +76,7 @@ class Sources:
 
     def file(self, name: str, place: Path | None = None) -> Any | None:
         """Return the contents of a JSON file of the subject's run, or of another folder; None without it."""
-        path = (place or self.place) / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return read_json((place or self.place) / name)
 
     @cached_property
     def validation(self) -> dict[str, Any] | None:
@@ -100,7 +94,7 @@ class Sources:
 
     def stage_rows(self, place: Path) -> dict[str, dict[str, Any]]:
         """Return stage -> its row of the table of a run; empty where the folder has none."""
-        if place == self.written.folder and not self.stages:
+        if place == self.written.folder and self.written.is_sweep:
             return {}
         content = self.file(f"{TABLE}.json", place)
         return {row["name"]: row for row in content["rows"]} if content else {}
@@ -117,9 +111,3 @@ def detailed_results(results: Sequence[ModelResult], subject: ModelResult, metri
     wanted += [own for own in ranked if not own.dominated_by] + ranked
     names = [*dict.fromkeys(own.name for own in wanted if own.quality)][:DETAILED]
     return [own for own in results if own.name in names]
-
-
-def interval(content: Mapping[str, float | None]) -> Interval:
-    """Return an interval from JSON; null is NaN."""
-    value, low, high = (math.nan if content[key] is None else float(content[key]) for key in ("value", "low", "high"))  # type: ignore[arg-type]
-    return Interval(value, low, high)

@@ -6,18 +6,14 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from clinlm.pipeline.run_record import RUN
-
-_GATE = "gate.json"
+from clinlm.report.sweep import FAILED, unfinished_folders
 
 
 def unfinished_jobs(folder: Path) -> list[dict[str, str]]:
     """Return number, settings and reason of every job of a sweep that began and did not finish, in order."""
-    begun = [path.parent.parent for path in folder.glob("*/.hydra/overrides.yaml")]
-    begun = [job for job in begun if not (job / RUN).is_file()]
     return [
         {"job": job.name, "settings": " ".join(_overrides(job)), "reason": _reason(job)}
-        for job in sorted(begun, key=lambda job: (len(job.name), job.name))
+        for job in sorted(unfinished_folders(folder), key=lambda job: (len(job.name), job.name))
     ]
 
 
@@ -33,7 +29,7 @@ def _overrides(job: Path) -> list[str]:
 
 def _reason(job: Path) -> str:
     """Return why a job did not finish, as far as it left it."""
-    path = job / _GATE
+    path = job / FAILED
     if path.is_file():
         return str(json.loads(path.read_text(encoding="utf-8"))["message"])
     return "no run.json: see the job's log, clinlm.log in its folder"
