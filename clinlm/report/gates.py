@@ -6,7 +6,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 
-from clinlm.engines.devices import Device
+from clinlm.engines.devices import Device, Fit
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline.degradation import Degradation
 from clinlm.pipeline.gates import Gate, Verdict
@@ -93,12 +93,21 @@ def verdict_numbers(results: Sequence[ModelResult]) -> str:
     return "".join(f"- {verdict.line()}\n" for result in results for verdict in result.gates)
 
 
-def device_lines(devices: Mapping[str, Any], result: ModelResult) -> list[str]:
-    """Return a line for every device: whether the model fits, and by how much."""
+def device_fits(devices: Mapping[str, Any], result: ModelResult) -> list[tuple[Device, Fit]]:
+    """Return every device, and whether the model fits it.
+
+    Args:
+        devices: settings of each by name, see `RunRecord.device`.
+    """
     known: list[Device] = [instantiate(dict(settings)) for settings in devices.values()]
     # A device has to hold the whole process; of an artifact in eager torch only the growth of one was measured.
     mib = result.deployment.get("process_mib")
-    return [device.fit(result.bytes, mib, result.engine).line() for device in known]
+    return [(device, device.fit(result.bytes, mib, result.engine)) for device in known]
+
+
+def device_lines(devices: Mapping[str, Any], result: ModelResult) -> list[str]:
+    """Return a line for every device: whether the model fits, and by how much."""
+    return [fit.line() for _, fit in device_fits(devices, result)]
 
 
 def write_gates(

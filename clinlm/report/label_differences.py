@@ -7,25 +7,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from clinlm.metrics.bootstrap import Groups, Interval, Weights, resample
+from clinlm.metrics.bootstrap import Interval, Weights, resample
 from clinlm.metrics.evaluation import Evaluation, LabelEvaluation
 from clinlm.report.results import ModelResult, json_value
 from clinlm.store.content import write_json
 
-NAME = "labels.json"
+LABEL_DIFFERENCES = "labels.json"
+"""Of a folder of a report."""
 
 
-def label_differences(
-    first: LabelEvaluation, second: LabelEvaluation, resamples: int, seed: int = 0, groups: Groups | None = None
-) -> dict[str, Interval]:
+def label_differences(first: LabelEvaluation, second: LabelEvaluation, weights: Weights) -> dict[str, Interval]:
     """Return label -> F1 of `second` minus that of `first`, both on the same documents and the same resamples.
 
     NaN where a label has neither a document nor a decision.
 
     Args:
-        resamples, seed, groups: see `clinlm.metrics.bootstrap.draw`.
+        weights: see `clinlm.metrics.bootstrap.resample`.
     """
-    weights = resample(first.documents, resamples, seed, groups)
     change = label_f1(second, weights) - label_f1(first, weights)
     return {label: Interval.difference(change[:, place]) for place, label in enumerate(first.labels)}
 
@@ -41,10 +39,17 @@ def label_f1(own: LabelEvaluation, weights: Weights) -> Float[np.ndarray, "resam
 def write_label_differences(
     results: Sequence[ModelResult], evaluations: Mapping[str, Evaluation], folder: Path, **sampling: Any
 ) -> None:
-    """Write labels.json into `folder`: name -> label -> interval, of results that have an original."""
+    """Write labels.json into `folder`: name -> label -> interval, of results that have an original.
+
+    Args:
+        evaluations: on the same documents.
+        sampling: arguments of `clinlm.metrics.bootstrap.resample`.
+    """
     found: dict[str, dict[str, Interval]] = {}
+    weights: Weights | None = None
     for own in results:
         second, first = evaluations.get(own.name), evaluations.get(own.reference)
         if own.name != own.reference and isinstance(first, LabelEvaluation) and isinstance(second, LabelEvaluation):
-            found[own.name] = label_differences(first, second, **sampling)
-    write_json(folder / NAME, {"metric": "f1", "models": json_value(found)})
+            weights = resample(first.documents, **sampling) if weights is None else weights
+            found[own.name] = label_differences(first, second, weights)
+    write_json(folder / LABEL_DIFFERENCES, {"metric": "f1", "models": json_value(found)})

@@ -1,7 +1,7 @@
 """The plot of a Pareto front: quality against bytes and against latency, with names and intervals."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -61,9 +61,14 @@ def plot_pareto(results: Sequence[ModelResult], metric: str, split: str = "test"
     return figure
 
 
-def named_results(results: Sequence[ModelResult], ahead: set[str]) -> set[str]:
-    """Return the names that are written at points: of few results all, else the front, teachers and TF-IDF first."""
-    first = [own.name for own in results if kind_of(own) == "original" or own.name in BASELINES]
+def named_results(results: Sequence[ModelResult], ahead: Container[str], about: Sequence[str] = ()) -> set[str]:
+    """Return the names that are written at points: of few results all, else the front, teachers and TF-IDF first.
+
+    Args:
+        ahead: names of the front.
+        about: names that come before all others.
+    """
+    first = [*about, *(own.name for own in results if kind_of(own) == "original" or own.name in BASELINES)]
     others = [own.name for own in results if own.name in ahead], [own.name for own in results if not own.dominated_by]
     rest = [own.name for own in results] if len(results) <= MOST_NAMES else []
     return set([*dict.fromkeys([*first, *others[0], *others[1], *rest])][:MOST_NAMES])

@@ -21,6 +21,8 @@ from clinlm.report.results import ModelResult
 from clinlm.report.terminal import text_table
 from clinlm.store.content import write_json
 
+PUBLISHED = "published.json"
+"""The cells of a published table with ours."""
 KEPT, LAST, DEPLOYED = "ours", "ours, last epoch", "ours, deployed"
 _HOW = (
     "ours is the epoch that was best on validation; last epoch is that of a pipeline's last stage, which began from "
@@ -299,7 +301,7 @@ def _write_lines(ours: Readings, published: Published, notes: Sequence[str], fol
     """Write published.json: the cells of the table, for pages that are made of it."""
     title, source = f"{published.table}, and ours", f"Source: {published.source}."
     content = {"title": title, "note": source, "header": _header(published), "lines": _lines(ours, published)}
-    write_json(folder / "published.json", content | {"notes": [*published.notes, *notes]})
+    write_json(folder / PUBLISHED, content | {"notes": [*published.notes, *notes]})
 
 
 def _header(published: Published) -> list[str]:

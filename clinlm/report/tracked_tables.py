@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from hydra.utils import instantiate
 
 from clinlm.metrics.bootstrap import Interval
 from clinlm.pipeline.run_record import RunRecord
-from clinlm.report.grid import grid_cells
+from clinlm.report.gates import device_fits
+from clinlm.report.grid import AS_IT_IS, grid_models
 from clinlm.report.pareto import pareto_frame
 from clinlm.report.results import ModelResult
 from clinlm.report.tables import results_frame
@@ -61,12 +61,12 @@ def gate_frame(results: Sequence[ModelResult]) -> pl.DataFrame:
 
 def device_frame(results: Sequence[ModelResult], devices: Mapping[str, Any]) -> pl.DataFrame:
     """Return a line for every model and device: whether it fits, and why."""
-    known = [instantiate(dict(settings)) for settings in devices.values()]
-    rows = []
-    for result in results:
-        for device in known if result.bytes else []:
-            fit = device.fit(result.bytes, result.deployment.get("process_mib"), result.engine)
-            rows.append({"name": result.name, "device": device.name, "fits": fit.fits, "reason": fit.line()})
+    rows = [
+        {"name": result.name, "device": device.name, "fits": fit.fits, "reason": fit.line()}
+        for result in results
+        if result.bytes
+        for device, fit in device_fits(devices, result)
+    ]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
@@ -126,13 +126,13 @@ def _numbers(node: Mapping[str, Any], name: str = "") -> dict[str, Any]:
 
 def _grid(results: Sequence[ModelResult], metric: str) -> pl.DataFrame:
     """Return pipelines × methods as numbers: a line for every cell."""
-    if grid_cells(results, metric) is None:
+    if grid_models(results) is None:
         return pl.DataFrame()
     rows = []
     for result in results:
         pipeline = result.lineage.pipeline
         if result.kind == "stage" and f"{result.group} ".startswith(f"{pipeline} "):
-            methods = result.group.removeprefix(pipeline).strip() or "as it is"
+            methods = result.group.removeprefix(pipeline).strip() or AS_IT_IS
             own: dict[str, Any] = {"pipeline": pipeline, "methods": methods, "engine": result.engine}
             rows.append(own | {metric: result.quality.get(metric), "bytes": result.bytes})
     return pl.DataFrame(rows, infer_schema_length=None)

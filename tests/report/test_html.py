@@ -136,7 +136,7 @@ def test_differences_by_label_are_those_of_the_resamples_one_by_one() -> None:
         hit = sum(w for w, t, d in zip(weights, targets[:, label], decided, strict=True) if t and d)
         return 2 * hit / sum(w * (int(t) + int(d)) for w, t, d in zip(weights, targets[:, label], decided, strict=True))
 
-    found = label_differences(first, second, resamples=50, seed=1, groups=groups)
+    found = label_differences(first, second, resample(40, 50, 1, groups))
     for place, label in enumerate(first.labels):
         slow = [f1(second, w, place) - f1(first, w, place) for w in resample(40, 50, 1, groups)]
         expected = Interval.difference(np.array(slow))

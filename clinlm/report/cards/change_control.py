@@ -56,13 +56,6 @@ def _protocol(facts: ModelFacts) -> dict[str, ItemAnswer]:
     for gate in known_gates(run):
         bounds = [f"loss of {cells.spelled(metric)} <= {limit:.1%}" for metric, limit in gate.metrics.items()]
         limits.append(f"gate {gate.name}: {', '.join(bounds)}")
-    margin = run.protocol
-    fixed = (
-        f"non-inferiority margin of {100 * margin.margin:g} points of {cells.spelled(margin.metric)}, fixed on "
-        f"{margin.fixed}" + (f" ({margin.caveat})" if margin.caveat else ", before any result")
-        if margin is not None
-        else "no margin was fixed"
-    )
     return {
         "Data management": stated(
             f"{facts.documents()}; all notes of a group are in one part; thresholds and choices come from validation",
@@ -76,7 +69,9 @@ def _protocol(facts: ModelFacts) -> dict[str, ItemAnswer]:
             hospital="when and by whom it is trained again",
         ),
         "Performance evaluation": stated(
-            fixed, joined(limits, "no gates"), "paired on the same documents; intervals by bootstrap over groups"
+            facts.margin() or "no margin was fixed",
+            joined(limits, "no gates"),
+            "paired on the same documents; intervals by bootstrap over groups",
         ),
         "Update procedure": stated(
             "clinlm predict with shadow= runs the old and the new model on live notes and reports how they differ",

@@ -187,6 +187,15 @@ class ModelFacts:
             f"margin {100 * own.margin:g} points{caveat}"
         )
 
+    def margin(self) -> str:
+        """Return the non-inferiority margin and when it was fixed; "" where none was."""
+        own = self.run.protocol
+        if own is None:
+            return ""
+        when = f" ({own.caveat})" if own.caveat else ", before any result"
+        points = f"{100 * own.margin:g} points of {cells.spelled(own.metric)}"
+        return f"non-inferiority margin of {points}, fixed on {own.fixed}{when}"
+
     def gate_lines(self) -> list[str]:
         """Return a line for every gate."""
         of = self.result.deployment.get("of", self.result.name)

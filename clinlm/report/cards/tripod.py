@@ -191,18 +191,11 @@ def _output(facts: ModelFacts) -> dict[str, ItemAnswer]:
 
 
 def _open_science(facts: ModelFacts) -> dict[str, ItemAnswer]:
-    protocol = facts.run.protocol
-    fixed = (
-        f"the margin ({100 * protocol.margin:g} points of {cells.spelled(protocol.metric)}) was written down on "
-        f"{protocol.fixed}" + (f": {protocol.caveat}" if protocol.caveat else ", before any result")
-        if protocol is not None
-        else ""
-    )
     return {
         "17": stated(hospital="ethics committee, approval number, and consent or its waiver"),
         "18a": stated(hospital="source of funding and role of the funders"),
         "18b": stated(hospital="conflicts of interest of all authors"),
-        "18c": stated(fixed, hospital="where the protocol of the study is, or that there was none"),
+        "18c": stated(facts.margin(), hospital="where the protocol of the study is, or that there was none"),
         "18d": stated(hospital="register and number, or that the study was not registered"),
         "18e": stated(
             "" if facts.corpus.startswith("notes of") else f"the corpus is {facts.corpus}",

@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.utils import instantiate
-
-from clinlm.engines.devices import Device
 from clinlm.pipeline.gates import Verdict
 from clinlm.report import cells
+from clinlm.report.gates import device_fits
 from clinlm.report.html.models_table import Cell
 from clinlm.report.html.section import Grid, Listing, Part, Prose, Section
 from clinlm.report.html.sources import Sources
@@ -48,9 +46,7 @@ def _devices(sources: Sources) -> Grid:
     assert sources.run is not None
     own = sources.subject
     rows = []
-    for settings in sources.run.device.values():
-        device: Device = instantiate(dict(settings))
-        fit = device.fit(own.bytes, own.deployment.get("process_mib"), own.engine)
+    for device, fit in device_fits(sources.run.device, own):
         name, verdict, reasons = fit.line().split(": ", 2)
         tone = {True: "good", False: "bad", None: ""}[fit.fits]
         rows.append([Cell(name, device.runtime), Cell(verdict, tone=tone), Cell(reasons)])

@@ -10,10 +10,8 @@ from clinlm.report.html.models_table import Cell, bar_of, scale_ends
 from clinlm.report.html.section import Grid, Part, Prose, Section
 from clinlm.report.html.sources import Sources
 from clinlm.report.html.words import signed, signed_range
+from clinlm.report.label_differences import LABEL_DIFFERENCES
 from clinlm.report.results import ModelResult, decode_interval
-
-LABELS = "labels.json"
-"""Differences by label; see `clinlm.report.label_differences`."""
 
 
 def labels_section(sources: Sources) -> Section | None:
@@ -21,7 +19,7 @@ def labels_section(sources: Sources) -> Section | None:
     models = [own for own in sources.detailed() if own.per_label]
     parts: list[Part] = []
     if models:
-        content = sources.file(LABELS, sources.written.folder) or {"models": {}}
+        content = sources.file(LABEL_DIFFERENCES, sources.written.folder) or {"models": {}}
         found = {name: {k: decode_interval(v) for k, v in own.items()} for name, own in content["models"].items()}
         parts.append(_labels(models, found))
         left = sum(bool(own.per_label) for own in sources.results) - len(models)

@@ -5,15 +5,12 @@ from collections.abc import Mapping, Sequence
 
 from clinlm.config.errors import DataError, MissingFileError
 from clinlm.report import cells
-from clinlm.report.baselines import BASELINES
 from clinlm.report.html.scatter import Point, Scatter, scatter
 from clinlm.report.html.words import kind_of
 from clinlm.report.pareto_front import numbered
+from clinlm.report.pareto_plot import named_results
 from clinlm.report.published import Published
 from clinlm.report.results import ModelResult
-
-NAMED = 14
-"""Models that have their name in a plot, at most: the answer's, originals, TF-IDF and the front."""
 
 _COSTS: Mapping[str, tuple[str, str]] = {
     "bytes": ("size, MB (10⁶ bytes)", "size_mb"),
@@ -33,12 +30,9 @@ def pareto_plots(
     """
     if not results:
         return {}
-    ahead = {results[place].name for place in numbered(results, metrics[0])} if metrics else set()
-    wanted = [about, *(own.name for own in results if kind_of(own) == "original" or own.name in BASELINES)]
-    undominated = [own.name for own in results if not own.dominated_by]
-    names = set([*dict.fromkeys([*wanted, *(name for name in undominated if name in ahead), *undominated])][:NAMED])
-    if len(results) <= NAMED:
-        names = {own.name for own in results}
+    front = [results[place] for place in numbered(results, metrics[0])] if metrics else []
+    ahead = {own.name for own in front if not own.dominated_by}
+    names = named_results(results, ahead, [about])
     return {
         metric: [
             scatter(

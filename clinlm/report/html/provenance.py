@@ -13,9 +13,7 @@ from clinlm.report.html.models_table import Cell
 from clinlm.report.html.section import Commands, Grid, Listing, Part, Prose, Section
 from clinlm.report.html.sources import Sources
 from clinlm.report.pareto import command
-
-PUBLISHED = "published.json"
-"""A published table with ours; see `clinlm.report.published.write_published`."""
+from clinlm.report.published import PUBLISHED
 
 
 def data_section(sources: Sources) -> Section | None:
