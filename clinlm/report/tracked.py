@@ -9,6 +9,7 @@ from typing import Any
 
 from clinlm.pipeline.run_record import RunRecord, StageRecord
 from clinlm.report.columns import run_tags, summary_columns, total_seconds
+from clinlm.report.html.page import PAGE
 from clinlm.report.nested import best_on_validation
 from clinlm.report.results import ModelResult
 from clinlm.report.tracked_artifacts import (
@@ -21,9 +22,6 @@ from clinlm.report.tracked_artifacts import (
 from clinlm.report.tracked_tables import report_tables
 from clinlm.report.written import WrittenReport
 from clinlm.tracking.base import Announcement, RunLogger, TrackedRun
-
-_PAGES = ("report.html", "clinical.html")
-"""Pages of a report that a dashboard shows, where they were written."""
 
 
 def announcements(
@@ -151,7 +149,5 @@ def _gate(run: RunRecord) -> str | None:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Return the pages and pictures of a report by name."""
-    pictures = {path.stem: path for path in sorted(folder.glob("*.png"))}
-    pages = {path.stem: path for name in _PAGES if (path := folder / name).is_file()}
-    return pages | pictures
+    """Return the page and the pictures of a report by name, as far as they were written."""
+    return {path.stem: path for path in (folder / PAGE, *sorted(folder.glob("*.png"))) if path.is_file()}

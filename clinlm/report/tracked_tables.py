@@ -11,10 +11,12 @@ from clinlm.pipeline.run_record import RunRecord
 from clinlm.report.gates import device_fits
 from clinlm.report.grid import AS_IT_IS, grid_models
 from clinlm.report.pareto import pareto_frame
+from clinlm.report.published import PUBLISHED
 from clinlm.report.results import ModelResult
 from clinlm.report.tables import results_frame
+from clinlm.report.written import read_json
 
-_FILES = ("epochs", "uncertainty", "published", "resplits")
+_FILES = ("epochs", "uncertainty", "resplits")
 """CSV files of a report that are sent as they are, where they were written."""
 
 
@@ -39,6 +41,7 @@ def report_tables(
         "pareto": pareto_frame(timed, metric, run.split) if len(timed) > 2 else pl.DataFrame(),
         "grid": _grid(results, metric),
         "lineage": lineage_frame(results),
+        "published": published_frame(read_json(folder / PUBLISHED)),
         **validation_tables(validation or {}),
     }
     for name in _FILES:
@@ -68,6 +71,14 @@ def device_frame(results: Sequence[ModelResult], devices: Mapping[str, Any]) -> 
         for device, fit in device_fits(devices, result)
     ]
     return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def published_frame(content: Mapping[str, Any] | None) -> pl.DataFrame:
+    """Return the cells of a published table with ours, from published.json; empty without it."""
+    if content is None:
+        return pl.DataFrame()
+    header = [name.replace("\n", " ") or "numbers" for name in content["header"]]
+    return pl.DataFrame(content["lines"], schema=header, orient="row")
 
 
 def lineage_frame(results: Sequence[ModelResult]) -> pl.DataFrame:

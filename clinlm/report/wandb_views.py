@@ -50,7 +50,7 @@ def panel_sections(metric: str, varied: Sequence[str]) -> list[tuple[str, list[A
     ]
     return [
         ("Which model may replace the original", [*fronts, _table(wr, "results"), _media(wr, "report", "report")]),
-        ("Methods", [parallel, *bars, _media(wr, "Plots", "plots/heatmap", "plots/pareto")]),
+        ("Methods", [parallel, *bars, _media(wr, "Plots", "plots/grid", "plots/pareto", "plots/labels")]),
         ("Pipelines × methods", [_table(wr, "grid"), _table(wr, "pareto"), _table(wr, "lineage")]),
         ("Labels and subgroups", [_table(wr, "labels"), _table(wr, "subgroups"), _table(wr, "disagreements")]),
         ("Calibration", [_media(wr, "Plots", "plots/reliability", "plots/uncertainty"), _table(wr, "calibration")]),

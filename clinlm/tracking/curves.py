@@ -3,11 +3,12 @@
 import logging
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 from lightning.pytorch.loggers import Logger
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @final
@@ -57,8 +58,13 @@ class Curves(Logger):
 
 def harmless(name: str, action: Callable[[], Any]) -> bool:
     """Run `action` of a logger, and return whether it succeeded; if not, log one warning with its reason."""
+    return attempted(name, lambda: (action(),)) is not None
+
+
+def attempted(name: str, make: Callable[[], T]) -> T | None:
+    """Return what `make` of a logger returns; if it fails, log one warning with its reason and return None."""
     try:
-        action()
+        return make()
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         log.warning(
@@ -67,5 +73,4 @@ def harmless(name: str, action: Callable[[], Any]) -> bool:
             type(error).__name__,
             f": {reason}" if reason else "",
         )
-        return False
-    return True
+        return None

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 
 from clinlm.config.extras import imported
 from clinlm.tracking.base import RunLogger, Scalar, TrackedRun
-from clinlm.tracking.curves import Curves, harmless
+from clinlm.tracking.curves import Curves, attempted, harmless
 
 log = logging.getLogger(__name__)
 _MODULES: Mapping[type[Logger], str] = {MLFlowLogger: "mlflow", TensorBoardLogger: "tensorboard"}
@@ -61,10 +61,9 @@ class LightningLogger(RunLogger):
 
     def _make(self, name: str, kind: str, key: str) -> Logger | None:
         words = {"{name}": name, "{kind}": kind, "{key}": key}
-        found: list[Logger] = []
         label = str(self._settings["_target_"]).rpartition(".")[2]
-        harmless(label, lambda: found.append(instantiate(_replaced(self._settings, words))))
-        return found[0] if found else None
+        made: Logger | None = attempted(label, lambda: instantiate(_replaced(self._settings, words)))
+        return made
 
 
 def _send(logger: Logger, run: TrackedRun) -> None:

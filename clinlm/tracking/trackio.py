@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 
 from clinlm.config.extras import imported
 from clinlm.tracking.base import RunLogger, TrackedRun
-from clinlm.tracking.curves import Curves, harmless
+from clinlm.tracking.curves import Curves, attempted, harmless
 from clinlm.tracking.lightning_logger import flattened
 from clinlm.tracking.trackio_curves import TrackioCurves
 
@@ -53,15 +53,12 @@ class Trackio(RunLogger):
             harmless("Trackio", lambda: self._send(own, run))
 
     def _begin(self, name: str, settings: Mapping[str, Any]) -> Any | None:
-        found: list[Any] = []
-
-        def begin() -> None:
+        def begin() -> Any:
             with contextlib.redirect_stdout(io.StringIO()):  # it greets
                 given = {"project": self.project, "name": name, "group": self.group, "config": flattened(settings)}
-                found.append(self._trackio.init(**given, embed=False, auto_log_cpu=False, auto_log_gpu=False))
+                return self._trackio.init(**given, embed=False, auto_log_cpu=False, auto_log_gpu=False)
 
-        harmless("Trackio", begin)
-        return found[0] if found else None
+        return attempted("Trackio", begin)
 
     def _send(self, own: Any, run: TrackedRun) -> None:
         own.log({name: value for name, value in run.summary.items() if value is not None})

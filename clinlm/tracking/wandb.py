@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 
 from clinlm.config.errors import ConfigError
 from clinlm.tracking.base import Announcement, RunLogger, TrackedRun
-from clinlm.tracking.curves import Curves, harmless
+from clinlm.tracking.curves import Curves, attempted, harmless
 from clinlm.tracking.wandb_agent_run import AgentRun, take_agent_run
 from clinlm.tracking.wandb_content import attempt_id, fill, quiet_settings
 
@@ -112,9 +112,7 @@ class Wandb(RunLogger):
                 return self._init(kind, name, key, settings, command, agent)
             except Exception as error:
                 self._go_offline(error)
-        found: list[wandb.Run] = []
-        harmless("wandb", lambda: found.append(self._init(kind, name, key, settings, command, agent)))
-        return found[0] if found else None
+        return attempted("wandb", lambda: self._init(kind, name, key, settings, command, agent))
 
     def _init(
         self, kind: str, name: str, key: str, settings: Mapping[str, Any], command: str, agent: AgentRun | None

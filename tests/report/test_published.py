@@ -12,8 +12,10 @@ from rich.console import Console
 from support.reports import result, timed
 
 from clinlm.report.labels import METRICS, label_table
-from clinlm.report.published import Published, side_by_side
+from clinlm.report.published import PUBLISHED, Published, _write_lines, side_by_side
 from clinlm.report.results import ModelResult
+from clinlm.report.tracked_tables import published_frame
+from clinlm.report.written import read_json
 
 CONF = Path(__file__).parents[2] / "conf/published"
 
@@ -37,6 +39,16 @@ def cells(markdown: str) -> dict[tuple[str, str], list[str]]:
     lines = [line.strip("|").split("|") for line in markdown.splitlines() if line.startswith("|")]
     assert len({len(line) for line in lines}) == 1
     return {(line[0].strip(), line[1].strip()): [cell.strip() for cell in line[2:]] for line in lines[2:]}
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_dashboard_gets_every_cell_of_a_published_table(name: str, tmp_path: Path) -> None:
+    published = Published.named(name)
+    _write_lines({}, published, [], tmp_path)
+    content = read_json(tmp_path / PUBLISHED)
+    table = published_frame(content)
+    assert [list(line) for line in table.rows()] == content["lines"] and len(table) == len(published.rows)
+    assert published_frame(None).is_empty()
 
 
 @pytest.mark.parametrize("name", names())

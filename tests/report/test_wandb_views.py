@@ -1,10 +1,13 @@
 """Laws of the views of W&B: built without a server, they show our columns of the runs of one sweep."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import clinlm.report
 from clinlm.report.columns import summary_columns
 from clinlm.report.wandb_views import view_report, workspace
 
@@ -24,6 +27,14 @@ def test_a_workspace_shows_columns_that_runs_have() -> None:
     columns = {name.removeprefix("summary:") for name in named}
     assert columns and columns <= {*summary_columns(None, "test")}
     assert "2026-11-29" in text and "tables/results" in text and "tables/subgroups" in text
+
+
+def test_pictures_are_looked_for_by_the_names_that_reports_give_them() -> None:
+    text = spec(workspace(None, "clinlm", "then", "micro_f1", VARIED))
+    asked = {*re.findall(r"plots/(\w+)", text)}
+    assert asked == {"grid", "pareto", "labels", "reliability", "uncertainty"}
+    sources = "".join(path.read_text(encoding="utf-8") for path in Path(clinlm.report.__path__[0]).glob("*.py"))
+    assert all(f'folder, "{name}")' in sources or f'NAME: Final = "{name}"' in sources for name in asked)
 
 
 def test_a_report_says_what_follows_and_shows_every_table() -> None:
