@@ -29,7 +29,7 @@ def list_command(arguments: Sequence[str]) -> None:
     others = [word for word in others if not ("--config-dir" in arguments and "/" in word)]
     if others:
         from clinlm.config.errors import ConfigError
-        from clinlm.config.remedies import did_you_mean
+        from clinlm.config.near_names import did_you_mean
 
         hint = did_you_mean(others[0], options.groups())
         raise ConfigError(f"a group must be one of {', '.join(options.groups())}, got {others[0]!r}{hint}")

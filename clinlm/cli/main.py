@@ -43,6 +43,12 @@ def documents_alias() -> None:
 
 def run_command(name: str, arguments: Sequence[str]) -> None:
     """Run one of `COMMANDS`; exit with the status of its error, if it raises one."""
+    if not arguments or {"-h", "--help"} & {*arguments}:
+        from clinlm.cli.help import command_help
+
+        if text := command_help(name):
+            print(text, end="")
+            return
     import logging
 
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -83,7 +89,7 @@ def _run(words: list[str]) -> None:
 
 def _refuse(name: str) -> None:
     from clinlm.config.errors import ConfigError
-    from clinlm.config.remedies import did_you_mean
+    from clinlm.config.near_names import did_you_mean
 
     if name == "--completion":
         _report(ConfigError("--completion must be followed by bash, zsh or fish"), "clinlm")

@@ -8,9 +8,9 @@ from typing import Any, Self, final
 
 import yaml
 
+from clinlm.config.validation import CONF
+
 _CLINLM = Path(__file__).parents[1]
-CONF_FOLDER = _CLINLM / "conf" if (_CLINLM / "conf").is_dir() else _CLINLM.parent / "conf"
-"""As `clinlm.config.validation.CONF`, whose package imports Hydra."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PACKAGE = re.compile(r"^# *@package +(\S+)", re.M)
 
@@ -23,7 +23,7 @@ class ConfigOptions:
         folders: of yaml files; those that do not exist are skipped.
     """
 
-    def __init__(self, folders: Sequence[Path] = (CONF_FOLDER,)) -> None:
+    def __init__(self, folders: Sequence[Path] = (CONF,)) -> None:
         self.folders = [folder for folder in folders if folder.is_dir()]
 
     @classmethod
@@ -31,7 +31,7 @@ class ConfigOptions:
         """Return the options that a command line may use: ours, and those of `--config-dir FOLDER`."""
         own = [Path(word.partition("=")[2]) for word in words if word.startswith("--config-dir=")]
         own += [Path(word) for flag, word in zip(words, words[1:], strict=False) if flag in ("--config-dir", "-cd")]
-        return cls([*own, CONF_FOLDER])
+        return cls([*own, CONF])
 
     def groups(self) -> list[str]:
         """Return the names of all groups, such as `prune` and `hydra/sweeper`."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from clinlm.config.errors import ConfigError
-from clinlm.config.remedies import did_you_mean
+from clinlm.config.near_names import did_you_mean
 from clinlm.config.usage import ENSEMBLE, REFERENCE, is_read, left_out, read_settings, setting_of, unread
 from clinlm.config.validation import CONF
 

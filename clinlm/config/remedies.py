@@ -1,9 +1,8 @@
 """What to do about an error in the configuration: the nearest name, the options, or Hydra's own remedy."""
 
-import difflib
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -11,6 +10,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from clinlm.config.near_names import ask_for, did_you_mean, near_names
 from clinlm.config.overrides import parameters
 from clinlm.config.settings import compose
 from clinlm.config.validation import CONF
@@ -25,8 +25,6 @@ _PLAIN = re.compile(r"[\w.:/\\%+ -]+", re.ASCII)
 """Text that needs no quotes in Hydra's grammar, except `_OTHER`."""
 _OTHER = re.compile(r"null|true|false|on|off|yes|no|[+-]?(?:[\d_.]+(?:e[+-]?\d+)?|inf|nan)", re.IGNORECASE)
 """Words and numbers that are no text in Hydra's grammar or in YAML."""
-_NEAR, _AS_NEAR = 0.6, 0.1
-"""Smallest similarity of a name that is suggested, and by how much less similar than the nearest it may be."""
 
 
 def explain(error: BaseException) -> str:
@@ -100,21 +98,6 @@ def _literal(value: str) -> str:
     return f'"{escaped}"'
 
 
-def did_you_mean(wanted: str, known: Iterable[str]) -> str:
-    """Return the question whether one of the names nearest to `wanted` was meant, or nothing if none is near."""
-    return _question(_close(wanted, known))
-
-
-def _question(names: Sequence[str]) -> str:
-    return f"; did you mean {' or '.join(names)}?" if names else ""
-
-
-def _close(wanted: str, known: Iterable[str]) -> list[str]:
-    near = difflib.get_close_matches(wanted, sorted({*known} - {wanted}), n=3, cutoff=_NEAR)
-    ratios = [difflib.SequenceMatcher(None, wanted, name).ratio() for name in near]
-    return [name for name, ratio in zip(near, ratios, strict=True) if ratio > max(ratios) - _AS_NEAR]
-
-
 def _unknown_option(path: str, options: list[str]) -> str:
     group, _, wanted = path.rpartition("/")
     remedy = did_you_mean(wanted, options) or f"; options: {', '.join(options)}"
@@ -130,22 +113,22 @@ def _unknown_setting(name: str, message: str) -> str:
         options = sorted(path.stem for path in (CONF / name).glob("*.yaml"))
         if wanted in options:
             return f"the group {name} has no default to override; add an option with +{name}={wanted}"
-        near = _question([f"+{name}={option}" for option in _close(wanted, options)])
+        near = ask_for([f"+{name}={option}" for option in near_names(wanted, options)])
         return f"unknown option {name}={wanted}" + (near or f"; add +{name}= one of {', '.join(options)}")
     if slots := _SLOTS.search(message):
         known = slots[1].split(", ")
-        return f"unknown slot {name}{_question((_close(name, known)[:1] if '@' in name else []) or known)}"
+        return f"unknown slot {name}{ask_for((near_names(name, known)[:1] if '@' in name else []) or known)}"
     keys = _keys(compose("config", []), "")
     parent, _, leaf = name.rpartition(".")
     if parent in _groups() and OmegaConf.select(compose("config", []), parent) is None:
         return _unknown_of_absent(parent, leaf)
     siblings = {key.rpartition(".")[2]: key for key in keys if key.rpartition(".")[0] == parent}
     if parent and siblings:
-        close = [siblings[other] for other in _close(leaf, siblings)]
-        return f"unknown setting {name!r}" + (_question(close) or f"; {parent} has {', '.join(siblings)}")
+        close = [siblings[other] for other in near_names(leaf, siblings)]
+        return f"unknown setting {name!r}" + (ask_for(close) or f"; {parent} has {', '.join(siblings)}")
     same = sorted((key for key in keys if key.endswith(f".{name}")), key=len)[:2]
-    groups = [] if parent else _close(name, _groups())
-    remedy = _question([*groups, *same] or _close(name, keys if parent else siblings))
+    groups = [] if parent else near_names(name, _groups())
+    remedy = ask_for([*groups, *same] or near_names(name, keys if parent else siblings))
     return f"unknown setting {name!r}{remedy or '; `clinlm --cfg job` prints all settings'}" + (
         f" (to add it: {to_add[1]})" if to_add and not remedy else ""
     )
@@ -158,9 +141,9 @@ def _unknown_of_absent(group: str, name: str) -> str:
     having = [option for option, keys in settings.items() if name in keys]
     if having:
         return f"{group}.{name} is a setting of {group}={', '.join(having)}; choose one of these"
-    near = _close(name, {key for keys in settings.values() for key in keys})
+    near = near_names(name, {key for keys in settings.values() for key in keys})
     return f"unknown setting {f'{group}.{name}'!r}" + (
-        _question([f"{group}.{key}" for key in near]) or f"; options of {group}: {', '.join(settings)}"
+        ask_for([f"{group}.{key}" for key in near]) or f"; options of {group}: {', '.join(settings)}"
     )
 
 

@@ -9,7 +9,12 @@ from omegaconf import OmegaConf
 
 from clinlm.config.console import interactive
 from clinlm.config.errors import ConfigError
+from clinlm.config.overrides import accept_parameters, accept_roles
 from clinlm.config.runtime import best_precision
+
+# Wherever a configuration is composed, resolvers are needed: in this process, in a launcher's, in a test.
+accept_parameters()
+accept_roles()
 
 
 def register_resolvers() -> None:

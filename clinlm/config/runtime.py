@@ -6,8 +6,6 @@ import sys
 import time
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
-
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -52,6 +50,7 @@ def share_cores() -> None:
     thread. Joblib and Ray set OMP_NUM_THREADS in every process themselves, and torch has read it.
     """
     import torch
+    from hydra.core.hydra_config import HydraConfig
 
     alone = os.environ.get("SUBMITIT_EXECUTOR") != "local"
     threads = HydraConfig.get().launcher.get("cpus_per_task")

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import polars as pl
 
 from clinlm.config.errors import DataError
-from clinlm.config.remedies import did_you_mean
+from clinlm.config.near_names import did_you_mean
 from clinlm.corpora import table_rows
 from clinlm.corpora.base import count_notice, count_notices
 from clinlm.files.columns import shown

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clinlm.config.errors import DataError
-from clinlm.config.remedies import did_you_mean
+from clinlm.config.near_names import did_you_mean
 
 _CHARACTERS = 32
 _SHOWN = 40

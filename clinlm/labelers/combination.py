@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import final
 
 from clinlm.config.errors import ConfigError
-from clinlm.config.remedies import did_you_mean
+from clinlm.config.near_names import did_you_mean
 from clinlm.labelers.base import LabeledNote, Labeler, Note
 from clinlm.store.key import digest
 from clinlm.terminology.spans import Span

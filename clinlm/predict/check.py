@@ -24,17 +24,6 @@ from clinlm.predict.observations import Observation, column_observations, corpus
 from clinlm.predict.settings import literal_settings
 
 CHECK_YAML = CONF / "check.yaml"
-_HELP = """clinlm check: look at a file or folder of notes, and say what clinlm would do with it. Nothing is trained.
-
-  clinlm check input=notes.csv
-  clinlm check input=notes.csv labels=died,readmitted group=mrn
-  clinlm check input=/data/annotations
-
-It names the columns and what they seem to be, the labels and their counts, patients, lengths against the limit of the
-models, repeats and what is odd, and ends with the command to type. It prints names of columns and labels, no notes.
-
-Settings, KEY=VALUE, with their defaults (??? has none and must be set):
-"""
 _ROWS = 5_000
 """Rows by which the roles of columns are guessed; everything else is counted over all rows."""
 
@@ -75,11 +64,7 @@ class CheckSettings:
 
 
 def check_command(arguments: list[str]) -> None:
-    """Run `clinlm check`, or print its help."""
-    if not arguments or {"-h", "--help"} & set(arguments):
-        lines = CHECK_YAML.read_text(encoding="utf-8").splitlines()[1:]
-        print(_HELP + "\n".join(f"  {line}" for line in lines))
-        return
+    """Run `clinlm check`."""
     for line in check_input(CheckSettings.of(arguments)):
         print(line, flush=True)
 

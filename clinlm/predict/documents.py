@@ -19,24 +19,6 @@ from clinlm.corpora.split import SPLITS
 if TYPE_CHECKING:
     from clinlm.tasks.labelled import Labelled
 
-_HELP = """clinlm documents: write the documents of an outcome task in the shape of its published files.
-
-  clinlm documents task=mortality task.root=/data/mimic3 output=mortality
-  clinlm documents task=procedures_3digit task.root=/data/mimic3 task.corpus.lists_root=lists output=procedures
-  clinlm documents task=length_of_stay task.corpus.definition=strict output=generated
-
-Writes train.csv, val.csv and test.csv into a new folder, with the columns id (HADM_ID), text and hospital_expire_flag,
-los_label or short_codes, all cells quoted, rows ordered by id (the published files are shuffled). For codes also writes
-ALL_3_DIGIT_DIA_CODES.txt or ALL_3_DIGIT_PRO_CODES.txt. All documents and all codes of the definition are written;
-task.labels, task.documents and task.training_documents are ignored. So the split equals that of the task where these
-are null, as by default, or where task.corpus.lists_root names the published lists.
-
-THE FILES CONTAIN NOTES. Those of MIMIC-III are under PhysioNet's data use agreement: keep them where the tables may be
-kept, do not share them with anybody who has not signed it, and do not send them to any service. Only you can read them
-(mode 0600). Nothing is overwritten.
-
-Settings: output=FOLDER, and those of `clinlm` (task=..., task.*, store=...).
-"""
 
 _FILES = dict(zip(SPLITS, ("train.csv", "val.csv", "test.csv"), strict=True))
 _COLUMNS = {
@@ -51,10 +33,7 @@ _EVERYTHING = {"labels": None, "documents": None, "training_documents": None}
 
 
 def documents_command(arguments: list[str]) -> None:
-    """Run `clinlm documents`, or print its help."""
-    if not arguments or {"-h", "--help"} & set(arguments):
-        print(_HELP, end="")
-        return
+    """Run `clinlm documents`."""
     for line in write_documents(arguments):
         print(line)
 

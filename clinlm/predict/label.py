@@ -19,35 +19,16 @@ from clinlm.labelers.base import LabeledNote, Labeler, LabelTotals, Note
 from clinlm.labelers.remote import refuse_remote
 from clinlm.predict.journal import Progress
 from clinlm.predict.predictions import Row
-from clinlm.predict.settings import LABEL_YAML, LabelSettings
+from clinlm.predict.settings import LabelSettings
 from clinlm.predict.stream import AnswerCounts, Answerer, Pending, check_folders, most_common, require_answers, stream
 from clinlm.store.key import digest
 from clinlm.terminology.spans import Span
 
 log = logging.getLogger(__name__)
 
-_HELP = """clinlm label: mark the entities of a file of notes, or of a corpus, with any labeler, window by window.
-
-  clinlm label labeler=ontology input=notes.csv output=labels.jsonl
-  clinlm label labeler=llm input=notes.jsonl.gz output=labels.jsonl
-  clinlm label labeler=majority labeler.use=[ontology,llm] corpus=brat root=FOLDER output=labels.jsonl
-
-The output has one line of JSON per note, in the order of the input: id, line, spans (start, end, label; in characters
-of the text, end exclusive) and failed, the reason why there is no answer, or null. Records that cannot be read go to
-the rejects with their line and the reason; the run continues. A run that was stopped or killed continues with the same
-command; no line is lost or written twice. Answers are stored by the hash of the text: no text is labeled twice.
-
-Settings: labeler=NAME, labeler.*, corpus=NAME and corpus.* as for `clinlm`, and these, KEY=VALUE, with their defaults
-(??? has none and must be set):
-"""
-
 
 def label_command(arguments: list[str]) -> None:
-    """Run `clinlm label`, or print its help."""
-    if not arguments or {"-h", "--help"} & set(arguments):
-        lines = LABEL_YAML.read_text(encoding="utf-8").split("\n\n", 1)[1].splitlines()
-        print(_HELP + "\n".join(f"  {line}" for line in lines))
-        return
+    """Run `clinlm label`."""
     settings = LabelSettings.of(arguments)
     done = label_file(settings)
     _show(settings, done)

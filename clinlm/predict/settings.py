@@ -8,11 +8,10 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Self, final, get_args, get_type_hints
 
-from omegaconf import OmegaConf
+import yaml
 
 from clinlm.config.errors import ConfigError
-from clinlm.config.remedies import did_you_mean
-from clinlm.config.settings import compose, plain
+from clinlm.config.near_names import did_you_mean
 from clinlm.config.validation import CONF
 from clinlm.files.sources import STANDARD
 from clinlm.metrics.conformal import COVERAGES
@@ -187,24 +186,25 @@ class LabelSettings(StreamSettings):
                 overrides.append(argument)
             else:
                 raise ConfigError(f"unknown setting {key!r}{did_you_mean(key, (*values, *_GROUPS))}")
+        from clinlm.config.settings import compose, plain  # here, because Hydra takes as long as all else
+
         config = compose("label", overrides)
         corpus = None if config.get("corpus") is None else plain(config.corpus)
         return cls(**cls.convert(values), labeler=plain(config.labeler), corpus=corpus)
 
 
-def _defaults(yaml: Path) -> dict[str, Any]:
-    loaded = OmegaConf.to_container(OmegaConf.load(yaml))
-    assert isinstance(loaded, dict)
+def _defaults(path: Path) -> dict[str, Any]:
+    loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     return {str(key): value for key, value in loaded.items() if key != "defaults"}
 
 
-def literal_settings(yaml: Path, arguments: Sequence[str]) -> dict[str, Any]:
+def literal_settings(path: Path, arguments: Sequence[str]) -> dict[str, Any]:
     """Return the settings of a yaml, those of a command line of KEY=VALUE as they stand there.
 
     Raises:
         ConfigError: a key is unknown, or an argument is not KEY=VALUE.
     """
-    values = _defaults(yaml)
+    values = _defaults(path)
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals:

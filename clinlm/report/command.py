@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clinlm.config.errors import ConfigError
-from clinlm.config.remedies import did_you_mean
+from clinlm.config.near_names import did_you_mean
 
 REPORTS: dict[str, str] = {
     "clinical": "clinlm.report.cards.clinical:clinical_command",

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from clinlm.cli.completion import SHELLS, complete_line, completion_lines
 from clinlm.cli.main import COMMANDS
-from clinlm.cli.options import CONF_FOLDER, ConfigOptions
+from clinlm.cli.options import ConfigOptions
 from clinlm.config.resolvers import register_resolvers
 from clinlm.config.validation import CONF
 
@@ -26,8 +26,7 @@ def keys(settings: object, path: str = "") -> set[str]:
     return {f"{path}{key}" for key in kept}.union(*(keys(value, f"{path}{key}.") for key, value in kept.items()))
 
 
-def test_the_folder_is_that_of_the_configuration() -> None:
-    assert CONF_FOLDER == CONF
+def test_groups_are_the_folders_of_the_configuration() -> None:
     assert ConfigOptions().groups() == sorted(
         {path.parent.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml") if path.parent != CONF}
     )

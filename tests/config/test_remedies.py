@@ -8,7 +8,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from clinlm.config.remedies import did_you_mean, explain, typed_override
+from clinlm.config.near_names import did_you_mean
+from clinlm.config.remedies import explain, typed_override
 from clinlm.config.resolvers import register_resolvers
 from clinlm.config.validation import CONF
 

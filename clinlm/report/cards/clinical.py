@@ -7,7 +7,7 @@ from typing import Any, Final, final
 
 from clinlm import __version__
 from clinlm.config.errors import ConfigError
-from clinlm.config.remedies import did_you_mean
+from clinlm.config.near_names import did_you_mean
 from clinlm.report.cards.chai import chai_card, chai_statements, check_chai
 from clinlm.report.cards.change_control import STATUS, change_control
 from clinlm.report.cards.facts import ModelFacts
