@@ -9,7 +9,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_
 	$(PYTHON) -m pip install --quiet --quiet
 NEWER := import sys; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: help run test integration check bench docs lowest newest
+.PHONY: help run test integration check bench docs lowest newest optimum
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -48,6 +48,15 @@ lowest: | $(PYTHON) ## install the lowest versions that pyproject.toml allows in
 
 newest: | $(PYTHON) ## the same with the newest, in .venv-newest
 	@$(PYTHON) .ci/versions.py newest $(ARGS)
+
+optimum: $(VENV)/.test .venv-optimum/.optimum ## install optimum and transformers 4 into .venv-optimum, and open our deployments there
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m integration tests/engines/test_optimum.py
+
+.venv-optimum/.optimum: .ci/optimum.txt | $(PYTHON)
+	@echo "installing optimum (about 2 GB on disk)"
+	@$(PYTHON) -m venv --clear .venv-optimum
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 .venv-optimum/bin/python -m pip install --quiet --quiet --requirement .ci/optimum.txt
+	@touch $@
 
 $(PYTHON):
 	@for python in python3.11 python3.12 python3.13 python3.14 python3 python; do \

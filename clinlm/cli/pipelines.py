@@ -16,7 +16,7 @@ from clinlm.cli.live import close_views, job_progress
 from clinlm.cli.preflight import check_settings, record_used
 from clinlm.config.methods_path import prefer_own_methods
 from clinlm.config.readers import refuse_unread
-from clinlm.config.resolvers import register_resolvers
+from clinlm.config.resolvers import made_folders, register_resolvers
 from clinlm.config.runtime import share_cores
 from clinlm.config.splits import refuse_several
 from clinlm.config.validation import CONF
@@ -109,3 +109,6 @@ def run_pipelines() -> None:
         error = raised.__cause__ or raised if isinstance(raised, _RunFailed) else raised
         os.environ["HYDRA_FULL_ERROR"] = traceback or ""
         report(error, "clinlm")
+    finally:
+        for folder in made_folders():  # of a question, such as --cfg hydra --resolve, or a mistake
+            discard_unused(folder)

@@ -1,7 +1,9 @@
 """What configuration can compute: `${best_precision:}`, `${interactive:}`, `${run_group:}`, `${subsets:a,b}`, …"""
 
 import os
+from datetime import datetime
 from itertools import combinations
+from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -16,11 +18,42 @@ from clinlm.config.runtime import best_precision
 accept_parameters()
 accept_roles()
 
+_made: list[Path] = []
+"""Folders that `own_folder` made in this process."""
+
 
 def register_resolvers() -> None:
     """Make the resolvers known to OmegaConf; may be called again."""
     for resolver in (best_precision, interactive, of_split, run_group, subsets):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    # With a cache, which Hydra hands to the jobs of a sweep: one folder for all who read the setting.
+    OmegaConf.register_new_resolver(own_folder.__name__, own_folder, replace=True, use_cache=True)
+
+
+def own_folder(parent: str) -> str:
+    """Make a folder in `parent` that no other process has, and return its path.
+
+    Its name is the second of its start, `2026-11-29_23-27-21`; with `-2`, `-3`, … where the name is taken.
+
+    Raises:
+        OSError: a folder cannot be made there.
+    """
+    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    number = 1
+    while True:
+        folder = Path(parent, name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)  # atomic: of two processes, one makes it
+        except FileExistsError:
+            number += 1
+        else:
+            _made.append(folder.absolute())
+            return str(folder)
+
+
+def made_folders() -> tuple[Path, ...]:
+    """Return the folders that `own_folder` made in this process."""
+    return tuple(_made)
 
 
 def run_group() -> str | None:
