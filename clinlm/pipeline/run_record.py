@@ -72,6 +72,7 @@ class RunRecord:
         protocol: the non-inferiority margin, and when it was fixed; None for none.
         settings: what it read; see `clinlm.config.chosen.chosen_settings`.
         logger: settings of the logger; None where it is not known.
+        place: folder that it was read from; None before.
     """
 
     pipeline: str
@@ -91,6 +92,7 @@ class RunRecord:
     protocol: Protocol | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     logger: Mapping[str, Any] | None = None
+    place: Path | None = field(default=None, compare=False)
 
     @property
     def split(self) -> Literal["validation", "test"]:
@@ -99,7 +101,8 @@ class RunRecord:
 
     def write(self, folder: Path) -> None:
         """Write run.json into `folder`."""
-        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        content = {name: own for name, own in asdict(self).items() if name != "place"}
+        text = json.dumps(content, indent=1, ensure_ascii=False)
         (folder / RUN).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
@@ -111,4 +114,5 @@ class RunRecord:
         stages = [StageRecord(**(own | {name: tuple(own[name]) for name in lists})) for own in content["stages"]]
         content |= {name: tuple(content[name]) for name in ("overrides", "gates")}
         protocol = Protocol(**content["protocol"]) if content.get("protocol") else None
-        return cls(**(content | {"task": TaskRecord(**task), "stages": tuple(stages), "protocol": protocol}))
+        read = {"task": TaskRecord(**task), "stages": tuple(stages), "protocol": protocol, "place": folder}
+        return cls(**(content | read))

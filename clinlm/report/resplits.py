@@ -52,8 +52,8 @@ def by_corpus(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     return found
 
 
-def report_resplits(runs: Sequence[RunRecord], folder: Path) -> list[ModelResult]:
-    """Write and print the table of `runs`, all on splits of one corpus, and return its results.
+def report_resplits(runs: Sequence[RunRecord], folder: Path) -> WrittenReport:
+    """Write and print the table of `runs`, all on splits of one corpus, and return it.
 
     One split is in memory at a time. Where several pipelines ran, every split gets its own report in `split-SEED`.
 
@@ -78,9 +78,10 @@ def report_resplits(runs: Sequence[RunRecord], folder: Path) -> list[ModelResult
     files = write_resplits(results, folder, RESPLITS, notices, metric, subject.name)
     said = conclude(results, subject.name, metric).sentences
     every = tuple(results), tuple(notices), tuple(said), machine_of(results), subject.name, places_of(runs, folder)
-    write_page(WrittenReport(folder, tuple(runs), *every))
+    written = WrittenReport(folder, tuple(runs), *every)
+    write_page(written)
     _print(results, runs, alone, subject, folder / files[0].name, metric)
-    return results
+    return written
 
 
 def with_doubts(runs: Sequence[RunRecord]) -> list[RunRecord]:

@@ -20,6 +20,7 @@ from clinlm.sweepers.study import STUDY
 if TYPE_CHECKING:
     from clinlm.pipeline.results import GateFailed
     from clinlm.pipeline.run_record import RunRecord
+    from clinlm.report.written import WrittenReport
 
 log = logging.getLogger(__name__)
 RUN = "run.json"
@@ -109,7 +110,7 @@ def record_failure(failed: "GateFailed", folder: Path) -> dict[str, float]:
 
 
 def _resplits(runs: Sequence["RunRecord"], folder: Path) -> None:
-    """Write and print a table over splits for every task of the sweep."""
+    """Write, print and log a table over splits for every task of the sweep."""
     from clinlm.config.resolvers import register_resolvers
     from clinlm.report.resplits import by_corpus, report_resplits
 
@@ -118,16 +119,14 @@ def _resplits(runs: Sequence["RunRecord"], folder: Path) -> None:
     for key, own in found.items():
         place = folder if len(found) == 1 else folder / f"task-{key}"
         place.mkdir(exist_ok=True)
-        report_resplits(own, place)
+        _publish(report_resplits(own, place))
 
 
 def summarise(runs: Sequence["RunRecord"], folder: Path) -> None:
-    """Write and print the report of `runs`, all on one task."""
+    """Write, print and log the report of `runs`, all on one task."""
     from clinlm.config.resolvers import register_resolvers
     from clinlm.report.nested import UNOPENED
     from clinlm.report.report import Report, open_inputs
-    from clinlm.report.tracked import publish_sweep
-    from clinlm.tracking.opened import open_logger
 
     register_resolvers()
     report = Report(runs, open_inputs(runs[0]), folder, stages=False)
@@ -137,8 +136,17 @@ def summarise(runs: Sequence["RunRecord"], folder: Path) -> None:
     if runs[0].nested:
         title, (subject, lines) = title + UNOPENED, report.choice(runs)
     report.print(title, subject, [stage_counts(runs), *lines])
-    if runs[0].logger is not None:
-        publish_sweep(report.written, open_logger(dict(runs[0].logger)))
+    _publish(report.written)
+
+
+def _publish(written: "WrittenReport") -> None:
+    """Give a sweep to the logger of its runs."""
+    from clinlm.report.tracked import publish_sweep
+    from clinlm.tracking.opened import open_logger
+
+    logger = written.runs[0].logger
+    if logger is not None:
+        publish_sweep(written, open_logger(dict(logger)))
 
 
 def again_command(overrides: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from clinlm.pipeline.run_record import RunRecord, StageRecord
 from clinlm.report.columns import run_tags, summary_columns, total_seconds
 from clinlm.report.html.page import PAGE
+from clinlm.report.html.sources import Sources
 from clinlm.report.nested import best_on_validation
 from clinlm.report.results import ModelResult
 from clinlm.report.tracked_artifacts import (
@@ -53,11 +54,15 @@ def publish_run(report: WrittenReport, logger: RunLogger) -> None:
 
 
 def publish_sweep(report: WrittenReport, logger: RunLogger) -> None:
-    """Log a sweep: the columns of the model that is best on validation, and the tables of all."""
+    """Log a sweep: the columns of the model that its report is about, which validation chose, and the tables of all."""
     first = report.runs[0]
-    best = best_on_validation(report.results, first.monitor.removeprefix("val/"))
+    metric = first.monitor.removeprefix("val/")
+    by_name = {result.name: result for result in report.results}
+    best = by_name.get(report.subject) or best_on_validation(report.results, metric)
+    sources = Sources(report, metric, best, best, first.split)
     stages = {stage.folder: stage for run in report.runs for stage in run.stages}
-    used = [corpus_artifact(first), *(stage_artifact(Path(run.stages[-1].folder)) for run in report.runs)]
+    used = [*map(corpus_artifact, report.runs), *(stage_artifact(Path(run.stages[-1].folder)) for run in report.runs)]
+    used = [*distinct_artifacts(used)]
     common = [own for own in first.overrides if all(own in run.overrides for run in report.runs)]
     shared = {
         name: value
@@ -69,6 +74,7 @@ def publish_sweep(report: WrittenReport, logger: RunLogger) -> None:
         "pipeline": sorted({run.pipeline for run in report.runs}),
         "overrides": common,
         "jobs": len(report.runs),
+        **({"resplits": first.resplits} if first.resplits > 1 else {}),
         "best": best.name,
         "parents": sorted(artifact.name for artifact in used),
     }
@@ -80,11 +86,11 @@ def publish_sweep(report: WrittenReport, logger: RunLogger) -> None:
             key=report.folder.name,
             settings=settings,
             summary=summary_columns(best, first.split, seconds, all(own.cached for own in stages.values())),
-            tables=report_tables(report.results, first, report.folder, report.json("validation.json")),
-            files=_files(report.folder),
-            uses=distinct_artifacts(used),
+            tables=report_tables(report.results, first, report.folder, sources.validation),
+            files=({} if best.splits else _files(sources.place)) | _files(report.folder),
+            uses=tuple(used),
             tags=run_tags(best, "sweep", _gate(first)),
-            command=typed_command([*common, "-m"]),
+            command=report.typed or typed_command([*common, "-m"]),
         )
     )
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from clinlm.tracking.wandb import Wandb
 
 _WANDB = "clinlm.tracking.wandb.Wandb"
 _METHODS = ("grid", "random", "bayes")
+_ONLINE = ("logger=wandb", "logger.mode=online")
 
 
 def wandb_report(folder: Path, settings: dict[str, str]) -> list[str]:
@@ -87,13 +87,14 @@ def wandb_sweep(folder: Path, settings: dict[str, str]) -> list[str]:
     if not parameters:
         raise ConfigError(f"a sweep must vary a setting, got none in {folder}; add KEY=VALUE,VALUE")
     common = [own for own in written.runs[0].overrides if all(own in run.overrides for run in written.runs)]
-    kept = [own for own in common if own.lstrip("+").partition("=")[0] not in (*parameters, "logger", "logger.mode")]
+    replaced = {name.lstrip("+") for name in (*parameters, "logger", "logger.mode")}
+    kept = [own for own in common if own.lstrip("+").partition("=")[0] not in replaced]
     content = {
         "program": "clinlm",
         "method": method,
         "metric": {"name": metric, "goal": options.get("goal", "maximize")},
         "parameters": parameters,
-        "command": [sys.executable, "-m", "clinlm", *kept, "logger=wandb", "logger.mode=online", "${args_no_hyphens}"],
+        "command": ["${interpreter}", "-m", "clinlm", *kept, *_ONLINE, "${args_no_hyphens}"],
     }
     (path,) = write_files(folder, {"wandb_sweep.yaml": yaml.safe_dump(content, sort_keys=False, allow_unicode=True)})
     return [f"written    {path}", f"next       wandb sweep {path}; then clinlm agent ENTITY/PROJECT/ID on each machine"]
@@ -108,14 +109,23 @@ def varied_settings(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def _values(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
-    """Return the overrides that differ between runs, with their values in order."""
+    """Return the overrides that differ between runs, as they are typed (`+sweep`), with their values in order."""
     found: dict[str, dict[Any, None]] = {}
     for run in runs:
         for override in run.overrides:
-            name, sign, value = override.lstrip("+").partition("=")
+            name, sign, value = override.partition("=")
             if sign and not override.startswith("~"):
-                found.setdefault(name, {})[yaml.safe_load(value)] = None
+                found.setdefault(name, {})[_value(value)] = None
     return {name: [*own] for name, own in found.items() if len(own) > 1}
+
+
+def _value(text: str) -> float | int | bool | str:
+    """Return a number or truth value as such; all else as it is typed, since an agent writes null as None."""
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:  # Hydra's grammar has more than that of YAML
+        return text
+    return found if isinstance(found, int | float) else text
 
 
 def _parameter(text: str) -> dict[str, Any]:
@@ -123,7 +133,7 @@ def _parameter(text: str) -> dict[str, Any]:
     if interval:
         low, high = float(interval[2]), float(interval[3])
         return {"min": low, "max": high} | ({"distribution": "log_uniform_values"} if interval[1] else {})
-    return {"values": [yaml.safe_load(value) for value in text.split(",")]}
+    return {"values": [_value(value) for value in text.split(",")]}
 
 
 def _send(written: WrittenReport, project: str, entity: str | None, mode: str, place: str) -> list[str]:

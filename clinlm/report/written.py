@@ -1,10 +1,13 @@
 """What a run or a sweep left in its folder, read back: no model is opened, nothing is measured again."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, final
+
+from omegaconf import OmegaConf
 
 from clinlm.config.errors import ConfigError
 from clinlm.pipeline.run_record import RUN, RunRecord
@@ -63,12 +66,22 @@ class WrittenReport:
         content: dict[str, Any] = json.loads(table.read_text(encoding="utf-8"))
         results = decode_results(content)
         keys = {own.key for own in results if own.key} if folder.name.startswith("task-") else set()
-        runs = {place: RunRecord.read(place) for place in run_folders(folder)}
+        runs = [RunRecord.read(place) for place in run_folders(folder)]
         if keys:  # a sweep of several tasks: each has a folder of its own, without run.json
-            runs = {place: run for place, run in runs.items() if keys & {stage.key for stage in run.stages}}
+            runs = [run for run in runs if keys & {stage.key for stage in run.stages}]
         conclusion = tuple(content.get("conclusion", ()))
-        ends = content["machine"], content.get("subject", ""), tuple(runs)
-        return cls(folder, tuple(runs.values()), tuple(results), tuple(content["notices"]), conclusion, *ends)
+        ends = content["machine"], content.get("subject", ""), places_of(runs, folder)
+        return cls(folder, tuple(runs), tuple(results), tuple(content["notices"]), conclusion, *ends)
+
+    @property
+    def typed(self) -> str:
+        """The command that was typed; "" where Hydra's record of it is not there."""
+        folder = self.folder.parent if self.folder.name.startswith("task-") else self.folder
+        path = folder / ("multirun.yaml" if self.is_sweep else ".hydra/hydra.yaml")
+        if not path.is_file():
+            return ""
+        words = OmegaConf.select(OmegaConf.load(path), "hydra.overrides.task", default=None)
+        return "" if words is None else shlex.join(["clinlm", *["-m"] * self.is_sweep, *map(str, words)])
 
     def json(self, name: str) -> Any | None:
         """Return the contents of another JSON file of the folder, such as validation.json; None if it has none."""
@@ -86,9 +99,8 @@ def machine_of(results: Sequence[ModelResult]) -> dict[str, Any] | None:
 
 
 def places_of(runs: Sequence[RunRecord], folder: Path) -> tuple[Path, ...]:
-    """Return the folder of each of `runs` in the folder of their sweep; `folder` for one that is elsewhere."""
-    known = [(place, RunRecord.read(place)) for place in run_folders(folder)]
-    return tuple(next((place for place, own in known if own.overrides == run.overrides), folder) for run in runs)
+    """Return the folder that each of `runs` was read from; `folder` for one that was not read."""
+    return tuple(run.place or folder for run in runs)
 
 
 def run_folders(folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from clinlm.config.errors import ConfigError
 
@@ -31,7 +32,9 @@ def agent_command(arguments: Sequence[str]) -> None:
     command = [sys.executable, "-m", "wandb", "agent", *names]
     if "count" in settings:
         command += ["--count", settings["count"]]
-    # Its sweeps end by themselves; three jobs that fail in the first minute are a reason to look, not to go on.
-    status = subprocess.run(command, env=dict(os.environ), check=False).returncode
+    # ${interpreter} of wandb is the first python on the path; its files of settings are else where one stands.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    own = {"WANDB_DIR": str(Path("outputs").absolute())} | os.environ | {"PATH": path}
+    status = subprocess.run(command, env=own, check=False).returncode
     if status:
         sys.exit(status)

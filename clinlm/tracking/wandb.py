@@ -32,7 +32,7 @@ class Wandb(RunLogger):
 
     Args:
         project: of the dashboard.
-        group: name of the sweep, which groups its runs.
+        group: name of the sweep, which groups its runs; under an agent without one that of the agent's sweep.
         folder: where runs are kept; those of mode `offline` until `wandb sync`.
         mode: `offline` writes files and opens no connection; `online` sends numbers, settings and names to the server
             of the account that `wandb login` set up. Nothing leaves the machine without `online`.
@@ -125,7 +125,7 @@ class Wandb(RunLogger):
             id=agent.run_id if agent else attempt_id(name, key),
             project=agent.project if agent and agent.project else self.project,
             entity=agent.entity if agent and agent.entity else self.entity,
-            group=self.group,
+            group=self.group or (self._agent_run.sweep_id if self._agent_run else None),
             job_type=kind,
             dir=self.folder,
             config=dict(settings) | dict(agent.settings if agent else {}),
@@ -137,8 +137,11 @@ class Wandb(RunLogger):
             ),
         )
         # The columns of all runs are the same: the last values of curves are not among them.
-        run.define_metric("trainer/global_step", summary="none", hidden=True)
-        run.define_metric("*", step_metric="trainer/global_step", step_sync=True, summary="none")
+        if kind == "stage":
+            run.define_metric("trainer/global_step", summary="none", hidden=True)
+            run.define_metric("*", step_metric="trainer/global_step", step_sync=True, summary="none")
+        else:  # pages and pictures, of no step
+            run.define_metric("*", summary="none")
         self._open[_place(kind, key)] = run
         return run
 

@@ -5,17 +5,21 @@ import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 from support.pipelines import composed
-from support.reports import recorded
+from support.reports import recorded, result
 
 from clinlm.config.errors import ConfigError
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.report import report as module
+from clinlm.report.html.page import write_page
 from clinlm.report.report import Report
+from clinlm.report.results import Lineage
 from clinlm.report.settings import SHOWN, ReportSettings
+from clinlm.report.written import WrittenReport, read_json
 from clinlm.tasks.base import Task
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -63,6 +67,24 @@ def test_the_end_of_a_run_is_one_screen(
     assert told[:3] == ["next", *expected] and (not said or told[3].endswith(keys[said[1]]))
     assert all(stage.name in text for stage in finished[0].stages) or "more rows in the report" in text
     assert "device" not in text.replace("devices.md", "") and "validated" not in text and "FFN units" not in text
+
+
+def test_a_page_reads_the_report_of_a_stage_once(
+    finished: tuple[RunRecord, Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = finished
+    last = result("recover_student", lineage=Lineage("c", folder=run.stages[-1].folder))
+    written = WrittenReport(tmp_path, (run,), (last,), (), (), None, places=(tmp_path,))
+    asked: list[Path] = []
+
+    def counted(path: Path) -> Any:
+        asked.append(path)
+        return read_json(path)
+
+    monkeypatch.setattr("clinlm.report.html.sources.read_json", counted)
+    write_page(written)
+    stages = [path for path in asked if path.name == "report.json"]
+    assert sorted(stages) == sorted(Path(stage.folder) / "report.json" for stage in run.stages)
 
 
 def test_parts_are_printed_where_they_are_asked_for(

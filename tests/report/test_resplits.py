@@ -14,12 +14,13 @@ import numpy as np
 import polars as pl
 import pytest
 from support.pipelines import composed
-from support.reports import recorded, result
+from support.reports import Seen, recorded, result
 
 from clinlm.metrics.bootstrap import Interval
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline.protocol import Protocol
 from clinlm.pipeline.run_record import RunRecord
+from clinlm.report.columns import summary_columns
 from clinlm.report.evaluation import evaluate
 from clinlm.report.nested import choice_lines, choose, resplits_command, without_split
 from clinlm.report.report import Report, open_inputs
@@ -27,6 +28,8 @@ from clinlm.report.resplits import RESPLITS, by_corpus, report_resplits, with_do
 from clinlm.report.results import ModelResult, read_results
 from clinlm.report.split_table import listed_seeds
 from clinlm.report.terminal import SCREEN
+from clinlm.report.tracked import publish_sweep
+from clinlm.report.written import WrittenReport
 from clinlm.tasks.examples import Examples
 from clinlm.training.teachers.tfidf import Tfidf
 from clinlm.training.tfidf_int8 import TfidfInt8
@@ -55,9 +58,13 @@ def every(runs: list[RunRecord]) -> list[dict[str, ModelResult]]:
 class Table(NamedTuple):
     """The table over both splits, the folder of its files, and what was printed."""
 
-    results: list[ModelResult]
+    written: WrittenReport
     folder: Path
     screen: str
+
+    @property
+    def results(self) -> list[ModelResult]:
+        return [*self.written.results]
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +124,22 @@ def test_the_end_fits_the_screen(table: Table) -> None:
     assert "splits     2 of 2: macro F1 " in table.screen and lines[-1].startswith("again      clinlm pipeline=a")
 
 
+def test_a_dashboard_gets_the_table_over_splits_in_the_columns_of_every_run(table: Table) -> None:
+    logger = Seen()
+    publish_sweep(table.written, logger)
+    (run,) = logger.runs
+    assert run.kind == "sweep" and {*run.summary} == {*summary_columns(None, "test")}
+    subject = next(one for one in table.results if one.name == table.written.subject)
+    assert run.summary["final/micro_f1"] == pytest.approx(fmean(subject.splits.values["micro_f1"]))  # type: ignore[union-attr]
+    assert run.settings["resplits"] == 2 and run.settings["best"] == subject.name
+    assert run.tables["resplits"]["name"].to_list() == [one.name for one in table.results]
+    assert len({name for name in run.settings["parents"] if name.startswith("corpus-")}) == 2
+
+
 @pytest.mark.integration
 def test_several_pipelines_have_a_report_of_every_split(runs: list[RunRecord], tmp_path: Path) -> None:
     short = [replace(run, pipeline="baseline", stages=run.stages[:1]) for run in runs]
-    results = report_resplits([runs[0], short[0], runs[1]], tmp_path)
+    results = report_resplits([runs[0], short[0], runs[1]], tmp_path).results
     assert [one.name for one in results] == ["TF-IDF", "TF-IDF int8", "baseline", "a", "teacher"]
     found = {one.name: one.splits.found for one in results if one.splits is not None}
     assert found == {"TF-IDF": 2, "TF-IDF int8": 2, "baseline": 1, "a": 2, "teacher": 1}

@@ -1,6 +1,7 @@
 """Finished pipelines as a report reads them, and results without a model."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from clinlm.pipeline.protocol import fix_protocol
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.report.results import ModelResult
 from clinlm.tasks.base import Task
+from clinlm.tracking.base import RunLogger, TrackedRun
 
 QUICK = {"resamples": 100, "latency_documents": 4, "latency_passes": 1}
 """Settings of a report that takes a second."""
@@ -46,3 +48,19 @@ def result(name: str, micro_f1: float = 0.5, p50_ms: float | None = 1.0, **field
 def same(a: float, b: float) -> bool:
     """Whether two numbers are equal, or both undefined."""
     return a == b or (math.isnan(a) and math.isnan(b))
+
+
+class Seen(RunLogger):
+    """A logger that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.runs: list[TrackedRun] = []
+
+    def stage(self, name: str, key: str, folder: Path, settings: Mapping[str, Any]) -> None:
+        return None
+
+    def stage_done(self, report: Mapping[str, Any]) -> None:
+        pass
+
+    def publish(self, run: TrackedRun) -> None:
+        self.runs.append(run)

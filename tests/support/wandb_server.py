@@ -24,19 +24,24 @@ class WandbServer:
         runs: id -> what was told of it.
         artifacts: name -> what was told of it.
         uses: run and artifact.
-        commands: for an agent, one a heartbeat; then it is told to exit.
+        sweeps: id -> its configuration, as yaml.
+        planned: settings of the runs that an agent is told to make, one a heartbeat; then it is told to exit.
+        agents: sweep of every agent, in order.
+        beats: run -> whether it ran, of every heartbeat, in order.
         asked: names of operations and paths, in order.
     """
 
     url: str = ""
     fails: int = 0
     deleted: bool = False
-    sweep_yaml: str = ""
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
     uses: set[tuple[str, str]] = field(default_factory=set)
     _asked_for: dict[str, list[str]] = field(default_factory=dict)
-    commands: list[dict[str, Any]] = field(default_factory=list)
+    sweeps: dict[str, str] = field(default_factory=dict)
+    planned: list[dict[str, Any]] = field(default_factory=list)
+    agents: list[str] = field(default_factory=list)
+    beats: list[dict[str, bool]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     kinds: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
@@ -78,6 +83,32 @@ class WandbServer:
         names = {"id": given["name"], "name": given["name"], "displayName": given.get("displayName") or given["name"]}
         bucket = names | {"sweepName": given.get("sweep") or "", "config": "{}", "project": project}
         return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+
+    def _UpsertSweep(self, given: dict[str, Any]) -> dict[str, Any]:
+        name = given.get("id") or f"sweep{len(self.sweeps)}"
+        self.sweeps[name] = given["config"]
+        project = {"name": given["projectName"], "entity": {"name": given.get("entityName") or "ward"}}
+        return {"upsertSweep": {"sweep": {"name": name, "project": project}, "configValidationWarnings": []}}
+
+    def _SweepWithRuns(self, given: dict[str, Any]) -> dict[str, Any]:
+        name = given["sweep"]
+        return {"project": {"sweep": {"id": name, "name": name, "config": self.sweeps[name], "state": "RUNNING"}}}
+
+    def _CreateAgent(self, given: dict[str, Any]) -> dict[str, Any]:
+        self.agents.append(given["sweep"])
+        return {"createAgent": {"agent": {"id": f"agent{len(self.agents)}"}}}
+
+    def _Heartbeat(self, given: dict[str, Any]) -> dict[str, Any]:
+        running = json.loads(given["runState"])
+        self.beats.append(running)
+        commands: list[dict[str, Any]] = []
+        if not running:  # an agent has one run at a time
+            commands = [{"type": "exit"}]
+            if self.planned:
+                own = {name: {"value": value} for name, value in self.planned.pop(0).items()}
+                run = f"chosen{len(self.planned)}"
+                commands = [{"type": "run", "run_id": run, "program": "clinlm", "args": own}]
+        return {"agentHeartbeat": {"agent": {"id": given["id"]}, "commands": json.dumps(commands)}}
 
     def _ArtifactType(self, given: dict[str, Any]) -> dict[str, Any]:
         name = given["name"].partition(":")[0]

@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 import wandb
 from lightning.pytorch.loggers import CSVLogger
 from support.pipelines import RATIO, composed
+from support.reports import Seen
 from support.wandb_files import Logged, read
 
 from clinlm.cli.run import run
@@ -25,7 +26,7 @@ from clinlm.report.columns import summary_columns
 from clinlm.report.results import read_results
 from clinlm.report.tracked import publish_run
 from clinlm.report.written import WrittenReport
-from clinlm.tracking.base import RunLogger, TrackedRun
+from clinlm.tracking.base import TrackedRun
 from clinlm.tracking.csv import Csv
 from clinlm.tracking.none import NullLogger
 from clinlm.tracking.run_progress import RunProgress
@@ -119,22 +120,6 @@ def runs(logged: Run) -> dict[str, Logged]:
     return {one.run.display_name: one for one in found}
 
 
-class Seen(RunLogger):
-    """Keeps what it is told."""
-
-    def __init__(self, runs: list[TrackedRun]) -> None:
-        self.runs = runs
-
-    def stage(self, name: str, key: str, folder: Path, settings: Mapping[str, Any]) -> None:
-        return None
-
-    def stage_done(self, report: Mapping[str, Any]) -> None:
-        pass
-
-    def publish(self, run: TrackedRun) -> None:
-        self.runs.append(run)
-
-
 COLUMNS = {*summary_columns(None, "test")}
 
 
@@ -201,7 +186,7 @@ def test_all_rows_are_a_table_of_the_pipeline(dashboard: Run) -> None:
 
 
 def test_a_reused_stage_is_a_run_too(dashboard: Run, tmp_path: Path) -> None:
-    seen = Seen([])
+    seen = Seen()
     record = RunRecord.read(dashboard.folder / "run")
     again = replace(record, stages=tuple(replace(stage, cached=True) for stage in record.stages))
     written = replace(WrittenReport.read(dashboard.folder / "run"), runs=(again,))

@@ -14,7 +14,6 @@ from clinlm.report.html.models_table import Cell, bar_of
 from clinlm.report.html.section import Chain, Grid, Link, Part, Prose, Section
 from clinlm.report.html.sources import CHAINS, Sources
 from clinlm.report.html.words import signed
-from clinlm.report.written import read_json
 
 _BEFORE, _AFTER = "_before", "_after"
 _EPOCH = {"monitor", "epoch", "value"}
@@ -54,7 +53,7 @@ def _chain(sources: Sources, run: RunRecord, place: Path) -> Chain:
     rows = sources.stage_rows(place)
     links, before = [], math.nan
     for stage in run.stages:
-        report, row = stage_report(stage), rows.get(stage.name, {})
+        report, row = sources.reports[stage.folder], rows.get(stage.name, {})
         value = (row.get("quality") or {}).get(sources.metric)
         value = math.nan if value is None else value
         links.append(_link(stage, report, value, before, sources.metric))
@@ -85,16 +84,11 @@ def _link(stage: StageRecord, report: Mapping[str, Any], value: float, before: f
     )
 
 
-def stage_report(stage: StageRecord) -> dict[str, Any]:
-    """Return report.json of the artifact of a stage; empty where the store is not here."""
-    return dict(read_json(Path(stage.folder) / "report.json") or {})
-
-
 def layers_section(sources: Sources) -> Section | None:
     """Return what methods changed in the layers of the subject's pipeline: widths, ranks, bits, before and after."""
     if sources.run is None:
         return None
-    reports = {stage.name: stage_report(stage) for stage in sources.run.stages}
+    reports = {stage.name: sources.reports[stage.folder] for stage in sources.run.stages}
     parts: list[Part] = [part for stage, report in reports.items() for part in _methods(stage, report)]
     best = _best_epochs(reports)
     title = f"What each method did: pipeline {sources.run.pipeline}"

@@ -2,13 +2,9 @@
 
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from clinlm.report import cells
-from clinlm.report.html.lineage import stage_report
 from clinlm.report.html.models_table import Cell
 from clinlm.report.html.section import Commands, Grid, Listing, Part, Prose, Section
 from clinlm.report.html.sources import Sources
@@ -82,7 +78,7 @@ def environment_section(sources: Sources) -> Section | None:
     for name, value in machine.items():
         rows.append((name, ", ".join(value) if isinstance(value, list | tuple) else str(value)))
     if sources.run is not None:
-        reports = [stage_report(stage) for stage in sources.run.stages]
+        reports = [sources.reports[stage.folder] for stage in sources.run.stages]
         known: dict[str, Any] = next((own for own in reversed(reports) if own.get("versions")), {})
         rows += [(name, str(version)) for name, version in known.get("versions", {}).items()]
         rows += [(f"{name} of training", str(known[name])) for name in ("device", "precision") if name in known]
@@ -99,7 +95,7 @@ def commands_section(sources: Sources) -> Section:
     folder = sources.written.folder
     kind = "sweep" if sources.written.is_sweep else "run"
     own = [("this page, made again", shlex.join(["clinlm", "report", "html", f"{kind}={folder}"]))]
-    whole = _typed(folder, not sources.written.is_sweep)
+    whole = sources.written.typed
     if whole:
         own = [(f"this {kind}", whole), *own]
     seen: dict[str, list[str]] = {}
@@ -110,12 +106,3 @@ def commands_section(sources: Sources) -> Section:
     if each:
         parts.append(Commands(each, folded=len(each) > 8, title="Of each model"))
     return Section("commands", "Commands", "Commands", parts)
-
-
-def _typed(folder: Path, stages: bool) -> str:
-    """Return the command that was typed; "" where Hydra's record of it is not there."""
-    path = folder / ".hydra" / "hydra.yaml" if stages else folder / "multirun.yaml"
-    if not path.is_file():
-        return ""
-    typed = OmegaConf.select(OmegaConf.load(path), "hydra.overrides.task", default=None)
-    return "" if typed is None else shlex.join(["clinlm", *(["-m"] if not stages else []), *map(str, typed)])

@@ -1,6 +1,6 @@
 """What the sections of the page are made from: the comparison, the run that it is about, and their files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,6 +73,13 @@ class Sources:
         pairs = list(zip(self.runs, self.written.places, strict=True))
         first = pairs[self._number : self._number + 1]
         return [*first, *(pair for pair in pairs if pair not in first)][:CHAINS]
+
+    @cached_property
+    def reports(self) -> Mapping[str, Mapping[str, Any]]:
+        """Folder of an artifact -> its report.json, of all stages that are shown; empty where the store is not here."""
+        shown = [*filter(None, [self.run]), *(run for run, _ in self.chains())]
+        folders = dict.fromkeys(stage.folder for run in shown for stage in run.stages)
+        return {folder: read_json(Path(folder) / "report.json") or {} for folder in folders}
 
     def file(self, name: str, place: Path | None = None) -> Any | None:
         """Return the contents of a JSON file of the subject's run, or of another folder; None without it."""
