@@ -16,6 +16,9 @@ from clinlm.store.sources import sources
 NearDuplicates = Literal["count", "merge", "ignore"]
 """What to do with near-duplicates: report them, also keep them in one split, or not look for them."""
 
+GENERATED = "generated notes: the numbers say nothing about patients"
+"""Notice of every corpus that is not of people."""
+
 COLUMNS = ("id", "group", "text", "labels", "attributes")
 
 

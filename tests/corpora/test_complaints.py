@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from clinlm.corpora.base import COLUMNS
+from clinlm.corpora.base import COLUMNS, GENERATED
 from clinlm.corpora.synthetic.complaints import FRAMES, SYMPTOMS, Complaints, statements
 from clinlm.terminology.mentions import Finder
 
@@ -15,6 +15,7 @@ FINDER = Finder({name: symptom.words for name, symptom in SYMPTOMS.items()})
 def test_records_have_the_shape_of_a_corpus() -> None:
     frame = Complaints(patients=30).records().frame
     assert frame.columns == list(COLUMNS)
+    assert Complaints(patients=2).records().notices == (GENERATED,)
     assert frame["id"].is_unique().all() and frame["group"].n_unique() == 30
     assert frame["text"].str.contains(r"\S").all()
     assert frame["labels"].list.len().sum() == 0

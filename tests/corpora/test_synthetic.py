@@ -30,6 +30,7 @@ def rows(corpus: Synthetic, table: str) -> list[dict[str, str]]:
 def test_records_are_those_written(tmp_path: Path) -> None:
     corpus = Synthetic(tmp_path, patients=200)
     records = corpus.records()
+    assert records.notices[0] == base.GENERATED
     stays = {row["HADM_ID"]: row for row in rows(corpus, "ADMISSIONS")}
     assert set(records.frame["id"]) == set(stays) and records.frame.height == len(stays)
     assert all(stays[i]["SUBJECT_ID"] == group for i, group in records.frame.select("id", "group").iter_rows())

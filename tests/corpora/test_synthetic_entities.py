@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from clinlm.corpora.base import COLUMNS, Records
+from clinlm.corpora.base import COLUMNS, GENERATED, Records
 from clinlm.corpora.split import SPLITS
 from clinlm.corpora.synthetic.entity_notes import SECTIONS, SLOTS, TRAPS, names, write_entity_note
 from clinlm.corpora.synthetic.synthetic_entities import SyntheticEntities
@@ -29,7 +29,7 @@ def told(records: Records) -> list[tuple[str, str, str]]:
 
 def test_records_have_the_shape_of_a_corpus(records: Records) -> None:
     frame = records.frame
-    assert frame.columns == [*COLUMNS, "spans"] and records.notices == ()
+    assert frame.columns == [*COLUMNS, "spans"] and records.notices == (GENERATED,)
     assert frame["id"].is_unique().all() and frame["group"].n_unique() == 60
     assert records.splits is not None and set(records.splits.values()) == set(SPLITS)
     assert frame["spans"].list.len().min() >= 1  # type: ignore[operator]

@@ -8,7 +8,7 @@ from typing import Literal, final
 import polars as pl
 
 from clinlm.config.errors import ConfigError, DataError, MissingFileError
-from clinlm.corpora.base import Corpus, Records, count_dropped, count_notice, digest_files
+from clinlm.corpora.base import GENERATED, Corpus, Records, count_dropped, count_notice, digest_files
 from clinlm.corpora.mimic.admission_notes import Definition, admission_note, without_death
 from clinlm.corpora.mimic.discharge_summaries import stays, summaries
 from clinlm.corpora.mimic.mimic3 import ATTRIBUTES, completed_years, scan_table, table_path
@@ -108,7 +108,7 @@ class Mimic3Outcomes(Corpus):
     def records(self) -> Records:
         """See `Corpus.records`; the errors of `summaries`, of the labels and of the lists apply."""
         root = self._folder()
-        notices = [] if self.root else ["generated notes, not MIMIC-III: the numbers say nothing about patients"]
+        notices = [] if self.root else [GENERATED]
         admissions, newborns = stays(root, _COLUMNS.get(self.outcome, []), self.definition)
         notes, dropped = summaries(root, admissions, self.definition)
         labels, unlabelled = self._labels(root, admissions.join(notes, on="HADM_ID", how="semi"))

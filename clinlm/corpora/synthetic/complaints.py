@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, final
 import polars as pl
 
 from clinlm.config.errors import ConfigError
-from clinlm.corpora.base import Corpus, Records, digest_generator
+from clinlm.corpora.base import GENERATED, Corpus, Records, digest_generator
 
 Status = Literal["asserted", "negated", "family", "historical", "hypothetical"]
 
@@ -152,7 +152,7 @@ class Complaints(Corpus):
             "labels": pl.List(pl.String),
             "attributes": pl.Struct({"none": pl.String}),
         }
-        return Records(pl.DataFrame(rows, schema=schema, orient="row"))
+        return Records(pl.DataFrame(rows, schema=schema, orient="row"), (GENERATED,))
 
     def fingerprint(self) -> str:
         """See `Corpus.fingerprint`; it generates nothing."""

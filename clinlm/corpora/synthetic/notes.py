@@ -10,7 +10,7 @@ from typing import Literal, final
 from clinlm.config.errors import ConfigError
 from clinlm.corpora.synthetic.lexicon import Condition, Family, SyntheticLexicon
 
-Style = Literal["brief", "full"]
+Style = Literal["handoff", "brief", "full"]
 
 SECTIONS = (
     "CHIEF COMPLAINT",
@@ -33,9 +33,15 @@ _PLACES: dict[Family, tuple[str, ...]] = {
     "family": ("FAMILY HISTORY",),
 }
 _DISTRACTORS: tuple[Family, ...] = ("negated", "family", "resolved", "hedged")
-_SIZES = {"brief": (4, 4, 5), "full": (4, 5, 6)}
+_TRUE: dict[Style, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "handoff": ((1, 2), (60, 40)),
+    "brief": ((2, 3, 4, 5), (38, 36, 18, 8)),
+    "full": ((2, 3, 4, 5), (38, 36, 18, 8)),
+}
+"""How many conditions a note asserts, and how often."""
+_SIZES = {"handoff": (2, 2, 3), "brief": (4, 4, 5), "full": (4, 5, 6)}
 """Number of conditions that a note mentions without asserting them."""
-_REPEATED = {"brief": 0.04, "full": 0.4}
+_REPEATED = {"handoff": 0.04, "brief": 0.04, "full": 0.4}
 _MISSPELLED = 0.02
 _CONTRASTED = 0.25
 _QUOTED = 0.8
@@ -102,7 +108,7 @@ class SyntheticNotes:
     nearly every note has cues of every family.
 
     Args:
-        style: `brief` for about 105 word pieces, `full` for about 500.
+        style: `handoff` for one paragraph of about 50 word pieces, `brief` for about 105, `full` for about 500.
 
     Raises:
         ConfigError: `style` is neither.
@@ -123,7 +129,7 @@ class SyntheticNotes:
         """
         copied = self._quote(rng, previous)
         known = frozenset(c.code for c in previous.labels) if previous else frozenset()
-        wanted = rng.choices((2, 3, 4, 5), (38, 36, 18, 8))[0]
+        wanted = rng.choices(*_TRUE[self.style])[0]
         besides = rng.choice(_SIZES[self.style]) - len(copied)
         mentioned = self._mention(rng, wanted + besides, stay.clusters, known, copied)
         true, untrue = mentioned[:wanted], mentioned[wanted:]
@@ -227,7 +233,13 @@ class SyntheticNotes:
         return name
 
     def _lay_out(self, rng: random.Random, stay: HospitalStay, statements: Sequence[Statement], expired: bool) -> str:
-        """Assign the sentences to sections, and write the sections that are not empty, in their usual order."""
+        """Assign the sentences to sections, and write the sections that are not empty, in their usual order.
+
+        A handoff has no sections.
+        """
+        if self.style == "handoff":
+            sentences = [f"{stay.person} with {stay.complaint}", *(statement.text for statement in statements)]
+            return WRAPPER.fill(" ".join(f"{text}." for text in [*sentences, "Expired" if expired else "Stable"]))
         body: dict[str, list[str]] = {section: [] for section in SECTIONS}
         for statement in statements:
             section = rng.choice(_PLACES[statement.family])

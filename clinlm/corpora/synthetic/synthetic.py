@@ -1,19 +1,20 @@
 """Synthetic: generated tables of MIMIC-III, in which diagnoses can be inferred from context only."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, final, get_args
 
 from filelock import FileLock
 
 from clinlm.config.errors import ConfigError
-from clinlm.corpora.base import Corpus, Records, digest_generator
+from clinlm.corpora.base import GENERATED, Corpus, Records, digest_generator
 from clinlm.corpora.mimic.mimic3 import Mimic3
 from clinlm.corpora.synthetic import lexicon, outcome_lexicon
 from clinlm.corpora.synthetic.outcome_tables import SyntheticOutcomeTables
 from clinlm.corpora.synthetic.tables import SyntheticTables
 
-Style = Literal["brief", "full", "admission"]
+Style = Literal["handoff", "brief", "full", "admission"]
 STYLES: tuple[Style, ...] = get_args(Style)
 GENERATORS = tuple(f"{cls.__module__}.{cls.__qualname__}" for cls in (SyntheticTables, SyntheticOutcomeTables))
 DATA_FILES = (lexicon.LEXICON_FILE, outcome_lexicon.LEXICON_FILE)
@@ -41,8 +42,9 @@ class Synthetic(Corpus):
         root: folder in which the folder of tables is created.
         patients: number of patients, > 0; 1,700 give about 2,400 admissions.
         seed: patient i depends only on (seed, i), so more patients only add rows.
-        style: `brief` for notes of about 105 word pieces (95 % have at most 128), `full` for about 450; `admission` for
-            summaries with admission sections and outcomes (`SyntheticOutcomeTables`), which `Mimic3Outcomes` reads.
+        style: `handoff` for one paragraph of about 50 word pieces, with one or two true and two or three other
+            conditions; `brief` for summaries of about 105 (95 % have at most 128), `full` for about 450; `admission`
+            for summaries with admission sections and outcomes (`SyntheticOutcomeTables`), which `Mimic3Outcomes` reads.
 
     Raises:
         ConfigError: `patients` is not positive, or `style` is unknown.
@@ -74,7 +76,8 @@ class Synthetic(Corpus):
 
     def records(self) -> Records:
         """See `Corpus.records`; writes the tables first if needed."""
-        return Mimic3(self.tables()).records()
+        records = Mimic3(self.tables()).records()
+        return replace(records, notices=(GENERATED, *records.notices))
 
     def tables(self) -> Path:
         """Return the folder of the tables, after writing them if needed."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import final
 
 from clinlm.config.errors import ConfigError
-from clinlm.corpora.base import Corpus, Records, digest_generator
+from clinlm.corpora.base import GENERATED, Corpus, Records, digest_generator
 from clinlm.corpora.span_records import SpanDocument, span_records
 from clinlm.corpora.synthetic.entity_notes import NAMES_FILE, write_entity_note
 from clinlm.corpora.synthetic.lexicon import LEXICON_FILE
@@ -61,7 +61,7 @@ class SyntheticEntities(Corpus):
             for number in range(rng.randint(1, 3)):
                 text, spans = write_entity_note(rng, self.unseen if split == "test" else 0)
                 documents.append(SpanDocument(f"e{patient}-{number}", f"e{patient}", text, spans, split))
-        return span_records(documents, self.map)
+        return span_records(documents, self.map, (GENERATED,))
 
     def fingerprint(self) -> str:
         """See `Corpus.fingerprint`; it generates nothing."""
