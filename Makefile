@@ -16,8 +16,8 @@ NEWER := import sys; sys.exit(sys.version_info < (3, 11))
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
-run: $(VENV)/.run ## install, then run the default job: pipeline C on the synthetic corpus (ARGS="pipeline=a seed=1" changes it)
-	@$(VENV)/bin/clinlm $(ARGS)
+run: $(VENV)/.run ## install, then make the first run: a teacher, a student, INT8, on generated handoffs (ARGS="seed=1" changes it)
+	@$(VENV)/bin/clinlm +experiment=first_run $(ARGS)
 
 # Two processes, a core each: networks this small gain nothing from a second thread. Each process begins with one half of
 # the tests, in order, and takes over what the other has not begun: fixtures of a session or a file are rarely made twice.
