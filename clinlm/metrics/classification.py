@@ -6,10 +6,12 @@ from typing import Literal
 import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Integer
+from scipy.sparse import csr_array
 
 from clinlm.config.errors import ConfigError, DataError
 from clinlm.metrics.bootstrap import Values, Weights
-from clinlm.metrics.ranking import one_vs_one, rank_column, ranking_metrics, ratio
+from clinlm.metrics.ranking import DENSE, one_vs_one, rank_columns, ranking_metrics, ratio
+from clinlm.metrics.score_steps import ScoreSteps
 
 Targets = Integer[np.ndarray, "documents labels"] | Bool[np.ndarray, "documents labels"]
 Probabilities = Float[np.ndarray, "documents labels"]
@@ -79,7 +81,7 @@ def weighted_quality(
     predicted, truth = decide(targets, probabilities, thresholds), np.asarray(targets, dtype=bool)
     check_weights(weights, len(truth))
     hit, extra, missed = (
-        weights @ cells.astype(np.float64) for cells in (truth & predicted, ~truth & predicted, truth & ~predicted)
+        weighted_counts(cells, weights) for cells in (truth & predicted, ~truth & predicted, truth & ~predicted)
     )
     documents = weights.sum(axis=1)
     values = {
@@ -116,8 +118,7 @@ def per_label(
     if len(names) != labels:
         raise ValueError(f"names must be one a label, got {len(names)} for {labels} labels")
     hit, extra, missed = (own.sum(axis=0) for own in (truth & predicted, ~truth & predicted, truth & ~predicted))
-    ranked = [rank_column(truth[:, own], probabilities[:, own], np.arange(len(truth)), ones) for own in range(labels)]
-    auroc, auprc = (pl.Series([float(value[0]) for value in part]) for part in zip(*ranked, strict=True))
+    auroc, auprc = (pl.Series(each[:, 0]) for each in rank_columns(truth, probabilities, np.arange(len(truth)), ones))
     return pl.DataFrame(
         {
             "label": list(names),
@@ -130,6 +131,15 @@ def per_label(
         },
         schema_overrides={"auroc": pl.Float64, "auprc": pl.Float64, "threshold": pl.Float64},
     )
+
+
+def weighted_counts(cells: Bool[np.ndarray, "documents labels"], weights: Weights) -> Counts:
+    """Return in how many documents each cell is true, in every resample; where few are, only these are visited."""
+    document, label = np.nonzero(cells)
+    if len(label) * DENSE > cells.size:
+        return np.asarray(weights @ cells.astype(np.float64))
+    members = csr_array((np.ones(len(label)), (label, document)), shape=cells.shape[::-1])
+    return np.asarray(members @ weights.T).T
 
 
 def count_scores(hit: Counts, extra: Counts, missed: Counts) -> dict[str, Values]:
@@ -248,17 +258,19 @@ def fit_thresholds(
 
 
 def _best_cuts(truth: Targets, scores: Probabilities) -> Float[np.ndarray, " labels"]:
-    """Return the midpoint of the cut with the highest F1, for every column."""
-    order = np.argsort(-scores, axis=0, kind="stable")
-    above = np.take_along_axis(scores, order, axis=0)
-    below = np.vstack([above[1:], np.zeros(above.shape[1])])
-    hits = np.cumsum(np.take_along_axis(truth, order, axis=0), axis=0)
-    taken = np.arange(1, len(above) + 1)[:, None]
-    f1 = 2 * hits / (taken + hits[-1])
-    # Equal scores cannot be cut apart; the last row takes everything and is always a cut.
-    f1[:-1][above[:-1] == below[:-1]] = -1.0
+    """Return the midpoint of the cut with the highest F1, for every column; 0.5 for one without positives."""
+    steps, cuts = ScoreSteps.of(truth, scores), np.full(truth.shape[1], 0.5)
+    hits = np.arange(1, len(steps.step) + 1)[np.append(np.diff(steps.step) > 0, True)]
+    start = np.append(0, hits)[steps.first]
+    f1 = 2 * (hits - start[steps.column]) / (steps.counts(scores)[1] + np.diff(start)[steps.column])
+    highest, there = np.zeros(truth.shape[1]), np.unique(steps.column)
+    highest[there] = np.maximum.reduceat(f1, steps.first[there])
+    best = np.flatnonzero(f1 == highest[steps.column])
+    above, below = steps.score[best], steps.below(scores, best)
     middle = below + (above - below) / 2
     # Between neighbouring floats the midpoint may round down onto the lower score, which would then be taken too.
     middle = np.where(middle > below, middle, above)
-    distance = np.where(f1 == f1.max(axis=0), np.abs(middle - 0.5), np.inf)
-    return np.asarray(middle[distance.argmin(axis=0), np.arange(middle.shape[1])])
+    # The last assignment holds: of the nearest to 0.5, and of two equally near of the higher.
+    order = np.lexsort((middle, -np.abs(middle - 0.5)))
+    cuts[steps.column[best[order]]] = middle[order]
+    return cuts
