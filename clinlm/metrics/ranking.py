@@ -172,7 +172,7 @@ def _exact_product(
     size = max(1, int(_EXACT // max(1.0, float(cells.max()) * float(counts.max()))))
     blocks = [slice(start, start + size) for start in range(0, len(counts), size)]
     cells = cells.astype(np.float32)
-    total = (cells[:, blocks[0]] @ counts[blocks[0]]).astype(np.float64)
+    total = np.asarray(cells[:, blocks[0]] @ counts[blocks[0]], dtype=np.float64)
     for block in blocks[1:]:
         total += cells[:, block] @ counts[block]
     return total
@@ -193,7 +193,7 @@ class _Running:
         before = -sums[starts - 1]
         if block.start and column[0] == self._column[block.start - 1]:
             sums[: starts[0] if len(starts) else None] += self._last
-        for start, end, base in zip(starts, np.append(starts[1:], len(sums)), before, strict=True):
+        for start, end, base in zip(starts, np.append(starts, len(sums))[1:], before, strict=True):
             sums[start:end] += base
         self._last = sums[-1]
         return sums

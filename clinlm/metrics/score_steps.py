@@ -109,8 +109,9 @@ def _counts(
     scores: Float[np.ndarray, " cells"], steps: Float[np.ndarray, " steps"]
 ) -> tuple[Integer[np.ndarray, " steps"], Integer[np.ndarray, " steps"]]:
     if len(steps) <= FEW:
-        above = [np.count_nonzero(scores > step) for step in steps]
-        return np.array(above, dtype=np.int64), np.array([np.count_nonzero(scores >= step) for step in steps], np.int64)
+        pairs = [(np.count_nonzero(scores > step), np.count_nonzero(scores >= step)) for step in steps]
+        higher, reached = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+        return higher, reached
     far: Integer[np.ndarray, " steps"] | int = 0
     if len(scores) > LARGE:
         scores, far = _thinned(scores, steps)
@@ -139,4 +140,4 @@ def _thinned(
 def _leading(scores: Float[np.ndarray, " cells"]) -> Integer[np.ndarray, " cells"]:
     """Return a whole number >= 0 that never falls where scores rise: the bits of positive floats are in their order."""
     bits = scores.astype(np.float64).view(np.int64)
-    return np.maximum((bits >> _SHIFT) - (np.float64(_LEAST).view(np.int64) >> _SHIFT), 0)
+    return np.asarray(np.maximum((bits >> _SHIFT) - (np.float64(_LEAST).view(np.int64) >> _SHIFT), 0))

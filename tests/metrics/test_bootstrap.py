@@ -98,11 +98,17 @@ def test_one_vs_one_of_resamples_is_scikit_learns_on_repeated_documents() -> Non
     assert (interval.low, interval.high) == pytest.approx(tuple(np.percentile(found, (2.5, 97.5))))
 
 
-def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = sample(0)
+@pytest.mark.parametrize("digits", [1, 9])
+@pytest.mark.parametrize(("dense", "exact"), [(0, 2**24), (10**9, 2**24), (10**9, 30)])
+def test_blocks_and_dense_products_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, digits: int, dense: int, exact: int
+) -> None:
+    """With scores that tie and without; 30 makes float32 take one or a few documents at once."""
+    parts = sample(0, digits=digits)
     weights = draw(80, 50, seed=3)
     whole = weighted_quality(*parts, weights)
-    monkeypatch.setattr(ranking, "CELLS", 100)
+    for name, value in {"CELLS": 100, "_BATCH": 200, "DENSE": dense, "_EXACT": exact}.items():
+        monkeypatch.setattr(ranking, name, value)
     for name, values in weighted_quality(*parts, weights).items():
         np.testing.assert_allclose(values, whole[name], rtol=1e-12)
 
