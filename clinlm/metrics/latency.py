@@ -159,6 +159,13 @@ def busy_share(latencies: Iterable[Latency]) -> float | None:
     return max((own.busy for own in latencies if own.busy is not None), default=None)
 
 
+def load_now(seconds: float = 1.5 * SHORTEST_S) -> float | None:
+    """Return the share of the cores that other processes use during the next `seconds`; None if that is not known."""
+    started = _Clock.read()
+    time.sleep(seconds)
+    return started.busy(_Clock.read())
+
+
 def by_processor_time(latencies: Sequence[Latency]) -> bool:
     """Return whether models have to be compared by processor time: other processes disturbed the clock."""
     return any(own.disturbed for own in latencies) and all(own.processor_ms is not None for own in latencies)

@@ -1,14 +1,22 @@
-"""`python -m clinlm.models.memory FOLDER TOKENS PACKAGE...`: print the MiB that running an artifact adds to a process.
+"""`python -m clinlm.models.memory`: for every line of input, the MiB that running an artifact adds to a process.
 
-A fresh process: freed memory is not returned to the system and would hide that of the next model. Training cannot have
-one: `PeakGrowth` has freed memory returned first.
+That process has run no model before: freed memory is not returned to the system and would hide that of the next model.
+`PeakMeter` starts one that imports the libraries, which takes seconds, and forks it for every measurement. Training has
+no process to itself: `PeakGrowth` has freed memory returned first.
 """
 
+import atexit
 import importlib
+import json
+import os
+import subprocess
 import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, final
+from typing import IO, Any, Self, final
 
 import torch
 from transformers import AutoConfig
@@ -39,18 +47,48 @@ _SMALL = {
 families (ModernBERT, Longformer) have a list with an entry for each."""
 
 
+_ANSWER, _FAILED = "peak", "failed"
+
+
 def main() -> None:
-    """Load the model of the folder on the command line, run one row of random tokens, print the rise in MiB."""
-    folder, tokens = Path(sys.argv[1]), int(sys.argv[2])
-    for package in sys.argv[3:]:
+    """Answer every line, a folder, a number of tokens and packages as JSON, in a fork of this process.
+
+    Where a process cannot be forked it answers one line itself, and ends.
+    """
+    for line in sys.stdin:
+        request = json.loads(line)
+        if not hasattr(os, "fork"):
+            return _answer(*request)
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                _answer(*request)
+                status = 0
+            except Exception:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        if os.waitpid(child, 0)[1]:
+            print(_FAILED, flush=True)
+
+
+def _answer(folder: str, tokens: int, packages: Sequence[str]) -> None:
+    for package in packages:
         importlib.import_module(package)
+    print(_ANSWER, _growth(Path(folder), tokens), flush=True)
+
+
+def _growth(folder: Path, tokens: int) -> float:
+    """Load the model of a folder, run one row of random tokens, and return the rise in MiB."""
     spec = read_spec(folder)
     with torch.no_grad():
         # Code, thread pools and kernels are the libraries' memory: a minimal model of the same kind loads them first.
         run_random_row(minimal(spec).build(), 2)
         before = peak_mib()
         run_random_row(load(folder).network, tokens)
-    print(peak_mib() - before)
+    return peak_mib() - before
 
 
 def minimal(spec: ModelSpec) -> ModelSpec:
@@ -67,6 +105,53 @@ def run_random_row(network: Network, tokens: int) -> None:
     config: Any = network.body.config
     row = torch.randint(0, config.vocab_size, (1, tokens))
     network(row, torch.ones_like(row))
+
+
+@final
+class PeakMeter:
+    """Measures the memory of artifacts in forks of one process, which it starts for the first and keeps."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._errors: IO[str] | None = None
+        atexit.register(self.close)
+
+    def measure(self, folder: Path, tokens: int, packages: Sequence[str]) -> float:
+        """Return the MiB by which loading the model of a folder and reading a row raises the memory of a process.
+
+        Args:
+            tokens: length of the row.
+            packages: imported first, as loading needs them.
+
+        Raises:
+            RuntimeError: it failed; with the last line of what the process said.
+        """
+        if self._process is None:
+            self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")
+            command = [sys.executable, "-m", "clinlm.models.memory"]
+            pipe = subprocess.PIPE
+            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._errors, text=True)
+        assert self._process.stdin is not None and self._process.stdout is not None and self._errors is not None
+        self._process.stdin.write(json.dumps([str(folder.absolute()), tokens, [*packages]]) + "\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:  # libraries print there as well
+            if line.startswith(f"{_ANSWER} "):
+                if not hasattr(os, "fork"):
+                    self.close()
+                return float(line.split()[1])
+            if line.strip() == _FAILED:
+                break
+        self._errors.seek(0)
+        said = self._errors.read().strip().splitlines()[-1:]
+        self.close()
+        raise RuntimeError(f"the memory of {folder.name} cannot be measured: {''.join(said)}")
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._process is not None and self._errors is not None:
+            self._process.communicate()
+            self._errors.close()
+            self._process = self._errors = None
 
 
 @final

@@ -108,6 +108,11 @@ class ModelSpec:
         pooling = Pooling(self.pooling, hidden)
         return Network(body, pooling, nn.Linear(pooling.parts * hidden, self.outputs), self.dropout)
 
+    @property
+    def max_tokens(self) -> int:
+        """Longest row, special tokens included, that the network accepts."""
+        return max_positions(AutoConfig.for_model(**self.config))
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain data."""
         return asdict(self)

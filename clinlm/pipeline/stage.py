@@ -1,8 +1,6 @@
 """One Lightning fit: from an artifact or an initializer to an artifact."""
 
 import logging
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +24,7 @@ from clinlm.models.adapters.base import Adapter
 from clinlm.models.artifact import Artifact, foreign_packages
 from clinlm.models.initializers.base import Initializer
 from clinlm.models.layers.base import reads_alone
-from clinlm.models.memory import PeakGrowth
+from clinlm.models.memory import PeakGrowth, PeakMeter
 from clinlm.models.model import Model
 from clinlm.models.size import count_nonzero, count_parameters, folder_bytes
 from clinlm.store.content import write_json
@@ -42,6 +40,7 @@ from clinlm.training.teachers.ensemble import Ensemble
 
 log = logging.getLogger(__name__)
 Role = Literal["teacher", "student"]
+_METER = PeakMeter()
 
 
 @final
@@ -357,7 +356,5 @@ def _resumable(checkpoint: Path) -> Path | None:
 
 
 def measure_peak_mib(folder: Path, tokens: int) -> float:
-    """Return the MiB that a fresh process needs to load the model and read a row of `tokens` tokens."""
-    command = [sys.executable, "-m", "clinlm.models.memory", str(folder), str(tokens), *foreign_packages(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(done.stdout.split()[-1])
+    """Return the MiB that a process without other models needs to load the model and read a row of `tokens` tokens."""
+    return _METER.measure(folder, tokens, foreign_packages(folder))

@@ -41,15 +41,20 @@ class Predictor:
         result: name and costs; quality is filled in later.
         probabilities: of the units of a split, which are read or computed when they are asked for.
         thresholds: those that decide, in use as in the comparison; fitted on validation.
-        answer: from the text of a document to its decisions: what is timed; None where timing means nothing.
+        opens: opens `answer`, which takes the time and memory of loading a model; None where timing means nothing.
         conformal: thresholds that its sets are made with; none where it has none.
     """
 
     result: ModelResult
     probabilities: Callable[[Measured], Float[np.ndarray, "units outputs"]]
     thresholds: Thresholds
-    answer: Callable[[str], object] | None
+    opens: Callable[[], Callable[[str], object]] | None
     conformal: tuple[ConformalThresholds, ...] = ()
+
+    @cached_property
+    def answer(self) -> Callable[[str], object] | None:
+        """From the text of a document to its decisions: what is timed; None where timing means nothing."""
+        return None if self.opens is None else self.opens()
 
     @cached_property
     def validation(self) -> Float[np.ndarray, "validation outputs"]:
@@ -67,16 +72,17 @@ class Predictor:
         result: ModelResult,
         config: InferenceConfig,
         logits: Callable[[Measured], Float[np.ndarray, "units outputs"]],
-        answer: Callable[[str], object],
+        opens: Callable[[], Callable[[str], object]],
     ) -> Self:
         """Return a model as it is served.
 
         Args:
+            opens: see `Predictor`.
             config: how its logits become decisions; of an artifact or a deployment, its `serving.json`.
             logits: of the units of a split.
         """
         return cls(
-            result, lambda split: config.probabilities(logits(split)), config.thresholds, answer, config.conformal
+            result, lambda split: config.probabilities(logits(split)), config.thresholds, opens, config.conformal
         )
 
 
@@ -128,8 +134,11 @@ def tfidf(task: Task, task_key: str, root: Path, reference: str, name: str = BAS
         cached=cached,
     )
     config = InferenceConfig.load(member.folder)
-    answer = TermsAnswer(lambda passages: linked_logits(model, passages, config.kind), config)
-    return Predictor.of(result, config, lambda split: member.split_logits(task, split), answer)
+
+    def opened() -> TermsAnswer:
+        return TermsAnswer(lambda passages: linked_logits(model, passages, config.kind), config)
+
+    return Predictor.of(result, config, lambda split: member.split_logits(task, split), opened)
 
 
 def labeler(task: Task, reference: str) -> Predictor | None:

@@ -10,12 +10,13 @@ import torch
 from clinlm.config.errors import MissingExtraError, ModelError
 from clinlm.engines.base import Engine, EngineSelection
 from clinlm.engines.export import Deployment, deploy, open_model
-from clinlm.metrics.latency import Latency, busy_share, by_processor_time
+from clinlm.metrics.latency import Latency, Phased, busy_share, by_processor_time
 from clinlm.models.artifact import Artifact, read_spec
-from clinlm.predict.note_answer import NetworkAnswer
+from clinlm.predict.note_answer import EncodedNote, NetworkAnswer
 from clinlm.report import cells
 from clinlm.report.baselines import Predictor
 from clinlm.tasks.base import Task
+from clinlm.tasks.inference_config import InferenceConfig
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +92,13 @@ def deployment_predictor(deployment: Deployment, model: Predictor) -> Predictor:
         peak_mib=facts["peak_mib"],
         deployment={"of": model.result.name, "folder": str(deployment.folder.absolute()), **facts},
     )
-    use = open_model(deployment.folder, torch.get_num_threads())
-    answer = NetworkAnswer(use.answer, use.tokenizer, use.inference_config)
-    return Predictor.of(result, use.inference_config, deployment.predictions, answer.phased())
+    config = InferenceConfig.load(deployment.folder)
+
+    def opened() -> Phased[str, EncodedNote, torch.Tensor]:
+        use = open_model(deployment.folder, torch.get_num_threads())
+        return NetworkAnswer(use.answer, use.tokenizer, use.inference_config).phased()
+
+    return Predictor.of(result, config, deployment.predictions, opened)
 
 
 def fastest(exported: Exports, times: Mapping[str, Latency]) -> tuple[set[str], list[str]]:

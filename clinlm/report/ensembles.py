@@ -142,8 +142,11 @@ def ensemble_predictor(task: Task, ensemble: TeacherEnsemble) -> tuple[Predictor
         seconds=sum(cost.seconds for cost in costs),
     )
     config = task.inference_config(logits("validation"), task.max_tokens)
-    answer = EnsembleAnswer([_answer(member, task) for member in ensemble.members], rule.combine, config)
-    return Predictor.of(result, config, logits, answer), _weights(ensemble, rule)
+
+    def opened() -> EnsembleAnswer:
+        return EnsembleAnswer([_answer(member, task) for member in ensemble.members], rule.combine, config)
+
+    return Predictor.of(result, config, logits, opened), _weights(ensemble, rule)
 
 
 def _answer(member: TeacherSource, task: Task) -> NoteAnswer:

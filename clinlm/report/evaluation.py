@@ -18,6 +18,7 @@ from clinlm.metrics.entity_evaluation import EntityEvaluation
 from clinlm.metrics.evaluation import Evaluation
 from clinlm.metrics.latency import Latency
 from clinlm.metrics.noninferiority import NonInferiority, judge
+from clinlm.models.artifact import load_tokenizer, read_spec
 from clinlm.pipeline import execution
 from clinlm.pipeline.gates import Gate
 from clinlm.pipeline.protocol import Protocol
@@ -33,6 +34,7 @@ from clinlm.report.ensembles import (
     insert_ensembles,
     student_notice,
 )
+from clinlm.report.kept_latencies import LatencySession
 from clinlm.report.results import ModelResult
 from clinlm.report.selection import every_stage, last_stages, measured_costs
 from clinlm.report.settings import ReportSettings
@@ -130,12 +132,12 @@ def _first_teacher(models: Sequence[ModelResult]) -> str:
 
 def _predictor(task: Task, model: ModelResult) -> Predictor:
     artifact = model.lineage.artifact
-    loaded = artifact.load()
-    limit = min(loaded.max_tokens, task.max_tokens)
-    encoded = task.encode(loaded.tokenizer, limit)
+    tokenizer = load_tokenizer(artifact.folder)
+    limit = min(read_spec(artifact.folder).max_tokens, task.max_tokens)
+    encoded = task.encode(tokenizer, limit)
     notes, way = len(task.examples.frame), type(task.long_notes).__name__
     cut = f"{encoded.cut:,} of {notes:,} notes are cut at {limit} tokens a row ({way})"
-    unknown = task.unknown_share(loaded.tokenizer, limit)
+    unknown = task.unknown_share(tokenizer, limit)
     unread = f"{unknown:.1%} of the tokens of the training notes are not in the vocabulary"
     notices = [cut] * bool(encoded.cut) + [unread] * (unknown > MANY_UNKNOWN)
     result = replace(measured_costs(model), notices=tuple(notices))
@@ -144,7 +146,7 @@ def _predictor(task: Task, model: ModelResult) -> Predictor:
         result,
         config,
         artifact.predictions,
-        network_answer(loaded, config).phased(),
+        lambda: network_answer(artifact.load(), config).phased(),
     )
 
 
@@ -173,21 +175,28 @@ def _deployed(
         for export in own.values()
         if isinstance(export, Deployment)
     ]
-    times = _latencies(task, [*predictors, *every], first, settings, split)
+    times = _latencies(task, [*predictors, *every], first, settings, split, root)
     kept, lines = deployments.fastest(exported, times)
     return {own.result.deployment["of"]: own for own in every if own.result.name in kept}, times, lines
 
 
 def _latencies(
-    task: Task, predictors: Sequence[Predictor], reference: str, settings: ReportSettings, split: Measured
+    task: Task, predictors: Sequence[Predictor], reference: str, settings: ReportSettings, split: Measured, root: Path
 ) -> Mapping[str, Latency]:
+    """Return the latencies of all models by name: kept in the store `root`, or measured now and kept there."""
     members = task.examples.members(split)
     chosen = np.random.default_rng(settings.seed).permutation(members)[: settings.latency_documents]
     texts: list[str] = task.examples.frame["text"].gather(chosen).to_list()
-    models = {predictor.result.name: predictor.answer for predictor in predictors if predictor.answer is not None}
+    timed = [predictor for predictor in predictors if predictor.opens is not None]
+    of = {"passes": settings.latency_passes, "seed": settings.seed}
+    session = LatencySession.of(root, [predictor.result for predictor in timed], texts, reference, of)
+    kept = session.read() if settings.latency == "kept" else None
+    if kept is not None:
+        return kept
+    models = {predictor.result.name: predictor.answer for predictor in timed if predictor.answer is not None}
     with Progress(transient=True, disable=not interactive()) as progress:
         bar = progress.add_task("timing all models", total=len(chosen) * settings.latency_passes)
-        return latency.measure(
+        times = latency.measure(
             models,
             texts,
             passes=settings.latency_passes,
@@ -195,6 +204,8 @@ def _latencies(
             seed=settings.seed,
             advance=lambda: progress.advance(bar),
         )
+    session.write(times)
+    return times
 
 
 class _Comparison:

@@ -185,6 +185,12 @@ def decode_interval(content: Mapping[str, Any]) -> Interval:
     return found
 
 
+def decode_latency(content: Mapping[str, Any]) -> Latency:
+    """Return a latency from JSON."""
+    found: Latency = _decode(Latency, content)
+    return found
+
+
 def json_value(value: Any) -> Any:
     """Return `value` as JSON: dataclasses as mappings without tables, NaN and infinity as null."""
     if is_dataclass(value):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Any, Final, Literal, final
 
 from clinlm.config.errors import ConfigError
 from clinlm.config.ranges import check_choice
@@ -30,6 +30,8 @@ class ReportSettings:
         latency_passes: how often every model is timed on each of them.
         busy: of latencies measured while other processes used more than 10 % of the cores: `mark` shows them with a
             mark, `refuse` leaves them out.
+        latency: `kept` shows what was measured before of the same rows and documents with the same processor, threads
+            and versions, unless that was disturbed and the machine is quiet now; `again` measures all rows again.
         seed: of the draws.
         engine: every model is deployed on it (or on the fastest of several) and evaluated again; None for none.
         machine: price of the machine that everything is timed on.
@@ -46,12 +48,14 @@ class ReportSettings:
     latency_documents: int = 50
     latency_passes: int = 3
     busy: Busy = "mark"
+    latency: Literal["kept", "again"] = "kept"
     seed: int = 0
     engine: EngineSelection | None = None
     machine: Machine = Machine()
 
     def __post_init__(self) -> None:
         check_choice("report.busy", self.busy, ("mark", "refuse"))
+        check_choice("report.latency", self.latency, ("kept", "again"))
         unknown = [part for part in self.show if part not in SHOWN]
         if isinstance(self.show, str) or unknown:
             raise ConfigError(

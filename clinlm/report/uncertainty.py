@@ -57,7 +57,7 @@ class UncertaintyMeter:
 
     def measure(self, predictor: Predictor, reference: Predictor) -> Uncertainty | None:
         """Return the uncertainty of a model; None of one that has no probabilities, such as the keyword matcher."""
-        if predictor.answer is None:
+        if predictor.opens is None:
             return None
         if predictor is reference:
             return self._reference(reference).measured(None)

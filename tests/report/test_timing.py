@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -18,10 +18,11 @@ from clinlm.metrics.evaluation import LabelEvaluation
 from clinlm.metrics.hardware import Hardware
 from clinlm.metrics.latency import Phased
 from clinlm.predict.predictions import DocumentPredictions, SpanPredictions
-from clinlm.report import cells, evaluation, tables, timing
+from clinlm.report import cells, evaluation, kept_latencies, tables, timing
 from clinlm.report.baselines import Predictor
 from clinlm.report.domination import with_domination
 from clinlm.report.evaluation import evaluate
+from clinlm.report.kept_latencies import LatencySession
 from clinlm.report.results import ModelResult, read_results, results_json
 from clinlm.report.settings import ReportSettings
 from clinlm.tasks.base import Task
@@ -39,10 +40,16 @@ def timed_rows(
     run, task = recorded(made, resamples=20, latency_documents=2, **report)
     seen: list[Predictor] = []
     own = evaluation._latencies
+    monkeypatch.setattr(kept_latencies, "load_now", lambda: None)
+
+    def unopened() -> NoReturn:
+        raise AssertionError("latencies are in the store: no model is opened")
 
     def latencies(task: Task, predictors: Sequence[Predictor], *rest: Any) -> Any:
         seen.extend(predictors)
-        return own(task, predictors, *rest)
+        first = own(task, predictors, *rest)
+        assert first == own(task, [replace(each, opens=each.opens and unopened) for each in predictors], *rest)
+        return first
 
     monkeypatch.setattr(evaluation, "_latencies", latencies)
     results, _ = evaluate([run], task, stages=True)
@@ -139,6 +146,36 @@ def test_refusal_leaves_out_what_is_disturbed_only() -> None:
     assert shown == {} and line.startswith("no latency: other processes used 37% of the cores") and "again" in line
     with pytest.raises(ConfigError, match=r"report.busy must be one of"):
         ReportSettings(busy="wait")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"report.latency must be one of"):
+        ReportSettings(latency="old")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("load", [None, 0.05, 0.2])
+def test_latencies_are_kept_until_something_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: float | None
+) -> None:
+    """Of the same rows under other names as well; disturbed ones until the machine is quiet."""
+    monkeypatch.setattr(kept_latencies, "load_now", lambda: load)
+    rows = [replace(result(name), key=name * 12) for name in "ab"]
+
+    def session(rows: Sequence[ModelResult] = rows, text: str = "note", reference: str = "a", **other: Any) -> Any:
+        return LatencySession.of(tmp_path, rows, [text], reference, {"passes": 3, "seed": 0, **other})
+
+    assert session().read() is None
+    times = {"a": QUIET, "b": replace(QUIET, p50_ms=1.0, network_p50_ms=None)}
+    session().write(times)
+    renamed = [replace(row, name=row.name.upper()) for row in reversed(rows)]
+    assert session().read() == times and session(renamed, reference="A").read() == {"A": times["a"], "B": times["b"]}
+    others = [session(rows[:1]), session(text="other"), session(reference="b"), session(passes=1)]
+    others += [session([rows[0], replace(rows[1], key="c")])]
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(Hardware, "of_this_process", lambda: HERE)
+        others.append(session())
+        elsewhere.setattr(kept_latencies, "version", lambda package: "0")
+        others.append(session())
+    assert len({own.path for own in (session(), *others)}) == 8 and all(own.read() is None for own in others)
+    session().write({"a": LOUD, "b": LOUD})
+    assert session().read() == (None if load == 0.05 else {"a": LOUD, "b": LOUD})
 
 
 def test_the_machine_is_in_the_json_once_and_the_load_in_the_csv(tmp_path: Path) -> None:

@@ -1,0 +1,111 @@
+"""Latencies in the store: what was measured on this processor with these versions is shown again, all rows or none."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final, Self, final
+
+from clinlm.engines.export import open_model
+from clinlm.metrics.hardware import Hardware
+from clinlm.metrics.latency import BUSY, Latency, load_now, measure
+from clinlm.predict import note_answer
+from clinlm.report.results import ModelResult, decode_latency, json_value
+from clinlm.store.content import write_json
+from clinlm.store.key import cache_key
+from clinlm.training.teachers.tfidf import linked_logits
+
+log = logging.getLogger(__name__)
+
+_MEASURED = (
+    *(measure, open_model, linked_logits),
+    *(note_answer.NetworkAnswer, note_answer.TermsAnswer, note_answer.EnsembleAnswer, note_answer.network_answer),
+)
+"""Code whose change makes other latencies."""
+
+_PACKAGES: Final = (
+    *("torch", "transformers", "tokenizers", "numpy", "scipy", "scikit-learn"),
+    *("onnxruntime", "openvino", "numba"),
+)
+
+
+@final
+@dataclass(frozen=True)
+class LatencySession:
+    """The measurement of all rows of one comparison: in turn, in one process, on the same documents.
+
+    Speed-ups compare rows that were measured together. So a session is found only for exactly the same rows; they are
+    known by what they run, as names differ between a run and a sweep.
+
+    Attributes:
+        path: of its file; the name is the key of everything that a latency depends on, besides the load.
+        rows: name of a row -> what it runs: a folder of the store, or the members of an ensemble.
+    """
+
+    path: Path
+    rows: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        root: Path,
+        results: Sequence[ModelResult],
+        texts: Sequence[str],
+        reference: str,
+        settings: Mapping[str, Any],
+    ) -> Self:
+        """Return the session, measured or not.
+
+        Args:
+            root: the store.
+            results: of the rows that are timed.
+            texts: the documents.
+            reference: name of the row that speed-ups refer to.
+            settings: of the measurement.
+        """
+        rows = {own.name: _identity(own) for own in results}
+        here = asdict(Hardware.of_this_process())
+        del here["date"]
+        inputs = [sorted(rows.values()), rows[reference], list(texts), here, _versions()]
+        code = [f"{own.__module__}.{own.__qualname__}" for own in _MEASURED]
+        return cls(root / "latencies" / f"{cache_key(settings, *inputs, code=code)}.json", rows)
+
+    def read(self) -> dict[str, Latency] | None:
+        """Return the latencies by name of a row.
+
+        None where they were not measured, and where other processes disturbed the measurement and leave the machine
+        alone now.
+        """
+        if not self.path.is_file():
+            return None
+        content = json.loads(self.path.read_text(encoding="utf-8"))
+        found = {name: decode_latency(content[identity]) for name, identity in self.rows.items()}
+        if any(own.disturbed for own in found.values()):
+            load = load_now()
+            if load is not None and load <= BUSY:
+                return None
+        when = next((own.hardware.date for own in found.values() if own.hardware), "an earlier day")
+        log.info("latencies are those of %s; report.latency=again measures them again", when)
+        return found
+
+    def write(self, times: Mapping[str, Latency]) -> None:
+        """Keep what was measured, in place of what was kept before."""
+        self.path.parent.mkdir(mode=0o700, exist_ok=True)
+        write_json(self.path, {self.rows[name]: json_value(own) for name, own in times.items()})
+
+
+def _identity(result: ModelResult) -> str:
+    folder = result.deployment.get("folder")
+    return f"{result.kind} {result.key}" if folder is None else f"deployment {Path(folder).name}"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
