@@ -107,11 +107,11 @@ def load(folder: Path) -> Model:
     Raises:
         RuntimeError: the weights do not fit the skeleton.
     """
-    tokenizer = load_tokenizer(folder)
+    tokenizer = stored_tokenizer(folder)
     return Model(read_spec(folder), load_network(folder), tokenizer, read_edits(folder))
 
 
-def load_tokenizer(folder: Path) -> Any:
+def stored_tokenizer(folder: Path) -> Any:
     """Return the tokenizer that `save` wrote."""
     return AutoTokenizer.from_pretrained(folder / TOKENIZER)
 

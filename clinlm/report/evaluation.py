@@ -18,7 +18,7 @@ from clinlm.metrics.entity_evaluation import EntityEvaluation
 from clinlm.metrics.evaluation import Evaluation
 from clinlm.metrics.latency import Latency
 from clinlm.metrics.noninferiority import NonInferiority, judge
-from clinlm.models.artifact import load_tokenizer, read_spec
+from clinlm.models.artifact import read_spec, stored_tokenizer
 from clinlm.pipeline import execution
 from clinlm.pipeline.gates import Gate
 from clinlm.pipeline.protocol import Protocol
@@ -132,7 +132,7 @@ def _first_teacher(models: Sequence[ModelResult]) -> str:
 
 def _predictor(task: Task, model: ModelResult) -> Predictor:
     artifact = model.lineage.artifact
-    tokenizer = load_tokenizer(artifact.folder)
+    tokenizer = stored_tokenizer(artifact.folder)
     limit = min(read_spec(artifact.folder).max_tokens, task.max_tokens)
     encoded = task.encode(tokenizer, limit)
     notes, way = len(task.examples.frame), type(task.long_notes).__name__
