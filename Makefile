@@ -3,6 +3,7 @@
 
 VENV := .venv
 DOCS := .venv-docs
+TRACKERS := .venv-trackers
 PYTHON := $(VENV)/bin/python
 # Constraints by environment variable hold in the environments in which pip builds packages, too.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
@@ -26,7 +27,7 @@ PARALLEL := -n 2 --dist worksteal
 test: $(VENV)/.test ## install, then run every test in two processes (ARGS="-k store" chooses, in one)
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(or $(ARGS),$(PARALLEL))
 
-integration: $(VENV)/.integration $(DOCS)/.docs ## install, then run the long tests: every family, every adapter, launchers, kills, the site
+integration: $(VENV)/.integration $(DOCS)/.docs $(TRACKERS)/.trackers ## install, then run the long tests: every family, every adapter, launchers, kills, trackers, the site
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m integration $(or $(ARGS),$(PARALLEL))
 
 check: $(VENV)/.test ## lint, format, types and tests: what must pass before a commit
@@ -83,6 +84,16 @@ $(VENV)/.test: $(VENV)/.run
 $(VENV)/.integration: docs/site/constraints.txt $(VENV)/.test
 	@echo "installing what the long tests need besides"
 	@$(PIP) --constraint docs/site/constraints.txt --editable ".[notebooks]"
+	@touch $@
+
+# An environment on top of .venv, whose packages it sees: trackio wants an older pillow than the tests' own.
+$(TRACKERS)/.trackers: tests/tracking/constraints.txt $(VENV)/.test
+	@echo "installing the trackers that the long tests log to"
+	@$(PYTHON) -m venv --clear $(TRACKERS)
+	@$(PYTHON) -c 'import sysconfig; print("import site; site.addsitedir(\"" + sysconfig.get_path("purelib") + "\")")' \
+		>"$$($(TRACKERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tests.pth"
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(TRACKERS)/bin/python -m pip install --quiet --quiet \
+		--constraint tests/tracking/constraints.txt mlflow-skinny trackio
 	@touch $@
 
 # An environment of its own: the modules are read, not imported, so that neither torch nor clinlm is installed for it.

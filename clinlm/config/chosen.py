@@ -42,7 +42,7 @@ def _readable(used: Mapping[str, Any], named: Mapping[str, str], typed: Set[str]
     found = {"pipeline": named.get("pipeline", "pipeline")}
     for group, option in named.items():
         name = group.rpartition("@")[2].rpartition("/")[2]
-        if name not in _ELSEWHERE and (group in typed or (name in used and option != "none")):
+        if name.partition(".")[0] not in _ELSEWHERE and (group in typed or (name in used and option != "none")):
             found[name] = option
     numbers = {name: _bare(own) for name, own in used.items() if name not in _ELSEWHERE and isinstance(own, dict)}
     scalars = {name: own for name, own in used.items() if name not in (*_ELSEWHERE, *numbers, *found)}

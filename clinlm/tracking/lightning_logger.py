@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
@@ -35,6 +36,9 @@ class LightningLogger(RunLogger):
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
+        # MLflow reports how it is used to its developers by default, and tells of every table that it makes.
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
         self._settings = settings
         self._open: dict[str, Logger] = {}
         kind = get_class(str(settings["_target_"]))

@@ -1,5 +1,6 @@
 """Trackio: curves, columns and tables in a local SQLite file, shown by `trackio show`."""
 
+import atexit
 import contextlib
 import io
 import os
@@ -31,9 +32,11 @@ class Trackio(RunLogger):
 
     def __init__(self, project: str = "clinlm", group: str | None = None, folder: str = "outputs/trackio") -> None:
         os.environ.setdefault("TRACKIO_DIR", str(Path(folder).absolute()))  # else in the user's home
+        os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
         self._trackio = imported("trackio", "trackio")
         self.project, self.group = project, group
         self._open: dict[str, Any] = {}
+        atexit.register(self._finish)  # of a run that stopped, what waits in memory
 
     def stage(self, name: str, key: str, folder: Path, settings: Mapping[str, Any]) -> Logger | None:
         known = self.announced.get(name)
@@ -56,7 +59,10 @@ class Trackio(RunLogger):
         def begin() -> Any:
             with contextlib.redirect_stdout(io.StringIO()):  # it greets
                 given = {"project": self.project, "name": name, "group": self.group, "config": flattened(settings)}
-                return self._trackio.init(**given, embed=False, auto_log_cpu=False, auto_log_gpu=False)
+                run = self._trackio.init(**given, embed=False, auto_log_cpu=False, auto_log_gpu=False)
+            # The next one would finish it, and the columns of a stage come after the next stage has begun.
+            self._trackio.context_vars.current_run.set(None)
+            return run
 
         return attempted("Trackio", begin)
 
@@ -67,5 +73,10 @@ class Trackio(RunLogger):
             columns = list(rows[0])
             data = [[row[column] for column in columns] for row in rows]
             own.log({name: self._trackio.Table(columns=columns, data=data)})
+        self._finish(own)
+
+    def _finish(self, *runs: Any) -> None:
+        """Write what waits of these runs, or of all that are open."""
         with contextlib.redirect_stdout(io.StringIO()):
-            own.finish()
+            for own in runs or self._open.values():
+                own.finish()

@@ -27,11 +27,17 @@ PRUNED = ["student.layers=1", "prune.skip_std=0", "prune.ratio=0.25"]
 """Of pipelines with a student that is pruned."""
 
 
-def clinlm(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m clinlm` in `folder`, in which nothing of the project lies."""
-    environment = {"PYTHONPATH": str(ROOT), "CI": "true", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+def clinlm(
+    folder: Path, *arguments: str, python: str = sys.executable, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m clinlm` in `folder`, in which nothing of the project lies.
+
+    Args:
+        more: variables of the environment.
+    """
+    environment = {"PYTHONPATH": str(ROOT), "CI": "true", "OMP_NUM_THREADS": "1", "COLUMNS": "200"} | more
     return subprocess.run(
-        [sys.executable, "-m", "clinlm", *arguments],
+        [python, "-m", "clinlm", *arguments],
         cwd=folder,
         env={name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"} | environment,
         capture_output=True,
