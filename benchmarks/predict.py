@@ -28,8 +28,8 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from clinlm.config.extras import imported
 from clinlm.corpora.mtsamples import MTSamples
-from clinlm.engines import export
 from clinlm.engines.base import find_engine
+from clinlm.engines.open_model import FACTS
 from clinlm.metrics.latency import BUSY
 from clinlm.models import artifact
 from clinlm.models.layers.int8_embedding import Int8Embedding
@@ -81,7 +81,7 @@ def models(root: Path) -> dict[str, Path]:
         else:
             find_engine(engine).export(model, folder)
             tokenizer.save_pretrained(folder)
-            write_json(folder / export.FACTS, {"engine": engine})
+            write_json(folder / FACTS, {"engine": engine})
         folders[f"clinlm-predict, {engine} {'INT8' if int8 else 'FP32'}"] = folder
     return folders
 

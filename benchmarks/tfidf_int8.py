@@ -27,10 +27,11 @@ from clinlm.metrics import int8_baseline
 from clinlm.metrics.baseline import FILES, TfidfBaseline, validation_ranking
 from clinlm.metrics.hardware import Hardware
 from clinlm.metrics.int8_baseline import INT8_FILES, Int8Baseline
+from clinlm.metrics.term_model import linked_logits
 from clinlm.pipeline.execution import open_task
 from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import SERVING
-from clinlm.training.teachers.tfidf import drawn_passages, linked_logits
+from clinlm.training.teachers.tfidf import drawn_passages
 
 NOTES = Path(__file__).parents[1] / "../shared/data/mtsamples.csv.gz"
 HEADER = ("split", "terms", "C", "val AUPRC", "micro F1", "macro F1", "AUROC", "bytes", "terms file", "weights file")

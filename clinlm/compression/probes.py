@@ -62,7 +62,7 @@ def time_models(
 ) -> dict[str, Latency]:
     """Return the latency, from token ids to logits, of every model in `engine` on single documents."""
     with _exported(models, engine) as calls:
-        inputs = [(batch["input_ids"], batch["attention_mask"]) for batch in batches]
+        inputs = [(batch["input_ids"].numpy(), batch["attention_mask"].numpy()) for batch in batches]
         return measure(calls, inputs, 2, passes, reference)
 
 

@@ -5,21 +5,27 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, final
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, final
 
+import numpy as np
 from jaxtyping import Float, Int
-from torch import Tensor
 
 import clinlm.engines
 from clinlm.config.class_paths import OTHER_VERSION, OWN_PACKAGES, class_path, load_class, load_stored_class
 from clinlm.config.errors import ConfigError, ModelError
 from clinlm.config.ranges import check_interval
-from clinlm.models.layers.base import Matrix
-from clinlm.models.model import Model
 
-Rows = Int[Tensor, "rows tokens"]
-Answer = Callable[[Rows, Rows], Float[Tensor, "rows outputs"]]
+if TYPE_CHECKING:  # opening a model must not import torch unless its engine needs it
+    from clinlm.models.layers.base import Matrix
+    from clinlm.models.model import Model
+
+Rows = Int[np.ndarray, "rows tokens"]
+Logits = Float[np.ndarray, "rows *tokens outputs"]
+Answer = Callable[[Rows, Rows], Logits]
 """From token ids and their mask (1 on tokens, 0 on padding) to logits, on the CPU."""
+
+OUTPUT = "logits"
+"""Name of the output of an exported graph."""
 
 
 class EngineSelection(Protocol):
@@ -81,7 +87,7 @@ class Engine(ABC):
         """Return the version of the runtime, which is part of the key of a deployment."""
 
     @abstractmethod
-    def export(self, model: Model, folder: Path) -> None:
+    def export(self, model: "Model", folder: Path) -> None:
         """Write the engine's files into `folder`."""
 
     @abstractmethod
@@ -94,7 +100,7 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def matrices(self, folder: Path) -> list[Matrix]:
+    def matrices(self, folder: Path) -> "list[Matrix]":
         """Return every weight matrix in the files."""
 
     @abstractmethod

@@ -17,27 +17,26 @@ import torch
 from jaxtyping import Float
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from clinlm.config.errors import MissingExtraError, MissingFileError, ModelError
-from clinlm.engines.base import Answer, Engine, engine_path, find_engine, stored_engine
+from clinlm.config.errors import ModelError
+from clinlm.engines.base import Answer, Engine, engine_path, find_engine
 from clinlm.engines.export_checks import check_bytes, check_export
-from clinlm.engines.torch import Torch, integer_layers
+from clinlm.engines.open_model import FACTS
+from clinlm.engines.torch import integer_layers
 from clinlm.models import artifact as artifacts
 from clinlm.models.artifact import Artifact
 from clinlm.models.model import Model
 from clinlm.models.size import folder_bytes
-from clinlm.store.content import RECORD, claim, seal, sealed, verify, write_json
+from clinlm.store.content import RECORD, claim, seal, write_json
 from clinlm.store.key import cache_key
 from clinlm.tasks.base import Task
-from clinlm.tasks.batches import Batch, Encoded
+from clinlm.tasks.batches import Batch, Encoded, unit_logits
 from clinlm.tasks.inference_config import InferenceConfig
-from clinlm.text.long_notes import LongNotes, unit_logits
+from clinlm.text.long_notes import LongNotes
 from clinlm.text.tokens import save_tokenizer
 
 log = logging.getLogger(__name__)
 
-FACTS = "deployment.json"
 _PREDICTIONS = "predictions.safetensors"
 NOT_DEPLOYED = (_PREDICTIONS, FACTS, RECORD, artifacts.CARD)
 """Files that running the model does not need, and that do not count as its size."""
@@ -69,47 +68,6 @@ class Deployment:
         with safe_open(self.folder / _PREDICTIONS, "numpy") as file:
             logits: Float[np.ndarray, "documents outputs"] = file.get_tensor(split)
         return logits
-
-
-@final
-@dataclass(frozen=True)
-class OpenModel:
-    """A model ready for predictions."""
-
-    answer: Answer
-    tokenizer: PreTrainedTokenizerBase
-    inference_config: InferenceConfig
-    engine: Engine
-
-
-def open_model(folder: Path, threads: int | None = None) -> OpenModel:
-    """Return the model of an artifact (run by eager torch) or of a deployment (run by its engine).
-
-    Args:
-        threads: number of threads; None for the engine's default.
-
-    Raises:
-        MissingFileError: `folder` is neither.
-        Damaged: a file has changed.
-        ModelError: the engine's class cannot be imported, or must not be; see `stored_engine`.
-        MissingExtraError: the engine is not installed.
-    """
-    if sealed(folder):  # a copy may lack the record
-        verify(folder)
-    config = InferenceConfig.load(folder)
-    if not (folder / FACTS).is_file():
-        if not (folder / artifacts.TOKENIZER).is_dir():  # transformers would look for the path on the hub
-            raise MissingFileError(
-                f"{folder} must have {artifacts.TOKENIZER}/ (an artifact) or {FACTS} (a deployment), has neither: its "
-                "export was stopped or refused, or it was copied in part; run its pipeline again"
-            )
-        tokenizer = AutoTokenizer.from_pretrained(folder / artifacts.TOKENIZER)
-        torch_engine = Torch()
-        return OpenModel(torch_engine.open(folder, threads), tokenizer, config, torch_engine)
-    engine = stored_engine(json.loads((folder / FACTS).read_text(encoding="utf-8")))
-    if engine.missing():
-        raise MissingExtraError(f"{folder} needs the engine {engine.name}, which needs {engine.missing()}; install it")
-    return OpenModel(engine.open(folder, threads), AutoTokenizer.from_pretrained(folder), config, engine)
 
 
 def deploy(artifact: Artifact, engine: Engine, task: Task, root: Path) -> Deployment:
@@ -180,7 +138,8 @@ def _predict_singly(answer: Answer, encoded: Encoded, task: Task, split: str) ->
 
 def unit_answers(answer: Answer, batch: Batch, long_notes: LongNotes) -> Float[np.ndarray, "units outputs"]:
     """Return the logits of every unit of a batch: a document, or a word."""
-    return unit_logits(answer(batch["input_ids"], batch["attention_mask"]), batch, long_notes).float().numpy()
+    rows = answer(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
+    return unit_logits(torch.from_numpy(rows), batch, long_notes).numpy()
 
 
 def _compare(config: InferenceConfig, expected: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
@@ -266,7 +225,7 @@ def _main() -> None:
     for package in sys.argv[4:]:
         importlib.import_module(package)
     before = peak_mib()
-    row = torch.ones(1, tokens, dtype=torch.long)
+    row = np.ones((1, tokens), dtype=np.int64)
     engine.open(folder)(row, row)
     print(peak_mib() - before, peak_mib())
 

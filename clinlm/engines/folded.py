@@ -1,29 +1,32 @@
 """Convolutions over a token table as sums of rows of precomputed tables: per note, only the head is multiplied."""
 
-from collections.abc import Iterator
+import importlib.metadata
+import json
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
-from torch.nn import functional
+from jaxtyping import Float, Float32, Int
+from safetensors.numpy import load_file
 
 from clinlm.config.errors import ModelError
-from clinlm.engines.base import Answer, Engine, Rows
-from clinlm.engines.torch import integer_products, network_matrices
-from clinlm.models import artifact as artifacts
-from clinlm.models.architectures.text_cnn import TextCnnConfig, TextCnnModel
-from clinlm.models.layers.base import Matrix
-from clinlm.models.layers.int8_linear import Int8Linear
-from clinlm.models.model import Model, Network
+from clinlm.engines.base import Answer, Engine, Logits, Rows
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from clinlm.models.layers.base import Matrix
+    from clinlm.models.model import Model, Network
 
 _POOLINGS = ("max", "mean", "max_mean")
 _CHUNK = 4096
 """Tokens whose rows are computed at once while tables are built."""
 _MOST_BYTES = 2**30
+_LEVELS = 255
+_EXACT = 2**24
+"""Sums of integers below it are exact in float32, in any order."""
 
 
 @final
@@ -32,8 +35,9 @@ class Folded(Engine):
 
     A filter reads the concatenated vectors of `width` tokens, so its output is a sum of `width` terms, each of one
     token: `output(t) = bias + sum_k T_k[id(t + k - (width - 1) // 2)]`. The tables `T_k` are computed when the model is
-    opened, by the layers of the artifact themselves; files are those of the artifact. Rows are read one after another
-    without their padding, by numpy on one thread.
+    opened; files are those of the artifact. Rows are read one after another without their padding, by numpy on one
+    thread. Float layers, INT8 tables and static INT8 are computed by numpy too, so that torch, which takes seconds and
+    300 MB, is not imported; other layers compute their tables themselves.
 
     Exact for float layers up to the order of sums (1e-4 on a probability), and for static INT8, whose levels are those
     of single numbers. `quantize=dynamic` takes one range for a whole note: its tables have unrounded inputs, which are
@@ -43,91 +47,202 @@ class Folded(Engine):
     """
 
     name = "folded"
-    architectures = frozenset({TextCnnConfig.model_type})
+    architectures = frozenset({"clinlm_text_cnn"})
 
     def missing(self) -> str:
         return ""
 
     def version(self) -> str:
-        return f"{np.__version__} {torch.__version__}"
+        return f"{np.__version__} {importlib.metadata.version('torch')}"
 
-    def export(self, model: Model, folder: Path) -> None:
+    def export(self, model: "Model", folder: Path) -> None:
         """See `Engine.export`.
 
         Raises:
             ModelError: another architecture or pooling, or tables that take more than 1 GiB.
         """
+        from clinlm.models.artifact import save_network
+
         check_foldable(model.network)
-        artifacts.save_network(model, folder)
+        save_network(model, folder)
 
     def open(self, folder: Path, threads: int | None = None) -> Answer:
         """See `Engine.open`. It computes on one thread, whatever `threads` says."""
-        network = artifacts.load_network(folder)
-        check_foldable(network)
-        with torch.no_grad():
-            maps = _FoldedMaps(network)
+        layers = _stored_layers(folder) or _network_layers(folder)
+        maps = _FoldedMaps(layers)
 
-        def answer(input_ids: Rows, attention_mask: Rows) -> Tensor:
+        def answer(input_ids: Rows, attention_mask: Rows) -> Logits:
             lengths = attention_mask.sum(1).tolist()
-            pooled = [maps.pooled(row[:length]) for row, length in zip(input_ids.numpy(), lengths, strict=True)]
-            with torch.inference_mode():
-                logits: Tensor = network.head(torch.from_numpy(np.stack(pooled)))
-            return logits.float()
+            pooled = [maps.pooled(row[:length]) for row, length in zip(input_ids, lengths, strict=True)]
+            return layers.head(np.stack(pooled))
 
         return answer
 
-    def matrices(self, folder: Path) -> list[Matrix]:
-        return network_matrices(artifacts.load_network(folder))
+    def matrices(self, folder: Path) -> "list[Matrix]":
+        from clinlm.engines.torch import network_matrices
+        from clinlm.models.artifact import load_network
+
+        return network_matrices(load_network(folder))
 
     def integer_products(self, folder: Path) -> int:
         """Return how many layers multiply in integers: those of the artifact, most of them while tables are built."""
-        return integer_products(artifacts.load_network(folder))
+        from clinlm.engines.torch import integer_products
+        from clinlm.models.artifact import load_network
+
+        return integer_products(load_network(folder))
 
 
-def check_foldable(network: Network) -> None:
+Linear = Callable[[Float32[np.ndarray, "rows inputs"]], Float32[np.ndarray, "rows outputs"]]
+
+
+class _Layers(NamedTuple):
+    """A convolution over a token table as functions of arrays."""
+
+    vectors: Float32[np.ndarray, "tokens size"]
+    widths: Sequence[int]
+    filters: Sequence[Linear]
+    opening: int | None
+    pooling: str
+    head: Linear
+
+
+def check_foldable(network: "Network") -> None:
     """Raise unless the network is a convolution over a token table whose pooled maps a head reads.
 
     Raises:
         ModelError: another architecture or pooling, or tables that take more than 1 GiB.
     """
+    from clinlm.models.architectures.text_cnn import TextCnnModel
+
     body, pooling = network.body, network.pooling.name
     if not isinstance(body, TextCnnModel) or pooling not in _POOLINGS:
         raise ModelError(
             f"engine=folded runs model=text_cnn with pooling {', '.join(_POOLINGS)}, got {type(body).__name__} with "
             f"{pooling}; use engine=onnxruntime or openvino"
         )
-    size = 4 * body.config.vocab_size * sum(width * linear.out_features for width, linear in _filters(body))
+    filters: Any = zip(body.config.widths, body.filters, strict=True)
+    _check_size(body.config.vocab_size * sum(width * linear.out_features for width, linear in filters))
+
+
+def _check_size(numbers: int) -> None:
+    size = 4 * numbers
     if size > _MOST_BYTES:
         raise ModelError(
             f"tables of engine=folded may take 1 GiB, got {size / 2**30:.1f}; use prune=vocabulary, or another engine"
         )
 
 
-def _filters(body: TextCnnModel) -> Iterator[tuple[int, Any]]:
-    """Return the width and the layer of every group of filters."""
-    return zip(body.config.widths, body.filters, strict=True)
+def _stored_layers(folder: Path) -> _Layers | None:
+    """Return the layers in the files of an artifact; None if one of them is of a kind that torch has to compute."""
+    spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+    shape = spec["config"]
+    if shape["model_type"] not in Folded.architectures or spec["pooling"] not in _POOLINGS:
+        return None
+    state = load_file(folder / "model.safetensors")
+    vectors = _stored_vectors(_of(state, "body.embeddings"))
+    filters = [_stored_linear(_of(state, f"body.filters.{place}")) for place in range(len(shape["widths"]))]
+    head = _stored_linear(_of(state, "head"))
+    known = [linear for linear in filters if linear is not None]
+    if vectors is None or head is None or len(known) < len(filters):
+        return None
+    _check_size(
+        len(vectors) * sum(w * len(state[f"body.filters.{place}.weight"]) for place, w in enumerate(shape["widths"]))
+    )
+    return _Layers(vectors, shape["widths"], known, shape.get("opening"), spec["pooling"], head)
+
+
+def _of(state: Mapping[str, np.ndarray], layer: str) -> dict[str, np.ndarray]:
+    """Return the arrays of one layer, by their names in it."""
+    return {name.removeprefix(f"{layer}."): own for name, own in state.items() if name.startswith(f"{layer}.")}
+
+
+def _stored_vectors(layer: Mapping[str, np.ndarray]) -> Float32[np.ndarray, "tokens size"] | None:
+    """Return the rows of an `nn.Embedding` or of an `Int8Embedding`; None for another layer."""
+    if {*layer} == {"weight"} and layer["weight"].dtype == np.float32:
+        return layer["weight"]
+    if {*layer} == {"weight", "scale"} and layer["weight"].dtype == np.int8:
+        return np.asarray(layer["weight"] * layer["scale"][:, None])
+    return None
+
+
+def _stored_linear(layer: Mapping[str, np.ndarray]) -> Linear | None:
+    """Return the product of an `nn.Linear` or of a `StaticInt8Linear`, each with a bias; None for another layer."""
+    if {*layer} == {"weight", "bias"} and layer["weight"].dtype == np.float32:
+        return lambda inputs: inputs @ layer["weight"].T + layer["bias"]
+    levels = {"weight", "scale", "bias", "input_scale", "input_zero_point"}
+    if {*layer} - {"smooth"} != levels or layer["weight"].dtype != np.int8:
+        return None
+    zero = np.float32(layer["input_zero_point"])
+    inverse = np.float32(1) / layer["input_scale"]
+    weight = layer["weight"].T.astype(np.float32)
+    scale = layer["input_scale"] * layer["scale"]
+    largest = _LEVELS * np.abs(weight).sum(0).max(initial=0)
+    exact = weight if largest < _EXACT else weight.astype(np.float64)
+
+    def multiply(inputs: Float32[np.ndarray, "rows inputs"]) -> Float32[np.ndarray, "rows outputs"]:
+        values = inputs * layer["smooth"] if "smooth" in layer else inputs
+        # Rounded with the zero point added, as torch does: ties fall to the same level.
+        levels = np.clip(np.rint(values * inverse + zero), 0, _LEVELS) - zero
+        return np.asarray((levels @ exact).astype(np.float32) * scale + layer["bias"])
+
+    return multiply
+
+
+def _network_layers(folder: Path) -> _Layers:
+    """Return the layers of an artifact as torch computes them.
+
+    Raises:
+        ModelError: see `check_foldable`.
+    """
+    import torch
+
+    from clinlm.models.artifact import load_network
+    from clinlm.models.layers.int8_linear import Int8Linear
+
+    network = load_network(folder)
+    check_foldable(network)
+    body: Any = network.body
+    numbers = torch.arange(body.config.vocab_size)
+    with torch.no_grad():
+        vectors = torch.cat([body.embeddings(part).float() for part in torch.split(numbers, _CHUNK)]).numpy()
+
+    def unrounded(layer: "nn.Module") -> Callable[[Any], Any]:
+        if isinstance(layer, Int8Linear):
+            return partial(torch.nn.functional.linear, weight=layer.dequantized(), bias=layer.bias)
+        return layer
+
+    def product(layer: Callable[[Any], Any]) -> Linear:
+        def multiply(inputs: Float32[np.ndarray, "rows inputs"]) -> Float32[np.ndarray, "rows outputs"]:
+            with torch.no_grad():
+                outputs: Float32[np.ndarray, "rows outputs"] = layer(torch.from_numpy(inputs)).float().numpy()
+                return outputs
+
+        return multiply
+
+    filters = [product(unrounded(layer)) for layer in body.filters]
+    return _Layers(
+        vectors, body.config.widths, filters, body.config.opening, network.pooling.name, product(network.head)
+    )
 
 
 class _FoldedMaps:
-    """Feature maps of a `TextCnnModel`, pooled.
+    """Feature maps of a convolution, pooled.
 
     One line of `table` has all that a token adds: to its own place, for every filter, and to the places around it, for
     filters that reach so far. Gathering these lines once reads a note's memory in order.
     """
 
-    def __init__(self, network: Network) -> None:
-        body: Any = network.body
-        assert isinstance(body, TextCnnModel)
-        self._pooling, self._opening = network.pooling.name, body.config.opening
-        groups = [(width, linear.out_features, linear) for width, linear in _filters(body)]
-        self._filters = sum(count for _, count, _ in groups)
-        vectors = _all_vectors(body.embeddings, body.config.vocab_size)
-        own, others = list[Tensor](), list[Tensor]()
+    def __init__(self, layers: _Layers) -> None:
+        self._pooling, self._opening = layers.pooling, layers.opening
+        own, others = list[np.ndarray](), list[np.ndarray]()
         self._neighbours: list[tuple[int, slice, slice]] = []  # distance, columns of the maps, columns of the table
+        each = [
+            _contributions(linear, layers.vectors, w) for w, linear in zip(layers.widths, layers.filters, strict=True)
+        ]
+        self._filters = sum(len(bias) for _, bias in each)
         first, place = 0, self._filters
-        for width, count, linear in groups:
-            around, bias = _contributions(linear, vectors, width)
-            before = (width - 1) // 2
+        for width, (around, bias) in zip(layers.widths, each, strict=True):
+            before, count = (width - 1) // 2, len(bias)
             own.append(around[before] + bias)
             for k, part in enumerate(around):
                 if k != before:
@@ -136,7 +251,7 @@ class _FoldedMaps:
                     others.append(part)
                     place += count
             first += count
-        self._table: Float[np.ndarray, "vocabulary columns"] = torch.cat([*own, *others], 1).numpy()
+        self._table: Float[np.ndarray, "vocabulary columns"] = np.concatenate([*own, *others], 1)
 
     def pooled(self, ids: Int[np.ndarray, " tokens"]) -> Float[np.ndarray, " pooled"]:
         """Return the pooled maps of one row without padding."""
@@ -167,29 +282,23 @@ class _FoldedMaps:
         return np.concatenate(found, dtype=np.float32)
 
 
-def _all_vectors(table: nn.Module, tokens: int) -> Float[Tensor, "tokens size"]:
-    numbers = torch.arange(tokens)
-    return torch.cat([table(part).float() for part in torch.split(numbers, _CHUNK)])
-
-
 def _contributions(
-    linear: Any, vectors: Float[Tensor, "tokens size"], width: int
-) -> tuple[list[Float[Tensor, "tokens filters"]], Float[Tensor, " filters"]]:
+    linear: Linear, vectors: Float32[np.ndarray, "tokens size"], width: int
+) -> tuple[list[Float32[np.ndarray, "tokens filters"]], Float32[np.ndarray, " filters"]]:
     """Return what a token adds at every place of the window, and the output for a window of zeros.
 
     The layer itself computes both, on windows with one token: its levels of inputs, in INT8, are those of single
     numbers, and 0 is one of them.
     """
-    if isinstance(linear, Int8Linear):
-        linear = partial(functional.linear, weight=linear.dequantized(), bias=linear.bias)
     size = vectors.shape[1]
-    zero = linear(torch.zeros(1, width * size))[0]
+    zero = linear(np.zeros((1, width * size), np.float32))[0]
     found = []
     for k in range(width):
         parts = []
-        for part in torch.split(vectors, _CHUNK):
-            window = torch.zeros(len(part), width * size)
+        for start in range(0, len(vectors), _CHUNK):
+            part = vectors[start : start + _CHUNK]
+            window = np.zeros((len(part), width * size), np.float32)
             window[:, k * size : (k + 1) * size] = part
             parts.append(linear(window) - zero)
-        found.append(torch.cat(parts))
+        found.append(np.concatenate(parts))
     return found, zero

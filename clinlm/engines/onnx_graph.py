@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from clinlm.config.errors import ModelError
+from clinlm.engines.base import OUTPUT
 from clinlm.models.layers.base import ONNX_INT4, IntegerLayer
 from clinlm.models.model import Model, Network, Pooling, masked_mean
 from clinlm.models.surgery import replace_module
@@ -22,7 +23,6 @@ OPSET = 21
 """The first opset with blocked 4-bit weights."""
 
 INPUTS = ("input_ids", "attention_mask")
-OUTPUT = "logits"
 
 
 def export_onnx(model: Model, path: Path) -> None:

@@ -4,16 +4,16 @@ import importlib.util
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import torch
 
 from clinlm.config.extras import imported
-from clinlm.engines import onnx_graph
-from clinlm.engines.base import Answer, Engine, Rows
-from clinlm.models.layers.base import Matrix
-from clinlm.models.model import Model
+from clinlm.engines.base import OUTPUT, Answer, Engine, Logits, Rows
+
+if TYPE_CHECKING:
+    from clinlm.models.layers.base import Matrix
+    from clinlm.models.model import Model
 
 FILE = "model.onnx"
 _INTEGER = ("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul", "QGemm")
@@ -34,20 +34,22 @@ class Onnxruntime(Engine):
     def version(self) -> str:
         return str(imported("onnxruntime", "onnxruntime").__version__)
 
-    def export(self, model: Model, folder: Path) -> None:
+    def export(self, model: "Model", folder: Path) -> None:
+        from clinlm.engines.onnx_graph import export_onnx  # here: only export needs torch
+
         imported("onnx", "onnxruntime")
-        onnx_graph.export_onnx(model, folder / FILE)
+        export_onnx(model, folder / FILE)
 
     def open(self, folder: Path, threads: int | None = None) -> Answer:
         session = _session(folder, threads)
 
-        def answer(input_ids: Rows, attention_mask: Rows) -> torch.Tensor:
-            inputs = {"input_ids": input_ids.numpy(), "attention_mask": attention_mask.numpy()}
-            return torch.from_numpy(session.run([onnx_graph.OUTPUT], inputs)[0])
+        def answer(input_ids: Rows, attention_mask: Rows) -> Logits:
+            logits: Logits = session.run([OUTPUT], {"input_ids": input_ids, "attention_mask": attention_mask})[0]
+            return logits
 
         return answer
 
-    def matrices(self, folder: Path) -> list[Matrix]:
+    def matrices(self, folder: Path) -> "list[Matrix]":
         return list(_matrices(imported("onnx", "onnxruntime"), folder / FILE))
 
     def integer_products(self, folder: Path) -> int:
@@ -76,7 +78,9 @@ def _session(folder: Path, threads: int | None, optimised: Path | None = None) -
     )
 
 
-def _matrices(onnx: Any, path: Path) -> Iterator[Matrix]:
+def _matrices(onnx: Any, path: Path) -> "Iterator[Matrix]":
+    from clinlm.models.layers.base import Matrix
+
     graph = onnx.load(path).graph
     looked_up = {node.input[0] for node in graph.node if node.op_type == "Gather"}
     for tensor in graph.initializer:

@@ -5,16 +5,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import torch
 
 from clinlm.config.extras import imported
-from clinlm.engines import onnx_graph
-from clinlm.engines.base import Answer, Engine, Rows
-from clinlm.models.layers.base import Matrix
-from clinlm.models.model import Model
+from clinlm.engines.base import OUTPUT, Answer, Engine, Logits, Rows
+
+if TYPE_CHECKING:
+    from clinlm.models.layers.base import Matrix
+    from clinlm.models.model import Model
 
 FILE = "openvino_model.xml"
 _EIGHT = ("int8_t", "uint8_t", "i8", "u8")
@@ -38,23 +38,25 @@ class Openvino(Engine):
     def version(self) -> str:
         return str(_openvino().__version__)
 
-    def export(self, model: Model, folder: Path) -> None:
+    def export(self, model: "Model", folder: Path) -> None:
+        from clinlm.engines.onnx_graph import export_onnx  # here: only export needs torch
+
         ov = _openvino()
         with tempfile.TemporaryDirectory() as place:
             path = Path(place) / "model.onnx"
-            onnx_graph.export_onnx(model, path)
+            export_onnx(model, path)
             ov.save_model(ov.Core().read_model(path), folder / FILE, compress_to_fp16=False)
 
     def open(self, folder: Path, threads: int | None = None) -> Answer:
         request = _compiled(folder, threads).create_infer_request()
 
-        def answer(input_ids: Rows, attention_mask: Rows) -> torch.Tensor:
-            inputs = {"input_ids": input_ids.numpy(), "attention_mask": attention_mask.numpy()}
-            return torch.from_numpy(request.infer(inputs)[onnx_graph.OUTPUT].copy())
+        def answer(input_ids: Rows, attention_mask: Rows) -> Logits:
+            logits: Logits = request.infer({"input_ids": input_ids, "attention_mask": attention_mask})[OUTPUT].copy()
+            return logits
 
         return answer
 
-    def matrices(self, folder: Path) -> list[Matrix]:
+    def matrices(self, folder: Path) -> "list[Matrix]":
         return list(_matrices(_openvino().Core().read_model(folder / FILE)))
 
     def integer_products(self, folder: Path) -> int:
@@ -90,7 +92,9 @@ def _text(value: Any) -> str:
     return str(value.astype(str)) if hasattr(value, "astype") else str(value)
 
 
-def _matrices(graph: Any) -> Iterator[Matrix]:
+def _matrices(graph: Any) -> "Iterator[Matrix]":
+    from clinlm.models.layers.base import Matrix
+
     for op in graph.get_ordered_ops():
         shape = tuple(op.get_output_shape(0)) if op.get_type_name() == "Constant" else ()
         if len(shape) in (2, 3) and "Gather" not in {_reader(target) for target in op.output(0).get_target_inputs()}:

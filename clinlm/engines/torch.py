@@ -1,12 +1,13 @@
 """Eager torch, which runs the artifact itself."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
 import torch
 from torch import nn
 
-from clinlm.engines.base import Answer, Engine, Rows
+from clinlm.engines.base import Answer, Engine, Logits, Rows
 from clinlm.models import artifact as artifacts
 from clinlm.models import structure
 from clinlm.models.layers.base import IntegerLayer, Matrix
@@ -34,18 +35,24 @@ class Torch(Engine):
             torch.set_num_threads(threads)
         network = artifacts.load_network(folder)
 
-        def answer(input_ids: Rows, attention_mask: Rows) -> torch.Tensor:
-            with torch.inference_mode():
-                logits: torch.Tensor = network(input_ids, attention_mask)
-                return logits
-
-        return answer
+        return network_answers(network)
 
     def matrices(self, folder: Path) -> list[Matrix]:
         return network_matrices(artifacts.load_network(folder))
 
     def integer_products(self, folder: Path) -> int:
         return integer_products(artifacts.load_network(folder))
+
+
+def network_answers(network: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Answer:
+    """Return what answers with a network in evaluation mode, without gradients."""
+
+    def answer(input_ids: Rows, attention_mask: Rows) -> Logits:
+        with torch.no_grad():
+            logits: Logits = network(torch.from_numpy(input_ids), torch.from_numpy(attention_mask)).numpy()
+            return logits
+
+    return answer
 
 
 def integer_layers(network: nn.Module) -> list[IntegerLayer]:

@@ -7,8 +7,8 @@ from typing import final
 import torch
 
 from clinlm.config.errors import ModelError
-from clinlm.engines.base import Answer, Engine, Rows
-from clinlm.engines.torch import integer_products, network_matrices
+from clinlm.engines.base import Answer, Engine
+from clinlm.engines.torch import integer_products, network_answers, network_matrices
 from clinlm.models import artifact as artifacts
 from clinlm.models.layers.base import Matrix
 from clinlm.models.model import Model
@@ -46,14 +46,7 @@ class TorchCompiled(Engine):
         """See `Engine.open`. Torch's number of threads holds for the whole process: the last model sets it."""
         if threads is not None:
             torch.set_num_threads(threads)
-        compiled = torch.compile(artifacts.load_network(folder), dynamic=True)
-
-        def answer(input_ids: Rows, attention_mask: Rows) -> torch.Tensor:
-            with torch.no_grad():
-                logits: torch.Tensor = compiled(input_ids, attention_mask)
-                return logits
-
-        return answer
+        return network_answers(torch.compile(artifacts.load_network(folder), dynamic=True))
 
     def matrices(self, folder: Path) -> list[Matrix]:
         return network_matrices(artifacts.load_network(folder))

@@ -4,22 +4,25 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Final, Protocol, final, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Integer
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
-from scipy.sparse import sparray, spmatrix
-from scipy.special import expit
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 
 from clinlm.config.errors import DataError, MissingFileError
-from clinlm.metrics.classification import Probabilities, Targets, check_predictions, quality
+from clinlm.metrics.classification import Targets, check_predictions, quality
+from clinlm.metrics.decisions import Probabilities, sigmoid
+from clinlm.metrics.term_counter import TermCounter
+from clinlm.metrics.term_model import CARD
 from clinlm.store.content import write_files
+
+if TYPE_CHECKING:  # answering must not import them
+    from scipy.sparse import sparray, spmatrix
 
 ValidationTargets = Integer[np.ndarray, "validation labels"] | Bool[np.ndarray, "validation labels"]
 
@@ -29,25 +32,19 @@ STRENGTHS: Final = (1.0, 10.0, 100.0, 1000.0)
 FEATURES: Final = 200_000
 """Most frequent terms kept at most."""
 
-CARD: Final = "baseline.json"
 FILES: Final = ("vocabulary.json", "weights.safetensors", CARD)
-"""What a saved baseline consists of. A folder with a `CARD` holds one."""
+"""What a saved baseline consists of."""
 
 _FORMAT: Final = {"format": "tfidf", "version": 1, "terms": "words and pairs of words", "coefficients": "float32"}
 """In the card: what the numbers are. Other terms or coefficients have other values, which `load` must know."""
 
 MANY: Final = 50_000
+_GATHERED: Final = 2**27
+"""Most weights of which a copy is kept by terms, to answer without scipy."""
+_SLICE: Final = 64
+
 SHORT: Final = 64
 """From `MANY` texts on, of fewer than `SHORT` different terms in the mean, the primal solver is the faster one."""
-
-
-@runtime_checkable
-class TermModel(Protocol):
-    """A model of terms: `TfidfBaseline`, whole or with INT8 weights."""
-
-    def logits(self, texts: Sequence[str]) -> Float64[np.ndarray, "documents labels"]:
-        """Return the logit of every label for every text."""
-        ...
 
 
 @final
@@ -86,8 +83,6 @@ class TfidfBaseline:
             )
         self.vocabulary, self.idf, self.weights, self.bias = tuple(vocabulary), idf, weights, bias
         self.strength = strength
-        self._vectorizer = _vectorizer({term: column for column, term in enumerate(vocabulary)})
-        self._vectorizer.idf_ = idf
 
     @classmethod
     def fit(
@@ -131,17 +126,31 @@ class TfidfBaseline:
 
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
         """Return the probability of every label for every text, in [0, 1], documents x labels."""
-        return np.asarray(expit(self.logits(texts)), dtype=np.float64)
+        return sigmoid(self.logits(texts))
 
     def logits(self, texts: Sequence[str]) -> Float64[np.ndarray, "documents labels"]:
         """Return the logit of every label for every text, documents x labels: `probabilities` are their sigmoid."""
-        if not len(texts):
-            return np.empty((0, len(self.bias)))
-        return np.asarray(self.vectors(texts) @ self.weights.T + self.bias, dtype=np.float64)
+        if self.weights.size > _GATHERED:
+            return np.asarray(self.vectors(texts) @ self.weights.T + self.bias, dtype=np.float64)
+        return np.asarray(self._counter.products(texts, self.idf, self._by_term) + self.bias)
 
-    def vectors(self, texts: Sequence[str]) -> spmatrix:
+    def vectors(self, texts: Sequence[str]) -> "spmatrix":
         """Return the weighted terms, documents x terms: rows of norm 1, or 0 for a text without a known term."""
         return self._vectorizer.transform(texts)
+
+    @cached_property
+    def _vectorizer(self) -> Any:
+        made = _vectorizer({term: column for column, term in enumerate(self.vocabulary)})
+        made.idf_ = self.idf
+        return made
+
+    @cached_property
+    def _counter(self) -> TermCounter:
+        return TermCounter(self.vocabulary)
+
+    @cached_property
+    def _by_term(self) -> Float32[np.ndarray, "terms labels"]:
+        return np.ascontiguousarray(self.weights.T)
 
     @property
     def parameters(self) -> int:
@@ -190,7 +199,9 @@ class TfidfBaseline:
         return cls(vocabulary, arrays["idf"], arrays["weights"], arrays["bias"], strength)
 
 
-def _vectorizer(vocabulary: dict[str, int] | None) -> TfidfVectorizer:
+def _vectorizer(vocabulary: dict[str, int] | None) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     return TfidfVectorizer(
         ngram_range=(1, 2),
         sublinear_tf=True,
@@ -203,7 +214,7 @@ def _vectorizer(vocabulary: dict[str, int] | None) -> TfidfVectorizer:
     )
 
 
-def _terms(texts: Sequence[str]) -> tuple[list[str], Float32[np.ndarray, " terms"], spmatrix]:
+def _terms(texts: Sequence[str]) -> tuple[list[str], Float32[np.ndarray, " terms"], "spmatrix"]:
     """Return the vocabulary of training documents, the idf of its terms, and the documents weighted by it."""
     vectorizer = _vectorizer(None)
     try:
@@ -218,9 +229,11 @@ def _terms(texts: Sequence[str]) -> tuple[list[str], Float32[np.ndarray, " terms
 
 
 def fit_regressions(
-    rows: sparray | spmatrix, targets: Targets, strength: float
+    rows: "sparray | spmatrix", targets: Targets, strength: float
 ) -> tuple[Float32[np.ndarray, "labels terms"], Float32[np.ndarray, " labels"]]:
     """Return weights and biases of one logistic regression a label, on weighted terms."""
+    from sklearn.linear_model import LogisticRegression
+
     documents, labels = targets.shape
     weights, bias = np.zeros((labels, rows.shape[1]), np.float32), np.zeros(labels, np.float32)
     dual = documents < MANY or rows.nnz >= SHORT * documents

@@ -10,7 +10,8 @@ from scipy.special import logsumexp
 
 from clinlm.config.errors import DataError
 from clinlm.metrics.bootstrap import Groups, Interval, Values, Weights, resample
-from clinlm.metrics.classification import Probabilities, Targets, check_predictions
+from clinlm.metrics.classification import Targets, check_predictions
+from clinlm.metrics.decisions import Probabilities
 
 Kind = Literal["multilabel", "multiclass"]
 Logits = Float[np.ndarray, "documents outputs"]

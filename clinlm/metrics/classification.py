@@ -10,13 +10,11 @@ from scipy.sparse import csr_array
 
 from clinlm.config.errors import ConfigError, DataError
 from clinlm.metrics.bootstrap import Values, Weights
+from clinlm.metrics.decisions import Probabilities, Thresholds, apply_thresholds
 from clinlm.metrics.ranking import DENSE, one_vs_one, rank_columns, ranking_metrics, ratio
 from clinlm.metrics.score_steps import ScoreSteps
 
 Targets = Integer[np.ndarray, "documents labels"] | Bool[np.ndarray, "documents labels"]
-Probabilities = Float[np.ndarray, "documents labels"]
-Thresholds = Float[np.ndarray, " labels"] | None
-"""One threshold a label, in [0, 1]; or None where a document has exactly one label: the most probable is predicted."""
 Counts = Float[np.ndarray, "resamples labels"]
 
 METRICS = (
@@ -179,23 +177,6 @@ def decide(
     """
     check_predictions(targets, probabilities)
     return apply_thresholds(probabilities, thresholds)
-
-
-def apply_thresholds(probabilities: Probabilities, thresholds: Thresholds) -> Bool[np.ndarray, "documents labels"]:
-    """Return the predicted labels, `probability >= threshold`; probabilities are not checked.
-
-    Without thresholds the most probable label of every document, of equal ones the first.
-
-    Raises:
-        ValueError: not one threshold in [0, 1] a label.
-    """
-    if thresholds is None:
-        return np.asarray(np.arange(probabilities.shape[1]) == probabilities.argmax(axis=1)[:, None], dtype=bool)
-    if thresholds.shape != probabilities.shape[1:]:
-        raise ValueError(f"thresholds must be one a label, got {thresholds.shape} for {probabilities.shape[1]} labels")
-    if not np.all((thresholds >= 0) & (thresholds <= 1)):
-        raise DataError("thresholds must lie in [0, 1], got others (or NaN); take them from fit_thresholds()")
-    return np.asarray(probabilities >= thresholds, dtype=bool)
 
 
 def check_predictions(targets: Targets, probabilities: Probabilities) -> None:

@@ -11,14 +11,8 @@ from jaxtyping import Int
 
 from clinlm.metrics.agreement import Agreement, Decisions, measure_agreement
 from clinlm.metrics.bootstrap import Groups, Interval, Values, Weights, differences, intervals
-from clinlm.metrics.classification import (
-    Probabilities,
-    Targets,
-    Thresholds,
-    apply_thresholds,
-    per_label,
-    weighted_quality,
-)
+from clinlm.metrics.classification import Targets, per_label, weighted_quality
+from clinlm.metrics.decisions import Probabilities, Thresholds, apply_thresholds
 from clinlm.metrics.fairness import Subgroups, gaps
 
 

@@ -21,7 +21,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from clinlm.config.errors import ConfigError
 from clinlm.metrics.bootstrap import Groups, Interval, Values, Weights, resample
-from clinlm.metrics.classification import METRICS, Probabilities, Targets, Thresholds, decide, weighted_quality
+from clinlm.metrics.classification import METRICS, Targets, decide, weighted_quality
+from clinlm.metrics.decisions import Probabilities, Thresholds
 
 Subgroups = Shaped[np.ndarray, " documents"]
 """The subgroup of every document as a string; `UNKNOWN` where the attribute is missing."""

@@ -5,19 +5,16 @@ import json
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, final
+from typing import TYPE_CHECKING, Final, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float16, Float32, Float64, Int, Int8
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
-from scipy.sparse import csr_array, diags_array
-from scipy.special import expit
 
 from clinlm.config.errors import DataError
 from clinlm.metrics.baseline import (
-    CARD,
     STRENGTHS,
     TfidfBaseline,
     ValidationTargets,
@@ -25,9 +22,14 @@ from clinlm.metrics.baseline import (
     read_part,
     validation_ranking,
 )
-from clinlm.metrics.classification import Probabilities, Targets
+from clinlm.metrics.classification import Targets
+from clinlm.metrics.decisions import Probabilities, sigmoid
 from clinlm.metrics.term_counter import TermCounter
+from clinlm.metrics.term_model import CARD
 from clinlm.store.content import write_files
+
+if TYPE_CHECKING:  # answering must not import it
+    from scipy.sparse import csr_array
 
 TOLERANCE: Final = 0.003
 """How far the ranking of the validation documents may be below that of all terms, as a share: 0.3 points."""
@@ -43,9 +45,6 @@ INT8_FILES: Final = ("terms.zlib", "weights.zlib", CARD)
 
 _FORMAT: Final = {"format": "tfidf int8", "version": 1, "terms": "words and pairs of words", "coefficients": "int8"}
 _LARGEST: Final = 127
-_SLICE: Final = 1024
-"""Texts computed at once."""
-
 _STEP: Final = 3
 """Sizes skipped by until one is large enough; those between are tried after it."""
 
@@ -126,6 +125,8 @@ class Int8Baseline:
         Raises:
             DataError: the validation targets are all equal.
         """
+        from scipy.sparse import csr_array
+
         rows, held = (csr_array(whole.vectors(own)).tocsc() for own in (texts, validation_texts))
         least = validation_ranking(whole.probabilities(validation_texts), validation_targets) - TOLERANCE
         power = np.sqrt(np.asarray(rows.multiply(rows).mean(axis=0)).ravel())
@@ -150,27 +151,17 @@ class Int8Baseline:
 
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
         """Return the probability of every label for every text, in [0, 1], documents x labels."""
-        return np.asarray(expit(self.logits(texts)), dtype=np.float64)
+        return sigmoid(self.logits(texts))
 
     def logits(self, texts: Sequence[str]) -> Float64[np.ndarray, "documents labels"]:
         """Return the logit of every label for every text, documents x labels: `probabilities` are their sigmoid."""
-        found = np.tile(self.bias.astype(np.float64), (len(texts), 1))
-        for start in range(0, len(texts), _SLICE):
-            rows, terms, values = self.vectors(texts[start : start + _SLICE])
-            if len(rows):
-                filled, first = np.unique(rows, return_index=True)
-                sums = np.add.reduceat(self.weights[terms] * values[:, None], first, axis=0)
-                found[start + filled] += sums * self.scales
-        return found
+        return np.asarray(self._count.products(texts, self._wide_idf, self.weights) * self.scales + self.bias)
 
     def vectors(
         self, texts: Sequence[str]
     ) -> tuple[Int[np.ndarray, " found"], Int[np.ndarray, " found"], Float32[np.ndarray, " found"]]:
         """Return the weighted terms: numbers of texts and of terms, and values; those of a text have length 1."""
-        rows, terms, counts = self._count(texts)
-        values = (np.log(counts.astype(np.float32)) + 1) * self._wide_idf[terms]
-        lengths = np.sqrt(np.bincount(rows, values.astype(np.float64) ** 2, minlength=len(texts)))
-        return rows, terms, (values / lengths[rows]).astype(np.float32)
+        return self._count.weighted(texts, self._wide_idf)
 
     @property
     def parameters(self) -> int:
@@ -247,9 +238,9 @@ def _smallest(sizes: Sequence[int], passes: Callable[[int], bool]) -> int:
 
 
 def _best_strength(
-    rows: csr_array,
+    rows: "csr_array",
     targets: Targets,
-    held: csr_array,
+    held: "csr_array",
     held_targets: ValidationTargets,
     strengths: Sequence[float],
 ) -> _Fitted:
@@ -258,7 +249,7 @@ def _best_strength(
     for strength in strengths:
         weights, bias = fit_regressions(rows, targets, strength)
         integers, scales = quantized_weights(weights)
-        values = np.asarray(expit(held @ (integers * scales) + bias), dtype=np.float64)
+        values = sigmoid(held @ (integers * scales) + bias)
         score = validation_ranking(values, held_targets)
         if best is not None and score <= best.score:
             break
@@ -267,8 +258,10 @@ def _best_strength(
     return best
 
 
-def _unit_rows(rows: csr_array) -> csr_array:
+def _unit_rows(rows: "csr_array") -> "csr_array":
     """Return rows of length 1, or of 0 where no term is left."""
+    from scipy.sparse import csr_array, diags_array
+
     lengths = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
     return csr_array(diags_array(np.where(lengths > 0, 1 / np.maximum(lengths, 1e-12), 0)) @ rows, dtype=np.float32)
 

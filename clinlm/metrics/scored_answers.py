@@ -11,8 +11,8 @@ from scipy.sparse import csr_matrix
 from scipy.special import ndtri
 
 from clinlm.metrics.bootstrap import Interval, Values, Weights
-from clinlm.metrics.classification import Thresholds, apply_thresholds
 from clinlm.metrics.conformal import COVERAGES, ConformalThresholds, Kind, fit_conformal
+from clinlm.metrics.decisions import Thresholds, apply_thresholds
 from clinlm.metrics.prediction_sets import Cells, PredictionSets
 
 _Z = float(ndtri(0.975))

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from clinlm.metrics.classification import Thresholds
 from clinlm.metrics.conformal import ConformalThresholds
+from clinlm.metrics.decisions import Thresholds
 from clinlm.metrics.scored_answers import ScoredAnswers
 from clinlm.tasks.base import Task
 

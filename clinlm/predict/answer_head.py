@@ -7,12 +7,13 @@ from typing import Any, ClassVar, Generic, TypeVar, final
 
 import numpy as np
 from jaxtyping import Float, Int
-from torch import Tensor
 
 from clinlm.metrics.prediction_sets import PredictionSets, at_coverage
 from clinlm.predict.comparison import Comparison
 from clinlm.predict.predictions import Predictions, Row
 from clinlm.tasks.inference_config import InferenceConfig
+
+RowLogits = Float[np.ndarray, "*tokens outputs"]
 
 P = TypeVar("P", bound=Predictions)
 
@@ -64,12 +65,12 @@ class AnswerHead(ABC, Generic[P]):
         return PredictionSets.of(probabilities, decided, self.conformal, self.config.kind)
 
     @final
-    def decode(self, logits: Sequence[Tensor | None], notes: TokenizedNotes) -> P:
+    def decode(self, logits: Sequence[RowLogits | None], notes: TokenizedNotes) -> P:
         """Return the predictions of a model; see `pool` for the arguments."""
         return self.decide(self.pool(logits, notes), notes)
 
     @abstractmethod
-    def pool(self, logits: Sequence[Tensor | None], notes: TokenizedNotes) -> Float[np.ndarray, "units outputs"]:
+    def pool(self, logits: Sequence[RowLogits | None], notes: TokenizedNotes) -> Float[np.ndarray, "units outputs"]:
         """Return the logits of every note, or of every word.
 
         Args:

@@ -5,10 +5,9 @@ from typing import Any, final
 
 import numpy as np
 import polars as pl
-import torch
 from jaxtyping import Float
 
-from clinlm.predict.answer_head import AnswerHead, TokenizedNotes
+from clinlm.predict.answer_head import AnswerHead, RowLogits, TokenizedNotes
 from clinlm.predict.document_comparison import DocumentComparison
 from clinlm.predict.predictions import DocumentPredictions, Row, rounded
 from clinlm.tasks.inference_config import InferenceConfig
@@ -27,14 +26,12 @@ class DocumentHead(AnswerHead[DocumentPredictions]):
     def __init__(self, config: InferenceConfig, coverage: float | None = None) -> None:
         super().__init__(config, config.labels, coverage)
 
-    def pool(
-        self, logits: Sequence[torch.Tensor | None], notes: TokenizedNotes
-    ) -> Float[np.ndarray, "documents labels"]:
+    def pool(self, logits: Sequence[RowLogits | None], notes: TokenizedNotes) -> Float[np.ndarray, "documents labels"]:
         if not notes.notes:
             return np.zeros((0, len(self.labels)), np.float32)
-        missing = torch.full((len(self.labels),), torch.nan)
-        rows = torch.stack([missing if row is None else row.float() for row in logits])
-        return self.config.long_notes.pool(rows, torch.tensor(notes.document), notes.notes).numpy()
+        missing = np.full(len(self.labels), np.nan, np.float32)
+        rows = np.stack([missing if row is None else row for row in logits])
+        return self.config.long_notes.pool(rows, np.array(notes.document), notes.notes)
 
     def decide(self, logits: Float[np.ndarray, "documents labels"], notes: TokenizedNotes) -> DocumentPredictions:
         probabilities = self.config.probabilities(logits)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int, Real
-from scipy import stats
 
 EDGES = (0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 """Edges between the bins of probabilities: dense near 0, where most labels of most notes are."""
@@ -46,6 +45,8 @@ def stability_p(a: Int[np.ndarray, " bins"], b: Int[np.ndarray, " bins"]) -> flo
     Validation 14(4): the index is then about (1/n + 1/m) times a chi-square with (bins - 1) degrees of freedom. Only
     bins that are used count. Not for two models on the same documents: those are paired.
     """
+    from scipy import stats  # here and below: only the comparison of two models needs it
+
     freedom = int(((a + b) > 0).sum()) - 1
     return 1.0 if not freedom else float(stats.chi2.sf(stability(a, b) / (1 / a.sum() + 1 / b.sum()), freedom))
 
@@ -61,4 +62,6 @@ def holm(values: Sequence[float]) -> list[float]:
 
 def mcnemar_p(only_a: int, only_b: int) -> float:
     """Return the exact two-sided p-value of "both decide yes equally often", from the documents where they differ."""
+    from scipy import stats
+
     return 1.0 if not only_a + only_b else float(stats.binomtest(only_a, only_a + only_b).pvalue)

@@ -2,17 +2,17 @@
 
 import queue
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-import torch
+import numpy as np
 
 from clinlm.engines.base import Answer
-from clinlm.engines.export import open_model
-from clinlm.predict.answer_head import AnswerHead, TokenizedNotes
+from clinlm.engines.open_model import open_model
+from clinlm.predict.answer_head import AnswerHead, RowLogits, TokenizedNotes
 from clinlm.predict.document_head import DocumentHead
 from clinlm.predict.note_tokenizer import NoteTokenizer, TokenRow
 from clinlm.predict.predictions import Predictions
@@ -84,7 +84,7 @@ class ModelRunner(Runner):
         futures = [self._pool.submit(self._predict, [rows[place] for place in batch], batch) for batch in grouped]
         return PendingPredictions(self.head, futures, notes)
 
-    def _predict(self, rows: list[TokenRow], places: list[int]) -> tuple[list[int], torch.Tensor]:
+    def _predict(self, rows: list[TokenRow], places: list[int]) -> tuple[list[int], Iterable[np.ndarray]]:
         input_ids, attention_mask = self._tokenize.padded(rows)
         model = self._copies.get()
         try:
@@ -99,12 +99,12 @@ class PendingPredictions:
     """Notes whose batches are being computed."""
 
     head: AnswerHead[Any]
-    futures: list["Future[tuple[list[int], torch.Tensor]]"]
+    futures: list["Future[tuple[list[int], Iterable[np.ndarray]]]"]
     notes: TokenizedNotes
 
     def wait(self) -> Predictions:
         """Return the predictions for the notes, in order."""
-        logits: list[torch.Tensor | None] = [None] * len(self.notes.lengths)
+        logits: list[RowLogits | None] = [None] * len(self.notes.lengths)
         for future in self.futures:
             places, found = future.result()
             for place, row in zip(places, found, strict=True):

@@ -3,24 +3,24 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
-from clinlm.engines.base import Answer, Rows
+from clinlm.engines.base import Answer, Logits, Rows
 from clinlm.metrics.latency import Phased
-from clinlm.models.model import Model
-from clinlm.predict.answer_head import AnswerHead, TokenizedNotes
+from clinlm.predict.answer_head import AnswerHead, RowLogits, TokenizedNotes
 from clinlm.predict.model_runner import open_head
 from clinlm.predict.note_tokenizer import NoteTokenizer
 from clinlm.predict.predictions import Predictions
-from clinlm.tasks.entities import contexts
 from clinlm.tasks.inference_config import InferenceConfig
+from clinlm.text.contexts import contexts
+from clinlm.text.stored_tokenizer import TextTokenizer
 from clinlm.text.words import words
+
+if TYPE_CHECKING:
+    from clinlm.models.model import Model
 
 UnitLogits = Float[np.ndarray, "units outputs"]
 
@@ -74,7 +74,7 @@ class NetworkAnswer(NoteAnswer):
         config: as in the model's `serving.json`.
     """
 
-    def __init__(self, answer: Answer, tokenizer: PreTrainedTokenizerBase, config: InferenceConfig) -> None:
+    def __init__(self, answer: Answer, tokenizer: TextTokenizer, config: InferenceConfig) -> None:
         super().__init__(config)
         self._answer, self._outputs = answer, len(config.labels)
         self._tokenize = NoteTokenizer(tokenizer, config, self.head.by_word)
@@ -83,7 +83,7 @@ class NetworkAnswer(NoteAnswer):
         encoded = self.encode(text)
         return self.head.pool(_by_row(encoded, self.network(encoded)), encoded.notes), encoded.notes
 
-    def phased(self) -> Phased[str, EncodedNote, Tensor]:
+    def phased(self) -> Phased[str, EncodedNote, Logits]:
         """Return the same in phases, so that the network can be timed by itself."""
         return Phased(self.encode, self.network, self.decide)
 
@@ -92,35 +92,31 @@ class NetworkAnswer(NoteAnswer):
         rows, notes = self._tokenize([text])
         places = [place for place, length in enumerate(notes.lengths) if length]
         if not places:
-            empty = torch.zeros(0, 0, dtype=torch.long)
+            empty = np.zeros((0, 0), np.int64)
             return EncodedNote(notes, places, empty, empty)
         return EncodedNote(notes, places, *self._tokenize.padded([rows[place] for place in places]))
 
-    def network(self, encoded: EncodedNote) -> Tensor:
+    def network(self, encoded: EncodedNote) -> Logits:
         """Return the logits of the rows; a note without tokens needs no network."""
         if not encoded.places:
-            return torch.zeros(0, self._outputs)
+            return np.zeros((0, self._outputs), np.float32)
         return self._answer(encoded.input_ids, encoded.attention_mask)
 
-    def decide(self, encoded: EncodedNote, outputs: Tensor) -> Predictions:
+    def decide(self, encoded: EncodedNote, outputs: Logits) -> Predictions:
         """Return the decisions from the logits of the rows."""
         predictions: Predictions = self.head.decode(_by_row(encoded, outputs), encoded.notes)
         return predictions
 
 
-def network_answer(model: Model, config: InferenceConfig) -> NetworkAnswer:
+def network_answer(model: "Model", config: InferenceConfig) -> NetworkAnswer:
     """Return what answers with the network of an artifact, in eager torch."""
+    from clinlm.engines.torch import network_answers  # here: other engines need no torch
 
-    @torch.inference_mode()
-    def answer(input_ids: Rows, attention_mask: Rows) -> Tensor:
-        logits: Tensor = model.network(input_ids, attention_mask)
-        return logits
-
-    return NetworkAnswer(answer, model.tokenizer, config)
+    return NetworkAnswer(network_answers(model.network), model.tokenizer, config)
 
 
-def _by_row(encoded: EncodedNote, outputs: Tensor) -> list[Tensor | None]:
-    found: list[Tensor | None] = [None] * len(encoded.notes.lengths)
+def _by_row(encoded: EncodedNote, outputs: Logits) -> list[RowLogits | None]:
+    found: list[RowLogits | None] = [None] * len(encoded.notes.lengths)
     for place, row in zip(encoded.places, outputs, strict=True):
         found[place] = row
     return found
@@ -132,7 +128,7 @@ class TermsAnswer(NoteAnswer):
 
     Args:
         linked: from passages (the note, or its words with their neighbours) to logits that the link of the task maps to
-            probabilities, such as `clinlm.training.teachers.tfidf.linked_logits`.
+            probabilities, such as `clinlm.metrics.term_model.linked_logits`.
         config: as in the model's `serving.json`.
     """
 

@@ -4,14 +4,13 @@ from collections.abc import Iterator, Sequence
 from typing import final
 
 import numpy as np
-import torch
 from jaxtyping import Int
-from transformers import PreTrainedTokenizerBase
 
 from clinlm.engines.base import Rows
 from clinlm.predict.answer_head import TokenizedNotes
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.text.plain_rows import PlainRowCutter
+from clinlm.text.stored_tokenizer import TextTokenizer
 from clinlm.text.tokens import RowCutter
 from clinlm.text.words import words
 
@@ -29,7 +28,7 @@ class NoteTokenizer:
         by_word: whether the model answers words, and not notes.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, config: InferenceConfig, by_word: bool) -> None:
+    def __init__(self, tokenizer: TextTokenizer, config: InferenceConfig, by_word: bool) -> None:
         self._cut = RowCutter(tokenizer, config.max_tokens, config.long_notes, by_word)
         self._plain = None if by_word else PlainRowCutter.of(tokenizer, config.max_tokens, config.long_notes)
         self._pad = int(tokenizer.pad_token_id or 0)
@@ -55,10 +54,10 @@ class NoteTokenizer:
 
     def padded(self, rows: Sequence[TokenRow]) -> tuple[Rows, Rows]:
         """Return token ids and their mask, padded to the longest of at least one row."""
-        input_ids = torch.full((len(rows), max(map(len, rows))), self._pad, dtype=torch.long)
-        attention_mask = torch.zeros_like(input_ids)
+        input_ids = np.full((len(rows), max(map(len, rows))), self._pad, dtype=np.int64)
+        attention_mask = np.zeros_like(input_ids)
         for line, row in enumerate(rows):
-            input_ids[line, : len(row)] = torch.from_numpy(row)
+            input_ids[line, : len(row)] = row
             attention_mask[line, : len(row)] = 1
         return input_ids, attention_mask
 

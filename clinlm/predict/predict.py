@@ -12,12 +12,9 @@ def predict_command(arguments: list[str]) -> None:
     settings = PredictSettings.of(arguments)
     _check_paths(settings)
 
-    import transformers  # here and below, so that help, wrong settings and wrong paths need not wait for torch
-
+    # Here, so that help, wrong settings and wrong paths need not wait for it.
     from clinlm.predict.model_answerer import predict_file, show_predictions
 
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
     before = settings.resumable and is_complete(settings.beside(ENDING))
     done = predict_file(settings)
     show_predictions(settings, done, before)

@@ -7,16 +7,15 @@ from typing import Any, final
 
 import numpy as np
 import polars as pl
-import torch
 from jaxtyping import Float
 
-from clinlm.predict.answer_head import AnswerHead, TokenizedNotes
+from clinlm.predict.answer_head import AnswerHead, RowLogits, TokenizedNotes
 from clinlm.predict.possible_spans import PossibleSpans, further_spans, sure_spans
 from clinlm.predict.predictions import Row, SpanPredictions, rounded
 from clinlm.predict.span_comparison import SpanComparison
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.terminology.spans import Span
-from clinlm.text.long_notes import unit_logits
+from clinlm.text.long_notes import word_logits
 from clinlm.text.tags import Tags
 from clinlm.text.words import Words
 
@@ -42,14 +41,13 @@ class SpanHead(AnswerHead[SpanPredictions]):
         self.tags = Tags.named(config.labels)
         super().__init__(config, self.tags.labels, coverage)
 
-    def pool(self, logits: Sequence[torch.Tensor | None], notes: TokenizedNotes) -> Float[np.ndarray, "words tags"]:
+    def pool(self, logits: Sequence[RowLogits | None], notes: TokenizedNotes) -> Float[np.ndarray, "words tags"]:
         rows = [row[:length] for row, length in zip(logits, notes.lengths, strict=True) if row is not None]
         # The last row is for notes without a token: words that are in no row still point at some token.
-        tokens = torch.cat([*rows, torch.zeros(1, len(self.config.labels))]).float()
+        tokens = np.concatenate([*rows, np.zeros((1, len(self.config.labels)), np.float32)])
         starts = np.cumsum([0, *notes.lengths])[np.searchsorted(notes.document, np.arange(notes.notes))]
         moved = [np.where(own < 0, -1, own + start) for own, start in zip(notes.places, starts.tolist(), strict=True)]
-        place = torch.from_numpy(np.concatenate([*moved, np.zeros(0, np.int64)]))
-        return unit_logits(tokens.unsqueeze(0), {"place": place}, self.config.long_notes).numpy()
+        return word_logits(tokens, np.concatenate([*moved, np.zeros(0, np.int64)]))
 
     def decide(self, logits: Float[np.ndarray, "words tags"], notes: TokenizedNotes) -> SpanPredictions:
         probabilities = self.config.probabilities(logits)

@@ -1,21 +1,21 @@
 """The TF-IDF baselines, whole or with INT8 weights, served from their folders in the store."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import final
 
-import torch
+import numpy as np
 
-from clinlm.metrics.baseline import CARD, TfidfBaseline
+from clinlm.metrics.baseline import TfidfBaseline
 from clinlm.metrics.int8_baseline import Int8Baseline, holds_int8_baseline
+from clinlm.metrics.term_model import CARD, linked_logits
 from clinlm.predict.answer_head import TokenizedNotes
 from clinlm.predict.model_runner import PendingPredictions, Runner, open_head
 from clinlm.predict.note_answer import notes_as_rows
 from clinlm.store.content import sealed, verify
-from clinlm.tasks.entities import contexts
 from clinlm.tasks.inference_config import InferenceConfig
-from clinlm.training.teachers.tfidf import linked_logits
+from clinlm.text.contexts import contexts
 
 _NOTES = 64
 """Notes weighted at once."""
@@ -49,13 +49,12 @@ class TfidfRunner(Runner):
             self.head, [self._pool.submit(self._predict, texts, notes, places) for places in slices], notes
         )
 
-    def _predict(self, texts: Sequence[str], notes: TokenizedNotes, places: range) -> tuple[list[int], torch.Tensor]:
-        """Return the places of some notes, and a row of logits for each: of the note, or of its words padded."""
+    def _predict(
+        self, texts: Sequence[str], notes: TokenizedNotes, places: range
+    ) -> tuple[list[int], Iterable[np.ndarray]]:
+        """Return the places of some notes, and the logits of each: of the note, or of its words."""
         if not self.head.by_word:
-            return list(places), torch.from_numpy(
-                linked_logits(self._baseline, [texts[place] for place in places], self._kind)
-            )
+            return list(places), linked_logits(self._baseline, [texts[place] for place in places], self._kind)
         passages = [passage for place in places for passage in contexts(texts[place], notes.words[place])]
-        found = torch.from_numpy(linked_logits(self._baseline, passages, self._kind))
-        rows = torch.split(found, [notes.lengths[place] for place in places])
-        return list(places), torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+        found = linked_logits(self._baseline, passages, self._kind)
+        return list(places), np.split(found, np.cumsum([notes.lengths[place] for place in places])[:-1])

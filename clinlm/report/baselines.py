@@ -13,16 +13,17 @@ import polars as pl
 from jaxtyping import Float
 
 from clinlm.metrics.baseline import keyword_matches
-from clinlm.metrics.classification import Thresholds
 from clinlm.metrics.conformal import ConformalThresholds
+from clinlm.metrics.decisions import Thresholds
 from clinlm.metrics.fairness import KEYWORDS_ATTRIBUTE
+from clinlm.metrics.term_model import linked_logits
 from clinlm.predict.note_answer import TermsAnswer
 from clinlm.report.results import ModelResult
 from clinlm.store.content import read_record
 from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.training.teachers.base import Measured
-from clinlm.training.teachers.tfidf import Tfidf, linked_logits
+from clinlm.training.teachers.tfidf import Tfidf
 from clinlm.training.tfidf_int8 import TfidfInt8
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ import torch
 
 from clinlm.config.errors import MissingExtraError, ModelError
 from clinlm.engines.base import Engine, EngineSelection
-from clinlm.engines.export import Deployment, deploy, open_model
+from clinlm.engines.export import Deployment, deploy
+from clinlm.engines.open_model import open_model
 from clinlm.metrics.latency import Latency, Phased, busy_share, by_processor_time
 from clinlm.models.artifact import Artifact, read_spec
 from clinlm.predict.note_answer import EncodedNote, NetworkAnswer

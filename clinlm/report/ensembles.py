@@ -11,6 +11,7 @@ import numpy as np
 from hydra.utils import instantiate
 
 from clinlm.metrics.bootstrap import Interval
+from clinlm.metrics.term_model import linked_logits
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.predict.note_answer import EnsembleAnswer, NoteAnswer, TermsAnswer, network_answer
@@ -25,7 +26,7 @@ from clinlm.training.teachers.base import TeacherSource
 from clinlm.training.teachers.cached_logits import ensemble_logits, fit_combination
 from clinlm.training.teachers.ensemble import Ensemble
 from clinlm.training.teachers.logit_combination import LogitCombination
-from clinlm.training.teachers.tfidf import TFIDF, Tfidf, linked_logits
+from clinlm.training.teachers.tfidf import TFIDF, Tfidf
 from clinlm.training.teachers.trained import Trained
 
 _COMPARED = {"micro_f1": "micro F1", "macro_f1": "macro F1", "macro_auroc": "macro AUROC"}

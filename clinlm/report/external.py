@@ -13,11 +13,13 @@ from hydra.utils import get_class, instantiate
 from jaxtyping import Float, Int
 
 from clinlm.config.errors import ConfigError
-from clinlm.engines.export import Deployment, open_model, unit_answers
+from clinlm.engines.export import Deployment, unit_answers
+from clinlm.engines.open_model import open_model
 from clinlm.metrics.bootstrap import Groups, Values, Weights, differences, intervals, unpaired_differences
-from clinlm.metrics.classification import Thresholds
+from clinlm.metrics.decisions import Thresholds
 from clinlm.metrics.entity_evaluation import EntityEvaluation
 from clinlm.metrics.evaluation import Evaluation
+from clinlm.metrics.term_model import linked_logits
 from clinlm.models import artifact as artifacts
 from clinlm.pipeline import execution
 from clinlm.report import entities
@@ -34,7 +36,6 @@ from clinlm.tasks.entities import Entities
 from clinlm.tasks.examples import EVERY
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.tasks.labelled import Labelled
-from clinlm.training.teachers.tfidf import linked_logits
 from clinlm.training.teachers.trained import Trained
 
 log = logging.getLogger(__name__)

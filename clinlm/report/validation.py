@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 from clinlm.metrics.agreement import Agreement, measure_agreement
 from clinlm.metrics.bootstrap import Interval, differences
 from clinlm.metrics.calibration import BINS, Calibration, calibration_change, fit_temperature, measure_calibration
-from clinlm.metrics.classification import apply_thresholds, quality, weighted_quality
+from clinlm.metrics.classification import quality, weighted_quality
+from clinlm.metrics.decisions import apply_thresholds
 from clinlm.metrics.disagreements import (
     Feature,
     Pattern,

@@ -17,8 +17,9 @@ from transformers import PreTrainedTokenizerBase
 from clinlm.config.errors import ConfigError
 from clinlm.corpora.base import Corpus
 from clinlm.metrics.calibration import fit_temperature
-from clinlm.metrics.classification import METRICS, Thresholds
+from clinlm.metrics.classification import METRICS
 from clinlm.metrics.conformal import ConformalThresholds, fit_conformal
+from clinlm.metrics.decisions import Thresholds
 from clinlm.metrics.evaluation import Evaluation
 from clinlm.store.content import claim, locked, seal
 from clinlm.store.key import cache_key
@@ -27,6 +28,7 @@ from clinlm.tasks.examples import Examples
 from clinlm.tasks.inference_config import InferenceConfig, Kind, label_kind, probabilities_from_logits
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.text.long_notes import LongNotes
+from clinlm.text.stored_tokenizer import TextTokenizer
 from clinlm.text.tokens import RowCutter
 
 log = logging.getLogger(__name__)
@@ -224,9 +226,7 @@ class Task(ABC):
         return len(self.examples.labels)
 
     @final
-    def encode(
-        self, tokenizer: PreTrainedTokenizerBase, max_tokens: int, transfer: TransferSet | None = None
-    ) -> Encoded:
+    def encode(self, tokenizer: TextTokenizer, max_tokens: int, transfer: TransferSet | None = None) -> Encoded:
         """Return the tokens of every document, in rows of at most `max_tokens`; cached in the store by tokenizer.
 
         Those of a transfer set follow, and are cached in its own folder.
@@ -238,9 +238,7 @@ class Task(ABC):
         folder = transfer.folder(self.folder.parent)
         return documents.followed_by(self._cached(folder, transfer.texts, tokenizer, max_tokens))
 
-    def _cached(
-        self, folder: Path, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int
-    ) -> Encoded:
+    def _cached(self, folder: Path, texts: Sequence[str], tokenizer: TextTokenizer, max_tokens: int) -> Encoded:
         key = cache_key(None, tokenizer.backend_tokenizer.to_str(), max_tokens, repr(self.long_notes), self.by_word)
         path = folder / "tokens" / f"{key}.safetensors"
         with locked(path):
@@ -250,7 +248,7 @@ class Task(ABC):
         return _load_encoded(path)
 
     @final
-    def encoded_texts(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:
+    def encoded_texts(self, texts: Sequence[str], tokenizer: TextTokenizer, max_tokens: int) -> Encoded:
         """Return the tokens of any texts, in rows as those of the task."""
         cutter = RowCutter(tokenizer, max_tokens, self.long_notes, self.by_word)
         slices = [cutter(texts[start : start + _SLICE]) for start in range(0, len(texts), _SLICE)]

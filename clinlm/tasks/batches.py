@@ -1,6 +1,6 @@
 """Tokenised notes in memory, and batches of notes of similar length."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, cast
 
@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from clinlm.config.errors import ConfigError
 from clinlm.tasks.examples import units_of
+from clinlm.text.long_notes import UNREAD, LongNotes
 
 Batch = dict[str, Tensor]
 """`input_ids`, `attention_mask` (rows, tokens); `document` (rows,): the document of the batch that a row belongs to,
@@ -250,3 +251,36 @@ class Collate:
         if self.teacher_logits is not None:
             batch["teacher_logits"] = self.teacher_logits[batch["index"]]
         return batch
+
+
+def pool_rows(
+    long_notes: LongNotes, logits: Float[Tensor, "rows outputs"], document: Int[Tensor, " rows"], documents: int
+) -> Float[Tensor, "documents outputs"]:
+    """Return one row of logits per document, as `LongNotes.pool`, with gradients."""
+    if long_notes.pooling is None:
+        long_notes.check_rows(len(logits), documents)
+        return logits
+    index = document.unsqueeze(-1).expand_as(logits)
+    empty = logits.new_zeros(documents, logits.shape[1])
+    how = {"max": "amax", "mean": "mean"}[long_notes.pooling]
+    return torch.scatter_reduce(empty, 0, index, logits, how, include_self=False)
+
+
+def unit_logits(rows: Tensor, batch: Mapping[str, Tensor], long_notes: LongNotes) -> Float[Tensor, "units outputs"]:
+    """Return one row of logits per unit of a batch: of every document, its rows pooled; or of every word.
+
+    A word takes the logits of its first token, in the row where that token has the most context, so that overlapping
+    windows predict no word twice.
+
+    Args:
+        rows: logits (rows, outputs); or (rows, tokens, outputs), where units are words.
+        batch: see `Batch`.
+        long_notes: the strategy that cut the notes.
+    """
+    if "place" not in batch:
+        return pool_rows(long_notes, rows, batch["document"], len(batch["index"]))
+    place = batch["place"]
+    found = rows.flatten(0, 1)[place.clamp(min=0)]
+    unread = torch.zeros(rows.shape[-1], dtype=rows.dtype, device=rows.device)
+    unread[0] = UNREAD
+    return torch.where((place < 0).unsqueeze(-1), unread, found)

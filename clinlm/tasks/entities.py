@@ -1,8 +1,7 @@
 """Entity recognition: spans of a note that name a medication, a disease or a symptom."""
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, final
 
 import numpy as np
@@ -18,11 +17,12 @@ from clinlm.corpora.repeats import can_merge, straddling_notices, tie_repeats
 from clinlm.corpora.split import SPLITS, draw_groups, split_documents
 from clinlm.labelers.answer_cache import label_notes
 from clinlm.labelers.base import LabeledNote, Labeler, Note
-from clinlm.metrics.classification import Thresholds
+from clinlm.metrics.decisions import Thresholds
 from clinlm.metrics.entity_evaluation import METRICS, EntityEvaluation
 from clinlm.tasks.base import Calibrate, Task, dropped_notice
 from clinlm.tasks.examples import Examples
 from clinlm.terminology.spans import Span, flatten
+from clinlm.text.contexts import contexts
 from clinlm.text.long_notes import LongNotes
 from clinlm.text.tags import Tags
 from clinlm.text.words import Words, words
@@ -32,12 +32,6 @@ PEOPLE: Final = "people"
 
 LABELLED: Final = "labelled"
 """The column with the spans of the labeler; missing if people are the labeler."""
-
-REACH: Final = 2
-"""Neighbours of a word on each side, in `contexts`."""
-
-_HIDDEN = re.compile(r"\W")
-_RUNS = re.compile(r"(.)\1+")
 
 _SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "label": pl.String}))
 
@@ -278,44 +272,3 @@ def _costs(answers: Sequence[LabeledNote]) -> dict[str, Any]:
         "labeler_failed": sum(bool(answer.failed) for answer in answers),
         "labeler_invented": sum(answer.invented for answer in answers),
     }
-
-
-def contexts(text: str, words: Words) -> list[str]:
-    """Return every word with its neighbours, as terms that `TfidfBaseline` reads.
-
-    Of the word: itself, its shape (upper case, lower case, digit, other; runs as one), its first and its last 2, 3 and
-    4 characters. Of the two words before and after: themselves, and the shape of the nearest. The first characters of a
-    term name its kind; only shapes keep case. Adjacent terms are meaningful pairs: the word with its neighbours.
-
-    Returns:
-        One string per word, terms separated by spaces.
-    """
-    forms = [text[start:end] for start, end in words.tolist()]
-    lower = ["", ""] + [_plain(form.lower()) for form in forms] + ["", ""]
-    shapes = ["", *map(_shape, forms), ""]
-    return [
-        " ".join(_terms(lower[place : place + 2 * REACH + 1], shapes[place : place + 3])) for place in range(len(forms))
-    ]
-
-
-def _terms(lower: list[str], shapes: list[str]) -> Iterator[str]:
-    for side, word in zip("abcde", lower, strict=True):
-        yield f"{side}_{word}"
-    for side, shape in zip("bcd", shapes, strict=True):
-        yield f"{side}s_{shape}"
-    word = lower[REACH]
-    for length in (2, 3, 4):
-        yield f"p{length}_{word[:length]}"
-    for length in (2, 3, 4):
-        yield f"e{length}_{word[-length:]}"
-
-
-def _plain(word: str) -> str:
-    """Return the word with escapes for characters at which the baseline splits terms."""
-    return _HIDDEN.sub(lambda found: f"u{ord(found[0]):x}", word)
-
-
-def _shape(word: str) -> str:
-    # Lower-cased later: so letters that differ in more than case.
-    kinds = ("u" if c.isupper() else "l" if c.isalpha() else "d" if c.isdecimal() else "o" for c in word)
-    return _RUNS.sub(r"\1", "".join(kinds))

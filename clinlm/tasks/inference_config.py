@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any, Literal, Self, final
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 
 from clinlm.config.errors import DataError, MissingFileError
-from clinlm.metrics.classification import Thresholds, apply_thresholds
 from clinlm.metrics.conformal import ConformalThresholds
+from clinlm.metrics.decisions import Thresholds, apply_thresholds, sigmoid
 from clinlm.store.content import write_json
 from clinlm.text.long_notes import LongNotes
 
@@ -109,11 +108,11 @@ def probabilities_from_logits(
     logits: Float[np.ndarray, "units outputs"], kind: Kind
 ) -> Float[np.ndarray, "units outputs"]:
     """Return the sigmoid of every logit, or the softmax over the labels, in float64."""
-    values = torch.from_numpy(np.ascontiguousarray(logits)).double()
-    answer: Float[np.ndarray, "units outputs"] = (
-        values.sigmoid() if kind == "multilabel" else values.softmax(1)
-    ).numpy()
-    return answer
+    if kind == "multilabel":
+        return sigmoid(logits)
+    values = np.asarray(logits, dtype=np.float64)
+    exponents = np.exp(values - values.max(axis=1, keepdims=True))
+    return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))
 
 
 def _settings(way: LongNotes) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from clinlm.corpora.base import Corpus, Records, count_notice, count_notices
 from clinlm.corpora.repeats import Repeats, can_merge, straddling_notices, tie_repeats
 from clinlm.corpora.split import SPLITS, draw_groups, even_subset, imbalance, split_documents
 from clinlm.files.columns import shown
-from clinlm.metrics.classification import Probabilities, Thresholds
+from clinlm.metrics.decisions import Probabilities, Thresholds
 from clinlm.metrics.evaluation import LabelEvaluation
 from clinlm.tasks.base import Calibrate, Task, dropped_notice
 from clinlm.tasks.examples import Examples

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from clinlm.corpora.base import Corpus
-from clinlm.metrics.classification import Thresholds
+from clinlm.metrics.decisions import Thresholds
 from clinlm.tasks.base import Calibrate
 from clinlm.tasks.labelled import Labelled, checked_weights, label_weights
 from clinlm.text.long_notes import LongNotes

@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from clinlm.config.errors import ConfigError
 from clinlm.corpora.base import Corpus
-from clinlm.metrics.classification import Thresholds, fit_thresholds
+from clinlm.metrics.classification import fit_thresholds
+from clinlm.metrics.decisions import Thresholds
 from clinlm.tasks.base import Calibrate
 from clinlm.tasks.labelled import Labelled, checked_weights, label_weights
 from clinlm.text.long_notes import LongNotes

@@ -1,19 +1,24 @@
 """Cuts notes that exceed the model's limit into rows of tokens, and pools the rows' logits into the note's."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
-import torch
+import numpy as np
 from jaxtyping import Float, Int
-from torch import Tensor
 
 from clinlm.config.errors import ConfigError, ModelError
 
 
 class LongNotes(ABC):
-    """A strategy for long notes. Subclasses are final and hold plain settings only."""
+    """A strategy for long notes. Subclasses are final and hold plain settings only.
+
+    Attributes:
+        pooling: how the logits of a document's rows become its own; None where every document is one row.
+    """
+
+    pooling: Literal["max", "mean"] | None = None
 
     @abstractmethod
     def cut(self, tokens: Sequence[int], room: int) -> list[Sequence[int]]:
@@ -28,15 +33,39 @@ class LongNotes(ABC):
         """Return n such that tokens after the first n change no row, if there are more than n; None for no such n."""
         return None
 
+    @final
     def pool(
-        self, logits: Float[Tensor, "rows outputs"], document: Int[Tensor, " rows"], documents: int
-    ) -> Float[Tensor, "documents outputs"]:
-        """Return one row of logits per document. `document[i]` is the document of row i, ascending."""
-        if logits.shape[0] != documents:
-            raise ModelError(
-                f"{type(self).__name__} must have one row per document, got {logits.shape[0]} for {documents}"
-            )
-        return logits
+        self, logits: Float[np.ndarray, "rows outputs"], document: Int[np.ndarray, " rows"], documents: int
+    ) -> Float[np.ndarray, "documents outputs"]:
+        """Return one row of logits per document. `document[i]` is the document of row i, ascending.
+
+        Training has the same with gradients: `clinlm.tasks.batches.pool_rows`.
+
+        Raises:
+            ModelError: documents are one row each, and there are other numbers of both.
+        """
+        if self.pooling is None:
+            self.check_rows(len(logits), documents)
+            return logits
+        if not documents:
+            return logits[:0]
+        starts = np.searchsorted(document, np.arange(documents))
+        if self.pooling == "max":
+            largest: Float[np.ndarray, "documents outputs"] = np.maximum.reduceat(logits, starts, axis=0)
+            return largest
+        counts = np.diff(starts, append=len(document))
+        total = np.add.reduceat(logits, starts, axis=0)
+        return np.asarray(total / counts[:, None].astype(logits.dtype))
+
+    @final
+    def check_rows(self, rows: int, documents: int) -> None:
+        """Raise unless every document is one row.
+
+        Raises:
+            ModelError: the numbers differ.
+        """
+        if rows != documents:
+            raise ModelError(f"{type(self).__name__} must have one row per document, got {rows} for {documents}")
 
 
 @final
@@ -112,34 +141,21 @@ class Windows(LongNotes):
     def _step(self, room: int) -> int:
         return max(1, round(room * (1 - self.overlap)))
 
-    def pool(
-        self, logits: Float[Tensor, "rows outputs"], document: Int[Tensor, " rows"], documents: int
-    ) -> Float[Tensor, "documents outputs"]:
-        index = document.unsqueeze(-1).expand_as(logits)
-        empty = logits.new_zeros(documents, logits.shape[1])
-        how = {"max": "amax", "mean": "mean"}[self.pooling]
-        return torch.scatter_reduce(empty, 0, index, logits, how, include_self=False)
-
 
 UNREAD = 10.0
 """Logit of the first output (no entity) for a word that is in no row; the others are 0."""
 
 
-def unit_logits(rows: Tensor, batch: Mapping[str, Tensor], long_notes: LongNotes) -> Float[Tensor, "units outputs"]:
-    """Return one row of logits per unit of a batch: of every document, its rows pooled; or of every word.
-
-    A word takes the logits of its first token, in the row where that token has the most context, so that overlapping
-    windows predict no word twice.
+def word_logits(
+    tokens: Float[np.ndarray, "tokens outputs"], place: Int[np.ndarray, " words"]
+) -> Float[np.ndarray, "words outputs"]:
+    """Return the logits of every word: those of the token at its place, or `UNREAD` where that is -1.
 
     Args:
-        rows: logits (rows, outputs); or (rows, tokens, outputs), where units are words.
-        batch: see `clinlm.tasks.batches.Batch`.
-        long_notes: the strategy that cut the notes.
+        tokens: of all rows, end to end; at least one.
+        place: see `clinlm.text.tokens.Rows.places`.
     """
-    if "place" not in batch:
-        return long_notes.pool(rows, batch["document"], len(batch["index"]))
-    place = batch["place"]
-    found = rows.flatten(0, 1)[place.clamp(min=0)]
-    unread = torch.zeros(rows.shape[-1], dtype=rows.dtype, device=rows.device)
-    unread[0] = UNREAD
-    return torch.where((place < 0).unsqueeze(-1), unread, found)
+    found: Float[np.ndarray, "words outputs"] = tokens[place]
+    found[place < 0] = 0
+    found[place < 0, 0] = UNREAD
+    return found

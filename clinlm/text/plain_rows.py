@@ -5,9 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, Self, final
 
-from transformers import PreTrainedTokenizerBase
-
 from clinlm.text.long_notes import LongNotes
+from clinlm.text.stored_tokenizer import TextTokenizer
 from clinlm.text.tokens import CHARACTERS_PER_TOKEN, RowCutter, before_space, uncut
 
 _PLAIN: Final = re.compile(r"[\t\n\r -~]*")
@@ -42,7 +41,7 @@ class PlainRowCutter:
         self._read = way.tokens_read(self._room)
 
     @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase, max_tokens: int, long_notes: LongNotes) -> Self | None:
+    def of(cls, tokenizer: TextTokenizer, max_tokens: int, long_notes: LongNotes) -> Self | None:
         """Return the cutter of a BERT tokenizer; None for a tokenizer of another kind."""
         settings = json.loads(uncut(tokenizer).to_str())
         model, normalizer = settings["model"], settings["normalizer"] or {}

@@ -3,17 +3,20 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Int
 from tokenizers import Encoding, Tokenizer
-from transformers import PreTrainedTokenizerBase
 
 from clinlm.config.errors import ConfigError
 from clinlm.terminology.lexicon import MASK
 from clinlm.text.long_notes import LongNotes
+from clinlm.text.stored_tokenizer import TextTokenizer
 from clinlm.text.words import first_tokens, words
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 CHARACTERS_PER_TOKEN = 5
 """Of a prefix that is tried first. English notes have 4 to 5 characters per token, spaces included."""
@@ -52,9 +55,7 @@ class RowCutter:
         ConfigError: a row has room for special tokens only.
     """
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, max_tokens: int, long_notes: LongNotes, by_word: bool = False
-    ) -> None:
+    def __init__(self, tokenizer: TextTokenizer, max_tokens: int, long_notes: LongNotes, by_word: bool = False) -> None:
         self._whole, self._mask = uncut(tokenizer), tokenizer.mask_token
         self._prefix, self._suffix = _frame(self._whole)
         self._room = max_tokens - len(self._prefix) - len(self._suffix)
@@ -126,13 +127,13 @@ class RowCutter:
         return len({place for piece in pieces for place in piece}) == tokens
 
 
-def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
     """Write a fast tokenizer with a compact `tokenizer.json`: 198 kB for 14,000 tokens, 311 kB by transformers."""
     tokenizer.save_pretrained(folder)
     (folder / "tokenizer.json").write_text(tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
 
 
-def uncut(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+def uncut(tokenizer: TextTokenizer) -> Tokenizer:
     """Return a copy of the fast tokenizer that neither truncates nor pads.
 
     Checkpoints may define both in `tokenizer.json` (all-MiniLM-L6-v2: 128 tokens, padded to 128), and the padding would

@@ -10,12 +10,13 @@ from jaxtyping import Float
 
 from clinlm.config.runtime import Stopwatch
 from clinlm.metrics.int8_baseline import INT8_FILES, Int8Baseline
+from clinlm.metrics.term_model import linked_logits
 from clinlm.store.content import claim, read_record, seal
 from clinlm.store.key import cache_key
 from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import SERVING
 from clinlm.training.teachers.base import Measured
-from clinlm.training.teachers.tfidf import Tfidf, drawn_passages, linked_logits, stored_logits
+from clinlm.training.teachers.tfidf import Tfidf, drawn_passages, stored_logits
 
 log = logging.getLogger(__name__)
 

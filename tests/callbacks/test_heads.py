@@ -23,6 +23,7 @@ from clinlm.models.adapters.full import Full
 from clinlm.models.initializers.from_teacher import FromTeacher
 from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.model import Model, ModelSpec
+from clinlm.tasks.batches import pool_rows
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.long_notes import Windows
@@ -81,7 +82,7 @@ def test_importance_is_that_of_a_slow_loop(
         seen.clear()
         ids = [torch.from_numpy(row.astype(np.int64))[None] for row in data.encoded.rows(document)]
         logits = torch.cat([model.network(row, torch.ones_like(row)) for row in ids])
-        pooled = task.long_notes.pool(logits, torch.zeros(len(ids), dtype=torch.long), 1)
+        pooled = pool_rows(task.long_notes, logits, torch.zeros(len(ids), dtype=torch.long), 1)
         task.loss(pooled, data.collate([document])["targets"]).backward()
         for place, read in enumerate(seen):
             assert read.grad is not None

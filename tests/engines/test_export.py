@@ -13,8 +13,9 @@ from transformers import AutoConfig, AutoTokenizer
 
 from callbacks.quantize.static import Static
 from clinlm.config.errors import ModelError
-from clinlm.engines.base import Answer, Engine, Rows, engine_path, find_engine, stored_engine
-from clinlm.engines.export import Deployment, deploy, open_model
+from clinlm.engines.base import Answer, Engine, Logits, Rows, engine_path, find_engine, stored_engine
+from clinlm.engines.export import Deployment, deploy
+from clinlm.engines.open_model import open_model
 from clinlm.engines.torch import Torch
 from clinlm.models.artifact import Artifact
 from clinlm.models.layers.base import Matrix
@@ -62,8 +63,8 @@ class Wrong(Engine):
     def open(self, folder: Path, threads: int | None = None) -> Answer:
         right = Torch().open(folder, threads)
 
-        def answer(input_ids: Rows, attention_mask: Rows) -> torch.Tensor:
-            return right(input_ids, attention_mask) + self.shift
+        def answer(input_ids: Rows, attention_mask: Rows) -> Logits:
+            return right(input_ids, attention_mask) + np.float32(self.shift)
 
         return answer
 
@@ -98,7 +99,7 @@ def test_a_deployment_is_whole_recognised_and_made_once(
     use, alone = open_model(elsewhere), task.encode(artifact.load().tokenizer, 32)
     number = task.examples.members("test")[0]
     batch = alone.collate([int(number)])
-    found = use.answer(batch["input_ids"], batch["attention_mask"]).numpy()
+    found = use.answer(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
     np.testing.assert_allclose(found[0], made.predictions("test")[0], atol=1e-5)
     assert use.engine.name == name and use.inference_config.labels == task.examples.labels
     served, shipped = use.inference_config, InferenceConfig.load(artifact.folder)
@@ -185,7 +186,8 @@ def test_an_artifact_opens_as_it_is(artifact: Artifact, task: MultiLabel) -> Non
     use, network = open_model(artifact.folder), artifact.load().network
     ids = torch.tensor([[2, 7, 9, 3]])
     with torch.inference_mode():
-        assert torch.equal(use.answer(ids, torch.ones_like(ids)), network(ids, torch.ones_like(ids)))
+        expected = network(ids, torch.ones_like(ids)).numpy()
+    np.testing.assert_array_equal(use.answer(ids.numpy(), np.ones_like(ids.numpy())), expected)
     assert use.inference_config.labels == InferenceConfig.load(artifact.folder).labels == task.examples.labels
 
 

@@ -91,7 +91,7 @@ def test_tables_answer_as_the_network(
     with torch.no_grad():  # one at a time, as integers are read
         alone = [network(ids[i : i + 1, :n], mask[i : i + 1, :n])[0] for i, n in enumerate(lengths)]
     expected = torch.stack(alone).numpy()
-    found = Folded().open(folder)(ids, mask).numpy()
+    found = Folded().open(folder)(ids.numpy(), mask.numpy())
     np.testing.assert_allclose(found, expected, atol=LIMITS[change] * max(1, float(np.abs(expected).max())))
     check_export(network, Folded(), folder)
 

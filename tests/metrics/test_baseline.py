@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 
 from clinlm.config.errors import DataError
-from clinlm.metrics.baseline import CARD, FILES, TfidfBaseline
+from clinlm.metrics.baseline import FILES, TfidfBaseline
 from clinlm.metrics.classification import fit_thresholds, quality
+from clinlm.metrics.term_model import CARD
 
 MTSAMPLES = Path(__file__).parents[2] / "../shared/data/mtsamples.csv.gz"
 

@@ -11,16 +11,8 @@ from sklearn.metrics import (  # type: ignore[import-untyped]
     roc_auc_score,
 )
 
-from clinlm.metrics.classification import (
-    METRICS,
-    ONE_VS_ONE,
-    Probabilities,
-    Targets,
-    Thresholds,
-    per_label,
-    quality,
-    weighted_quality,
-)
+from clinlm.metrics.classification import METRICS, ONE_VS_ONE, Targets, per_label, quality, weighted_quality
+from clinlm.metrics.decisions import Probabilities, Thresholds
 
 
 def sample(seed: int, documents: int = 60, labels: int = 4, digits: int = 1) -> tuple[Targets, Probabilities]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from clinlm.config.errors import DataError
 from clinlm.metrics import int8_baseline
-from clinlm.metrics.baseline import CARD, TfidfBaseline, validation_ranking
+from clinlm.metrics.baseline import TfidfBaseline, validation_ranking
 from clinlm.metrics.int8_baseline import (
     INT8_FILES,
     TOLERANCE,
@@ -19,6 +19,7 @@ from clinlm.metrics.int8_baseline import (
     holds_int8_baseline,
     quantized_weights,
 )
+from clinlm.metrics.term_model import CARD
 
 WORDS = np.array([f"{first}{second}" for first in "bcdfghjklm" for second in ("an", "el", "ir", "os", "un", "yt")])
 

@@ -21,6 +21,7 @@ from clinlm.models.model import Model
 from clinlm.predict.model_answerer import predict_file
 from clinlm.predict.settings import PredictSettings
 from clinlm.store.content import RECORD, seal
+from clinlm.tasks.batches import pool_rows
 from clinlm.tasks.entities import Entities
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.text.long_notes import LongNotes, Windows
@@ -144,7 +145,7 @@ def one_by_one() -> Callable[[Path, Sequence[str]], np.ndarray]:
             for text in texts:
                 (rows,) = cut([text]).documents
                 each = [model.network(torch.tensor([row]), torch.ones(1, len(row), dtype=torch.long)) for row in rows]
-                logits = serving.long_notes.pool(torch.cat(each), torch.zeros(len(rows), dtype=torch.long), 1)
+                logits = pool_rows(serving.long_notes, torch.cat(each), torch.zeros(len(rows), dtype=torch.long), 1)
                 found.append(serving.probabilities(logits.numpy())[0])
         return np.array(found)
 

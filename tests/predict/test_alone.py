@@ -15,7 +15,8 @@ from support.pipelines import built, kept
 from callbacks.base import Compression
 from clinlm.config.validation import CONF
 from clinlm.engines.base import find_engine
-from clinlm.engines.export import deploy, open_model
+from clinlm.engines.export import deploy
+from clinlm.engines.open_model import open_model
 from clinlm.models.artifact import Artifact
 from clinlm.models.model import Model
 from clinlm.predict.document_head import DocumentHead

@@ -18,6 +18,7 @@ from clinlm.config.errors import ConfigError
 from clinlm.config.external import external_settings
 from clinlm.config.settings import compose, plain
 from clinlm.metrics.classification import quality
+from clinlm.metrics.term_model import linked_logits
 from clinlm.models import artifact
 from clinlm.models.artifact import Artifact
 from clinlm.models.initializers.scratch import Scratch
@@ -30,7 +31,7 @@ from clinlm.store.content import seal, write_json
 from clinlm.tasks.entities import Entities
 from clinlm.tasks.examples import EVERY
 from clinlm.tasks.inference_config import InferenceConfig
-from clinlm.training.teachers.tfidf import Tfidf, linked_logits
+from clinlm.training.teachers.tfidf import Tfidf
 from clinlm.training.teachers.trained import Trained
 
 TINY = {"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}

@@ -10,8 +10,8 @@ from support.odd_texts import texts
 from clinlm.metrics import baseline
 from clinlm.metrics.baseline import TfidfBaseline
 from clinlm.metrics.entities import counts
-from clinlm.tasks.entities import contexts
 from clinlm.terminology.spans import Span
+from clinlm.text.contexts import contexts
 from clinlm.text.tags import Tags
 from clinlm.text.words import words
 

@@ -21,10 +21,10 @@ from clinlm.models.adapters.full import Full
 from clinlm.models.initializers.base import Initializer, with_head
 from clinlm.models.model import Model, ModelSpec
 from clinlm.pipeline.execution import transfer_set
-from clinlm.tasks.batches import Encoded
+from clinlm.tasks.batches import Encoded, unit_logits
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.entities import Entities
-from clinlm.text.long_notes import UNREAD, Head, HeadTail, LongNotes, Windows, unit_logits
+from clinlm.text.long_notes import UNREAD, Head, HeadTail, LongNotes, Windows
 from clinlm.text.tokens import RowCutter, uncut
 from clinlm.text.words import words
 from clinlm.training.augmentation.mixing import Mixing

@@ -1,10 +1,12 @@
 """Laws of cutting notes into rows and pooling their logits."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clinlm.tasks.batches import pool_rows
 from clinlm.text.long_notes import Head, HeadTail, LongNotes, Windows
 
 NOTES = st.integers(0, 80).map(lambda length: list(range(length)))
@@ -67,16 +69,21 @@ def test_windows_overlap_as_promised(overlap: float, note: list[int], room: int)
 def test_pooling_is_a_loop_over_documents(rows: list[int], pooling: str, seed: int) -> None:
     document = torch.repeat_interleave(torch.tensor(rows))
     logits = torch.randn(len(document), 3, generator=torch.Generator().manual_seed(seed))
-    pooled = Windows(pooling=pooling).pool(logits, document, len(rows))  # type: ignore[arg-type]
+    way = Windows(pooling=pooling)  # type: ignore[arg-type]
+    pooled = pool_rows(way, logits, document, len(rows))
     for number in range(len(rows)):
         own = logits[document == number]
         assert torch.allclose(pooled[number], own.amax(0) if pooling == "max" else own.mean(0))
+    np.testing.assert_allclose(
+        way.pool(logits.numpy(), document.numpy(), len(rows)), pooled.numpy(), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("way", [Head(), HeadTail(), Windows(), Windows(pooling="mean")])
 def test_one_row_a_document_pools_to_itself(way: LongNotes) -> None:
     logits = torch.randn(4, 3)
-    assert way.pool(logits, torch.arange(4), 4).equal(logits)
+    assert pool_rows(way, logits, torch.arange(4), 4).equal(logits)
+    np.testing.assert_array_equal(way.pool(logits.numpy(), np.arange(4), 4), logits.numpy())
 
 
 @pytest.mark.parametrize("pooling", ["max", "mean"])
@@ -84,13 +91,15 @@ def test_gradients_pass_through_pooling(pooling: str) -> None:
     document = torch.tensor([0, 0, 1])
     logits = torch.randn(3, 2, dtype=torch.double, requires_grad=True)
     way = Windows(pooling=pooling)  # type: ignore[arg-type]
-    assert torch.autograd.gradcheck(lambda rows: way.pool(rows, document, 2), (logits,))
+    assert torch.autograd.gradcheck(lambda rows: pool_rows(way, rows, document, 2), (logits,))
 
 
 @pytest.mark.parametrize("way", [Head(), HeadTail()])
 def test_several_rows_need_a_way_that_pools(way: LongNotes) -> None:
     with pytest.raises(RuntimeError, match="one row per document, got 3 for 2"):
-        way.pool(torch.zeros(3, 1), torch.tensor([0, 0, 1]), 2)
+        pool_rows(way, torch.zeros(3, 1), torch.tensor([0, 0, 1]), 2)
+    with pytest.raises(RuntimeError, match="one row per document, got 3 for 2"):
+        way.pool(np.zeros((3, 1)), np.array([0, 0, 1]), 2)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, float("nan")])

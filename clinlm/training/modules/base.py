@@ -15,9 +15,9 @@ from torchmetrics import CatMetric
 from clinlm.models import structure
 from clinlm.models.adapters.base import Adapter
 from clinlm.models.model import Model, Network
-from clinlm.tasks.batches import Batch
+from clinlm.tasks.batches import Batch, unit_logits
 from clinlm.tasks.data import TaskData
-from clinlm.text.long_notes import LongNotes, unit_logits
+from clinlm.text.long_notes import LongNotes
 from clinlm.training.optimizer import AdamW
 
 log = logging.getLogger(__name__)

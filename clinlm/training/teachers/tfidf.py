@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Final, Self, TypeVar, final
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Int
 from safetensors.numpy import load_file, save_file
-from scipy.special import log_expit
 
 from clinlm.config.errors import ConfigError
 from clinlm.config.runtime import Stopwatch
 from clinlm.corpora.split import split_groups
-from clinlm.metrics.baseline import FILES, TermModel, TfidfBaseline
+from clinlm.metrics.baseline import FILES, TfidfBaseline
+from clinlm.metrics.term_model import TermModel, linked_logits
 from clinlm.store.content import claim, locked, read_record, seal
 from clinlm.store.key import cache_key
 from clinlm.tasks.base import Task
 from clinlm.tasks.examples import units_of
-from clinlm.tasks.inference_config import SERVING, Kind
+from clinlm.tasks.inference_config import SERVING
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.teachers.base import Measured, TeacherSource
 from clinlm.training.teachers.teacher_cost import TeacherCost
@@ -196,12 +196,6 @@ def _folds(task: Task, strength: float) -> Iterator[tuple[Int[np.ndarray, " held
         seen, (held,) = np.flatnonzero(fold != number), np.nonzero(fold == number)
         log.info("fitting TF-IDF on fold %d of %d", number + 1, folds)
         yield held, TfidfBaseline.fit_at([texts[place] for place in seen], targets[seen], strength)
-
-
-def linked_logits(baseline: TermModel, texts: Sequence[str], kind: Kind) -> Float32[np.ndarray, "units outputs"]:
-    """Return logits of texts that the link of a task maps to the probabilities of the regressions."""
-    logits = baseline.logits(texts)
-    return np.asarray(log_expit(logits) if kind != "multilabel" else logits, dtype=np.float32)
 
 
 def drawn_passages(task: Task, split: str) -> tuple[list[str], np.ndarray]:
