@@ -104,7 +104,7 @@ class Source(ABC):
 
 def has_surrogate(text: str) -> bool:
     """Return whether `text` holds half a surrogate pair, which no encoding can write."""
-    return _SURROGATE.search(text) is not None
+    return not text.isascii() and _SURROGATE.search(text) is not None
 
 
 def _id_problem(id: Any, needed: bool) -> str:

@@ -19,6 +19,7 @@ from clinlm.predict.predictions import Predictions
 from clinlm.predict.span_head import SpanHead
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.terminology.lexicon import MASK
+from clinlm.text.plain_rows import REMEMBERED
 
 
 def open_head(config: InferenceConfig, coverage: float | None = None) -> AnswerHead[Any]:
@@ -64,7 +65,7 @@ class ModelRunner(Runner):
         self.head = open_head(first.inference_config, coverage)
         self.batch_tokens, self._pool, self._alone = batch_tokens, pool, first.inference_config.alone
         by_word = self.head.by_word
-        self._tokenize = NoteTokenizer(first.tokenizer, first.inference_config, by_word)
+        self._tokenize = NoteTokenizer(first.tokenizer, first.inference_config, by_word, REMEMBERED)
         # For a head by word, our character for a masked word is a character like any other.
         self._refused = MASK if first.tokenizer.mask_token is None and not by_word else ""
         self._copies: queue.SimpleQueue[Answer] = queue.SimpleQueue()

@@ -26,11 +26,13 @@ class NoteTokenizer:
 
     Args:
         by_word: whether the model answers words, and not notes.
+        remember: see `PlainRowCutter`.
     """
 
-    def __init__(self, tokenizer: TextTokenizer, config: InferenceConfig, by_word: bool) -> None:
+    def __init__(self, tokenizer: TextTokenizer, config: InferenceConfig, by_word: bool, remember: int = 0) -> None:
         self._cut = RowCutter(tokenizer, config.max_tokens, config.long_notes, by_word)
-        self._plain = None if by_word else PlainRowCutter.of(tokenizer, config.max_tokens, config.long_notes)
+        plain = PlainRowCutter.of(tokenizer, config.max_tokens, config.long_notes, remember)
+        self._plain = None if by_word else plain
         self._pad = int(tokenizer.pad_token_id or 0)
 
     def __call__(self, texts: Sequence[str]) -> tuple[list[TokenRow], TokenizedNotes]:

@@ -46,8 +46,10 @@ def trained(lowercase: bool) -> PreTrainedTokenizerFast:
 def test_rows_are_those_of_the_tokenizer(lowercase: bool, text: str, room: int, way: LongNotes) -> None:
     tokenizer = trained(lowercase)
     plain = PlainRowCutter.of(tokenizer, room, way)
-    assert plain is not None
+    remembering = PlainRowCutter.of(tokenizer, room, way, remember=3)
+    assert plain is not None and remembering is not None
     rows = plain(text)
+    assert remembering(text) == remembering(text) == rows, "also where it has to forget"
     if rows is not None:
         assert [rows] == RowCutter(tokenizer, room, way)([text]).documents
     read = way.tokens_read(room - 2)
