@@ -1,37 +1,40 @@
 """Answers a file of notes with a model, and with its shadow if there is one."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from clinlm.config.console import make_console
-from clinlm.config.errors import ConfigError
+from clinlm.config.runtime import Stopwatch
 from clinlm.files.record import Record
 from clinlm.files.sources import STANDARD, file_identity, open_source
 from clinlm.metrics.prediction_sets import at_coverage
 from clinlm.predict.comparison import Comparison
 from clinlm.predict.journal import ENDING, Progress
-from clinlm.predict.model_runner import ModelRunner, PendingPredictions, Runner, open_head
-from clinlm.predict.predictions import Row
+from clinlm.predict.model_runner import open_head
+from clinlm.predict.note_models import NoteAnswers, NoteModels
+from clinlm.predict.note_workers import NoteWorkers, waited
+from clinlm.predict.predictions import Row, joined
 from clinlm.predict.settings import PredictSettings
 from clinlm.predict.sinks import CsvSink, JsonLinesSink, ParquetSink, Sink
 from clinlm.predict.stream import AnswerCounts, Answerer, Pending, check_folders, stream
-from clinlm.predict.tfidf_runner import TfidfRunner, holds_tfidf
 from clinlm.store.content import read_record, sealed
 from clinlm.store.key import digest
 from clinlm.tasks.inference_config import InferenceConfig
 
 N = TypeVar("N", int, float)
 
-OWN, SHADOW = "", "shadow_"
-"""Prefixes of the values of either model."""
+_PART = 64
+"""Notes answered together: a worker is given several at once, and the progress is shown after them."""
+
+_PATIENCE_S = 1.0
+"""Starting workers takes about as long."""
 
 SHOWN_LABELS = 20
 """Labels in the printed table of a shadow, those that agree least; the file has all."""
@@ -62,36 +65,32 @@ def predict_file(settings: PredictSettings) -> Progress:
 class ModelAnswerer(Answerer):
     """Answers notes with a model, and with its shadow if there is one.
 
+    The first notes are answered in this process. A run that takes longer than `_PATIENCE_S`, on several cores, then
+    starts workers: most files are answered sooner than they start.
+
     Raises:
         ConfigError: the models have different labels.
     """
 
-    lookahead = 1
     no_answer = "the model has no answer: no token that it knows, or no finite number"
 
     def __init__(self, settings: PredictSettings, begun: Progress) -> None:
-        self._pool = ThreadPoolExecutor(settings.threads)
-        folders = {OWN: settings.artifact} | ({} if settings.shadow is None else {SHADOW: settings.shadow})
-        self._runners: dict[str, Runner] = {
-            prefix: TfidfRunner(folder, self._pool, settings.coverage)
-            if holds_tfidf(folder)
-            else ModelRunner(folder, settings.threads, settings.batch_tokens, self._pool, settings.coverage)
-            for prefix, folder in folders.items()
-        }
-        self._head = self._runners[OWN].head
+        self._threads, self.lookahead = settings.threads, int(settings.threads > 1)
+        self._opening = settings.artifact, settings.shadow, settings.batch_tokens, settings.coverage
+        self._models = NoteModels(*self._opening)
+        self._workers: NoteWorkers | None = None
+        self._watch = Stopwatch()
         self._predicted, self._totals = begun.predicted, begun.totals
-        self._comparison: Comparison[Any] | None = None
-        if SHADOW in self._runners:
-            _refuse_other_labels(self._head.config, self._runners[SHADOW].head.config)
-            self._comparison = self._head.comparison(begun.shadow)
+        self._comparison = self._models.head.comparison(begun.shadow) if settings.shadow is not None else None
 
     def refuse(self, text: str) -> str:
-        return next((reason for runner in self._runners.values() if (reason := runner.refuse(text))), "")
+        return self._models.refuse(text)
 
     def begin(self, notes: Sequence[Record]) -> Pending:
         texts = [str(note.text) for note in notes]
-        pending = {prefix: runner.begin(texts) for prefix, runner in self._runners.items()}
-        return lambda _: self._finish(pending)
+        parts = [texts[start : start + _PART] for start in range(0, len(texts), _PART)]
+        futures = [] if self._workers is None else [self._workers.submit(part) for part in parts]
+        return lambda show: self._finish(parts[len(futures) :], futures, show)
 
     def counts(self) -> AnswerCounts:
         shadow = None if self._comparison is None else self._comparison.counts()
@@ -100,43 +99,46 @@ class ModelAnswerer(Answerer):
     def open_sink(self, path: Path, position: int) -> Sink:
         if path.suffix not in (".csv", ".parquet"):
             return JsonLinesSink(path, position)
-        columns = self._head.schema().items()
-        schema = {f"{prefix}{name}": kind for prefix in self._runners for name, kind in columns}
-        return (CsvSink if path.suffix == ".csv" else ParquetSink)(path, position, schema)
+        return (CsvSink if path.suffix == ".csv" else ParquetSink)(path, position, self._models.schema())
 
     def reports(self) -> Mapping[str, Any]:
         return {} if self._comparison is None else {".shadow.json": self._comparison.summary()}
 
     def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        if self._workers is not None:
+            self._workers.close()
 
-    def _finish(self, pending: Mapping[str, PendingPredictions]) -> list[Row | None]:
-        every = {prefix: predictions.wait() for prefix, predictions in pending.items()}
-        valid = np.all([predictions.valid for predictions in every.values()], axis=0)
-        models = {prefix: predictions.only(valid) for prefix, predictions in every.items()}
-        if self._comparison is not None:
-            self._comparison.add(models[OWN], models[SHADOW])
-        self._predicted = _add(self._predicted, self._head.predicted(models[OWN]))
-        self._totals = _add(self._totals, self._head.totals(models[OWN]))
-        rows: list[Row] = [{} for _ in range(int(valid.sum()))]
-        for prefix, predictions in models.items():
-            for row, values in zip(rows, self._head.rows(predictions), strict=True):
-                row |= {f"{prefix}{name}": value for name, value in values.items()}
-        answered = iter(rows)
-        return [next(answered) if whole else None for whole in valid.tolist()]
+    def _finish(
+        self, parts: Sequence[Sequence[str]], futures: list["Future[NoteAnswers]"], show: Callable[[int], None]
+    ) -> list[Row | None]:
+        """Answer what no worker was given, wait for the rest, and count.
+
+        Args:
+            parts: of the window, that no worker was given.
+            futures: of the parts before them.
+        """
+        answers = list[NoteAnswers]()
+        for part in parts:
+            if self._workers is None and self._threads > 1 and self._watch.seconds() > _PATIENCE_S:
+                self._workers = NoteWorkers(self._threads, self._opening)
+            if self._workers is None:
+                answers.append(self._models.answer(part))
+                show(sum(len(own.rows) for own in answers))
+            else:
+                futures.append(self._workers.submit(part))
+        for future in futures:
+            answers.append(waited(future))
+            show(sum(len(own.rows) for own in answers))
+        for own in answers:
+            self._predicted = _add(self._predicted, own.predicted)
+            self._totals = _add(self._totals, own.totals)
+        if self._comparison is not None and answers:
+            self._comparison.add(*(joined(models) for models in zip(*(own.models for own in answers), strict=True)))
+        return [row for own in answers for row in own.rows]
 
 
 def _add(before: Mapping[str, N], new: Mapping[str, N]) -> dict[str, N]:
     return {name: before[name] + count if name in before else count for name, count in new.items()}
-
-
-def _refuse_other_labels(own: InferenceConfig, other: InferenceConfig) -> None:
-    if (own.kind, own.labels) != (other.kind, other.labels):
-        raise ConfigError(
-            f"a model and its shadow must have the same labels in the same order; artifact is {own.kind} with "
-            f"{len(own.labels)} labels, shadow is {other.kind} with {len(other.labels)}, and "
-            f"{len(set(own.labels) & set(other.labels))} of them are in both; set shadow to the original of artifact"
-        )
 
 
 def _identify(folder: Path) -> str:

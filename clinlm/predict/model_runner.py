@@ -1,20 +1,14 @@
-"""One model on all cores: rows of similar length in batches, each batch computed by a single thread."""
+"""One model on one thread: rows of similar length in batches, and one note at a time where it rounds its inputs."""
 
-import queue
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
-
-from clinlm.engines.base import Answer
 from clinlm.engines.open_model import open_model
 from clinlm.predict.answer_head import AnswerHead, RowLogits, TokenizedNotes
 from clinlm.predict.document_head import DocumentHead
-from clinlm.predict.note_tokenizer import NoteTokenizer, TokenRow
+from clinlm.predict.note_tokenizer import NoteTokenizer
 from clinlm.predict.predictions import Predictions
 from clinlm.predict.span_head import SpanHead
 from clinlm.tasks.inference_config import InferenceConfig
@@ -41,90 +35,55 @@ class Runner(ABC):
         return ""
 
     @abstractmethod
-    def begin(self, texts: Sequence[str]) -> "PendingPredictions":
-        """Begin to predict texts, none of which is refused."""
+    def predict(self, texts: Sequence[str]) -> Predictions:
+        """Return the predictions for texts, none of which is refused, in order."""
 
 
 @final
 class ModelRunner(Runner):
-    """Predicts notes with a network, as an engine runs it.
-
-    Single threads with small batches beat one batch on many threads on a CPU, and share nothing but the queue.
+    """Predicts notes with a network, as an engine runs it on one thread.
 
     Args:
-        threads: number of copies of the model.
         batch_tokens: maximum tokens of a batch, padding included.
-        pool: that computes the batches, with as many threads.
         coverage: of the sets that are written as well; None for none.
     """
 
-    def __init__(
-        self, folder: Path, threads: int, batch_tokens: int, pool: Executor, coverage: float | None = None
-    ) -> None:
-        first = open_model(folder, threads=1)
-        self.head = open_head(first.inference_config, coverage)
-        self.batch_tokens, self._pool, self._alone = batch_tokens, pool, first.inference_config.alone
+    def __init__(self, folder: Path, batch_tokens: int, coverage: float | None = None) -> None:
+        model = open_model(folder, threads=1)
+        self.head = open_head(model.inference_config, coverage)
+        self.batch_tokens, self._answer, self._alone = batch_tokens, model.answer, model.inference_config.alone
         by_word = self.head.by_word
-        self._tokenize = NoteTokenizer(first.tokenizer, first.inference_config, by_word, REMEMBERED)
+        self._tokenize = NoteTokenizer(model.tokenizer, model.inference_config, by_word, REMEMBERED)
         # For a head by word, our character for a masked word is a character like any other.
-        self._refused = MASK if first.tokenizer.mask_token is None and not by_word else ""
-        self._copies: queue.SimpleQueue[Answer] = queue.SimpleQueue()
-        self._copies.put(first.answer)
-        for _ in range(threads - 1):
-            self._copies.put(first.engine.open(folder, threads=1))
+        self._refused = MASK if model.tokenizer.mask_token is None and not by_word else ""
 
     def refuse(self, text: str) -> str:
         if self._refused and self._refused in text:
             return f"the text has the character U+{ord(MASK):04X}, which stands for a masked word; the model has none"
         return ""
 
-    def begin(self, texts: Sequence[str]) -> "PendingPredictions":
-        """Tokenize texts, none of which is refused, and submit their batches to the pool."""
+    def predict(self, texts: Sequence[str]) -> Predictions:
         rows, notes = self._tokenize(texts)
-        grouped = single_notes(notes) if self._alone else batches(notes.lengths, self.batch_tokens)
-        futures = [self._pool.submit(self._predict, [rows[place] for place in batch], batch) for batch in grouped]
-        return PendingPredictions(self.head, futures, notes)
-
-    def _predict(self, rows: list[TokenRow], places: list[int]) -> tuple[list[int], Iterable[np.ndarray]]:
-        input_ids, attention_mask = self._tokenize.padded(rows)
-        model = self._copies.get()
-        try:
-            return places, model(input_ids, attention_mask)
-        finally:
-            self._copies.put(model)
-
-
-@final
-@dataclass(frozen=True)
-class PendingPredictions:
-    """Notes whose batches are being computed."""
-
-    head: AnswerHead[Any]
-    futures: list["Future[tuple[list[int], Iterable[np.ndarray]]]"]
-    notes: TokenizedNotes
-
-    def wait(self) -> Predictions:
-        """Return the predictions for the notes, in order."""
-        logits: list[RowLogits | None] = [None] * len(self.notes.lengths)
-        for future in self.futures:
-            places, found = future.result()
-            for place, row in zip(places, found, strict=True):
+        logits: list[RowLogits | None] = [None] * len(rows)
+        for batch in single_notes(notes) if self._alone else batches(notes.lengths, self.batch_tokens):
+            found = self._answer(*self._tokenize.padded([rows[place] for place in batch]))
+            for place, row in zip(batch, found, strict=True):
                 logits[place] = row
-        predictions: Predictions = self.head.decode(logits, self.notes)
+        predictions: Predictions = self.head.decode(logits, notes)
         return predictions
 
 
 def single_notes(notes: TokenizedNotes) -> Iterator[list[int]]:
-    """Yield the places of the rows of every note, the longest notes first; rows without tokens are left out."""
+    """Yield the places of the rows of every note; rows without tokens are left out."""
     found: dict[int, list[int]] = {}
     for place, (note, length) in enumerate(zip(notes.document, notes.lengths, strict=True)):
         if length:
             found.setdefault(note, []).append(place)
-    yield from sorted(found.values(), key=lambda places: -sum(notes.lengths[place] for place in places))
+    yield from found.values()
 
 
 def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Yield the places of rows of similar length, the longest rows first, so that no thread ends with a long batch.
+    """Yield the places of rows of similar length, the longest rows first.
 
     Args:
         lengths: of the rows; rows without tokens are left out.

@@ -2,9 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import compress
-from typing import Any, Self, final
+from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import chain, compress
+from typing import Any, Self, TypeVar, final
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -18,6 +18,8 @@ DIGITS = 6
 
 Row = dict[str, Any]
 """Answer to one note, as JSON."""
+
+P = TypeVar("P")
 
 
 class Predictions(ABC):
@@ -92,6 +94,20 @@ class SpanPredictions(Predictions):
             finite=self.finite[chosen],
             further=None if self.further is None else self.further.only(chosen),
         )
+
+
+def joined(parts: Sequence[P]) -> P:
+    """Return the predictions for the notes of all parts, in order; at least one part, all of one kind."""
+    each: Any = parts
+    return type(parts[0])(*(_joined([getattr(part, own.name) for part in each]) for own in fields(each[0])))
+
+
+def _joined(values: list[Any]) -> Any:
+    if values[0] is None:
+        return None
+    if is_dataclass(values[0]):
+        return joined(values)
+    return np.concatenate(values) if isinstance(values[0], np.ndarray) else [*chain.from_iterable(values)]
 
 
 def rounded(probability: float) -> float:

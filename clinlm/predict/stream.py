@@ -57,7 +57,7 @@ class Answerer(ABC):
         no_answer: reason in the rejects for a note without an answer.
     """
 
-    lookahead: ClassVar[int] = 0
+    lookahead: int = 0
     no_answer: ClassVar[str] = "no answer"
 
     def refuse(self, text: str) -> str:
@@ -188,7 +188,7 @@ class _Stream:
         begun, settings = self._journal.progress, self._settings
         waiting: deque[_Window] = deque()
         with _Bar(self._source.total, begun.documents) as bar:
-            # With a lookahead, the next window is read and tokenized while the threads still compute the one before.
+            # With a lookahead, the next window is read while the workers still answer the one before.
             for records in _windows(self._source.records(begun.place), settings.window):
                 waiting.append(self._begin(records))
                 if len(waiting) > self._answerer.lookahead:

@@ -1,7 +1,6 @@
 """The TF-IDF baselines, whole or with INT8 weights, served from their folders in the store."""
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
@@ -10,15 +9,12 @@ import numpy as np
 from clinlm.metrics.baseline import TfidfBaseline
 from clinlm.metrics.int8_baseline import Int8Baseline, holds_int8_baseline
 from clinlm.metrics.term_model import CARD, linked_logits
-from clinlm.predict.answer_head import TokenizedNotes
-from clinlm.predict.model_runner import PendingPredictions, Runner, open_head
+from clinlm.predict.model_runner import Runner, open_head
 from clinlm.predict.note_answer import notes_as_rows
+from clinlm.predict.predictions import Predictions
 from clinlm.store.content import sealed, verify
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.text.contexts import contexts
-
-_NOTES = 64
-"""Notes weighted at once."""
 
 
 def holds_tfidf(folder: Path) -> bool:
@@ -34,27 +30,20 @@ class TfidfRunner(Runner):
         Damaged: a file has changed.
     """
 
-    def __init__(self, folder: Path, pool: Executor, coverage: float | None = None) -> None:
+    def __init__(self, folder: Path, coverage: float | None = None) -> None:
         if sealed(folder):  # a copy may lack the record
             verify(folder)
         config = InferenceConfig.load(folder)
-        self.head, self._kind, self._pool = open_head(config, coverage), config.kind, pool
+        self.head, self._kind = open_head(config, coverage), config.kind
         self._baseline: TfidfBaseline | Int8Baseline
         self._baseline = (Int8Baseline if holds_int8_baseline(folder) else TfidfBaseline).load(folder)
 
-    def begin(self, texts: Sequence[str]) -> PendingPredictions:
+    def predict(self, texts: Sequence[str]) -> Predictions:
         notes = notes_as_rows(texts, self.head.by_word)
-        slices = [range(start, min(start + _NOTES, len(texts))) for start in range(0, len(texts), _NOTES)]
-        return PendingPredictions(
-            self.head, [self._pool.submit(self._predict, texts, notes, places) for places in slices], notes
-        )
-
-    def _predict(
-        self, texts: Sequence[str], notes: TokenizedNotes, places: range
-    ) -> tuple[list[int], Iterable[np.ndarray]]:
-        """Return the places of some notes, and the logits of each: of the note, or of its words."""
-        if not self.head.by_word:
-            return list(places), linked_logits(self._baseline, [texts[place] for place in places], self._kind)
-        passages = [passage for place in places for passage in contexts(texts[place], notes.words[place])]
-        found = linked_logits(self._baseline, passages, self._kind)
-        return list(places), np.split(found, np.cumsum([notes.lengths[place] for place in places])[:-1])
+        passages = list(texts)
+        if self.head.by_word:
+            passages = [own for text, found in zip(texts, notes.words, strict=True) for own in contexts(text, found)]
+        logits = linked_logits(self._baseline, passages, self._kind)
+        rows = np.split(logits, np.cumsum(notes.lengths)[:-1]) if self.head.by_word and len(texts) else [*logits]
+        predictions: Predictions = self.head.decode(rows, notes)
+        return predictions

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +63,11 @@ def orders(texts: list[str]) -> Iterator[tuple[list[int], int]]:
 def check(folder: Path, task: MultiLabel, expected: np.ndarray) -> None:
     """Compare the answers of `clinlm predict` in any company with those that a report reads."""
     texts = task.texts("test")
-    with ThreadPoolExecutor(1) as pool:
-        for order, tokens in orders(texts):
-            runner = ModelRunner(folder, 1, tokens, pool)
-            assert isinstance(runner.head, DocumentHead)
-            found = runner.begin([texts[place] for place in order]).wait()
-            np.testing.assert_allclose(found.probabilities, expected[order], atol=1e-6)  # type: ignore[attr-defined]
+    for order, tokens in orders(texts):
+        runner = ModelRunner(folder, tokens)
+        assert isinstance(runner.head, DocumentHead)
+        found = runner.predict([texts[place] for place in order])
+        np.testing.assert_allclose(found.probabilities, expected[order], atol=1e-6)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
