@@ -42,7 +42,8 @@ class PlainRowCutter:
         way: LongNotes,
         remember: int,
     ) -> None:
-        self._pieces = _Pieces(settings["model"], remember)
+        self._pieces, self._remember = _Pieces(settings["model"]), remember
+        self._remembered = _Remembered(self._pieces, remember)
         self._lowercase = settings["normalizer"]["lowercase"]
         self._added = [str(token["content"]).lower() for token in settings["added_tokens"]]
         place = row.index(probe)
@@ -83,29 +84,27 @@ class PlainRowCutter:
         lower = text.lower()
         if any(token in lower for token in self._added):
             return None  # written out in the text, it is one token
-        words = _WORDS.findall(lower if self._lowercase else text)
-        return [*chain.from_iterable(map(self._pieces.__getitem__, words))]
+        own = lower if self._lowercase else text
+        if not self._remember:
+            return [*chain.from_iterable(map(self._pieces.ids, _WORDS.findall(own)))]
+        # What stands between white space is looked up as a whole: words need not be parted from punctuation.
+        return [*chain.from_iterable(map(self._remembered.__getitem__, own.split()))]
 
 
 @final
-class _Pieces(dict[str, tuple[int, ...]]):
-    """Token ids of words: what is remembered, and what is computed for the others."""
+class _Pieces:
+    """Token ids of words."""
 
-    def __init__(self, model: Mapping[str, Any], most: int) -> None:
-        super().__init__()
+    def __init__(self, model: Mapping[str, Any]) -> None:
         self._vocabulary: Mapping[str, int] = model["vocab"]
         self._unknown = (self._vocabulary[model["unk_token"]],)
         self._inside, self._longest = model["continuing_subword_prefix"], model["max_input_chars_per_word"]
-        self._reach, self._most = max(map(len, self._vocabulary)), most
+        self._reach = max(map(len, self._vocabulary))
 
-    def __missing__(self, word: str) -> tuple[int, ...]:
+    def ids(self, word: str) -> tuple[int, ...]:
+        """Return the tokens of one word, or of one punctuation character."""
         whole = self._vocabulary.get(word)
-        found = self._matched(word) if whole is None or len(word) > self._longest else (whole,)
-        if self._most:
-            if len(self) >= self._most:
-                self.clear()
-            self[word] = found
-        return found
+        return self._matched(word) if whole is None or len(word) > self._longest else (whole,)
 
     def _matched(self, word: str) -> tuple[int, ...]:
         """Return the longest piece of the vocabulary at every place; one unknown token where there is none."""
@@ -123,3 +122,18 @@ class _Pieces(dict[str, tuple[int, ...]]):
             else:
                 return self._unknown
         return tuple(pieces) or self._unknown
+
+
+@final
+class _Remembered(dict[str, tuple[int, ...]]):
+    """Token ids of what stands between white space, where it was read before."""
+
+    def __init__(self, pieces: _Pieces, most: int) -> None:
+        super().__init__()
+        self._pieces, self._most = pieces, most
+
+    def __missing__(self, words: str) -> tuple[int, ...]:
+        if len(self) >= self._most:
+            self.clear()
+        self[words] = found = (*chain.from_iterable(map(self._pieces.ids, _WORDS.findall(words))),)
+        return found
