@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # opening a model must not import torch unless its engine nee
     from clinlm.models.model import Model
 
 Rows = Int[np.ndarray, "rows tokens"]
-Logits = Float[np.ndarray, "rows *tokens outputs"]
+Logits = Float[np.ndarray, "rows ... outputs"]
 Answer = Callable[[Rows, Rows], Logits]
 """From token ids and their mask (1 on tokens, 0 on padding) to logits, on the CPU."""
 

@@ -13,7 +13,7 @@ from clinlm.predict.comparison import Comparison
 from clinlm.predict.predictions import Predictions, Row
 from clinlm.tasks.inference_config import InferenceConfig
 
-RowLogits = Float[np.ndarray, "*tokens outputs"]
+RowLogits = Float[np.ndarray, "... outputs"]
 
 P = TypeVar("P", bound=Predictions)
 

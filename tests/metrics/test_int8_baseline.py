@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clinlm.config.errors import DataError
-from clinlm.metrics import int8_baseline
+from clinlm.metrics import term_counter
 from clinlm.metrics.baseline import TfidfBaseline, validation_ranking
 from clinlm.metrics.int8_baseline import (
     INT8_FILES,
@@ -76,7 +76,7 @@ def test_documents_do_not_influence_each_other(small: Int8Baseline, monkeypatch:
     texts = ["", *corpus(3)[0]]
     alone = np.vstack([small.logits([text]) for text in texts])
     np.testing.assert_allclose(alone, small.logits(texts), rtol=1e-6)
-    monkeypatch.setattr(int8_baseline, "_SLICE", 7)
+    monkeypatch.setattr(term_counter, "_SLICE", 7)
     np.testing.assert_allclose(alone, small.logits(texts), rtol=1e-6)
     assert small.probabilities([]).shape == (0, 4)
 
