@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clinlm.config.errors import DataError
-from clinlm.metrics import term_counter
+from clinlm.metrics import int8_baseline, term_counter
 from clinlm.metrics.baseline import TfidfBaseline, validation_ranking
 from clinlm.metrics.int8_baseline import (
     INT8_FILES,
