@@ -15,7 +15,6 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from clinlm.config.errors import DataError, MissingFileError
-from clinlm.metrics.classification import Targets, check_predictions, quality
 from clinlm.metrics.decisions import Probabilities, sigmoid
 from clinlm.metrics.term_counter import TermCounter
 from clinlm.metrics.term_model import CARD
@@ -23,6 +22,8 @@ from clinlm.store.content import write_files
 
 if TYPE_CHECKING:  # answering must not import them
     from scipy.sparse import sparray, spmatrix
+
+    from clinlm.metrics.classification import Targets
 
 ValidationTargets = Integer[np.ndarray, "validation labels"] | Bool[np.ndarray, "validation labels"]
 
@@ -88,7 +89,7 @@ class TfidfBaseline:
     def fit(
         cls,
         texts: Sequence[str],
-        targets: Targets,
+        targets: "Targets",
         validation_texts: Sequence[str],
         validation_targets: ValidationTargets,
     ) -> "TfidfBaseline":
@@ -118,7 +119,7 @@ class TfidfBaseline:
         return candidates[int(np.argmax(scores))]
 
     @classmethod
-    def fit_at(cls, texts: Sequence[str], targets: Targets, strength: float) -> "TfidfBaseline":
+    def fit_at(cls, texts: Sequence[str], targets: "Targets", strength: float) -> "TfidfBaseline":
         """Fit on training documents with a given C. The rest as `fit`."""
         _fits(texts, targets)
         terms, idf, rows = _terms(texts)
@@ -229,7 +230,7 @@ def _terms(texts: Sequence[str]) -> tuple[list[str], Float32[np.ndarray, " terms
 
 
 def fit_regressions(
-    rows: "sparray | spmatrix", targets: Targets, strength: float
+    rows: "sparray | spmatrix", targets: "Targets", strength: float
 ) -> tuple[Float32[np.ndarray, "labels terms"], Float32[np.ndarray, " labels"]]:
     """Return weights and biases of one logistic regression a label, on weighted terms."""
     from sklearn.linear_model import LogisticRegression
@@ -248,12 +249,14 @@ def fit_regressions(
     return weights, bias
 
 
-def validation_ranking(probabilities: Probabilities, targets: Targets) -> float:
+def validation_ranking(probabilities: Probabilities, targets: "Targets") -> float:
     """Return the mean of micro and macro AUPRC, by which C is chosen on validation.
 
     Raises:
         DataError: the targets are all equal.
     """
+    from clinlm.metrics.classification import quality  # here and below: it imports scipy
+
     values = quality(targets, probabilities, np.full(targets.shape[1], 0.5))
     defined = [values[name] for name in ("micro_auprc", "macro_auprc") if not math.isnan(values[name])]
     if not defined:
@@ -261,9 +264,11 @@ def validation_ranking(probabilities: Probabilities, targets: Targets) -> float:
     return sum(defined) / len(defined)
 
 
-def _fits(texts: Sequence[str], targets: Targets) -> None:
+def _fits(texts: Sequence[str], targets: "Targets") -> None:
     if len(texts) != len(targets):
         raise ValueError(f"targets must be one row of targets a text, got {len(texts)} texts and {len(targets)} rows")
+    from clinlm.metrics.classification import check_predictions
+
     check_predictions(targets, np.zeros(targets.shape))
 
 

@@ -22,7 +22,6 @@ from clinlm.metrics.baseline import (
     read_part,
     validation_ranking,
 )
-from clinlm.metrics.classification import Targets
 from clinlm.metrics.decisions import Probabilities, sigmoid
 from clinlm.metrics.term_counter import TermCounter
 from clinlm.metrics.term_model import CARD
@@ -30,6 +29,8 @@ from clinlm.store.content import write_files
 
 if TYPE_CHECKING:  # answering must not import it
     from scipy.sparse import csr_array
+
+    from clinlm.metrics.classification import Targets
 
 TOLERANCE: Final = 0.003
 """How far the ranking of the validation documents may be below that of all terms, as a share: 0.3 points."""
@@ -103,7 +104,7 @@ class Int8Baseline:
         cls,
         whole: TfidfBaseline,
         texts: Sequence[str],
-        targets: Targets,
+        targets: "Targets",
         validation_texts: Sequence[str],
         validation_targets: ValidationTargets,
     ) -> "Int8Baseline":
@@ -239,7 +240,7 @@ def _smallest(sizes: Sequence[int], passes: Callable[[int], bool]) -> int:
 
 def _best_strength(
     rows: "csr_array",
-    targets: Targets,
+    targets: "Targets",
     held: "csr_array",
     held_targets: ValidationTargets,
     strengths: Sequence[float],
