@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from clinlm.config.errors import MissingExtraError, ModelError
-from clinlm.engines.base import Engine, EngineSelection
+from clinlm.engines.base import Engine, EngineSelection, Logits
 from clinlm.engines.export import Deployment, deploy
 from clinlm.engines.open_model import open_model
 from clinlm.metrics.latency import Latency, Phased, busy_share, by_processor_time
@@ -95,7 +95,7 @@ def deployment_predictor(deployment: Deployment, model: Predictor) -> Predictor:
     )
     config = InferenceConfig.load(deployment.folder)
 
-    def opened() -> Phased[str, EncodedNote, torch.Tensor]:
+    def opened() -> Phased[str, EncodedNote, Logits]:
         use = open_model(deployment.folder, torch.get_num_threads())
         return NetworkAnswer(use.answer, use.tokenizer, use.inference_config).phased()
 

@@ -8,14 +8,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Self, final
 
-from clinlm.engines.export import open_model
+from clinlm.engines.open_model import open_model
 from clinlm.metrics.hardware import Hardware
 from clinlm.metrics.latency import BUSY, Latency, load_now, measure
+from clinlm.metrics.term_model import linked_logits
 from clinlm.predict import note_answer
 from clinlm.report.results import ModelResult, decode_latency, json_value
 from clinlm.store.content import write_json
 from clinlm.store.key import cache_key
-from clinlm.training.teachers.tfidf import linked_logits
 
 log = logging.getLogger(__name__)
 
