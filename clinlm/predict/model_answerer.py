@@ -20,7 +20,7 @@ from clinlm.predict.journal import ENDING, Progress
 from clinlm.predict.model_runner import open_head
 from clinlm.predict.note_models import NoteAnswers, NoteModels
 from clinlm.predict.note_workers import NoteWorkers, waited
-from clinlm.predict.predictions import Row, joined
+from clinlm.predict.predictions import Row, join_predictions
 from clinlm.predict.settings import PredictSettings
 from clinlm.predict.sinks import CsvSink, JsonLinesSink, ParquetSink, Sink
 from clinlm.predict.stream import AnswerCounts, Answerer, Pending, check_folders, stream
@@ -133,7 +133,9 @@ class ModelAnswerer(Answerer):
             self._predicted = _add(self._predicted, own.predicted)
             self._totals = _add(self._totals, own.totals)
         if self._comparison is not None and answers:
-            self._comparison.add(*(joined(models) for models in zip(*(own.models for own in answers), strict=True)))
+            self._comparison.add(
+                *(join_predictions(models) for models in zip(*(own.models for own in answers), strict=True))
+            )
         return [row for own in answers for row in own.rows]
 
 

@@ -96,7 +96,7 @@ class SpanPredictions(Predictions):
         )
 
 
-def joined(parts: Sequence[P]) -> P:
+def join_predictions(parts: Sequence[P]) -> P:
     """Return the predictions for the notes of all parts, in order; at least one part, all of one kind."""
     each: Any = parts
     return type(parts[0])(*(_joined([getattr(part, own.name) for part in each]) for own in fields(each[0])))
@@ -106,7 +106,7 @@ def _joined(values: list[Any]) -> Any:
     if values[0] is None:
         return None
     if is_dataclass(values[0]):
-        return joined(values)
+        return join_predictions(values)
     return np.concatenate(values) if isinstance(values[0], np.ndarray) else [*chain.from_iterable(values)]
 
 

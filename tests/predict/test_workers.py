@@ -20,7 +20,7 @@ from clinlm.metrics.baseline import TfidfBaseline
 from clinlm.models.model import Model, ModelSpec
 from clinlm.predict import model_answerer
 from clinlm.predict.note_models import NoteModels
-from clinlm.predict.predictions import joined
+from clinlm.predict.predictions import join_predictions
 from clinlm.store.content import write_json
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.text.long_notes import Head
@@ -82,7 +82,7 @@ def test_parts_have_the_answers_of_the_whole(folders: dict[str, Path]) -> None:
     whole, parts = models.answer(texts), [models.answer(texts[start : start + 7]) for start in range(0, len(texts), 7)]
     assert [row for part in parts for row in part.rows] == whole.rows and len(whole.rows) == len(texts)
     for own, each in zip(whole.models, zip(*(part.models for part in parts), strict=True), strict=True):
-        np.testing.assert_array_equal(joined(each).probabilities, own.probabilities)  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(join_predictions(each).probabilities, own.probabilities)  # type: ignore[attr-defined]
 
 
 @pytest.mark.integration
