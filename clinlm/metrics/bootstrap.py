@@ -7,7 +7,8 @@ and counts, and the documents as they are become the first row, of ones.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self, final
+from functools import lru_cache
+from typing import Any, Final, Self, final
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -18,6 +19,9 @@ Groups = Shaped[np.ndarray, " documents"]
 Weights = Float[np.ndarray, "resamples documents"]
 """Whole numbers >= 0: how often each resample holds each document."""
 Values = Float[np.ndarray, " resamples"]
+_KEPT_CELLS: Final = 10_000_000
+"""Resamples x documents that are kept to be used again: 80 MB; larger ones are drawn every time."""
+
 WeightedMetrics = Callable[[Weights], dict[str, Values]]
 """Maps weights to every metric of every resample."""
 
@@ -117,8 +121,20 @@ def draw(documents: int, resamples: int, seed: int, groups: Groups | None = None
 
 
 def resample(documents: int, resamples: int = 1000, seed: int = 0, groups: Groups | None = None) -> Weights:
-    """Return a row of ones, the documents as they are, and below it the resamples of `draw` (same arguments)."""
-    return np.vstack([np.ones(documents), draw(documents, resamples, seed, groups)])
+    """Return a row of ones, the documents as they are, and below it the resamples of `draw` (same arguments).
+
+    It is read-only: metrics of one comparison ask for the same resamples again and again, which are drawn once.
+    """
+    drawn = _resampled if documents * resamples <= _KEPT_CELLS else _resampled.__wrapped__
+    return drawn(documents, resamples, seed, None if groups is None else tuple(groups.tolist()))
+
+
+@lru_cache(maxsize=4)
+def _resampled(documents: int, resamples: int, seed: int, groups: tuple[Any, ...] | None) -> Weights:
+    drawn = draw(documents, resamples, seed, None if groups is None else np.asarray(groups))
+    found = np.vstack([np.ones(documents), drawn])
+    found.flags.writeable = False
+    return found
 
 
 def intervals(

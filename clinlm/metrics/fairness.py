@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from clinlm.config.errors import ConfigError
 from clinlm.metrics.bootstrap import Groups, Interval, Values, Weights, resample
-from clinlm.metrics.classification import METRICS, Targets, decide, weighted_quality
+from clinlm.metrics.classification import METRICS, Targets, count_scores, decide, weighted_quality
 from clinlm.metrics.decisions import Probabilities, Thresholds
 
 Subgroups = Shaped[np.ndarray, " documents"]
@@ -198,6 +198,8 @@ def _by_subgroup(
         elif metric.endswith(("auroc", "auprc")):
             cut = np.full(len(columns), 0.5)
             found[place, drawn] = weighted_quality(truth[chosen], probabilities[chosen], cut, counts)[metric]
+        elif metric.startswith(("micro_", "weighted_")):
+            found[place, drawn] = _counted(truth[chosen], decisions[chosen], counts, metric)
         else:
             # Decisions as scores leave nothing to rank: ten times faster.
             decided = None if thresholds is None else np.full(len(columns), 0.5)
@@ -224,6 +226,23 @@ def _macro(
     labels = present.sum(axis=1)
     total = (scores * present).sum(axis=1)
     return np.asarray(np.divide(total, labels, out=np.full(len(rows), np.nan), where=labels > 0))
+
+
+def _counted(
+    truth: Bool[np.ndarray, "documents labels"],
+    decisions: Bool[np.ndarray, "documents labels"],
+    rows: Weights,
+    metric: str,
+) -> Values:
+    """Return micro or weighted precision, recall or F1: counts are enough, for micro ones those of all labels together.
+
+    Whole numbers: their sums are the same in any order.
+    """
+    cells = [truth & decisions, ~truth & decisions, truth & ~decisions]
+    if metric.startswith("micro_"):
+        cells = [own.sum(axis=1, keepdims=True) for own in cells]
+    hit, extra, missed = (rows @ own.astype(np.float64) for own in cells)
+    return count_scores(hit, extra, missed)[metric]
 
 
 def _gap(values: Float[np.ndarray, "counted rows"]) -> Values:

@@ -144,6 +144,20 @@ def test_groups_are_drawn_whole_and_widen_the_interval() -> None:
     assert (whole.low, whole.high) == pytest.approx((honest.low, honest.high))
 
 
+def test_resamples_are_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are those of `draw`, below the documents as they are; those of other groups are others."""
+    groups, others = (np.repeat([f"{name}{own}" for own in range(20)], 3) for name in "ab")
+    mixed = np.random.default_rng(0).permutation(groups)
+    kept = bootstrap.resample(60, 30, 1, groups)
+    assert np.array_equal(kept, np.vstack([np.ones(60), draw(60, 30, 1, groups)])) and not kept.flags.writeable
+    assert bootstrap.resample(60, 30, 1, groups.astype(object)) is kept and bootstrap.resample(60, 30, 2) is not kept
+    assert np.array_equal(bootstrap.resample(60, 30, 1, others), kept)
+    assert np.array_equal(bootstrap.resample(60, 30, 1, mixed)[1:], draw(60, 30, 1, mixed))
+    monkeypatch.setattr(bootstrap, "_KEPT_CELLS", 0)
+    again = bootstrap.resample(60, 30, 1, groups)
+    assert again is not kept and np.array_equal(again, kept)
+
+
 def test_groups_of_one_are_no_groups() -> None:
     parts = sample(4)
     assert intervals(*parts, resamples=50, groups=np.arange(80)) == intervals(*parts, resamples=50)
