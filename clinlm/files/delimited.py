@@ -29,6 +29,7 @@ from clinlm.config.errors import DataError
 from clinlm.files.columns import require_columns, shown
 from clinlm.files.plain_text import BOM, LINE_BYTES_LIMIT, checked_read, decode, encoding_of, open_bytes
 from clinlm.files.record import RECORD_BYTES, Position, Record, Source
+from clinlm.files.unquoted import UnquotedBytes, count_line_feeds
 
 VOUCHED = 64
 """Number of consecutive sound records after a broken quote that rules out lines of a quoted note."""
@@ -74,7 +75,6 @@ class _Piece(NamedTuple):
         fields: number of fields of every record.
         offsets: of the file after every record.
         separators: positions outside quotes in `data`.
-        feeds: positions of all line feeds in `data`.
     """
 
     data: bytes
@@ -84,17 +84,20 @@ class _Piece(NamedTuple):
     fields: _Integers
     offsets: _Integers
     separators: _Integers
-    feeds: _Integers
 
     def first_lines(self) -> _Integers:
         """Return the line, from 1, on which every record starts."""
-        lines: _Integers = self.line + np.searchsorted(self.feeds, self.starts)
-        return lines
+        return self._lines(self.starts)
 
     def positions(self) -> list[Position]:
         """Return the position after every record."""
-        lines = self.line - 1 + np.searchsorted(self.feeds, self.ends)
+        lines = self._lines(self.ends) - 1
         return [Position(*pair) for pair in zip(self.offsets.tolist(), lines.tolist(), strict=True)]
+
+    def _lines(self, places: _Integers) -> _Integers:
+        feeds = np.flatnonzero(np.frombuffer(self.data, dtype=np.uint8) == _LINE_FEED)
+        lines: _Integers = self.line + np.searchsorted(feeds, places)
+        return lines
 
     def cells(self) -> Iterator[list[bytes]]:
         """Yield the cells of every record, unquoted."""
@@ -382,7 +385,7 @@ class _Splitter:
             view = self._buffer[self._place : self._place + window]
             piece, reason, place = self._split(view, self._ended and self._place + window >= len(self._buffer))
             if piece.data:
-                self._advance(len(piece.data), len(piece.feeds))
+                self._advance(len(piece.data), count_line_feeds(piece.data))
                 yield piece
             if reason:
                 yield self._skip(reason, place)
@@ -411,9 +414,10 @@ class _Splitter:
             them; why the next record is broken, "" where it is incomplete or absent; and the line of the flaw.
         """
         codes = np.frombuffer(view, dtype=np.uint8)
-        quotes, feeds = np.flatnonzero(codes == _QUOTE), np.flatnonzero(codes == _LINE_FEED)
-        flaw, reason = self._first_flaw(codes, quotes)
-        ends = _outside(feeds, quotes) + 1
+        quotes = np.flatnonzero(codes == _QUOTE)
+        unquoted = UnquotedBytes(codes, quotes)
+        flaw, reason = self._first_flaw(codes, quotes, unquoted)
+        ends = unquoted.places(_LINE_FEED) + 1
         ends = ends[ends <= flaw]
         starts = np.append(0, ends)[:-1]
         large = np.flatnonzero(ends - starts > self._limit)
@@ -423,16 +427,16 @@ class _Splitter:
         # Only the first `limit` bytes decide, so that the outcome does not depend on where reading began.
         if large.size or len(view) - cut > self._limit <= flaw - cut or (final and not reason and cut < len(view)):
             flaw, reason = cut, _UNCLOSED
-        place = self._line + int(np.searchsorted(feeds, flaw)) if reason else 0
+        place = self._line + count_line_feeds(view[:flaw]) if reason else 0
         filled = ~((ends - starts == 1) | ((ends - starts == 2) & (codes[starts] == _RETURN)))
         starts, ends = starts[filled], ends[filled]
-        separators = _outside(np.flatnonzero(codes[:cut] == self._separator), quotes)
+        separators = unquoted.places(self._separator)
+        separators = separators[: np.searchsorted(separators, cut)]
         fields = np.searchsorted(separators, ends) - np.searchsorted(separators, starts) + 1
         offsets = np.minimum(self._offset + ends, self._read)
-        feeds = feeds[: np.searchsorted(feeds, cut)]
-        return _Piece(view[:cut], self._line, starts, ends, fields, offsets, separators, feeds), reason, place
+        return _Piece(view[:cut], self._line, starts, ends, fields, offsets, separators), reason, place
 
-    def _first_flaw(self, codes: npt.NDArray[np.uint8], quotes: _Integers) -> tuple[int, str]:
+    def _first_flaw(self, codes: npt.NDArray[np.uint8], quotes: _Integers, unquoted: UnquotedBytes) -> tuple[int, str]:
         """Return the place of the first stray quote or lone carriage return, and which it is; the length and ""."""
         last = len(codes) - 1
         opening, closing = quotes[::2], quotes[1::2]
@@ -441,7 +445,8 @@ class _Splitter:
         # A quote next to a quote is doubled: it closes and opens at once.
         allowed = np.array([self._separator, _QUOTE, _LINE_FEED, _RETURN], dtype=np.uint8)
         misplaced = opening[~np.isin(codes[opening - 1], allowed[:3])], closing[~np.isin(codes[closing + 1], allowed)]
-        returns = _outside(np.flatnonzero(codes[:last] == _RETURN), quotes)
+        returns = unquoted.places(_RETURN)
+        returns = returns[: np.searchsorted(returns, last)]
         lone = returns[codes[returns + 1] != _LINE_FEED]
         stray = int(min((places[0] for places in misplaced if places.size), default=last + 1))
         returned = int(lone[0]) if lone.size else last + 1
@@ -461,12 +466,6 @@ class _Splitter:
         self._advance(feed + 1 - self._place, 1)
         after = Position(min(self._offset, self._read), line)
         return _Flaw(line, *((line, _TOO_LONG) if size > self._limit else (place, reason)), after)
-
-
-def _outside(positions: _Integers, quotes: _Integers) -> _Integers:
-    """Return those of `positions` that an even number of quotes precedes."""
-    outside: _Integers = positions[np.searchsorted(quotes, positions) % 2 == 0]
-    return outside
 
 
 def _unquoted(cell: bytes) -> bytes:

@@ -23,9 +23,9 @@ class Mimic3Notes(Corpus):
     id = ROW_ID; group = SUBJECT_ID; attribute `category`, spaces around it dropped. Notes with ISERROR = 1 and notes
     without text are dropped, each reason counted in a notice. Records keep the table's order.
 
-    The table has 2,083,180 notes. Memory holds the kept ones and one block of the table; `fraction` draws patients
-    before any text is kept, so the table is read twice. The data use agreement forbids passing the notes to third
-    parties, so `remote_allowed` is False.
+    The table has 2,083,180 notes. Memory holds the kept ones and one block of the table; a `fraction` below 1 draws
+    patients before any text is kept, so the table is then read twice. The data use agreement forbids passing the notes
+    to third parties, so `remote_allowed` is False.
 
     Args:
         root: folder of NOTEEVENTS as .csv or .csv.gz.
@@ -57,18 +57,24 @@ class Mimic3Notes(Corpus):
             DataError: also if a category has no note, ISERROR is not 0, 1 or empty, a note has no SUBJECT_ID, or a
                 ROW_ID is missing or repeated.
         """
-        rows, known = self._rows()
+        whole = self.fraction == 1
+        table = self._scan()
+        if not whole:
+            rows, known = self._draw(table.select("SUBJECT_ID", "CATEGORY", "ISERROR").collect(engine="streaming"))
+            table = table.filter(pl.col("SUBJECT_ID").is_in(known))
         reasons = {
             "ISERROR = 1": pl.col("ISERROR") == "1",
             "empty text": ~pl.col("TEXT").str.contains(r"\S").fill_null(False),
         }
-        notes = collect_notes(self._scan().filter(pl.col("SUBJECT_ID").is_in(known)), reasons)
+        notes = collect_notes(table, reasons)
+        if whole:
+            self._check(notes)
         kept, dropped = drop_notes(notes, reasons)
         if not kept.height:
             raise DataError(f"a corpus must have a note, none of the {notes.height:,} read from NOTEEVENTS can be used")
         if kept["ROW_ID"].is_duplicated().any() or kept["ROW_ID"].null_count():
             raise DataError("ROW_ID must be unique, in NOTEEVENTS some are missing or repeated; repair the table")
-        unread = count_notice(rows - notes.height, rows, f"notes not read: fraction {self.fraction}")
+        unread = [] if whole else count_notice(rows - notes.height, rows, f"notes not read: fraction {self.fraction}")
         frame = kept.select(
             pl.col("ROW_ID").alias("id"),
             pl.col("SUBJECT_ID").alias("group"),
@@ -85,13 +91,15 @@ class Mimic3Notes(Corpus):
         notes = scan_table(self.root, "NOTEEVENTS", _COLUMNS).with_columns(pl.col("CATEGORY").str.strip_chars())
         return notes if self.categories is None else notes.filter(pl.col("CATEGORY").is_in(self.categories))
 
-    def _rows(self) -> tuple[int, list[str]]:
-        """Read the table without its texts; return the number of notes and the patients drawn."""
-        rows = self._scan().select("SUBJECT_ID", "CATEGORY", "ISERROR").collect(engine="streaming")
+    def _check(self, rows: pl.DataFrame) -> None:
         check_notes(self.root, rows, self.categories or ())
         nobody = rows.filter(~pl.col("SUBJECT_ID").str.contains(r"\S").fill_null(False)).height
         if nobody:
             raise DataError(f"a note must have a SUBJECT_ID, {nobody:,} in NOTEEVENTS have none; repair the table")
+
+    def _draw(self, rows: pl.DataFrame) -> tuple[int, list[str]]:
+        """Return the number of notes, all of the table's, and the patients drawn."""
+        self._check(rows)
         drawn = draw_groups(
             rows["SUBJECT_ID"].to_list(),
             np.ones(rows.height, dtype=bool),
