@@ -175,7 +175,10 @@ def _weights(model: Model, config: Any) -> Mapping[str, Tensor]:
                 if pieces[0] is not None:
                     state[f"{whole}.{fused}.{end}"] = torch.cat([piece for piece in pieces if piece is not None])
     with torch.device("meta"):
-        expected = {name: tensor.shape for name, tensor in AutoModel.from_config(config).state_dict().items()}
+        expected = {
+            name: tensor.shape
+            for name, tensor in AutoModel.from_config(config, trust_remote_code=False).state_dict().items()
+        }
     expected = {name: shape for name, shape in expected.items() if not name.startswith("pooler.")}
     wrong = [
         name for name in sorted({*expected, *state}) if expected.get(name) != getattr(state.get(name), "shape", None)
@@ -192,7 +195,7 @@ def _is_tagger(config: Any, named: Mapping[str, Tensor]) -> bool:
     """Return whether the standard tagger of transformers has exactly these weights."""
     with torch.device("meta"):
         try:
-            tagger = AutoModelForTokenClassification.from_config(config)
+            tagger = AutoModelForTokenClassification.from_config(config, trust_remote_code=False)
         except ValueError:  # this family has none
             return False
     return {name: tensor.shape for name, tensor in tagger.state_dict().items()} == {
@@ -206,7 +209,9 @@ def _write_config(config: Any, serving: InferenceConfig, model: Model, native: b
     content = config.to_dict() | {"torch_dtype": "float32"}
     if native:
         with torch.device("meta"):
-            content["architectures"] = [type(AutoModelForTokenClassification.from_config(config)).__name__]
+            content["architectures"] = [
+                type(AutoModelForTokenClassification.from_config(config, trust_remote_code=False)).__name__
+            ]
     else:
         content |= {"pooling": model.network.pooling.name, "problem_type": problems.get(serving.kind)}
         content["architectures"] = ["PooledClassifier"]
@@ -218,7 +223,7 @@ def _write_config(config: Any, serving: InferenceConfig, model: Model, native: b
 def _open(folder: Path, native: bool) -> PreTrainedModel:
     """Return the model that transformers opens; of the code in the folder, which is ours, without its cache."""
     if native:
-        opened: PreTrainedModel = AutoModelForTokenClassification.from_pretrained(folder)
+        opened: PreTrainedModel = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=False)
         opened.eval()
         return opened
     spec = importlib.util.spec_from_file_location("clinlm_pooled_classifier", folder / CODE)

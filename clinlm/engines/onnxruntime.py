@@ -64,7 +64,7 @@ class Onnxruntime(Engine):
 
 def _session(folder: Path, threads: int | None, optimised: Path | None = None) -> Any:
     ort = imported("onnxruntime", "onnxruntime")
-    ort.disable_telemetry_events()  # Windows builds enable it: no data leaves this machine unless the user decides so
+    ort.disable_telemetry_events()  # of Windows; elsewhere only a variable does: see `clinlm.config.telemetry`
     options = ort.SessionOptions()
     options.log_severity_level = 3
     # Threads that spin while waiting, for tens of milliseconds, take the cores from other work of the process.

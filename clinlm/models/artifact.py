@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from clinlm.config.class_paths import OWN_PACKAGES
-from clinlm.config.errors import DataError, MissingFileError
+from clinlm.config.errors import DataError, MissingFileError, ModelError
 from clinlm.models.model import Edit, Model, ModelSpec, Network, rebuild
 from clinlm.store.content import RECORD, read_record, sealed, write_json
 from clinlm.text.tokens import save_tokenizer
@@ -112,8 +112,17 @@ def load(folder: Path) -> Model:
 
 
 def stored_tokenizer(folder: Path) -> Any:
-    """Return the tokenizer that `save` wrote."""
-    return AutoTokenizer.from_pretrained(folder / TOKENIZER)
+    """Return the tokenizer that `save` wrote.
+
+    Raises:
+        ModelError: its files name code that it would bring along, or cannot be read.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(folder / TOKENIZER, trust_remote_code=False)
+    except Exception as error:  # of transformers and tokenizers, which have no common kind
+        reason = " ".join(str(error).split())
+        place = folder / TOKENIZER
+        raise ModelError(f"{place} must hold a tokenizer that needs no code of its own; it says: {reason}") from error
 
 
 def load_network(folder: Path) -> Network:

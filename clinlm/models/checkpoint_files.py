@@ -53,7 +53,9 @@ def read_config(folder: Path) -> PretrainedConfig:
         log.warning("%s names no model_type; its entries are BERT's, so it is read as bert", path)
     try:
         named = "model_type" in content
-        config: PretrainedConfig = AutoConfig.from_pretrained(folder) if named else BertConfig(**content)
+        config: PretrainedConfig = (
+            AutoConfig.from_pretrained(folder, trust_remote_code=False) if named else BertConfig(**content)
+        )
     except Exception as error:  # transformers checks entries with errors of several kinds
         reason = " ".join(str(error).split())
         raise ModelError(f"{path} must be a configuration that transformers can read; it says: {reason}") from error

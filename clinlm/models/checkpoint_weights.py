@@ -53,7 +53,7 @@ def load_body(place: str, folder: Path, revision: str | None, config: Pretrained
             reason = str(error).splitlines()[0]
             raise ModelError(f"{folder} must hold weights that transformers can read; it says: {reason}") from error
     if body is None or [name for name in report["missing_keys"] if _is_used(name)]:
-        body = AutoModel.from_config(config, dtype=torch.float32)
+        body = AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
         _load_by_names(body, read_weights(files or weight_files(folder)), folder)
     else:
         _check_shapes({name: (found, wanted) for name, found, wanted in report["mismatched_keys"]}, folder)

@@ -103,7 +103,7 @@ class ModelSpec:
     def build(self) -> Network:
         """Return the skeleton with random weights."""
         config = AutoConfig.for_model(**self.config)
-        body = in_parts(AutoModel.from_config(config, dtype=torch.float32))
+        body = in_parts(AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False))
         hidden = config.hidden_size
         pooling = Pooling(self.pooling, hidden)
         return Network(body, pooling, nn.Linear(pooling.parts * hidden, self.outputs), self.dropout)

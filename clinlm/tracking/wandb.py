@@ -62,9 +62,7 @@ class Wandb(RunLogger):
         self.project, self.group, self.folder, self.mode = project, group, folder, mode
         self.entity, self.upload, self.timeout_s = entity, upload, timeout_s
         self._open: dict[str, wandb.Run] = {}
-        # wandb sends its own errors to its developers by default, and an error may hold data. Copies of what it sends,
-        # and its logs, are else in the user's home.
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        # Copies of what it sends, and its logs, are else in the user's home.
         for name, place in {"WANDB_DATA_DIR": "data", "WANDB_CACHE_DIR": "cache"}.items():
             os.environ.setdefault(name, str(Path(folder).absolute() / "wandb" / place))
         self._agent_run = take_agent_run()

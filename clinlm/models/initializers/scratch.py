@@ -55,7 +55,7 @@ class Scratch(Initializer):
         )
         known = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
         config = AutoConfig.for_model(**self.config | known)
-        body = in_parts(AutoModel.from_config(config, dtype=torch.float32))
+        body = in_parts(AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False))
         network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
         return Model(
             ModelSpec(plain_config(config), task.outputs, network.pooling.name, self.dropout), network, tokenizer

@@ -104,7 +104,7 @@ class ConvolutionalStudent(TeacherInitializer):
         )
         if self.max_tokens is not None:
             config.max_position_embeddings = self.max_tokens
-        body = AutoModel.from_config(config, dtype=torch.float32)
+        body = AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
         with torch.no_grad():
             body.embeddings.weight.copy_(vectors / root_mean_square(vectors, tokens.share))
         network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
@@ -150,7 +150,7 @@ class TransformerStudent(TeacherInitializer):
             "type_vocab_size": 1,
         }
         config = AutoConfig.for_model(self.model_type, **self.shape | known)
-        return in_parts(AutoModel.from_config(config, dtype=torch.float32))
+        return in_parts(AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False))
 
 
 def finish_student(network: Network, config: PretrainedConfig, task: Task, tokens: TeacherTokens) -> Model:

@@ -61,7 +61,7 @@ class TokenVectors(TeacherInitializer):
         found = principal_components(states, tokens.share, self.hidden_size)
         pad = tokens.tokenizer.pad_token_id
         config = TokenVectorsConfig(vocab_size=len(tokens.numbers), hidden_size=self.hidden_size, pad_token_id=pad)
-        body = AutoModel.from_config(config, dtype=torch.float32)
+        body = AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
         weights = self.smoothing / (self.smoothing + tokens.share)
         weights = weights / (tokens.share @ weights)  # so that their mean over a text is about 1
         with torch.no_grad():

@@ -82,9 +82,13 @@ class MaskedSubstitution(Substitution):
 
     def _loaded(self) -> tuple[PreTrainedTokenizerBase, Any]:
         try:
-            tokenizer = AutoTokenizer.from_pretrained(self.name, revision=self.revision)
+            tokenizer = AutoTokenizer.from_pretrained(self.name, revision=self.revision, trust_remote_code=False)
             model, loading = AutoModelForMaskedLM.from_pretrained(
-                self.name, revision=self.revision, dtype=torch.float32, output_loading_info=True
+                self.name,
+                revision=self.revision,
+                dtype=torch.float32,
+                output_loading_info=True,
+                trust_remote_code=False,
             )
         except (OSError, ValueError) as error:
             raise MissingFileError(
