@@ -3,26 +3,41 @@
     python .ci/versions.py lowest|newest [ARGUMENT OF PYTEST ...]
 
 installs them into .venv-lowest or .venv-newest, writes what they are to build/lowest.txt or build/newest.txt, and runs
-the tests below with them. Without constraints.txt, extras, and the pins of `make test`: this says whether the bounds of
-the packages that every installation has are true. A lowest version is a bound `>=X`; what those packages need in turn
-is pip's choice. torch is always that of pyproject.toml.
+a pipeline and the tests below with them. Without constraints.txt, extras, and the pins of `make test`: this says
+whether the bounds of the packages that every installation has are true. A lowest version is a bound `>=X`; what those
+packages need in turn is pip's choice. torch is always that of pyproject.toml.
 """
 
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ("beartype", "hypothesis", "pytest", "pytest-xdist")
-TESTS = (
-    *("tests/config", "tests/store", "tests/text", "tests/models/test_model.py", "tests/models/test_adapters.py"),
-    *("tests/metrics/test_classification.py", "tests/pipeline/test_execution.py", "tests/callbacks/test_keep_best.py"),
+RUN = (
+    *("task=table", f"task.root={ROOT / 'docs/notes.csv'}", "task.corpus.text=note", "task.corpus.labels=diagnoses"),
+    *("task.max_tokens=24", "model@teacher=tiny", "teacher.vocabulary=150", "epochs=1", "trainer=cpu"),
+    *("teacher.config.max_position_embeddings=32", "student.layers=1", "prune.skip_std=0", "prune.ratio=0.25"),
+    *("report.resamples=20", "report.latency_documents=3", "report.latency_passes=1", "pipeline=b", "logger=many"),
 )
-"""Every package is imported and used by some of these; whole runs are in tests/pipeline."""
+"""A whole run, with its tables, plots, page, cards and offline runs of W&B: it uses every package."""
+TESTS = (
+    *(
+        "tests/config/test_overrides.py",
+        "tests/store/test_content.py",
+        "tests/store/test_key.py",
+        "tests/files/test_delimited.py",
+    ),
+    *("tests/text/test_tokens.py", "tests/text/test_long_notes.py", "tests/models/test_model.py"),
+    *("tests/models/test_adapters.py", "tests/metrics/test_classification.py", "tests/pipeline/test_execution.py"),
+    "tests/callbacks/test_keep_best.py",
+)
+"""What is nearest to the packages: configuration, keys, readers, tokenizers, networks, adapters, metrics, training."""
 OPTIONS = (
     *("-q", "-p", "no:cacheprovider", "-o", "filterwarnings=ignore"),
     *("-o", "addopts=-m 'not integration' --import-mode=importlib"),
@@ -49,9 +64,9 @@ def lowest(requirement: str) -> str:
     return f"{found[1]}=={found[2]}"
 
 
-def run(*words: str | Path, **environment: str) -> None:
-    """Run a command in the project; end with its status if it fails."""
-    done = subprocess.run([*map(str, words)], cwd=ROOT, env=os.environ | environment)
+def run(*words: str | Path, folder: str | Path = ROOT, **environment: str) -> None:
+    """Run a command in a folder; end with its status if it fails."""
+    done = subprocess.run([*map(str, words)], cwd=folder, env=os.environ | environment)
     if done.returncode:
         sys.exit(done.returncode)
 
@@ -74,6 +89,8 @@ def main(which: str, *arguments: str) -> None:
     written.write_text(frozen.stdout, encoding="utf-8")
     asked = {re.split(r"[^\w.-]", one)[0].lower() for one in requirements()}
     print(which, *(line for line in frozen.stdout.splitlines() if line.partition("==")[0].lower() in asked))
+    with tempfile.TemporaryDirectory() as folder:
+        run(python, "-m", "clinlm", *RUN, folder=folder, OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1")
     run(python, "-m", "pytest", *OPTIONS, *(arguments or TESTS), OMP_NUM_THREADS="1")
 
 

@@ -1,8 +1,9 @@
 """What configuration can compute: `${best_precision:}`, `${interactive:}`, `${run_group:}`, `${subsets:a,b}`, …"""
 
 import os
+from contextlib import suppress
 from datetime import datetime
-from itertools import combinations
+from itertools import chain, combinations, count
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -36,19 +37,23 @@ def own_folder(parent: str) -> str:
     Its name is the second of its start, `2026-11-29_23-27-21`; with `-2`, `-3`, … where the name is taken.
 
     Raises:
-        OSError: a folder cannot be made there.
+        ConfigError: a folder cannot be made there.
     """
     name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    number = 1
-    while True:
-        folder = Path(parent, name if number == 1 else f"{name}-{number}")
-        try:
-            folder.mkdir(parents=True)  # atomic: of two processes, one makes it
-        except FileExistsError:
-            number += 1
-        else:
-            _made.append(folder.absolute())
-            return str(folder)
+    try:
+        Path(parent).mkdir(parents=True, exist_ok=True)
+        for ending in chain([""], (f"-{number}" for number in count(2))):
+            folder = Path(parent, name + ending)
+            with suppress(FileExistsError):
+                folder.mkdir()  # atomic: of two processes, one makes it
+                _made.append(folder.absolute())
+                break
+    except OSError as error:
+        raise ConfigError(
+            f"{parent} must be a folder that you may write to, got {error.strerror}; start elsewhere, or "
+            "set hydra.run.dir (of a sweep: hydra.sweep.dir)"
+        ) from error
+    return str(folder)
 
 
 def made_folders() -> tuple[Path, ...]:

@@ -5,12 +5,15 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from support.commands import ROOT, clinlm
 
+from clinlm.config.errors import ConfigError
 from clinlm.config.resolvers import made_folders, own_folder
 
 MANY = """
 import sys
+from clinlm.config.errors import ConfigError
 from clinlm.config.resolvers import own_folder
 print("ready", flush=True)
 sys.stdin.readline()
@@ -42,3 +45,12 @@ def test_a_question_leaves_no_folder(tmp_path: Path) -> None:
     asked = clinlm(tmp_path, "--cfg", "hydra", "--resolve")
     assert asked.returncode == 0 and "outputs/runs/20" in asked.stdout and "outputs/sweeps/20" in asked.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_where_no_folder_can_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "outputs").touch()
+    (tmp_path / "runs").symlink_to(tmp_path / "gone" / "far")
+    (tmp_path / "gone").touch()
+    for parent in ("outputs/runs", "outputs", "runs"):
+        with pytest.raises(ConfigError, match=rf"{parent} must be a folder .* got .*; .* set hydra\.run\.dir"):
+            own_folder(str(tmp_path / parent))
