@@ -126,6 +126,8 @@ class PeakMeter:
         Raises:
             RuntimeError: it failed; with the last line of what the process said.
         """
+        if self._process is not None and self._process.poll() is not None:  # Ctrl-C in a notebook reaches it as well
+            self.close()
         if self._process is None:
             self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")
             command = [sys.executable, "-m", "clinlm.models.memory"]
@@ -143,7 +145,6 @@ class PeakMeter:
                 break
         self._errors.seek(0)
         said = self._errors.read().strip().splitlines()[-1:]
-        self.close()
         raise RuntimeError(f"the memory of {folder.name} cannot be measured: {''.join(said)}")
 
     def close(self) -> None:
