@@ -22,7 +22,7 @@ class UnquotedBytes:
     def __init__(self, codes: _Bytes, quotes: _Integers) -> None:
         self._codes, self._quotes = codes, quotes
         starts = np.append(0, quotes[1::2] + 1)
-        sizes = np.append(quotes, len(codes))[::2][: len(starts)] - starts[: len(quotes) // 2 + 1]
+        sizes = np.append(quotes, len(codes))[::2] - starts
         self._places: _Integers | None = None
         if int(sizes.sum()) * _FEW < len(codes):
             before = np.cumsum(sizes) - sizes

@@ -114,9 +114,15 @@ class TfidfBaseline:
         _fits(texts, targets)
         _fits(validation_texts, validation_targets)
         terms, idf, rows = _terms(texts)
-        candidates = [cls(terms, idf, *fit_regressions(rows, targets, strength), strength) for strength in STRENGTHS]
-        scores = [validation_ranking(model.probabilities(validation_texts), validation_targets) for model in candidates]
-        return candidates[int(np.argmax(scores))]
+        best, highest = None, -math.inf
+        for strength in STRENGTHS:  # weights of thousands of labels are gigabytes, so only the best are kept
+            model = cls(terms, idf, *fit_regressions(rows, targets, strength), strength)
+            score = validation_ranking(model.probabilities(validation_texts), validation_targets)
+            if best is None or score > highest:
+                best, highest = model, score
+            del model
+        assert best is not None, "strengths are tried"
+        return best
 
     @classmethod
     def fit_at(cls, texts: Sequence[str], targets: "Targets", strength: float) -> "TfidfBaseline":
