@@ -3,7 +3,7 @@
 python benchmarks/predict.py [--documents 256] [--rounds 5] [--batch-tokens 1024]
 
 Both run MiniLM-L6 (22.7 M parameters; random weights: speed only) in FP32 with 40 labels on the first 256 tokens of
-every note, on all cores. The pipeline gets the notes as a list, and the best of three batch sizes; clinlm-predict
+every note, on one thread. The pipeline gets the notes as a list, and the best of three batch sizes; clinlm-predict
 reads and writes JSON Lines and commits every window to disk. Below it, the same model as other engines run it, and in
 INT8. Opening a model is not timed on either side. Rounds alternate, so that a busy moment hits all; medians are told,
 and the processor time of a note, which hardly depends on who else computes.
@@ -35,7 +35,7 @@ from clinlm.models import artifact
 from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.model import Model, ModelSpec
-from clinlm.predict import model_answerer
+from clinlm.predict import model_answerer, model_runner
 from clinlm.predict.settings import PredictSettings, cores
 from clinlm.store.content import write_json
 from clinlm.tasks.inference_config import InferenceConfig
@@ -88,7 +88,7 @@ def models(root: Path) -> dict[str, Path]:
 
 def transformers_pipeline(root: Path) -> Callable[[Sequence[str], int], tuple[float, float]]:
     """Return what answers notes with a batch size, and tells the seconds that passed, and those of processors."""
-    folder, threads = root / "transformers", torch.get_num_threads()
+    folder = root / "transformers"
     BertForSequenceClassification(
         BertConfig(**SHAPE, num_labels=len(LABELS), problem_type="multi_label_classification")
     ).save_pretrained(folder)
@@ -96,7 +96,7 @@ def transformers_pipeline(root: Path) -> Callable[[Sequence[str], int], tuple[fl
     classify = pipeline("text-classification", str(folder), tokenizer=tokenizer, device="cpu")
 
     def seconds(texts: Sequence[str], size: int) -> tuple[float, float]:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(1)
         began, busy = time.monotonic(), time.process_time()
         found = classify(list(texts), batch_size=size, truncation=True, max_length=TOKENS, top_k=None)
         assert len(found) == len(texts)
@@ -133,8 +133,8 @@ def main() -> None:
             for name, folder in folders.items():
                 output = root / f"{folder.name}-{turn}.jsonl"
                 told = {"artifact": folder, "input": root / "notes.jsonl", "output": output}
-                runs[name].append(answered(told | {"batch_tokens": given.batch_tokens}, len(texts)))
-    print(f"{len(texts)} notes, {TOKENS} tokens at most, {cores()} cores, median of {given.rounds} rounds")
+                runs[name].append(answered(told | {"batch_tokens": given.batch_tokens, "threads": 1}, len(texts)))
+    print(f"{len(texts)} notes, {TOKENS} tokens at most, one thread, median of {given.rounds} rounds")
     print(f"{'':52}{'documents/s':>12}{'least':>8}{'most':>8}{'ratio':>8}{'CPU ms':>8}{'ratio':>8}")
     base: list[float] = []
     for name, found in runs.items():
@@ -152,14 +152,14 @@ def main() -> None:
 def answered(settings: dict[str, object], documents: int) -> tuple[float, float]:
     """Run clinlm-predict; return the seconds that passed, and those of processors, opening the model left out."""
     opening, busy = PredictSettings.of([f"{key}={value}" for key, value in settings.items()]), 0.0
-    begin = model_answerer.ModelRunner.__init__
+    begin = model_runner.ModelRunner.__init__
 
     def timed(*arguments: Any) -> None:
         nonlocal busy
         begin(*arguments)
         busy = time.process_time()
 
-    with unittest.mock.patch.object(model_answerer.ModelRunner, "__init__", timed):
+    with unittest.mock.patch.object(model_runner.ModelRunner, "__init__", timed):
         done = model_answerer.predict_file(opening)
     assert done.documents == documents
     return done.seconds, time.process_time() - busy
