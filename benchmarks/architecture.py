@@ -25,6 +25,7 @@ from transformers import AutoTokenizer
 from clinlm.config.extras import imported
 from clinlm.corpora.mtsamples import MTSamples
 from clinlm.engines.base import engine_names, find_engine
+from clinlm.engines.torch import network_answers
 from clinlm.metrics import latency
 from clinlm.models import artifact
 from clinlm.models.layers.int8_embedding import Int8Embedding
@@ -106,7 +107,7 @@ def models(root: Path, export_large: bool) -> tuple[dict[str, Callable[[int], ob
             model = Model(spec, network, tokenizer)
             if engine == "torch":
                 artifact.save(model, folder)
-                answers[own] = asked(network)
+                answers[own] = asked(network_answers(network))
             else:
                 find_engine(engine).export(model, folder)
                 answers[own] = asked(find_engine(engine).open(folder, torch.get_num_threads()))
@@ -118,10 +119,9 @@ def models(root: Path, export_large: bool) -> tuple[dict[str, Callable[[int], ob
 def asked(answer: Callable[..., object]) -> Callable[[int], object]:
     """Return `answer` of random tokens of a length."""
 
-    @torch.inference_mode()
     def ask(tokens: int) -> object:
-        ids = torch.randint(1000, TRIMMED, (1, tokens), generator=torch.Generator().manual_seed(tokens))
-        return answer(ids, torch.ones_like(ids))
+        ids = np.random.default_rng(tokens).integers(1000, TRIMMED, (1, tokens))
+        return answer(ids, np.ones_like(ids))
 
     return ask
 

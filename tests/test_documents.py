@@ -178,7 +178,8 @@ def test_an_engine_from_outside_the_checkout(lab: Path, tiny_model: Model, tmp_p
     rows, mask = torch.tensor([[1, 2, 3]]), torch.ones(1, 3, dtype=torch.long)
     with torch.inference_mode():
         expected = tiny_model.network.eval()(rows, mask).numpy()
-    np.testing.assert_allclose(engine.open(tmp_path / "export")(rows, mask).numpy(), expected, atol=0.05)
+    found = engine.open(tmp_path / "export")(rows.numpy(), mask.numpy())
+    np.testing.assert_allclose(found, expected, atol=0.05)
     assert engine.matrices(tmp_path / "export") and engine.integer_products(tmp_path / "export") == 0
 
 
