@@ -1,11 +1,12 @@
 """The checkpoint that a killed stage resumes from."""
 
-import os
 from pathlib import Path
 from typing import final
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
+
+from clinlm.store.checkpoint import put_checkpoint
 
 
 @final
@@ -26,4 +27,4 @@ class Checkpoint(LightningCheckpoint):
         draft = Path(trainer.default_root_dir) / ".last.ckpt.draft"
         trainer.save_checkpoint(draft)
         if trainer.is_global_zero:
-            os.replace(draft, draft.with_name("last.ckpt"))
+            put_checkpoint(draft)

@@ -16,6 +16,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from support import taggers
 
+from clinlm.config.targets import allow_targets
 from clinlm.corpora.table import Table
 from clinlm.engines import onnx_graph
 from clinlm.models.initializers.scratch import Scratch
@@ -62,6 +63,12 @@ def _offline() -> Iterator[None]:
         patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
         patch.setenv("HF_HUB_OFFLINE", "1")
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _support() -> None:
+    """Settings of tests may name classes of `support`, as those of a user may with allow=[support.]."""
+    allow_targets(["support."])
 
 
 @pytest.fixture(scope="session")

@@ -140,7 +140,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.usefixtures("quick")
 def test_a_method_and_a_logger_from_outside_the_checkout(lab: Path, notes_csv: Path, tmp_path: Path) -> None:
-    chosen = ("pipeline=pruning", "prune=first_units", "~stages.recover", "epochs=1")
+    chosen = ("allow=[lab.]", "pipeline=pruning", "prune=first_units", "~stages.recover", "epochs=1")
     place = f"hydra.searchpath=[file://{lab / 'conf'}]"
     config = composed(notes_csv, tmp_path / "store", place, *chosen, "logger=json_tables")
     config.logger.folder = str(tmp_path / "tables")

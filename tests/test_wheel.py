@@ -144,7 +144,7 @@ def test_an_installed_wheel_runs_anywhere_with_a_method_of_the_readers_own(
     (lab / "last_units.py").write_text(METHOD)
     (lab / "conf" / "prune" / "last_units.yaml").write_text("_target_: lab.last_units.LastUnits\n")
     (tmp_path / "empty").mkdir()
-    words = [str(installed / command[0]), *command[1:], "--config-dir", str(lab / "conf"), *SMALL]
+    words = [str(installed / command[0]), *command[1:], "--config-dir", str(lab / "conf"), "allow=[lab.]", *SMALL]
     words += ["pipeline=pruning", "prune=last_units", "~stages.recover", f"task.root={notes_csv}"]
     done = subprocess.run(
         words,

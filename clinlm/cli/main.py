@@ -58,9 +58,18 @@ def run_command(name: str, arguments: Sequence[str]) -> None:
             from clinlm.config.methods_path import prefer_own_methods
 
             prefer_own_methods()
-        getattr(importlib.import_module(module), function)(list(arguments))
+        getattr(importlib.import_module(module), function)(_without_allow(arguments))
     except BaseException as error:  # reported, or raised again: see `clinlm.cli.errors.report`
         _report(error, f"clinlm {name}")
+
+
+def _without_allow(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments without `allow=[…]`, after it was heeded: no command has a setting of that name."""
+    if typed := [word for word in arguments if word.startswith("allow=")]:
+        from clinlm.config.targets import allow_targets, typed_packages
+
+        allow_targets(typed_packages(typed))
+    return [word for word in arguments if word not in typed]
 
 
 def _run(words: list[str]) -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from clinlm.config.checks import check_margin, check_values
@@ -13,6 +12,7 @@ from clinlm.config.external import external_settings
 from clinlm.config.ranges import check_choice
 from clinlm.config.settings import plain
 from clinlm.config.splits import refuse_opening
+from clinlm.config.targets import instantiate
 from clinlm.config.usage import used_settings
 from clinlm.config.validation import refuse_monitor
 

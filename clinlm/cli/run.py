@@ -10,7 +10,6 @@ from typing import Any
 
 import transformers
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from clinlm.cli.chatter import quiet_loggers
@@ -19,6 +18,7 @@ from clinlm.config.chosen import chosen_settings
 from clinlm.config.external import external_settings
 from clinlm.config.runtime import keep_memory
 from clinlm.config.settings import plain
+from clinlm.config.targets import instantiate
 from clinlm.config.usage import is_read, read_settings, setting_of, unread
 from clinlm.config.validation import CONF
 from clinlm.pipeline import execution

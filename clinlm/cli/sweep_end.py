@@ -3,8 +3,9 @@
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from hydra.utils import get_class
 from omegaconf import DictConfig
+
+from clinlm.config.targets import find_target
 
 
 class SweepEnd(Callback):
@@ -19,4 +20,4 @@ class SweepEnd(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Make the callback and call its method of the same name."""
-        get_class(self.callback)().on_multirun_end(config, **kwargs)
+        find_target(self.callback)().on_multirun_end(config, **kwargs)

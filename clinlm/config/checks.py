@@ -9,8 +9,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from clinlm.config import ranges
+from clinlm.config.definitions import find_definition, find_origin
 from clinlm.config.errors import ConfigError
-from clinlm.config.overrides import find_definition, find_origin
 from clinlm.config.usage import used_settings
 
 _KNOWN = {name: value for name, value in vars(ranges).items() if name.startswith("check_")}

@@ -6,8 +6,6 @@ import inspect
 import re
 from collections.abc import Iterator
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -16,9 +14,14 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from clinlm.config.definitions import find_definition, find_origin
+from clinlm.config.errors import ConfigError
+from clinlm.config.targets import allow_targets, check_configuration, check_target, typed_packages
+
 _OWN = ("clinlm", "callbacks")
 _apply = ConfigLoaderImpl._apply_overrides_to_config
 _load = ConfigLoaderImpl.load_configuration
+_load_job = ConfigLoaderImpl.load_sweep_config
 _ROLE = re.compile(r"^([+~]*adapter@)(teacher|student)(?==|$)")
 
 
@@ -32,8 +35,12 @@ def accept_parameters() -> None:
 
 
 def accept_roles() -> None:
-    """Let Hydra accept `adapter@teacher=lora`: the slot is `teacher_adapter`, as `teacher` holds the model."""
-    ConfigLoaderImpl.load_configuration = _load_respelled  # type: ignore[method-assign, assignment]
+    """Let Hydra accept `adapter@teacher=lora`: the slot is `teacher_adapter`, as `teacher` holds the model.
+
+    What is composed is checked before Hydra uses any of it: see `clinlm.config.targets`.
+    """
+    ConfigLoaderImpl.load_configuration = _load_checked  # type: ignore[method-assign, assignment]
+    ConfigLoaderImpl.load_sweep_config = _load_job_checked  # type: ignore[method-assign, assignment]
 
 
 def respelled(override: str) -> str:
@@ -41,10 +48,22 @@ def respelled(override: str) -> str:
     return _ROLE.sub(r"\1\2_adapter", override)
 
 
-def _load_respelled(
+def _load_checked(
     loader: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *rest: Any, **named: Any
 ) -> DictConfig:
-    return _load(loader, config_name, [respelled(override) for override in overrides], *rest, **named)
+    overrides = [respelled(override) for override in overrides]
+    allow_targets(typed_packages(overrides))
+    config = _load(loader, config_name, overrides, *rest, **named)
+    check_configuration(config, overrides)
+    return config
+
+
+def _load_job_checked(loader: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+    if typed_packages(sweep_overrides) != [str(name) for name in master_config.get("allow") or []]:
+        raise ConfigError(
+            "allow must be set on the command line, for all jobs of a sweep alike; a sweep's yaml sets it"
+        )
+    return _load_job(loader, master_config, sweep_overrides)
 
 
 def _apply_each(overrides: list[Override], config: DictConfig) -> None:
@@ -71,9 +90,13 @@ def parameters(target: str) -> frozenset[str]:
 
     Those of this project are read from the source, without importing it: torch alone takes seconds.
     """
-    if target.partition(".")[0] not in _OWN:
-        return frozenset(inspect.signature(get_object(target)).parameters)
-    return frozenset(_read(target))
+    if target.partition(".")[0] in _OWN:
+        return frozenset(_read(target))
+    try:
+        check_target(target)
+    except ConfigError:  # not imported to look at it; refused when all is read
+        return frozenset()
+    return frozenset(inspect.signature(get_object(target)).parameters)
 
 
 def _read(target: str) -> Iterator[str]:
@@ -91,25 +114,6 @@ def _read(target: str) -> Iterator[str]:
                 yield from _read(find_origin(module, ast.unparse(base)))
 
 
-@cache
-def find_definition(target: str) -> ast.FunctionDef | ast.ClassDef | None:
-    """Return the source of a function or class of this project, by its dotted name; None if there is none."""
-    module, _, name = target.rpartition(".")
-    kinds = (ast.FunctionDef, ast.ClassDef)
-    return next((node for node in _body(module) if isinstance(node, kinds) and node.name == name), None)
-
-
-@cache
-def _body(module: str) -> list[ast.stmt]:
-    try:
-        spec = find_spec(module) if module.partition(".")[0] in _OWN else None
-    except ModuleNotFoundError:  # of `nn.Module`, whose module is no file of this project
-        return []
-    if spec is None or spec.origin is None:
-        return []
-    return ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
-
-
 def _fields(node: ast.ClassDef) -> Iterator[str]:
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
         fields = (part.target for part in node.body if isinstance(part, ast.AnnAssign))
@@ -119,13 +123,3 @@ def _fields(node: ast.ClassDef) -> Iterator[str]:
 def _arguments(function: ast.FunctionDef) -> Iterator[str]:
     every = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
     yield from (argument.arg for argument in every if argument.arg != "self")
-
-
-def find_origin(module: str, name: str) -> str:
-    """Return the dotted name of what a module of this project calls `name`."""
-    for node in _body(module):
-        if isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                if (alias.asname or alias.name) == name:
-                    return f"{node.module}.{alias.name}"
-    return f"{module}.{name}"

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from clinlm.config.errors import ConfigError
 from clinlm.config.settings import plain
+from clinlm.config.targets import instantiate
 
 
 def refuse_opening(config: DictConfig) -> None:

@@ -11,7 +11,7 @@ from clinlm.config.overrides import respelled
 
 _READ_BY_CODE = (
     *("task", "external", "report", "logger", "gate", "device", "monitor", "seed", "store"),
-    *("resplits", "nested"),
+    *("resplits", "nested", "allow"),
     *("margin", "margin_metric"),
 )
 """Settings at the root that the code reads by name; all others are read where something refers to them."""

@@ -1,6 +1,5 @@
 """Artifacts: the folder of a finished stage with spec, edits, weights, tokenizer, predictions and report."""
 
-import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -11,14 +10,15 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file as save_arrays
+from safetensors import safe_open
+from safetensors.numpy import save_file as save_numpy
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from clinlm.config.class_paths import OWN_PACKAGES
 from clinlm.config.errors import DataError, MissingFileError, ModelError
 from clinlm.models.model import Edit, Model, ModelSpec, Network, rebuild
+from clinlm.store.arrays import load_arrays, save_arrays
 from clinlm.store.content import RECORD, read_record, sealed, write_json
 from clinlm.text.tokens import save_tokenizer
 
@@ -28,6 +28,9 @@ CARD = "README.md"
 """The model card, which reports write into a sealed folder and its record does not name."""
 EPOCHS = "epochs.safetensors"
 """Predictions for validation and test after every epoch, of a stage that trained."""
+
+COMPLETE = ("spec.json", "edits.json", WEIGHTS, "predictions.safetensors", "report.json")
+"""What every finished stage has, besides its record and the files of its tokenizer."""
 
 NOT_DEPLOYED = ("predictions.safetensors", EPOCHS, "report.json", RECORD, "last.ckpt", "logits", "logs")
 """Files that running the model does not need, and that do not count as its size."""
@@ -156,42 +159,26 @@ def read_spec(folder: Path) -> ModelSpec:
 
 def save_predictions(folder: Path, logits: Mapping[str, Float[np.ndarray, "units outputs"]]) -> None:
     """Write the logits of several splits."""
-    save_arrays(
+    save_numpy(
         {split: np.ascontiguousarray(values) for split, values in logits.items()}, folder / "predictions.safetensors"
     )
 
 
 def save_logits(path: Path, index: Int[np.ndarray, " units"], logits: Float[np.ndarray, "units outputs"]) -> None:
     """Write teacher logits with their digest, atomically."""
-    path.parent.mkdir(exist_ok=True)
-    draft = path.with_suffix(".draft")
-    arrays = {"index": np.ascontiguousarray(index), "logits": np.ascontiguousarray(logits)}
-    save_arrays(arrays, draft, {"sha256": _digest(arrays)})
-    draft.replace(path)
+    save_arrays(path, {"index": index, "logits": logits})
 
 
 def load_logits(path: Path) -> tuple[Int[np.ndarray, " units"], Float[np.ndarray, "units outputs"]]:
     """Return unit numbers and teacher logits.
 
     Raises:
-        DataError: the file is damaged.
+        DataError: the file is damaged, or another's.
     """
-    try:
-        with safe_open(path, "numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in ("index", "logits")}
-            whole = file.metadata()["sha256"] == _digest(arrays)
-    except SafetensorError:
-        whole = False
-    if not whole:
-        raise DataError(f"teacher logits {path} are damaged; delete the file")
+    arrays, _ = load_arrays(path)
+    if {*arrays} != {"index", "logits"}:
+        raise DataError(f"{path} must hold the logits of units, and does not")
     return arrays["index"], arrays["logits"]
-
-
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    total = hashlib.sha256()
-    for name in sorted(arrays):
-        total.update(f"{name}{arrays[name].shape}{arrays[name].dtype}".encode() + arrays[name].tobytes())
-    return total.hexdigest()
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from hydra.utils import instantiate
 from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import DictConfig
 
 from clinlm.config.errors import ConfigError, DataError
 from clinlm.config.settings import plain
-from clinlm.models.artifact import Artifact
+from clinlm.config.targets import instantiate
+from clinlm.models.artifact import COMPLETE, Artifact
 from clinlm.models.initializers.base import Initializer
 from clinlm.models.initializers.pretrained import Pretrained
 from clinlm.pipeline import gate_policy
@@ -160,7 +160,7 @@ def _build(
     name = spec.group or spec.name  # a member shares its folder with the same stage on its own
     folder = root / f"{name}-{key}"
     progress.begin(spec.name)
-    with claim(folder) as whole:
+    with claim(folder, COMPLETE) as whole:
         state = "reused" if whole else "resumed" if (folder / "last.ckpt").exists() else "building"
         log.info("%s [%s] %s", log_as, key, state)
         if not whole:
@@ -261,7 +261,7 @@ def transfer_set(augmentation: Augmentation, settings: Mapping[str, Any], task: 
     assert task.folder is not None
     key = transfer_key(augmentation, settings, task_key)
     folder = TransferSet(key, ()).folder(task.folder.parent)
-    with claim(folder) as whole:
+    with claim(folder, ("texts.parquet",)) as whole:
         log.info("transfer set [%s] %s", key, "reused" if whole else "building")
         if not whole:
             texts = augmentation.texts(task, task.seed)

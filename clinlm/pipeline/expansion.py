@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.utils import get_object
-
 from clinlm.config.errors import ConfigError
+from clinlm.config.targets import find_target
 from clinlm.training.stage_callback import StageCallback
 
 Settings = dict[str, Any]
@@ -116,7 +115,7 @@ def _share(settings: Mapping[str, Any], step: int, steps: int) -> Settings:
 
 def _declared(settings: Mapping[str, Any]) -> type[StageCallback]:
     """Return the class of a callback; `StageCallback` itself for one that declares nothing."""
-    kind = get_object(settings["_target_"])
+    kind = find_target(settings["_target_"])
     return kind if isinstance(kind, type) and issubclass(kind, StageCallback) else StageCallback
 
 

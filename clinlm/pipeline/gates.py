@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, final
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from clinlm.config.errors import ConfigError
 from clinlm.config.settings import plain
+from clinlm.config.targets import instantiate
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.classification import METRICS
 from clinlm.models.artifact import Artifact

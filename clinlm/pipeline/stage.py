@@ -10,7 +10,6 @@ import lightning
 import numpy as np
 import torch
 import transformers
-from hydra.utils import get_object, instantiate
 from jaxtyping import Float
 from lightning import Callback, Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -19,6 +18,7 @@ from lightning.pytorch.loggers import Logger
 
 from clinlm.config.errors import ConfigError
 from clinlm.config.runtime import Stopwatch
+from clinlm.config.targets import find_target, instantiate
 from clinlm.models import artifact as artifacts
 from clinlm.models.adapters.base import Adapter
 from clinlm.models.artifact import Artifact, foreign_packages
@@ -27,6 +27,7 @@ from clinlm.models.layers.base import reads_alone
 from clinlm.models.memory import PeakGrowth, PeakMeter
 from clinlm.models.model import Model
 from clinlm.models.size import count_nonzero, count_parameters, folder_bytes
+from clinlm.store.checkpoint import drop_checkpoint, find_checkpoint
 from clinlm.store.content import write_json
 from clinlm.tasks.base import Task
 from clinlm.tasks.data import TaskData
@@ -64,7 +65,7 @@ class ModuleFactory:
             ConfigError: the target is no `Module`.
         """
         target = settings.get("_target_")
-        kind = get_object(str(target))
+        kind = find_target(str(target))
         if not (isinstance(kind, type) and issubclass(kind, Module)):
             raise ConfigError(f"a stage's module must be a clinlm Module, got {target}; set module._target_ to one")
         own = {name: value for name, value in settings.items() if name not in ("_target_", "_partial_")}
@@ -246,10 +247,9 @@ class Stage:
         module = self.module.build(model, data, self.seed, imitated)
         module.train()  # pretrained checkpoints are loaded in evaluation mode
         trainer = self._trainer(folder, logger, clock)
-        checkpoint = folder / "last.ckpt"
         try:
             with PeakGrowth() as memory:
-                trainer.fit(module, datamodule=data, ckpt_path=_resumable(checkpoint), weights_only=True)
+                trainer.fit(module, datamodule=data, ckpt_path=find_checkpoint(folder), weights_only=True)
         except SystemExit:
             raise KeyboardInterrupt from None  # Lightning turns it into SystemExit
         seconds, measuring = clock.seconds(), Stopwatch()
@@ -260,7 +260,7 @@ class Stage:
         if transfer is not None:
             report["transfer"] = {"key": transfer.key, "texts": len(transfer.texts)}
         write_json(folder / "report.json", report)
-        checkpoint.unlink(missing_ok=True)
+        drop_checkpoint(folder)
         return report
 
     def _model(self, task: Task, parent: Artifact | None, teachers: Sequence[TeacherSource]) -> Model:
@@ -340,19 +340,6 @@ class _Clock(Callback):
 def _logits(model: Model, data: TaskData, split: str) -> Float[np.ndarray, "documents outputs"]:
     size = 1 if reads_alone(model.network) else 32
     return predict(model.network, data.loader(data.task.examples.members(split), size), data.task.long_notes)[1]
-
-
-def _resumable(checkpoint: Path) -> Path | None:
-    """Return the checkpoint if it exists and can be read; delete one that cannot."""
-    if not checkpoint.exists():
-        return None
-    try:
-        torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except Exception as damage:  # torch raises many kinds, depending on which byte is broken
-        log.warning("%s is damaged (%s); the stage starts again", checkpoint, type(damage).__name__)
-        checkpoint.unlink()
-        return None
-    return checkpoint
 
 
 def measure_peak_mib(folder: Path, tokens: int) -> float:

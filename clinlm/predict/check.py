@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, final
 
-from hydra.utils import instantiate
-
 from clinlm.config.class_paths import class_path
 from clinlm.config.errors import ConfigError
 from clinlm.config.overrides import parameters
 from clinlm.config.remedies import typed_override
 from clinlm.config.settings import compose, plain
+from clinlm.config.targets import instantiate
 from clinlm.config.validation import CONF
 from clinlm.corpora.base import Corpus, Records
 from clinlm.corpora.column_roles import Roles, guess_roles

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import polars as pl
-from hydra.utils import instantiate
 
 from clinlm.config.errors import ConfigError
 from clinlm.config.settings import compose, plain
+from clinlm.config.targets import instantiate
 from clinlm.corpora.mimic.mimic3_outcomes import Mimic3Outcomes
 from clinlm.corpora.mimic.outcome_labels import STAYS, SURVIVAL
 from clinlm.corpora.split import SPLITS

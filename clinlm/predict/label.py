@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, final
 
-from hydra.utils import instantiate
 from rich.console import Console
 
 from clinlm.config.console import make_console
 from clinlm.config.errors import ConfigError
+from clinlm.config.targets import instantiate
 from clinlm.corpora.base import Corpus, Records
 from clinlm.corpora.table import Table
 from clinlm.files.record import Position, Record, Source

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-from hydra.utils import instantiate
 
+from clinlm.config.targets import instantiate
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.term_model import linked_logits
 from clinlm.models.artifact import Artifact

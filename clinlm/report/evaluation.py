@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-from hydra.utils import instantiate
 from rich.progress import Progress
 
 from clinlm.config.console import interactive
 from clinlm.config.errors import ConfigError
+from clinlm.config.targets import instantiate
 from clinlm.engines.export import Deployment
 from clinlm.metrics import latency
 from clinlm.metrics.bootstrap import Interval, Values, resample

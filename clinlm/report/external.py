@@ -9,10 +9,10 @@ from typing import Any, final
 
 import numpy as np
 import polars as pl
-from hydra.utils import get_class, instantiate
 from jaxtyping import Float, Int
 
 from clinlm.config.errors import ConfigError
+from clinlm.config.targets import find_target, instantiate
 from clinlm.engines.export import Deployment, unit_answers
 from clinlm.engines.open_model import open_model
 from clinlm.metrics.bootstrap import Groups, Values, Weights, differences, intervals, unpaired_differences
@@ -93,9 +93,9 @@ def open_external(settings: Mapping[str, Any], task: Task, task_key: str, root: 
     Raises:
         ConfigError: the two are tasks of different kinds, their labels differ, or they have the same documents.
     """
-    if not isinstance(task, get_class(settings["_target_"])):
+    if not isinstance(task, find_target(settings["_target_"])):
         raise ConfigError(
-            f"external must be a task of the same kind, got {get_class(settings['_target_']).__name__} for "
+            f"external must be a task of the same kind, got {find_target(settings['_target_']).__name__} for "
             f"{type(task).__name__}; set external=corpus and corpus@external.corpus=NAME, or external=none"
         )
     other = _opened(settings, task, root)

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
-
+from clinlm.config.targets import instantiate
 from clinlm.engines.devices import Device, Fit
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline.degradation import Degradation

@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
-from hydra.utils import instantiate
-
 from clinlm.config.errors import ConfigError
+from clinlm.config.targets import instantiate
 from clinlm.labelers.base import Labeler
 from clinlm.labelers.human import Human
 from clinlm.labelers.llm_prices import Usage

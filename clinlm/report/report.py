@@ -7,9 +7,8 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from hydra.utils import instantiate
-
 from clinlm.config.console import make_console
+from clinlm.config.targets import instantiate
 from clinlm.pipeline import execution
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.report import (

@@ -13,9 +13,9 @@ from typing import Any, final
 
 import numpy as np
 import polars as pl
-from hydra.utils import instantiate
 
 from clinlm.config.console import make_console
+from clinlm.config.targets import instantiate
 from clinlm.metrics.bootstrap import Groups, Interval
 from clinlm.metrics.evaluation import Evaluation
 from clinlm.metrics.latency import Latency, busy_share

@@ -7,8 +7,9 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ from clinlm.store.key import digest
 log = logging.getLogger(__name__)
 
 RECORD = "record.json"
+
+
+FORMAT = 1
+"""Of records; those without a number are of versions before there was one."""
 
 
 class Damaged(ModelError):
@@ -43,8 +48,8 @@ def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]
 
 def seal(folder: Path, facts: Mapping[str, Any]) -> None:
     """Declare `folder` complete: write `record.json`, last, with the sha256 of every file, `facts` and a digest."""
-    files = {str(p.relative_to(folder)): _sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
-    record = {"files": files, **facts}
+    files = {str(p.relative_to(folder)): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    record = {"files": files, "format": FORMAT, **facts}
     write_json(folder / RECORD, record | {"digest": digest(record)})
 
 
@@ -57,20 +62,33 @@ def verify(folder: Path) -> dict[str, Any]:
     """Return the record of a complete folder after comparing every file with it.
 
     Raises:
-        Damaged: the record cannot be read, or a file is missing or differs. Files added later (caches) are ignored.
+        Damaged: the record cannot be read, or a file is missing, differs, or lies elsewhere (a link). Files added later
+            (caches) are ignored.
+        ModelError: a later version of clinlm wrote it.
     """
+    if (folder / RECORD).is_symlink():
+        raise Damaged(f"{folder / RECORD} is a link")
     try:
         record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        later = record.get("format", 0) > FORMAT
         files, expected_digest = record["files"].items(), record.pop("digest")
-    except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, OSError, RecursionError) as error:
         raise Damaged(f"{folder / RECORD} cannot be read ({type(error).__name__})") from error
+    if later:
+        raise ModelError(
+            f"{folder / RECORD} was written by a later version of clinlm (format {record['format']}, this one knows "
+            f"{FORMAT}); install that version, or use another store"
+        )
     if digest(record) != expected_digest:
         raise Damaged(f"{folder / RECORD} is not the record that was written")
+    place = folder.resolve()
     for name, expected in files:
         path = folder / name
         if not path.is_file():
             raise Damaged(f"{path} is missing")
-        if _sha256(path) != expected:
+        if path.resolve() != place / name or not path.resolve().is_relative_to(place):
+            raise Damaged(f"{path} is a link, or outside of the folder")
+        if sha256(path) != expected:
             raise Damaged(f"{path} is not the file that was recorded")
     return record
 
@@ -89,24 +107,43 @@ def set_aside(folder: Path) -> Path:
 
 
 @contextmanager
-def claim(folder: Path) -> Iterator[bool]:
+def claim(folder: Path, needs: Collection[str] = ()) -> Iterator[bool]:
     """Hold the lock of `folder`; yield whether it is already complete and undamaged.
 
-    A damaged folder is set aside with a warning. A folder without a record is kept, since it holds the checkpoint to
-    continue from; files that a killed process was about to write (`.NAME`) are removed. The operating system releases
-    the lock when its holder dies.
+    Args:
+        needs: files without which it is not complete.
+
+    A damaged folder is set aside with a warning, and so is one that holds what was made for another. A folder without
+    a record is kept, since it holds the checkpoint to continue from; files that a killed process was about to write
+    (`.NAME`) are removed. The operating system releases the lock when its holder dies.
     """
     with locked(folder):
-        if sealed(folder):
+        if folder.is_symlink() or (folder / RECORD).is_symlink() or sealed(folder):
             try:
-                verify(folder)
+                if folder.is_symlink():
+                    raise Damaged(f"{folder} is a link")
+                _check_own(folder, verify(folder), needs)
             except Damaged as damage:
                 log.warning("%s; moved to %s and built again", damage, set_aside(folder).name)
         folder.mkdir(mode=0o700, exist_ok=True)
         whole = sealed(folder)
         for draft in [] if whole else folder.glob(".*"):
-            draft.unlink()
+            if draft.is_dir() and not draft.is_symlink():
+                shutil.rmtree(draft)
+            else:
+                draft.unlink()
         yield whole
+
+
+def _check_own(folder: Path, record: Mapping[str, Any], needs: Collection[str]) -> None:
+    """Raise Damaged unless the record was made for this folder, named STAGE-KEY or KIND-KEY, and has `needs`."""
+    stage, _, key = folder.name.rpartition("-")
+    if record.get("key") not in (key, folder.name) or record.get("stage", stage) != stage:
+        own = "-".join(str(record[name]) for name in ("stage", "key") if name in record)
+        raise Damaged(f"{folder} holds what was made for {own or 'no key'}")
+    for name in needs:
+        if name not in record["files"]:
+            raise Damaged(f"{folder} was sealed without {name}")
 
 
 @contextmanager
@@ -125,6 +162,7 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Return the digest of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

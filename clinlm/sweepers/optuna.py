@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, final
 
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from clinlm.config.errors import ConfigError, ModelError
 from clinlm.config.remedies import explain
 from clinlm.config.splits import refuse_resplits
+from clinlm.config.targets import instantiate
 from clinlm.store.key import digest
 from clinlm.sweepers import space, study
 from clinlm.sweepers.base import JobSweeper

@@ -9,18 +9,17 @@ from typing import Any, ClassVar, Literal, Self, final
 
 import numpy as np
 from jaxtyping import Float, Int
-from safetensors import safe_open
-from safetensors.numpy import save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from clinlm.config.errors import ConfigError
+from clinlm.config.errors import ConfigError, DataError
 from clinlm.corpora.base import Corpus
 from clinlm.metrics.calibration import fit_temperature
 from clinlm.metrics.classification import METRICS
 from clinlm.metrics.conformal import ConformalThresholds, fit_conformal
 from clinlm.metrics.decisions import Thresholds
 from clinlm.metrics.evaluation import Evaluation
+from clinlm.store.arrays import load_arrays, save_arrays
 from clinlm.store.content import claim, locked, seal
 from clinlm.store.key import cache_key
 from clinlm.tasks.batches import Encoded
@@ -195,7 +194,7 @@ class Task(ABC):
         if self.folder not in (None, folder):
             raise RuntimeError(f"a task must be opened once, got {folder} after {self.folder}; build another task")
         self.__dict__["folder"] = folder
-        with claim(folder) as whole:
+        with claim(folder, Examples.FILES) as whole:
             if not whole:
                 log.info("reading the corpus")
                 self.choose().save(folder)
@@ -242,10 +241,14 @@ class Task(ABC):
         key = cache_key(None, tokenizer.backend_tokenizer.to_str(), max_tokens, repr(self.long_notes), self.by_word)
         path = folder / "tokens" / f"{key}.safetensors"
         with locked(path):
-            if not path.exists():
-                log.info("tokenizing the texts of %s", folder.name)
-                _save_encoded(path, self.encoded_texts(texts, tokenizer, max_tokens))
-        return _load_encoded(path)
+            if path.exists():
+                try:
+                    return _load_encoded(path)
+                except DataError as damage:
+                    log.warning("%s: tokenizing again", damage)
+            log.info("tokenizing the texts of %s", folder.name)
+            _save_encoded(path, self.encoded_texts(texts, tokenizer, max_tokens))
+            return _load_encoded(path)
 
     @final
     def encoded_texts(self, texts: Sequence[str], tokenizer: TextTokenizer, max_tokens: int) -> Encoded:
@@ -273,17 +276,17 @@ class Task(ABC):
 
 
 def _save_encoded(path: Path, encoded: Encoded) -> None:
-    draft = path.with_suffix(".draft")
     names = ("tokens", "row_start", "document_start", "place", "unit_start")
     arrays = {name: value for name in names if (value := getattr(encoded, name)) is not None}
-    save_file(arrays, draft, {"pad": str(encoded.pad), "cut": str(encoded.cut)})
-    draft.replace(path)
+    save_arrays(path, arrays, {"pad": str(encoded.pad), "cut": str(encoded.cut)})
 
 
 def _load_encoded(path: Path) -> Encoded:
-    with safe_open(path, "numpy") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}
-        return Encoded(**arrays, pad=int(file.metadata()["pad"]), cut=int(file.metadata()["cut"]))
+    arrays, facts = load_arrays(path)
+    try:
+        return Encoded(**arrays, pad=int(facts["pad"]), cut=int(facts["cut"]))
+    except (TypeError, KeyError, ValueError) as error:
+        raise DataError(f"{path} must hold the tokens of texts, and does not") from error
 
 
 def dropped_notice(dropped: int, total: int, why: str) -> Sequence[str]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 import polars as pl
@@ -67,6 +67,8 @@ class Examples:
                 f"every split must have at least {fewest} documents, got {got}, of {len(self.frame):,} in all; read "
                 "more documents (a few hundred are little), or set task.shares"
             )
+
+    FILES: ClassVar = ("documents.parquet", "targets.safetensors", "examples.json")
 
     def save(self, folder: Path) -> None:
         """Write documents.parquet, targets.safetensors and examples.json into `folder`.

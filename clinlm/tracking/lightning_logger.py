@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
-from hydra.utils import get_class, instantiate
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 
 from clinlm.config.extras import imported
+from clinlm.config.targets import find_target, instantiate
 from clinlm.tracking.base import RunLogger, Scalar, TrackedRun
 from clinlm.tracking.curves import Curves, attempted, harmless
 
@@ -41,7 +41,7 @@ class LightningLogger(RunLogger):
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
         self._settings = settings
         self._open: dict[str, Logger] = {}
-        kind = get_class(str(settings["_target_"]))
+        kind = find_target(str(settings["_target_"]))
         for needs, module in _MODULES.items():
             if issubclass(kind, needs):
                 imported(module, module)

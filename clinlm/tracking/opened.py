@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.utils import get_class
 from lightning.pytorch.loggers import Logger
 
 from clinlm.config.errors import ConfigError
+from clinlm.config.targets import find_target
 from clinlm.tracking.base import RunLogger
 from clinlm.tracking.lightning_logger import LightningLogger
 
@@ -17,7 +17,7 @@ def open_logger(settings: Mapping[str, Any]) -> RunLogger:
     Raises:
         ConfigError: the class is neither.
     """
-    kind = get_class(str(settings.get("_target_")))
+    kind = find_target(str(settings.get("_target_")))
     if issubclass(kind, Logger):
         return LightningLogger(settings)
     if not issubclass(kind, RunLogger):

@@ -102,7 +102,7 @@ def run(lab: Path, notes: Path, *overrides: str) -> Path:
     """Run the command in the lab; return the folder of the run."""
     folder = lab / "run"
     places = (f"task.root={notes}", f"store={lab / 'store'}", f"hydra.run.dir={folder}")
-    command = [sys.executable, "-m", "clinlm", "--config-dir", str(lab / "conf"), "pipeline=cluster"]
+    command = [sys.executable, "-m", "clinlm", "--config-dir", str(lab / "conf"), "allow=[mylab.]", "pipeline=cluster"]
     settings = [setting for setting in TINY if not setting.startswith("student.")]  # no stage has a student
     done = subprocess.run(
         [*command, *settings, "epochs=1", *places, *overrides],

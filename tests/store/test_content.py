@@ -78,7 +78,7 @@ def build(folder: Path) -> bool:
     with claim(folder) as whole:
         if not whole:
             (folder / "content").write_text("made")
-            seal(folder, {})
+            seal(folder, {"key": "key"})
         return whole
 
 
@@ -128,7 +128,7 @@ with claim(folder) as whole:
     if not whole:
         time.sleep(seconds)
         (folder / "content").write_text("made")
-        seal(folder, {})
+        seal(folder, {"key": "key"})
 """
 
 

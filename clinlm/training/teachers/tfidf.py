@@ -8,13 +8,13 @@ from typing import Final, Self, TypeVar, final
 
 import numpy as np
 from jaxtyping import Float, Int
-from safetensors.numpy import load_file, save_file
 
-from clinlm.config.errors import ConfigError
+from clinlm.config.errors import ConfigError, DataError
 from clinlm.config.runtime import Stopwatch
 from clinlm.corpora.split import split_groups
 from clinlm.metrics.baseline import FILES, TfidfBaseline
 from clinlm.metrics.term_model import TermModel, linked_logits
+from clinlm.store.arrays import load_arrays, save_arrays
 from clinlm.store.content import claim, locked, read_record, seal
 from clinlm.store.key import cache_key
 from clinlm.tasks.base import Task
@@ -147,15 +147,26 @@ def stored_logits(
         answers: the logits of the baseline.
     """
     path = folder / "logits" / f"{name}.safetensors"
-    if not path.exists():
+    found = _stored(path)
+    if found is None:
         baseline = fitted()  # before the lock, which makes the folder
         with locked(path):
-            if not path.exists():  # another process may have computed it
+            found = _stored(path)  # another process may have computed it
+            if found is None:
                 log.info("computing the logits of %s for %s", folder.name.partition("-")[0], name.partition("-")[0])
-                draft = path.with_suffix(".draft")
-                save_file({"logits": answers(baseline)}, draft)
-                draft.replace(path)
-    return load_file(path)["logits"]
+                found = answers(baseline)
+                save_arrays(path, {"logits": found})
+    return found
+
+
+def _stored(path: Path) -> Float[np.ndarray, "asked outputs"] | None:
+    if not path.exists():
+        return None
+    try:
+        return load_arrays(path)[0]["logits"]
+    except (DataError, KeyError) as damage:
+        log.warning("%s: computing them again", damage)
+        return None
 
 
 def nearest_documents(baseline: TfidfBaseline, texts: list[str], among: list[str]) -> Int[np.ndarray, " texts"]:
