@@ -18,13 +18,13 @@ def find_definition(target: str) -> ast.FunctionDef | ast.ClassDef | None:
 
 @cache
 def _body(module: str) -> list[ast.stmt]:
-    try:
-        spec = find_spec(module) if module.partition(".")[0] in _OWN else None
-    except ModuleNotFoundError:  # of `nn.Module`, whose module is no file of this project
+    top, *parts = module.split(".")
+    spec = find_spec(top) if top in _OWN else None
+    if spec is None or not spec.submodule_search_locations:
         return []
-    if spec is None or spec.origin is None:
-        return []
-    return ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
+    place = Path(spec.submodule_search_locations[0], *parts)  # by its file: `find_spec` of a module imports its parents
+    files = [place / "__init__.py", place.with_name(f"{place.name}.py")] if parts else [place / "__init__.py"]
+    return next((ast.parse(file.read_text(encoding="utf-8")).body for file in files if file.is_file()), [])
 
 
 def find_origin(module: str, name: str) -> str:

@@ -23,6 +23,8 @@ _PLUGGED = ("hydra.launcher", "hydra.sweeper")
 """Where Hydra takes plugins that are installed, and nothing else."""
 _HANDLERS = re.compile(r"(logging|colorlog|rich)(\.\w+)*\.[A-Z]\w*")
 _STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+_FUNCTIONS = "clinlm.text.normalization."
+"""The one module of ours whose functions are settings too; they take a text and return one."""
 _trusted: set[str] = set()
 
 
@@ -135,7 +137,8 @@ def find_target(path: str) -> Any:
 
 
 def _is_ours(target: str) -> bool:
-    return isinstance(find_definition(target), ast.ClassDef)
+    kinds = (ast.ClassDef, ast.FunctionDef) if target.startswith(_FUNCTIONS) else ast.ClassDef
+    return isinstance(find_definition(target), kinds)
 
 
 def _nodes(settings: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
