@@ -36,8 +36,7 @@ class LightningLogger(RunLogger):
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        # MLflow reports how it is used to its developers by default, and tells of every table that it makes.
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        # MLflow tells of every table that it makes.
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
         self._settings = settings
         self._open: dict[str, Logger] = {}

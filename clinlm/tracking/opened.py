@@ -22,4 +22,5 @@ def open_logger(settings: Mapping[str, Any]) -> RunLogger:
         return LightningLogger(settings)
     if not issubclass(kind, RunLogger):
         raise ConfigError(f"logger must be a RunLogger or a Logger of Lightning, got {kind.__name__}")
-    return kind(**{name: value for name, value in settings.items() if not name.startswith("_")})
+    made: RunLogger = kind(**{name: value for name, value in settings.items() if not name.startswith("_")})
+    return made
