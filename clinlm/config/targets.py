@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -37,6 +38,8 @@ def allow_targets(prefixes: Iterable[str]) -> None:
     for prefix in prefixes:
         if not re.fullmatch(r"\w+(\.\w+)*\.?", prefix):
             raise ConfigError(f"allow must list packages of yours, as allow=[mylab.], got {prefix!r}")
+        if prefix.partition(".")[0] in sys.stdlib_module_names:
+            raise ConfigError(f"allow must list packages of yours, got {prefix!r}, which is Python's own")
         _trusted.add(prefix.removesuffix(".") + ".")
 
 
@@ -69,6 +72,8 @@ def check_target(target: Any, where: str = "") -> None:
     package = target.partition(".")[0]
     if target.startswith(OWN_PACKAGES):
         remedy = "there is no such class; check the spelling"
+    elif package in sys.stdlib_module_names:
+        remedy = "it belongs to Python itself, and no setting needs it"
     else:
         remedy = f"if the settings are yours and you trust that package, add allow=[{package}.] to the command"
     raise ConfigError(

@@ -125,7 +125,7 @@ def test_only_the_command_line_allows(lab: str, tmp_path: Path) -> None:
     assert compose("config", [*theirs, f"allow=[{lab}.]"]).report._target_ == f"{lab}.part.Own"
 
 
-@pytest.mark.parametrize("name", ["", "*", "a b", "../x", ".a", "a..b"])
+@pytest.mark.parametrize("name", ["", "*", "a b", "../x", ".a", "a..b", "os.", "builtins", "subprocess.run"])
 def test_a_package_is_a_name(name: str) -> None:
     with pytest.raises(ConfigError, match="allow must list packages"):
         allow_targets([name])
