@@ -247,7 +247,16 @@ def test_what_a_change_would_reach_is_read_and_nothing_else(subtests: pytest.Sub
                 stage = plain["stages"][re.sub(r"_\d+$", "", spec.name)]
                 reached += [own for key, own in stage.items() if key != "ensemble" or len(spec.teachers) > 1]
             read = read_settings(config, [*left_out(config)])
-            by_name = {"monitor", "seed", "store", "resplits", "nested", "margin", "margin_metric"}  # read at the root
+            by_name = {
+                "monitor",
+                "seed",
+                "store",
+                "resplits",
+                "nested",
+                "allow",
+                "margin",
+                "margin_metric",
+            }  # read at the root
             assert {name for name in names if is_read(name, read)} == {*_MARK.findall(str(reached))} | by_name
 
 
