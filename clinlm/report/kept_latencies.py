@@ -23,7 +23,15 @@ _MEASURED = (
     *(measure, open_model, linked_logits),
     *(note_answer.NetworkAnswer, note_answer.TermsAnswer, note_answer.EnsembleAnswer, note_answer.network_answer),
 )
-"""Code whose change makes other latencies."""
+_ENGINES: Final = (
+    *("folded.Folded", "onnxruntime.Onnxruntime", "openvino.Openvino"),
+    *("torch.Torch", "torch_compiled.TorchCompiled"),
+)
+CODE: Final = (
+    *(f"{own.__module__}.{own.__qualname__}" for own in _MEASURED),
+    *(f"clinlm.engines.{name}" for name in _ENGINES),
+)
+"""Code whose change makes other latencies; engines by name, as they are imported where they run only."""
 
 _PACKAGES: Final = (
     *("torch", "transformers", "tokenizers", "numpy", "scipy", "scikit-learn"),
@@ -69,8 +77,7 @@ class LatencySession:
         here = asdict(Hardware.of_this_process())
         del here["date"]
         inputs = [sorted(rows.values()), rows[reference], list(texts), here, _versions()]
-        code = [f"{own.__module__}.{own.__qualname__}" for own in _MEASURED]
-        return cls(root / "latencies" / f"{cache_key(settings, *inputs, code=code)}.json", rows)
+        return cls(root / "latencies" / f"{cache_key(settings, *inputs, code=CODE)}.json", rows)
 
     def read(self) -> dict[str, Latency] | None:
         """Return the latencies by name of a row.

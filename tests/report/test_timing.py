@@ -7,12 +7,15 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
-from omegaconf import DictConfig
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
 from support.entity_jobs import config as entity_config
 from support.pipelines import composed
 from support.reports import recorded, result, timed
 
 from clinlm.config.errors import ConfigError
+from clinlm.config.validation import CONF
+from clinlm.engines.base import Engine
 from clinlm.metrics.entity_evaluation import EntityEvaluation
 from clinlm.metrics.evaluation import LabelEvaluation
 from clinlm.metrics.hardware import Hardware
@@ -176,6 +179,12 @@ def test_latencies_are_kept_until_something_differs(
     assert len({own.path for own in (session(), *others)}) == 8 and all(own.read() is None for own in others)
     session().write({"a": LOUD, "b": LOUD})
     assert session().read() == (None if load == 0.05 else {"a": LOUD, "b": LOUD})
+
+
+def test_latencies_are_measured_again_when_an_engine_changes() -> None:
+    targets = [OmegaConf.load(path).get("_target_") for path in (CONF / "engine").glob("*.yaml")]
+    found = {target for target in targets if target and issubclass(get_object(target), Engine)}
+    assert len(found) >= 5 and found <= set(kept_latencies.CODE)
 
 
 def test_the_machine_is_in_the_json_once_and_the_load_in_the_csv(tmp_path: Path) -> None:
