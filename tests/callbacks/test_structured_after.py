@@ -129,7 +129,7 @@ def test_engines_run_it(tmp_path: Path, task: MultiLabel, made: dict[str, Artifa
     data = TaskData(task, model.tokenizer, model.max_tokens)
     batch = data.collate([0])
     with torch.no_grad():
-        wanted = model.network(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
+        wanted = model.network(batch["input_ids"], batch["attention_mask"])
     answer = find_engine(engine).open(tmp_path, 1)(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
     np.testing.assert_allclose(answer, wanted, atol=1e-4)
 

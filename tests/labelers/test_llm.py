@@ -245,6 +245,9 @@ def test_a_reader_who_stops_early_leaves_nothing_behind() -> None:
         answers.close()  # type: ignore[attr-defined]
         assert not any(thread.name == "clinlm-llm" for thread in threading.enumerate())
         assert len(server.asked) <= 1 + 2 * 2 + 2
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:  # the server's own threads end by and by
+        time.sleep(0.01)
     assert threading.active_count() <= before
 
 
