@@ -36,7 +36,7 @@ check: $(VENV)/.test ## lint, format, types and tests: what must pass before a c
 	@$(VENV)/bin/mypy
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(PARALLEL)
 
-bench: $(VENV)/.run ## measure what the documents report (benchmarks/*.py)
+bench: $(VENV)/.test ## measure what the documents report (benchmarks/*.py)
 	@ls benchmarks/*.py >/dev/null 2>&1 || { echo "there is nothing in benchmarks/"; exit 1; }
 	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(PYTHON) "$$script"; done
 

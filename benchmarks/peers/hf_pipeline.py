@@ -9,7 +9,7 @@ import sys
 import torch
 from transformers import pipeline
 
-model, notes, output, tokens, size = *sys.argv[1:4], *map(int, [*sys.argv[4:6], 256, 8][:2])
+model, notes, output, tokens, size = *sys.argv[1:4], *map(int, [*sys.argv[4:6], *("256", "8")[len(sys.argv[4:6]) :]])
 torch.set_num_threads(1)
 with open(notes, encoding="utf-8") as file:
     texts = [json.loads(line)["text"] for line in file]

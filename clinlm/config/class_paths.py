@@ -8,6 +8,7 @@ from clinlm.config.errors import ModelError
 
 Kind = TypeVar("Kind")
 OWN_PACKAGES = ("clinlm.", "callbacks.")
+_foreign: set[str] = set()
 OTHER_VERSION = "was made by another version of clinlm; rebuild it (run the pipeline again)"
 
 
@@ -52,4 +53,10 @@ def load_stored_class(path: str, base: type[Kind]) -> type[Kind]:
             "its package, import it first: python -c 'import PACKAGE; from clinlm.cli.main import main; main()' "
             "ARGUMENTS"
         )
+    _foreign.add(path.rpartition(".")[0])
     return load_class(path, base)
+
+
+def foreign_modules() -> tuple[str, ...]:
+    """Return the modules of other packages whose classes stored files named so far, for a process that opens those."""
+    return tuple(sorted(_foreign))

@@ -41,11 +41,10 @@ def own_folder(parent: str) -> str:
     """
     name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     try:
-        Path(parent).mkdir(parents=True, exist_ok=True)
         for ending in chain([""], (f"-{number}" for number in count(2))):
             folder = Path(parent, name + ending)
             with suppress(FileExistsError):
-                folder.mkdir()  # atomic: of two processes, one makes it
+                folder.mkdir(parents=True)  # the last step is atomic: of two processes, one makes it
                 _made.append(folder.absolute())
                 break
     except OSError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 import hydra.utils
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from clinlm.config.class_paths import OWN_PACKAGES
 from clinlm.config.definitions import find_definition
@@ -22,6 +23,8 @@ _LIBRARIES = re.compile(
 _PLUGINS = re.compile(r"hydra_plugins(\.\w+)+|hydra\._internal\.core_plugins(\.\w+)+")
 _PLUGGED = ("hydra.launcher", "hydra.sweeper")
 """Where Hydra takes plugins that are installed, and nothing else."""
+_CALLED = ("callbacks", "hydra_logging", "job_logging", "launcher", "sweeper")
+"""Parts of Hydra's own settings in which it calls what they name."""
 _HANDLERS = re.compile(r"(logging|colorlog|rich)(\.\w+)*\.[A-Z]\w*")
 _STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 _FUNCTIONS = "clinlm.text.normalization."
@@ -105,11 +108,13 @@ def check_configuration(config: DictConfig, overrides: Iterable[str]) -> None:
     """
     content = OmegaConf.to_container(config, resolve=False)
     assert isinstance(content, dict)
-    set_there = [str(name) for name in content.get("allow") or []]
+    listed = content.get("allow") or []
+    set_there = [str(name) for name in ([listed] if isinstance(listed, str) else listed)]
     if set_there != typed_packages(overrides):
         raise ConfigError(f"allow must be set on the command line, and nowhere else; a yaml sets it to {set_there}")
     for path, node in _nodes(content.get("hydra") or {}, "hydra"):
         _check_logging(path, node)
+    _refuse_borrowed(config.get("hydra"), "hydra")
     check_targets(content)
 
 
@@ -157,6 +162,26 @@ def _nodes(settings: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]
     elif isinstance(settings, list | tuple):
         for value in settings:
             yield from _nodes(value, where)
+
+
+def _refuse_borrowed(node: Any, path: str) -> None:
+    """Refuse parts of Hydra that are interpolations of other nodes: Hydra calls what stands there, unchecked."""
+    if not isinstance(node, DictConfig):
+        return
+    for name in node:
+        own = f"{path}.{name}"
+        if path == "hydra" and name not in _CALLED:
+            continue
+        if OmegaConf.is_interpolation(node, name):
+            try:
+                borrowed = OmegaConf.is_config(node[name])
+            except OmegaConfBaseException:  # not known yet; with other words around it, it will be a string
+                raw = OmegaConf.to_container(node, resolve=False)[name]  # type: ignore[call-overload, index]
+                borrowed = str(raw).startswith("${") and str(raw).endswith("}")
+            if borrowed:
+                raise ConfigError(f"{own} must be written out, got an interpolation; nothing was run")
+        elif not OmegaConf.is_missing(node, name):
+            _refuse_borrowed(node[name], own)
 
 
 def _check_logging(path: str, node: Mapping[str, Any]) -> None:

@@ -71,13 +71,14 @@ def main() -> None:
                 sys.stderr.flush()
                 os._exit(status)
         if os.waitpid(child, 0)[1]:
-            print(_FAILED, flush=True)
+            print(f"\n{_FAILED}", flush=True)
 
 
 def _answer(folder: str, tokens: int, packages: Sequence[str]) -> None:
     for package in packages:
         importlib.import_module(package)
-    print(_ANSWER, _growth(Path(folder), tokens), flush=True)
+    # A line of its own: what libraries print may not end with one.
+    print(f"\n{_ANSWER} {_growth(Path(folder), tokens)}", flush=True)
 
 
 def _growth(folder: Path, tokens: int) -> float:

@@ -119,7 +119,8 @@ class ModelAnswerer(Answerer):
         """
         answers = list[NoteAnswers]()
         for part in parts:
-            if self._workers is None and self._threads > 1 and self._watch.seconds() > _PATIENCE_S:
+            waits = self._workers is None and self._threads > 1 and self._watch.seconds() > _PATIENCE_S
+            if waits and NoteWorkers.can_start():
                 self._workers = NoteWorkers(self._threads, self._opening)
             if self._workers is None:
                 answers.append(self._models.answer(part))

@@ -17,6 +17,7 @@ _WORDS: Final = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
 
 REMEMBERED: Final = 2**16
 """Words whose pieces are remembered while a file is answered: about 10 MB. Then it begins again with none."""
+_LONGEST_REMEMBERED: Final = 64
 
 
 @final
@@ -133,7 +134,9 @@ class _Remembered(dict[str, tuple[int, ...]]):
         self._pieces, self._most = pieces, most
 
     def __missing__(self, words: str) -> tuple[int, ...]:
-        if len(self) >= self._most:
-            self.clear()
-        self[words] = found = (*chain.from_iterable(map(self._pieces.ids, _WORDS.findall(words))),)
+        found = (*chain.from_iterable(map(self._pieces.ids, _WORDS.findall(words))),)
+        if len(words) <= _LONGEST_REMEMBERED:  # not an attachment in base64
+            if len(self) >= self._most:
+                self.clear()
+            self[words] = found
         return found

@@ -74,6 +74,16 @@ def test_composition_checks_overrides_yamls_and_what_hydra_itself_makes(tmp_path
             compose("config", overrides)
 
 
+@pytest.mark.parametrize("place", ["callbacks: {zz: '${patience}'}", "job_logging: {handlers: '${patience}'}"])
+def test_what_hydra_calls_is_written_out(place: str, tmp_path: Path) -> None:
+    """What it borrows from elsewhere in the settings would be called without a check."""
+    (tmp_path / "experiment").mkdir()
+    borrowed = f"# @package _global_\nseed: posix.getpid\npatience: {{_target_: '${{seed}}'}}\nhydra: {{{place}}}\n"
+    (tmp_path / "experiment" / "theirs.yaml").write_text(borrowed)
+    with pytest.raises(ConfigError, match="must be written out"):
+        compose("config", [f"hydra.searchpath=[file://{tmp_path}]", "+experiment=theirs"])
+
+
 def test_every_target_of_the_configuration_may_be_used() -> None:
     assert len(HARMLESS) > 100
     for target in dict.fromkeys(HARMLESS):

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 from support.commands import ROOT
 
+from clinlm.config.errors import MissingFileError
 from clinlm.engines.folded import Folded
 from clinlm.engines.open_model import FACTS
 from clinlm.metrics.baseline import TfidfBaseline
 from clinlm.models.model import Model, ModelSpec
 from clinlm.predict import model_answerer
 from clinlm.predict.note_models import NoteModels
+from clinlm.predict.note_workers import NoteWorkers, waited
 from clinlm.predict.predictions import join_predictions
 from clinlm.store.content import write_json
 from clinlm.tasks.inference_config import InferenceConfig
@@ -116,3 +118,17 @@ def test_workers_end_with_a_process_that_is_killed(folders: dict[str, Path], tmp
     while Path(f"/proc/{worker}").exists() and time.monotonic() < until:
         time.sleep(0.1)
     assert not Path(f"/proc/{worker}").exists()
+
+
+@pytest.mark.integration
+def test_what_a_worker_raises_when_it_opens_its_models_is_told(tmp_path: Path) -> None:
+    workers = NoteWorkers(1, (tmp_path / "absent", None, 64, None))
+    with pytest.raises(MissingFileError, match="absent"):
+        waited(workers.submit(["fever"]))
+    workers.close()
+
+
+def test_a_script_from_a_pipe_starts_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert NoteWorkers.can_start()
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "<stdin>", raising=False)
+    assert not NoteWorkers.can_start()
