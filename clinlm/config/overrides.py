@@ -81,7 +81,10 @@ def _is_unstated_parameter(config: DictConfig, key: str) -> bool:
         return False
     if not isinstance(node, DictConfig) or name in node.keys() or "_target_" not in node:
         return False
-    return name in parameters(str(node._target_))
+    target = str(node._target_)
+    if target.partition(".")[0] not in _OWN and not parent.startswith("hydra."):
+        check_target(target, parent)
+    return name in parameters(target)
 
 
 @cache

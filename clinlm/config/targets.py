@@ -168,7 +168,9 @@ def _refuse_borrowed(node: Any, path: str) -> None:
     """Refuse parts of Hydra that are interpolations of other nodes: Hydra calls what stands there, unchecked."""
     if not isinstance(node, DictConfig):
         return
-    for name in node:
+    raw = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(raw, dict)
+    for name in map(str, node):
         own = f"{path}.{name}"
         if path == "hydra" and name not in _CALLED:
             continue
@@ -176,8 +178,7 @@ def _refuse_borrowed(node: Any, path: str) -> None:
             try:
                 borrowed = OmegaConf.is_config(node[name])
             except OmegaConfBaseException:  # not known yet; with other words around it, it will be a string
-                raw = OmegaConf.to_container(node, resolve=False)[name]  # type: ignore[call-overload, index]
-                borrowed = str(raw).startswith("${") and str(raw).endswith("}")
+                borrowed = str(raw[name]).startswith("${") and str(raw[name]).endswith("}")
             if borrowed:
                 raise ConfigError(f"{own} must be written out, got an interpolation; nothing was run")
         elif not OmegaConf.is_missing(node, name):
