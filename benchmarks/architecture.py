@@ -33,6 +33,7 @@ from clinlm.models.layers.static_int8_linear import StaticInt8Linear
 from clinlm.models.model import Model, ModelSpec
 from clinlm.models.size import folder_bytes
 from clinlm.report.timing import measured_on
+from clinlm.text.stored_tokenizer import TOKENIZER
 
 NOTES = Path(__file__).parents[1] / "../shared/data/mtsamples.csv.gz"
 VOCABULARY, TRIMMED, LABELS = 28_895, 10_000, 20
@@ -111,7 +112,7 @@ def models(root: Path, export_large: bool) -> tuple[dict[str, Callable[[int], ob
             else:
                 find_engine(engine).export(model, folder)
                 answers[own] = asked(find_engine(engine).open(folder, torch.get_num_threads()))
-            sizes[own] = folder_bytes(folder, (artifact.TOKENIZER,))
+            sizes[own] = folder_bytes(folder, (TOKENIZER,))
             gc.collect()
     return answers, sizes
 

@@ -40,6 +40,7 @@ from clinlm.predict.settings import PredictSettings, cores
 from clinlm.store.content import write_json
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.text.long_notes import Head
+from clinlm.text.stored_tokenizer import TOKENIZER
 
 NOTES = Path(__file__).parents[1] / "../shared/data/mtsamples.csv.gz"
 TOKENS, LABELS = 256, tuple(f"label {number}" for number in range(40))
@@ -92,7 +93,7 @@ def transformers_pipeline(root: Path) -> Callable[[Sequence[str], int], tuple[fl
     BertForSequenceClassification(
         BertConfig(**SHAPE, num_labels=len(LABELS), problem_type="multi_label_classification")
     ).save_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(root / "torch" / artifact.TOKENIZER)
+    tokenizer = AutoTokenizer.from_pretrained(root / "torch" / TOKENIZER)
     classify = pipeline("text-classification", str(folder), tokenizer=tokenizer, device="cpu")
 
     def seconds(texts: Sequence[str], size: int) -> tuple[float, float]:

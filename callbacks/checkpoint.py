@@ -6,7 +6,7 @@ from typing import final
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 
-from clinlm.store.checkpoint import put_checkpoint
+from clinlm.store.checkpoint import CHECKPOINT, put_checkpoint
 
 
 @final
@@ -24,7 +24,7 @@ class Checkpoint(LightningCheckpoint):
         """Lightning's hook; a `Checkpoint` is always called last, so other callbacks have handled this epoch."""
         if trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs:
             return
-        draft = Path(trainer.default_root_dir) / ".last.ckpt.draft"
+        draft = Path(trainer.default_root_dir) / f".{CHECKPOINT}.draft"
         trainer.save_checkpoint(draft)
         if trainer.is_global_zero:
             put_checkpoint(draft)

@@ -19,7 +19,7 @@ from clinlm.config.readers import refuse_unread
 from clinlm.config.resolvers import made_folders, register_resolvers
 from clinlm.config.runtime import share_cores
 from clinlm.config.splits import refuse_several
-from clinlm.config.targets import allow_targets
+from clinlm.config.targets import allow_targets, allowed_packages
 from clinlm.config.validation import CONF
 from clinlm.store.unused import discard_unused
 from clinlm.sweepers.optuna import register_optuna
@@ -56,7 +56,7 @@ def launch(config: DictConfig) -> dict[str, float]:
     returns NaN, so that the other jobs still run and the sweep gets its table.
     """
     register_resolvers()
-    allow_targets(map(str, config.allow))  # of a job in a process of its own; checked where it was composed
+    allow_targets(allowed_packages(config))  # of a job in a process of its own; checked where it was composed
     prefer_own_methods()
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return _run(config)

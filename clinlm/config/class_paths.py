@@ -8,8 +8,9 @@ from clinlm.config.errors import ModelError
 
 Kind = TypeVar("Kind")
 OWN_PACKAGES = ("clinlm.", "callbacks.")
-_foreign: set[str] = set()
 OTHER_VERSION = "was made by another version of clinlm; rebuild it (run the pipeline again)"
+_foreign: set[str] = set()
+"""Modules of other packages that `load_stored_class` looked into."""
 
 
 def class_path(kind: type) -> str:

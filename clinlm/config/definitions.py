@@ -5,7 +5,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-_OWN = ("clinlm", "callbacks")
+from clinlm.config.class_paths import OWN_PACKAGES
 
 
 @cache
@@ -19,7 +19,7 @@ def find_definition(target: str) -> ast.FunctionDef | ast.ClassDef | None:
 @cache
 def _body(module: str) -> list[ast.stmt]:
     top, *parts = module.split(".")
-    spec = find_spec(top) if top in _OWN else None
+    spec = find_spec(top) if f"{top}.".startswith(OWN_PACKAGES) else None
     if spec is None or not spec.submodule_search_locations:
         return []
     place = Path(spec.submodule_search_locations[0], *parts)  # by its file: `find_spec` of a module imports its parents

@@ -14,11 +14,11 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from clinlm.config.class_paths import OWN_PACKAGES
 from clinlm.config.definitions import find_definition, find_origin
 from clinlm.config.errors import ConfigError
-from clinlm.config.targets import allow_targets, check_configuration, check_target, typed_packages
+from clinlm.config.targets import allow_targets, allowed_packages, check_configuration, check_target, typed_packages
 
-_OWN = ("clinlm", "callbacks")
 _apply = ConfigLoaderImpl._apply_overrides_to_config
 _load = ConfigLoaderImpl.load_configuration
 _load_job = ConfigLoaderImpl.load_sweep_config
@@ -59,7 +59,7 @@ def _load_checked(
 
 
 def _load_job_checked(loader: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-    if typed_packages(sweep_overrides) != [str(name) for name in master_config.get("allow") or []]:
+    if typed_packages(sweep_overrides) != allowed_packages(master_config):
         raise ConfigError(
             "allow must be set on the command line, for all jobs of a sweep alike; a sweep's yaml sets it"
         )
@@ -82,8 +82,8 @@ def _is_unstated_parameter(config: DictConfig, key: str) -> bool:
     if not isinstance(node, DictConfig) or name in node.keys() or "_target_" not in node:
         return False
     target = str(node._target_)
-    if target.partition(".")[0] not in _OWN and not parent.startswith("hydra."):
-        check_target(target, parent)
+    if not target.startswith(OWN_PACKAGES):
+        check_target(target, parent)  # before it is imported to look at it
     return name in parameters(target)
 
 
@@ -93,12 +93,8 @@ def parameters(target: str) -> frozenset[str]:
 
     Those of this project are read from the source, without importing it: torch alone takes seconds.
     """
-    if target.partition(".")[0] in _OWN:
+    if target.startswith(OWN_PACKAGES):
         return frozenset(_read(target))
-    try:
-        check_target(target)
-    except ConfigError:  # not imported to look at it; refused when all is read
-        return frozenset()
     return frozenset(inspect.signature(get_object(target)).parameters)
 
 

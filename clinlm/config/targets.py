@@ -58,6 +58,12 @@ def typed_packages(overrides: Iterable[str]) -> list[str]:
     return [name.strip("'\"") for name in listed if name.strip("'\"")]
 
 
+def allowed_packages(settings: DictConfig) -> list[str]:
+    """Return what the setting `allow` lists; one name may stand without brackets."""
+    listed = settings.get("allow") or []
+    return [str(name) for name in ([listed] if isinstance(listed, str) else listed)]
+
+
 def check_target(target: Any, where: str = "") -> None:
     """Raise unless `target` may be used.
 
@@ -108,8 +114,7 @@ def check_configuration(config: DictConfig, overrides: Iterable[str]) -> None:
     """
     content = OmegaConf.to_container(config, resolve=False)
     assert isinstance(content, dict)
-    listed = content.get("allow") or []
-    set_there = [str(name) for name in ([listed] if isinstance(listed, str) else listed)]
+    set_there = allowed_packages(config)
     if set_there != typed_packages(overrides):
         raise ConfigError(f"allow must be set on the command line, and nowhere else; a yaml sets it to {set_there}")
     for path, node in _nodes(content.get("hydra") or {}, "hydra"):

@@ -9,10 +9,9 @@ from clinlm.config.errors import MissingExtraError, MissingFileError
 from clinlm.engines.base import Answer, Engine, stored_engine
 from clinlm.store.content import sealed, verify
 from clinlm.tasks.inference_config import InferenceConfig
-from clinlm.text.stored_tokenizer import StoredTokenizer, TextTokenizer
+from clinlm.text.stored_tokenizer import TOKENIZER, StoredTokenizer, TextTokenizer
 
 FACTS = "deployment.json"
-_TOKENIZER = "tokenizer"
 
 
 @final
@@ -42,12 +41,12 @@ def open_model(folder: Path, threads: int | None = None) -> OpenModel:
         verify(folder)
     config = InferenceConfig.load(folder)
     if not (folder / FACTS).is_file():
-        if not (folder / _TOKENIZER).is_dir():
+        if not (folder / TOKENIZER).is_dir():
             raise MissingFileError(
-                f"{folder} must have {_TOKENIZER}/ (an artifact) or {FACTS} (a deployment), has neither: its "
+                f"{folder} must have {TOKENIZER}/ (an artifact) or {FACTS} (a deployment), has neither: its "
                 "export was stopped or refused, or it was copied in part; run its pipeline again"
             )
-        tokenizer = StoredTokenizer.load(folder / _TOKENIZER)
+        tokenizer = StoredTokenizer.load(folder / TOKENIZER)
         from clinlm.engines.torch import Torch
 
         torch_engine = Torch()

@@ -42,7 +42,6 @@ _FORMAT: Final = {"format": "tfidf", "version": 1, "terms": "words and pairs of 
 MANY: Final = 50_000
 _GATHERED: Final = 2**27
 """Most weights of which a copy is kept by terms, to answer without scipy."""
-_SLICE: Final = 64
 
 SHORT: Final = 64
 """From `MANY` texts on, of fewer than `SHORT` different terms in the mean, the primal solver is the faster one."""

@@ -56,11 +56,6 @@ class ScoreSteps(NamedTuple):
         first = np.searchsorted(column[new], np.arange(truth.shape[1] + 1))
         return cls(column[new], score[new], first, row, np.cumsum(new) - 1)
 
-    @property
-    def gained(self) -> Integer[np.ndarray, " steps"]:
-        """How many positives have the score of each step."""
-        return np.bincount(self.step, minlength=len(self.score))
-
     def counts(
         self, scores: Float[np.ndarray, "rows columns"]
     ) -> tuple[Integer[np.ndarray, " steps"], Integer[np.ndarray, " steps"]]:

@@ -19,11 +19,12 @@ from clinlm.config.class_paths import OWN_PACKAGES
 from clinlm.config.errors import DataError, MissingFileError, ModelError
 from clinlm.models.model import Edit, Model, ModelSpec, Network, rebuild
 from clinlm.store.arrays import load_arrays, save_arrays
+from clinlm.store.checkpoint import CHECKPOINT
 from clinlm.store.content import RECORD, read_record, sealed, write_json
+from clinlm.text.stored_tokenizer import TOKENIZER
 from clinlm.text.tokens import save_tokenizer
 
 WEIGHTS = "model.safetensors"
-TOKENIZER = "tokenizer"
 CARD = "README.md"
 """The model card, which reports write into a sealed folder and its record does not name."""
 EPOCHS = "epochs.safetensors"
@@ -32,7 +33,7 @@ EPOCHS = "epochs.safetensors"
 COMPLETE = ("spec.json", "edits.json", WEIGHTS, "predictions.safetensors", "report.json")
 """What every finished stage has, besides its record and the files of its tokenizer."""
 
-NOT_DEPLOYED = ("predictions.safetensors", EPOCHS, "report.json", RECORD, "last.ckpt", "logits", "logs")
+NOT_DEPLOYED = ("predictions.safetensors", EPOCHS, "report.json", RECORD, CHECKPOINT, "logits", "logs")
 """Files that running the model does not need, and that do not count as its size."""
 
 

@@ -22,6 +22,7 @@ from clinlm.pipeline.gates import TFIDF_FLOOR, Gate, Verdict, open_gate
 from clinlm.pipeline.results import GateFailed, StageResult
 from clinlm.pipeline.stage import Stage
 from clinlm.pipeline.stage_spec import StageSpec
+from clinlm.store.checkpoint import CHECKPOINT
 from clinlm.store.content import claim, seal, sealed
 from clinlm.store.key import cache_key, counted_settings
 from clinlm.tasks.base import Task
@@ -161,7 +162,7 @@ def _build(
     folder = root / f"{name}-{key}"
     progress.begin(spec.name)
     with claim(folder, COMPLETE) as whole:
-        state = "reused" if whole else "resumed" if (folder / "last.ckpt").exists() else "building"
+        state = "reused" if whole else "resumed" if (folder / CHECKPOINT).exists() else "building"
         log.info("%s [%s] %s", log_as, key, state)
         if not whole:
             lightning_logger = logger.stage(spec.name, key, folder, dict(spec.settings))

@@ -7,6 +7,9 @@ from typing import Any, Protocol, Self, final
 
 from tokenizers import Tokenizer
 
+TOKENIZER = "tokenizer"
+"""Folder in that of an artifact; a deployment has the files of its tokenizer beside the others."""
+
 
 class TextTokenizer(Protocol):
     """What encoding needs of a fast tokenizer: those of transformers have it, and `StoredTokenizer`."""

@@ -32,7 +32,6 @@ class Trackio(RunLogger):
 
     def __init__(self, project: str = "clinlm", group: str | None = None, folder: str = "outputs/trackio") -> None:
         os.environ.setdefault("TRACKIO_DIR", str(Path(folder).absolute()))  # else in the user's home
-        os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
         self._trackio = imported("trackio", "trackio")
         self.project, self.group = project, group
         self._open: dict[str, Any] = {}

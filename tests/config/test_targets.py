@@ -11,7 +11,15 @@ from omegaconf import OmegaConf
 from clinlm.config import targets
 from clinlm.config.errors import ConfigError
 from clinlm.config.settings import compose
-from clinlm.config.targets import allow_targets, check_configuration, check_target, find_target, instantiate
+from clinlm.config.targets import (
+    allow_targets,
+    allowed_packages,
+    check_configuration,
+    check_target,
+    find_target,
+    instantiate,
+    typed_packages,
+)
 from clinlm.config.validation import CONF
 
 DANGEROUS = """
@@ -133,6 +141,11 @@ def test_only_the_command_line_allows(lab: str, tmp_path: Path) -> None:
         compose("config", theirs)
     assert lab not in sys.modules
     assert compose("config", [*theirs, f"allow=[{lab}.]"]).report._target_ == f"{lab}.part.Own"
+
+
+@pytest.mark.parametrize("typed", ["allow=[zz_lab.]", "allow=zz_lab.", "allow=['zz_lab.']"])
+def test_allow_is_read_as_it_is_typed(typed: str) -> None:
+    assert allowed_packages(compose("config", [typed])) == typed_packages([typed]) == ["zz_lab."]
 
 
 @pytest.mark.parametrize("name", ["", "*", "a b", "../x", ".a", "a..b", "os.", "builtins", "subprocess.run"])

@@ -18,6 +18,7 @@ from clinlm.store.content import write_json
 from clinlm.tasks.base import Task
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.text.stored_tokenizer import TOKENIZER
 
 CONFIG = {
     "model_type": "bert",
@@ -69,7 +70,7 @@ def test_another_process_begins_with_the_same(task: MultiLabel, notes_csv: Path,
     command = [sys.executable, "-c", _ELSEWHERE, str(notes_csv), str(tmp_path), repr(CONFIG)]
     subprocess.run(command, check=True, cwd=Path(__file__).parents[2])
     here = begin(task)
-    told = json.loads((tmp_path / artifact.TOKENIZER / "tokenizer.json").read_text(encoding="utf-8"))
+    told = json.loads((tmp_path / TOKENIZER / "tokenizer.json").read_text(encoding="utf-8"))
     assert told["model"]["vocab"] == json.loads(vocabulary(here))["model"]["vocab"]
     state = load_file(tmp_path / artifact.WEIGHTS)
     assert state.keys() == here.network.state_dict().keys()
