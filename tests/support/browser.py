@@ -4,8 +4,10 @@ import base64
 import fcntl
 import json
 import os
+import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +20,13 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 _INSTALL = ("apt-get", "install", "-y", "--no-install-recommends", "chromium")
 _SECONDS = 60
 """That an answer or an event may take."""
+_PLACES = """import os, sys
+received, sent = map(int, sys.argv[1:3])
+os.dup2(received, 3)
+os.dup2(sent, 4)
+os.execv(sys.argv[3], sys.argv[3:])"""
+"""Runs the browser with the protocol's pipes as files 3 and 4. A process of its own: code between fork and exec
+(`preexec_fn`) may wait for ever for a lock that another thread held."""
 _OWN = ("data:", "chrome:", "about:", "blob:")
 """Schemes of what is no request."""
 
@@ -115,7 +124,9 @@ class Page:
         """Return the next message; note problems and requests."""
         until = time.monotonic() + _SECONDS
         while b"\0" not in self._buffer:
-            assert time.monotonic() < until, "the browser does not answer"
+            # A read alone would wait for ever for a browser that hangs.
+            ready, _, _ = select.select([self._received], [], [], max(until - time.monotonic(), 0))
+            assert ready, "the browser does not answer"
             piece = os.read(self._received, 1 << 20)
             assert piece, "the browser has ended"
             self._buffer += piece
@@ -144,17 +155,16 @@ def browser(folder: Path) -> Iterator[Page]:
     to_browser, from_browser = os.pipe(), os.pipe()
     high = [fcntl.fcntl(end, fcntl.F_DUPFD, 20) for end in (to_browser[0], from_browser[1])]
 
-    def places() -> None:  # the protocol's pipes are files 3 and 4
-        os.dup2(high[0], 3)
-        os.dup2(high[1], 4)
-
     command = [
         *(find_browser(), "--headless=new", "--remote-debugging-pipe", f"--user-data-dir={folder}", "--no-first-run"),
         *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-extensions", "--hide-scrollbars"),
         *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-pings"),
     ]
     process = subprocess.Popen(
-        command, preexec_fn=places, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", _PLACES, *map(str, high), *command],
+        pass_fds=high,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     for end in (to_browser[0], from_browser[1], *high):
         os.close(end)
@@ -164,4 +174,8 @@ def browser(folder: Path) -> Iterator[Page]:
         for end in (to_browser[1], from_browser[0]):
             os.close(end)
         process.terminate()
-        process.wait(timeout=_SECONDS)
+        try:
+            process.wait(timeout=_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
