@@ -23,7 +23,7 @@ from clinlm.pipeline.results import GateFailed, StageResult
 from clinlm.pipeline.stage import Stage
 from clinlm.pipeline.stage_spec import StageSpec
 from clinlm.store.checkpoint import CHECKPOINT
-from clinlm.store.content import claim, seal, sealed
+from clinlm.store.content import claim, seal, sealed, verified
 from clinlm.store.key import cache_key, counted_settings
 from clinlm.tasks.base import Task
 from clinlm.tasks.transfer_set import TransferSet
@@ -92,6 +92,7 @@ def run_stages(
         if gate is not None and spec.name == original:
             verdict = gate.floor_verdict(spec.name, task, result.artifact)
         if gate is not None and spec.name in judged and original is not None:
+            verified(done[original].artifact.folder)  # it may have been built hours ago
             lost = gate.measure(task, done[original].artifact, result.artifact)
             verdict = gate.verdict(spec.name, lost, own[spec.name])
         if verdict is not None:
@@ -165,6 +166,8 @@ def _build(
         state = "reused" if whole else "resumed" if (folder / CHECKPOINT).exists() else "building"
         log.info("%s [%s] %s", log_as, key, state)
         if not whole:
+            for used in filter(None, [parent, *(teacher.artifact for teacher in teachers)]):
+                verified(used.folder)  # it may have been built hours ago
             lightning_logger = logger.stage(spec.name, key, folder, dict(spec.settings))
             texts = None
             if stage.augmentation is not None:

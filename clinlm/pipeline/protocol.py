@@ -3,7 +3,6 @@
 A margin proves something only if it was fixed before results were known. The key of no stage depends on it.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ from typing import Any, Final, final
 from omegaconf import DictConfig
 
 from clinlm.config.checks import check_margin
+from clinlm.config.errors import DataError
 from clinlm.config.ranges import check_choice
-from clinlm.store.content import locked, sealed, write_json
-from clinlm.store.key import digest
+from clinlm.store.content import locked, read_digested, sealed, write_digested
 
 log = logging.getLogger(__name__)
 PROTOCOLS: Final = "protocols"
@@ -88,7 +87,7 @@ def fix_protocol(config: DictConfig, folders: Sequence[Path], metrics: Sequence[
         found = _read(path) if path.is_file() else None
         if found is None or not any(map(sealed, [last, *folders[1:]])):
             found = {**wanted, "fixed": f"{datetime.now(UTC):%Y-%m-%d}", "late": sealed(last)}
-            write_json(path, found | {"digest": digest(found)})
+            write_digested(path, found)
     own = Protocol(
         str(config.margin_metric),
         float(config.margin),
@@ -104,12 +103,9 @@ def fix_protocol(config: DictConfig, folders: Sequence[Path], metrics: Sequence[
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return what a protocol holds; of a damaged one, that it is."""
+    """Return what a protocol holds; of one that is damaged, or of another plan, that it is."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if found.pop("digest") == digest(found):
-            return found
-    except (ValueError, KeyError, AttributeError, TypeError):
-        pass
-    log.warning("%s is not the protocol that was written", path)
+        return read_digested(path)
+    except DataError as damage:
+        log.warning("%s", damage)
     return {"metric": "", "margin": 0.0, "fixed": "", "late": True, "damaged": True}

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from clinlm.config.console import make_console
 from clinlm.config.runtime import Stopwatch
+from clinlm.engines.served_folder import broken, read_serving
 from clinlm.files.record import Record
 from clinlm.files.sources import STANDARD, file_identity, open_source
 from clinlm.metrics.prediction_sets import at_coverage
@@ -24,9 +25,8 @@ from clinlm.predict.predictions import Row, join_predictions
 from clinlm.predict.settings import PredictSettings
 from clinlm.predict.sinks import CsvSink, JsonLinesSink, ParquetSink, Sink
 from clinlm.predict.stream import AnswerCounts, Answerer, Pending, check_folders, stream
-from clinlm.store.content import read_record, sealed
+from clinlm.store.content import RECORD, read_record, sealed
 from clinlm.store.key import digest
-from clinlm.tasks.inference_config import InferenceConfig
 
 N = TypeVar("N", int, float)
 
@@ -55,7 +55,7 @@ def predict_file(settings: PredictSettings) -> Progress:
     promises |= {name: value for name, value in optional.items() if value is not None}
     if settings.coverage is not None:
         for folder in filter(None, models.values()):
-            at_coverage(InferenceConfig.load(folder).conformal, settings.coverage, str(folder))
+            at_coverage(read_serving(folder).conformal, settings.coverage, str(folder))
     if settings.resumable:
         promises["input"] = file_identity(settings.input)
     return stream(settings, source, promises, lambda begun: ModelAnswerer(settings, begun))
@@ -146,9 +146,10 @@ def _add(before: Mapping[str, N], new: Mapping[str, N]) -> dict[str, N]:
 
 def _identify(folder: Path) -> str:
     """Return a digest of all files of a model, from its record where it has one."""
-    InferenceConfig.load(folder)  # raises where the folder holds no model
+    read_serving(folder)  # raises where the folder holds no model
     if sealed(folder):
-        return str(read_record(folder)["digest"])
+        with broken(folder / RECORD):
+            return str(read_record(folder)["digest"])
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open("rb") as file:
@@ -174,7 +175,7 @@ def show_predictions(settings: PredictSettings, done: Progress, before: bool = F
     console.print(
         f"documents  {done.documents:,} in {done.seconds:,.1f} s, {rate:,.1f} per second, {settings.threads} threads"
     )
-    config = InferenceConfig.load(settings.artifact)
+    config = read_serving(settings.artifact)
     if config.alone:
         console.print("batches    none: a quantised model rounds its inputs, so every note is read alone")
     where = f", see {settings.rejects}" if done.rejects else ""

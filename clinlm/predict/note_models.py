@@ -7,12 +7,14 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from clinlm.config.errors import ConfigError
+from clinlm.engines.served_folder import broken
 from clinlm.predict.answer_head import AnswerHead
 from clinlm.predict.model_runner import ModelRunner, Runner
 from clinlm.predict.predictions import Predictions, Row
 from clinlm.predict.tfidf_runner import TfidfRunner, holds_tfidf
 from clinlm.tasks.inference_config import InferenceConfig
 
+_PROBE = ("Fever, no cough; 38.5 °C. Naïve to \U0001f489.",)
 PREFIXES = ("", "shadow_")
 """Of the values of a model, and of its shadow."""
 
@@ -38,14 +40,12 @@ class NoteModels:
 
     Raises:
         ConfigError: they have different labels.
+        MissingFileError, ModelError: a file of them is missing or broken.
     """
 
     def __init__(self, artifact: Path, shadow: Path | None, batch_tokens: int, coverage: float | None) -> None:
         folders = [artifact] if shadow is None else [artifact, shadow]
-        self._runners: list[Runner] = [
-            TfidfRunner(folder, coverage) if holds_tfidf(folder) else ModelRunner(folder, batch_tokens, coverage)
-            for folder in folders
-        ]
+        self._runners = [_opened(folder, batch_tokens, coverage) for folder in folders]
         self.head: AnswerHead[Any] = self._runners[0].head
         for runner in self._runners[1:]:
             _refuse_other_labels(self.head.config, runner.head.config)
@@ -75,6 +75,14 @@ class NoteModels:
             self.head.totals(models[0]),
             tuple(models) if len(models) > 1 else (),
         )
+
+
+def _opened(folder: Path, batch_tokens: int, coverage: float | None) -> Runner:
+    """Return what answers with a model, after it has answered one note: a broken file shows now, by its name."""
+    with broken(folder, "hold a model that answers"):
+        runner = TfidfRunner(folder, coverage) if holds_tfidf(folder) else ModelRunner(folder, batch_tokens, coverage)
+        runner.head.rows(runner.predict(_PROBE))
+    return runner
 
 
 def _refuse_other_labels(own: InferenceConfig, other: InferenceConfig) -> None:

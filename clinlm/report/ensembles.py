@@ -19,6 +19,7 @@ from clinlm.report import cells, timing
 from clinlm.report.baselines import Predictor
 from clinlm.report.results import Lineage, ModelResult
 from clinlm.report.selection import distinct
+from clinlm.store.content import verified
 from clinlm.store.key import digest
 from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import InferenceConfig
@@ -61,15 +62,16 @@ def ensembles_of_run(run: RunRecord, reference: str) -> list[TeacherEnsemble]:
         reference: name of the result that an ensemble is compared with.
     """
     root, by_name = Path(run.store), {stage.name: stage for stage in run.stages}
+    folders = {stage.name: Path(stage.folder) for stage in run.stages}
     found: dict[str, TeacherEnsemble] = {}
     for stage in run.stages:
         if len(stage.teachers) < 2:
             continue
         members = tuple(
-            Tfidf(root, run.task.key) if name == TFIDF else Trained(Artifact(Path(by_name[name].folder)), name)
+            Tfidf(root, run.task.key) if name == TFIDF else Trained(Artifact(verified(folders[name])), name)
             for name in stage.teachers
         )
-        settings = Artifact(Path(stage.folder)).record["settings"].get("ensemble")
+        settings = Artifact(verified(Path(stage.folder))).record["settings"].get("ensemble")
         key = digest([[member.key for member in members], settings])
         name = ensemble_name(stage.teachers)
         result = ModelResult(

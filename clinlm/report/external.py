@@ -29,7 +29,7 @@ from clinlm.report.domination import with_domination
 from clinlm.report.results import ModelResult
 from clinlm.report.settings import ReportSettings
 from clinlm.report.tables import change, write_results
-from clinlm.store.content import locked, sealed
+from clinlm.store.content import locked, sealed, verified
 from clinlm.store.key import cache_key
 from clinlm.tasks.base import Task
 from clinlm.tasks.entities import Entities
@@ -245,7 +245,7 @@ def _folder(task_key: str, result: ModelResult, root: Path) -> Path:
     """Return the folder that a result is served from."""
     if result.name in BASELINES:
         return stored_baseline(result.name, task_key, root).folder
-    return Path(result.deployment["folder"] if result.deployment else result.lineage.folder)
+    return verified(Path(result.deployment["folder"] if result.deployment else result.lineage.folder))
 
 
 def test_probabilities(task: Task, task_key: str, result: ModelResult, root: Path) -> Probabilities:

@@ -12,6 +12,7 @@ from clinlm.pipeline.gates import Gate, Verdict
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.report import cells
 from clinlm.report.results import ModelResult
+from clinlm.store.content import verified
 from clinlm.tasks.base import Task
 
 _NOTE = (
@@ -41,7 +42,7 @@ def verdicts(task: Task, result: ModelResult, gates: Sequence[Gate], split: str 
     lineage = result.lineage
     if not lineage.original or not lineage.techniques:
         return ()
-    original, artifact = Artifact(Path(lineage.original)), lineage.artifact
+    original, artifact = Artifact(verified(Path(lineage.original))), lineage.artifact
     measured: dict[tuple[Any, ...], Degradation] = {}
     found = []
     for gate in gates:

@@ -1,6 +1,5 @@
 """Latencies in the store: what was measured on this processor with these versions is shown again, all rows or none."""
 
-import json
 import logging
 import platform
 from collections.abc import Mapping, Sequence
@@ -9,13 +8,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Self, final
 
+from clinlm.config.errors import DataError
 from clinlm.engines.open_model import open_model
 from clinlm.metrics.hardware import Hardware
 from clinlm.metrics.latency import BUSY, Latency, load_now, measure
 from clinlm.metrics.term_model import linked_logits
 from clinlm.predict import note_answer
 from clinlm.report.results import ModelResult, decode_latency, json_value
-from clinlm.store.content import write_json
+from clinlm.store.content import read_digested, write_digested
 from clinlm.store.key import cache_key
 
 log = logging.getLogger(__name__)
@@ -83,13 +83,17 @@ class LatencySession:
     def read(self) -> dict[str, Latency] | None:
         """Return the latencies by name of a row.
 
-        None where they were not measured, and where other processes disturbed the measurement and leave the machine
-        alone now.
+        None where they were not measured, where the file is not the one that was written there, and where other
+        processes disturbed the measurement and leave the machine alone now.
         """
         if not self.path.is_file():
             return None
-        content = json.loads(self.path.read_text(encoding="utf-8"))
-        found = {name: decode_latency(content[identity]) for name, identity in self.rows.items()}
+        try:
+            content = read_digested(self.path)
+            found = {name: decode_latency(content[identity]) for name, identity in self.rows.items()}
+        except (DataError, KeyError, TypeError) as damage:
+            log.warning("%s; measuring again", damage if isinstance(damage, DataError) else f"{self.path} lacks rows")
+            return None
         if any(own.disturbed for own in found.values()):
             load = load_now()
             if load is not None and load <= BUSY:
@@ -101,7 +105,7 @@ class LatencySession:
     def write(self, times: Mapping[str, Latency]) -> None:
         """Keep what was measured, in place of what was kept before."""
         self.path.parent.mkdir(mode=0o700, exist_ok=True)
-        write_json(self.path, {self.rows[name]: json_value(own) for name, own in times.items()})
+        write_digested(self.path, {self.rows[name]: json_value(own) for name, own in times.items()})
 
 
 def _identity(result: ModelResult) -> str:

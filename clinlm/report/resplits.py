@@ -36,6 +36,7 @@ from clinlm.report.split_table import listed_seeds, write_resplits
 from clinlm.report.terminal import Ending, shown_path
 from clinlm.report.verdicts import verdict_notices, with_verdicts
 from clinlm.report.written import RESPLITS, WrittenReport, machine_of, places_of
+from clinlm.store.content import verified
 from clinlm.store.key import digest
 
 log = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ def _compared(runs: Sequence[RunRecord], among: Sequence[RunRecord], folder: Pat
 
 def _documents(run: RunRecord, by_group: bool) -> pl.DataFrame:
     """Return `id`, `unit` (what is drawn as one) and `split` of every document of a run's task, without its texts."""
-    path = Path(run.store) / f"task-{run.task.key}" / "documents.parquet"
+    path = verified(Path(run.store) / f"task-{run.task.key}") / "documents.parquet"
     unit = pl.col("group" if by_group else "id").alias("unit")
     return pl.read_parquet(path, columns=["id", "group", "split"]).select("id", unit, "split")
 

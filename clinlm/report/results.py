@@ -18,6 +18,7 @@ from clinlm.metrics.resplits import SplitSpread
 from clinlm.metrics.uncertainty import Uncertainty
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline.gates import Verdict
+from clinlm.store.content import verified
 
 
 @final
@@ -48,7 +49,7 @@ class Lineage:
     @property
     def artifact(self) -> Artifact:
         """The artifact; only where `folder` is set."""
-        return Artifact(Path(self.folder))
+        return Artifact(verified(Path(self.folder)))
 
 
 @final

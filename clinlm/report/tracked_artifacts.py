@@ -8,7 +8,7 @@ from typing import Any, Literal
 from clinlm.models.artifact import NOT_DEPLOYED, Artifact
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.report.results import ModelResult
-from clinlm.store.content import RECORD, read_record
+from clinlm.store.content import RECORD, read_record, verified
 from clinlm.tracking.base import TrackedArtifact
 
 
@@ -20,7 +20,7 @@ def corpus_artifact(run: RunRecord) -> TrackedArtifact:
 
 def stage_artifact(folder: Path) -> TrackedArtifact:
     """Return the artifact of a stage: key, stage, parents and size, and the digests of what running it needs."""
-    artifact = Artifact(folder)
+    artifact = Artifact(verified(folder))
     record, report = artifact.record, artifact.report
     facts = {name: record.get(name) for name in ("key", "stage", "parents", "task")}
     facts |= {name: report.get(name) for name in ("parameters", "nonzero", "bytes", "seconds", "epochs", "role")}
@@ -30,7 +30,7 @@ def stage_artifact(folder: Path) -> TrackedArtifact:
 
 def stage_parents(folder: Path, run: RunRecord) -> list[TrackedArtifact]:
     """Return what a stage began with: the corpus, its transfer set, the artifact it started from, and its teachers."""
-    artifact = Artifact(folder)
+    artifact = Artifact(verified(folder))
     parents = artifact.record.get("parents") or {}
     found = [corpus_artifact(run)]
     if transfer := artifact.report.get("transfer"):

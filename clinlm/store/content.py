@@ -9,19 +9,20 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from clinlm.config.errors import ModelError
+from clinlm.config.errors import DataError, MissingFileError, ModelError
 from clinlm.store.key import digest
 
 log = logging.getLogger(__name__)
 
 RECORD = "record.json"
+_DIGEST = "digest"
 
 
 FORMAT = 1
@@ -35,6 +36,28 @@ class Damaged(ModelError):
 def write_json(path: Path, content: Any) -> None:
     """Write `content` so that `path` holds either all of it or what it held before."""
     write_files(path.parent, {path.name: json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"})
+
+
+def write_digested(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object as JSON, atomically, with a digest of what is in it and of the names of file and folder."""
+    plain = json.loads(json.dumps(content, allow_nan=False))  # keys as they are read back
+    write_json(path, plain | {_DIGEST: digest([*path.parts[-2:], plain])})
+
+
+def read_digested(path: Path) -> dict[str, Any]:
+    """Return what `write_digested` wrote.
+
+    Raises:
+        DataError: the file is damaged, is that of another name, or has no digest.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        # Of earlier versions the second: of the content alone.
+        if content.pop(_DIGEST) in (digest([*path.parts[-2:], content]), digest(content)):
+            return content
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read ({type(error).__name__})") from error
+    raise DataError(f"{path} is not the file that was written there")
 
 
 def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
@@ -58,8 +81,11 @@ def sealed(folder: Path) -> bool:
     return (folder / RECORD).is_file()
 
 
-def verify(folder: Path) -> dict[str, Any]:
+def verify(folder: Path, needs: Collection[str] = ()) -> dict[str, Any]:
     """Return the record of a complete folder after comparing every file with it.
+
+    Args:
+        needs: files without which it is not complete.
 
     Raises:
         Damaged: the record cannot be read, or a file is missing, differs, or lies elsewhere (a link). Files added later
@@ -82,6 +108,9 @@ def verify(folder: Path) -> dict[str, Any]:
     if digest(record) != expected_digest:
         raise Damaged(f"{folder / RECORD} is not the record that was written")
     place = folder.resolve()
+    for name in needs:
+        if name not in record["files"]:
+            raise Damaged(f"{folder} was sealed without {name}")
     for name, expected in files:
         path = folder / name
         if not path.is_file():
@@ -91,6 +120,43 @@ def verify(folder: Path) -> dict[str, Any]:
         if sha256(path) != expected:
             raise Damaged(f"{path} is not the file that was recorded")
     return record
+
+
+def verified(folder: Path) -> Path:
+    """Return a complete folder of the store after `verify`, by whoever reads it later than it was claimed.
+
+    A process reads its files again only where one has another size, date or inode than before.
+
+    Raises:
+        Damaged: see `verify`; also where it holds what was made for another folder.
+        MissingFileError: it has no record.
+    """
+    if not sealed(folder):
+        raise MissingFileError(
+            f"a folder of the store must have a {RECORD}, {folder} has none: it is unfinished, or was moved away; run "
+            "its pipeline again"
+        )
+    if _verified.get(folder) != _state(folder, _verified.get(folder, ())):
+        try:
+            record = verify(folder)
+            _check_own(folder, record)
+        except Damaged as damage:
+            raise Damaged(f"{damage}; run its pipeline again, which builds it again") from damage
+        _verified[folder] = _state(folder, [(name,) for name in (RECORD, *record["files"])])
+    return folder
+
+
+_verified: dict[Path, list[tuple[Any, ...]]] = {}
+"""Folder -> name, size, date and inode of its files when they were last compared."""
+
+
+def _state(folder: Path, files: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    found = []
+    for name, *_ in files:
+        path = folder / name
+        own = path.lstat() if path.exists() else None
+        found.append((name, own and (own.st_size, own.st_mtime_ns, own.st_ino)))
+    return found
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -122,7 +188,7 @@ def claim(folder: Path, needs: Collection[str] = ()) -> Iterator[bool]:
             try:
                 if folder.is_symlink():
                     raise Damaged(f"{folder} is a link")
-                _check_own(folder, verify(folder), needs)
+                _check_own(folder, verify(folder, needs))
             except Damaged as damage:
                 log.warning("%s; moved to %s and built again", damage, set_aside(folder).name)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -135,15 +201,12 @@ def claim(folder: Path, needs: Collection[str] = ()) -> Iterator[bool]:
         yield whole
 
 
-def _check_own(folder: Path, record: Mapping[str, Any], needs: Collection[str]) -> None:
-    """Raise Damaged unless the record was made for this folder, named STAGE-KEY or KIND-KEY, and has `needs`."""
+def _check_own(folder: Path, record: Mapping[str, Any]) -> None:
+    """Raise Damaged unless the record was made for this folder, named STAGE-KEY or KIND-KEY."""
     stage, _, key = folder.name.rpartition("-")
     if record.get("key") not in (key, folder.name) or record.get("stage", stage) != stage:
         own = "-".join(str(record[name]) for name in ("stage", "key") if name in record)
         raise Damaged(f"{folder} holds what was made for {own or 'no key'}")
-    for name in needs:
-        if name not in record["files"]:
-            raise Damaged(f"{folder} was sealed without {name}")
 
 
 @contextmanager

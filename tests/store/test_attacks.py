@@ -13,7 +13,17 @@ import pytest
 from clinlm.config.errors import DataError, ModelError
 from clinlm.store.arrays import load_arrays, save_arrays
 from clinlm.store.checkpoint import CHECKPOINT, drop_checkpoint, find_checkpoint, put_checkpoint
-from clinlm.store.content import FORMAT, RECORD, Damaged, claim, seal, verify
+from clinlm.store.content import (
+    FORMAT,
+    RECORD,
+    Damaged,
+    claim,
+    read_digested,
+    seal,
+    verified,
+    verify,
+    write_digested,
+)
 from clinlm.store.key import digest
 
 NAMES = ("teacher-0123456789ab", "recover_teacher-ba9876543210")
@@ -213,3 +223,27 @@ def test_arrays_without_a_digest_or_under_another_name_are_refused(tmp_path: Pat
     for name in ("bare", "two"):
         with pytest.raises(DataError, match="not the file that was written there"):
             load_arrays(tmp_path / f"{name}.safetensors")
+
+
+def test_a_folder_that_changes_after_it_was_claimed_is_found_by_who_reads_it_later(tmp_path: Path) -> None:
+    one, other = (made(tmp_path / name, name) for name in NAMES)
+    assert verified(one) == verified(one) == one
+    flipped(one / "weights", other / "weights")
+    with pytest.raises(Damaged, match="weights is not the file that was recorded; run its pipeline again"):
+        verified(one)
+    exchange(one, other)
+    with pytest.raises(Damaged, match="holds what was made for"):
+        verified(one)
+
+
+def test_digested_json_is_read_as_it_was_written_there_or_refused(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.json", tmp_path / "other.json"
+    content = {"a": [1, 0.1, None], "b": {"2": "x", "10": "y"}}
+    for path in (one, other):
+        write_digested(path, content)
+        assert read_digested(path) == content
+    text = one.read_text()
+    for damage in (other.read_text(), text.replace("0.1", "0.2"), text[:-3], "{}", "[]", ""):
+        one.write_text(damage)
+        with pytest.raises(DataError, match=str(one)):
+            read_digested(one)

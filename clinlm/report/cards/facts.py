@@ -16,7 +16,7 @@ from clinlm.report import cells
 from clinlm.report.cards.privacy import without_paths
 from clinlm.report.results import ModelResult, decode_interval
 from clinlm.report.written import WrittenReport, read_json
-from clinlm.store.content import sealed
+from clinlm.store.content import sealed, verified
 from clinlm.training.method_report import method_reports
 
 VALIDATION: Final = "validation.json"
@@ -122,7 +122,8 @@ class ModelFacts:
     @cached_property
     def stages(self) -> list[tuple[StageRecord, Artifact]]:
         """The stages that it was built by: its ancestors and their teachers, and itself; none of a baseline."""
-        found = {own.folder: (own, Artifact(Path(own.folder))) for own in self.run.stages if sealed(Path(own.folder))}
+        stored = [(own, Path(own.folder)) for own in self.run.stages]
+        found = {own.folder: (own, Artifact(verified(folder))) for own, folder in stored if sealed(folder)}
         by_key = {artifact.key: folder for folder, (_, artifact) in found.items()}
         wanted, kept = [self.result.lineage.folder], set[str]()
         while wanted:

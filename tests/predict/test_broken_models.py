@@ -1,0 +1,41 @@
+"""Whatever is broken in the folder of a model, `clinlm predict` serves it or refuses it by name."""
+
+import random
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from support.broken_models import NEVER_READ, WAYS, Broken, attacks, break_copy, judged, said_by_predict
+
+from clinlm.store.content import RECORD
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_broken_file_is_named(seed: int, model_folder: Path, tmp_path: Path) -> None:
+    rng = random.Random(seed)
+    for number, attack in enumerate(islice(attacks(model_folder, rng), 8)):
+        place = tmp_path / str(number)
+        place.mkdir()
+        model = break_copy(model_folder, place / "model", attack, rng)
+        status, told = said_by_predict(model, place)
+        assert judged(status, told, model) in ("served", "refused"), f"{attack}: {told}"
+
+
+def test_every_missing_file_is_named(model_folder: Path, tmp_path: Path) -> None:
+    files = [path.relative_to(model_folder) for path in model_folder.rglob("*") if path.is_file()]
+    needed = [str(name) for name in files if name.parts[0] not in (*NEVER_READ, RECORD)]
+    assert len(needed) >= 6 and "deleted" in WAYS
+    for number, name in enumerate(needed):
+        place = tmp_path / str(number)
+        place.mkdir()
+        model = break_copy(model_folder, place / "model", Broken(name, "deleted", "none"), random.Random(0))
+        status, told = said_by_predict(model, place)
+        assert status == 1 and name.rpartition("/")[2] in told and "Traceback" not in told, told
+
+
+def test_a_link_out_of_the_folder_is_refused(model_folder: Path, tmp_path: Path) -> None:
+    model = break_copy(model_folder, tmp_path / "model", Broken(RECORD, "deleted", "none"), random.Random(0))
+    (model / "spec.json").rename(tmp_path / "spec.json")
+    (model / "spec.json").symlink_to(tmp_path / "spec.json")
+    status, told = said_by_predict(model, tmp_path)
+    assert status == 1 and "spec.json, which is a link" in told, told
