@@ -51,11 +51,12 @@ def open_model(folder: Path, threads: int | None = None) -> OpenModel:
             f"{folder} must have {TOKENIZER}/ (an artifact) or {FACTS} (a deployment), has neither: its "
             "export was stopped or refused, or it was copied in part; run its pipeline again"
         )
-    config, engine = read_serving(folder), _engine(folder) if deployed else None
+    engine = _engine(folder) if deployed else None
     place = folder if deployed else folder / TOKENIZER
     of_tokenizer = [str((place / name).relative_to(folder)) for name in TOKENIZER_FILES]
     needs = _FILES.get(engine.name, ()) if engine is not None else NETWORK_FILES
     check_folder(folder, (SERVING, *needs, *of_tokenizer))
+    config = read_serving(folder)
     with broken(place, "hold a fast tokenizer"):
         tokenizer = StoredTokenizer.load(place)
     if engine is None:

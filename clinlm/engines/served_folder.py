@@ -32,7 +32,7 @@ def check_folder(folder: Path, needs: Collection[str]) -> None:
     """
     for name in needs:
         if not (folder / name).is_file():
-            raise MissingFileError(f"a model must have a file {name}, {folder} has none; {REMEDY}")
+            raise MissingFileError(f"an artifact or deployment must have a {name}, {folder} has none; {REMEDY}")
     if sealed(folder):
         try:
             verify(folder, needs)

@@ -111,7 +111,7 @@ def test_a_deployment_is_whole_recognised_and_made_once(
 def test_a_damaged_deployment_is_not_opened(name: str, artifact: Artifact, task: MultiLabel, tmp_path: Path) -> None:
     made = deploy(artifact, find_engine(name), task, tmp_path)
     (made.folder / "serving.json").write_text("{}")
-    with pytest.raises(Damaged):
+    with pytest.raises(Damaged, match="serving.json"):
         open_model(made.folder)
     assert deploy(artifact, find_engine(name), task, tmp_path).facts["engine"] == name  # set aside, and made anew
     assert len(list(tmp_path.glob("*.damaged-*"))) == 1

@@ -11,12 +11,13 @@ from clinlm.store.content import seal, write_json
 QUALITY: dict[str, Any] = {"quality": {"macro_f1": 0.5}, "intervals": {"macro_f1": Interval(0.5, 0.4, 0.6)}}
 
 
-def result(folder: Path, adapter: str, **trained: float | None) -> ModelResult:
+def result(place: Path, adapter: str, **trained: float | None) -> ModelResult:
+    name, folder = place.name, place.with_name(f"{place.name}-key")
     folder.mkdir()
     write_json(folder / "report.json", {"parameters": 1000, **trained})
     target = {"_target_": f"clinlm.models.adapters.{adapter}.{adapter.capitalize()}"}
-    seal(folder, {"key": folder.name, "stage": folder.name, "settings": {"adapter": target}})
-    return ModelResult(folder.name, "stage", seconds=12.3, lineage=Lineage(folder=str(folder)), **QUALITY)
+    seal(folder, {"key": "key", "stage": name, "settings": {"adapter": target}})
+    return ModelResult(name, "stage", seconds=12.3, lineage=Lineage(folder=str(folder)), **QUALITY)
 
 
 def test_what_trained_has_a_line(tmp_path: Path) -> None:
