@@ -109,7 +109,7 @@ def ours(store: str, notes: str, *overrides: str) -> None:
 
     What an earlier run in the same store has kept is built anew, but for a teacher's weights.
     """
-    import torch._dynamo  # noqa: F401  see the peer
+    import torch._dynamo  # see the peer
     from hydra import compose, initialize_config_dir
 
     from clinlm.config.resolvers import register_resolvers

@@ -28,8 +28,9 @@ names = sorted({name for row in rows for name in row["labels"].split(";")})
 tokenizer = AutoTokenizer.from_pretrained(model)
 read = tokenizer([row["text"] for row in rows], truncation=True, padding="max_length", max_length=tokens)
 targets = np.array([[name in row["labels"].split(";") for name in names] for row in rows], np.float32)
-examples = [{key: read[key][i] for key in read} | {"labels": targets[i]} for i in range(len(rows))]
-parts = {part: [one for one, row in zip(examples, rows) if row["split"] == part] for part in ("train", "val", "test")}
+parts = {"train": [], "val": [], "test": []}
+for i, row in enumerate(rows):
+    parts[row["split"]].append({key: read[key][i] for key in read} | {"labels": targets[i]})
 settings = {"num_labels": len(names), "problem_type": "multi_label_classification", "dtype": torch.float32}
 teacher = AutoModelForSequenceClassification.from_pretrained(model, **settings)
 student = teacher

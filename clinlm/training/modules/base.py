@@ -18,6 +18,7 @@ from clinlm.models.model import Model, Network
 from clinlm.tasks.batches import Batch, unit_logits
 from clinlm.tasks.data import TaskData
 from clinlm.text.long_notes import LongNotes
+from clinlm.training.attention import fast_attention
 from clinlm.training.optimizer import AdamW
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class Module(LightningModule):
         if stage == "fit":
             structure.check_trainable(self.network)
             body = self.network.body
+            self._encoder: Any = body.config
             self.adapter.attach(self.network)
             self.prepare(body)
 
@@ -99,7 +101,8 @@ class Module(LightningModule):
 
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
         """Return the loss of a step, and log it (Lightning's hook)."""
-        loss = self.training_loss(batch)
+        with fast_attention(self._encoder):
+            loss = self.training_loss(batch)
         penalty = self.adapter.penalty(self.network)
         loss = loss if penalty is None else loss + penalty
         self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch["index"]))
