@@ -36,7 +36,7 @@ class Attention(torch.autograd.Function):
         return torch.matmul(weights, value)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Heads) -> tuple[Heads, Heads, Heads, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Heads) -> tuple[Heads, Heads, Heads, None, None]:
         """Return the gradients of query, key and value."""
         (gradient,) = gradients
         query, key, value, weights = ctx.saved_tensors
