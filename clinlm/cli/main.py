@@ -58,7 +58,8 @@ def run_command(name: str, arguments: Sequence[str]) -> None:
             from clinlm.config.methods_path import prefer_own_methods
 
             prefer_own_methods()
-        getattr(importlib.import_module(module), function)(_without_allow(arguments))
+        own = arguments if name == "agent" else _without_allow(arguments)  # its runs get it from their sweep
+        getattr(importlib.import_module(module), function)([*own])
     except BaseException as error:  # reported, or raised again: see `clinlm.cli.errors.report`
         _report(error, f"clinlm {name}")
 

@@ -7,12 +7,10 @@ from typing import Final, Literal, final
 
 import polars as pl
 
+from clinlm.corpora.label_cells import LABEL_CHARACTERS
 from clinlm.corpora.table import SPLIT_NAMES
 
 Role = Literal["text", "labels", "spans", "id", "group", "split", "date", "constant", "other"]
-
-LABEL_CHARACTERS: Final = 64
-"""Most characters of a label: what is longer may be part of a note."""
 
 _NAMES: Final = {
     "text": r"text|note|report|transcri|content|body|narrative|summary|document|abstract|sentence|impression",

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import polars as pl
 
@@ -30,10 +30,10 @@ _LIST = re.compile(
 _ITEMS = re.compile(_ITEM)
 _ESCAPE = re.compile(r"\\(.)")
 
-_CHARACTERS, _MEAN_CHARACTERS = 256, 64
-"""Longest label, and longest on average: the titles of ICD-10 keep to both, notes do not."""
+LABEL_CHARACTERS: Final = 64
+"""Most characters of a label: what is longer may be part of a note, and labels stand in reports and artifacts."""
 
-_OCCURRENCES, _UNIQUE_SHARE = 50, 0.9
+_OCCURRENCES, _UNIQUE_SHARE = 20, 0.9
 """From so many labels on, so large a share of labels that occur once is that of ids or notes."""
 
 
@@ -175,14 +175,13 @@ def _delimiter_notice(cells: pl.Series, delimiter: str | None, labels: pl.Series
 
 def _require_names(path: Path, column: str, labels: pl.Series) -> None:
     every = labels.explode().drop_nulls()
-    sizes = every.unique().str.len_chars()
     if every.is_empty():
         return
-    longest, mean, share = int(str(sizes.max())), float(str(sizes.mean())), every.n_unique() / len(every)
+    longest, share = int(str(every.str.len_chars().max())), every.n_unique() / len(every)
     many = len(every) >= _OCCURRENCES and share > _UNIQUE_SHARE
-    if longest > _CHARACTERS or mean > _MEAN_CHARACTERS or many or every.str.contains("\n").any():
+    if longest > LABEL_CHARACTERS or many or every.str.contains("\n").any():
         raise DataError(
-            f"labels must be short names that several notes share, got {every.n_unique():,} different ones among "
-            f"{len(every):,} in the column {column!r} of {path.name}, of up to {longest:,} characters; set another "
-            "column"
+            f"labels must be names of at most {LABEL_CHARACTERS} characters that several notes share, got "
+            f"{every.n_unique():,} different ones among {len(every):,} in the column {column!r} of {path.name}, of up "
+            f"to {longest:,} characters; set another column, or shorten them (to codes)"
         )

@@ -86,6 +86,7 @@ class SpanTable(Corpus):
             raise ConfigError(f"keys must be the names of start, end and label, got {keys!r}; set [start, end, label]")
         if spans in (text, id, group, *attributes):
             raise ConfigError(f"spans must be a column of its own, {spans!r} is set for something else; set another")
+        table_rows.check_roles([text], id=id, group=group)
         self.root: Path = Path(root)
         self.near_duplicates = check_near_duplicates(near_duplicates)
         self.text = text

@@ -21,6 +21,9 @@ SPLIT_NAMES: Final = {
 }
 """Value of a split column, in lower case -> the split."""
 
+_SPLITS = 10
+"""Most values that a column of splits is shown to have: one with more is another column, maybe of notes."""
+
 
 @final
 class Table(Corpus):
@@ -93,6 +96,9 @@ class Table(Corpus):
         self.near_duplicates = check_near_duplicates(near_duplicates)
         if not self.text or self.labels in self.text:
             raise ConfigError(f"text and labels must be different columns, got {', '.join(self.text)}; set another")
+        table_rows.check_roles(self.text, id=self.id, group=self.group, split=self.split)
+        for attribute in self.attributes:
+            table_rows.check_roles(self.text, attributes=attribute)
 
     def check(self) -> None:
         """Check also that the file has the columns, as far as its beginning shows."""
@@ -165,7 +171,8 @@ def _split(path: Path, rows: pl.DataFrame, column: str) -> pl.Expr:
     plain = rows[column].str.strip_chars().str.to_lowercase()
     found = plain.replace_strict(SPLIT_NAMES, default=None, return_dtype=pl.String)
     if found.is_null().any():
-        there = shown(sorted(rows[column].fill_null("").unique().to_list()))
+        values = sorted(rows[column].fill_null("").unique().to_list())
+        there = shown(values) if len(values) <= _SPLITS else f"{len(values):,} other values"
         raise DataError(
             f"the column {column!r} must hold train, validation (or val, dev) and test, got {there} in {path.name}; "
             "rename them, or set task.corpus.split to null to draw the splits"

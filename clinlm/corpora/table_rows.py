@@ -5,7 +5,8 @@ from pathlib import Path
 
 import polars as pl
 
-from clinlm.config.errors import DataError
+from clinlm.config.errors import ConfigError, DataError
+from clinlm.files.record import ID_CHARACTERS, ID_WORDS
 from clinlm.files.sources import read_table
 
 ROW = "\x00row"
@@ -15,6 +16,17 @@ TEXT = "\x00text"
 """Column of the joined text."""
 
 _SHOWN = 5
+
+
+def check_roles(text: Sequence[str], **roles: str | None) -> None:
+    """Check that no column of text is used as something that is shown: the id, the group, the split.
+
+    Raises:
+        ConfigError: one is.
+    """
+    for role, column in roles.items():
+        if column in text:
+            raise ConfigError(f"{role} must be another column than text, got {column!r} for both; set another, or null")
 
 
 def numbered_rows(
@@ -57,13 +69,15 @@ def identity(path: Path, rows: pl.DataFrame, id: str | None, group: str | None) 
     """Return the columns `id` (without one the row number) and `group` (without one the id) of documents.
 
     Raises:
-        DataError: a row has none.
+        DataError: a row has none, or one that may be a note: ids are shown, and written beside answers.
     """
     for column in (id, group):
         if column is not None:
-            require_rows(
-                path, rows, pl.col(column).str.contains(r"\S").fill_null(False), column, "a value on every row"
-            )
+            cell = pl.col(column).fill_null("")
+            require_rows(path, rows, cell.str.contains(r"\S"), column, "a value on every row")
+            short = (cell.str.len_chars() <= ID_CHARACTERS) & (cell.str.count_matches(r"\S+") <= ID_WORDS)
+            needed = f"ids of at most {ID_CHARACTERS} characters and {ID_WORDS} words, no text of notes"
+            require_rows(path, rows, short, column, needed)
     name = pl.col(ROW).cast(pl.String) if id is None else pl.col(id)
     return [name.alias("id"), (name if group is None else pl.col(group)).alias("group")]
 

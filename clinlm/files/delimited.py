@@ -26,7 +26,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from clinlm.config.errors import DataError
-from clinlm.files.columns import require_columns, shown
+from clinlm.files.columns import is_header, require_header, shown
 from clinlm.files.plain_text import BOM, LINE_BYTES_LIMIT, checked_read, decode, encoding_of, open_bytes
 from clinlm.files.record import RECORD_BYTES, Position, Record, Source
 from clinlm.files.unquoted import UnquotedBytes, count_line_feeds
@@ -150,9 +150,9 @@ class DelimitedSource(Source):
         if not path.name.lower().endswith(".gz") and encoding_of(path, encoding) is None:
             self.total = path.stat().st_size
         names, self._body = _header(path, separator, encoding)
-        require_columns(path, names, [text], "set text to the column with the note")
+        require_header(path, names, [text], "set text to the column with the note")
         if id is not None:
-            require_columns(path, names, [id], "set id to the column with the id")
+            require_header(path, names, [id], "set id to the column with the id")
         self._width, self._text = len(names), names.index(text)
         name = id or "id"
         self._id = names.index(name) if name in names else None
@@ -221,7 +221,7 @@ def scan_delimited(
             bytes are not UTF-8, a quote is stray or unclosed, or a record has another number of fields than the header.
     """
     names, start = _header(path, separator, encoding)
-    require_columns(path, names, columns)
+    require_header(path, names, columns)
     schema: dict[str, pl.DataType] = {name: pl.String() for name in columns}
 
     def blocks(
@@ -297,7 +297,11 @@ def _header(path: Path, separator: str, encoding: str | None) -> tuple[list[str]
     cells = [decode(cell, path, int(part.first_lines()[0])).strip() for cell in next(part.cells())]
     names = [cell or f"(column {number})" for number, cell in enumerate(cells, start=1)]
     if len(set(names)) < len(names):
-        raise DataError(f"column names must be unique, got {shown(names)} in {path.name}; rename them")
+        repeated = len(names) - len(set(names))
+        got = (
+            shown(names) if is_header(names) else f"{repeated:,} of {len(names):,} again (is the first line a record?)"
+        )
+        raise DataError(f"column names must be unique, got {got} in {path.name}; rename them")
     return names, part.positions()[0]
 
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from clinlm.config.errors import DataError, MissingFileError
 from clinlm.config.extras import imported
-from clinlm.files.columns import require_columns
+from clinlm.files.columns import require_header
 from clinlm.files.record import Position, Record, Source
 
 
@@ -49,7 +49,7 @@ def read_excel(path: Path, columns: Sequence[str]) -> pl.DataFrame:
     """
     frame = _first_sheet(path)[0]
     frame = frame.rename({name: name.strip() for name in frame.columns})
-    require_columns(path, frame.columns, columns)
+    require_header(path, frame.columns, columns)
     return frame.select(columns)
 
 

@@ -33,11 +33,13 @@ class Peek:
         frame: text, lists of text, and anything deeper as JSON in text.
         form: the format, in words.
         encoding: to be set, as the file does not name it; None for none.
+        named: whether the format names its columns; else the first line of the file does, or is a record.
     """
 
     frame: pl.DataFrame = field(repr=False)
     form: str
     encoding: str | None
+    named: bool
 
 
 def peek_table(path: Path, rows: int, columns: Sequence[str] = ()) -> Peek:
@@ -54,21 +56,23 @@ def peek_table(path: Path, rows: int, columns: Sequence[str] = ()) -> Peek:
     if kind == ".parquet":
         parquet_schema(path)  # raises where it is none
         frame = pl.read_parquet(path, n_rows=rows)
-        return Peek(pl.DataFrame([_column(name, frame[name].to_list()) for name in frame.columns]), "Parquet", None)
+        return Peek(
+            pl.DataFrame([_column(name, frame[name].to_list()) for name in frame.columns]), "Parquet", None, True
+        )
     if kind == ".xlsx":
         names, notices = excel_columns(path)
-        return Peek(read_excel(path, names).head(rows), "; ".join(["Excel", *notices]), None)
+        return Peek(read_excel(path, names).head(rows), "; ".join(["Excel", *notices]), None, False)
     encoding = _encoding(path)
     named = encoding_of(path, encoding) or "UTF-8"
     if kind in JSON_LINES:
         objects = list(islice(read_objects(path, encoding), rows))
         names = list(dict.fromkeys(name for item in objects for name in item))
         found = pl.DataFrame([_column(name, [item.get(name) for item in objects]) for name in names])
-        return Peek(found, f"JSON, {named}", encoding)
+        return Peek(found, f"JSON, {named}", encoding, True)
     separator = find_separator(path, columns, SEPARATORS[kind], encoding)
     names = read_header(path, separator, encoding)
     found = scan_delimited(path, names, separator, encoding).head(rows).collect(engine="streaming")
-    return Peek(found, f"text separated by {_NAMES.get(separator, repr(separator))}, {named}", encoding)
+    return Peek(found, f"text separated by {_NAMES.get(separator, repr(separator))}, {named}", encoding, False)
 
 
 def _encoding(path: Path) -> str | None:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Self, final
 RECORD_BYTES = 8 * 2**20
 """Limit for a line or record of an input of notes: it has to be held in memory."""
 
-ID_CHARACTERS = 256
-"""Limit for an id: a longer one is most likely a note in the wrong column, and ids are written to the answers."""
+ID_CHARACTERS, ID_WORDS = 128, 8
+"""Limits for an id: what has more is most likely a note in the wrong column, and ids are written to the answers."""
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -72,8 +72,8 @@ class Record:
             needs_id: whether a missing id is rejected; otherwise the line number replaces it.
         """
         problem = _id_problem(id, needs_id)
-        if problem:
-            return cls.rejected(line, problem, after)
+        if problem or (id and id == text):
+            return cls.rejected(line, problem or "the id is the text of the note", after)
         name = str(line) if id is None or id == "" else str(id)
         problem = _text_problem(text)
         return cls.rejected(line, problem, after, name) if problem else cls(line, name, text, None, after)
@@ -114,6 +114,8 @@ def _id_problem(id: Any, needed: bool) -> str:
         return f"the id must be a string or a number, got a {type(id).__name__}"
     if len(id) > ID_CHARACTERS:
         return f"the id has {len(id):,} characters, more than {ID_CHARACTERS}"
+    if len(id.split()) > ID_WORDS:
+        return f"the id has {len(id.split()):,} words, more than {ID_WORDS}"
     return "the id has line breaks or other control characters" if _CONTROL.search(id) or has_surrogate(id) else ""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from clinlm.config.errors import DataError, MissingFileError
-from clinlm.files.columns import require_columns
+from clinlm.files.columns import require_columns, require_header
 from clinlm.files.delimited import DelimitedSource, find_separator, read_header, scan_delimited
 from clinlm.files.excel import ExcelSource, excel_columns, read_excel
 from clinlm.files.json_lines import JsonLinesSource, read_json_lines, seen_keys
@@ -116,11 +116,11 @@ def check_columns(path: Path, columns: Sequence[str], encoding: str | None = Non
         check_encoding(path, encoding)
     if suffix in SEPARATORS:
         separator = find_separator(path, columns, SEPARATORS[suffix], encoding)
-        require_columns(path, read_header(path, separator, encoding), columns)
+        require_header(path, read_header(path, separator, encoding), columns)
     elif suffix == ".parquet":
         require_columns(path, list(parquet_schema(path)), columns)
     elif suffix == ".xlsx":
-        require_columns(path, excel_columns(path)[0], columns)
+        require_header(path, excel_columns(path)[0], columns)
     elif suffix in JSON_LINES:
         keys, complete = seen_keys(path, columns, encoding)
         if complete and keys:

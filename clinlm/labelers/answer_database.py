@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, final
 
 from clinlm.labelers.base import LabeledNote
-from clinlm.store.content import locked
+from clinlm.store.locks import locked
 from clinlm.terminology.spans import Span
 
 log = logging.getLogger(__name__)

@@ -8,12 +8,16 @@ no process to itself: `PeakGrowth` has freed memory returned first.
 import atexit
 import importlib
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Self, final
@@ -32,6 +36,8 @@ if sys.platform != "win32":
     import ctypes
     import resource
 
+log = logging.getLogger(__name__)
+
 _SMALL = {
     "hidden_size": 4,
     "num_attention_heads": 1,
@@ -48,6 +54,8 @@ families (ModernBERT, Longformer) have a list with an entry for each."""
 
 
 _ANSWER, _FAILED = "peak", "failed"
+_LIMIT_S, _END_S = 600.0, 10.0
+"""Seconds for one measurement, imports included (a large model on a slow disk takes a minute), and to end."""
 
 
 def main() -> None:
@@ -115,45 +123,76 @@ class PeakMeter:
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
         self._errors: IO[str] | None = None
+        self._killed = False
         atexit.register(self.close)
 
-    def measure(self, folder: Path, tokens: int, packages: Sequence[str]) -> float:
+    def measure(self, folder: Path, tokens: int, packages: Sequence[str]) -> float | None:
         """Return the MiB by which loading the model of a folder and reading a row raises the memory of a process.
 
         Args:
             tokens: length of the row.
             packages: imported first, as loading needs them.
 
+        Returns:
+            the rise; None, with a warning, where there is no answer within `_LIMIT_S`.
+
         Raises:
             RuntimeError: it failed; with the last line of what the process said.
         """
-        if self._process is not None and self._process.poll() is not None:  # Ctrl-C in a notebook reaches it as well
+        if self._process is not None and self._process.poll() is not None:  # somebody ended it
             self.close()
         if self._process is None:
             self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")
             command = [sys.executable, "-m", "clinlm.models.memory"]
             pipe = subprocess.PIPE
-            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._errors, text=True)
+            # In a session of its own, so that it can be ended together with its forks.
+            self._process = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=self._errors, text=True, start_new_session=True
+            )
         assert self._process.stdin is not None and self._process.stdout is not None and self._errors is not None
-        self._process.stdin.write(json.dumps([str(folder.absolute()), tokens, [*packages]]) + "\n")
-        self._process.stdin.flush()
-        for line in self._process.stdout:  # libraries print there as well
-            if line.startswith(f"{_ANSWER} "):
-                if not hasattr(os, "fork"):
-                    self.close()
-                return float(line.split()[1])
-            if line.strip() == _FAILED:
-                break
+        late = threading.Timer(_LIMIT_S, self._kill)  # a fork may hang in a lock that it inherited
+        late.start()
+        try:
+            self._process.stdin.write(json.dumps([str(folder.absolute()), tokens, [*packages]]) + "\n")
+            self._process.stdin.flush()
+            for line in self._process.stdout:  # libraries print there as well
+                if line.startswith(f"{_ANSWER} "):
+                    if not hasattr(os, "fork"):
+                        self.close()
+                    return float(line.split()[1])
+                if line.strip() == _FAILED:
+                    break
+        finally:
+            late.cancel()
+        if self._killed:
+            log.warning("the memory of %s is not measured: no answer within %g s", folder.name, _LIMIT_S)
+            self.close()
+            return None
         self._errors.seek(0)
         said = self._errors.read().strip().splitlines()[-1:]
         raise RuntimeError(f"the memory of {folder.name} cannot be measured: {''.join(said)}")
 
+    def _kill(self) -> None:
+        """End the process and its forks, which may be stopped, too."""
+        self._killed = True
+        if self._process is not None:
+            if hasattr(os, "killpg"):
+                with suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
+
     def close(self) -> None:
         """End the process, if there is one."""
         if self._process is not None and self._errors is not None:
-            self._process.communicate()
+            try:
+                self._process.communicate(timeout=_END_S)
+            except subprocess.TimeoutExpired:
+                self._kill()
+                self._process.communicate()
             self._errors.close()
             self._process = self._errors = None
+            self._killed = False
 
 
 @final

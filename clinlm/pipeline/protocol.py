@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 from clinlm.config.checks import check_margin
 from clinlm.config.errors import DataError
 from clinlm.config.ranges import check_choice
-from clinlm.store.content import locked, read_digested, sealed, write_digested
+from clinlm.store.content import read_digested, sealed, write_digested
+from clinlm.store.locks import locked
 
 log = logging.getLogger(__name__)
 PROTOCOLS: Final = "protocols"

@@ -342,6 +342,9 @@ def _logits(model: Model, data: TaskData, split: str) -> Float[np.ndarray, "docu
     return predict(model.network, data.loader(data.task.examples.members(split), size), data.task.long_notes)[1]
 
 
-def measure_peak_mib(folder: Path, tokens: int) -> float:
-    """Return the MiB that a process without other models needs to load the model and read a row of `tokens` tokens."""
+def measure_peak_mib(folder: Path, tokens: int) -> float | None:
+    """Return the MiB that a process without other models needs to load the model and read a row of `tokens` tokens.
+
+    None, with a warning, where it did not answer.
+    """
     return _METER.measure(folder, tokens, foreign_packages(folder))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self, final
 
 from clinlm.config.class_paths import class_path
-from clinlm.config.errors import ConfigError
+from clinlm.config.errors import ConfigError, DataError
 from clinlm.config.overrides import parameters
 from clinlm.config.remedies import typed_override
 from clinlm.config.settings import compose, plain
@@ -17,7 +17,7 @@ from clinlm.config.validation import CONF
 from clinlm.corpora.base import Corpus, Records
 from clinlm.corpora.column_roles import Roles, guess_roles
 from clinlm.corpora.recognition import Recognized, recognize_folder, recognize_lines, recognize_table
-from clinlm.files.columns import require_columns
+from clinlm.files.columns import is_header, require_columns, require_header
 from clinlm.files.peek import peek_table
 from clinlm.predict.observations import Observation, column_observations, corpus_observations, shown_name
 from clinlm.predict.settings import literal_settings
@@ -79,7 +79,12 @@ def check_input(settings: CheckSettings) -> Iterator[str]:
     given = [name for name in _given(settings) if name]
     peek = None if known is not None else peek_table(path, _ROWS, given)
     if peek is not None:
-        require_columns(path, peek.frame.columns, given)
+        (require_columns if peek.named else require_header)(path, peek.frame.columns, given)
+        if not (peek.named or given or is_header(peek.frame.columns)):
+            raise DataError(
+                f"a table must begin with the names of its columns, got {path.name}, whose first line does not look "
+                "like names (is it a record?); add a line of names, or text=COLUMN to the command if they are names"
+            )
         known = recognize_table(peek.frame.columns)
     if known is not None:
         yield from _told([Observation(path.name, known.what)])

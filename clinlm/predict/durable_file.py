@@ -1,6 +1,7 @@
-"""Writes that survive the process: on disk when they return, and whole or not at all."""
+"""Writes that survive the process: on disk when they return, whole or not at all, and for their owner's eyes only."""
 
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import IO, final
@@ -30,7 +31,7 @@ class AppendedFile:
                     f"{path} must have at least the {position:,} bytes that were written, got {size:,}; delete it and "
                     "its .progress.json, or set another output"
                 )
-            self._file = path.open("r+b" if path.exists() else "w+b")
+            self._file = open_private(path)
             self._file.truncate(position)
             self._file.seek(position)
 
@@ -48,10 +49,19 @@ class AppendedFile:
             self._file.close()
 
 
+def open_private(path: Path) -> IO[bytes]:
+    """Open a file to read and write, made if it is missing; nobody but its owner may do so, whatever came first."""
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600), "r+b")
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        path.chmod(0o600)
+    return file
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write `data` so that `path` holds all of it, on disk, or what it held before."""
     draft = path.with_name(f".{path.name}.draft")
-    with draft.open("wb") as file:
+    with open_private(draft) as file:
+        file.truncate()  # what a killed process left there
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from clinlm.corpora.base import Records
-from clinlm.corpora.column_roles import LABEL_CHARACTERS, Column, Roles
+from clinlm.corpora.column_roles import Column, Roles
+from clinlm.corpora.label_cells import LABEL_CHARACTERS
 from clinlm.corpora.repeats import Repeats
 from clinlm.text.words import words
 
@@ -27,7 +28,6 @@ _ODD_TEXT: Final = {
     "have HTML": r"(?i)</?(?:p|br|div|span|b|i|td|tr|table|html|body)\b[^>\n]{0,80}>|&(?:nbsp|amp|lt|gt|quot|#\d+);",
     "have characters of a wrong encoding": r"\x{fffd}|Ã[\x80-\xbf©¤¶¼]|â€",
 }
-_HEADLESS = re.compile(r"[-+\d.,/: ]+")
 
 
 class Observation(NamedTuple):
@@ -86,9 +86,6 @@ def column_observations(roles: Roles, rows: int) -> Iterator[Observation]:
     flags = () if isinstance(roles.labels, str) else roles.labels or ()
     if unsure := sum(roles.named(name).unsure for name in flags):
         told.append(f"{unsure:,} cells of 0/1 columns are empty or -1: read as 0 by uncertain=negative; or drop")
-    names = [column.name for column in roles.columns]
-    if any(_HEADLESS.fullmatch(name) or len(name) > LABEL_CHARACTERS for name in names):
-        told.append("the first line does not look like names of columns: is there a header?")
     yield from (Observation("odd", each) for each in told)
 
 

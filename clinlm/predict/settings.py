@@ -43,6 +43,11 @@ class StreamSettings:
         for name, value in vars(self).items():
             if type(value) is int and value < 1:
                 raise ConfigError(f"{name} must be >= 1, got {value}")
+        if self.id == self.text:
+            raise ConfigError(
+                f"id must be another column than text, got {self.id!r} for both; set another: ids are written beside "
+                "answers"
+            )
         written = [self.rejects, *([] if self.output == STANDARD else [self.output])]
         read = [] if self.input in (None, STANDARD) else [self.input]
         paths = [path.resolve() for path in (*written, *read) if path is not None]

@@ -13,7 +13,7 @@ import polars as pl
 
 from clinlm.config.errors import ConfigError, DataError
 from clinlm.files.sources import STANDARD
-from clinlm.predict.durable_file import AppendedFile, rename_durably, write_whole
+from clinlm.predict.durable_file import AppendedFile, open_private, rename_durably, write_whole
 from clinlm.predict.predictions import Row
 
 SEPARATOR = ";"
@@ -158,7 +158,8 @@ class ParquetSink(Sink):
     def __init__(self, path: Path, position: int, schema: Mapping[str, Any]) -> None:
         self._path, self._parts, self._position = path, path.with_name(f"{path.name}.parts"), position
         self._schema: dict[str, Any] = {"id": pl.String(), "line": pl.Int64(), **schema}
-        self._parts.mkdir(parents=True, exist_ok=True)
+        self._parts.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._parts.chmod(0o700)
         present, kept = set(self._parts.iterdir()), self._kept()
         missing = sorted(set(kept) - present)
         if missing:
@@ -184,6 +185,7 @@ class ParquetSink(Sink):
         parts = self._kept()
         draft = self._path.with_name(f".{self._path.name}.draft")
         whole = pl.scan_parquet(parts) if parts else pl.LazyFrame(schema=self._schema)
+        open_private(draft).close()
         whole.sink_parquet(draft, maintain_order=True, sync_on_close="all")
         rename_durably(draft, self._path)
 

@@ -1,33 +1,33 @@
 """Streams notes from a file through a model or a labeler into a file: windows, order, rejects, commits, resuming."""
 
+import json
 import logging
 import shutil
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, final
 
 import rich.progress
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from clinlm.config.console import interactive
-from clinlm.config.errors import ConfigError, DataError, MissingFileError
+from clinlm.config.errors import DataError, MissingFileError
 from clinlm.config.runtime import Stopwatch
 from clinlm.files.json_lines import read_objects
 from clinlm.files.record import Record, Source
 from clinlm.files.sources import STANDARD
-from clinlm.predict.durable_file import AppendedFile
+from clinlm.predict.durable_file import AppendedFile, write_whole
 from clinlm.predict.journal import ENDING, Journal, Progress
 from clinlm.predict.predictions import Row
 from clinlm.predict.settings import StreamSettings
 from clinlm.predict.sinks import JsonLinesSink, Sink
-from clinlm.store.content import write_json
+from clinlm.store.locks import only_process
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def stream(
     """
     with ExitStack() as stack:
         if settings.resumable:
-            stack.enter_context(_locked_output(settings.output))
+            stack.enter_context(only_process(settings.output))
         else:
             log.info("standard input and output cannot be read again: if this run is stopped, it must start again")
         outputs = [settings.output, settings.beside(".parts"), settings.beside(".shadow.json")]
@@ -200,7 +200,8 @@ class _Stream:
             settings.rejects.unlink()
         if settings.output != STANDARD:
             for ending, content in self._answerer.reports().items():
-                write_json(settings.beside(ending), content)
+                text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
+                write_whole(settings.beside(ending), f"{text}\n".encode())
         self._journal.complete()
         self._output.clear()
         return self._journal.progress
@@ -277,27 +278,6 @@ def _windows(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
             window, characters = [], 0
     if window:
         yield window
-
-
-@contextmanager
-def _locked_output(output: Path) -> Iterator[None]:
-    """Lock an output against other processes.
-
-    Raises:
-        ConfigError: another process has locked it.
-    """
-    lock = FileLock(output.with_name(f".{output.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ConfigError(
-            f"only one process can write {output}, and another is writing it; set another output"
-        ) from None
-    try:
-        yield
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
 
 
 def _clean_complete(settings: StreamSettings) -> None:

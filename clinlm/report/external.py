@@ -29,8 +29,9 @@ from clinlm.report.domination import with_domination
 from clinlm.report.results import ModelResult
 from clinlm.report.settings import ReportSettings
 from clinlm.report.tables import change, write_results
-from clinlm.store.content import locked, sealed, verified
+from clinlm.store.content import sealed, verified
 from clinlm.store.key import cache_key
+from clinlm.store.locks import locked
 from clinlm.tasks.base import Task
 from clinlm.tasks.entities import Entities
 from clinlm.tasks.examples import EVERY

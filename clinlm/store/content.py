@@ -14,10 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from clinlm.config.errors import DataError, MissingFileError, ModelError
 from clinlm.store.key import digest
+from clinlm.store.locks import locked, make_private, require_writable, writable
 
 log = logging.getLogger(__name__)
 
@@ -182,6 +181,9 @@ def claim(folder: Path, needs: Collection[str] = ()) -> Iterator[bool]:
     A damaged folder is set aside with a warning, and so is one that holds what was made for another. A folder without
     a record is kept, since it holds the checkpoint to continue from; files that a killed process was about to write
     (`.NAME`) are removed. The operating system releases the lock when its holder dies.
+
+    Raises:
+        ConfigError: the store cannot be written, and does not have the complete folder.
     """
     with locked(folder):
         if folder.is_symlink() or (folder / RECORD).is_symlink() or sealed(folder):
@@ -190,9 +192,13 @@ def claim(folder: Path, needs: Collection[str] = ()) -> Iterator[bool]:
                     raise Damaged(f"{folder} is a link")
                 _check_own(folder, verify(folder, needs))
             except Damaged as damage:
+                if not writable(folder.parent):
+                    raise Damaged(f"{damage}, and {folder.parent} cannot be written; set another store") from damage
                 log.warning("%s; moved to %s and built again", damage, set_aside(folder).name)
-        folder.mkdir(mode=0o700, exist_ok=True)
         whole = sealed(folder)
+        require_writable(folder, whole)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        make_private(folder)
         for draft in [] if whole else folder.glob(".*"):
             if draft.is_dir() and not draft.is_symlink():
                 shutil.rmtree(draft)
@@ -207,22 +213,6 @@ def _check_own(folder: Path, record: Mapping[str, Any]) -> None:
     if record.get("key") not in (key, folder.name) or record.get("stage", stage) != stage:
         own = "-".join(str(record[name]) for name in ("stage", "key") if name in record)
         raise Damaged(f"{folder} holds what was made for {own or 'no key'}")
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of `path`, a file or folder that need not exist yet."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("waiting for another process that is building %s", path.name)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def sha256(path: Path) -> str:

@@ -20,8 +20,9 @@ from clinlm.metrics.conformal import ConformalThresholds, fit_conformal
 from clinlm.metrics.decisions import Thresholds
 from clinlm.metrics.evaluation import Evaluation
 from clinlm.store.arrays import load_arrays, save_arrays
-from clinlm.store.content import claim, locked, seal
+from clinlm.store.content import claim, seal
 from clinlm.store.key import cache_key
+from clinlm.store.locks import locked
 from clinlm.tasks.batches import Encoded
 from clinlm.tasks.examples import Examples
 from clinlm.tasks.inference_config import InferenceConfig, Kind, label_kind, probabilities_from_logits

@@ -1,5 +1,6 @@
 """Spans: labelled ranges of characters of a text."""
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -20,10 +21,12 @@ def flatten(spans: Iterable[Span]) -> list[Span]:
     Spans are kept by length, then start, then label; a span that overlaps a kept span is dropped. So of nested entities
     the outermost stays.
     """
-    kept: list[Span] = []
+    kept: list[Span] = []  # in order, so that only the two neighbours of a span can overlap it
     for span in sorted(set(spans), key=lambda span: (span.start - span.end, span)):
-        if all(span.end <= other.start or other.end <= span.start for other in kept):
-            kept.append(span)
+        place = bisect_left(kept, (span.start,))
+        before, after = kept[place - 1 : place], kept[place : place + 1]
+        if all(other.end <= span.start for other in before) and all(span.end <= other.start for other in after):
+            kept.insert(place, span)
     return sorted(kept)
 
 

@@ -20,11 +20,16 @@ def agent_command(arguments: Sequence[str]) -> None:
     """Run `clinlm agent`; its status is that of the agent of wandb.
 
     Raises:
-        ConfigError: no sweep, or something else than `count=N`.
+        ConfigError: no sweep, something else than `count=N`, or `allow`, which would not reach the runs.
     """
     if not arguments or {"-h", "--help"} & set(arguments):
         print(_HELP, end="")
         return
+    if allowed := [word for word in arguments if word.startswith("allow=")]:
+        raise ConfigError(
+            f"the runs of a sweep must get allow from its own command, got {allowed[0]} for the agent; add `- "
+            f"{allowed[0]}` to the list `command` in wandb_sweep.yaml, before the last line, and make the sweep again"
+        )
     names = [word for word in arguments if "=" not in word]
     settings = dict(word.split("=", 1) for word in arguments if "=" in word)
     if len(names) != 1 or set(settings) - {"count"} or not settings.get("count", "1").isdigit():

@@ -75,7 +75,17 @@ class Trackio(RunLogger):
         self._finish(own)
 
     def _finish(self, *runs: Any) -> None:
-        """Write what waits of these runs, or of all that are open."""
+        """Write what waits of these runs, or of all that are open; one that fails keeps no other from it.
+
+        Raises:
+            Exception: that of the first that failed.
+        """
+        failed: list[Exception] = []
         with contextlib.redirect_stdout(io.StringIO()):
-            for own in runs or self._open.values():
-                own.finish()
+            for own in runs or [*self._open.values()]:
+                try:
+                    own.finish()
+                except Exception as error:
+                    failed.append(error)
+        if failed:
+            raise failed[0]

@@ -12,7 +12,7 @@ from clinlm.config.errors import ConfigError
 from clinlm.tracking.base import Announcement, RunLogger, TrackedRun
 from clinlm.tracking.curves import Curves, attempted, harmless
 from clinlm.tracking.wandb_agent_run import AgentRun, take_agent_run
-from clinlm.tracking.wandb_content import attempt_id, fill, quiet_settings
+from clinlm.tracking.wandb_content import attempt_id, fill, quiet_settings, staging
 
 if TYPE_CHECKING:
     import wandb
@@ -65,7 +65,8 @@ class Wandb(RunLogger):
         # Copies of what it sends, and its logs, are else in the user's home.
         for name, place in {"WANDB_DATA_DIR": "data", "WANDB_CACHE_DIR": "cache"}.items():
             os.environ.setdefault(name, str(Path(folder).absolute() / "wandb" / place))
-        self._agent_run = take_agent_run()
+        with staging(folder):
+            self._agent_run = take_agent_run()
         if mode == "online":
             _require_login(timeout_s)
 
@@ -89,7 +90,8 @@ class Wandb(RunLogger):
                 self._start(run.kind, run.name, run.key, run.settings, run.command)
             own = self._open.pop(place, None)
             if own is not None:
-                fill(own, run, self.upload == "models")
+                with staging(self.folder):
+                    fill(own, run, self.upload == "models")
                 own.finish()
 
         try:
@@ -117,7 +119,6 @@ class Wandb(RunLogger):
     ) -> "wandb.Run":
         import wandb
 
-        Path(self.folder).mkdir(parents=True, exist_ok=True)
         run = wandb.init(
             name=name,
             id=agent.run_id if agent else attempt_id(name, key),

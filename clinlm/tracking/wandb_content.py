@@ -3,7 +3,12 @@
 import json
 import re
 import secrets
+import shutil
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -17,6 +22,28 @@ _PICTURES = (".png", ".jpg")
 _OFFLINE_S = 600.0
 _TAG = 64
 """Characters that a tag may have."""
+_KEPT_S = 24 * 3600
+"""Age of staged files that a killed run has left for sure."""
+
+
+@contextmanager
+def staging(folder: str) -> Iterator[None]:
+    """Let wandb stage what it sends in `<folder>/wandb/tmp`: in the system's folder a killed run leaves it for ever.
+
+    wandb chooses the folders of media and artifacts when it is imported, others later.
+    """
+    place, before = Path(folder).absolute() / "wandb" / "tmp", tempfile.tempdir
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in place.iterdir():
+        if time.time() - left.stat().st_mtime > _KEPT_S:
+            shutil.rmtree(left, ignore_errors=True)
+    tempfile.tempdir = str(place)
+    try:
+        import wandb  # noqa: F401
+
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def attempt_id(name: str, key: str) -> str:

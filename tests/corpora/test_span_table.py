@@ -83,7 +83,8 @@ def test_rows_that_repeat_another_are_dropped_and_keys_have_any_names(tmp_path: 
     records = SpanTable(path, keys=["begin", "stop", "type"]).records()
     assert records.frame["spans"].to_list() == [[{"start": 0, "end": 5, "label": "X"}]] * 2
     assert records.frame["id"].to_list() == ["1", "2"], "without an id column every row is a document"
-    assert SpanTable(path, id="text", keys=["begin", "stop", "type"]).records().notices == (
+    path.write_text("\n".join([json.dumps({"id": "a", "text": "fever ", "spans": [span, span]})] * 2))
+    assert SpanTable(path, id="id", keys=["begin", "stop", "type"]).records().notices == (
         "1 of 2 rows dropped: duplicates",
         "1 of 2 spans dropped: duplicates",
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from clinlm.config.errors import DataError
+from clinlm.config.errors import ConfigError, DataError
 from clinlm.corpora.table import Table
 
 IDS, GROUPS, TEXTS = (
@@ -284,9 +284,10 @@ def test_label_cells_are_lists_where_that_is_certain(
         (["['x', 'y']", "x"], r"must hold lists with quotes .*data rows: 2\)"),
         (["[x, y]", "[x]"], r"must hold lists with quotes .*data rows: 1, 2\)"),
         (["['x', 'y"], None),
-        (["x" * 300], "must be short names that several notes share, got 1 different"),
-        ([f"note number {n}" for n in range(60)], "must be short names .* got 60 different ones among 60"),
-        (["line\nbreak"], "must be short names"),
+        (["x" * 64, "y"], None),
+        (["zx" * 33, "y"], "must be names of at most 64 characters .* got 2 different ones among 2"),
+        ([f"zx number {n}" for n in range(20)], "must be names .* got 20 different ones among 20"),
+        (["zx\nbreak"], "must be names"),
     ],
 )
 def test_label_cells_that_are_not_certain_are_refused(tmp_path: Path, cells: list[str], law: str | None) -> None:
@@ -294,10 +295,26 @@ def test_label_cells_that_are_not_certain_are_refused(tmp_path: Path, cells: lis
     pl.DataFrame({"note": [f"n{n}" for n in range(len(cells))], "names": cells}).write_csv(path)
     table = Table(path, "note", "names", delimiter=";")
     if law is None:
-        assert table.records().frame["labels"].to_list() == [cells]
+        assert table.records().frame["labels"].to_list() in ([cells], [[cell] for cell in cells])
         return
-    with pytest.raises(ValueError, match=law):
+    with pytest.raises(ValueError, match=law) as caught:
         table.records()
+    assert "zx" not in str(caught.value)
+
+
+@pytest.mark.parametrize("role", ["id", "group", "split", "attributes"])
+def test_notes_are_no_ids(tmp_path: Path, role: str) -> None:
+    """Neither the column of the text, nor another one with notes: ids stand in errors and beside answers."""
+    path = tmp_path / "t.csv"
+    notes = [f"zx denies chest pain, has a cough for {n} days" for n in range(12)]
+    pl.DataFrame({"note": notes, "other": notes[::-1], "flu": [1, 0] * 6}).write_csv(path)
+    with pytest.raises(ConfigError, match=f"{role} must be another column than text"):
+        Table(path, "note", ["flu"], **{role: ["note"] if role == "attributes" else "note"})  # type: ignore[arg-type]
+    if role != "attributes":
+        law = "12 other values" if role == "split" else "ids of at most 128 characters and 8 words"
+        with pytest.raises(DataError, match=law) as caught:
+            Table(path, "note", ["flu"], **{role: "other"}).records()  # type: ignore[arg-type]
+        assert "zx" not in str(caught.value)
 
 
 def test_what_is_read_as_no_label_or_may_have_another_delimiter_is_told(tmp_path: Path) -> None:

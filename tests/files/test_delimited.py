@@ -155,16 +155,31 @@ def test_missing_files_columns_and_headers_are_named(tmp_path: Path) -> None:
     path.write_bytes(b"")
     with pytest.raises(ValueError, match="which is empty"):
         delimited.scan_delimited(path, ["a"])
-    path.write_bytes(b"a,b\n1,2\n")
-    with pytest.raises(ValueError, match=r"must have the column 'c', got t\.csv with a, b"):
-        delimited.scan_delimited(path, ["a", "c"])
+    for header, wanted in ((b"a,b\n", ["a", "c"]), (b"note_id,b\n", ["c"]), (b"id,NoteText,b,401.9\n", ["c"])):
+        path.write_bytes(header + b"1,2\n")
+        with pytest.raises(ValueError, match=r"must have the column 'c', got t\.csv with .*, b"):
+            delimited.scan_delimited(path, wanted)
     path.write_bytes(b"a,a\n1,2\n")
     with pytest.raises(ValueError, match="must be unique"):
         delimited.scan_delimited(path, ["a"])
-    path.write_bytes(b'1,"the patient was admitted with a secret complaint"\n')
-    with pytest.raises(ValueError, match="must have the column") as caught:
-        delimited.scan_delimited(path, ["text"])
-    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b'1,"the secret was admitted with a complaint"\n',
+        b"secret,p1,secret today,flu\n",
+        b"7,p1,secret today,Report\n",
+        b"secret,secret,flu\n",
+    ],
+)
+def test_a_record_in_place_of_a_header_is_not_shown(tmp_path: Path, record: bytes) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(record * 2)
+    for columns in (["text"], ["secreet", "labels"]):
+        with pytest.raises(ValueError, match=r"is it a record\?|is the first line a record\?") as caught:
+            delimited.scan_delimited(path, columns)
+        assert "secret" not in str(caught.value)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")

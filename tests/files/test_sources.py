@@ -137,7 +137,9 @@ def test_texts_arrive_as_they_were_written(tmp_path: Path, texts: list[str], suf
         ('{"text": "\\ud800"}', "1", "surrogate"),
         ('{"id": {}, "text": "a"}', None, "the id must be a string or a number, got a dict"),
         ('{"id": "a\\nb", "text": "a"}', None, "control characters"),
-        (json.dumps({"id": "x" * 257, "text": "a"}), None, "257 characters"),
+        (json.dumps({"id": "x" * 129, "text": "a"}), None, "129 characters"),
+        ('{"id": "he has had a cough for nine days now", "text": "a"}', None, "9 words"),
+        ('{"id": "he coughs", "text": "he coughs"}', None, "the id is the text"),
     ],
 )
 def test_what_is_no_note_is_rejected_with_its_reason(tmp_path: Path, line: str, id: str | None, reason: str) -> None:

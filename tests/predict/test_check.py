@@ -192,11 +192,15 @@ def test_mimic_is_recognized_and_not_read(tmp_path: Path) -> None:
 
 def test_what_cannot_be_used_says_why(tmp_path: Path) -> None:
     path = tmp_path / "numbers.csv"
-    path.write_text("a,b\n1,2\n3,4\n")
-    with pytest.raises(ConfigError, match="must have a column of text, got a, b; set text to it"):
+    path.write_text("row,b\n1,2\n3,4\n")
+    with pytest.raises(ConfigError, match="must have a column of text, got row, b; set text to it"):
         lines(path)
-    with pytest.raises(DataError, match="column 'c', got numbers.csv with a, b"):
+    with pytest.raises(DataError, match="column 'c', got numbers.csv with row, b"):
         lines(path, text="c")
+    path.write_text("1,secret came in today,flu\n2,secret left,gout\n")
+    with pytest.raises(DataError, match="must begin with the names of its columns.*is it a record") as caught:
+        lines(path)
+    assert "secret" not in str(caught.value)
     with pytest.raises(DataError, match="a folder must be of brat .* with numbers.csv; set input to one of its files"):
         lines(tmp_path)
     with pytest.raises(ConfigError, match="unknown setting 'inptu'; did you mean input"):

@@ -1,6 +1,7 @@
 """What comes out is what a loop over single notes would say, in every format, in order, whatever the notes hold."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,29 @@ def test_an_input_without_a_note_has_an_output_without_an_answer(
     output = tmp_path / f"answers{suffix}"
     assert run(tmp_path / "notes.csv", output).documents == 0
     assert answers(output) == []
+
+
+@pytest.mark.parametrize("suffix", OUTPUTS)
+def test_answers_are_for_their_owner_only(
+    tmp_path: Path, suffix: str, run: Run, notes: Notes, write_notes: Any, shadow_folder: Path
+) -> None:
+    """Whatever the umask, and whatever rights the file of an interrupted run had."""
+    path = write_notes([*notes[-3:], ("long " * 9, "a note")], tmp_path / "notes.jsonl")
+    before = os.umask(0)
+    try:
+        output = tmp_path / f"answers{suffix}"
+        run(path, output, id="id", shadow=shadow_folder)
+        journal = tmp_path / f"{output.name}.progress.json"
+        if suffix != ".parquet":
+            for written in (output, tmp_path / f"{output.name}.rejects.jsonl", journal):
+                written.chmod(0o666)
+            journal.write_text(journal.read_text().replace('"complete": true', '"complete": false'))
+            run(path, output, id="id", shadow=shadow_folder)
+    finally:
+        os.umask(before)
+    made = {one.name: oct(one.stat().st_mode & 0o777) for one in tmp_path.iterdir() if one != path}
+    endings = ("", ".progress.json", ".rejects.jsonl", ".shadow.json")
+    assert made == {f"answers{suffix}{ending}": "0o600" for ending in endings}
 
 
 @given(st.lists(st.integers(0, 50), max_size=60), st.integers(1, 80))

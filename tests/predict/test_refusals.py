@@ -110,7 +110,7 @@ def test_an_output_that_was_tampered_with_is_not_gone_on_with(
 
 def test_one_process_writes_an_output(tmp_path: Path, run: Run, notes: Notes, write_notes: Any) -> None:
     path = write_notes(notes[-3:], tmp_path / "notes.jsonl")
-    with FileLock(tmp_path / ".out.jsonl.lock"), pytest.raises(ValueError, match="another is writing"):
+    with FileLock(tmp_path / ".out.jsonl.lock"), pytest.raises(ValueError, match="another process is writing"):
         run(path, tmp_path / "out.jsonl")
 
 

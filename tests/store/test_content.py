@@ -1,18 +1,25 @@
 """Laws of the store: damage is found, and a folder is built once."""
 
+import errno
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clinlm.store.content import RECORD, Damaged, claim, locked, read_record, seal, sealed, verify, write_json
+from clinlm.config.errors import ConfigError
+from clinlm.store.content import RECORD, Damaged, claim, read_record, seal, sealed, verify, write_json
+from clinlm.store.locks import locked, only_process
 
 names = st.text("abcxyz._-", min_size=1, max_size=8).filter(lambda name: set(name) != {"."} and name != RECORD)
 trees = st.dictionaries(names, st.binary(min_size=1, max_size=64), min_size=1, max_size=4)
@@ -164,3 +171,66 @@ def test_json_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(ZeroDivisionError):
         write_json(path, {"a": 3})
     assert json.loads(path.read_text()) == {"a": [2], "b": 1}
+
+
+def test_a_store_of_others_eyes_is_closed_to_them(tmp_path: Path) -> None:
+    """Whatever rights its folders had before; a folder that is more than a store keeps its rights."""
+    store, home = tmp_path / "store", tmp_path / "home"
+    for folder in (store, store / "stage-0123456789ab", home, home / "letters"):
+        folder.mkdir()
+        folder.chmod(0o755)
+    build(store / "stage-0123456789ab")
+    build(home / "stage-0123456789ab")
+    modes = [oct(path.stat().st_mode & 0o777) for path in (store, *store.glob("stage-*"), home, *home.glob("stage-*"))]
+    assert modes == ["0o700", "0o700", "0o755", "0o700"]
+
+
+def test_a_complete_store_that_cannot_be_written_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may write anywhere, so the system is asked in its place."""
+    store = tmp_path / "store"
+    build(store / "stage-key")
+    (store / "other-key").mkdir()
+
+    def refused(path: Any, *_: Any, **__: Any) -> Any:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", lambda lock, timeout: refused(lock.lock_file))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    before = sorted(store.rglob("*"))
+    assert build(store / "stage-key")
+    with locked(store / "stage-key" / "content"):
+        pass
+    for missing in ("other-key", "new-key"):
+        with pytest.raises(ConfigError, match=f"cannot be written must have all .* without a complete {missing}"):
+            build(store / missing)
+    (store / "stage-key" / "content").write_text("changed")
+    with pytest.raises(Damaged, match="is not the file that was recorded, and .* cannot be written; set another store"):
+        build(store / "stage-key")
+    assert sorted(store.rglob("*")) == before
+
+
+def test_who_holds_a_lock_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "stage-key"
+    holder = process(folder, 0.5)
+    assert holder.stdout is not None and holder.stdout.readline() == "building\n"
+    told = rf"process {holder.pid} on {re.escape(socket.gethostname())} \(since 2.* UTC\)"
+    with (
+        pytest.raises(ConfigError, match=f"only one process can write .*, and {told} is writing it"),
+        only_process(folder),
+    ):
+        pass
+    if Path("/proc/self/stat").exists():
+        holder.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr("clinlm.store.locks._LOOK_S", 0.05)
+        go_on = threading.Timer(0.3, holder.send_signal, [signal.SIGCONT])
+        go_on.start()
+        with caplog.at_level("INFO"):
+            assert build(folder)
+        go_on.join()
+        assert re.search(
+            rf"{told}, which is stopped \(kill -CONT {holder.pid} .*, which is building stage-key", caplog.text
+        )
+    holder.communicate(timeout=60)
+    assert not [*tmp_path.glob(".*.holder")]

@@ -15,8 +15,9 @@ from clinlm.corpora.split import split_groups
 from clinlm.metrics.baseline import FILES, TfidfBaseline
 from clinlm.metrics.term_model import TermModel, linked_logits
 from clinlm.store.arrays import load_arrays, save_arrays
-from clinlm.store.content import claim, locked, read_record, seal
+from clinlm.store.content import claim, read_record, seal
 from clinlm.store.key import cache_key
+from clinlm.store.locks import locked
 from clinlm.tasks.base import Task
 from clinlm.tasks.examples import units_of
 from clinlm.tasks.inference_config import SERVING

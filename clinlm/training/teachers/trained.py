@@ -13,7 +13,7 @@ from clinlm.models import artifact as artifacts
 from clinlm.models.artifact import Artifact
 from clinlm.models.layers.base import reads_alone
 from clinlm.models.model import Model
-from clinlm.store.content import locked
+from clinlm.store.locks import locked
 from clinlm.tasks.base import Task
 from clinlm.tasks.batches import Encoded, ordered_loader
 from clinlm.tasks.examples import EVERY

@@ -1,0 +1,147 @@
+"""Locks of what is built in the store, who holds them, and who may read it."""
+
+import json
+import logging
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from clinlm.config.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+_KEYED = re.compile(r".+-[0-9a-f]{12}(\..+)?")
+_LOOK_S, _AGAIN_S = 2.0, 60.0
+"""Seconds between two looks at the holder of a lock that is waited for, and between two lines about it."""
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of `path`, a file or folder that need not exist yet; say who holds it while it is waited for.
+
+    What is there already can be read without a lock where none can be made: of a store that cannot be written.
+
+    Raises:
+        ConfigError: the store cannot be written, and has no `path`.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(path.parent)
+    lock, holder = _beside(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _wait(lock, holder, path.name)
+    except OSError:
+        if writable(path.parent):
+            raise
+        require_writable(path, path.exists())
+    with _held(lock, holder) if lock.is_locked else nullcontext():
+        yield
+
+
+@contextmanager
+def only_process(path: Path) -> Iterator[None]:
+    """Hold the lock of `path`, which one process may write; remove the lock at the end.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    lock, holder = _beside(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(
+            f"only one process can write {path}, and {_holder(holder)} is writing it; set another output"
+        ) from None
+    with _held(lock, holder):
+        try:
+            yield
+        finally:
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> tuple[FileLock, Path]:
+    return FileLock(path.with_name(f".{path.name}.lock")), path.with_name(f".{path.name}.holder")
+
+
+@contextmanager
+def _held(lock: FileLock, holder: Path) -> Iterator[None]:
+    """Write down who holds a lock, and release it in the end."""
+    try:
+        with suppress(OSError):  # a full disk: only what others are told
+            holder.write_text(json.dumps([socket.gethostname(), os.getpid(), f"{datetime.now(UTC):%F %T} UTC"]))
+        yield
+    finally:
+        with suppress(OSError):
+            holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def writable(folder: Path) -> bool:
+    """Return whether files can be made in a folder: its rights allow it, and it is not mounted read-only."""
+    return os.access(folder, os.W_OK)
+
+
+def require_writable(path: Path, there: bool) -> None:
+    """Check that `path` is there, or can be built.
+
+    Raises:
+        ConfigError: neither.
+    """
+    if not there and not writable(path.parent):
+        raise ConfigError(
+            f"a store that cannot be written must have all that is needed, got {path.parent} without a complete "
+            f"{path.name}; set store to a folder that you may write, or build it there first"
+        )
+
+
+def make_private(folder: Path) -> None:
+    """Let nobody but its owner into a store, whoever made it and with whatever rights.
+
+    A folder that is more than a store (it holds other things, or is everybody's) stays as it is: the folders in it that
+    are made here are private.
+    """
+    facts = folder.stat()
+    if os.name == "nt" or not facts.st_mode & 0o077 or facts.st_mode & 0o1000 or facts.st_uid != os.getuid():
+        return
+    names = os.listdir(folder)
+    if names and not any(map(_KEYED.fullmatch, names)):
+        return
+    with suppress(OSError):  # read-only
+        folder.chmod(0o700)
+        log.info("others could look into %s, which is made of notes: it is open to its owner only now", folder)
+
+
+def _wait(lock: FileLock, holder: Path, name: str) -> None:
+    """Wait for a lock; tell who holds it at once, every minute, and when that changes."""
+    told, left = "", 0.0
+    while not lock.is_locked:
+        found = _holder(holder)
+        if found != told or left <= 0:
+            log.info("waiting for %s, which is building %s", found, name)
+            told, left = found, _AGAIN_S
+        left -= _LOOK_S
+        with suppress(Timeout):
+            lock.acquire(timeout=_LOOK_S)
+
+
+def _holder(path: Path) -> str:
+    """Return who holds a lock, in words."""
+    try:
+        host, process, since = json.loads(path.read_text(encoding="utf-8"))
+        told = f"process {int(process)} on {host} (since {since})"
+    except (OSError, ValueError, TypeError):
+        return "another process"
+    if host != socket.gethostname():
+        return told
+    with suppress(OSError):  # no /proc
+        facts = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace")
+        if facts.rpartition(")")[2].split()[0] in "Tt":
+            return f"{told}, which is stopped (kill -CONT {process} lets it go on; kill {process} frees the lock)"
+    return told
