@@ -21,6 +21,9 @@ class Auto:
     Eager torch, which runs the artifact itself, is always timed too. `torch_compiled` is tried only if it is named: it
     compiles in every new process, which takes a minute or more before the first prediction.
 
+    Engines that read `model.onnx` export that file, so that the one that is faster elsewhere can answer there; see
+    `clinlm.engines.selection`.
+
     Args:
         engines: engines to try, see `find_engine`; None for ONNX Runtime, OpenVINO and `folded`.
         tolerance, integer_tolerance, mean_tolerance, agreement: see `Engine`; the same for all.
@@ -42,6 +45,8 @@ class Auto:
             check_list("engine.engines", engines)
         limits = (tolerance, integer_tolerance, mean_tolerance, agreement)
         wanted = [find_engine(name, *limits) for name in engines or _DEFAULT]
+        for engine in wanted:
+            engine.own_files = not engine.reads_onnx
         self._installed = [engine for engine in wanted if not engine.missing()]
         for engine in wanted:
             if engine.missing():

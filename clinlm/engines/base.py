@@ -25,6 +25,7 @@ Logits = Float[np.ndarray, "rows ... outputs"]
 Answer = Callable[[Rows, Rows], Logits]
 """From token ids and their mask (1 on tokens, 0 on padding) to logits, on the CPU."""
 
+ONNX = "model.onnx"
 OUTPUT = "logits"
 """Name of the output of an exported graph."""
 
@@ -57,6 +58,12 @@ class Engine(ABC):
 
     architectures: ClassVar[frozenset[str] | None] = None
     """`model_type` of the encoders that it runs; None for any. Among several engines it is tried on these alone."""
+
+    reads_onnx: ClassVar[bool] = False
+    """Whether it opens `model.onnx`, whichever engine exported it."""
+
+    own_files: bool = True
+    """Whether it exports files of its own kind; False for `model.onnx`, from which other engines can answer too."""
 
     def __init__(
         self,

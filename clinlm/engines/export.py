@@ -22,7 +22,9 @@ from clinlm.config.errors import ModelError
 from clinlm.engines.base import Answer, Engine, engine_path, find_engine
 from clinlm.engines.export_checks import check_bytes, check_export
 from clinlm.engines.open_model import FACTS
-from clinlm.engines.torch import integer_layers
+from clinlm.engines.selection import ENGINES, Checked
+from clinlm.engines.torch import integer_layers, network_answers
+from clinlm.metrics.hardware import processor_here
 from clinlm.models import artifact as artifacts
 from clinlm.models.artifact import Artifact
 from clinlm.models.model import Model
@@ -38,7 +40,7 @@ from clinlm.text.tokens import save_tokenizer
 log = logging.getLogger(__name__)
 
 _PREDICTIONS = "predictions.safetensors"
-NOT_DEPLOYED = (_PREDICTIONS, FACTS, RECORD, artifacts.CARD)
+NOT_DEPLOYED = (_PREDICTIONS, FACTS, ENGINES, RECORD, artifacts.CARD)
 """Files that running the model does not need, and that do not count as its size."""
 
 
@@ -81,7 +83,7 @@ def deploy(artifact: Artifact, engine: Engine, task: Task, root: Path) -> Deploy
             `agreement`, or the files fail a check of `clinlm.engines.export_checks`.
     """
     settings = {"_target_": engine_path(engine), "engine": engine.name}
-    limits = engine.limits | {"version": engine.version()}
+    limits = engine.limits | {"version": engine.version(), "own_files": engine.own_files}
     key = cache_key(settings, artifact.key, limits, code=[f"{__name__}.deploy"])
     folder = root / f"{artifact.stage}-{engine.name}-{key}"
     with claim(folder) as whole:
@@ -109,7 +111,10 @@ def _build(artifact: Artifact, engine: Engine, task: Task, folder: Path) -> dict
     answer = engine.open(folder)
     found = {split: _predict_singly(answer, encoded, task, split) for split in stored}
     parity = _compare(config, stored, found)
-    _check_parity(parity, engine, model)
+    which = _limits(engine, model)
+    _check_parity(parity, engine, which)
+    limits = {what: engine.limits[name] for what, name in which.items()}
+    _write_check(model, config, answer, limits, folder)
     check_export(model.network, engine, folder)
     # Thresholds of decisions stay the artifact's; those of sets are attained by probabilities, and differ in digits.
     conformal = task.fit_conformal(config.probabilities(found["validation"]))
@@ -126,6 +131,8 @@ def _build(artifact: Artifact, engine: Engine, task: Task, folder: Path) -> dict
         "integer_products": engine.integer_products(folder),
         "peak_mib": rise,
         "process_mib": process,
+        "processor": processor_here(),
+        "limits": limits,
         **parity,
     }
 
@@ -156,23 +163,34 @@ def _compare(config: InferenceConfig, expected: dict[str, Any], found: dict[str,
     }
 
 
-def _check_parity(parity: Mapping[str, float], engine: Engine, model: Model) -> None:
+def _write_check(
+    model: Model, config: InferenceConfig, answer: Answer, limits: Mapping[str, float], folder: Path
+) -> None:
+    """Write what `clinlm.engines.selection` compares on other processors."""
+    tokens = sorted({*model.tokenizer.get_vocab().values()} - {*model.tokenizer.all_special_ids})
+    answers = network_answers(model.network)
+    checked = Checked.of(answers, tokens, config.max_tokens, config.kind == "entities")
+    if broken := checked.broken(answer, config, limits):
+        log.info("answers are not checked on other processors: for random tokens, here already, %s", broken)
+    else:
+        checked.save(folder)
+
+
+def _limits(engine: Engine, model: Model) -> dict[str, str]:
+    """Return which limit of the engine holds for which difference of probabilities."""
     exact = all(layer.exact for layer in integer_layers(model.network))
-    most = "tolerance" if exact else "integer_tolerance"
+    return {"largest_difference": "tolerance" if exact else "integer_tolerance", "mean_difference": "mean_tolerance"}
+
+
+def _check_parity(parity: Mapping[str, float], engine: Engine, limits: Mapping[str, str]) -> None:
     broken = [
-        f"{what.replace('_', ' ')} {parity[what]:.4f} ({limit} {engine.limits[name]}: engine.{name})"
-        for what, limit, name, keeps in (
-            ("largest_difference", "at most", most, parity["largest_difference"] <= engine.limits[most]),
-            (
-                "mean_difference",
-                "at most",
-                "mean_tolerance",
-                parity["mean_difference"] <= engine.limits["mean_tolerance"],
-            ),
-            ("agreement", "at least", "agreement", parity["agreement"] >= engine.limits["agreement"]),
-        )
-        if not keeps
+        f"{what.replace('_', ' ')} {parity[what]:.4f} (at most {engine.limits[name]}: engine.{name})"
+        for what, name in limits.items()
+        if not parity[what] <= engine.limits[name]
     ]
+    least = engine.limits["agreement"]
+    if parity["agreement"] < least:
+        broken.append(f"agreement {parity['agreement']:.4f} (at least {least}: engine.agreement)")
     if broken:
         raise ModelError(
             f"predictions of {engine.name} must match the artifact's, got {', '.join(broken)}; use another engine, or "

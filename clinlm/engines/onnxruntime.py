@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from clinlm.config.extras import imported
-from clinlm.engines.base import OUTPUT, Answer, Engine, Logits, Rows
+from clinlm.engines.base import ONNX, OUTPUT, Answer, Engine, Logits, Rows
 
 if TYPE_CHECKING:
     from clinlm.models.layers.base import Matrix
     from clinlm.models.model import Model
 
-FILE = "model.onnx"
 _INTEGER = ("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul", "QGemm")
 _WITHOUT = ["MatMulAddFusion"]
 """An optimiser that turns a product with a bias into a float Gemm before integer products are recognised."""
@@ -26,6 +25,7 @@ class Onnxruntime(Engine):
     """ONNX Runtime on the CPU: one file `model.onnx`, which `optimum` and other ONNX tools read too."""
 
     name = "onnxruntime"
+    reads_onnx = True
 
     def missing(self) -> str:
         needed = ("onnx", "onnxscript", "onnxruntime")
@@ -38,7 +38,7 @@ class Onnxruntime(Engine):
         from clinlm.engines.onnx_graph import export_onnx  # here: only export needs torch
 
         imported("onnx", "onnxruntime")
-        export_onnx(model, folder / FILE)
+        export_onnx(model, folder / ONNX)
 
     def open(self, folder: Path, threads: int | None = None) -> Answer:
         session = _session(folder, threads)
@@ -50,13 +50,13 @@ class Onnxruntime(Engine):
         return answer
 
     def matrices(self, folder: Path) -> "list[Matrix]":
-        return list(_matrices(imported("onnx", "onnxruntime"), folder / FILE))
+        return list(_matrices(imported("onnx", "onnxruntime"), folder / ONNX))
 
     def integer_products(self, folder: Path) -> int:
         """See `Engine.integer_products`: counted in the graph that ONNX Runtime optimised for this processor."""
         onnx = imported("onnx", "onnxruntime")
         with tempfile.TemporaryDirectory() as place:
-            optimised = Path(place) / FILE
+            optimised = Path(place) / ONNX
             _session(folder, 1, optimised)
             graph = onnx.load(optimised).graph
         return sum(node.op_type in _INTEGER for node in graph.node)
@@ -74,7 +74,7 @@ def _session(folder: Path, threads: int | None, optimised: Path | None = None) -
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
     return ort.InferenceSession(
-        str(folder / FILE), options, providers=["CPUExecutionProvider"], disabled_optimizers=_WITHOUT
+        str(folder / ONNX), options, providers=["CPUExecutionProvider"], disabled_optimizers=_WITHOUT
     )
 
 

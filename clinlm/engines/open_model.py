@@ -32,11 +32,12 @@ class OpenModel:
     engine: Engine
 
 
-def open_model(folder: Path, threads: int | None = None) -> OpenModel:
+def open_model(folder: Path, threads: int | None = None, engine: Engine | None = None) -> OpenModel:
     """Return the model of an artifact (run by eager torch) or of a deployment (run by its engine).
 
     Args:
         threads: number of threads; None for the engine's default.
+        engine: of a deployment; None for the one that it was exported to.
 
     Raises:
         MissingFileError: `folder` is neither, or lacks a file.

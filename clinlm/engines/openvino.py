@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from clinlm.config.extras import imported
-from clinlm.engines.base import Answer, Engine, Logits, Rows
+from clinlm.engines.base import ONNX, Answer, Engine, Logits, Rows
 
 if TYPE_CHECKING:
     from clinlm.models.layers.base import Matrix
@@ -24,12 +24,15 @@ _EIGHT = ("int8_t", "uint8_t", "i8", "u8")
 class Openvino(Engine):
     """OpenVINO on the CPU: `openvino_model.xml` and `.bin`, which `optimum-intel` and OpenVINO's own tools read too.
 
+    It answers from `model.onnx` as well, and alike: opening that file makes of it what is stored as these two.
+
     Layers that are not quantised run in float32: on a processor without AMX, bfloat16 was 1.5 to 2 times slower.
     OpenVINO multiplies INT8 layers whose input ranges come from each call (`quantize=dynamic`) in float, so the export
     checks refuse them.
     """
 
     name = "openvino"
+    reads_onnx = True
 
     def missing(self) -> str:
         needed = ("onnx", "onnxscript", "openvino")
@@ -42,8 +45,11 @@ class Openvino(Engine):
         from clinlm.engines.onnx_graph import export_onnx  # here: only export needs torch
 
         ov = _openvino()
+        if not self.own_files:
+            export_onnx(model, folder / ONNX)
+            return
         with tempfile.TemporaryDirectory() as place:
-            path = Path(place) / "model.onnx"
+            path = Path(place) / ONNX
             export_onnx(model, path)
             ov.save_model(ov.Core().read_model(path), folder / FILE, compress_to_fp16=False)
 
@@ -64,7 +70,7 @@ class Openvino(Engine):
         return answer
 
     def matrices(self, folder: Path) -> "list[Matrix]":
-        return list(_matrices(_openvino().Core().read_model(folder / FILE)))
+        return list(_matrices(_openvino().Core().read_model(_graph(folder))))
 
     def integer_products(self, folder: Path) -> int:
         """See `Engine.integer_products`: products of two 8-bit inputs in the graph compiled for this processor."""
@@ -87,6 +93,10 @@ def _openvino() -> Any:
     return imported("openvino", "openvino")
 
 
+def _graph(folder: Path) -> Path:
+    return folder / (FILE if (folder / FILE).is_file() else ONNX)
+
+
 def _compiled(folder: Path, threads: int | None) -> Any:
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     # A pinned thread waits for its core while others are idle: two copies with a thread each were pinned to one core.
@@ -94,7 +104,7 @@ def _compiled(folder: Path, threads: int | None) -> Any:
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = str(threads)
     core = _openvino().Core()
-    return core.compile_model(core.read_model(folder / FILE), "CPU", settings)
+    return core.compile_model(core.read_model(_graph(folder)), "CPU", settings)
 
 
 def _text(value: Any) -> str:

@@ -48,19 +48,31 @@ class Hardware:
         """Return what this process would measure on, now."""
         import torch  # here, because most of the package needs none of it
 
-        cpuinfo = Path("/proc/cpuinfo")
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
-        name, instructions = parse_cpuinfo(lines)
+        name, instructions = _processor()
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         today = datetime.now(UTC).date().isoformat()
-        return cls(
-            name or platform.processor() or platform.machine(), instructions, cores, torch.get_num_threads(), today
-        )
+        return cls(name, instructions, cores, torch.get_num_threads(), today)
 
     def __str__(self) -> str:
-        instructions = f" ({', '.join(self.instructions)})" if self.instructions else ""
         threads = f"{self.threads} thread{'s' * (self.threads != 1)}"
-        return f"{self.processor}{instructions}, {threads} on {self.cores} core{'s' * (self.cores != 1)}"
+        processor = _described(self.processor, self.instructions)
+        return f"{processor}, {threads} on {self.cores} core{'s' * (self.cores != 1)}"
+
+
+def processor_here() -> str:
+    """Return the processor of this machine: its name, and the `INSTRUCTIONS` that it has."""
+    return _described(*_processor())
+
+
+def _processor() -> tuple[str, tuple[str, ...]]:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
+    name, instructions = parse_cpuinfo(lines)
+    return name or platform.processor() or platform.machine(), instructions
+
+
+def _described(name: str, instructions: Sequence[str]) -> str:
+    return f"{name} ({', '.join(instructions)})" if instructions else name
 
 
 def parse_cpuinfo(lines: Sequence[str]) -> tuple[str, tuple[str, ...]]:

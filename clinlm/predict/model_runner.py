@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from clinlm.engines.open_model import open_model
+from clinlm.engines.selection import open_here
 from clinlm.predict.answer_head import AnswerHead, RowLogits, TokenizedNotes
 from clinlm.predict.document_head import DocumentHead
 from clinlm.predict.note_tokenizer import NoteTokenizer
@@ -49,7 +49,7 @@ class ModelRunner(Runner):
     """
 
     def __init__(self, folder: Path, batch_tokens: int, coverage: float | None = None) -> None:
-        model = open_model(folder, threads=1)
+        model = open_here(folder, threads=1)
         self.head = open_head(model.inference_config, coverage)
         self.batch_tokens, self._answer, self._alone = batch_tokens, model.answer, model.inference_config.alone
         by_word = self.head.by_word

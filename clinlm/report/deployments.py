@@ -11,6 +11,7 @@ from clinlm.config.errors import MissingExtraError, ModelError
 from clinlm.engines.base import Engine, EngineSelection, Logits
 from clinlm.engines.export import Deployment, deploy
 from clinlm.engines.open_model import open_model
+from clinlm.engines.selection import offer_engines
 from clinlm.metrics.latency import Latency, Phased, busy_share, by_processor_time
 from clinlm.models.artifact import Artifact, read_spec
 from clinlm.predict.note_answer import EncodedNote, NetworkAnswer
@@ -49,6 +50,7 @@ def exports(artifacts: Mapping[str, Artifact], engine: EngineSelection, task: Ta
                     raise
                 log.info("%s is not deployed on %s: %s", name, candidate.name, refusal)
                 found[name][candidate.name] = _reason(refusal)
+        offer_engines({one: own.folder for one, own in found[name].items() if isinstance(own, Deployment)})
     return found
 
 

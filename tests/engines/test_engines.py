@@ -12,7 +12,7 @@ import torch
 from support import families
 from torch import nn
 
-from clinlm.engines.base import Engine, engine_names, find_engine
+from clinlm.engines.base import ONNX, Engine, engine_names, find_engine
 from clinlm.engines.export_checks import check_export
 from clinlm.models.layers.base import Matrix
 from clinlm.models.layers.int4_linear import Int4Linear
@@ -109,6 +109,22 @@ def test_an_engine_answers_as_the_network(
     )
     if not (name == "openvino" and change is dynamic):
         check_export(made.network, engine, tmp_path)
+
+
+@pytest.mark.parametrize("change", [static, int4])
+def test_one_file_serves_both_engines(change: Callable[[Network], None], tiny_model: Model, tmp_path: Path) -> None:
+    """What `engine=auto` exports for OpenVINO has the weights, the products and the answers of OpenVINO's own files."""
+    if "openvino" not in INSTALLED:
+        pytest.skip("OpenVINO is not installed")
+    made, engine = model("bert", change, tiny_model), find_engine("openvino")
+    ids, mask = (rows.numpy() for rows in families.rows("bert"))
+    own = engine.open(exported(engine, made, tmp_path / "own"), threads=1)(ids, mask)
+    engine.own_files = False
+    shared = exported(engine, made, tmp_path / "shared")
+    assert [path.name for path in shared.iterdir()] == [ONNX]
+    np.testing.assert_allclose(engine.open(shared, threads=1)(ids, mask), own, atol=1e-5)
+    assert engine.matrices(shared) == engine.matrices(tmp_path / "own")
+    check_export(made.network, engine, shared)
 
 
 @pytest.mark.parametrize("pooling", ["max", "max_mean"])
