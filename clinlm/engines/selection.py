@@ -144,9 +144,13 @@ class _Choices(NamedTuple):
             return None
         return cache if cache is not None and os.access(cache.parent, os.W_OK) else None
 
-    def remember(self, here: str, name: str, place: Path) -> None:
-        """Write the choice on this processor."""
-        write_json(place, {"engines": list(self.engines), "chosen": {**self.chosen, here: name}})
+    def remember(self, here: str, name: str, place: Path) -> bool:
+        """Write the choice on this processor; return whether that was possible."""
+        try:
+            write_json(place, {"engines": list(self.engines), "chosen": {**self.chosen, here: name}})
+        except OSError:
+            return False
+        return True
 
 
 def _cache(facts: Mapping[str, Any]) -> Path | None:
@@ -203,24 +207,25 @@ def open_here(folder: Path, threads: int | None = None) -> OpenModel:
     """
     if not (folder / CHECK).is_file():
         return open_model(folder, threads)
-    choices = _Choices.of(folder)
-    here = processor_here()
-    if here == choices.facts["processor"]:
+    choices, here = _Choices.of(folder), processor_here()
+    exported = choices.facts["engine"]
+    installed = [name for name in choices.engines if not choices.engine(name).missing()] or [exported]
+    if here == choices.facts["processor"] and exported in installed:
         return open_model(folder, threads)
-    if choices.chosen.get(here) in choices.engines:
+    if choices.chosen.get(here) in installed:
         return open_model(folder, threads, choices.engine(choices.chosen[here]))
-    return _choose(folder, threads, choices, here)
+    return _choose(folder, threads, choices, installed, here)
 
 
-def _choose(folder: Path, threads: int | None, choices: "_Choices", here: str) -> OpenModel:
-    checked, exported, place = Checked.load(folder), choices.facts["engine"], choices.place()
+def _choose(folder: Path, threads: int | None, choices: "_Choices", installed: Sequence[str], here: str) -> OpenModel:
+    exported, place = choices.facts["engine"], choices.place()
     opened, refused = dict[str, OpenModel](), dict[str, str]()
-    for name in choices.engines:
-        engine = choices.engine(name)
+    for name in installed:
         # Timed again by every worker and in every run, engines would be different ones: the first that may answer does.
-        if name != exported and (engine.missing() or (opened and place is None)):
-            continue
-        model = open_model(folder, threads, engine)
+        if opened and place is None:
+            break
+        model = open_model(folder, threads, choices.engine(name))  # before anything of the folder is used: it verifies
+        checked = Checked.load(folder)
         wrong = checked.broken(model.answer, model.inference_config, choices.facts["limits"])
         if wrong:
             refused[name] = wrong
@@ -234,8 +239,8 @@ def _choose(folder: Path, threads: int | None, choices: "_Choices", here: str) -
         )
     times = processor_ms({name: model.answer for name, model in opened.items()}, checked) if len(opened) > 1 else {}
     best = fastest_engine(times, exported) if times else next(iter(opened))
-    if place is not None:
-        choices.remember(here, best, place)
+    if place is not None and not choices.remember(here, best, place):
+        place = None
     told = [f"{name} {spent:.3g} ms" for name, spent in times.items()]
     told += [f"{name} refused: {wrong}" for name, wrong in refused.items()]
     log.info(

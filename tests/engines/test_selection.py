@@ -181,6 +181,16 @@ def test_a_file_beside_the_record_names_no_class_to_import(
     assert open_here(folder, 1).engine.name == own and "cannot be read (TypeError); delete it" in caplog.text
 
 
+def test_an_engine_that_is_not_installed_is_not_needed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, quick = json.loads((folder / FACTS).read_text())["engine"], other(folder)
+    elsewhere(monkeypatch, {name: 1.0 if name == quick else 2.0 for name in BOTH})
+    assert open_here(folder, 1).engine.name == quick
+    for missing, left in ((quick, own), (own, quick)):
+        with monkeypatch.context() as patch:
+            patch.setattr(type(find_engine(missing)), "missing", lambda self: "a package")
+            assert open_here(folder, 1).engine.name == left
+
+
 def test_time_decides_only_where_it_differs_clearly() -> None:
     assert fastest_engine({"a": 1.0, "b": 0.95}, "a") == "a" and fastest_engine({"a": 1.0, "b": 0.8}, "a") == "b"
     assert fastest_engine({"b": 2.0}, "a") == "b", "the exported one may answer wrongly here"
