@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import odd_texts
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -41,6 +42,19 @@ def trained(lowercase: bool) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 
+@cache
+def byte_level(prefix: bool, nfc: bool) -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE(ignore_merges=nfc))
+    tokenizer.normalizer = normalizers.NFC() if nfc else None  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+    special = ["<s>", "<pad>", "</s>", "<mask>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=special, initial_alphabet=alphabet)
+    tokenizer.train_from_iterator([" ".join(WORDS)] * 9, trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", mask_token="<mask>")
+
+
 @pytest.mark.parametrize("lowercase", [True, False])
 @given(text=TEXTS, room=st.integers(3, 14), way=st.sampled_from([Head(), Windows(most=2), HeadTail()]))
 def test_rows_are_those_of_the_tokenizer(lowercase: bool, text: str, room: int, way: LongNotes) -> None:
@@ -59,12 +73,32 @@ def test_rows_are_those_of_the_tokenizer(lowercase: bool, text: str, room: int, 
         assert (rows is None) == (odd or added)
 
 
-def test_rows_of_real_notes(tiny_model: Model) -> None:
-    tokenizer = tiny_model.tokenizer
+@pytest.mark.parametrize(("prefix", "nfc"), [(True, False), (False, True)])
+@given(
+    text=st.one_of(TEXTS, odd_texts.texts, st.text(st.sampled_from(" \t\n\r'abs1.<-"), max_size=30)),
+    room=st.integers(3, 14),
+    way=st.sampled_from([Head(), Windows(most=2), HeadTail()]),
+)
+def test_rows_of_byte_level_tokenizers_are_those_of_the_tokenizer(
+    prefix: bool, nfc: bool, text: str, room: int, way: LongNotes
+) -> None:
+    tokenizer = byte_level(prefix, nfc)
+    remembering = PlainRowCutter.of(tokenizer, room, way, remember=3)
+    assert remembering is not None and PlainRowCutter.of(tokenizer, room, way) is None
+    rows = remembering(text)
+    assert rows == remembering(text), "also where it has to forget"
+    assert rows is not None or not text.isascii() or "<" in text or any(ord(one) < 32 or one == "\x7f" for one in text)
+    if rows is not None:
+        assert [rows] == RowCutter(tokenizer, room, way)([text]).documents
+
+
+@pytest.mark.parametrize("kind", ["tiny", "byte level"])
+def test_rows_of_real_notes(kind: str, tiny_model: Model) -> None:
+    tokenizer = tiny_model.tokenizer if kind == "tiny" else byte_level(False, False)
     with NOTES.open(encoding="utf-8") as file:
         texts = [row["note"] for row in csv.DictReader(file)]
     for way in (Head(), Windows(), HeadTail()):
-        plain, cut = PlainRowCutter.of(tokenizer, 64, way), RowCutter(tokenizer, 64, way)
+        plain, cut = PlainRowCutter.of(tokenizer, 64, way, 9), RowCutter(tokenizer, 64, way)
         assert plain is not None
         found = [plain(text) for text in texts]
         expected = cut(texts).documents
@@ -74,7 +108,12 @@ def test_rows_of_real_notes(tiny_model: Model) -> None:
 
 def test_other_tokenizers_are_left_alone() -> None:
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.train_from_iterator(WORDS, trainers.BpeTrainer(special_tokens=["[UNK]"]))
     other = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]")
-    assert PlainRowCutter.of(other, 12, Head()) is None
+    assert PlainRowCutter.of(other, 12, Head(), 9) is None
+    byte_level(True, True).backend_tokenizer.model.dropout = 0.1
+    try:
+        assert PlainRowCutter.of(byte_level(True, True), 12, Head(), 9) is None
+    finally:
+        byte_level(True, True).backend_tokenizer.model.dropout = None
