@@ -6,7 +6,7 @@ from typing import final
 
 from clinlm.config.errors import MissingExtraError
 from clinlm.config.ranges import check_list
-from clinlm.engines.base import Engine, find_engine
+from clinlm.engines.base import Engine, find_engine, on_onnx
 
 log = logging.getLogger(__name__)
 _DEFAULT = ("onnxruntime", "openvino", "folded")
@@ -45,8 +45,7 @@ class Auto:
             check_list("engine.engines", engines)
         limits = (tolerance, integer_tolerance, mean_tolerance, agreement)
         wanted = [find_engine(name, *limits) for name in engines or _DEFAULT]
-        for engine in wanted:
-            engine.own_files = not engine.reads_onnx
+        wanted = [on_onnx(engine) if engine.reads_onnx else engine for engine in wanted]
         self._installed = [engine for engine in wanted if not engine.missing()]
         for engine in wanted:
             if engine.missing():

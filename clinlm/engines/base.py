@@ -26,6 +26,8 @@ Answer = Callable[[Rows, Rows], Logits]
 """From token ids and their mask (1 on tokens, 0 on padding) to logits, on the CPU."""
 
 ONNX = "model.onnx"
+NETWORK_FILES = ("spec.json", "edits.json", "model.safetensors")
+"""Of an artifact: its network."""
 OUTPUT = "logits"
 """Name of the output of an exported graph."""
 
@@ -62,8 +64,9 @@ class Engine(ABC):
     reads_onnx: ClassVar[bool] = False
     """Whether it opens `model.onnx`, whichever engine exported it."""
 
-    own_files: bool = True
-    """Whether it exports files of its own kind; False for `model.onnx`, from which other engines can answer too."""
+    files: tuple[str, ...] = ()
+    """What it exports and opens: files of its own kind, or `model.onnx` alone, from which other engines can answer too.
+    Empty for engines from elsewhere, which say themselves what they miss."""
 
     def __init__(
         self,
@@ -148,7 +151,8 @@ def stored_engine(facts: Mapping[str, Any]) -> Engine:
     """Return the engine of a deployment.
 
     Args:
-        facts: of the deployment: `engine`, a name; `engine_class`, a dotted path, which early deployments lack.
+        facts: of the deployment: `engine`, a name; `engine_class`, a dotted path, and `files`, which early deployments
+            lack.
 
     Raises:
         ModelError: clinlm has no such engine, and no package that this process has imported has one.
@@ -157,7 +161,14 @@ def stored_engine(facts: Mapping[str, Any]) -> Engine:
     found = _own_engine(str(facts["engine"])) if path.startswith(OWN_PACKAGES) else load_stored_class(path, Engine)  # type: ignore[type-abstract]
     if found is None:
         raise ModelError(f"a deployment with the engine {facts['engine']!r} {OTHER_VERSION}")
-    return found()
+    engine = found()
+    return on_onnx(engine) if engine.reads_onnx and facts.get("files") == [ONNX] else engine
+
+
+def on_onnx(engine: Engine) -> Engine:
+    """Return an engine after telling it to export and open `model.onnx`."""
+    engine.files = (ONNX,)
+    return engine
 
 
 def _own_engine(name: str) -> type[Engine] | None:

@@ -83,7 +83,7 @@ def deploy(artifact: Artifact, engine: Engine, task: Task, root: Path) -> Deploy
             `agreement`, or the files fail a check of `clinlm.engines.export_checks`.
     """
     settings = {"_target_": engine_path(engine), "engine": engine.name}
-    limits = engine.limits | {"version": engine.version(), "own_files": engine.own_files}
+    limits = engine.limits | {"version": engine.version(), "files": engine.files}
     key = cache_key(settings, artifact.key, limits, code=[f"{__name__}.deploy"])
     folder = root / f"{artifact.stage}-{engine.name}-{key}"
     with claim(folder) as whole:
@@ -114,7 +114,8 @@ def _build(artifact: Artifact, engine: Engine, task: Task, folder: Path) -> dict
     which = _limits(engine, model)
     _check_parity(parity, engine, which)
     limits = {what: engine.limits[name] for what, name in which.items()}
-    _write_check(model, config, answer, limits, folder)
+    if not _write_check(model, config, answer, limits, folder):
+        limits = {}
     check_export(model.network, engine, folder)
     # Thresholds of decisions stay the artifact's; those of sets are attained by probabilities, and differ in digits.
     conformal = task.fit_conformal(config.probabilities(found["validation"]))
@@ -126,6 +127,7 @@ def _build(artifact: Artifact, engine: Engine, task: Task, folder: Path) -> dict
     return {
         "engine": engine.name,
         "engine_class": engine_path(engine),
+        "files": [*engine.files],
         "version": engine.version(),
         "bytes": deployed,
         "integer_products": engine.integer_products(folder),
@@ -165,8 +167,8 @@ def _compare(config: InferenceConfig, expected: dict[str, Any], found: dict[str,
 
 def _write_check(
     model: Model, config: InferenceConfig, answer: Answer, limits: Mapping[str, float], folder: Path
-) -> None:
-    """Write what `clinlm.engines.selection` compares on other processors."""
+) -> bool:
+    """Write what `clinlm.engines.selection` compares on other processors; return whether it can."""
     tokens = sorted({*model.tokenizer.get_vocab().values()} - {*model.tokenizer.all_special_ids})
     answers = network_answers(model.network)
     checked = Checked.of(answers, tokens, config.max_tokens, config.kind == "entities")
@@ -174,6 +176,7 @@ def _write_check(
         log.info("answers are not checked on other processors: for random tokens, here already, %s", broken)
     else:
         checked.save(folder)
+    return not broken
 
 
 def _limits(engine: Engine, model: Model) -> dict[str, str]:
@@ -228,8 +231,8 @@ def _write_config(model: Model, config: InferenceConfig, folder: Path) -> None:
 
 def memory(folder: Path, tokens: int, engine: Engine) -> tuple[float, float]:
     """Return, in MiB, how much a fresh process grows by running one row of `tokens`, and its peak memory in all."""
-    command = [sys.executable, "-m", "clinlm.engines.export", str(folder), str(tokens), engine_path(engine)]
-    command += artifacts.foreign_packages(folder)
+    own = [str(folder), str(tokens), engine_path(engine), " ".join(engine.files)]
+    command = [sys.executable, "-m", "clinlm.engines.export", *own, *artifacts.foreign_packages(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     rise, process = done.stdout.split()[-2:]
     return float(rise), float(process)
@@ -240,7 +243,8 @@ def _main() -> None:
     from clinlm.models.memory import peak_mib
 
     folder, tokens, engine = Path(sys.argv[1]), int(sys.argv[2]), find_engine(sys.argv[3])
-    for package in sys.argv[4:]:
+    engine.files = tuple(sys.argv[4].split())
+    for package in sys.argv[5:]:
         importlib.import_module(package)
     before = peak_mib()
     row = np.ones((1, tokens), dtype=np.int64)

@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32, Int
 from safetensors.numpy import load_file
 
 from clinlm.config.errors import ModelError
-from clinlm.engines.base import Answer, Engine, Logits, Rows
+from clinlm.engines.base import NETWORK_FILES, Answer, Engine, Logits, Rows
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,6 +47,7 @@ class Folded(Engine):
     """
 
     name = "folded"
+    files = NETWORK_FILES
     architectures = frozenset({"clinlm_text_cnn"})
 
     def missing(self) -> str:

@@ -26,6 +26,7 @@ class Onnxruntime(Engine):
 
     name = "onnxruntime"
     reads_onnx = True
+    files = (ONNX,)
 
     def missing(self) -> str:
         needed = ("onnx", "onnxscript", "onnxruntime")

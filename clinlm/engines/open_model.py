@@ -1,24 +1,20 @@
 """Opens an artifact or a deployment for predictions, without torch unless its engine needs it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, final
 
 from clinlm.config.errors import MissingExtraError, MissingFileError, ModelError
-from clinlm.engines.base import Answer, Engine, Logits, Rows, stored_engine
+from clinlm.engines.base import NETWORK_FILES, Answer, Engine, Logits, Rows, stored_engine
 from clinlm.engines.served_folder import REMEDY, broken, check_folder, read_facts, read_serving
 from clinlm.tasks.inference_config import SERVING, InferenceConfig
 from clinlm.text.stored_tokenizer import TOKENIZER, StoredTokenizer, TextTokenizer
 
 FACTS = "deployment.json"
-NETWORK_FILES: Final = ("spec.json", "edits.json", "model.safetensors")
+CHECK: Final = "check.safetensors"
+"""Of a deployment with `limits` among its facts: rows with the artifact's answers, see `clinlm.engines.selection`."""
 TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer_config.json")
-_FILES: Final = {
-    "onnxruntime": ("model.onnx",),
-    "openvino": ("openvino_model.xml", "openvino_model.bin"),
-    **dict.fromkeys(("torch", "torch_compiled", "folded"), NETWORK_FILES),
-}
-"""Of an engine of ours, by name: what it opens. Those of others say themselves what they miss."""
 
 
 @final
@@ -52,11 +48,14 @@ def open_model(folder: Path, threads: int | None = None, engine: Engine | None =
             f"{folder} must have {TOKENIZER}/ (an artifact) or {FACTS} (a deployment), has neither: its "
             "export was stopped or refused, or it was copied in part; run its pipeline again"
         )
-    engine = _engine(folder) if deployed else None
+    facts = read_facts(folder / FACTS) if deployed else {}
+    if deployed and engine is None:
+        engine = exported_engine(folder, facts)
     place = folder if deployed else folder / TOKENIZER
     of_tokenizer = [str((place / name).relative_to(folder)) for name in TOKENIZER_FILES]
-    needs = _FILES.get(engine.name, ()) if engine is not None else NETWORK_FILES
-    check_folder(folder, (SERVING, *needs, *of_tokenizer))
+    needs = engine.files if engine is not None else NETWORK_FILES
+    of_export = [FACTS, CHECK] if facts.get("limits") else [FACTS] if deployed else []
+    check_folder(folder, (SERVING, *needs, *of_tokenizer, *of_export))
     config = read_serving(folder)
     with broken(place, "hold a fast tokenizer"):
         tokenizer = StoredTokenizer.load(place)
@@ -71,8 +70,12 @@ def open_model(folder: Path, threads: int | None = None, engine: Engine | None =
     return OpenModel(_checked(answer, folder, len(config.labels)), tokenizer, config, engine)
 
 
-def _engine(folder: Path) -> Engine:
-    facts = read_facts(folder / FACTS)
+def exported_engine(folder: Path, facts: Mapping[str, Any]) -> Engine:
+    """Return the engine of a deployment.
+
+    Raises:
+        ModelError: its facts name none that can be imported; see `stored_engine`.
+    """
     with broken(folder / FACTS, "name an engine"):
         return stored_engine(facts)
 

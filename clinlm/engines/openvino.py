@@ -33,6 +33,7 @@ class Openvino(Engine):
 
     name = "openvino"
     reads_onnx = True
+    files = (FILE, "openvino_model.bin")
 
     def missing(self) -> str:
         needed = ("onnx", "onnxscript", "openvino")
@@ -45,7 +46,7 @@ class Openvino(Engine):
         from clinlm.engines.onnx_graph import export_onnx  # here: only export needs torch
 
         ov = _openvino()
-        if not self.own_files:
+        if self.files[0] == ONNX:
             export_onnx(model, folder / ONNX)
             return
         with tempfile.TemporaryDirectory() as place:
@@ -54,7 +55,7 @@ class Openvino(Engine):
             ov.save_model(ov.Core().read_model(path), folder / FILE, compress_to_fp16=False)
 
     def open(self, folder: Path, threads: int | None = None) -> Answer:
-        compiled = _compiled(folder, threads)
+        compiled = _compiled(folder / self.files[0], threads)
         request, places = compiled.create_infer_request(), {own.any_name: n for n, own in enumerate(compiled.inputs)}
         tensor = _openvino().Tensor
 
@@ -70,14 +71,14 @@ class Openvino(Engine):
         return answer
 
     def matrices(self, folder: Path) -> "list[Matrix]":
-        return list(_matrices(_openvino().Core().read_model(_graph(folder))))
+        return list(_matrices(_openvino().Core().read_model(folder / self.files[0])))
 
     def integer_products(self, folder: Path) -> int:
         """See `Engine.integer_products`: products of two 8-bit inputs in the graph compiled for this processor."""
         return sum(
             _text(op.get_rt_info()["layerType"]) in ("FullyConnected", "MatMul")
             and all(op.input(place).get_element_type().to_string() in _EIGHT for place in (0, 1))
-            for op in _compiled(folder, 1).get_runtime_model().get_ordered_ops()
+            for op in _compiled(folder / self.files[0], 1).get_runtime_model().get_ordered_ops()
             if "layerType" in op.get_rt_info() and len(op.inputs()) > 1
         )
 
@@ -93,18 +94,14 @@ def _openvino() -> Any:
     return imported("openvino", "openvino")
 
 
-def _graph(folder: Path) -> Path:
-    return folder / (FILE if (folder / FILE).is_file() else ONNX)
-
-
-def _compiled(folder: Path, threads: int | None) -> Any:
+def _compiled(graph: Path, threads: int | None) -> Any:
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     # A pinned thread waits for its core while others are idle: two copies with a thread each were pinned to one core.
     settings["ENABLE_CPU_PINNING"] = "NO"
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = str(threads)
     core = _openvino().Core()
-    return core.compile_model(core.read_model(_graph(folder)), "CPU", settings)
+    return core.compile_model(core.read_model(graph), "CPU", settings)
 
 
 def _text(value: Any) -> str:

@@ -6,11 +6,13 @@ tokens with the artifact's answers (`check.safetensors`), and `engines.json` say
 of the task within the limits, from the same `model.onnx`.
 """
 
+import contextlib
 import json
 import logging
 import os
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, final
 
@@ -18,9 +20,10 @@ import numpy as np
 from jaxtyping import Float, Int32
 from safetensors.numpy import load_file, save_file
 
-from clinlm.config.errors import ModelError
-from clinlm.engines.base import ONNX, Answer, Engine, Logits, Rows, engine_names, find_engine, stored_engine
-from clinlm.engines.open_model import FACTS, OpenModel, open_model
+from clinlm.config.errors import MissingExtraError, ModelError
+from clinlm.engines.base import ONNX, Answer, Engine, Logits, Rows, engine_names, find_engine, on_onnx
+from clinlm.engines.open_model import CHECK, FACTS, OpenModel, exported_engine, open_model
+from clinlm.engines.served_folder import broken, read_facts
 from clinlm.metrics.hardware import processor_here
 from clinlm.store.content import write_json
 from clinlm.store.key import digest
@@ -28,9 +31,11 @@ from clinlm.tasks.inference_config import InferenceConfig
 
 log = logging.getLogger(__name__)
 
-CHECK: Final = "check.safetensors"
 ENGINES: Final = "engines.json"
-"""Of a deployment: engines that may answer, and those chosen on other processors. It is not part of its record."""
+"""Of a deployment: engines that may answer from its `model.onnx`. It is not part of its record."""
+CHOICE: Final = "engine-"
+"""Begins the name of a file with the engine that was chosen on another processor."""
+LIMITS: Final = ("largest_difference", "mean_difference")
 
 _ROWS = 4
 _PLACES = 8
@@ -100,8 +105,14 @@ class Checked(NamedTuple):
 
         Args:
             limits: `largest_difference` and `mean_difference` of a probability.
+
+        Raises:
+            ModelError: the answers are of another shape.
         """
-        gaps = np.abs(config.probabilities(self.answers(answer)) - config.probabilities(self.logits))
+        own = self.answers(answer)
+        if own.shape != self.logits.shape:
+            raise ModelError(f"answers must have the shape {own.shape}, got {self.logits.shape}")
+        gaps = np.abs(config.probabilities(own) - config.probabilities(self.logits))
         found = {"largest_difference": float(gaps.max()), "mean_difference": float(gaps.mean())}
         # NaN is within no limit.
         wrong = [name for name, limit in limits.items() if not found[name] <= limit]
@@ -109,71 +120,109 @@ class Checked(NamedTuple):
 
 
 @final
-class _Choices(NamedTuple):
-    """Engines that may answer for a deployment, the exported one first, and those chosen on processors seen before."""
+class _Deployment(NamedTuple):
+    """What is known of a deployment that can be checked: engines that may answer, the exported one first."""
 
     folder: Path
     facts: Mapping[str, Any]
-    engines: Sequence[str]
-    chosen: Mapping[str, str]
+    identity: str
+    engines: Mapping[str, Engine]
 
     @classmethod
-    def of(cls, folder: Path) -> Self:
-        """Return what is known of a deployment, in its folder and in the user's cache."""
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        cache = _cache(facts)
-        noted = [_noted(path) for path in (folder / ENGINES, cache) if path is not None and path.is_file()]
-        others = dict.fromkeys(name for own in noted[:1] for name in own["engines"] if name != facts["engine"])
-        # A file that is not part of the record names no class to import.
-        able = [name for name in others if name in engine_names() and find_engine(name).reads_onnx]
-        chosen = {where: name for own in noted for where, name in own["chosen"].items()}
-        return cls(folder, facts, [facts["engine"], *(able if (folder / ONNX).is_file() else [])], chosen)
+    def of(cls, folder: Path, facts: Mapping[str, Any]) -> Self:
+        with broken(folder / FACTS):
+            identity = digest(facts)  # no NaN
+        exported = exported_engine(folder, facts)
+        offered = _noted(folder / ENGINES, identity).get("engines")
+        # A file that is not part of the record names no class to import, and no file but `model.onnx`.
+        names = [one for one in engine_names() if one in offered] if isinstance(offered, list) else []
+        others = [engine for engine in map(find_engine, names) if engine.reads_onnx and exported.files == (ONNX,)]
+        others = [engine for engine in others if engine.name != exported.name]
+        return cls(folder, facts, identity, {engine.name: engine for engine in (exported, *map(on_onnx, others))})
 
-    def engine(self, name: str) -> Engine:
-        return stored_engine(self.facts) if name == self.facts["engine"] else find_engine(name)
+    @property
+    def exported(self) -> str:
+        return next(iter(self.engines))
 
-    def place(self) -> Path | None:
-        """Return the file in which a choice can be remembered; None if there is none."""
-        if os.access(self.folder, os.W_OK):
-            return self.folder / ENGINES
-        cache = _cache(self.facts)
-        try:
-            if cache is not None:
-                cache.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError:
-            return None
-        return cache if cache is not None and os.access(cache.parent, os.W_OK) else None
+    @property
+    def limits(self) -> Mapping[str, float]:
+        """Limits of the differences of probabilities from the artifact's."""
+        with broken(self.folder / FACTS, "have the limits of its export"):
+            return {name: float(self.facts["limits"][name]) for name in LIMITS}
 
-    def remember(self, here: str, name: str, place: Path) -> bool:
-        """Write the choice on this processor; return whether that was possible."""
-        try:
-            write_json(place, {"engines": list(self.engines), "chosen": {**self.chosen, here: name}})
-        except OSError:
-            return False
-        return True
+    def chosen(self, here: str, able: Collection[str]) -> str | None:
+        """Return which of the engines was chosen on this processor; None for none."""
+        noted = (str(_noted(place, self.identity).get("chosen")) for place in self._places(here))
+        return next((name for name in noted if name in able), None)
 
+    def remember(self, here: str, name: str, able: Collection[str]) -> tuple[str, Path] | None:
+        """Note the choice on this processor, unless another process has; return what is noted now.
 
-def _cache(facts: Mapping[str, Any]) -> Path | None:
-    """Return the file of a deployment in the user's cache; None for a user without a home."""
-    try:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:
+        Whoever is first decides, so that all processes answer alike. None where nothing can be written.
+        """
+        for place in self._places(here):
+            try:
+                place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _write_first(place, _with_digest({"chosen": name, "processor": here}, self.identity))
+            except OSError:
+                continue
+            noted = str(_noted(place, self.identity).get("chosen"))
+            if noted in able:
+                return noted, place
         return None
-    return root / "clinlm" / "engines" / f"{digest(facts)}.json"
 
-
-def _noted(path: Path) -> dict[str, Any]:
-    """Return the content of a file of choices; nothing, and a notice, where it cannot be read."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {"engines": [*map(str, content["engines"])], "chosen": {**content["chosen"]}}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("%s is not used: it cannot be read (%s); delete it", path, type(error).__name__)
-        return {"engines": [], "chosen": {}}
+    def _places(self, here: str) -> list[Path]:
+        """Return the files in which a choice is noted: in the folder, and in the user's cache."""
+        places = [self.folder / f"{CHOICE}{digest(here)}.json"]
+        with contextlib.suppress(RuntimeError):  # a user without a home
+            root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            places.append(root / "clinlm" / "engines" / f"{digest([self.identity, here])}.json")
+        return places
 
 
 def _parted(values: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
     return np.split(values, np.cumsum(lengths)[:-1])
+
+
+def beside_record(name: str) -> bool:
+    """Return whether a file of a deployment is written or replaced after its record, as a choice is."""
+    return name.lstrip(".").startswith((ENGINES, CHOICE))
+
+
+def _with_digest(content: Mapping[str, Any], identity: str) -> dict[str, Any]:
+    """Return what is written beside a record: with a digest that is another in another deployment."""
+    return {**content, "digest": digest([identity, content])}
+
+
+def _noted(path: Path, identity: str) -> Mapping[str, Any]:
+    """Return what was written beside a record; nothing, and a warning, where it is something else."""
+    try:
+        if path.is_symlink():
+            raise ModelError("it is a link")
+        if not path.exists():
+            return {}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content.pop("digest") == digest([identity, content]):
+            return dict(content)
+        raise ModelError("it is not what was written there")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ModelError) as error:
+        said = str(error) if isinstance(error, ModelError) else f"it cannot be read ({type(error).__name__})"
+        log.warning("%s is not used: %s; delete it", path, said)
+        return {}
+
+
+def _write_first(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file unless there is one already; never a part of one."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        try:
+            os.link(draft, path)
+        except OSError:
+            if not path.exists():  # a file system without links
+                os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def offer_engines(deployments: Mapping[str, Path]) -> None:
@@ -182,15 +231,12 @@ def offer_engines(deployments: Mapping[str, Path]) -> None:
     Args:
         deployments: name of an engine -> folder, all of which passed the checks of an export.
     """
-    able = [
-        name
-        for name, folder in deployments.items()
-        if name in engine_names() and find_engine(name).reads_onnx and (folder / ONNX).is_file()
-    ]
+    facts = {name: read_facts(folder / FACTS) for name, folder in deployments.items()}
+    able = sorted(name for name, own in facts.items() if own.get("files") == [ONNX] and own.get("limits"))
     for name in able if len(able) > 1 else []:
-        folder = deployments[name]
-        if (folder / CHECK).is_file() and {*_Choices.of(folder).engines} != {*able}:
-            write_json(folder / ENGINES, {"engines": able, "chosen": {}})
+        place, wanted = deployments[name] / ENGINES, _with_digest({"engines": able}, digest(facts[name]))
+        if _noted(place, digest(facts[name])).get("engines") != able:
+            write_json(place, wanted)
 
 
 def open_here(folder: Path, threads: int | None = None) -> OpenModel:
@@ -198,61 +244,79 @@ def open_here(folder: Path, threads: int | None = None) -> OpenModel:
 
     On the processor of the export, that is the engine of the deployment. On another, the engines that may answer are
     timed for a few seconds, and their answers compared with the artifact's, by the limits of the export. The choice is
-    remembered in the folder, or where that cannot be written, in the user's cache; where neither can be written, only
-    answers are checked.
+    noted in the folder, or where that cannot be written, in the user's cache; where neither can be written, the
+    exported engine answers, if it does so as the artifact. Deployments of earlier versions have nothing to compare
+    with, and are opened as they are.
 
     Raises:
         ModelError: no engine answers within the limits on this processor.
         Others: see `open_model`.
     """
-    if not (folder / CHECK).is_file():
+    facts = read_facts(folder / FACTS) if (folder / FACTS).is_file() else {}
+    if not facts.get("limits"):
         return open_model(folder, threads)
-    choices, here = _Choices.of(folder), processor_here()
-    exported = choices.facts["engine"]
-    installed = [name for name in choices.engines if not choices.engine(name).missing()] or [exported]
-    if here == choices.facts["processor"] and exported in installed:
+    made, here = _Deployment.of(folder, facts), processor_here()
+    installed = [name for name, engine in made.engines.items() if not engine.missing()]
+    if not installed or (here == facts.get("processor") and made.exported in installed):
         return open_model(folder, threads)
-    if choices.chosen.get(here) in installed:
-        return open_model(folder, threads, choices.engine(choices.chosen[here]))
-    return _choose(folder, threads, choices, installed, here)
+    chosen = made.chosen(here, installed)
+    return (
+        _choose(made, installed, here, threads) if chosen is None else open_model(folder, threads, made.engines[chosen])
+    )
 
 
-def _choose(folder: Path, threads: int | None, choices: "_Choices", installed: Sequence[str], here: str) -> OpenModel:
-    exported, place = choices.facts["engine"], choices.place()
-    opened, refused = dict[str, OpenModel](), dict[str, str]()
-    for name in installed:
-        # Timed again by every worker and in every run, engines would be different ones: the first that may answer does.
-        if opened and place is None:
-            break
-        model = open_model(folder, threads, choices.engine(name))  # before anything of the folder is used: it verifies
-        checked = Checked.load(folder)
-        wrong = checked.broken(model.answer, model.inference_config, choices.facts["limits"])
-        if wrong:
-            refused[name] = wrong
-        else:
-            opened[name] = model
+def _choose(made: _Deployment, installed: Sequence[str], here: str, threads: int | None) -> OpenModel:
+    """Return the model on the fastest of the installed engines that answer as the artifact, and note the choice."""
+    opened, refused, checked = _checked_here(made, installed, threads)
     if not opened:
         raise ModelError(
-            f"{folder.name} must answer on this processor as its artifact does, got "
+            f"{made.folder} must answer on this processor as its artifact does, got "
             f"{'; '.join(f'{name}: {wrong}' for name, wrong in refused.items())}; it was exported on "
-            f"{choices.facts['processor']}, this is {here}: run its pipeline here, so that it is exported again"
+            f"{made.facts.get('processor')}, this is {here}: run its pipeline here, so that it is exported again"
         )
     times = processor_ms({name: model.answer for name, model in opened.items()}, checked) if len(opened) > 1 else {}
-    best = fastest_engine(times, exported) if times else next(iter(opened))
-    if place is not None and not choices.remember(here, best, place):
-        place = None
+    best = fastest_engine(times, made.exported) if times else next(iter(opened))
+    noted = made.remember(here, best, opened)
+    # Not noted, it would be chosen again by every worker, perhaps otherwise: the first that may answer does.
+    best = next(iter(opened)) if noted is None else noted[0]
     told = [f"{name} {spent:.3g} ms" for name, spent in times.items()]
     told += [f"{name} refused: {wrong}" for name, wrong in refused.items()]
     log.info(
         "%s was exported on %s, this is %s: answers are checked, %s answers%s; %s",
-        folder.name,
-        choices.facts["processor"],
+        made.folder.name,
+        made.facts.get("processor"),
         here,
         best,
         f" ({', '.join(told)} of processor time for the same rows)" if told else "",
-        f"remembered in {place}" if place else "not remembered: neither the folder nor the user's cache can be written",
+        f"noted in {noted[1]}" if noted else "not noted: neither the folder nor the user's cache can be written",
     )
     return opened[best]
+
+
+def _checked_here(
+    made: _Deployment, installed: Sequence[str], threads: int | None
+) -> tuple[dict[str, OpenModel], dict[str, str], Checked]:
+    """Return the models that answer as the artifact on this processor, why others do not, and what was compared.
+
+    Raises:
+        ModelError: none can be opened, whatever it answers.
+    """
+    opened, refused, errors = dict[str, OpenModel](), dict[str, str](), list[Exception]()
+    for name in installed:
+        try:
+            model = open_model(made.folder, threads, made.engines[name])  # verifies the folder
+            with broken(made.folder / CHECK, "hold rows with the artifact's answers"):
+                checked = Checked.load(made.folder)
+                refused[name] = checked.broken(model.answer, model.inference_config, made.limits)
+        except (ModelError, MissingExtraError) as error:
+            errors.append(error)
+            refused[name] = str(error)
+        if not refused[name]:
+            opened[name] = model
+            del refused[name]
+    if not opened and len(errors) == len(installed):
+        raise errors[0]
+    return opened, refused, checked
 
 
 def fastest_engine(times: Mapping[str, float], exported: str) -> str:

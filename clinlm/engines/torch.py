@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import nn
 
-from clinlm.engines.base import Answer, Engine, Logits, Rows
+from clinlm.engines.base import NETWORK_FILES, Answer, Engine, Logits, Rows
 from clinlm.models import artifact as artifacts
 from clinlm.models import structure
 from clinlm.models.layers.base import IntegerLayer, Matrix
@@ -19,6 +19,7 @@ class Torch(Engine):
     """Eager torch, as in training. Its files are those of an artifact."""
 
     name = "torch"
+    files = NETWORK_FILES
 
     def missing(self) -> str:
         return ""

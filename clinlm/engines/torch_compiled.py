@@ -7,7 +7,7 @@ from typing import final
 import torch
 
 from clinlm.config.errors import ModelError
-from clinlm.engines.base import Answer, Engine
+from clinlm.engines.base import NETWORK_FILES, Answer, Engine
 from clinlm.engines.torch import integer_products, network_answers, network_matrices
 from clinlm.models import artifact as artifacts
 from clinlm.models.layers.base import Matrix
@@ -22,6 +22,7 @@ class TorchCompiled(Engine):
     """
 
     name = "torch_compiled"
+    files = NETWORK_FILES
 
     def missing(self) -> str:
         return "" if shutil.which("g++") or shutil.which("clang++") else "a C++ compiler (g++ or clang++)"

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from clinlm.config.console import make_console
 from clinlm.config.runtime import Stopwatch
-from clinlm.engines.selection import ENGINES
+from clinlm.engines.selection import beside_record
 from clinlm.engines.served_folder import broken, read_serving
 from clinlm.files.record import Record
 from clinlm.files.sources import STANDARD, file_identity, open_source
@@ -152,7 +152,7 @@ def _identify(folder: Path) -> str:
         with broken(folder / RECORD):
             return str(read_record(folder)["digest"])
     files = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ENGINES):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not beside_record(path.name)):
         with path.open("rb") as file:
             files[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
     return digest(files)
