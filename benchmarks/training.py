@@ -1,13 +1,13 @@
 """Core-seconds of training, everything in, against transformers' Trainer as it comes (benchmarks/peers).
 
-python benchmarks/training.py [--notes 160] [--rounds 3] [--epochs 3] [--layers 3] [--corpora mtsamples handoffs]
+python benchmarks/training.py [--notes 160] [--rounds 3] [--epochs 3] [--layers 3] [--corpora notes handoffs]
 
 Fine-tuning of MiniLM-L6, and distillation of a student of its layers, by our defaults: from a table of notes (eight of
 ten to train, one each for validation and test) to a model that is saved, with the predictions of test. In it are
 reading, tokenising, the teacher's logits (once for all epochs; the peer asks its teacher in every step), validation and
-saving after every epoch, and what our stages measure at their end; not in it are imports. Notes of MTSamples are cut at
-256 tokens, which nine of ten reach; handoffs, generated notes of about 50 tokens, at 96. The peer pads to that. Losses
-are those of the labels on test, which neither has seen.
+saving after every epoch. Not in it are imports, and the memory that our stages measure in a process of their own.
+Notes (MTSamples, or generated ones without it) are cut at 256 tokens, which nine of ten reach; handoffs, generated, of
+about 50 tokens, at 96. The peer pads to that. Losses are those of the labels on test, which neither has seen.
 """
 
 import argparse
@@ -22,14 +22,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from paired import NOTES, Row, machine, minilm, run, tell, used_s
+from paired import Row, machine, minilm, notes, run, tell, used_s
 
-from clinlm.corpora.base import Records
-from clinlm.corpora.mtsamples import MTSamples
 from clinlm.corpora.synthetic.synthetic import Synthetic
 
 PEER = Path(__file__).parent / "peers" / "plain_trainer.py"
-TOKENS = {"mtsamples": 256, "handoffs": 96}
+TOKENS = {"notes": 256, "handoffs": 96}
 DISTILLATION = ("pipeline=distillation", "distill=per_label")
 Found = list[tuple[float, float]]
 """Core-seconds and loss of every round."""
@@ -45,9 +43,6 @@ def main() -> None:
     print(machine())
     rows = []
     for corpus in given.corpora:
-        if corpus == "mtsamples" and not NOTES.is_file():
-            print(f"mtsamples is left out: its notes are not at {NOTES}")
-            continue
         with tempfile.TemporaryDirectory() as scratch:
             found = measured(corpus, Path(scratch), given)
         documents = given.notes * given.epochs * 8 // 10
@@ -62,20 +57,20 @@ def main() -> None:
 
 def measured(corpus: str, root: Path, given: argparse.Namespace) -> dict[tuple[str, str], Found]:
     """Return what every round cost, by work and by who does it."""
-    notes = root / "notes.csv"
-    write(notes, corpus, given.notes, root)
+    table = root / "notes.csv"
+    write(table, corpus, given.notes, root)
     found: dict[tuple[str, str], Found] = {}
     for seed in range(given.rounds):
         place = root / str(seed)
-        own = ("--ours", str(place / "store"), str(notes), f"task.max_tokens={TOKENS[corpus]}", f"seed={seed}")
+        own = ("--ours", str(place / "store"), str(table), f"task.max_tokens={TOKENS[corpus]}", f"seed={seed}")
         own += (f"epochs={given.epochs}",)
         plain = {work: str(place / work) for work in ("fine-tuning", "distillation")}
         limits = (str(given.epochs), "0", str(TOKENS[corpus]))
         commands = {
-            ("fine-tuning", "plain"): (str(PEER), str(minilm()), str(notes), plain["fine-tuning"], *limits),
+            ("fine-tuning", "plain"): (str(PEER), str(minilm()), str(table), plain["fine-tuning"], *limits),
             ("fine-tuning", "ours"): (__file__, *own, "pipeline=baseline"),
             ("distillation", "plain"): (
-                *(str(PEER), plain["fine-tuning"], str(notes), plain["distillation"]),
+                *(str(PEER), plain["fine-tuning"], str(table), plain["distillation"]),
                 *(limits[0], str(given.layers), limits[2]),
             ),
             ("distillation", "ours"): (__file__, *own, *DISTILLATION, f"student.layers={given.layers}"),
@@ -88,12 +83,11 @@ def measured(corpus: str, root: Path, given: argparse.Namespace) -> dict[tuple[s
 
 def write(path: Path, corpus: str, count: int, root: Path) -> None:
     """Write notes that have one of the ten most frequent labels, in random order, as a table with their split."""
-    kinds: dict[str, MTSamples | Synthetic] = {
-        "mtsamples": MTSamples(NOTES),
-        "handoffs": Synthetic(root / "synthetic", patients=2 * count, style="handoff"),
-    }
-    records: Records = kinds[corpus].records()
-    texts, labels = records.frame["text"].to_list(), records.frame["labels"].to_list()
+    if corpus == "notes":
+        _, texts, labels = notes()
+    else:
+        frame = Synthetic(root / "synthetic", patients=2 * count, style="handoff").records().frame
+        texts, labels = frame["text"].to_list(), frame["labels"].to_list()
     names = {name for name, _ in Counter(label for own in labels for label in own).most_common(10)}
     kept = [(text, ";".join(sorted(names & {*own}))) for text, own in zip(texts, labels, strict=True) if names & {*own}]
     random.Random(0).shuffle(kept)
@@ -104,7 +98,7 @@ def write(path: Path, corpus: str, count: int, root: Path) -> None:
         csv.writer(file).writerows(lines)
 
 
-def ours(store: str, notes: str, *overrides: str) -> None:
+def ours(store: str, table: str, *overrides: str) -> None:
     """Train in this process, as the command `clinlm` does, and print core-seconds and loss of the last stage.
 
     What an earlier run in the same store has kept is built anew, but for a teacher's weights.
@@ -123,10 +117,11 @@ def ours(store: str, notes: str, *overrides: str) -> None:
         shutil.rmtree(kept)
     keep_memory()
     register_resolvers()
-    table = ["task=table", f"task.root={notes}", *(f"task.corpus.{name}={name}" for name in ("id", "labels", "split"))]
+    columns = [f"task.corpus.{name}={name}" for name in ("id", "labels", "split")]
+    settings = ["task=table", f"task.root={table}", *columns, f"store={store}", "task.unlabelled=drop", *overrides]
     began = used_s()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [*table, f"store={store}", "task.unlabelled=drop", *overrides])
+        config = compose("config", settings)
     task, key = open_task(config)
     last = run_stages(config, plan(config), task, key, NullLogger())[-1]
     seconds = used_s() - began
