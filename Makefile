@@ -36,9 +36,8 @@ check: $(VENV)/.test ## lint, format, types and tests: what must pass before a c
 	@$(VENV)/bin/mypy
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(PARALLEL)
 
-bench: $(VENV)/.test ## measure what the documents report (benchmarks/*.py)
-	@ls benchmarks/*.py >/dev/null 2>&1 || { echo "there is nothing in benchmarks/"; exit 1; }
-	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(PYTHON) "$$script"; done
+bench: $(VENV)/.test ## compare speed with peers' own scripts: one table of ratios, and curves (ARGS="--quick" for a rough one)
+	@$(PYTHON) benchmarks/table.py $(ARGS)
 
 docs: $(DOCS)/.docs ## build the documents as a site: build/site/index.html, which asks for nothing elsewhere
 	@$(DOCS)/bin/python docs/site/build.py build/site

