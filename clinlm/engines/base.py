@@ -14,7 +14,6 @@ import clinlm.engines
 from clinlm.config.class_paths import OTHER_VERSION, OWN_PACKAGES, class_path, load_class, load_stored_class
 from clinlm.config.errors import ConfigError, ModelError
 from clinlm.config.ranges import check_interval
-from clinlm.config.targets import check_target
 
 if TYPE_CHECKING:  # opening a model must not import torch unless its engine needs it
     from clinlm.models.layers.base import Matrix
@@ -137,6 +136,8 @@ def find_engine(name: str, *limits: float) -> Engine:
         ModelError: there is no subclass of `Engine` at this path.
     """
     if "." in name:
+        from clinlm.config.targets import check_target  # here: it imports Hydra, which answering needs not
+
         check_target(name, "engine")
         return load_class(name, Engine)(*limits)  # type: ignore[type-abstract]
     found = _own_engine(name)

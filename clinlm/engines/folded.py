@@ -70,12 +70,12 @@ class Folded(Engine):
     def open(self, folder: Path, threads: int | None = None) -> Answer:
         """See `Engine.open`. It computes on one thread, whatever `threads` says."""
         layers = _stored_layers(folder) or _network_layers(folder)
-        maps = _FoldedMaps(layers)
+        maps, head = _FoldedMaps(layers), layers.head  # the vectors are in the tables now
 
         def answer(input_ids: Rows, attention_mask: Rows) -> Logits:
             lengths = attention_mask.sum(1).tolist()
             pooled = [maps.pooled(row[:length]) for row, length in zip(input_ids, lengths, strict=True)]
-            return layers.head(np.stack(pooled))
+            return head(np.stack(pooled))
 
         return answer
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float
 
 from clinlm.predict.answer_head import AnswerHead, RowLogits, TokenizedNotes
@@ -38,6 +37,8 @@ class DocumentHead(AnswerHead[DocumentPredictions]):
         return DocumentPredictions(probabilities, self.config.decide(probabilities), self.sets(probabilities))
 
     def schema(self) -> dict[str, Any]:
+        import polars as pl  # here: workers answer without it
+
         names = pl.List(pl.String())
         sets = {"possible": names, "undecided": names, "abstained": pl.Boolean()} if self.conformal else {}
         return {"labels": names, **sets, "probabilities": pl.Struct({label: pl.Float64() for label in self.labels})}

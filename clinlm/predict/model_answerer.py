@@ -123,6 +123,7 @@ class ModelAnswerer(Answerer):
             waits = self._workers is None and self._threads > 1 and self._watch.seconds() > _PATIENCE_S
             if waits and NoteWorkers.can_start():
                 self._workers = NoteWorkers(self._threads, self._opening)
+                self._models.let_go()
             if self._workers is None:
                 answers.append(self._models.answer(part))
                 show(sum(len(own.rows) for own in answers))

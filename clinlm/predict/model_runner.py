@@ -12,7 +12,6 @@ from clinlm.predict.note_tokenizer import NoteTokenizer
 from clinlm.predict.predictions import Predictions
 from clinlm.predict.span_head import SpanHead
 from clinlm.tasks.inference_config import InferenceConfig
-from clinlm.terminology.lexicon import MASK
 from clinlm.text.plain_rows import REMEMBERED
 
 
@@ -26,13 +25,11 @@ class Runner(ABC):
 
     Attributes:
         head: turns its logits into predictions.
+        needs_plain: whether it cannot read the character for a masked word.
     """
 
     head: AnswerHead[Any]
-
-    def refuse(self, text: str) -> str:
-        """Return why the model cannot read a text at all, or "" if it can."""
-        return ""
+    needs_plain: bool = False
 
     @abstractmethod
     def predict(self, texts: Sequence[str]) -> Predictions:
@@ -55,12 +52,7 @@ class ModelRunner(Runner):
         by_word = self.head.by_word
         self._tokenize = NoteTokenizer(model.tokenizer, model.inference_config, by_word, REMEMBERED)
         # For a head by word, our character for a masked word is a character like any other.
-        self._refused = MASK if model.tokenizer.mask_token is None and not by_word else ""
-
-    def refuse(self, text: str) -> str:
-        if self._refused and self._refused in text:
-            return f"the text has the character U+{ord(MASK):04X}, which stands for a masked word; the model has none"
-        return ""
+        self.needs_plain = model.tokenizer.mask_token is None and not by_word
 
     def predict(self, texts: Sequence[str]) -> Predictions:
         rows, notes = self._tokenize(texts)

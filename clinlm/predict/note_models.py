@@ -13,6 +13,7 @@ from clinlm.predict.model_runner import ModelRunner, Runner
 from clinlm.predict.predictions import Predictions, Row
 from clinlm.predict.tfidf_runner import TfidfRunner, holds_tfidf
 from clinlm.tasks.inference_config import InferenceConfig
+from clinlm.terminology.lexicon import MASK
 
 _PROBE = ("Fever, no cough; 38.5 °C. Naïve to \U0001f489.",)
 PREFIXES = ("", "shadow_")
@@ -49,15 +50,22 @@ class NoteModels:
         self.head: AnswerHead[Any] = self._runners[0].head
         for runner in self._runners[1:]:
             _refuse_other_labels(self.head.config, runner.head.config)
+        self._prefixes = PREFIXES[: len(folders)]
+        self._needs_plain = any(runner.needs_plain for runner in self._runners)
 
     def refuse(self, text: str) -> str:
         """Return why a model cannot read a text at all, or "" if all can."""
-        return next((reason for runner in self._runners if (reason := runner.refuse(text))), "")
+        if self._needs_plain and MASK in text:
+            return f"the text has the character U+{ord(MASK):04X}, which stands for a masked word; the model has none"
+        return ""
+
+    def let_go(self) -> None:
+        """Free the memory of the models: from now on other processes answer."""
+        self._runners = []
 
     def schema(self) -> dict[str, Any]:
         """Return name -> polars type of the values of a row."""
-        prefixes = PREFIXES[: len(self._runners)]
-        return {f"{prefix}{name}": kind for prefix in prefixes for name, kind in self.head.schema().items()}
+        return {f"{prefix}{name}": kind for prefix in self._prefixes for name, kind in self.head.schema().items()}
 
     def answer(self, texts: Sequence[str]) -> NoteAnswers:
         """Return the answers to texts, none of which is refused."""

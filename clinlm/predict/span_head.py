@@ -6,7 +6,6 @@ from itertools import compress
 from typing import Any, final
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float
 
 from clinlm.predict.answer_head import AnswerHead, RowLogits, TokenizedNotes
@@ -18,9 +17,6 @@ from clinlm.terminology.spans import Span
 from clinlm.text.long_notes import word_logits
 from clinlm.text.tags import Tags
 from clinlm.text.words import Words
-
-_FURTHER = {"start": pl.Int64(), "end": pl.Int64(), "label": pl.String()}
-_SPAN = _FURTHER | {"probability": pl.Float64()}
 
 
 @final
@@ -89,10 +85,14 @@ class SpanHead(AnswerHead[SpanPredictions]):
         return PossibleSpans(sure, further, np.array([own.abstained.any() for own in sets], dtype=bool))
 
     def schema(self) -> dict[str, Any]:
+        import polars as pl  # here: workers answer without it
+
+        further = {"start": pl.Int64(), "end": pl.Int64(), "label": pl.String()}
+        span = further | {"probability": pl.Float64()}
         if self.conformal is None:
-            return {"spans": pl.List(pl.Struct(_SPAN))}
-        further = {"possible": pl.List(pl.Struct(_FURTHER)), "abstained": pl.Boolean()}
-        return {"spans": pl.List(pl.Struct(_SPAN | {"sure": pl.Boolean()})), **further}
+            return {"spans": pl.List(pl.Struct(span))}
+        spans = pl.List(pl.Struct(span | {"sure": pl.Boolean()}))
+        return {"spans": spans, "possible": pl.List(pl.Struct(further)), "abstained": pl.Boolean()}
 
     def rows(self, predictions: SpanPredictions) -> list[Row]:
         found: list[Row] = [

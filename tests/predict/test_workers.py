@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from clinlm.predict.note_workers import NoteWorkers, waited
 from clinlm.predict.predictions import join_predictions
 from clinlm.store.content import write_json
 from clinlm.tasks.inference_config import InferenceConfig
+from clinlm.terminology.lexicon import MASK
 from clinlm.text.long_notes import Head
 from clinlm.text.tokens import save_tokenizer
 
@@ -36,6 +38,13 @@ import sys
 from clinlm.cli.main import main
 sys.argv = ["clinlm", "predict", "artifact={folder}", "input={notes}", "text=note", "output={output}", "threads=1"]
 main()
+print(*sorted({{name.partition(".")[0] for name in sys.modules}}))
+"""
+WORK = """
+import sys
+from pathlib import Path
+from clinlm.predict.note_workers import NoteModels
+NoteModels(Path(r"{folder}"), None, 64, None).answer(["fever"])
 print(*sorted({{name.partition(".")[0] for name in sys.modules}}))
 """
 ORPHAN = """
@@ -75,6 +84,23 @@ def test_answering_imports_no_library_of_training(name: str, folders: dict[str, 
     finished = subprocess.run([sys.executable, "-c", script], **told)  # type: ignore[call-overload]
     assert finished.returncode == 0, finished.stderr
     assert HEAVY & {*finished.stdout.splitlines()[-1].split()} == set() and output.is_file()
+
+
+@pytest.mark.parametrize("name", ["folded", "tfidf"])
+def test_a_worker_imports_neither_tables_nor_settings(name: str, folders: dict[str, Path]) -> None:
+    told = {"env": os.environ | {"PYTHONPATH": str(ROOT)}, "capture_output": True, "text": True, "timeout": 300}
+    finished = subprocess.run([sys.executable, "-c", WORK.format(folder=folders[name])], **told)  # type: ignore[call-overload]
+    assert finished.returncode == 0, finished.stderr
+    assert {*HEAVY, "polars", "hydra", "omegaconf"} & {*finished.stdout.split()} == set()
+
+
+def test_models_that_were_let_go_still_say_what_they_refuse_and_write(folders: dict[str, Path]) -> None:
+    models = NoteModels(folders["folded"], folders["tfidf"], 64, None)
+    networks = [*map(weakref.ref, models._runners)]
+    before = models.schema(), models.refuse("fever"), models.refuse(f"a {MASK} b")
+    models.let_go()
+    assert (models.schema(), models.refuse("fever"), models.refuse(f"a {MASK} b")) == before
+    assert [network() for network in networks] == [None, None]
 
 
 def test_parts_have_the_answers_of_the_whole(folders: dict[str, Path]) -> None:
