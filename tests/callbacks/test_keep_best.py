@@ -13,10 +13,12 @@ from lightning.pytorch.callbacks import EarlyStopping
 from support.pipelines import built, kept, reported
 from torch import Tensor
 
+from callbacks import checkpoint
 from callbacks.checkpoint import Checkpoint
 from callbacks.keep_best import KeepBest
 from clinlm.models.artifact import Artifact
 from clinlm.models.model import Model
+from clinlm.store.checkpoint import put_checkpoint
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.training.promises import BestEpoch
 
@@ -124,6 +126,29 @@ class Counted(Callback):
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         self.seen.append((trainer.current_epoch, (self.folder / "last.ckpt").exists()))
         assert not list(self.folder.glob(".*"))
+
+
+@pytest.mark.parametrize(("free", "share", "written"), [(0.0, 1e-9, 1), (0.0, 1e9, 3), (1e9, 1e-9, 3)])
+def test_writing_waits_where_it_takes_long(
+    tmp_path: Path,
+    task: MultiLabel,
+    tiny_model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+    free: float,
+    share: float,
+    written: int,
+) -> None:
+    drafts: list[Path] = []
+
+    def put(draft: Path) -> None:
+        drafts.append(draft)
+        put_checkpoint(draft)
+
+    monkeypatch.setattr(checkpoint, "put_checkpoint", put)
+    monkeypatch.setattr(checkpoint, "FREE_S", free)
+    monkeypatch.setattr(checkpoint, "SHARE", share)
+    run(tmp_path, task, tiny_model, [0.1] * 4, monkeypatch, checkpoint=Checkpoint())
+    assert len(drafts) == written
 
 
 def test_checkpoints_follow_every_epoch_and_go_with_the_last(
