@@ -1,7 +1,11 @@
 """clinlm: compress clinical language models, and prove what it cost."""
 
+import time
+
 from clinlm.config.telemetry import disable_telemetry
 
 __version__ = "0.1.0"
+STARTED = time.time()
+"""When this process began to import clinlm: Python runs this file before any other of it."""
 
-disable_telemetry()  # here, because Python runs this file before any other of clinlm, in every process
+disable_telemetry()  # here, for the same reason

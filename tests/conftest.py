@@ -169,6 +169,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(index))
         return index, logits
 
-    for place in ("clinlm.pipeline.stage", "clinlm.training.teachers.trained"):
+    for place in ("clinlm.pipeline.stage", "clinlm.training.modules.base"):
         monkeypatch.setattr(f"{place}.predict", counting)
     return sizes

@@ -1,14 +1,15 @@
 """One pipeline from configuration to printed report."""
 
 import logging
+import os
 import re
 import shlex
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import transformers
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,7 +23,7 @@ from clinlm.config.targets import instantiate
 from clinlm.config.usage import is_read, read_settings, setting_of, unread
 from clinlm.config.validation import CONF
 from clinlm.pipeline import execution
-from clinlm.pipeline.plan import plan
+from clinlm.pipeline.kept_plan import planned_stages
 from clinlm.pipeline.protocol import Protocol, fix_protocol
 from clinlm.pipeline.results import GateFailed, StageResult
 from clinlm.pipeline.run_record import RunRecord, StageRecord, TaskRecord
@@ -61,7 +62,7 @@ def run(config: DictConfig, progress: RunProgress) -> dict[str, float]:
     folder = Path(HydraConfig.get().runtime.output_dir)
     for name in (RUN, FAILED):  # of an earlier run in this folder, which a sweep would read
         (folder / name).unlink(missing_ok=True)
-    stages = plan(config)
+    stages = planned_stages(config, Path(config.store))
     progress.pipeline, progress.metric = _pipeline(), str(config.monitor)
     task, task_key = execution.open_task(config)
     _log_task(task, config.nested)
@@ -189,8 +190,10 @@ def suggestion(pipeline: str, overrides: Sequence[str], config: DictConfig) -> s
 
 def quiet() -> None:
     """Silence routine messages of libraries: our log names every stage, and the bar shows the steps."""
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}  # read on import
+    if (transformers := sys.modules.get("transformers")) is not None:
+        transformers.utils.logging.set_verbosity_error()
+        transformers.utils.logging.disable_progress_bar()
     quiet_loggers()
     # Batches come from memory, so workers would only copy them; LeafSpec is between Lightning and torch.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")

@@ -51,6 +51,11 @@ def is_trusted(path: str) -> bool:
     return path.startswith(tuple(_trusted))
 
 
+def is_library(path: str) -> bool:
+    """Return whether a dotted path is one of the classes of libraries that settings may use."""
+    return _LIBRARIES.fullmatch(path) is not None
+
+
 def typed_packages(overrides: Iterable[str]) -> list[str]:
     """Return what `allow=[…]` on a command line lists; of several the last counts, as for every setting."""
     typed = [word.lstrip("+").removeprefix("allow=") for word in overrides if word.lstrip("+").startswith("allow=")]
@@ -72,7 +77,7 @@ def check_target(target: Any, where: str = "") -> None:
     Raises:
         ConfigError: it may not.
     """
-    if not isinstance(target, str) or is_trusted(target) or _LIBRARIES.fullmatch(target):
+    if not isinstance(target, str) or is_trusted(target) or is_library(target):
         return
     if target.startswith(OWN_PACKAGES) and _is_ours(target):
         return

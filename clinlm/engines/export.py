@@ -7,19 +7,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from clinlm.config.errors import ModelError
 from clinlm.engines.base import Answer, Engine, engine_path, find_engine
+from clinlm.engines.deployment import PREDICTIONS, Deployment
 from clinlm.engines.export_checks import check_bytes, check_export
 from clinlm.engines.open_model import FACTS
 from clinlm.engines.selection import ENGINES, Checked
@@ -32,44 +31,16 @@ from clinlm.models.size import folder_bytes
 from clinlm.store.content import RECORD, claim, seal, write_json
 from clinlm.store.key import cache_key
 from clinlm.tasks.base import Task
-from clinlm.tasks.batches import Batch, Encoded, unit_logits
+from clinlm.tasks.batches import Batch, unit_logits
+from clinlm.tasks.encoded import Encoded
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.text.long_notes import LongNotes
 from clinlm.text.tokens import save_tokenizer
 
 log = logging.getLogger(__name__)
 
-_PREDICTIONS = "predictions.safetensors"
-NOT_DEPLOYED = (_PREDICTIONS, FACTS, ENGINES, RECORD, artifacts.CARD)
+NOT_DEPLOYED = (PREDICTIONS, FACTS, ENGINES, RECORD, artifacts.CARD)
 """Files that running the model does not need, and that do not count as its size."""
-
-
-@final
-@dataclass(frozen=True)
-class Deployment:
-    """A model exported to an engine: the engine's files, `config.json`, tokenizer and `serving.json`.
-
-    Attributes:
-        folder: may be copied to any machine with the engine; `clinlm predict` and the engine's own tools read it.
-    """
-
-    folder: Path
-
-    @cached_property
-    def facts(self) -> dict[str, Any]:
-        """Measurements: `engine`, `bytes`, `integer_products`, `peak_mib` (rise), `process_mib` (whole process).
-
-        And the comparison with the artifact's predictions: `largest_difference` and `mean_difference` of probabilities,
-        and `agreement`, the share of equal decisions.
-        """
-        content: dict[str, Any] = json.loads((self.folder / FACTS).read_text(encoding="utf-8"))
-        return content
-
-    def predictions(self, split: str) -> Float[np.ndarray, "documents outputs"]:
-        """Return the engine's logits for `validation` or `test`, in the order of `Examples.units`."""
-        with safe_open(self.folder / _PREDICTIONS, "numpy") as file:
-            logits: Float[np.ndarray, "documents outputs"] = file.get_tensor(split)
-        return logits
 
 
 def deploy(artifact: Artifact, engine: Engine, task: Task, root: Path) -> Deployment:
@@ -122,7 +93,7 @@ def _build(artifact: Artifact, engine: Engine, task: Task, folder: Path) -> dict
     replace(config, conformal=conformal).save(folder)
     deployed = folder_bytes(folder, NOT_DEPLOYED)
     check_bytes(engine, folder_bytes(artifact.folder, (*artifacts.NOT_DEPLOYED, artifacts.CARD)), deployed)
-    save_file({split: np.ascontiguousarray(values) for split, values in found.items()}, folder / _PREDICTIONS)
+    save_file({split: np.ascontiguousarray(values) for split, values in found.items()}, folder / PREDICTIONS)
     rise, process = memory(folder, config.max_tokens, engine)
     return {
         "engine": engine.name,

@@ -48,10 +48,7 @@ class Hardware:
         """Return what this process would measure on, now."""
         import torch  # here, because most of the package needs none of it
 
-        name, instructions = _processor()
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        today = datetime.now(UTC).date().isoformat()
-        return cls(name, instructions, cores, torch.get_num_threads(), today)
+        return cls(*own_processor(), torch.get_num_threads(), datetime.now(UTC).date().isoformat())
 
     def __str__(self) -> str:
         threads = f"{self.threads} thread{'s' * (self.threads != 1)}"
@@ -61,18 +58,21 @@ class Hardware:
 
 def processor_here() -> str:
     """Return the processor of this machine: its name, and the `INSTRUCTIONS` that it has."""
-    return _described(*_processor())
-
-
-def _processor() -> tuple[str, tuple[str, ...]]:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
-    name, instructions = parse_cpuinfo(lines)
-    return name or platform.processor() or platform.machine(), instructions
+    name, instructions, _ = own_processor()
+    return _described(name, instructions)
 
 
 def _described(name: str, instructions: Sequence[str]) -> str:
     return f"{name} ({', '.join(instructions)})" if instructions else name
+
+
+def own_processor() -> tuple[str, tuple[str, ...], int]:
+    """Return the name of the processor, its instruction sets, and how many cores this process may use."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
+    name, instructions = parse_cpuinfo(lines)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return name or platform.processor() or platform.machine(), instructions, cores
 
 
 def parse_cpuinfo(lines: Sequence[str]) -> tuple[str, tuple[str, ...]]:

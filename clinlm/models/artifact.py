@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from safetensors import safe_open
 from safetensors.numpy import save_file as save_numpy
-from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer
 
 from clinlm.config.class_paths import OWN_PACKAGES
 from clinlm.config.errors import DataError, MissingFileError, ModelError
-from clinlm.models.model import Edit, Model, ModelSpec, Network, rebuild
 from clinlm.store.arrays import load_arrays, save_arrays
 from clinlm.store.checkpoint import CHECKPOINT
 from clinlm.store.content import RECORD, read_record, sealed, write_json
 from clinlm.text.stored_tokenizer import TOKENIZER
 from clinlm.text.tokens import save_tokenizer
+
+if TYPE_CHECKING:  # reading what a stage wrote must not import torch and transformers: opening its network does
+    from clinlm.models.model import Edit, Model, ModelSpec, Network
 
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
@@ -78,7 +78,7 @@ class Artifact:
         """`report.json`: cost of the stage and reports of its methods."""
         return _read(self.folder / "report.json")
 
-    def load(self) -> Model:
+    def load(self) -> "Model":
         """Return the model in evaluation mode."""
         return load(self.folder)
 
@@ -89,14 +89,16 @@ class Artifact:
         return logits
 
 
-def save(model: Model, folder: Path) -> None:
+def save(model: "Model", folder: Path) -> None:
     """Write spec, edits, weights and tokenizer into `folder`, which is not sealed: see `seal`."""
     save_network(model, folder)
     save_tokenizer(model.tokenizer, folder / TOKENIZER)
 
 
-def save_network(model: Model, folder: Path) -> None:
+def save_network(model: "Model", folder: Path) -> None:
     """Write spec, edits and weights into `folder`."""
+    from safetensors.torch import save_file
+
     write_json(folder / "spec.json", model.spec.to_json())
     # On one line: an edit that trims the vocabulary has thousands of numbers.
     edits = [{"function": edit.function, "arguments": dict(edit.arguments)} for edit in model.edits]
@@ -105,12 +107,14 @@ def save_network(model: Model, folder: Path) -> None:
     save_file(state, folder / WEIGHTS)
 
 
-def load(folder: Path) -> Model:
+def load(folder: Path) -> "Model":
     """Return the model that `save` wrote: skeleton, edits replayed, weights loaded. Nothing is unpickled.
 
     Raises:
         RuntimeError: the weights do not fit the skeleton.
     """
+    from clinlm.models.model import Model
+
     tokenizer = stored_tokenizer(folder)
     return Model(read_spec(folder), load_network(folder), tokenizer, read_edits(folder))
 
@@ -121,6 +125,8 @@ def stored_tokenizer(folder: Path) -> Any:
     Raises:
         ModelError: its files name code that it would bring along, or cannot be read.
     """
+    from transformers import AutoTokenizer
+
     try:
         return AutoTokenizer.from_pretrained(folder / TOKENIZER, trust_remote_code=False)
     except Exception as error:  # of transformers and tokenizers, which have no common kind
@@ -129,19 +135,25 @@ def stored_tokenizer(folder: Path) -> Any:
         raise ModelError(f"{place} must hold a tokenizer that needs no code of its own; it says: {reason}") from error
 
 
-def load_network(folder: Path) -> Network:
+def load_network(folder: Path) -> "Network":
     """Return the network that `save_network` wrote, in evaluation mode.
 
     Raises:
         RuntimeError: the weights do not fit the skeleton.
     """
+    from safetensors.torch import load_file
+
+    from clinlm.models.model import rebuild
+
     network = rebuild(read_spec(folder), read_edits(folder))
     network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
     return network.eval()
 
 
-def read_edits(folder: Path) -> list[Edit]:
+def read_edits(folder: Path) -> "list[Edit]":
     """Return the edits of the network."""
+    from clinlm.models.model import Edit
+
     return [Edit(**edit) for edit in json.loads((folder / "edits.json").read_text(encoding="utf-8"))]
 
 
@@ -153,8 +165,10 @@ def foreign_packages(folder: Path) -> list[str]:
     return sorted(packages & {*sys.modules})
 
 
-def read_spec(folder: Path) -> ModelSpec:
+def read_spec(folder: Path) -> "ModelSpec":
     """Return the spec of the network before its edits."""
+    from clinlm.models.model import ModelSpec
+
     return ModelSpec(**_read(folder / "spec.json"))
 
 

@@ -1,12 +1,11 @@
 """A folder of peft as a checkpoint: its base is found and read, and the adapter merged into it."""
 
-import json
 import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
@@ -16,43 +15,14 @@ from torch import Tensor, nn
 
 from clinlm.config.errors import ModelError
 from clinlm.models.checkpoint_files import check_content, read_weights
+from clinlm.models.checkpoint_place import BASE, CONFIG, adapter_base, adapter_settings
 
 log = logging.getLogger(__name__)
-CONFIG: Final = "adapter_config.json"
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-_BASE = "base_model_name_or_path"
 _DRAWN = ("pissa_niter", "corda", "loftq")
 """Starts of LoRA that cannot be repeated: they take a part out of the base that depends on chance or data."""
 _PEFT = "base_model.model."
 """Before the names of all weights that peft saves."""
-
-
-def is_adapter(place: str) -> bool:
-    """Return whether a place is a folder of peft."""
-    return (Path(place) / CONFIG).is_file()
-
-
-def adapter_base(folder: Path) -> tuple[str, str | None]:
-    """Return the base of an adapter: a folder, or a hub name and its revision (None for the latest).
-
-    A relative path is one from the adapter's folder, or else from the present one.
-
-    Raises:
-        ModelError: `adapter_config.json` is damaged or names no base, or the base is a path that does not exist.
-    """
-    content = _content(folder)
-    name = content.get(_BASE)
-    if not name:
-        raise ModelError(f"{folder / CONFIG} must name the base of the adapter, it does not; set {_BASE} in it")
-    for place in (folder / name, Path(name)):
-        if place.is_dir():
-            return str(place), None
-    if Path(name).is_absolute() or name.startswith("."):
-        raise ModelError(
-            f"the base of the adapter {folder} must be on this machine, got {name}, which does not exist; copy it "
-            f"there, or correct {_BASE} in {CONFIG}"
-        )
-    return name, content.get("revision")
 
 
 def read_adapted(folder: Path, read: Callable[[str, str | None], tuple[Any, Any]]) -> tuple[Any, Any]:
@@ -65,7 +35,7 @@ def read_adapted(folder: Path, read: Callable[[str, str | None], tuple[Any, Any]
     try:
         body, rest = read(base, revision)
     except ModelError as error:
-        raise ModelError(f"the base of the adapter {folder} ({_BASE} in {CONFIG}) cannot be read: {error}") from error
+        raise ModelError(f"the base of the adapter {folder} ({BASE} in {CONFIG}) cannot be read: {error}") from error
     merge_adapter(body, folder, base)
     return body, rest
 
@@ -87,7 +57,7 @@ def merge_adapter(body: nn.Module, folder: Path, base: str) -> None:
     if prefix is None:
         raise ModelError(
             f"the adapter {folder} must belong to its base {base}, got none of the layers of a {type(body).__name__} "
-            f"among its weights; correct {_BASE} in {CONFIG}"
+            f"among its weights; correct {BASE} in {CONFIG}"
         )
     start = f"{_PEFT}{prefix}." if prefix else _PEFT
     own = {name: tensor for name, tensor in weights.items() if name.startswith(start) or _PEFT not in name}
@@ -101,14 +71,14 @@ def merge_adapter(body: nn.Module, folder: Path, base: str) -> None:
     except (RuntimeError, ValueError, KeyError) as error:
         reason = next((line for line in str(error).splitlines() if "mismatch" in line), str(error)).strip()
         raise ModelError(
-            f"the adapter {folder} must fit its base {base}, it does not ({reason}); correct {_BASE} in {CONFIG}"
+            f"the adapter {folder} must fit its base {base}, it does not ({reason}); correct {BASE} in {CONFIG}"
         ) from error
     missing = [name for name in found.missing_keys if tuned.base_model.prefix in name]
     if missing or found.unexpected_keys:
         raise ModelError(
             f"the adapter {folder} must have the weights that its {CONFIG} describes, got {len(missing)} missing and "
             f"{len(found.unexpected_keys)} others ({[*missing, *found.unexpected_keys][0]}); copy the whole folder, or "
-            f"correct {_BASE}"
+            f"correct {BASE}"
         )
     try:
         tuned.merge_and_unload(safe_merge=True)
@@ -117,20 +87,9 @@ def merge_adapter(body: nn.Module, folder: Path, base: str) -> None:
     body.requires_grad_(True)
 
 
-def _content(folder: Path) -> dict[str, Any]:
-    check_content(folder / CONFIG)
-    try:
-        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{folder / CONFIG} must be JSON, got a damaged file ({error}); copy it again") from error
-    if not isinstance(content, dict) or "peft_type" not in content:
-        raise ModelError(f"{folder / CONFIG} must be the configuration of an adapter of peft, it has no peft_type")
-    return content
-
-
 def _mergeable(folder: Path) -> PeftConfig:
     """Return the configuration, for an encoder without the head that was saved beside it."""
-    kind = str(_content(folder)["peft_type"])
+    kind = str(adapter_settings(folder)["peft_type"])
     tuners = {own.value: tuner for own, tuner in PEFT_TYPE_TO_TUNER_MAPPING.items()}
     if not hasattr(tuners.get(kind), "merge_and_unload"):
         raise ModelError(

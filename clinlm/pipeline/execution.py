@@ -3,35 +3,25 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import DictConfig
 
 from clinlm.config.errors import ConfigError, DataError
 from clinlm.config.settings import plain
 from clinlm.config.targets import instantiate
 from clinlm.models.artifact import COMPLETE, Artifact
-from clinlm.models.initializers.base import Initializer
-from clinlm.models.initializers.pretrained import Pretrained
 from clinlm.pipeline import gate_policy
 from clinlm.pipeline.gates import TFIDF_FLOOR, Gate, Verdict, open_gate
 from clinlm.pipeline.results import GateFailed, StageResult
-from clinlm.pipeline.stage import Stage
 from clinlm.pipeline.stage_spec import StageSpec
 from clinlm.store.checkpoint import CHECKPOINT
 from clinlm.store.content import claim, seal, sealed, verified
-from clinlm.store.key import cache_key, counted_settings
+from clinlm.store.key import cache_key
 from clinlm.tasks.base import Task
-from clinlm.tasks.transfer_set import TransferSet
 from clinlm.tracking.base import RunLogger
 from clinlm.tracking.run_progress import RunProgress
-from clinlm.tracking.stage_bar import StageBar
-from clinlm.training.augmentation.base import Augmentation
-from clinlm.training.teachers.base import TeacherSource
 from clinlm.training.teachers.tfidf import TFIDF, Tfidf
 from clinlm.training.teachers.trained import Trained
 from clinlm.training.tfidf_int8 import TfidfInt8
@@ -107,27 +97,18 @@ def planned_folders(stages: Sequence[StageSpec], root: Path, task_key: str) -> l
     """Return the folders that the stages of a plan have in the store `root`, before any of them is built."""
     keys: dict[str, str] = {}
     for spec in stages:
-        stage = spec.open()
         teachers = [Tfidf(root, task_key).key if name == TFIDF else keys[name] for name in spec.teachers]
         parent = None if spec.parent is None else keys[spec.parent]
-        keys[spec.name] = _stage_key(spec.settings, stage, task_key, parent, teachers)
+        keys[spec.name] = stage_key(spec, task_key, parent, teachers)
     return [root / f"{spec.group or spec.name}-{keys[spec.name]}" for spec in stages]
 
 
 def _check_checkpoints(stages: Sequence[StageSpec], root: Path, task_key: str) -> None:
-    """Read the checkpoints of later stages if the first is to be trained, so that none fails hours later."""
+    """Read what later stages start from before the first is trained; where all are in the store, nothing is read."""
+    if not all(map(sealed, planned_folders(stages, root, task_key))):
+        from clinlm.pipeline.building import check_checkpoints  # imports Lightning
 
-    def stored(spec: StageSpec, stage: Stage) -> bool:
-        name = f"{spec.group or spec.name}-{stage_key(spec.settings, stage, task_key, None, [])}"
-        return not spec.teachers and sealed(root / name)
-
-    first, *later = stages
-    if first.parent is not None or stored(first, first.open()):
-        return
-    for spec in later:
-        stage = spec.open()
-        if isinstance(stage.start, Pretrained) and not stored(spec, stage):
-            stage.start.read()
+        check_checkpoints(stages, root, task_key)
 
 
 def _fit_floor(task: Task) -> None:
@@ -153,12 +134,12 @@ def _build(
     progress: RunProgress,
 ) -> StageResult:
     """Return a stage from the store `root`, built there if it is not complete."""
-    stage = spec.open()
     parent = done[spec.parent].artifact if spec.parent is not None else None
     teachers = [
         Tfidf(root, task_key) if name == TFIDF else Trained(done[name].artifact, name) for name in spec.teachers
     ]
-    key = stage_key(spec.settings, stage, task_key, parent, teachers)
+    start = None if parent is None else parent.key
+    key = stage_key(spec, task_key, start, [teacher.key for teacher in teachers])
     name = spec.group or spec.name  # a member shares its folder with the same stage on its own
     folder = root / f"{name}-{key}"
     progress.begin(spec.name)
@@ -166,31 +147,19 @@ def _build(
         state = "reused" if whole else "resumed" if (folder / CHECKPOINT).exists() else "building"
         log.info("%s [%s] %s", log_as, key, state)
         if not whole:
+            from clinlm.pipeline.building import build_stage  # imports Lightning
+
             for used in filter(None, [parent, *(teacher.artifact for teacher in teachers)]):
                 verified(used.folder)  # it may have been built hours ago
             lightning_logger = logger.stage(spec.name, key, folder, dict(spec.settings))
-            texts = None
-            if stage.augmentation is not None:
-                texts = transfer_set(stage.augmentation, spec.settings["augmentation"], task, task_key)
-            stage = _observed(stage, progress, spec.name)
-            report = stage.build(task, folder, parent, teachers, lightning_logger, texts)
+            report = build_stage(spec, (task, task_key), folder, (parent, teachers), (lightning_logger, progress))
             logger.stage_done(report)
-            parents = {"start": parent.key if parent else None, "teachers": [teacher.key for teacher in teachers]}
+            parents = {"start": start, "teachers": [teacher.key for teacher in teachers]}
             facts = {"key": key, "stage": name, "parents": parents, "settings": spec.settings, "task": task_key}
             seal(folder, facts)
     progress.end(spec.name, whole, Artifact(folder).report)
     answering = tuple(teachers) if spec.needs_logits else ()
     return StageResult(spec.name, spec.role, Artifact(folder), whole, answering)
-
-
-def _observed(stage: Stage, progress: RunProgress, name: str) -> Stage:
-    """Return the stage with a bar that keeps its progress; its settings, and so its key, are as before."""
-    own = progress.build(name)
-    if any(isinstance(callback, ProgressBar) for callback in (stage.callbacks or {}).values()):
-        return stage
-    bar = StageBar(own, progress.changed, progress.metric)
-    trainer = partial(stage.trainer, enable_progress_bar=True)  # Lightning refuses a bar of ours without it
-    return replace(stage, callbacks={**(stage.callbacks or {}), "progress": bar}, trainer=trainer)
 
 
 def _planned_epochs(spec: StageSpec) -> int:
@@ -219,57 +188,27 @@ def _failed(gate: Gate, verdict: Verdict, done: Sequence[StageResult]) -> GateFa
     )
 
 
-def stage_key(
-    settings: Mapping[str, Any], stage: Stage, task_key: str, parent: Artifact | None, teachers: Sequence[TeacherSource]
-) -> str:
-    """Return the hash of all that the stage's artifact depends on.
+def stage_key(spec: StageSpec, task_key: str, parent: str | None, teachers: Sequence[str]) -> str:
+    """Return the hash of all that the stage's artifact depends on, from the keys of its parent and its teachers.
 
     How several teachers are combined changes nothing where there are not several.
     """
-    start = None if parent is None else parent.key
-    return _stage_key(settings, stage, task_key, start, [teacher.key for teacher in teachers])
-
-
-def _stage_key(
-    settings: Mapping[str, Any], stage: Stage, task_key: str, parent: str | None, teachers: Sequence[str]
-) -> str:
-    """Return the key of a stage from the keys of its parent and teachers."""
-    own = dict(settings)
+    own = dict(spec.settings)
     if len(teachers) < 2:
         own.pop("ensemble", None)
     if parent is not None:
         own["start"] = parent
-    if stage.augmentation is not None:
-        own["augmentation"] = transfer_key(stage.augmentation, settings["augmentation"], task_key)
-    fingerprint = stage.start.fingerprint() if isinstance(stage.start, Initializer) else None
-    return cache_key(own, fingerprint, task_key, teachers)
+    if spec.texts is not None:
+        own["augmentation"] = transfer_key(spec.settings["augmentation"], spec.texts, task_key)
+    return cache_key(own, spec.fingerprint, task_key, teachers)
 
 
-def transfer_key(augmentation: Augmentation, settings: Mapping[str, Any], task_key: str) -> str:
-    """Return the hash of all that the texts depend on; the training seed is not part of it.
+def transfer_key(settings: Mapping[str, Any], fingerprint: str, task_key: str) -> str:
+    """Return the hash of all that the texts of an augmentation depend on; the training seed is not part of it.
 
     Args:
+        settings: of the augmentation.
+        fingerprint: see `Augmentation.fingerprint`.
         task_key: of the opened task; depends on its seed.
     """
-    return cache_key(settings, augmentation.fingerprint(), task_key)
-
-
-def transfer_set(augmentation: Augmentation, settings: Mapping[str, Any], task: Task, task_key: str) -> TransferSet:
-    """Return the texts from the store folder `transfer-<key>` beside the task's, or make them there, under its lock.
-
-    They depend on the task's seed, so that the stages of a sweep over training seeds share them, as they share their
-    test documents.
-
-    Arguments as `transfer_key`.
-    """
-    assert task.folder is not None
-    key = transfer_key(augmentation, settings, task_key)
-    folder = TransferSet(key, ()).folder(task.folder.parent)
-    with claim(folder, ("texts.parquet",)) as whole:
-        log.info("transfer set [%s] %s", key, "reused" if whole else "building")
-        if not whole:
-            texts = augmentation.texts(task, task.seed)
-            pl.DataFrame({"text": texts}).write_parquet(folder / "texts.parquet")
-            facts = {"key": key, "task": task_key, "texts": len(texts), "settings": counted_settings(settings)}
-            seal(folder, facts)
-    return TransferSet(key, pl.read_parquet(folder / "texts.parquet")["text"].to_list())
+    return cache_key(settings, fingerprint, task_key)

@@ -51,6 +51,29 @@ def plan(config: DictConfig) -> list[StageSpec]:
     return plans.stages
 
 
+def planned(
+    name: str, settings: Mapping[str, Any], stage: Stage, parent: str | None, teachers: tuple[str, ...], group: str = ""
+) -> StageSpec:
+    """Return the spec of a stage; `parent`, `teachers` and `group` as in `StageSpec`."""
+    start = stage.start if isinstance(stage.start, Initializer) else None
+    return StageSpec(
+        name=name,
+        role=stage.role,
+        settings=settings,
+        parent=parent,
+        teachers=teachers,
+        group=group,
+        answers=stage.module.kind.answers,
+        needs_logits=stage.needs_logits,
+        trains=stage.trains,
+        techniques=stage.techniques,
+        gradual=any(own.technique == "pruning" and own.needs_training for own in stage.declared),
+        fingerprint=start.fingerprint() if start is not None else None,
+        checkpoint=start.checkpoint if start is not None else None,
+        texts=None if stage.augmentation is None else stage.augmentation.fingerprint(),
+    )
+
+
 def _without_empty(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings without slots that are null (callbacks, augmentation, hidden-state loss): no key has them."""
     settings = {name: value for name, value in settings.items() if (name, value) != ("augmentation", None)}
@@ -81,19 +104,7 @@ class _Plan:
     def spec(self, name: str, settings: Mapping[str, Any], group: str = "") -> StageSpec:
         """Return the spec of a stage, its parent and teachers resolved."""
         stage = Stage.from_settings(settings)
-        return StageSpec(
-            name=name,
-            role=stage.role,
-            settings=settings,
-            parent=self._parent(name, stage),
-            teachers=self._teachers(name, stage),
-            group=group,
-            answers=stage.module.kind.answers,
-            needs_logits=stage.needs_logits,
-            trains=stage.trains,
-            techniques=stage.techniques,
-            gradual=any(own.technique == "pruning" and own.needs_training for own in stage.declared),
-        )
+        return planned(name, settings, stage, self._parent(name, stage), self._teachers(name, stage), group)
 
     def _parent(self, name: str, stage: Stage) -> str | None:
         if isinstance(stage.start, Initializer):

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, final
+from typing import Any, Self, final
 
 import lightning
 import numpy as np
@@ -27,6 +27,7 @@ from clinlm.models.layers.base import reads_alone
 from clinlm.models.memory import PeakGrowth, PeakMeter
 from clinlm.models.model import Model
 from clinlm.models.size import count_nonzero, count_parameters, folder_bytes
+from clinlm.pipeline.stage_spec import Role
 from clinlm.store.checkpoint import drop_checkpoint, find_checkpoint
 from clinlm.store.content import write_json
 from clinlm.tasks.base import Task
@@ -40,7 +41,6 @@ from clinlm.training.teachers.cached_logits import networks, teacher_logits
 from clinlm.training.teachers.ensemble import Ensemble
 
 log = logging.getLogger(__name__)
-Role = Literal["teacher", "student"]
 _METER = PeakMeter()
 
 
@@ -302,11 +302,13 @@ class Stage:
         artifacts.save(model, folder)
         logits = {split: _logits(model, data, split) for split in ("validation", "test")}
         artifacts.save_predictions(folder, logits)
-        data.task.inference_config(logits["validation"], model.max_tokens, reads_alone(model.network)).save(folder)
+        serving = data.task.inference_config(logits["validation"], model.max_tokens, reads_alone(model.network))
+        serving.save(folder)
         callbacks = (self.callbacks or {}).items()
         methods = {name: own.report().to_json() for name, own in callbacks if isinstance(own, StageCallback)}
         return {
             "methods": methods,
+            "reads": data.task.read_share(model.tokenizer, serving.max_tokens),
             "parameters": count_parameters(model.network),
             "nonzero": count_nonzero(model.network),
             "bytes": folder_bytes(folder, artifacts.NOT_DEPLOYED),

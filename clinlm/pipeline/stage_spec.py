@@ -2,9 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
-from clinlm.pipeline.stage import Role, Stage
+from clinlm.models.checkpoint_place import CheckpointPlace
+
+if TYPE_CHECKING:  # a stage that is in the store is not opened, and Lightning not imported
+    from clinlm.pipeline.stage import Stage
+
+Role = Literal["teacher", "student"]
 
 
 @final
@@ -23,6 +28,9 @@ class StageSpec:
         trains: whether anything learns.
         techniques: how it compresses, as it declares; keys of `clinlm.pipeline.gates.TECHNIQUES`.
         gradual: whether it prunes during training.
+        fingerprint: of its initializer; None if it has none.
+        checkpoint: that `fingerprint` is of; None where that is of settings alone.
+        texts: the fingerprint of its augmentation; None if it has none.
     """
 
     name: str
@@ -36,7 +44,12 @@ class StageSpec:
     trains: bool
     techniques: tuple[str, ...]
     gradual: bool
+    fingerprint: str | None = None
+    checkpoint: CheckpointPlace | None = None
+    texts: str | None = None
 
-    def open(self) -> Stage:
+    def open(self) -> "Stage":
         """Return the stage, freshly built."""
+        from clinlm.pipeline.stage import Stage
+
         return Stage.from_settings(self.settings)

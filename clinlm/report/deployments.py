@@ -5,11 +5,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from clinlm.config.errors import MissingExtraError, ModelError
 from clinlm.engines.base import Engine, EngineSelection, Logits
-from clinlm.engines.export import Deployment, deploy
+from clinlm.engines.deployment import Deployment
 from clinlm.engines.open_model import open_model
 from clinlm.engines.selection import offer_engines
 from clinlm.metrics.latency import Latency, Phased, busy_share, by_processor_time
@@ -35,6 +33,8 @@ def exports(artifacts: Mapping[str, Artifact], engine: EngineSelection, task: Ta
         ModelError: the only engine chosen refuses a model.
         MissingExtraError: an engine is not installed.
     """
+    from clinlm.engines.export import deploy
+
     check_installed(engine)
     found: dict[str, dict[str, Deployment | str]] = {name: {} for name in artifacts}
     for name, artifact in artifacts.items():
@@ -98,6 +98,8 @@ def deployment_predictor(deployment: Deployment, model: Predictor) -> Predictor:
     config = InferenceConfig.load(deployment.folder)
 
     def opened() -> Phased[str, EncodedNote, Logits]:
+        import torch
+
         use = open_model(deployment.folder, torch.get_num_threads())
         return NetworkAnswer(use.answer, use.tokenizer, use.inference_config).phased()
 

@@ -11,14 +11,14 @@ from rich.progress import Progress
 from clinlm.config.console import interactive
 from clinlm.config.errors import ConfigError
 from clinlm.config.targets import instantiate
-from clinlm.engines.export import Deployment
+from clinlm.engines.deployment import Deployment
 from clinlm.metrics import latency
 from clinlm.metrics.bootstrap import Interval, Values, resample
 from clinlm.metrics.entity_evaluation import EntityEvaluation
 from clinlm.metrics.evaluation import Evaluation
 from clinlm.metrics.latency import Latency
 from clinlm.metrics.noninferiority import NonInferiority, judge
-from clinlm.models.artifact import read_spec, stored_tokenizer
+from clinlm.models.artifact import stored_tokenizer
 from clinlm.pipeline import execution
 from clinlm.pipeline.gates import Gate
 from clinlm.pipeline.protocol import Protocol
@@ -132,16 +132,14 @@ def _first_teacher(models: Sequence[ModelResult]) -> str:
 
 def _predictor(task: Task, model: ModelResult) -> Predictor:
     artifact = model.lineage.artifact
-    tokenizer = stored_tokenizer(artifact.folder)
-    limit = min(read_spec(artifact.folder).max_tokens, task.max_tokens)
-    encoded = task.encode(tokenizer, limit)
+    config, reads = InferenceConfig.load(artifact.folder), artifact.report.get("reads")
+    if reads is None:  # of a version before stages kept it
+        reads = task.read_share(stored_tokenizer(artifact.folder), config.max_tokens)
     notes, way = len(task.examples.frame), type(task.long_notes).__name__
-    cut = f"{encoded.cut:,} of {notes:,} notes are cut at {limit} tokens a row ({way})"
-    unknown = task.unknown_share(tokenizer, limit)
-    unread = f"{unknown:.1%} of the tokens of the training notes are not in the vocabulary"
-    notices = [cut] * bool(encoded.cut) + [unread] * (unknown > MANY_UNKNOWN)
+    cut = f"{reads['cut']:,} of {notes:,} notes are cut at {config.max_tokens} tokens a row ({way})"
+    unread = f"{reads['unknown']:.1%} of the tokens of the training notes are not in the vocabulary"
+    notices = [cut] * bool(reads["cut"]) + [unread] * (reads["unknown"] > MANY_UNKNOWN)
     result = replace(measured_costs(model), notices=tuple(notices))
-    config = InferenceConfig.load(artifact.folder)
     return Predictor.of(
         result,
         config,

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from clinlm.config.errors import ConfigError
 from clinlm.config.targets import find_target, instantiate
-from clinlm.engines.export import Deployment, unit_answers
+from clinlm.engines.deployment import Deployment
 from clinlm.engines.open_model import open_model
 from clinlm.metrics.bootstrap import Groups, Values, Weights, differences, intervals, unpaired_differences
 from clinlm.metrics.decisions import Thresholds
@@ -274,6 +274,8 @@ def _deployed(result: ModelResult, task: Task) -> Float[np.ndarray, "units outpu
                 return artifacts.load_logits(path)[1]
             except ValueError as damage:
                 log.warning("%s: computing them again", damage)
+        from clinlm.engines.export import unit_answers
+
         use = open_model(deployment)
         encoded = task.encode(use.tokenizer, use.inference_config.max_tokens)
         members = task.examples.members(EVERY).tolist()

@@ -1,16 +1,17 @@
 """Latencies in the store: what was measured on this processor with these versions is shown again, all rows or none."""
 
 import logging
+import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Self, final
 
 from clinlm.config.errors import DataError
 from clinlm.engines.open_model import open_model
-from clinlm.metrics.hardware import Hardware
+from clinlm.metrics.hardware import own_processor
 from clinlm.metrics.latency import BUSY, Latency, load_now, measure
 from clinlm.metrics.term_model import linked_logits
 from clinlm.predict import note_answer
@@ -34,6 +35,8 @@ CODE: Final = (
 )
 """Code whose change makes other latencies; engines by name, as they are imported where they run only."""
 
+_THREADS: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""What decides, with the cores, how many threads a network computes with; `share_cores` sets the first."""
 _PACKAGES: Final = (
     *("torch", "transformers", "tokenizers", "numpy", "scipy", "scikit-learn"),
     *("onnxruntime", "openvino", "numba"),
@@ -75,8 +78,7 @@ class LatencySession:
             settings: of the measurement.
         """
         rows = {own.name: _identity(own) for own in results}
-        here = asdict(Hardware.of_this_process())
-        del here["date"]
+        here = [*own_processor(), *(os.environ.get(name) for name in _THREADS)]  # not of torch: it would be imported
         inputs = [sorted(rows.values()), rows[reference], list(texts), here, _versions()]
         return cls(root / "latencies" / f"{cache_key(settings, *inputs, code=CODE)}.json", rows)
 

@@ -28,8 +28,9 @@ from clinlm.metrics.fairness import Fairness, Subgroups, gaps, subgroups
 from clinlm.report.results import ModelResult
 from clinlm.report.settings import ReportSettings
 from clinlm.tasks.base import Task
-from clinlm.tasks.inference_config import label_kind
+from clinlm.tasks.inference_config import InferenceConfig, label_kind
 from clinlm.text.sections import section_masks
+from clinlm.text.stored_tokenizer import TOKENIZER, StoredTokenizer
 
 ValidationLogits = Float[np.ndarray, "validation outputs"]
 TestLogits = Float[np.ndarray, "test outputs"]
@@ -195,8 +196,9 @@ def validate_result(task: Task, original: ModelResult, compressed: ModelResult, 
         ModelLogits(model.name, *(model.lineage.artifact.predictions(split) for split in ("validation", "test")))
         for model in (original, compressed)
     )
-    model = compressed.lineage.artifact.load()
-    encoded = task.encode(model.tokenizer, min(model.max_tokens, task.max_tokens))
+    folder = compressed.lineage.artifact.folder
+    tokenizer, limit = StoredTokenizer.load(folder / TOKENIZER), InferenceConfig.load(folder).max_tokens
+    encoded = task.encode(tokenizer, limit)
     lengths = np.asarray(encoded.lengths()[task.examples.members("test")])
     settings = ValidationSettings(resamples=how.resamples, by_group=how.by_group, seed=how.seed)
     return validate(task, a, b, settings, lengths)

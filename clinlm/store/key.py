@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from clinlm.store.sources import sources
+from clinlm.store.kept_sources import reached_code
 
 NOT_COUNTED = (
     *("**.root", "**.lists_root"),  # where files lie; their bytes count, by a fingerprint
@@ -31,7 +31,7 @@ def cache_key(settings: Any, *inputs: Any, code: Iterable[str] = ()) -> str:
         code: dotted paths of further functions and classes that make the result; see `clinlm.store.sources`.
     """
     kept = counted_settings(settings)
-    return digest([kept, inputs, sources(kept, code)])
+    return digest([kept, inputs, reached_code(kept, code)])
 
 
 def counted_settings(settings: Any, path: str = "") -> Any:

@@ -72,7 +72,7 @@ def sources(settings: Any, code: Iterable[str] = ()) -> dict[str, str]:
         ConfigError: a path names no module.
     """
     found: dict[_Node, str] = {}
-    waiting = [node for path in (*code, *_targets(settings)) if (node := _located(path)) is not None]
+    waiting = [node for path in (*code, *named_targets(settings)) if (node := _located(path)) is not None]
     while waiting:
         node = waiting.pop()
         if node not in found:
@@ -81,15 +81,16 @@ def sources(settings: Any, code: Iterable[str] = ()) -> dict[str, str]:
     return {f"{module}:{name}": digest for (module, name), digest in sorted(found.items())}
 
 
-def _targets(settings: Any) -> Iterator[str]:
+def named_targets(settings: Any) -> Iterator[str]:
+    """Yield every `_target_` in settings, at any depth."""
     if isinstance(settings, Mapping):
         if isinstance(settings.get("_target_"), str):
             yield settings["_target_"]
         for value in settings.values():
-            yield from _targets(value)
+            yield from named_targets(value)
     elif isinstance(settings, (list, tuple)):
         for value in settings:
-            yield from _targets(value)
+            yield from named_targets(value)
 
 
 @functools.cache

@@ -5,12 +5,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final
 
 import numpy as np
 from jaxtyping import Float, Int
-from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from clinlm.config.errors import ConfigError, DataError
 from clinlm.corpora.base import Corpus
@@ -23,13 +21,16 @@ from clinlm.store.arrays import load_arrays, save_arrays
 from clinlm.store.content import claim, seal
 from clinlm.store.key import cache_key
 from clinlm.store.locks import locked
-from clinlm.tasks.batches import Encoded
+from clinlm.tasks.encoded import Encoded
 from clinlm.tasks.examples import Examples
 from clinlm.tasks.inference_config import InferenceConfig, Kind, label_kind, probabilities_from_logits
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.text.long_notes import LongNotes
 from clinlm.text.stored_tokenizer import TextTokenizer
 from clinlm.text.tokens import RowCutter
+
+if TYPE_CHECKING:  # a task whose models are all in the store is evaluated without torch and transformers
+    from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 Calibrate = Literal["none", "temperature"]
@@ -83,12 +84,12 @@ class Task(ABC):
         """Read the corpus, choose documents and labels, and split them."""
 
     @abstractmethod
-    def loss(self, logits: Float[Tensor, "units outputs"], targets: Tensor) -> Float[Tensor, ""]:
-        """Return the supervised loss, a mean over units."""
+    def loss(self, logits: Float[Any, "units outputs"], targets: Any) -> Float[Any, ""]:
+        """Return the supervised loss, a mean over units; all are tensors of torch."""
 
     @abstractmethod
-    def prior(self) -> Float[Tensor, " outputs"]:
-        """Return the logits of the label frequencies in training, to initialize the bias of a head."""
+    def prior(self) -> Float[Any, " outputs"]:
+        """Return the logits of the label frequencies in training, a tensor, to initialize the bias of a head."""
 
     @abstractmethod
     def fit_thresholds(self, probabilities: Float[np.ndarray, "units outputs"]) -> Thresholds:
@@ -261,13 +262,21 @@ class Task(ABC):
         return Encoded.of(documents, int(tokenizer.pad_token_id or 0), sum(part.cut for part in slices), places)
 
     @final
-    def unknown_share(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> float:
+    def unknown_share(self, tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> float:
         """Return the share of unknown tokens in the training texts, special tokens aside; 0 for one that has none."""
         unknown = tokenizer.unk_token_id
         if unknown is None:
             return 0.0
         special = {*tokenizer.all_special_ids} - {unknown}
         return self.encode(tokenizer, max_tokens).share_of(unknown, self.examples.members("train"), special)
+
+    @final
+    def read_share(self, tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> dict[str, float]:
+        """Return how many documents do not fit into their rows (`cut`), and `unknown_share` (`unknown`).
+
+        Every stage keeps them in its report, so that to say so needs no tokenizer.
+        """
+        return {"cut": self.encode(tokenizer, max_tokens).cut, "unknown": self.unknown_share(tokenizer, max_tokens)}
 
     @final
     def texts(self, split: str) -> list[str]:

@@ -6,10 +6,7 @@ from typing import Any, Final, final
 
 import numpy as np
 import polars as pl
-import torch
 from jaxtyping import Float, Int
-from torch import Tensor
-from torch.nn import functional
 
 from clinlm.config.errors import ConfigError
 from clinlm.corpora.base import Corpus, Records
@@ -190,12 +187,16 @@ class Entities(Task):
 
     # Loss and evaluation.
 
-    def loss(self, logits: Float[Tensor, "units outputs"], targets: Tensor) -> Float[Tensor, ""]:
+    def loss(self, logits: Float[Any, "units outputs"], targets: Any) -> Float[Any, ""]:
         """Return the cross-entropy of the tags, a mean over words."""
+        from torch.nn import functional
+
         return functional.cross_entropy(logits, targets)
 
-    def prior(self) -> Float[Tensor, " outputs"]:
+    def prior(self) -> Float[Any, " outputs"]:
         """See `Task.prior`. One imaginary word of every tag keeps it finite."""
+        import torch
+
         train = torch.from_numpy(self.examples.targets[self.examples.units("train")]).float()
         return ((train.sum(0) + 1) / (len(train) + train.shape[1])).log()
 

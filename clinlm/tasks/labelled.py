@@ -7,9 +7,7 @@ from typing import Any, Literal, final
 
 import numpy as np
 import polars as pl
-import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
 
 from clinlm.config.errors import ConfigError
 from clinlm.corpora.base import Corpus, Records, count_notice, count_notices
@@ -191,8 +189,8 @@ def checked_weights(
 
 def label_weights(
     weights: Literal["balanced"] | Sequence[float] | None, balanced: Float[np.ndarray, " labels"], name: str
-) -> Float[Tensor, " labels"] | None:
-    """Return one weight a label, or None; see `checked_weights`.
+) -> Float[Any, " labels"] | None:
+    """Return one weight a label, as a tensor, or None; see `checked_weights`.
 
     Args:
         balanced: what `balanced` means.
@@ -200,6 +198,8 @@ def label_weights(
     Raises:
         ConfigError: the number of weights is not that of labels.
     """
+    import torch
+
     if weights is None:
         return None
     values = balanced if weights == "balanced" else np.asarray(weights, dtype=np.float64)

@@ -2,13 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
-from torch.nn import functional
 
 from clinlm.corpora.base import Corpus
 from clinlm.metrics.decisions import Thresholds
@@ -57,18 +54,22 @@ class MultiClass(Labelled):
     def serves(self, targets: Bool[np.ndarray, "documents labels"]) -> tuple[Bool[np.ndarray, " documents"], str]:
         return np.asarray(targets.sum(1) == 1), f"not exactly one of the {targets.shape[1]} labels"
 
-    def loss(self, logits: Float[Tensor, "units outputs"], targets: Tensor) -> Float[Tensor, ""]:
+    def loss(self, logits: Float[Any, "units outputs"], targets: Any) -> Float[Any, ""]:
         """Return the cross-entropy, a mean over documents, weighted by `class_weight`."""
+        from torch.nn import functional
+
         return functional.cross_entropy(logits, targets, None if self.weights is None else self.weights.to(logits))
 
     @cached_property
-    def weights(self) -> Float[Tensor, " outputs"] | None:
+    def weights(self) -> Float[Any, " outputs"] | None:
         """The `class_weight` of every label; None for 1."""
         counts = self.examples.targets[self.examples.members("train")].sum(0)
         return label_weights(self.class_weight, counts.sum() / (len(counts) * np.maximum(counts, 1)), "class_weight")
 
-    def prior(self) -> Float[Tensor, " outputs"]:
+    def prior(self) -> Float[Any, " outputs"]:
         """See `Task.prior`. One imaginary document of every label keeps it finite."""
+        import torch
+
         train = torch.from_numpy(self.examples.targets[self.examples.members("train")]).float()
         logits = ((train.sum(0) + 1) / (len(train) + train.shape[1])).log()
         return logits if self.weights is None else torch.log_softmax(logits + self.weights.log(), 0)

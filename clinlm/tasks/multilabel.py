@@ -2,13 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
-from torch.nn import functional
 
 from clinlm.config.errors import ConfigError
 from clinlm.corpora.base import Corpus
@@ -72,19 +69,23 @@ class MultiLabel(Labelled):
         kept = self.unlabelled == "keep" or targets.shape[1] == 1
         return np.asarray(targets.any(1) | kept), f"none of the {targets.shape[1]} labels kept"
 
-    def loss(self, logits: Float[Tensor, "units outputs"], targets: Tensor) -> Float[Tensor, ""]:
+    def loss(self, logits: Float[Any, "units outputs"], targets: Any) -> Float[Any, ""]:
         """Return the binary cross-entropy, a mean over documents and labels, weighted by `pos_weight`."""
+        from torch.nn import functional
+
         weight = None if self.weights is None else self.weights.to(logits)
         return functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weight)
 
     @cached_property
-    def weights(self) -> Float[Tensor, " outputs"] | None:
+    def weights(self) -> Float[Any, " outputs"] | None:
         """The `pos_weight` of every label; None for 1."""
         train = self.examples.targets[self.examples.members("train")]
         return label_weights(self.pos_weight, (~train).sum(0) / np.maximum(train.sum(0), 1), "pos_weight")
 
-    def prior(self) -> Float[Tensor, " outputs"]:
+    def prior(self) -> Float[Any, " outputs"]:
         """See `Task.prior`. One imaginary document with and one without every label keep it finite."""
+        import torch
+
         train = torch.from_numpy(self.examples.targets[self.examples.members("train")]).float()
         logits = torch.logit((train.sum(0) + 1) / (len(train) + 2))
         return logits if self.weights is None else logits + self.weights.log()

@@ -4,10 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
-from lightning.pytorch.loggers import Logger
+
+if TYPE_CHECKING:  # a run that builds nothing draws no curves
+    from lightning.pytorch.loggers import Logger
 
 Scalar = float | int | str | bool | None
 
@@ -83,7 +85,7 @@ class RunLogger(ABC):
         self.announced = stages
 
     @abstractmethod
-    def stage(self, name: str, key: str, folder: Path, settings: Mapping[str, Any]) -> Logger | None:
+    def stage(self, name: str, key: str, folder: Path, settings: Mapping[str, Any]) -> "Logger | None":
         """Return Lightning's logger for a stage that is about to be built, or None."""
 
     @abstractmethod

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, final
-
-from lightning.pytorch.loggers import CSVLogger, Logger
+from typing import TYPE_CHECKING, Any, final
 
 from clinlm.tracking.base import RunLogger, TrackedRun
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
 
 
 @final
@@ -16,7 +17,9 @@ class Csv(RunLogger):
     The table is among the files that every pipeline writes (`table.csv`), so nothing is written twice.
     """
 
-    def stage(self, name: str, key: str, folder: Path, settings: Mapping[str, Any]) -> Logger | None:
+    def stage(self, name: str, key: str, folder: Path, settings: Mapping[str, Any]) -> "Logger | None":
+        from lightning.pytorch.loggers import CSVLogger
+
         attempts = len(list((folder / "logs").glob("attempt_*")))
         return CSVLogger(folder, name="logs", version=f"attempt_{attempts}")
 

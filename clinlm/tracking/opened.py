@@ -3,12 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lightning.pytorch.loggers import Logger
-
 from clinlm.config.errors import ConfigError
 from clinlm.config.targets import find_target
 from clinlm.tracking.base import RunLogger
-from clinlm.tracking.lightning_logger import LightningLogger
 
 
 def open_logger(settings: Mapping[str, Any]) -> RunLogger:
@@ -18,9 +15,13 @@ def open_logger(settings: Mapping[str, Any]) -> RunLogger:
         ConfigError: the class is neither.
     """
     kind = find_target(str(settings.get("_target_")))
+    if issubclass(kind, RunLogger):
+        made: RunLogger = kind(**{name: value for name, value in settings.items() if not name.startswith("_")})
+        return made
+    from lightning.pytorch.loggers import Logger
+
+    from clinlm.tracking.lightning_logger import LightningLogger
+
     if issubclass(kind, Logger):
         return LightningLogger(settings)
-    if not issubclass(kind, RunLogger):
-        raise ConfigError(f"logger must be a RunLogger or a Logger of Lightning, got {kind.__name__}")
-    made: RunLogger = kind(**{name: value for name, value in settings.items() if not name.startswith("_")})
-    return made
+    raise ConfigError(f"logger must be a RunLogger or a Logger of Lightning, got {kind.__name__}")

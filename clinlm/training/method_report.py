@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Self, TypeVar, final
+from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
-from clinlm.models.model import Model
+if TYPE_CHECKING:
+    from clinlm.models.model import Model
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class ReportRow:
         return ""
 
     @classmethod
-    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
+    def compare(cls, rows: Sequence[Self], model: "Model") -> tuple[Any, Any]:
         """Return what `rows` promise of the network, and what it has: equal where the promise is kept."""
         return None, None
 
@@ -60,7 +61,7 @@ class MethodReport:
             return self.text
         return type(self.rows[0]).summary(self) if self.rows else ""
 
-    def broken(self, model: Model) -> str:
+    def broken(self, model: "Model") -> str:
         """Return which promise the network breaks, and how; "" if it keeps them all."""
         for rows in _by_type(self.rows):
             kind = type(rows[0])

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, final
+from typing import TYPE_CHECKING, Any, Self, final
 
-from torch import nn
-
-from clinlm.models import structure
-from clinlm.models.layers.low_rank_linear import LowRankLinear
-from clinlm.models.model import Model
 from clinlm.training.method_report import MethodReport, ReportRow
+
+if TYPE_CHECKING:  # rows are read without torch; only their promises are checked with it
+    from torch import nn
+
+    from clinlm.models.model import Model
 
 
 @final
@@ -36,7 +36,7 @@ class Sparsity(ReportRow):
         return f"left {zeros:,} of {weights:,} weights zero ({zeros / weights:.1%}) in {len(own)} matrices"
 
     @classmethod
-    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
+    def compare(cls, rows: Sequence[Self], model: "Model") -> tuple[Any, Any]:
         body = model.network.body
         weights = {row.linear: body.get_submodule(row.linear).get_parameter("weight") for row in rows}
         promised = {row.linear: row.zeros for row in rows}
@@ -66,7 +66,9 @@ class FfnWidth(ReportRow):
         )
 
     @classmethod
-    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
+    def compare(cls, rows: Sequence[Self], model: "Model") -> tuple[Any, Any]:
+        from clinlm.models import structure
+
         promised = [row.width_after for row in rows]
         return promised, [layer.up.out_features for layer in structure.layers(model.network.body)]
 
@@ -90,7 +92,9 @@ class HeadCount(ReportRow):
         return f"cut {before} attention heads to {after} ({share:.0%}) in {len(own)} layers, which keep one each"
 
     @classmethod
-    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
+    def compare(cls, rows: Sequence[Self], model: "Model") -> tuple[Any, Any]:
+        from clinlm.models import structure
+
         return [row.heads_after for row in rows], [layer.heads for layer in structure.layers(model.network.body)]
 
 
@@ -106,7 +110,9 @@ class FilterCount(ReportRow):
     norm_max: float
 
     @classmethod
-    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
+    def compare(cls, rows: Sequence[Self], model: "Model") -> tuple[Any, Any]:
+        from clinlm.models import structure
+
         promised = [row.filters_after for row in rows]
         return promised, [linear.out_features for linear in structure.filters(model.network.body)]
 
@@ -127,7 +133,9 @@ class LayerKept(ReportRow):
         return f"kept {kept} of {len(own)} layers ({1 - kept / len(own):.0%} cut)"
 
     @classmethod
-    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
+    def compare(cls, rows: Sequence[Self], model: "Model") -> tuple[Any, Any]:
+        from clinlm.models import structure
+
         return sum(row.kept for row in rows), len(structure.layers(model.network.body))
 
 
@@ -149,7 +157,9 @@ class VocabularySize(ReportRow):
     validation_pieces_after: int
 
     @classmethod
-    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
+    def compare(cls, rows: Sequence[Self], model: "Model") -> tuple[Any, Any]:
+        from clinlm.models import structure
+
         embeddings = structure.word_embeddings(model.network.body).num_embeddings
         cut = any(row.tokens_after < row.tokens_before for row in rows)
         return {row.tokens_after for row in rows}, {embeddings, len(model.tokenizer)} if cut else {embeddings}
@@ -193,7 +203,9 @@ class CostTarget(ReportRow):
         )
 
     @classmethod
-    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
+    def compare(cls, rows: Sequence[Self], model: "Model") -> tuple[Any, Any]:
+        from clinlm.models import structure
+
         body = model.network.body
         promised = [(row.layers_after, row.hidden_after) for row in rows]
         return promised, [(len(structure.layers(body)), structure.hidden_size(body))]
@@ -218,7 +230,9 @@ class LayerShape(ReportRow):
         return self.heads_after, self.units_after
 
     @classmethod
-    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
+    def compare(cls, rows: Sequence[Self], model: "Model") -> tuple[Any, Any]:
+        from clinlm.models import structure
+
         promised = [row.shape for row in rows if row.heads_after]
         return promised, [(layer.heads, layer.up.out_features) for layer in structure.layers(model.network.body)]
 
@@ -246,7 +260,9 @@ class Rank(ReportRow):
         return f"made {before:,} parameters of {len(own)} matrices {after:,} by factors"
 
     @classmethod
-    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
+    def compare(cls, rows: Sequence[Self], model: "Model") -> tuple[Any, Any]:
+        from clinlm.models.layers.low_rank_linear import LowRankLinear
+
         layers = {row.linear: _submodule(model, row.linear) for row in rows if row.rank is not None}
         pairs = {name: layer for name, layer in layers.items() if isinstance(layer, LowRankLinear)}
         promised = {row.linear: row.rank for row in rows if row.rank is not None}
@@ -281,7 +297,7 @@ class BitWidth(ReportRow):
         return f"made {before / 1e6:.1f} MB of {len(made)} matrices {after / 1e6:.1f} MB of integers{spared}"
 
     @classmethod
-    def compare(cls, rows: Sequence[Self], model: Model) -> tuple[Any, Any]:
+    def compare(cls, rows: Sequence[Self], model: "Model") -> tuple[Any, Any]:
         made = [row.layer for row in rows if not row.spared]
         layers = {name: _submodule(model, name).state_dict().values() for name in made}
         promised = {row.layer: row.bytes_after for row in rows if not row.spared}
@@ -318,5 +334,5 @@ class BestEpoch(ReportRow):
     value: float | None
 
 
-def _submodule(model: Model, name: str) -> nn.Module:
+def _submodule(model: "Model", name: str) -> "nn.Module":
     return model.network.get_submodule(name)

@@ -1,12 +1,14 @@
 """Commands that answer at once: what they print, and that they import nothing heavy."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from support.commands import ROOT
+from support.pipelines import TINY
 
 from clinlm import __version__
 from clinlm.cli.help import HELP
@@ -68,6 +70,30 @@ def test_commands_import_nothing_that_they_do_not_need(done: str, tmp_path: Path
         assert finished.stdout.count(HELP) == 2 and "prune.ratio=" in finished.stdout and not list(tmp_path.iterdir())
     else:
         assert finished.stdout.count("exit 1") == len(words) - 1
+
+
+@pytest.mark.integration
+def test_a_pipeline_that_is_in_the_store_imports_nothing_that_trains(notes_csv: Path, tmp_path: Path) -> None:
+    """And it reports the same, from the plan and the keys that the first run kept."""
+    words = [*TINY, f"task.root={notes_csv}", "pipeline=distillation"]
+    reports, imported = [], []
+    for name in ("first", "second", "third"):
+        if name == "third":
+            words = [*words, "epochs=1"]  # another plan: it is made, and its stages are built
+        finished = subprocess.run(
+            [sys.executable, "-c", SCRIPT.format(words=[[*words, f"hydra.run.dir={name}"]])],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert finished.returncode == 0 and "exit 1" not in finished.stdout, finished.stderr
+        imported.append({*finished.stdout.splitlines()[-1].split()} & (TRAINING - {"safetensors", "tokenizers"}))
+        rows = json.loads((tmp_path / name / "table.json").read_text(encoding="utf-8"))["rows"]
+        reports.append([{key: value for key, value in row.items() if key not in ("cached", "seconds")} for row in rows])
+    assert {"torch", "lightning"} <= imported[0] & imported[2] and imported[1] == set()
+    assert reports[1] == reports[0] != reports[2]
 
 
 def test_the_help_fits_a_screen_and_names_every_command_and_slot() -> None:

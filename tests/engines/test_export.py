@@ -14,7 +14,8 @@ from transformers import AutoConfig, AutoTokenizer
 from callbacks.quantize.static import Static
 from clinlm.config.errors import ConfigError, ModelError
 from clinlm.engines.base import Answer, Engine, Logits, Rows, engine_path, find_engine, stored_engine
-from clinlm.engines.export import Deployment, deploy
+from clinlm.engines.deployment import Deployment
+from clinlm.engines.export import deploy
 from clinlm.engines.open_model import open_model
 from clinlm.engines.torch import Torch
 from clinlm.models.artifact import Artifact

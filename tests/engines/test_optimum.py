@@ -12,7 +12,8 @@ from support.pipelines import built, kept
 
 from callbacks.quantize.static import Static
 from clinlm.engines.base import find_engine
-from clinlm.engines.export import Deployment, deploy
+from clinlm.engines.deployment import Deployment
+from clinlm.engines.export import deploy
 from clinlm.models.artifact import Artifact
 from clinlm.models.model import Model
 from clinlm.tasks.multilabel import MultiLabel

@@ -14,10 +14,11 @@ from support.pipelines import artifacts, composed, finished, reported, weights
 from clinlm.config.errors import ModelError
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline import execution
+from clinlm.pipeline.plan import planned
 from clinlm.pipeline.results import StageResult
 from clinlm.pipeline.stage import Stage
 from clinlm.store import sources
-from clinlm.store.content import Damaged, seal, sealed, verify
+from clinlm.store.content import Damaged, verify
 from clinlm.tasks.data import TaskData
 from clinlm.training.modules.base import predict
 
@@ -163,16 +164,13 @@ def keys(notes: Path, root: Path, *overrides: str) -> list[str]:
     """Keys of the task, of a teacher from scratch, and of pruning and recovery of an artifact of key `parent`."""
     config = composed(notes, root, "pipeline=c", *overrides)
     _, task_key = execution.open_task(config)
-    if not sealed(root / "parent"):
-        (root / "parent").mkdir()
-        seal(root / "parent", {"key": "parent", "stage": "teacher"})
-    found, parent = [task_key], Artifact(root / "parent")
+    found = [task_key]
     for name in ("teacher", "prune_teacher", "recover_teacher"):
         settings = OmegaConf.to_container(config.stages[name], resolve=True)
         assert isinstance(settings, dict)
         plain = {str(key): value for key, value in settings.items() if key != "method"}
-        stage = Stage.from_settings(plain)
-        found.append(execution.stage_key(plain, stage, task_key, None if name == "teacher" else parent, []))
+        spec = planned(name, plain, Stage.from_settings(plain), None, ())
+        found.append(execution.stage_key(spec, task_key, None if name == "teacher" else "parent", []))
     return found
 
 

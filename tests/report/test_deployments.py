@@ -12,7 +12,7 @@ from support.reports import recorded
 
 from clinlm.engines.auto import Auto
 from clinlm.engines.base import find_engine
-from clinlm.engines.export import Deployment
+from clinlm.engines.deployment import Deployment
 from clinlm.engines.torch import Torch
 from clinlm.metrics.classification import quality
 from clinlm.metrics.latency import Latency
@@ -95,7 +95,7 @@ def test_an_engine_that_breaks_loses_the_auction_and_nothing_else(monkeypatch: p
     def breaks(*rest: object) -> Deployment:
         raise Own("no kernel\nwhere: there")
 
-    monkeypatch.setattr("clinlm.report.deployments.deploy", breaks)
+    monkeypatch.setattr("clinlm.engines.export.deploy", breaks)
     models = {"m": HERE}
     found = exports(models, Auto(engines=["torch"]), None, Path())  # type: ignore[arg-type]
     assert found == {"m": {"torch": "Own: no kernel"}}

@@ -172,11 +172,13 @@ def test_latencies_are_kept_until_something_differs(
     others = [session(rows[:1]), session(text="other"), session(reference="b"), session(passes=1)]
     others += [session([rows[0], replace(rows[1], key="c")])]
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(Hardware, "of_this_process", lambda: HERE)
+        elsewhere.setattr(kept_latencies, "own_processor", lambda: ("another", (), 2))
+        others.append(session())
+        elsewhere.setenv("OMP_NUM_THREADS", "77")
         others.append(session())
         elsewhere.setattr(kept_latencies, "version", lambda package: "0")
         others.append(session())
-    assert len({own.path for own in (session(), *others)}) == 8 and all(own.read() is None for own in others)
+    assert len({own.path for own in (session(), *others)}) == 9 and all(own.read() is None for own in others)
     session().write({"a": LOUD, "b": LOUD})
     assert session().read() == (None if load == 0.05 else {"a": LOUD, "b": LOUD})
 

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinlm.tasks.batches import Collate, Encoded, LengthBatches, ordered_loader
+from clinlm.tasks.batches import Collate, LengthBatches, ordered_loader
+from clinlm.tasks.encoded import Encoded
 
 ROWS = st.lists(st.lists(st.integers(0, 30_000), min_size=1, max_size=9), min_size=1, max_size=4)
 DOCUMENTS = st.lists(ROWS, min_size=1, max_size=8)

@@ -20,9 +20,10 @@ from clinlm.labelers.base import Note
 from clinlm.models.adapters.full import Full
 from clinlm.models.initializers.base import Initializer, with_head
 from clinlm.models.model import Model, ModelSpec
-from clinlm.pipeline.execution import transfer_set
-from clinlm.tasks.batches import Encoded, unit_logits
+from clinlm.pipeline.building import transfer_set
+from clinlm.tasks.batches import unit_logits
 from clinlm.tasks.data import TaskData
+from clinlm.tasks.encoded import Encoded
 from clinlm.tasks.entities import Entities
 from clinlm.text.long_notes import UNREAD, Head, HeadTail, LongNotes, Windows
 from clinlm.text.tokens import RowCutter, uncut

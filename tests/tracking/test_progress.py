@@ -8,7 +8,7 @@ import pytest
 from hydra.utils import instantiate
 from support.pipelines import composed, finished, weights
 
-from clinlm.pipeline import execution
+from clinlm.pipeline import building, execution
 from clinlm.pipeline.plan import plan
 from clinlm.tracking.planned_jobs import PlannedJobs
 from clinlm.tracking.run_progress import RunProgress
@@ -32,7 +32,7 @@ def test_epochs_and_the_best_value_are_noted_and_artifacts_are_the_same(
     assert len(told) == 2 and "epoch 1 of 2: train/loss" in told[0] and f"(best {stage.best:.4f})" in told[1]
     assert RunProgress.read(tmp_path / "progress.json").stages == run.stages  # type: ignore[union-attr]
 
-    monkeypatch.setattr(execution, "_observed", lambda stage, progress, name: stage)
+    monkeypatch.setattr(building, "_observed", lambda stage, progress, name: stage)
     plain = finished(composed(notes_csv, tmp_path / "plain/store", "pipeline=baseline"))
     assert weights(done) == weights(plain) and done[0].artifact.key == plain[0].artifact.key
 

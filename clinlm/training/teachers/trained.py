@@ -3,24 +3,23 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 
 from clinlm.models import artifact as artifacts
 from clinlm.models.artifact import Artifact
-from clinlm.models.layers.base import reads_alone
-from clinlm.models.model import Model
 from clinlm.store.locks import locked
 from clinlm.tasks.base import Task
-from clinlm.tasks.batches import Encoded, ordered_loader
+from clinlm.tasks.encoded import Encoded
 from clinlm.tasks.examples import EVERY
 from clinlm.tasks.transfer_set import TransferSet
-from clinlm.training.modules.base import predict
 from clinlm.training.teachers.base import Measured, TeacherSource
 from clinlm.training.teachers.teacher_cost import TeacherCost
+
+if TYPE_CHECKING:  # what a stage wrote is read without torch; only logits that are not kept need its network
+    from clinlm.models.model import Model
 
 log = logging.getLogger(__name__)
 Answered = Float[np.ndarray, "units outputs"]
@@ -53,7 +52,7 @@ class Trained(TeacherSource):
     def training_logits(self, task: Task, precision: str) -> Float[np.ndarray, "units outputs"]:
         members = task.examples.members("train")
 
-        def encoded(model: Model) -> Encoded:
+        def encoded(model: "Model") -> Encoded:
             return task.encode(model.tokenizer, min(model.max_tokens, task.max_tokens))
 
         return self._cached(f"{_task(task)}-{precision}", task, precision, members, encoded)
@@ -61,7 +60,7 @@ class Trained(TeacherSource):
     def transfer_logits(self, task: Task, precision: str, transfer: TransferSet) -> Float[np.ndarray, "units outputs"]:
         """See `TeacherSource.transfer_logits`."""
 
-        def encoded(model: Model) -> Encoded:
+        def encoded(model: "Model") -> Encoded:
             return task.encoded_texts(transfer.texts, model.tokenizer, min(model.max_tokens, task.max_tokens))
 
         every = np.arange(len(transfer.texts))
@@ -78,7 +77,7 @@ class Trained(TeacherSource):
             task: opened, with the same outputs.
         """
 
-        def encoded(model: Model) -> Encoded:
+        def encoded(model: "Model") -> Encoded:
             return task.encode(model.tokenizer, min(model.max_tokens, task.max_tokens))
 
         name = f"{EVERY}-{_task(task)}"
@@ -94,7 +93,7 @@ class Trained(TeacherSource):
         task: Task,
         precision: str,
         documents: Int[np.ndarray, " asked"],
-        encoded: Callable[[Model], Encoded],
+        encoded: "Callable[[Model], Encoded]",
     ) -> Answered:
         path = self.source.folder / "logits" / f"{name}.safetensors"
         with locked(path):
@@ -103,6 +102,12 @@ class Trained(TeacherSource):
                     return artifacts.load_logits(path)[1]
                 except ValueError as damage:
                     log.warning("%s; computing them again", damage)
+            import torch
+
+            from clinlm.models.layers.base import reads_alone
+            from clinlm.tasks.batches import ordered_loader
+            from clinlm.training.modules.base import predict
+
             log.info("computing the logits of %s for %d documents", self.name, len(documents))
             model = self.source.load()
             rows = encoded(model)

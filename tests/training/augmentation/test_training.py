@@ -25,7 +25,8 @@ from clinlm.config.errors import ConfigError
 from clinlm.models.adapters.full import Full
 from clinlm.models.initializers.scratch import Scratch
 from clinlm.models.model import Model
-from clinlm.pipeline.execution import stage_key, transfer_key, transfer_set
+from clinlm.pipeline.building import transfer_set
+from clinlm.pipeline.execution import stage_key, transfer_key
 from clinlm.pipeline.plan import plan
 from clinlm.pipeline.stage import Stage
 from clinlm.store.content import verify
@@ -81,10 +82,20 @@ def test_it_is_made_once(task: MultiLabel, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_keys_follow_what_decides_the_texts() -> None:
-    key = transfer_key(Mixing(times=2), SETTINGS, "key")
-    assert key == transfer_key(Mixing(times=2), SETTINGS | {"root": "/elsewhere"}, "key")
+    key = transfer_key(SETTINGS, "", "key")
+    assert key == transfer_key(SETTINGS | {"root": "/elsewhere"}, "", "key")
     more = SETTINGS | {"times": 3}
-    assert len({key, transfer_key(Mixing(), SETTINGS, "other"), transfer_key(Mixing(), more, "key")}) == 3
+    assert (
+        len(
+            {
+                key,
+                transfer_key(SETTINGS, "", "other"),
+                transfer_key(more, "", "key"),
+                transfer_key(SETTINGS, "b", "key"),
+            }
+        )
+        == 4
+    )
 
 
 def test_no_transfer_is_in_no_key(notes: Path, tmp_path: Path) -> None:
@@ -99,8 +110,7 @@ def test_no_transfer_is_in_no_key(notes: Path, tmp_path: Path) -> None:
     with open_dict(absent):
         del absent.stages.student.augmentation
     keys = [
-        {one.name: stage_key(one.settings, one.open(), "task", None, []) for one in plan(config)}
-        for config in (none, absent, mixing, more)
+        {one.name: stage_key(one, "task", None, []) for one in plan(config)} for config in (none, absent, mixing, more)
     ]
     assert keys[0] == keys[1] and len({own["student"] for own in keys}) == 3
     assert {own["teacher"] for own in keys} == {keys[0]["teacher"]}
