@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -90,7 +90,7 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _spec(content: Mapping[str, Any]) -> StageSpec:
+def _spec(content: dict[str, Any]) -> StageSpec:
     place = content["checkpoint"]
     several = {name: tuple(content[name]) for name in ("teachers", "techniques")}
     return StageSpec(**content | several | {"checkpoint": None if place is None else CheckpointPlace(**place)})
