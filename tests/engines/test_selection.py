@@ -22,7 +22,8 @@ from clinlm.config.errors import MissingFileError, ModelError
 from clinlm.engines import selection
 from clinlm.engines.auto import Auto
 from clinlm.engines.base import ONNX, OUTPUT, engine_names, find_engine
-from clinlm.engines.export import NOT_DEPLOYED, Deployment
+from clinlm.engines.deployment import Deployment
+from clinlm.engines.export import NOT_DEPLOYED
 from clinlm.engines.open_model import CHECK, FACTS, open_model
 from clinlm.engines.selection import CHOICE, ENGINES, Checked, fastest_engine, offer_engines, open_here
 from clinlm.metrics.hardware import processor_here
