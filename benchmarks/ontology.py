@@ -20,6 +20,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from paired import Row, machine, tell
 
 from clinlm.config.validation import CONF
 from clinlm.labelers.base import Note
@@ -119,8 +120,9 @@ def main() -> None:
     }
     if given.phrase_matcher:
         ways["spaCy PhraseMatcher"] = lambda: phrases(small)
-    for name, load in ways.items():
-        print(f"    this is {this / told(f'{name}, {len(small):,}', load, few):.1f} times as fast")
+    others = {name: told(f"{name}, {len(small):,}", load, few) for name, load in ways.items()}
+    tell([Row.of(f"finding {len(small):,} terms", name, "s/MB", [1 / this], [1 / own]) for name, own in others.items()])
+    print(machine())
     if DATA.is_dir():
         labeler, pieces = real()
         label = lambda text: next(iter(labeler.label([Note(text)]))).spans  # noqa: E731

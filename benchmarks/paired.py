@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -152,11 +152,12 @@ def used_s() -> float:
 
 
 def machine() -> str:
-    """Return the processor, and how many processes a core wanted to run in the last minute."""
+    """Return the processor, of which one thread is measured, and how many processes a core wanted to run."""
     from clinlm.metrics.hardware import Hardware
     from clinlm.predict.settings import cores
 
-    return f"{Hardware.of_this_process()}; {os.getloadavg()[0] / cores():.1f} processes a core wanted to run"
+    hardware = replace(Hardware.of_this_process(), threads=1)
+    return f"{hardware}; {os.getloadavg()[0] / cores():.1f} processes a core wanted to run"
 
 
 def minilm() -> Path:

@@ -22,6 +22,7 @@ JOBS = {
     "curves": ([], ["--documents", "9", "--rounds", "1", "--axes", "tokens"]),
     "tokenizing": ([], ["--documents", "50", "--rounds", "1"]),
     "reading": ([], ["2000", "1"]),
+    "ontology": ([], ["--terms", "20000", "--megabytes", "1", "--small", "2000"]),
     "labels": ([], ["0", "20", "200"]),
 }
 """Benchmark -> its arguments, and those of --quick."""

@@ -1,6 +1,6 @@
 """Core-seconds of training, everything in, against transformers' Trainer as it comes (benchmarks/peers).
 
-python benchmarks/training.py [--notes 160] [--rounds 3] [--epochs 3] [--layers 3] [--corpora notes handoffs]
+python benchmarks/training.py [--notes NUMBER] [--rounds 3] [--epochs 3] [--layers 3] [--corpora notes handoffs]
 
 Fine-tuning of MiniLM-L6, and distillation of a student of its layers, by our defaults: from a table of notes (eight of
 ten to train, one each for validation and test) to a model that is saved, with the predictions of test. In it are
@@ -27,7 +27,8 @@ from paired import Row, machine, minilm, notes, run, tell, used_s
 from clinlm.corpora.synthetic.synthetic import Synthetic
 
 PEER = Path(__file__).parent / "peers" / "plain_trainer.py"
-TOKENS = {"notes": 256, "handoffs": 96}
+CORPORA = {"notes": (256, 160), "handoffs": (96, 400)}
+"""Corpus -> tokens that are read, and number of notes."""
 DISTILLATION = ("pipeline=distillation", "distill=per_label")
 Found = list[tuple[float, float]]
 """Core-seconds and loss of every round."""
@@ -36,16 +37,16 @@ Found = list[tuple[float, float]]
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in (("notes", 160), ("rounds", 3), ("epochs", 3), ("layers", 3)):
+    for name, value in (("notes", None), ("rounds", 3), ("epochs", 3), ("layers", 3)):
         parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--corpora", nargs="+", choices=[*TOKENS], default=[*TOKENS])
+    parser.add_argument("--corpora", nargs="+", choices=[*CORPORA], default=[*CORPORA])
     given = parser.parse_args()
     print(machine())
     rows = []
     for corpus in given.corpora:
         with tempfile.TemporaryDirectory() as scratch:
             found = measured(corpus, Path(scratch), given)
-        documents = given.notes * given.epochs * 8 // 10
+        documents = (given.notes or CORPORA[corpus][1]) * given.epochs * 8 // 10
         for work in ("fine-tuning", "distillation"):
             (theirs, lost), (ours, own) = (zip(*found[work, who], strict=True) for who in ("plain", "ours"))
             ms = [[1000 * seconds / documents for seconds in each] for each in (ours, theirs)]
@@ -58,14 +59,15 @@ def main() -> None:
 def measured(corpus: str, root: Path, given: argparse.Namespace) -> dict[tuple[str, str], Found]:
     """Return what every round cost, by work and by who does it."""
     table = root / "notes.csv"
-    write(table, corpus, given.notes, root)
+    tokens, count = CORPORA[corpus]
+    write(table, corpus, given.notes or count, root)
     found: dict[tuple[str, str], Found] = {}
     for seed in range(given.rounds):
         place = root / str(seed)
-        own = ("--ours", str(place / "store"), str(table), f"task.max_tokens={TOKENS[corpus]}", f"seed={seed}")
+        own = ("--ours", str(place / "store"), str(table), f"task.max_tokens={tokens}", f"seed={seed}")
         own += (f"epochs={given.epochs}",)
         plain = {work: str(place / work) for work in ("fine-tuning", "distillation")}
-        limits = (str(given.epochs), "0", str(TOKENS[corpus]))
+        limits = (str(given.epochs), "0", str(tokens))
         commands = {
             ("fine-tuning", "plain"): (str(PEER), str(minilm()), str(table), plain["fine-tuning"], *limits),
             ("fine-tuning", "ours"): (__file__, *own, "pipeline=baseline"),
