@@ -26,6 +26,10 @@ class ModelError(ClinlmError, RuntimeError):
     """A model, artifact or export that breaks its promise, or a method that cannot act on it."""
 
 
+class TrainingError(ClinlmError, ArithmeticError):
+    """A training that diverged: its loss or its predictions are no finite numbers."""
+
+
 class ServerError(ClinlmError, RuntimeError):
     """A server that refuses, fails or answers nonsense."""
 

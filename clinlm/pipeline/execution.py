@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from clinlm.config.errors import ConfigError, DataError
+from clinlm.config.errors import ConfigError, DataError, TrainingError
 from clinlm.config.settings import plain
 from clinlm.config.targets import instantiate
 from clinlm.models.artifact import COMPLETE, Artifact
@@ -62,6 +62,7 @@ def run_stages(
 
     Raises:
         GateFailed: a stage lost more than the gate allows; it stays in the store, and so do those before it.
+        TrainingError: a stage diverged; those before it stay in the store.
     """
     progress = progress or RunProgress()
     progress.add_stages([(spec.name, _planned_epochs(spec)) for spec in stages])
@@ -152,7 +153,10 @@ def _build(
             for used in filter(None, [parent, *(teacher.artifact for teacher in teachers)]):
                 verified(used.folder)  # it may have been built hours ago
             lightning_logger = logger.stage(spec.name, key, folder, dict(spec.settings))
-            report = build_stage(spec, (task, task_key), folder, (parent, teachers), (lightning_logger, progress))
+            try:
+                report = build_stage(spec, (task, task_key), folder, (parent, teachers), (lightning_logger, progress))
+            except TrainingError as error:
+                raise TrainingError(f"stage {spec.name}: {error}") from error
             logger.stage_done(report)
             parents = {"start": start, "teachers": [teacher.key for teacher in teachers]}
             facts = {"key": key, "stage": name, "parents": parents, "settings": spec.settings, "task": task_key}

@@ -11,7 +11,7 @@ import torch
 from omegaconf import OmegaConf
 from support.pipelines import artifacts, composed, finished, reported, weights
 
-from clinlm.config.errors import ModelError
+from clinlm.config.errors import ModelError, TrainingError
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline import execution
 from clinlm.pipeline.plan import planned
@@ -78,6 +78,12 @@ def test_what_is_there_is_reused(
     assert all(one.cached for one in again) and not any(one.cached for one in c)
     assert [one.artifact for one in again] == [one.artifact for one in c]
     assert caplog.text.count("reused") == 6
+
+
+def test_a_stage_that_diverges_is_named_and_not_complete(notes_csv: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"stage teacher: training diverged in epoch 1 of 2: .* got (NaN|infinity)"):
+        finished(composed(notes_csv, tmp_path, "pipeline=baseline", "optimizer.learning_rate=1e30"))
+    assert not any(sealed(folder) for folder in tmp_path.glob("teacher-*"))
 
 
 def test_without_a_stage_the_others_close_ranks(c: list[StageResult], notes_csv: Path, root: Path) -> None:

@@ -12,6 +12,7 @@ from lightning import Trainer, seed_everything
 from torch import Tensor
 from torch.nn import functional
 
+from clinlm.config.errors import TrainingError
 from clinlm.corpora.table import Table
 from clinlm.models.adapters.base import Adapter
 from clinlm.models.adapters.full import Full
@@ -173,3 +174,14 @@ def test_a_students_objective_is_the_mixture(task: MultiLabel) -> None:
     assert distilling(distill, task)(logits, batch).equal(expected)
     with pytest.raises(ValueError, match="distillation needs a teacher, got a stage without one"):
         distilling(distill, task)(logits, {"targets": batch["targets"]})
+
+
+def test_a_training_that_diverges_says_where(task: MultiLabel, tiny_model: Model) -> None:
+    data = TaskData(task, tiny_model.tokenizer, tiny_model.max_tokens, batch_size=4)
+    with torch.no_grad():
+        tiny_model.network.head.weight[0, 0] = torch.nan  # as the last update of an epoch may leave it
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
+    with pytest.raises(TrainingError, match="logits on validation must be finite, got NaN; lower the learning rate"):
+        trainer.validate(Teacher(tiny_model, data, Full(), FAST), datamodule=data)
+    with pytest.raises(TrainingError, match=r"diverged in epoch 1 of 3: the loss in step 1 must be finite, got NaN"):
+        fit(tiny_model, task, Full())

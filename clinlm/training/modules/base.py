@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics import CatMetric
 
+from clinlm.config.errors import TrainingError
 from clinlm.models import structure
 from clinlm.models.adapters.base import Adapter
 from clinlm.models.model import Model, Network
@@ -100,13 +101,28 @@ class Module(LightningModule):
             torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
 
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
-        """Return the loss of a step, and log it (Lightning's hook)."""
+        """Return the loss of a step, and log it (Lightning's hook).
+
+        Raises:
+            TrainingError: the loss is NaN or infinite: no later step can mend the weights.
+        """
         with fast_attention(self._encoder):
             loss = self.training_loss(batch)
         penalty = self.adapter.penalty(self.network)
         loss = loss if penalty is None else loss + penalty
+        self.check_finite(loss, f"loss in step {batch_number + 1:,}")
         self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch["index"]))
         return loss
+
+    def check_finite(self, values: Tensor, what: str) -> None:
+        """Raise TrainingError, with the epoch, unless all values are finite."""
+        if not values.isfinite().all():
+            got = "NaN" if values.isnan().any() else "infinity"
+            epochs = f"epoch {self.current_epoch + 1} of {self.trainer.max_epochs}"
+            raise TrainingError(
+                f"training diverged in {epochs}: the {what} must be finite, got {got}; lower the learning rate, or "
+                "raise the warm-up (optimizer.warmup)"
+            )
 
     def on_train_start(self) -> None:
         """Remember which step a resumed fit begins with (Lightning's hook)."""
@@ -127,8 +143,13 @@ class Module(LightningModule):
         self.adapter.restore(self.network, checkpoint["adapter"])
 
     def validation_step(self, batch: Batch, batch_number: int) -> None:
-        """Collect the logits (Lightning's hook): metrics such as F1 are not means over batches."""
+        """Collect the logits (Lightning's hook): metrics such as F1 are not means over batches.
+
+        Raises:
+            TrainingError: a logit is NaN or infinite.
+        """
         logits = self(batch)
+        self.check_finite(logits, "logits on validation")  # an update may have spoilt the weights after a finite loss
         loss = self.task.loss(logits, batch["targets"])
         self.log("val/loss", loss, prog_bar=True, batch_size=len(batch["index"]))
         self._units.update(batch["index"])

@@ -88,7 +88,9 @@ class General(Imitation):
     def validation_step(self, batch: Batch, batch_number: int) -> None:
         """Sum up the loss on masked tokens, instead of evaluating predictions (Lightning's hook)."""
         masked = self._masked(batch, torch.Generator().manual_seed(batch_number))
-        self._guessed.append((float(self._guess_loss(masked)), int(masked["chosen"].sum())))
+        loss = self._guess_loss(masked)
+        self.check_finite(loss, "loss on validation")
+        self._guessed.append((float(loss), int(masked["chosen"].sum())))
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean loss over masked tokens (Lightning's hook)."""
