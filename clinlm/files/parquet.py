@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
@@ -43,32 +44,30 @@ class ParquetSource(Source):
             self._columns.append(_as_text(name, schema[name]).alias("id"))
         elif id is not None:
             raise DataError(f"id must hold one value a row, got {schema[name]} in {path.name}; set another column")
-        try:
+        with _reading(path):
             self.total = int(pl.scan_parquet(path).select(pl.len()).collect().item())
-        except pl.exceptions.PolarsError as error:
-            raise _unreadable(path, error) from None
 
     def records(self, start: Position) -> Iterator[Record]:
         row = start.offset
         rows = pl.scan_parquet(self.path).slice(row).select(self._columns)
-        try:
-            for frame in rows.collect_batches(chunk_size=_ROWS, maintain_order=True):
-                ids = frame["id"] if "id" in frame.columns else [None] * frame.height
-                for text, id in zip(frame["text"], ids, strict=True):
-                    row += 1
-                    yield Record.checked(row, _decoded(id), _decoded(text), Position(row, row), self.needs_id)
-        except pl.exceptions.PolarsError as error:
-            raise _unreadable(self.path, error) from None
+        frames = rows.collect_batches(chunk_size=_ROWS, maintain_order=True)
+        while True:
+            with _reading(self.path):
+                frame = next(frames, None)
+            if frame is None:
+                return
+            ids = frame["id"] if "id" in frame.columns else [None] * frame.height
+            for text, id in zip(frame["text"], ids, strict=True):
+                row += 1
+                yield Record.checked(row, _decoded(id), _decoded(text), Position(row, row), self.needs_id)
 
 
 def read_parquet(path: Path, columns: Sequence[str], lists: Sequence[str], nested: Sequence[str]) -> pl.DataFrame:
     """Read columns of a Parquet file as strings; see `clinlm.files.sources.read_table`."""
     schema = parquet_schema(path)
     require_columns(path, list(schema), columns)
-    try:
+    with _reading(path):
         frame = pl.read_parquet(path, columns=list(columns))
-    except pl.exceptions.PolarsError as error:
-        raise _unreadable(path, error) from None
     plain = [column for column in columns if column not in nested]
     strings = []
     for column in plain:
@@ -107,17 +106,27 @@ def parquet_schema(path: Path) -> dict[str, pl.DataType]:
     """Return the columns of a Parquet file and their types."""
     if not path.is_file():
         raise MissingFileError(f"the input must be a file, got {path}, which does not exist; set root to the file")
-    try:
+    with _reading(path):
         return dict(pl.read_parquet_schema(path))
-    except pl.exceptions.PolarsError as error:
-        raise _unreadable(path, error) from None
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
-    return DataError(
-        f"a .parquet file must be Parquet, got {path}, which cannot be read ({type(error).__name__}); copy it again, "
-        "or rename it"
-    )
+def parquet_head(path: Path, rows: int) -> pl.DataFrame:
+    """Return the first rows of a Parquet file, with all columns."""
+    parquet_schema(path)  # raises where there is no file
+    with _reading(path):
+        return pl.read_parquet(path, n_rows=rows)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what polars says of a broken file into a DataError: its parser panics on some, which is no `Exception`."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise DataError(
+            f"a .parquet file must be Parquet, got {path}, which cannot be read ({type(error).__name__}); copy it "
+            "again, or rename it"
+        ) from None
 
 
 def _as_json(path: Path, values: pl.Series) -> pl.Series:

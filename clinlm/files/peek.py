@@ -13,7 +13,7 @@ import polars as pl
 from clinlm.files.delimited import find_separator, read_header, scan_delimited
 from clinlm.files.excel import excel_columns, read_excel
 from clinlm.files.json_lines import read_objects
-from clinlm.files.parquet import parquet_schema
+from clinlm.files.parquet import parquet_head
 from clinlm.files.plain_text import checked_read, encoding_of, open_bytes
 from clinlm.files.sources import JSON_LINES, SEPARATORS, file_kind
 
@@ -54,8 +54,7 @@ def peek_table(path: Path, rows: int, columns: Sequence[str] = ()) -> Peek:
     """
     kind = file_kind(path)
     if kind == ".parquet":
-        parquet_schema(path)  # raises where it is none
-        frame = pl.read_parquet(path, n_rows=rows)
+        frame = parquet_head(path, rows)
         return Peek(
             pl.DataFrame([_column(name, frame[name].to_list()) for name in frame.columns]), "Parquet", None, True
         )
