@@ -10,7 +10,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_
 	$(PYTHON) -m pip install --quiet --quiet
 NEWER := import sys; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: help run test integration check bench docs lowest newest optimum
+.PHONY: help run test integration torture check bench docs lowest newest optimum
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -29,6 +29,9 @@ test: $(VENV)/.test ## install, then run every test in two processes (ARGS="-k s
 
 integration: $(VENV)/.integration $(DOCS)/.docs $(TRACKERS)/.trackers ## install, then run the long tests: every family, every adapter, launchers, kills, trackers, the site
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m integration $(or $(ARGS),$(PARALLEL))
+
+torture: $(VENV)/.test ## kill, damage, fill disks, feed broken files: half an hour (ARGS="kills=500 seed=7"); writes build/torture.md
+	@PYTHONPATH=.:tests $(PYTHON) -m torture $(ARGS)
 
 check: $(VENV)/.test ## lint, format, types and tests: what must pass before a commit
 	@$(VENV)/bin/ruff check .

@@ -1,4 +1,4 @@
-"""Every file of every folder of a store, broken in turn: the whole run again finds it, names it, and builds it again."""
+"""Every file of every folder of a store, broken in turn: the next run finds it, names it, and builds it again."""
 
 import os
 import random
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from support.broken_models import WAYS
+
 from torture.forks import Ended, forked
 from torture.runs import difference, pipeline
 from torture.verdicts import Verdict

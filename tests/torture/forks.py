@@ -6,7 +6,6 @@ of its own takes seconds, which makes hundreds of attacks a matter of minutes.
 
 import contextlib
 import os
-import random
 import signal
 import sys
 import time
@@ -20,8 +19,6 @@ from clinlm.cli.main import main
 
 HUNG = 600.0
 """Seconds after which a fork counts as hanging."""
-PEAK_MIB = 1.0
-"""What stands for the memory of a stage: to measure it takes a process with torch of its own, and no attack needs it."""
 
 
 class Ended(NamedTuple):
@@ -83,7 +80,8 @@ def _child(run: Callable[[], object], folder: Path) -> int:
         for stream in (1, 2):
             os.dup2(out, stream)
         sys.stdout, sys.stderr = (os.fdopen(os.dup(out), "w", encoding="utf-8", buffering=1) for _ in "12")
-        clinlm.pipeline.stage.measure_peak_mib = lambda *_: PEAK_MIB
+        # To measure the memory of a stage takes a process with torch of its own, and no attack needs it.
+        clinlm.pipeline.stage.measure_peak_mib = lambda *_: 1.0
         run()
         status = 0
     except SystemExit as ended:
@@ -104,8 +102,3 @@ def clinlm_run(*arguments: object) -> Callable[[], None]:
         main()
 
     return run
-
-
-def some_moment(rng: random.Random, seconds: float) -> float:
-    """Return a moment of a run that takes `seconds`, uniform over it."""
-    return rng.uniform(0.0, seconds)
