@@ -15,6 +15,8 @@ from clinlm.config.remedies import explain, is_null_group
 BUG = "This is a bug in clinlm. Please report it with the traceback above and the command that you ran."
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL_WORDS = (*map(os.strerror, _DISK_FULL), "PytorchStreamWriter failed writing", "database or disk is full")
+"""What safetensors, polars, torch and SQLite say of a full disk, in errors of their own."""
 _OWN = ("'clinlm.", "'callbacks.")
 
 
@@ -34,7 +36,7 @@ def report(error: BaseException, program: str) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains as it ends
         print(f"{program}: output pipe closed; the output is incomplete", file=sys.stderr)
         sys.exit(1)
-    cause = _unwrapped(error)
+    cause = _full_disk(_unwrapped(error))
     status = getattr(cause, "exit_status", 1)
     fixable = isinstance(cause, Exception) and is_fixable(cause)
     if not fixable or (os.environ.get("HYDRA_FULL_ERROR") and status == 1):
@@ -63,6 +65,15 @@ def _unwrapped(error: BaseException) -> BaseException:
     if isinstance(error, InstantiationException) and isinstance(cause, (ClinlmError, OSError, InstantiationException)):
         return _unwrapped(cause)
     return error
+
+
+def _full_disk(error: BaseException) -> BaseException:
+    """Return a library's own error of a full disk as the OSError that it is; any other error as it is."""
+    if isinstance(error, ClinlmError | OSError) or not any(words in str(error) for words in _FULL_WORDS):
+        return error
+    full = OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} ({type(error).__name__})")
+    full.__cause__ = error
+    return full
 
 
 def _is_refused_setting(error: InstantiationException) -> bool:

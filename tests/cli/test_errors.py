@@ -68,6 +68,9 @@ def test_an_error_of_the_system_names_its_file(number: int, capsys: pytest.Captu
 
 def test_a_full_disk_needs_no_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" not in ended(OSError(errno.ENOSPC, "No space left on device"), capsys)[1]
+    for words in ("I/O error: No space left on device (os error 28)", "PytorchStreamWriter failed writing file data/0"):
+        status, told = ended(RuntimeError(words), capsys)
+        assert status == 1 and "Traceback" not in told and "No space left on device (RuntimeError)" in told
 
 
 @pytest.mark.parametrize(

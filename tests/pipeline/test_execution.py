@@ -18,7 +18,7 @@ from clinlm.pipeline.plan import planned
 from clinlm.pipeline.results import StageResult
 from clinlm.pipeline.stage import Stage
 from clinlm.store import sources
-from clinlm.store.content import Damaged, verify
+from clinlm.store.content import Damaged, sealed, verify
 from clinlm.tasks.data import TaskData
 from clinlm.training.modules.base import predict
 
