@@ -136,6 +136,24 @@ def measure(
     return _summary(list(models), seen, reference, seed, started.busy(_Clock.read()))
 
 
+def parted(sizes: Mapping[str, int], reference: str, most: int) -> list[list[str]]:
+    """Return names in groups that are held in memory, and measured, one after another: in order, the reference in each.
+
+    Args:
+        sizes: name -> bytes.
+        most: bytes of a group together, its largest member aside: it has one besides the reference at least.
+    """
+    groups, left = [[reference]], most - sizes[reference]
+    for name, size in sizes.items():
+        if name != reference:
+            if len(groups[-1]) > 1 and size > left:
+                groups.append([reference])
+                left = most - sizes[reference]
+            groups[-1].append(name)
+            left -= size
+    return groups
+
+
 def _summary(
     names: Sequence[str],
     seen: Float[np.ndarray, "3 passes documents models"],

@@ -42,7 +42,8 @@ class Predictor:
         result: name and costs; quality is filled in later.
         probabilities: of the units of a split, which are read or computed when they are asked for.
         thresholds: those that decide, in use as in the comparison; fitted on validation.
-        opens: opens `answer`, which takes the time and memory of loading a model; None where timing means nothing.
+        opens: opens what is timed, from the text of a document to its decisions, which takes the time and memory of
+            loading a model; whoever calls it lets it go. None where timing means nothing.
         conformal: thresholds that its sets are made with; none where it has none.
     """
 
@@ -51,11 +52,6 @@ class Predictor:
     thresholds: Thresholds
     opens: Callable[[], Callable[[str], object]] | None
     conformal: tuple[ConformalThresholds, ...] = ()
-
-    @cached_property
-    def answer(self) -> Callable[[str], object] | None:
-        """From the text of a document to its decisions: what is timed; None where timing means nothing."""
-        return None if self.opens is None else self.opens()
 
     @cached_property
     def validation(self) -> Float[np.ndarray, "validation outputs"]:

@@ -1,9 +1,10 @@
 """From finished runs to results: every model evaluated on the same documents, timed together."""
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Final, final
 
 import numpy as np
 from rich.progress import Progress
@@ -44,6 +45,9 @@ from clinlm.report.verdicts import verdict_notices, with_verdicts
 from clinlm.tasks.base import MANY_UNKNOWN, Task
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.training.teachers.base import Measured
+
+TOGETHER: Final = 2**30
+"""Bytes of the models that are in memory at a time while they are timed, the largest aside."""
 
 
 def evaluate(
@@ -186,22 +190,28 @@ def _latencies(
     chosen = np.random.default_rng(settings.seed).permutation(members)[: settings.latency_documents]
     texts: list[str] = task.examples.frame["text"].gather(chosen).to_list()
     timed = [predictor for predictor in predictors if predictor.opens is not None]
+    opens = {predictor.result.name: predictor.opens for predictor in timed if predictor.opens is not None}
     of = {"passes": settings.latency_passes, "seed": settings.seed}
     session = LatencySession.of(root, [predictor.result for predictor in timed], texts, reference, of)
     kept = session.read() if settings.latency == "kept" else None
     if kept is not None:
         return kept
-    models = {predictor.result.name: predictor.answer for predictor in timed if predictor.answer is not None}
+    groups = latency.parted({own.result.name: own.result.bytes for own in timed}, reference, TOGETHER)
+    found: dict[str, Latency] = {}
     with Progress(transient=True, disable=not interactive()) as progress:
-        bar = progress.add_task("timing all models", total=len(chosen) * settings.latency_passes)
-        times = latency.measure(
-            models,
-            texts,
-            passes=settings.latency_passes,
-            reference=reference,
-            seed=settings.seed,
-            advance=lambda: progress.advance(bar),
-        )
+        bar = progress.add_task("timing all models", total=len(chosen) * settings.latency_passes * len(groups))
+        for group in groups:
+            times = latency.measure(
+                {name: opens[name]() for name in group},
+                texts,
+                passes=settings.latency_passes,
+                reference=reference,
+                seed=settings.seed,
+                advance=lambda: progress.advance(bar),
+            )
+            found = times | found  # what several groups are compared with counts as it was measured first
+            gc.collect()  # networks hold themselves
+    times = {name: found[name] for name in opens}
     session.write(times)
     return times
 

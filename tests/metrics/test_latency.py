@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clinlm.metrics import latency
-from clinlm.metrics.latency import Latency, Phased, busy_share, measure
+from clinlm.metrics.latency import Latency, Phased, busy_share, measure, parted
 
 
 class Clock:
@@ -50,6 +52,21 @@ def test_summary(clock: Clock) -> None:
 def test_the_reference_can_be_named(clock: Clock) -> None:
     found = measure({"a": clock.model("a", 1.0), "b": clock.model("b", 4.0)}, [5, 6, 7], reference="b")
     assert found["a"].speedup == pytest.approx(4) and found["b"].speedup == 1
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(0, 30), st.data())
+def test_groups_hold_every_model_once_and_the_reference_always(
+    sizes: list[int], most: int, data: st.DataObject
+) -> None:
+    own = {f"m{number}": size for number, size in enumerate(sizes)}
+    reference = data.draw(st.sampled_from([*own]))
+    groups = parted(own, reference, most)
+    assert [group[0] for group in groups] == [reference] * len(groups)
+    assert [name for group in groups for name in group[1:]] == [name for name in own if name != reference]
+    for group in groups:
+        assert sum(own[name] for name in group) <= most or len(group) <= 2
+    for group, (_, first, *_) in zip(groups, groups[1:], strict=False):
+        assert sum(own[name] for name in (*group, first)) > most, "no group is smaller than it must be"
 
 
 def test_models_take_turns(clock: Clock) -> None:

@@ -1,11 +1,14 @@
 """What a report times: from a text to the probabilities and decisions that it evaluates, for every kind of row."""
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import numpy as np
+import polars as pl
 import pytest
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -61,8 +64,9 @@ def timed_rows(
 
 def check_answers(task: Task, predictor: Predictor) -> None:
     """Compare what is timed, note by note, with the stored predictions and with their evaluation."""
-    assert predictor.answer is not None
-    found = [predictor.answer(text) for text in task.texts("test")]
+    assert predictor.opens is not None
+    answer = predictor.opens()
+    found = [answer(text) for text in task.texts("test")]
     expected = task.evaluate("test", predictor.test, predictor.thresholds)
     if isinstance(expected, LabelEvaluation):
         each = [own for own in found if isinstance(own, DocumentPredictions)]
@@ -82,11 +86,11 @@ def test_the_timed_answer_is_the_evaluated_one(
     overrides = (*overrides, "long_notes=windows", "task.max_tokens=12", "task.calibrate=temperature")
     made = composed(notes_csv, tmp_path / "store", *overrides)
     task, seen, results = timed_rows(made, monkeypatch, engine={"_target_": "clinlm.engines.torch.Torch"})
-    names = [predictor.result.name for predictor in seen if predictor.answer is not None]
+    names = [predictor.result.name for predictor in seen if predictor.opens is not None]
     assert {"TF-IDF", "TF-IDF int8", "teacher", "student", "student @torch"} < {*names}
     assert any("ensemble" in one for one in names)
     for predictor in seen:
-        if predictor.answer is not None:
+        if predictor.opens is not None:
             check_answers(task, predictor)
     for row in results:
         network = row.latency is not None and row.latency.network_p50_ms is not None
@@ -100,7 +104,7 @@ def test_the_timed_answer_of_a_tagger_is_the_evaluated_one(tmp_path: Path, monke
     task, seen, _ = timed_rows(made, monkeypatch, engine={"_target_": "clinlm.engines.torch.Torch"})
     assert {"TF-IDF", "teacher", "teacher @torch"} <= {predictor.result.name for predictor in seen}
     for predictor in seen:
-        if predictor.answer is not None:
+        if predictor.opens is not None:
             check_answers(task, predictor)
 
 
@@ -117,7 +121,7 @@ def test_every_engine_answers_as_it_is_evaluated(
         task, seen, _ = timed_rows(config, monkeypatch, **engine)
         assert sum(bool(predictor.result.deployment) for predictor in seen) >= 2
         for predictor in seen:
-            if predictor.answer is not None:
+            if predictor.opens is not None:
                 check_answers(task, predictor)
         monkeypatch.undo()
 
@@ -199,6 +203,37 @@ def test_the_machine_is_in_the_json_once_and_the_load_in_the_csv(tmp_path: Path)
     frame = tables.results_frame(rows)
     assert frame["latency_busy"].to_list() == [0.37, 0.37, None] and "latency_hardware" not in frame.columns
     assert frame["latency_network_p50_ms"].to_list() == [3.0, 3.0, None]
+
+
+@pytest.mark.parametrize(("most", "alive"), [(0, 2), (35, 3), (10**9, 9)])
+def test_models_that_are_too_large_together_are_timed_in_groups(
+    tmp_path: Path, most: int, alive: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each with the reference, and the next is opened when those before it are gone."""
+    opened: weakref.WeakSet[Any] = weakref.WeakSet()
+    held: list[int] = []
+
+    class Network:
+        def __init__(self) -> None:
+            self.itself = self
+            opened.add(self)
+            held.append(len(opened))
+
+        def __call__(self, text: str) -> object:
+            return text
+
+    def predictor(number: int) -> Predictor:
+        own = replace(result(f"m{number}"), key=f"k{number}", bytes=10)
+        return Predictor(own, lambda split: np.zeros((1, 1)), np.zeros(1), Network)
+
+    rows = [predictor(number) for number in range(9)]
+    examples = SimpleNamespace(members=lambda split: np.arange(2), frame=pl.DataFrame({"text": ["a", "b"]}))
+    task: Any = SimpleNamespace(examples=examples)
+    settings = ReportSettings(latency_documents=2, latency_passes=1)
+    monkeypatch.setattr(evaluation, "TOGETHER", most)
+    times = evaluation._latencies(task, rows, "m4", settings, "test", tmp_path)
+    assert [*times] == [row.result.name for row in rows] and max(held) == alive
+    assert times["m4"].speedup == 1 and all(own.documents == 2 for own in times.values())
 
 
 def test_a_phased_model_answers_like_a_plain_one() -> None:
