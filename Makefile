@@ -10,7 +10,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_
 	$(PYTHON) -m pip install --quiet --quiet
 NEWER := import sys; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: help run test integration torture check bench docs lowest newest optimum
+.PHONY: help run test integration torture check bench docs lowest newest optimum sbom
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -54,6 +54,18 @@ newest: | $(PYTHON) ## the same with the newest, in .venv-newest
 
 optimum: $(VENV)/.test .venv-optimum/.optimum ## install optimum and transformers 4 into .venv-optimum, and open our deployments there
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m integration tests/engines/test_optimum.py
+
+sbom: $(VENV)/.run .venv-sbom/.sbom ## list what is installed: licences on the terminal, build/sbom.json (CycloneDX), build/packages.md
+	@mkdir -p build
+	@.venv-sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json $(PYTHON)
+	@$(PYTHON) .ci/packages.py build/packages.md
+	@echo "build/sbom.json"
+
+.venv-sbom/.sbom: .ci/sbom.txt | $(PYTHON)
+	@echo "installing cyclonedx-bom (60 MB on disk)"
+	@$(PYTHON) -m venv --clear .venv-sbom
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 .venv-sbom/bin/python -m pip install --quiet --quiet --requirement .ci/sbom.txt
+	@touch $@
 
 .venv-optimum/.optimum: .ci/optimum.txt | $(PYTHON)
 	@echo "installing optimum (about 2 GB on disk)"

