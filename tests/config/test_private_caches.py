@@ -1,4 +1,4 @@
-"""What libraries keep between runs lies in a folder of the process, and is gone with it; places that a user set stay."""
+"""What libraries keep between runs lies in a folder of the process, and goes with it; places that a user set stay."""
 
 import json
 import os
@@ -18,7 +18,7 @@ for place in places:
     os.makedirs(place, exist_ok=True)
     open(os.path.join(place, "kept"), "w").close()
 if len(sys.argv) > 1:
-    print(json.dumps(places))
+    print(json.dumps(places), flush=True)
     subprocess.run([sys.executable, "-c", open(sys.argv[1]).read()], check=True)
     if os.fork() == 0:
         sys.exit(0)
