@@ -97,6 +97,13 @@ def task(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> MultiLabe
     return opened
 
 
+@pytest.fixture
+def every_term(task: MultiLabel, monkeypatch: pytest.MonkeyPatch) -> MultiLabel:
+    """Return `task`, of which vocabularies may hold what a single patient has."""
+    monkeypatch.setitem(vars(task), "min_groups", 1)
+    return task
+
+
 @pytest.fixture(scope="session")
 def entities(tmp_path_factory: pytest.TempPathFactory) -> Entities:
     """Return an opened task of two labels of entities on `taggers.notes`; bind it before using its loaders."""

@@ -52,8 +52,8 @@ class TfidfBaseline:
     """Words and word pairs weighted by TF-IDF, then one logistic regression per label.
 
     Terms of one and two words that occur in at least 2 training documents, lower-cased and without accents, with
-    sublinear term frequency and rows of length 1. The vocabulary holds words of the training notes, on disk too: a
-    saved baseline is under the same agreement as the notes.
+    sublinear term frequency and rows of length 1. The vocabulary holds words of the training notes, on disk too,
+    those of single patients among them: a saved baseline stays where the notes are; an `Int8Baseline` may be copied.
 
     Attributes:
         vocabulary: the terms, in the order of the columns.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, final
 
 import numpy as np
-from jaxtyping import Float16, Float32, Float64, Int, Int8
+from jaxtyping import Bool, Float16, Float32, Float64, Int, Int8
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
@@ -26,9 +26,10 @@ from clinlm.metrics.decisions import Probabilities, sigmoid
 from clinlm.metrics.term_counter import TermCounter
 from clinlm.metrics.term_model import CARD
 from clinlm.store.content import write_files
+from clinlm.text.group_floor import GroupFloor
 
 if TYPE_CHECKING:  # answering must not import it
-    from scipy.sparse import csr_array
+    from scipy.sparse import csc_array, csr_array
 
     from clinlm.metrics.classification import Targets
 
@@ -60,11 +61,45 @@ class _Fitted(NamedTuple):
 
 
 @final
+class _Sizes:
+    """What is fitted on the first terms of an order, by their number."""
+
+    def __init__(
+        self,
+        whole: TfidfBaseline,
+        order: Int[np.ndarray, " terms"],
+        rows: "csc_array",
+        targets: "Targets",
+        held: "csc_array",
+        held_targets: ValidationTargets,
+    ) -> None:
+        self._whole, self._order, self._rows, self._targets = whole, order, rows, targets
+        self._held, self._held_targets = held, held_targets
+        self.idf: Float16[np.ndarray, " terms"] = whole.idf.astype(np.float16)
+        self._ratio = self.idf.astype(np.float32) / whole.idf
+        self._fitted: dict[int, _Fitted] = {}
+
+    def of(self, size: int) -> _Fitted:
+        """Return what is fitted on so many terms, at a C between those of fewer and of more terms."""
+        from scipy.sparse import csr_array
+
+        if size not in self._fitted:
+            kept = np.sort(self._order[:size])
+            rows, held = (_unit_rows(csr_array(own[:, kept] * self._ratio[kept])) for own in (self._rows, self._held))
+            fitted = self._fitted.items()
+            low = max((own.strength for tried, own in fitted if tried < size), default=STRENGTHS[0])
+            high = min((own.strength for tried, own in fitted if tried > size), default=self._whole.strength)
+            strengths = [strength for strength in STRENGTHS if low <= strength <= high]
+            self._fitted[size] = _best_strength(rows, self._targets, held, self._held_targets, strengths)
+        return self._fitted[size]
+
+
+@final
 class Int8Baseline:
     """A `TfidfBaseline` with fewer terms and INT8 weights, fitted again on the terms that are kept.
 
-    The vocabulary holds words of the training notes, on disk too (compressed, not hidden): a saved one is under the
-    same agreement as the notes.
+    It is made to be copied: its terms (compressed on disk, not hidden) are words of the training notes, and with a
+    `floor` those of several patients only. A saved one is under the same agreement as the notes.
 
     Attributes:
         vocabulary: the terms, sorted; in the order of the rows of `weights`.
@@ -73,6 +108,7 @@ class Int8Baseline:
         scales: one a label; positive.
         bias: of the logistic regressions.
         strength: the C of `STRENGTHS` that was chosen for these terms.
+        rare: terms of the whole baseline that were left out because too few groups have them.
     """
 
     def __init__(
@@ -83,6 +119,7 @@ class Int8Baseline:
         scales: Float32[np.ndarray, " labels"],
         bias: Float32[np.ndarray, " labels"],
         strength: float,
+        rare: int = 0,
     ) -> None:
         """Assemble from parts; use `fit` or `load`.
 
@@ -96,7 +133,7 @@ class Int8Baseline:
                 f"labels, got {idf.shape}, {weights.shape} and {scales.shape}"
             )
         self.vocabulary, self.idf, self.weights, self.scales, self.bias = tuple(vocabulary), idf, weights, scales, bias
-        self.strength = strength
+        self.strength, self.rare = strength, rare
         self._count, self._wide_idf = TermCounter(vocabulary), idf.astype(np.float32)
 
     @classmethod
@@ -107,6 +144,7 @@ class Int8Baseline:
         targets: "Targets",
         validation_texts: Sequence[str],
         validation_targets: ValidationTargets,
+        floor: GroupFloor | None = None,
     ) -> "Int8Baseline":
         """Keep the fewest terms whose quality on validation is that of all, within `TOLERANCE`.
 
@@ -115,16 +153,18 @@ class Int8Baseline:
         label that it matters most to. For a size, the regressions are fitted again on rows of length 1 of the kept
         terms, at the C that is best on validation with the INT8 weights. Quality and C are taken to grow with the size:
         sizes are tried in steps of `_STEP` until one is good enough, then those before it, and C never above the
-        whole's. Where no size is good enough, all terms are kept.
+        whole's. Where no size is good enough, all terms are kept. Where terms of too few groups are left out, quality
+        is held against that of all others, if that is lower.
 
         Args:
             whole: fitted on the same texts.
             targets: 0/1 or bool, documents x labels.
             validation_texts: documents to choose by; none of test.
             validation_targets: their labels.
+            floor: groups of the training documents, and how many of them must have a term; None for all terms.
 
         Raises:
-            DataError: the validation targets are all equal.
+            DataError: the validation targets are all equal, or no term has enough groups.
         """
         from scipy.sparse import csr_array
 
@@ -132,23 +172,16 @@ class Int8Baseline:
         least = validation_ranking(whole.probabilities(validation_texts), validation_targets) - TOLERANCE
         power = np.sqrt(np.asarray(rows.multiply(rows).mean(axis=0)).ravel())
         order = np.argsort(-power * np.abs(whole.weights).max(axis=0), kind="stable")
-        idf = whole.idf.astype(np.float16)
-        ratio = idf.astype(np.float32) / whole.idf
-        fitted: dict[int, _Fitted] = {}
-
-        def passes(size: int) -> bool:
-            kept = np.sort(order[:size])
-            parts = [_unit_rows(csr_array(own[:, kept] * ratio[kept])) for own in (rows, held)]
-            low = max((own.strength for tried, own in fitted.items() if tried < size), default=STRENGTHS[0])
-            high = min((own.strength for tried, own in fitted.items() if tried > size), default=whole.strength)
-            strengths = [strength for strength in STRENGTHS if low <= strength <= high]
-            fitted[size] = _best_strength(parts[0], targets, parts[1], validation_targets, strengths)
-            return size == len(order) or fitted[size].score >= least
-
-        size = _smallest([*(size for size in SIZES if size < len(order)), len(order)], passes)
-        kept, best = np.sort(order[:size]), fitted[size]
+        order = order[_common(rows, floor)[order]]
+        found = _Sizes(whole, order, rows, targets, held, validation_targets)
+        rare = len(whole.vocabulary) - len(order)
+        if rare:
+            least = min(least, found.of(len(order)).score - TOLERANCE)
+        sizes = [*(size for size in SIZES if size < len(order)), len(order)]
+        size = _smallest(sizes, lambda size: found.of(size).score >= least or size == len(order))
+        kept, best = np.sort(order[:size]), found.of(size)
         terms = [whole.vocabulary[place] for place in kept]
-        return cls(terms, idf[kept], best.weights, best.scales, best.bias, best.strength)
+        return cls(terms, found.idf[kept], best.weights, best.scales, best.bias, best.strength, rare)
 
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
         """Return the probability of every label for every text, in [0, 1], documents x labels."""
@@ -197,7 +230,7 @@ class Int8Baseline:
             whole = content["sha256"] == [hashlib.sha256(part).hexdigest() for part in (terms, arrays)]
             parts = load_arrays(zlib.decompress(arrays))
             vocabulary = zlib.decompress(terms).decode().splitlines()
-            strength = float(content["strength"])
+            strength, rare = float(content["strength"]), int(content.get("rare", 0))
         except (ValueError, KeyError, TypeError, SafetensorError, zlib.error):
             whole = known = False
         if not whole:
@@ -207,7 +240,7 @@ class Int8Baseline:
                 f"a saved INT8 baseline must have the format of this version, {_FORMAT}, got another in {folder}; fit "
                 "it again, or use the version of clinlm that wrote it"
             )
-        return cls(vocabulary, parts["idf"], parts["weights"], parts["scales"], parts["bias"], strength)
+        return cls(vocabulary, parts["idf"], parts["weights"], parts["scales"], parts["bias"], strength, rare)
 
 
 def holds_int8_baseline(folder: Path) -> bool:
@@ -236,6 +269,28 @@ def _smallest(sizes: Sequence[int], passes: Callable[[int], bool]) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if passes(sizes[middle]) else (middle, high)
     return sizes[high]
+
+
+def _common(rows: "csc_array", floor: GroupFloor | None) -> Bool[np.ndarray, " terms"]:
+    """Return which terms enough groups have.
+
+    Args:
+        rows: training documents x terms.
+
+    Raises:
+        DataError: none.
+    """
+    if floor is None or floor.least == 1:
+        return np.ones(rows.shape[1], dtype=bool)
+    texts, terms = rows.nonzero()
+    common: Bool[np.ndarray, " terms"] = floor.count(texts, terms, rows.shape[1]) >= floor.least
+    if not common.any():
+        raise DataError(
+            f"TF-IDF int8, which is made to be copied, needs terms that at least {floor.least} groups (patients) have, "
+            f"got none in {len(set(floor.groups.tolist())):,} groups of {rows.shape[0]:,} training texts; use more "
+            "documents, or lower task.min_groups"
+        )
+    return common
 
 
 def _best_strength(
@@ -271,5 +326,5 @@ def _files(model: Int8Baseline) -> dict[str, bytes]:
     arrays = {"idf": model.idf, "weights": model.weights, "scales": model.scales, "bias": model.bias}
     parts = [zlib.compress(part, 9) for part in ("\n".join(model.vocabulary).encode(), save_arrays(arrays))]
     digests = [hashlib.sha256(part).hexdigest() for part in parts]
-    card = json.dumps(_FORMAT | {"strength": model.strength, "sha256": digests}, indent=1)
+    card = json.dumps(_FORMAT | {"strength": model.strength, "rare": model.rare, "sha256": digests}, indent=1)
     return dict(zip(INT8_FILES, [*parts, card.encode()], strict=True))

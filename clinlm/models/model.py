@@ -17,6 +17,7 @@ from clinlm.config.errors import ModelError
 from clinlm.config.ranges import check_choice
 from clinlm.models import structure
 from clinlm.models.encoders import max_positions
+from clinlm.text.group_floor import LearntTerms
 
 PoolingName = Literal["cls", "mean", "max", "max_mean", "attention", "none"]
 
@@ -145,12 +146,17 @@ class Edit:
 
 @dataclass
 class Model:
-    """A live network with its original spec, the edits since, and its tokenizer."""
+    """A live network with its original spec, the edits since, and its tokenizer.
+
+    Attributes:
+        learnt: what the tokenizer took from training notes in this stage; None for nothing.
+    """
 
     spec: ModelSpec
     network: Network
     tokenizer: PreTrainedTokenizerBase
     edits: list[Edit] = field(default_factory=list)
+    learnt: LearntTerms | None = None
 
     def apply(self, edit: Edit) -> None:
         """Make the change and record it. Shapes may change, so call it only before optimisers exist."""

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from clinlm.config.errors import ModelError
 from clinlm.config.ranges import check_at_least
+from clinlm.text.group_floor import GroupFloor
 from clinlm.text.long_notes import Head
 from clinlm.text.tokens import RowCutter
 
@@ -28,13 +29,34 @@ _KEPT_SETTINGS = ("model_max_length", "padding_side", "truncation_side", "clean_
 
 def count_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Int[np.ndarray, " tokens"]:
     """Return how often every token occurs in `texts`, without truncation; entry i is token i, up to the last id."""
-    counts = np.zeros(max(tokenizer.get_vocab().values()) + 1, dtype=np.int64)
+    return _counted(tokenizer, texts)[0]
+
+
+def count_common_tokens(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], floor: GroupFloor
+) -> tuple[Int[np.ndarray, " tokens"], int]:
+    """Return the counts of `count_tokens`, but 0 for tokens of too few groups; and how many these are."""
+    counts, found = _counted(tokenizer, texts)
+    document, token = (np.concatenate(part) for part in zip(*found, strict=True))
+    rare = (counts > 0) & (floor.count(document, token, len(counts)) < floor.least)
+    return np.where(rare, 0, counts), int(rare.sum())
+
+
+def _counted(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
+) -> tuple[Int[np.ndarray, " tokens"], list[tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]]]:
+    """Return the counts of all tokens, and the pairs of text and token that occur."""
+    size = max(tokenizer.get_vocab().values()) + 1
+    counts, found = np.zeros(size, dtype=np.int64), []
     rows = RowCutter(tokenizer, sys.maxsize, Head())
     for start in range(0, len(texts), 256):
-        cut = rows(texts[start : start + 256])
-        tokens = [token for document in cut.documents for row in document for token in row]
-        counts += np.bincount(tokens, minlength=len(counts))
-    return counts
+        documents = rows(texts[start : start + 256]).documents
+        tokens = np.array([token for own in documents for row in own for token in row], dtype=np.int64)
+        lengths = [sum(map(len, own)) for own in documents]
+        counts += np.bincount(tokens, minlength=size)
+        pairs = np.unique(np.repeat(np.arange(start, start + len(documents)), lengths) * size + tokens)
+        found.append(np.divmod(pairs, size))
+    return counts, found
 
 
 def tokens_to_keep(

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -257,6 +257,7 @@ class Stage:
         report |= {"trainable": module.trainable, "training_peak_mib": memory.mib} if self.trains else {}
         report |= {"seconds": seconds, "attempts": clock.attempts, "measuring_seconds": measuring.seconds()}
         report |= {"epochs": trainer.current_epoch, "steps": trainer.global_step, "role": self.role}
+        report |= {"vocabulary": asdict(model.learnt)} if model.learnt is not None else {}
         if transfer is not None:
             report["transfer"] = {"key": transfer.key, "texts": len(transfer.texts)}
         write_json(folder / "report.json", report)

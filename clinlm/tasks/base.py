@@ -3,14 +3,16 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, final
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from clinlm.config.errors import ConfigError, DataError
+from clinlm.config.ranges import check_at_least
 from clinlm.corpora.base import Corpus
 from clinlm.metrics.calibration import fit_temperature
 from clinlm.metrics.classification import METRICS
@@ -25,6 +27,7 @@ from clinlm.tasks.encoded import Encoded
 from clinlm.tasks.examples import Examples
 from clinlm.tasks.inference_config import InferenceConfig, Kind, label_kind, probabilities_from_logits
 from clinlm.tasks.transfer_set import TransferSet
+from clinlm.text.group_floor import MIN_GROUPS, GroupFloor
 from clinlm.text.long_notes import LongNotes
 from clinlm.text.stored_tokenizer import TextTokenizer
 from clinlm.text.tokens import RowCutter
@@ -36,6 +39,8 @@ log = logging.getLogger(__name__)
 Calibrate = Literal["none", "temperature"]
 MANY_UNKNOWN = 0.01
 """Share of unknown tokens that deserves a notice; tokenizers of clinical models leave about 0.1 % unknown."""
+NOT_RELEASED: Final = "the data use agreement of these notes forbids passing them on, and what is learnt from them"
+"""Notice of a corpus whose text must not leave."""
 _SLICE = 256
 """Documents tokenized at once."""
 
@@ -54,6 +59,8 @@ class Task(ABC):
         seed: of the choice and the split; not the training seed, so that all training seeds share their test documents.
         calibrate: `temperature` fits a temperature on validation for every model, by which deployed models divide their
             logits, in use and in reports.
+        min_groups: groups (patients) of training documents that must have a term before a vocabulary learnt from them
+            may hold it; 1 for all terms.
     """
 
     kind: ClassVar[Kind]
@@ -68,7 +75,9 @@ class Task(ABC):
         max_tokens: int = 256,
         seed: int = 0,
         calibrate: Calibrate = "none",
+        min_groups: int = MIN_GROUPS,
     ) -> None:
+        check_at_least("task.min_groups", min_groups, 1)
         if calibrate not in ("none", "temperature"):
             raise ConfigError(f"task.calibrate must be none or temperature, got {calibrate!r}")
         self.calibrate = calibrate
@@ -76,6 +85,7 @@ class Task(ABC):
         self.long_notes = long_notes
         self.max_tokens = max_tokens
         self.seed = seed
+        self.min_groups = min_groups
 
     # Abstract methods.
 
@@ -199,7 +209,10 @@ class Task(ABC):
         with claim(folder, Examples.FILES) as whole:
             if not whole:
                 log.info("reading the corpus")
-                self.choose().save(folder)
+                chosen = self.choose()
+                if not self.corpus.remote_allowed:
+                    chosen = replace(chosen, notices=(*chosen.notices, NOT_RELEASED))
+                chosen.save(folder)
                 seal(folder, {"key": key})
         return self
 
@@ -277,6 +290,14 @@ class Task(ABC):
         Every stage keeps them in its report, so that to say so needs no tokenizer.
         """
         return {"cut": self.encode(tokenizer, max_tokens).cut, "unknown": self.unknown_share(tokenizer, max_tokens)}
+
+    @final
+    @property
+    def floor(self) -> GroupFloor:
+        """The groups of the training texts, and how many of them must have a term that is stored."""
+        return GroupFloor.of(
+            self.examples.frame["group"].gather(self.examples.members("train")).to_list(), self.min_groups
+        )
 
     @final
     def texts(self, split: str) -> list[str]:

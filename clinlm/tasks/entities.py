@@ -20,6 +20,7 @@ from clinlm.tasks.base import Calibrate, Task, dropped_notice
 from clinlm.tasks.examples import Examples
 from clinlm.terminology.spans import Span, flatten
 from clinlm.text.contexts import contexts
+from clinlm.text.group_floor import MIN_GROUPS
 from clinlm.text.long_notes import LongNotes
 from clinlm.text.tags import Tags
 from clinlm.text.words import Words, words
@@ -47,7 +48,7 @@ class Entities(Task):
     stay the same. All of this is counted in notices.
 
     Args:
-        corpus, root, long_notes, max_tokens, seed, calibrate: see `Task`; the corpus has spans.
+        corpus, root, long_notes, max_tokens, seed, calibrate, min_groups: see `Task`; the corpus has spans.
         labeler: labels training and validation documents.
         labels: of entities; None for all that people used. Others are dropped, and counted.
         documents: least number of documents to choose, whole groups drawn at random; None for all.
@@ -73,8 +74,9 @@ class Entities(Task):
         training_documents: int | None = None,
         seed: int = 0,
         calibrate: Calibrate = "none",
+        min_groups: int = MIN_GROUPS,
     ) -> None:
-        super().__init__(corpus, root, long_notes, max_tokens, seed, calibrate)
+        super().__init__(corpus, root, long_notes, max_tokens, seed, calibrate, min_groups)
         for name, value in (("documents", documents), ("training_documents", training_documents)):
             if value is not None and value < 1:
                 raise ConfigError(f"task.{name} must be at least 1, or null for all, got {value}")

@@ -18,6 +18,7 @@ from clinlm.metrics.decisions import Probabilities, Thresholds
 from clinlm.metrics.evaluation import LabelEvaluation
 from clinlm.tasks.base import Calibrate, Task, dropped_notice
 from clinlm.tasks.examples import Examples
+from clinlm.text.group_floor import MIN_GROUPS
 from clinlm.text.long_notes import LongNotes
 
 _SHOWN = 20
@@ -31,7 +32,7 @@ class Labelled(Task):
     split (`clinlm.corpora.split.split_groups`).
 
     Args:
-        corpus, root, long_notes, max_tokens, seed, calibrate: see `Task`.
+        corpus, root, long_notes, max_tokens, seed, calibrate, min_groups: see `Task`.
         labels: number of most frequent labels; ties go to the name that sorts first. None for all.
         documents: number of documents to choose; None for all, and all if there are fewer.
         shares: of training, validation and test; summing to 1. A split defined by the corpus takes precedence.
@@ -54,8 +55,9 @@ class Labelled(Task):
         training_documents: int | None = None,
         seed: int = 0,
         calibrate: Calibrate = "none",
+        min_groups: int = MIN_GROUPS,
     ) -> None:
-        super().__init__(corpus, root, long_notes, max_tokens, seed, calibrate)
+        super().__init__(corpus, root, long_notes, max_tokens, seed, calibrate, min_groups)
         if labels is not None and (type(labels) is not int or labels < 1):
             raise ConfigError(
                 f"task.labels must be a number of labels >= 1, or null for all, got {labels!r}; name labels of a table "

@@ -11,6 +11,7 @@ from clinlm.corpora.base import Corpus
 from clinlm.metrics.decisions import Thresholds
 from clinlm.tasks.base import Calibrate
 from clinlm.tasks.labelled import Labelled, checked_weights, label_weights
+from clinlm.text.group_floor import MIN_GROUPS
 from clinlm.text.long_notes import LongNotes
 
 
@@ -21,8 +22,8 @@ class MultiClass(Labelled):
     The most probable label is predicted, without thresholds.
 
     Args:
-        corpus, root, long_notes, labels, documents, max_tokens, shares, training_documents, seed, calibrate: see
-            `Labelled`.
+        corpus, root, long_notes, labels, documents, max_tokens, shares, training_documents, seed, calibrate,
+            min_groups: see `Labelled`.
         class_weight: weight of the documents of a label in the loss; one number a label, in the order of
             `examples.labels`. `balanced`: training documents over labels times documents of the label. None: 1.
 
@@ -45,9 +46,20 @@ class MultiClass(Labelled):
         class_weight: Literal["balanced"] | Sequence[float] | None = None,
         seed: int = 0,
         calibrate: Calibrate = "none",
+        min_groups: int = MIN_GROUPS,
     ) -> None:
         super().__init__(
-            corpus, root, long_notes, labels, documents, max_tokens, shares, training_documents, seed, calibrate
+            corpus,
+            root,
+            long_notes,
+            labels,
+            documents,
+            max_tokens,
+            shares,
+            training_documents,
+            seed,
+            calibrate,
+            min_groups,
         )
         self.class_weight = checked_weights(class_weight, "class_weight")
 

@@ -13,6 +13,7 @@ from clinlm.metrics.classification import fit_thresholds
 from clinlm.metrics.decisions import Thresholds
 from clinlm.tasks.base import Calibrate
 from clinlm.tasks.labelled import Labelled, checked_weights, label_weights
+from clinlm.text.group_floor import MIN_GROUPS
 from clinlm.text.long_notes import LongNotes
 
 
@@ -21,8 +22,8 @@ class MultiLabel(Labelled):
     """Any number of the k most frequent labels a document (Smart GRIFFIN).
 
     Args:
-        corpus, root, long_notes, labels, documents, max_tokens, shares, training_documents, seed, calibrate: see
-            `Labelled`.
+        corpus, root, long_notes, labels, documents, max_tokens, shares, training_documents, seed, calibrate,
+            min_groups: see `Labelled`.
         thresholds: `global`, one for all labels, or `per_label`; fitted on validation, never on test.
         unlabelled: documents with none of the k labels: `keep`, as negatives of all, or `drop` (Smart GRIFFIN). None
             drops them, unless there is one label only, which cannot be learned without them.
@@ -50,9 +51,20 @@ class MultiLabel(Labelled):
         pos_weight: Literal["balanced"] | Sequence[float] | None = None,
         seed: int = 0,
         calibrate: Calibrate = "none",
+        min_groups: int = MIN_GROUPS,
     ) -> None:
         super().__init__(
-            corpus, root, long_notes, labels, documents, max_tokens, shares, training_documents, seed, calibrate
+            corpus,
+            root,
+            long_notes,
+            labels,
+            documents,
+            max_tokens,
+            shares,
+            training_documents,
+            seed,
+            calibrate,
+            min_groups,
         )
         if unlabelled not in ("drop", "keep", None):
             raise ConfigError(f"task.unlabelled must be drop, keep or null, got {unlabelled!r}")

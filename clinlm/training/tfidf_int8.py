@@ -1,7 +1,7 @@
 """The TF-IDF baseline of a task with the terms that matter and INT8 weights, kept in the store beside the whole one."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self, final
 
@@ -15,8 +15,9 @@ from clinlm.store.content import claim, read_record, seal
 from clinlm.store.key import cache_key
 from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import SERVING
+from clinlm.text.group_floor import GroupFloor, LearntTerms
 from clinlm.training.teachers.base import Measured
-from clinlm.training.teachers.tfidf import Tfidf, drawn_passages, stored_logits
+from clinlm.training.teachers.tfidf import Tfidf, drawn_groups, drawn_passages, stored_logits
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +62,16 @@ class TfidfInt8:
                 whole, _ = member.fitted(task)
                 log.info("choosing the terms of TF-IDF with INT8 weights")
                 clock = Stopwatch()
-                model = Int8Baseline.fit(whole, *drawn_passages(task, "train"), *drawn_passages(task, "validation"))
+                train, validation = (drawn_passages(task, split) for split in ("train", "validation"))
+                floor = GroupFloor.of(drawn_groups(task, "train"), task.min_groups)
+                model = Int8Baseline.fit(whole, *train, *validation, floor)
                 seconds = read_record(member.folder)["seconds"] + clock.seconds()
                 model.save(self.folder)
                 texts = task.passages(task.examples.members("validation"))
                 served = task.inference_config(linked_logits(model, texts, task.kind), task.max_tokens)
                 served.save(self.folder)
-                seal(self.folder, {"key": self.folder.name, "seconds": seconds})
+                terms = LearntTerms(len(model.vocabulary), model.rare, task.min_groups)
+                seal(self.folder, {"key": self.folder.name, "seconds": seconds, "vocabulary": asdict(terms)})
         return Int8Baseline.load(self.folder), there
 
     def split_logits(self, task: Task, split: Measured) -> Float[np.ndarray, "units outputs"]:

@@ -32,8 +32,9 @@ def logits(model: Model, task: MultiLabel, split: str) -> Any:
 
 @pytest.mark.parametrize("epochs", [0, 2])
 def test_training_texts_are_answered_as_before(
-    tmp_path: Path, task: MultiLabel, tiny_model: Model, epochs: int
+    tmp_path: Path, every_term: MultiLabel, tiny_model: Model, epochs: int
 ) -> None:
+    task = every_term
     start = kept(tiny_model, tmp_path / "start")
     pruned = built(tmp_path / "pruned", task, start, {"prune": Vocabulary()}, epochs=epochs)
     (row,) = reported(pruned, "prune")
@@ -61,13 +62,32 @@ def test_what_is_predicted_is_what_the_loaded_model_says(tmp_path: Path, task: M
     assert recovered.load().edits == loaded.edits
 
 
-def test_the_batches_of_the_stage_are_what_they_were(task: MultiLabel, tiny_model: Model) -> None:
+def test_the_batches_of_the_stage_are_what_they_were(every_term: MultiLabel, tiny_model: Model) -> None:
+    task = every_term
     data = TaskData(task, tiny_model.tokenizer, 32, 5, 7)
     wanted = [batch["index"].tolist() for batch in data.train_dataloader()]
     Vocabulary().prepare(Teacher(tiny_model, data, Full(), FAST))
     assert [batch["index"].tolist() for batch in data.train_dataloader()] == wanted
     assert (data.batch_size, data.seed, data.collate.teacher_logits) == (5, 7, None)
     assert max(int(batch["input_ids"].max()) for batch in data.train_dataloader()) < len(tiny_model.tokenizer)
+
+
+def test_what_single_patients_have_goes_and_is_counted(
+    tmp_path: Path, every_term: MultiLabel, tiny_model: Model
+) -> None:
+    """The same stage at 1 and at 12 patients: the second keeps less, and its report says how much was rare."""
+    start = kept(tiny_model, tmp_path / "start")
+    every = built(tmp_path / "every", every_term, start, {"prune": Vocabulary()})
+    vars(every_term)["min_groups"] = 12  # the fixture puts it back
+    common = built(tmp_path / "common", every_term, start, {"prune": Vocabulary()})
+    assert (every.report["vocabulary"]["rare"], every.report["vocabulary"]["min_groups"]) == (0, 1)
+    assert common.report["vocabulary"]["rare"] > 0 and common.report["vocabulary"]["min_groups"] == 12
+    fewer, more = (set(own.load().tokenizer.get_vocab()) for own in (common, every))
+    patients = every_term.examples.frame["group"].gather(every_term.examples.members("train")).to_list()
+    tokens = [set(uncut(tiny_model.tokenizer).encode(text).tokens) for text in every_term.texts("train")]
+    assert fewer < more
+    for gone in more - fewer:
+        assert len({patient for patient, own in zip(patients, tokens, strict=True) if gone in own}) < 12
 
 
 def test_a_vocabulary_without_idle_tokens_raises(tmp_path: Path, task: MultiLabel, tiny_model: Model) -> None:

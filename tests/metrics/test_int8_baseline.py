@@ -81,7 +81,7 @@ def test_documents_do_not_influence_each_other(small: Int8Baseline, monkeypatch:
     assert small.probabilities([]).shape == (0, 4)
 
 
-@given(st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=9))
+@given(st.lists(st.floats(-50, 50, width=32, allow_subnormal=False), min_size=1, max_size=9))
 def test_integers_are_the_nearest(row: list[float]) -> None:
     weights = np.array([row, [0.0] * len(row)], np.float32)
     integers, scales = quantized_weights(weights)

@@ -1,8 +1,10 @@
 """Laws of a start from nothing: the seed decides everything, and training texts alone the vocabulary."""
 
 import json
+import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from clinlm.store.content import write_json
 from clinlm.tasks.base import Task
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.text.group_floor import LearntTerms
 from clinlm.text.stored_tokenizer import TOKENIZER
 
 CONFIG = {
@@ -88,6 +91,21 @@ def test_only_training_texts_are_read(task: MultiLabel, monkeypatch: pytest.Monk
     monkeypatch.setitem(vars(task), "texts", watched)
     begin(task)
     assert set(asked) == {"train"}
+
+
+def test_every_piece_is_part_of_a_word_of_enough_patients(task: MultiLabel) -> None:
+    patients = task.examples.frame["group"].gather(task.examples.members("train")).to_list()
+    having = defaultdict[str, set[str]](set)
+    for patient, text in zip(patients, task.texts("train"), strict=True):
+        for word in re.findall(r"\w+|[^\w\s]", text.lower()):
+            having[word].add(patient)
+    common = [word for word, own in having.items() if len(own) >= task.min_groups]
+    model = begin(task)
+    learnt = [piece.removeprefix("##") for piece in model.tokenizer.get_vocab() if not piece.startswith("[")]
+    longer = [piece for piece in learnt if len(piece) > 1]
+    assert longer and all(any(piece in word for word in common) for piece in longer)
+    assert model.learnt == LearntTerms(len(longer), len(having) - len(common), 5)
+    assert model.tokenizer.unk_token_id not in model.tokenizer(" ".join(task.texts("train")))["input_ids"]
 
 
 def test_rows_stand_between_cls_and_sep(task: MultiLabel) -> None:

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from clinlm.config.errors import ModelError
 from clinlm.models import token_pruning
+from clinlm.text.group_floor import GroupFloor
 from clinlm.text.long_notes import Head
 from clinlm.text.tokens import RowCutter, uncut
 
@@ -120,6 +121,20 @@ def test_any_texts_counted_are_cut_as_before(kind: str, data: Any) -> None:
     )
     for text in texts:
         assert pieces(trimmed, text) == pieces(whole, text)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tokens_of_few_groups_do_not_count(kind: str) -> None:
+    """By hand: the texts, each a group, that have a token."""
+    whole = tokenizer(kind)
+    vocabulary = whole.get_vocab()  # in another order each time
+    expected = {token: sum(token in pieces(whole, text) for text in READ) for token in vocabulary}
+    plain = token_pruning.count_tokens(whole, READ)
+    for least in (1, 2, len(READ) + 1):
+        counts, rare = token_pruning.count_common_tokens(whole, READ, GroupFloor.of(range(len(READ)), least))
+        common = sorted(number for token, number in vocabulary.items() if expected[token] >= least)
+        assert np.array_equal(np.flatnonzero(counts), common)
+        assert np.array_equal(counts[common], plain[common]) and rare == np.count_nonzero(plain) - len(common)
 
 
 @pytest.mark.parametrize("min_count", [1, 2])

@@ -1,12 +1,15 @@
 """The INT8 baseline in the store: fitted once, served with its own thresholds, built again when damaged."""
 
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
 
+from clinlm.config.errors import DataError
 from clinlm.metrics.int8_baseline import INT8_FILES, Int8Baseline
-from clinlm.store.content import verify
+from clinlm.store.content import read_record, verify
 from clinlm.tasks.entities import Entities
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.tasks.multilabel import MultiLabel
@@ -53,3 +56,30 @@ def test_words_are_read_with_their_neighbours(entities: Entities, tmp_path: Path
     probabilities = entities.probabilities(logits)
     assert np.allclose(probabilities.sum(1), 1) and model.vocabulary
     assert any(term.startswith("c_") for term in model.vocabulary)
+
+
+def test_terms_of_few_patients_stay_in_the_store(task: MultiLabel, tmp_path: Path) -> None:
+    """By hand: the patients of every term of the training texts, as scikit-learn reads terms."""
+    read = TfidfVectorizer(ngram_range=(1, 2), strip_accents="unicode").build_analyzer()
+    found = defaultdict[str, set[str]](set)
+    patients = task.examples.frame["group"].gather(task.examples.members("train")).to_list()
+    for patient, text in zip(patients, task.texts("train"), strict=True):
+        for term in set(read(text)):
+            found[term].add(patient)
+    small = TfidfInt8(tmp_path, "key").fitted(task)[0]
+    whole = Tfidf(tmp_path, "key").fitted(task)[0]
+    rare = {term for term in whole.vocabulary if len(found[term]) < task.min_groups}
+    assert task.min_groups == 5 and rare and small.rare == len(rare) and not rare & {*small.vocabulary}
+    told = [read_record(member.folder)["vocabulary"] for member in (TfidfInt8(tmp_path, "key"), Tfidf(tmp_path, "key"))]
+    assert told[0] == {"kept": len(small.vocabulary), "rare": len(rare), "min_groups": 5}
+    assert told[1] == {"kept": len(whole.vocabulary), "rare": 0, "min_groups": 1}
+    assert Int8Baseline.load(TfidfInt8(tmp_path, "key").folder).rare == len(rare)
+
+
+def test_without_a_term_of_enough_patients_there_is_no_baseline_to_copy(
+    task: MultiLabel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(vars(task), "min_groups", 10_000)
+    law = "terms that at least 10000 groups .* have, got none in .* lower task.min_groups"
+    with pytest.raises(DataError, match=law):
+        TfidfInt8(tmp_path, "key").fitted(task)

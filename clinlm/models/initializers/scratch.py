@@ -4,6 +4,7 @@ import string
 from collections.abc import Mapping
 from typing import Any, final
 
+import numpy as np
 import torch
 from tokenizers import BertWordPieceTokenizer
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
@@ -13,6 +14,7 @@ from clinlm.models.encoders import check_family
 from clinlm.models.initializers.base import HeadBias, Initializer, plain_config, sketched, with_head
 from clinlm.models.model import Model, ModelSpec, PoolingName, in_parts
 from clinlm.tasks.base import Task
+from clinlm.text.group_floor import GroupFloor, LearntTerms
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -20,6 +22,8 @@ _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 @final
 class Scratch(Initializer):
     """A randomly initialised encoder with a WordPiece vocabulary trained on the task's training texts.
+
+    Trained on words that `task.min_groups` groups (patients) have: other words are spelled by their pieces.
 
     Args:
         config: a transformers configuration with its `model_type`; the vocabulary size is filled in.
@@ -45,8 +49,9 @@ class Scratch(Initializer):
         self.pooling, self.dropout, self.head_bias = pooling, dropout, head_bias
 
     def begin(self, task: Task, teacher: Model | None) -> Model:
+        pieces, learnt = _word_pieces(task.texts("train"), self.vocabulary, task.floor)
         tokenizer = PreTrainedTokenizerFast(
-            tokenizer_object=_word_pieces(task.texts("train"), self.vocabulary)._tokenizer,
+            tokenizer_object=pieces._tokenizer,
             unk_token="[UNK]",
             pad_token="[PAD]",
             cls_token="[CLS]",
@@ -57,9 +62,8 @@ class Scratch(Initializer):
         config = AutoConfig.for_model(**self.config | known)
         body = in_parts(AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False))
         network = with_head(body, task, self.pooling, self.dropout, self.head_bias)
-        return Model(
-            ModelSpec(plain_config(config), task.outputs, network.pooling.name, self.dropout), network, tokenizer
-        )
+        spec = ModelSpec(plain_config(config), task.outputs, network.pooling.name, self.dropout)
+        return Model(spec, network, tokenizer, learnt=learnt)
 
     def sketch(self, teacher: Model | None) -> Model:
         return sketched(self.config | {"vocab_size": self.vocabulary, "pad_token_id": 0})
@@ -69,16 +73,37 @@ class Scratch(Initializer):
         return "scratch"
 
 
-def _word_pieces(texts: list[str], size: int) -> BertWordPieceTokenizer:
-    """Return a tokenizer whose vocabulary is learnt from `texts`, deterministically across processes."""
+def _word_pieces(texts: list[str], size: int, floor: GroupFloor) -> tuple[BertWordPieceTokenizer, LearntTerms]:
+    """Return a tokenizer whose vocabulary is learnt from `texts`, deterministically across processes.
+
+    It is learnt from the words of enough groups only, so that every piece but single characters is part of such a word.
+    """
     learner = BertWordPieceTokenizer(lowercase=True)
     normalize = learner._tokenizer.normalizer.normalize_str
     letters = {letter for text in texts for letter in normalize(text) if not letter.isspace()} - set(string.punctuation)
     # The trainer numbers inner letters in hash table order, which differs between runs, and breaks ties between merges
     # by these numbers. Listing the letters beforehand fixes both.
     inner = [f"##{letter}" for letter in sorted(letters)]
+    common, rare = _common_words(learner, texts, floor)
     learner.train_from_iterator(
-        texts, vocab_size=size, min_frequency=2, show_progress=False, special_tokens=[*_SPECIAL, *inner]
+        common,
+        vocab_size=size,
+        min_frequency=2,
+        show_progress=False,
+        special_tokens=[*_SPECIAL, *inner],
+        initial_alphabet=sorted(letters),
     )
     # Rebuilt from the vocabulary: the inner letters must not be special tokens, and rows need [CLS] and [SEP].
-    return BertWordPieceTokenizer(learner.get_vocab(), lowercase=True)
+    vocabulary = learner.get_vocab()
+    learnt = sum(len(piece.removeprefix("##")) > 1 for piece in vocabulary.keys() - {*_SPECIAL})
+    return BertWordPieceTokenizer(vocabulary, lowercase=True), LearntTerms(learnt, rare, floor.least)
+
+
+def _common_words(learner: BertWordPieceTokenizer, texts: list[str], floor: GroupFloor) -> tuple[list[str], int]:
+    """Return the texts with only the words of enough groups, and how many other words there are."""
+    split, normalize = learner._tokenizer.pre_tokenizer.pre_tokenize_str, learner._tokenizer.normalizer.normalize_str
+    words = [[word for word, _ in split(normalize(text))] for text in texts]
+    number = {word: place for place, word in enumerate(sorted({word for own in words for word in own}))}
+    terms = np.array([number[word] for own in words for word in own], dtype=np.int64)
+    common = floor.count(np.repeat(np.arange(len(texts)), [*map(len, words)]), terms, len(number)) >= floor.least
+    return [" ".join(word for word in own if common[number[word]]) for own in words], int((~common).sum())

@@ -15,6 +15,7 @@ from clinlm.models import structure, token_pruning
 from clinlm.models.initializers.base import HeadBias, TeacherInitializer, check_rates, plain_config, sketched, with_head
 from clinlm.models.model import Model, ModelSpec, Network, PoolingName, in_parts
 from clinlm.tasks.base import Task
+from clinlm.text.group_floor import LearntTerms
 
 MADE_UP = 1000
 """Tokens of a sketch: how many the training texts need is not known yet."""
@@ -28,15 +29,19 @@ class TeacherTokens:
         tokenizer: the teacher's, whole or with these tokens only.
         numbers: the teacher's ids, ascending.
         share: frequency of each token in the training texts, with one added to each count; sums to 1.
+        learnt: what the choice took from the training texts; None where all tokens are kept.
     """
 
     tokenizer: PreTrainedTokenizerBase
     numbers: list[int]
     share: Float[Tensor, " tokens"]
+    learnt: LearntTerms | None
 
 
 def teacher_tokens(task: Task, teacher: Model, min_count: int | None) -> TeacherTokens:
     """Return the teacher's tokens that the training texts need, or all of them.
+
+    Which tokens are kept tells what is in the notes: a token needs `task.min_groups` groups (patients).
 
     Args:
         task: opened; its training texts are counted.
@@ -47,13 +52,17 @@ def teacher_tokens(task: Task, teacher: Model, min_count: int | None) -> Teacher
         ModelError: the teacher has integer weights.
     """
     structure.check_trainable(teacher.network)
-    counts = token_pruning.count_tokens(teacher.tokenizer, task.texts("train"))
-    numbers, tokenizer = list(range(len(counts))), teacher.tokenizer
-    if min_count is not None:
-        numbers = token_pruning.tokens_to_keep(teacher.tokenizer, counts, min_count)
-        tokenizer = token_pruning.trim_tokenizer(teacher.tokenizer, numbers)
+    tokenizer, learnt = teacher.tokenizer, None
+    if min_count is None:
+        counts = token_pruning.count_tokens(tokenizer, task.texts("train"))
+        numbers = list(range(len(counts)))
+    else:
+        counts, rare = token_pruning.count_common_tokens(tokenizer, task.texts("train"), task.floor)
+        numbers = token_pruning.tokens_to_keep(tokenizer, counts, min_count)
+        tokenizer = token_pruning.trim_tokenizer(tokenizer, numbers)
+        learnt = LearntTerms(int((counts[numbers] >= min_count).sum()), rare, task.min_groups)
     often = torch.from_numpy(counts[numbers]).double() + 1
-    return TeacherTokens(tokenizer, numbers, (often / often.sum()).float())
+    return TeacherTokens(tokenizer, numbers, (often / often.sum()).float(), learnt)
 
 
 class ConvolutionalStudent(TeacherInitializer):
@@ -156,7 +165,7 @@ class TransformerStudent(TeacherInitializer):
 def finish_student(network: Network, config: PretrainedConfig, task: Task, tokens: TeacherTokens) -> Model:
     """Return the model of a network, its configuration and its tokens."""
     spec = ModelSpec(plain_config(config), task.outputs, network.pooling.name, network.dropout.p)
-    return Model(spec, network, tokens.tokenizer)
+    return Model(spec, network, tokens.tokenizer, learnt=tokens.learnt)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from clinlm.report import cells
 from clinlm.report.cards.privacy import without_paths
 from clinlm.report.results import ModelResult, decode_interval
 from clinlm.report.written import WrittenReport, read_json
-from clinlm.store.content import sealed, verified
+from clinlm.store.content import read_record, sealed, verified
+from clinlm.text.group_floor import LearntTerms
 from clinlm.training.method_report import method_reports
 
 VALIDATION: Final = "validation.json"
@@ -297,6 +298,14 @@ class ModelFacts:
             return ""
         busy = "" if latency.busy is None else f", other processes used {latency.busy:.0%} of the cores"
         return f"{latency.hardware}{busy}, {latency.hardware.date}"
+
+    def vocabulary_lines(self) -> list[str]:
+        """Return what vocabularies took from the training notes: of every stage that learnt one, or of a baseline."""
+        found = {own.name: artifact.report.get("vocabulary") for own, artifact in self.stages}
+        if self.result.kind == "baseline" and self.result.key:
+            place = Path(self.run.store) / self.result.key
+            found[self.result.name] = read_record(place).get("vocabulary") if sealed(place) else None
+        return [f"vocabulary of {name}: {LearntTerms(**learnt)}" for name, learnt in found.items() if learnt]
 
     def limits(self) -> list[str]:
         """Return the notices about the task and this model, without paths."""

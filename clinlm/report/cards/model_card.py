@@ -190,6 +190,8 @@ def _data(facts: ModelFacts) -> str:
     names = facts.labels[:_MOST_LABELS]
     lines = [f"corpus: {facts.corpus}", facts.documents()]
     lines += [f"{len(facts.labels)} labels: {'; '.join(names)}"] if names else []
+    learnt = facts.vocabulary_lines()
+    lines += [*learnt, "the files of this folder hold these terms as text"] if learnt else []
     lines += [f"{HOSPITAL}: source of the notes, their dates, whom they represent, and the permission to use them"]
     return _bullets(lines)
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Self, TypeVar, final
 
@@ -22,6 +22,7 @@ from clinlm.tasks.base import Task
 from clinlm.tasks.examples import units_of
 from clinlm.tasks.inference_config import SERVING
 from clinlm.tasks.transfer_set import TransferSet
+from clinlm.text.group_floor import LearntTerms
 from clinlm.training.teachers.base import Measured, TeacherSource
 from clinlm.training.teachers.teacher_cost import TeacherCost
 
@@ -102,7 +103,8 @@ class Tfidf(TeacherSource):
                 baseline.save(self.folder)
                 logits = linked_logits(baseline, _split(task, "validation")[0], task.kind)
                 task.inference_config(logits, task.max_tokens).save(self.folder)
-                seal(self.folder, {"key": self.folder.name, "seconds": seconds})
+                terms = LearntTerms(len(baseline.vocabulary), 0, 1)  # it stays in the store, with the notes
+                seal(self.folder, {"key": self.folder.name, "seconds": seconds, "vocabulary": asdict(terms)})
         return TfidfBaseline.load(self.folder), whole
 
     def training_logits(self, task: Task, precision: str) -> Float[np.ndarray, "train outputs"]:
@@ -195,8 +197,7 @@ def _crossed(
 def _folds(task: Task, strength: float) -> Iterator[tuple[Int[np.ndarray, " held"], TfidfBaseline]]:
     """Yield the units of every fold, by their place in training, and a baseline fitted on the other groups."""
     texts, targets = _split(task, "train")
-    members = task.examples.members("train")
-    groups = np.repeat(task.examples.frame["group"].gather(members).to_numpy(), _units(task, members)).tolist()
+    groups = _groups(task, task.examples.members("train"))
     folds = min(FOLDS, len(set(groups)))
     if folds < 2:
         raise ConfigError(
@@ -213,6 +214,18 @@ def _folds(task: Task, strength: float) -> Iterator[tuple[Int[np.ndarray, " held
 def drawn_passages(task: Task, split: str) -> tuple[list[str], np.ndarray]:
     """Return the texts and targets of a split that baselines are fitted on or chosen by: of words, at most `WORDS`."""
     return _read(task, _drawn(task, split))
+
+
+def drawn_groups(task: Task, split: str) -> list[str]:
+    """Return the group of every text of `drawn_passages`."""
+    return _groups(task, _drawn(task, split))
+
+
+def _groups(task: Task, documents: Int[np.ndarray, " chosen"]) -> list[str]:
+    """Return the group of every unit of documents."""
+    groups = task.examples.frame["group"].gather(documents).to_numpy()
+    found: list[str] = np.repeat(groups, _units(task, documents)).tolist()
+    return found
 
 
 def _split(task: Task, split: str) -> tuple[list[str], np.ndarray]:
