@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CHARACTERS_PER_TOKEN = 5
 """Of a prefix that is tried first. English notes have 4 to 5 characters per token, spaces included."""
+WORD_LIMIT = 2**16
+"""Characters without white space between them that are tokenised at once, at most, where a prefix is read."""
 _SPACES = " \t\n\r"
 """White space to every tokenizer. Others, such as the file separator, are removed by some, which joins two words."""
 _SPLIT_AT_SPACE = ("BertPreTokenizer", "ByteLevel", "Whitespace", "WhitespaceSplit", "Metaspace")
@@ -174,15 +176,17 @@ def _parts(settings: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:
 def before_space(text: str, length: int) -> str:
     """Return the text, or the longest prefix of at most `length` characters that ends before white space.
 
-    Where the first word is longer, the prefix is that word.
+    Where the first word is longer, the prefix is that word. A word of more than `WORD_LIMIT` characters, which is none,
+    is cut: its first tokens do not depend on what is so far behind, and all of it would take memory without bounds.
     """
     if len(text) <= length:
         return text
     end = max(text.rfind(space, 0, length + 1) for space in _SPACES)
     if end < 0:
-        found = [place for place in (text.find(space, length) for space in _SPACES) if place >= 0]
-        return text[: min(found)] if found else text
-    return text[:end].rstrip(_SPACES)
+        most = max(length, WORD_LIMIT)
+        found = [place for place in (text.find(space, length, most) for space in _SPACES) if place >= 0]
+        return text[: min(found, default=most)]
+    return text[:length] if length - end > WORD_LIMIT else text[:end].rstrip(_SPACES)
 
 
 def _with_mask_token(texts: Sequence[str], mask_token: str | None) -> list[str]:

@@ -4,6 +4,7 @@ import copy
 import csv
 from functools import cache, partial
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -133,6 +134,21 @@ def test_only_tokenizers_that_split_at_spaces_read_a_prefix() -> None:
     several = copy.deepcopy(trained("bert"))
     several.add_tokens(["chest pain"])
     assert not splits_at_space(uncut(several))
+
+
+@pytest.mark.parametrize("kind", ["bert", "bytes", "metaspace"])
+def test_a_text_without_spaces_is_read_from_its_beginning(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows are those of the whole text, of which the tokenizer gets a part."""
+    monkeypatch.setattr("clinlm.text.tokens.WORD_LIMIT", 2_000)
+    random, longest = Random(0), 0
+    junk = "".join(random.choices("abcdefghij;", k=40_000))
+    for text in (junk, "fever " * 3 + junk, ";" * 40_000):
+        for way in (Head(), Windows(most=2)):
+            cutter, whole = (RowCutter(trained(kind), 48, way) for _ in range(2))
+            whole._read = None
+            assert cutter([text]).documents == whole([text]).documents
+            longest = max(longest, len(cutter._encode([text])[0].ids))
+    assert longest < 20_000
 
 
 def test_a_prefix_ends_before_a_space() -> None:
