@@ -1,7 +1,8 @@
 """Random weights and a vocabulary learnt from the training texts: needs no download."""
 
 import string
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any, final
 
 import numpy as np
@@ -99,11 +100,19 @@ def _word_pieces(texts: list[str], size: int, floor: GroupFloor) -> tuple[BertWo
     return BertWordPieceTokenizer(vocabulary, lowercase=True), LearntTerms(learnt, rare, floor.least)
 
 
-def _common_words(learner: BertWordPieceTokenizer, texts: list[str], floor: GroupFloor) -> tuple[list[str], int]:
+def _common_words(learner: BertWordPieceTokenizer, texts: list[str], floor: GroupFloor) -> tuple[Iterator[str], int]:
     """Return the texts with only the words of enough groups, and how many other words there are."""
     split, normalize = learner._tokenizer.pre_tokenizer.pre_tokenize_str, learner._tokenizer.normalizer.normalize_str
-    words = [[word for word, _ in split(normalize(text))] for text in texts]
-    number = {word: place for place, word in enumerate(sorted({word for own in words for word in own}))}
-    terms = np.array([number[word] for own in words for word in own], dtype=np.int64)
-    common = floor.count(np.repeat(np.arange(len(texts)), [*map(len, words)]), terms, len(number)) >= floor.least
-    return [" ".join(word for word in own if common[number[word]]) for own in words], int((~common).sum())
+
+    def words(text: str) -> list[str]:
+        return [word for word, _ in split(normalize(text))]
+
+    groups, last = Counter[str](), dict[str, int]()
+    for place in np.argsort(floor.groups, kind="stable").tolist():  # group by group
+        own = int(floor.groups[place])
+        new = [word for word in {*words(texts[place])} if last.get(word) != own]
+        groups.update(new)
+        last.update(dict.fromkeys(new, own))
+    common = {word for word, count in groups.items() if count >= floor.least}
+    kept = (" ".join(word for word in words(text) if word in common) for text in texts)
+    return kept, len(groups) - len(common)

@@ -41,7 +41,7 @@ class Shouting(Substitution):
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> MultiLabel:
     folder = tmp_path_factory.mktemp("substitution")
-    return opened(write(folder / "notes.csv"), folder, training_documents=14)
+    return opened(write(folder / "notes.csv"), folder, training_documents=14, min_groups=1)
 
 
 @pytest.mark.parametrize(
