@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,9 @@ def staging(folder: str) -> Iterator[None]:
         yield
     finally:
         tempfile.tempdir = before
+        with suppress(OSError):  # there is something in it
+            place.rmdir()
+            place.parent.rmdir()
 
 
 def attempt_id(name: str, key: str) -> str:

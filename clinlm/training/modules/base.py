@@ -62,6 +62,7 @@ class Module(LightningModule):
         self._logits = CatMetric(nan_strategy="disable")
         self.trainable = 0
         self._steps = 0
+        self._encoder: Any = model.network.body.config
 
     def forward(self, batch: Batch) -> Float[Tensor, "units outputs"]:
         """Return the logits of every unit of the batch."""
@@ -76,7 +77,7 @@ class Module(LightningModule):
         if stage == "fit":
             structure.check_trainable(self.network)
             body = self.network.body
-            self._encoder: Any = body.config
+            self._encoder = body.config
             self.adapter.attach(self.network)
             self.prepare(body)
 
