@@ -1,7 +1,8 @@
 """`python .ci/hashes.py [WHEEL OF TORCH …]`: write .ci/hashed.txt, the pins of constraints.txt with their sha256.
 
 Needs uv (`pip install uv`), which asks its index for the sha256 of every file of a version: of all platforms, and of
-the source. Builds of torch for CPUs are not on PyPI: name the wheels that pip took, or those of
+the source. Not for torch: PyPI's builds for Linux need NVIDIA's libraries, which no pin names, and pip prefers them to
+a wheel in a folder. Name the wheels that serve, of
 
     pip download --no-deps --index-url https://download.pytorch.org/whl/cpu torch==VERSION
 
@@ -19,7 +20,7 @@ PINS = ROOT / "constraints.txt"
 HASHED = Path(__file__).parent / "hashed.txt"
 _HEAD = """\
 # Made by `python .ci/hashes.py`: the pins of constraints.txt with the sha256 of every file of each; docs/install.md
-# says how to install with them. torch: the files of PyPI, and its build for CPUs, Python 3.11 on Linux x86-64.
+# says how to install with them. torch: only the build for CPUs, Python 3.11, Linux x86-64.
 """
 
 
@@ -45,9 +46,10 @@ def main(*wheels: str) -> None:
     before = read_hashes(HASHED.read_text(encoding="utf-8")) if HASHED.exists() else {}
     hashes = {pin: found[pin.lower().replace("_", "-")] | before.get(pin, set()) for pin in pins}
     (torch,) = (pin for pin in pins if pin.startswith("torch=="))
+    hashes[torch] = before.get(torch, set())
     for wheel in map(Path, wheels):
-        if not wheel.name.startswith(torch.replace("==", "-") + "+cpu-"):
-            sys.exit(f"a wheel must be one of {torch} for CPUs, got {wheel}")
+        if not wheel.name.startswith(torch.replace("==", "-")):
+            sys.exit(f"a wheel must be one of {torch}, got {wheel}")
         hashes[torch].add(hashlib.sha256(wheel.read_bytes()).hexdigest())
     lines = [" \\\n    --hash=sha256:".join([pin, *sorted(hashes[pin])]) for pin in pins]
     HASHED.write_text(_HEAD + "\n".join(lines) + "\n", encoding="utf-8")

@@ -47,14 +47,14 @@ def test_hashes_are_added_to_those_of_the_same_pin_only(tmp_path: Path, monkeypa
     (tmp_path / "pins.txt").write_text("# words\nMy_Own==1.0\ntorch==2.1\n")
     hashes.main(str(wheel))
     first = hashes.read_hashes((tmp_path / "hashed.txt").read_text())
-    assert first == {"My_Own==1.0": {f"{1:064}"}, "torch==2.1": {f"{2:064}", built}}
+    assert first == {"My_Own==1.0": {f"{1:064}"}, "torch==2.1": {built}}
     (tmp_path / "pins.txt").write_text("My_Own==3.0\ntorch==2.1\n")
     hashes.main()
     assert hashes.read_hashes((tmp_path / "hashed.txt").read_text()) == {
         "My_Own==3.0": {f"{3:064}"},
-        "torch==2.1": {f"{2:064}", built},
+        "torch==2.1": {built},
     }
-    with pytest.raises(SystemExit, match="must be one of torch==2.1 for CPUs"):
+    with pytest.raises(SystemExit, match="must be one of torch==2.1, got"):
         hashes.main(str(tmp_path / "torch-2.2+cpu-cp311.whl"))
 
 
