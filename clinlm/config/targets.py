@@ -20,6 +20,8 @@ _LIBRARIES = re.compile(
     r"torchmetrics(\.\w+)?\.[A-Z]\w*|peft\.[A-Z]\w*Config|transformers\.[A-Z]\w*Config"
 )
 """Classes of libraries that run nothing but themselves, whatever their arguments are."""
+_LONG = re.compile(r"(lightning\.pytorch\.(callbacks|loggers|profilers))\.\w+\.([A-Z]\w*)")
+"""A class by the module that defines it: such a module holds what it imports, too."""
 _PLUGINS = re.compile(r"hydra_plugins(\.\w+)+|hydra\._internal\.core_plugins(\.\w+)+")
 _PLUGGED = ("hydra.launcher", "hydra.sweeper")
 """Where Hydra takes plugins that are installed, and nothing else."""
@@ -88,6 +90,8 @@ def check_target(target: Any, where: str = "") -> None:
         remedy = "there is no such class; check the spelling"
     elif package in sys.stdlib_module_names:
         remedy = "it belongs to Python itself, and no setting needs it"
+    elif found := _LONG.fullmatch(target):
+        remedy = f"write {found[1]}.{found[3]}"
     else:
         remedy = f"if the settings are yours and you trust that package, add allow=[{package}.] to the command"
     raise ConfigError(

@@ -161,3 +161,9 @@ def test_a_package_is_a_name(name: str) -> None:
 def test_a_handler_of_logs_runs_nothing_either(handler: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="must use handlers of Python's logging"):
         check_configuration(OmegaConf.create({"hydra": {"job_logging": {"handlers": {"x": handler}}}}), [])
+
+
+def test_a_class_by_its_module_is_told_its_name() -> None:
+    with pytest.raises(ConfigError, match=r"write lightning\.pytorch\.callbacks\.EarlyStopping"):
+        check_target("lightning.pytorch.callbacks.early_stopping.EarlyStopping")
+    check_target("lightning.pytorch.callbacks.EarlyStopping")
