@@ -77,8 +77,12 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 
 @contextmanager
 def fast_attention(config: Any) -> Iterator[None]:
-    """Let the encoder of a transformers configuration attend by `attend` in the block, if it attends by torch."""
-    if config._attn_implementation != _FUSED:
+    """Let the encoder of a transformers configuration attend by `attend` in the block, if it attends by torch.
+
+    Args:
+        config: None for an encoder that is not of transformers.
+    """
+    if getattr(config, "_attn_implementation", None) != _FUSED:
         yield
         return
     config._attn_implementation = NAME

@@ -62,7 +62,7 @@ class Module(LightningModule):
         self._logits = CatMetric(nan_strategy="disable")
         self.trainable = 0
         self._steps = 0
-        self._encoder: Any = model.network.body.config
+        self._encoder: Any = getattr(model.network.body, "config", None)
 
     def forward(self, batch: Batch) -> Float[Tensor, "units outputs"]:
         """Return the logits of every unit of the batch."""
