@@ -1,18 +1,11 @@
-"""Folders of models with one file broken, and what `clinlm predict` says of them: for tests, and as a script by hand.
-
-As a script: `python tests/support/broken_models.py SEED COUNT FOLDER ...` breaks files of models COUNT times and counts
-what came of it. Each attempt is a fork of this process, so that what kills it is counted too.
-"""
+"""Folders of models with one file broken, and what `clinlm predict` says of them."""
 
 import contextlib
 import io
 import json
-import os
 import pickle
 import random
 import shutil
-import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -113,12 +106,17 @@ def break_copy(folder: Path, place: Path, attack: Broken, rng: random.Random) ->
     return place
 
 
-def said_by_predict(model: Path, place: Path) -> tuple[int, str]:
-    """Return the exit status of `clinlm predict` with a model, and what it printed."""
+def predicting(model: Path, place: Path) -> list[str]:
+    """Return the arguments of `clinlm predict` with a model on a file of notes, which is written to `place`."""
     lines = [json.dumps({"id": number, "text": NOTE * often}) for number, often in ((1, 1), (2, 40))]
     (place / "notes.jsonl").write_text("\n".join(lines))
+    return [f"artifact={model}", f"input={place / 'notes.jsonl'}", f"output={place / 'out.csv'}", "threads=1"]
+
+
+def said_by_predict(model: Path, place: Path) -> tuple[int, str]:
+    """Return the exit status of `clinlm predict` with a model, and what it printed."""
     told = io.TextIOWrapper(io.BytesIO(), "utf-8")
-    arguments = [f"artifact={model}", f"input={place / 'notes.jsonl'}", f"output={place / 'out.csv'}", "threads=1"]
+    arguments = predicting(model, place)
     with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
         try:
             run_command("predict", arguments)
@@ -137,46 +135,3 @@ def judged(status: int, told: str, model: Path) -> str:
     if status and str(model) not in told and model.name not in told:
         return "NOT NAMED"
     return "refused" if status else "served"
-
-
-def _forked(folder: Path, attack: Broken, seed: int) -> tuple[str, str]:
-    """Return what came of an attack in a process of its own, and what was printed."""
-    with tempfile.TemporaryDirectory() as own:
-        place, out = Path(own), Path(own, "told")
-        number = os.fork()
-        if not number:
-            try:
-                model = break_copy(folder, place / "model", attack, random.Random(seed))
-                status, told = said_by_predict(model, place)
-                out.write_text(f"{judged(status, told, model)}\n{told}")
-            except BaseException as error:
-                out.write_text(f"ESCAPED {type(error).__name__}\n{error}")
-            os._exit(0)
-        _, status = os.waitpid(number, 0)
-        if os.WIFSIGNALED(status):
-            return f"KILLED by signal {os.WTERMSIG(status)}", ""
-        verdict, _, told = out.read_text().partition("\n")
-        return verdict, told
-
-
-def main(seed: int, count: int, folders: list[Path]) -> None:
-    """Attack models in turn, print what came of it by kind, and the attacks that ended badly."""
-    rng, counts = random.Random(seed), Counter[str]()
-    streams = [attacks(folder, rng) for folder in folders]
-    for number in range(count):
-        folder = folders[number % len(folders)]
-        attack = next(streams[number % len(folders)])
-        verdict, told = _forked(folder, attack, seed + number)
-        counts[verdict] += 1
-        if verdict not in ("served", "refused"):
-            print(f"{folder.name} {attack} seed {seed + number}: {verdict}\n{told[-1500:]}", flush=True)
-    print(dict(counts))
-
-
-if __name__ == "__main__":
-    import torch  # noqa: F401  before the forks, which share it
-
-    import clinlm.models.model
-    import clinlm.predict.model_answerer  # noqa: F401
-
-    main(int(sys.argv[1]), int(sys.argv[2]), [Path(name) for name in sys.argv[3:]])

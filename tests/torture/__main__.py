@@ -27,6 +27,7 @@ from torture.determinism import determinism
 from torture.disk import full_disks, needs_root
 from torture.inputs import broken_inputs
 from torture.kills import kills
+from torture.models import broken_models
 from torture.verdicts import Tally, Verdict, markdown
 
 Attack = Callable[[Path, int, random.Random], Iterator[Verdict]]
@@ -45,6 +46,7 @@ class Kind(NamedTuple):
 KINDS: Final = {
     "kills": Kind("a pipeline killed at random moments (five of six by SIGKILL, the others by SIGTERM)", kills, 120),
     "damage": Kind("a file of the store broken, cut, deleted, made a pickle, exchanged, linked", damage, 150),
+    "models": Kind("a file of a model given to clinlm predict, broken, retyped, deleted", broken_models, 300),
     "disk": Kind("a disk that fills up during a run", full_disks, 20, needs_root),
     "determinism": Kind("the same command twice, in two folders, on one thread and on two", determinism, 4),
     "inputs": Kind("files of notes, labels, spans and vocabularies with bytes changed", broken_inputs, 20_000),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.commands import ROOT
 
-COUNTS = {"kills": 5, "damage": 8, "disk": 1, "determinism": 1, "inputs": 400}
+COUNTS = {"kills": 5, "damage": 8, "models": 20, "disk": 1, "determinism": 1, "inputs": 400}
 
 
 @pytest.mark.integration

@@ -1,0 +1,31 @@
+"""Models with a file broken, given to `clinlm predict`: served, or refused in a paragraph that names them."""
+
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from support.broken_models import attacks, break_copy, judged, predicting
+
+from torture.forks import clinlm_run, forked
+from torture.runs import pipeline
+from torture.verdicts import Verdict
+
+
+def broken_models(place: Path, count: int, rng: random.Random) -> Iterator[Verdict]:
+    """Break `count` files of the artifacts and baselines of a pipeline, one in a copy of each in turn."""
+    whole, own = place / "whole", place / "own"
+    unbroken = forked(pipeline(whole), whole)
+    if unbroken.status != 0:
+        yield Verdict("none", "the unbroken run failed", False, unbroken.told)
+        return
+    models = sorted(path.parent for path in (whole / "store").glob("*/serving.json"))
+    streams = [attacks(model, rng) for model in models]
+    for number in range(count):
+        shutil.rmtree(own, ignore_errors=True)
+        own.mkdir()
+        model, attack = models[number % len(models)], next(streams[number % len(models)])
+        copy = break_copy(model, own / model.name, attack, rng)
+        ended = forked(clinlm_run("predict", *predicting(copy, own)), own)
+        outcome = ended.broken or judged(ended.status or 0, ended.told, copy)
+        yield Verdict(f"{model.name}: {attack}", outcome, outcome in ("served", "refused"), ended.told)
