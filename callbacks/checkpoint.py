@@ -17,7 +17,7 @@ SHARE: Final = 0.05
 
 @final
 class Checkpoint(LightningCheckpoint):
-    """Write `last.ckpt` into the stage's folder atomically, after every epoch but the last.
+    """Write `last.ckpt` into the stage's folder atomically, after epochs but never after the last.
 
     Where writing takes long (2 s of a core for MiniLM), it waits until training has taken 20 times as long since: of
     short epochs, some have no checkpoint, and a killed stage repeats those since the last one.

@@ -15,7 +15,12 @@ from clinlm.config.remedies import explain, is_null_group
 BUG = "This is a bug in clinlm. Please report it with the traceback above and the command that you ran."
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_FULL_WORDS = (*map(os.strerror, _DISK_FULL), "PytorchStreamWriter failed writing", "database or disk is full")
+_FULL_WORDS = (
+    os.strerror(errno.ENOSPC),
+    "Disk quota exceeded",
+    "PytorchStreamWriter failed writing",
+    "database or disk is full",
+)
 """What safetensors, polars, torch and SQLite say of a full disk, in errors of their own."""
 _OWN = ("'clinlm.", "'callbacks.")
 
@@ -29,7 +34,7 @@ def report(error: BaseException, program: str) -> NoReturn:
     if isinstance(error, SystemExit):
         raise error
     if isinstance(error, KeyboardInterrupt):
-        kept = ": finished stages are reused, an unfinished one goes on from its last epoch" * (program == "clinlm")
+        kept = ": finished stages are reused, others go on from their last checkpoint" * (program == "clinlm")
         print(f"{program}: stopped; run the same command to continue{kept}", file=sys.stderr)
         sys.exit(_INTERRUPTED)
     if isinstance(error, BrokenPipeError):

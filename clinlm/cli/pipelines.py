@@ -10,10 +10,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from clinlm.cli.chatter import quiet_loggers
 from clinlm.cli.errors import report
 from clinlm.cli.live import close_views, job_progress
 from clinlm.cli.preflight import check_settings, record_used
+from clinlm.config.chatter import quiet_loggers
 from clinlm.config.methods_path import prefer_own_methods
 from clinlm.config.readers import refuse_unread
 from clinlm.config.resolvers import made_folders, register_resolvers

@@ -13,8 +13,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from clinlm.cli.chatter import quiet_loggers
 from clinlm.cli.live import drawn
+from clinlm.config.chatter import quiet_loggers
 from clinlm.config.chosen import chosen_settings
 from clinlm.config.external import external_settings
 from clinlm.config.runtime import keep_memory

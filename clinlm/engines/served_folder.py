@@ -1,5 +1,6 @@
 """Folders of models that may come from elsewhere: what must be in them, and errors that name the file."""
 
+import errno
 import json
 import math
 from collections.abc import Collection, Iterator
@@ -16,6 +17,8 @@ from clinlm.tasks.inference_config import SERVING, InferenceConfig, Kind
 
 REMEDY: Final = "copy the folder again, or run its pipeline again"
 _LONGEST = 2**20
+_NOT_OF_THE_FILE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EACCES)
+"""Errors that say what is wrong themselves, and not with the folder."""
 _PANIC = "PanicException"
 """Of libraries in Rust (tokenizers, polars): no `Exception`, and of a class of its own in each."""
 
@@ -105,7 +108,8 @@ def broken(path: Path, what: str = "be readable") -> Iterator[None]:
     """Turn what a library or our own reading says of a broken file or folder into one paragraph that names it.
 
     Raises:
-        ModelError: whatever was raised; an error that a user can mend keeps its kind. The cause is kept.
+        ModelError: whatever was raised; an error that a user can mend keeps its kind. The cause is kept. Want of
+            memory, room or rights is raised as it is.
     """
     try:
         yield
@@ -114,7 +118,8 @@ def broken(path: Path, what: str = "be readable") -> Iterator[None]:
             raise
         raise type(error)(f"{path}: {error}") from error
     except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+        passed = isinstance(error, MemoryError) or getattr(error, "errno", None) in _NOT_OF_THE_FILE
+        if passed or (not isinstance(error, Exception) and type(error).__name__ != _PANIC):
             raise
         lines = str(error).strip().splitlines()
         said = f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

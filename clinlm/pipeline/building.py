@@ -11,6 +11,7 @@ import polars as pl
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 
+from clinlm.config.chatter import quiet_loggers
 from clinlm.config.errors import ConfigError
 from clinlm.models.artifact import Artifact
 from clinlm.models.initializers.base import Initializer
@@ -47,6 +48,7 @@ def build_stage(
     Raises:
         ConfigError: files that are in its key have changed since the plan was made, maybe hours ago.
     """
+    quiet_loggers()  # again: Lightning, imported only now, sets a level of its own
     (task, task_key), (parent, teachers), (logger, progress) = opened, sources, shown
     stage, texts = spec.open(), None
     start = stage.start.fingerprint() if isinstance(stage.start, Initializer) else None

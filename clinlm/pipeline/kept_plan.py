@@ -17,6 +17,7 @@ from clinlm.config.usage import left_out
 from clinlm.models.checkpoint_place import CheckpointPlace
 from clinlm.pipeline.stage_spec import StageSpec
 from clinlm.store.content import write_files
+from clinlm.store.locks import make_store
 from clinlm.store.own_code import may_keep, running_code
 from clinlm.store.sources import named_targets
 
@@ -47,8 +48,9 @@ def planned_stages(config: DictConfig, root: Path) -> list[StageSpec]:
 
 def _name(config: DictConfig) -> str | None:
     """Return a digest of all that a plan depends on, but for checkpoints; None where there is more."""
-    stages = {str(name): plain(config.stages[name]) for name in config.stages or {}}
-    content = [stages, left_out(config), None if config.get("gate") is None else plain(config.gate)]
+    absent = left_out(config)  # they need not resolve
+    stages = {str(name): plain(config.stages[name]) for name in config.stages or {} if str(name) not in absent}
+    content = [stages, absent, None if config.get("gate") is None else plain(config.gate)]
     known = all(target.startswith(OWN_PACKAGES) or is_library(target) for target in named_targets(content))
     text = _text(content) if known and running_code() else None
     return None if text is None else _digest(running_code(), text)
@@ -74,7 +76,8 @@ def _write(path: Path, stages: Sequence[StageSpec]) -> None:
         return
     if [_spec(own) for own in json.loads(text)] == list(stages):
         with suppress(OSError):  # a store that cannot be written
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_store(path.parent.parent)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
             write_files(path.parent, {path.name: f"{_digest(path.stem, text)}\n{text}"})
 
 

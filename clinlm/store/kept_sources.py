@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clinlm.config.class_paths import OWN_PACKAGES
+from clinlm.store.locks import make_store
 from clinlm.store.own_code import may_keep, running_code
 from clinlm.store.sources import named_targets, sources
 
@@ -64,7 +65,7 @@ def _write(path: Path, found: dict[str, dict[str, str]]) -> None:
     text = json.dumps({"definitions": definitions, "reached": reached}, separators=(",", ":")).encode()
     draft = path.with_name(f".{_NAME}.{os.getpid()}")
     with suppress(OSError):  # a store that cannot be written
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_store(path.parent)
         draft.write_bytes(_digest(text).encode() + b"\n" + text)
         os.replace(draft, path)
 

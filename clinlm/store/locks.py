@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
@@ -16,7 +17,8 @@ from clinlm.config.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-_KEYED = re.compile(r".+-[0-9a-f]{12}(\..+)?")
+_OF_A_STORE = re.compile(r".+-[0-9a-f]{12}(\..+)?|\..+|code\.json|plans|protocols|latencies|synthetic")
+"""Names of what clinlm makes in a store."""
 _LOOK_S, _AGAIN_S = 2.0, 60.0
 """Seconds between two looks at the holder of a lock that is waited for, and between two lines about it."""
 
@@ -30,8 +32,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         ConfigError: the store cannot be written, and has no `path`.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    make_private(path.parent)
+    make_store(path.parent)
     lock, holder = _beside(path)
     try:
         lock.acquire(timeout=0)
@@ -101,17 +102,23 @@ def require_writable(path: Path, there: bool) -> None:
         )
 
 
+def make_store(folder: Path) -> None:
+    """Make the folder of a store, if it is not there, and let nobody but its owner into it: see `make_private`."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(folder)
+
+
 def make_private(folder: Path) -> None:
     """Let nobody but its owner into a store, whoever made it and with whatever rights.
 
-    A folder that is more than a store (it holds other things, or is everybody's) stays as it is: the folders in it that
-    are made here are private.
+    A folder that is more than a store (it holds other things), or is shared on purpose (it gives its group to what is
+    made in it, or is everybody's), stays as it is: the folders in it that are made here are private.
     """
     facts = folder.stat()
-    if os.name == "nt" or not facts.st_mode & 0o077 or facts.st_mode & 0o1000 or facts.st_uid != os.getuid():
+    shared = facts.st_mode & (stat.S_ISGID | stat.S_ISVTX)
+    if os.name == "nt" or not facts.st_mode & 0o077 or shared or facts.st_uid != os.getuid():
         return
-    names = os.listdir(folder)
-    if names and not any(map(_KEYED.fullmatch, names)):
+    if not all(map(_OF_A_STORE.fullmatch, os.listdir(folder))):
         return
     with suppress(OSError):  # read-only
         folder.chmod(0o700)

@@ -13,6 +13,8 @@ from transformers.masking_utils import sdpa_mask
 
 Heads = Float[Tensor, "rows heads tokens width"]
 NAME: Final = "clinlm_attention"
+MOST_TOKENS: Final = 512
+"""In a row: beyond, torch's kernel, whose memory does not grow with their square."""
 _FUSED: Final = "sdpa"
 _OTHERWISE: Final = ("position_bias", "softcap", "cache", "output_attentions", "is_causal")
 """Arguments of transformers' function that change what it computes."""
@@ -56,10 +58,14 @@ def attend(
     dropout: float = 0.0,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """Attend by `Attention` in training in bfloat16 on a CPU, else as transformers does, whose interface this has."""
+    """Attend by `Attention` in training in bfloat16 on a CPU, over rows of at most `MOST_TOKENS`.
+
+    Otherwise as transformers does, whose interface this has.
+    """
     other = any(others.get(name) is not None for name in _OTHERWISE) or dropout or getattr(module, "is_causal", True)
     ours = torch.is_grad_enabled() and query.dtype == torch.bfloat16 and query.device.type == "cpu"
-    if other or not ours or query.shape != key.shape:
+    long = query.shape != key.shape or query.shape[-2] > MOST_TOKENS
+    if other or not ours or long or (attention_mask is not None and attention_mask.requires_grad):
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **others
         )

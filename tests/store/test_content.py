@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from clinlm.config.errors import ConfigError
 from clinlm.store.content import RECORD, Damaged, claim, read_record, seal, sealed, verify, write_json
-from clinlm.store.locks import locked, only_process
+from clinlm.store.locks import locked, make_store, only_process
 
 names = st.text("abcxyz._-", min_size=1, max_size=8).filter(lambda name: set(name) != {"."} and name != RECORD)
 trees = st.dictionaries(names, st.binary(min_size=1, max_size=64), min_size=1, max_size=4)
@@ -234,3 +234,15 @@ def test_who_holds_a_lock_is_told(
         )
     holder.communicate(timeout=60)
     assert not [*tmp_path.glob(".*.holder")]
+
+
+def test_a_new_store_is_its_owners_alone_whatever_is_made_first(tmp_path: Path) -> None:
+    store = tmp_path / "outputs" / "store"
+    make_store(store)
+    assert oct(store.stat().st_mode & 0o777) == "0o700"
+    (store / "teacher-0123456789ab").mkdir()
+    for kept, mode, name in ((0o700, 0o755, "plans"), (0o2770, 0o2770, "plans"), (0o755, 0o755, "thesis.tex")):
+        (store / name).touch()
+        store.chmod(mode)
+        make_store(store)
+        assert store.stat().st_mode & 0o7777 == kept, f"{oct(mode)} with {name}"

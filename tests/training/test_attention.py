@@ -9,7 +9,7 @@ from support.families import PARAMETERS, config, network, rows
 from torch import Tensor
 from torch.nn import functional
 
-from clinlm.training.attention import NAME, Attention, fast_attention
+from clinlm.training.attention import MOST_TOKENS, NAME, Attention, attend, fast_attention
 
 Answer = Callable[[Tensor, Tensor, Tensor, Tensor | None], Float[Tensor, "rows heads tokens width"]]
 
@@ -82,3 +82,15 @@ def test_an_encoder_learns_as_with_torchs_attention(family: str, monkeypatch: py
     assert config(model)._attn_implementation != NAME
     error, theirs_error = ((one - exact).norm() / exact.norm() for one in (found, theirs))
     assert error <= 2 * theirs_error + 1e-6
+
+
+def test_long_rows_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its memory does not grow with the square of the tokens."""
+    asked = []
+    monkeypatch.setattr(Attention, "apply", lambda query, *rest: asked.append(query.shape[-2]) or query)
+    module = torch.nn.Module()
+    module.is_causal = False  # type: ignore[assignment]
+    for tokens in (MOST_TOKENS, MOST_TOKENS + 1):
+        query = torch.zeros(1, 1, tokens, 2, dtype=torch.bfloat16, requires_grad=True)
+        assert attend(module, query, query, query, None)[0].shape == (1, tokens, 1, 2)
+    assert asked == [MOST_TOKENS]
