@@ -166,6 +166,15 @@ def stored_engine(facts: Mapping[str, Any]) -> Engine:
     return on_onnx(engine) if engine.reads_onnx and facts.get("files") == [ONNX] else engine
 
 
+def onnx_engine(name: str) -> Engine | None:
+    """Return clinlm's own engine of this name, told to open `model.onnx`; None where there is none that can.
+
+    No module of another engine is imported.
+    """
+    found = _own_engine(name)
+    return on_onnx(found()) if found is not None and found.reads_onnx else None
+
+
 def on_onnx(engine: Engine) -> Engine:
     """Return an engine after telling it to export and open `model.onnx`."""
     engine.files = (ONNX,)

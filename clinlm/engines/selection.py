@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, final
 
@@ -21,7 +22,7 @@ from jaxtyping import Float, Int32
 from safetensors.numpy import load_file, save_file
 
 from clinlm.config.errors import MissingExtraError, ModelError
-from clinlm.engines.base import ONNX, Answer, Engine, Logits, Rows, engine_names, find_engine, on_onnx
+from clinlm.engines.base import ONNX, Answer, Engine, Logits, Rows, onnx_engine
 from clinlm.engines.open_model import CHECK, FACTS, OpenModel, exported_engine, open_model
 from clinlm.engines.served_folder import broken, read_facts
 from clinlm.metrics.hardware import processor_here
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 ENGINES: Final = "engines.json"
 """Of a deployment: engines that may answer from its `model.onnx`. It is not part of its record."""
 CHOICE: Final = "engine-"
-"""Begins the name of a file with the engine that was chosen on another processor."""
+"""Begins the name of a file with the engine that was chosen on another processor, or with other versions."""
 LIMITS: Final = ("largest_difference", "mean_difference")
 
 _ROWS = 4
@@ -43,6 +44,8 @@ _PLACES = 8
 _MARGIN = 0.9
 """Share of the exported engine's time that another engine must keep to: smaller differences are noise."""
 _ROUNDS, _LONGEST_S = 15, 2.0
+_RUNTIMES: Final = ("numpy", "onnxruntime", "openvino", "torch")
+"""Packages that engines compute with: with another version of one, a choice is made again."""
 
 
 @final
@@ -135,10 +138,10 @@ class _Deployment(NamedTuple):
         exported = exported_engine(folder, facts)
         offered = _noted(folder / ENGINES, identity).get("engines")
         # A file that is not part of the record names no class to import, and no file but `model.onnx`.
-        names = [one for one in engine_names() if one in offered] if isinstance(offered, list) else []
-        others = [engine for engine in map(find_engine, names) if engine.reads_onnx and exported.files == (ONNX,)]
-        others = [engine for engine in others if engine.name != exported.name]
-        return cls(folder, facts, identity, {engine.name: engine for engine in (exported, *map(on_onnx, others))})
+        offered = offered if isinstance(offered, list) and exported.files == (ONNX,) else []
+        names = sorted({one for one in offered if isinstance(one, str)} - {exported.name})
+        others = [engine for engine in map(onnx_engine, names) if engine is not None]
+        return cls(folder, facts, identity, {engine.name: engine for engine in (exported, *others)})
 
     @property
     def exported(self) -> str:
@@ -150,34 +153,44 @@ class _Deployment(NamedTuple):
         with broken(self.folder / FACTS, "have the limits of its export"):
             return {name: float(self.facts["limits"][name]) for name in LIMITS}
 
-    def chosen(self, here: str, able: Collection[str]) -> str | None:
-        """Return which of the engines was chosen on this processor; None for none."""
-        noted = (str(_noted(place, self.identity).get("chosen")) for place in self._places(here))
+    def chosen(self, here: Mapping[str, str], able: Collection[str]) -> str | None:
+        """Return which of the engines was chosen on this processor with these versions; None for none."""
+        noted = (str(_noted(place, digest([self.identity, here])).get("chosen")) for place in self._places(here))
         return next((name for name in noted if name in able), None)
 
-    def remember(self, here: str, name: str, able: Collection[str]) -> tuple[str, Path] | None:
-        """Note the choice on this processor, unless another process has; return what is noted now.
+    def remember(self, here: Mapping[str, str], name: str, able: Collection[str]) -> tuple[str, Path] | None:
+        """Note the choice on this processor with these versions, unless another process has; return what is noted now.
 
         Whoever is first decides, so that all processes answer alike. None where nothing can be written.
         """
+        own = digest([self.identity, here])
         for place in self._places(here):
             try:
                 place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                _write_first(place, _with_digest({"chosen": name, "processor": here}, self.identity))
+                _write_first(place, _with_digest({"chosen": name, **here}, own))
             except OSError:
                 continue
-            noted = str(_noted(place, self.identity).get("chosen"))
+            noted = str(_noted(place, own).get("chosen"))
             if noted in able:
                 return noted, place
         return None
 
-    def _places(self, here: str) -> list[Path]:
+    def _places(self, here: Mapping[str, str]) -> list[Path]:
         """Return the files in which a choice is noted: in the folder, and in the user's cache."""
         places = [self.folder / f"{CHOICE}{digest(here)}.json"]
         with contextlib.suppress(RuntimeError):  # a user without a home
             root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
             places.append(root / "clinlm" / "engines" / f"{digest([self.identity, here])}.json")
         return places
+
+
+def _circumstances(processor: str) -> dict[str, str]:
+    """Return what a choice holds for: the processor, and the versions of what computes on it, without importing it."""
+    found = {"processor": processor}
+    for package in _RUNTIMES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _parted(values: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
@@ -228,6 +241,8 @@ def _write_first(path: Path, content: Mapping[str, Any]) -> None:
 def offer_engines(deployments: Mapping[str, Path]) -> None:
     """Note in deployments of one artifact which of their engines may answer from their file.
 
+    A store that cannot be written to keeps what it has; the log says so.
+
     Args:
         deployments: name of an engine -> folder, all of which passed the checks of an export.
     """
@@ -236,28 +251,43 @@ def offer_engines(deployments: Mapping[str, Path]) -> None:
     for name in able if len(able) > 1 else []:
         place, wanted = deployments[name] / ENGINES, _with_digest({"engines": able}, digest(facts[name]))
         if _noted(place, digest(facts[name])).get("engines") != able:
-            write_json(place, wanted)
+            try:
+                write_json(place, wanted)
+            except OSError as error:
+                log.info("no %s in %s: %s", ENGINES, place.parent.name, error.strerror)
 
 
 def open_here(folder: Path, threads: int | None = None) -> OpenModel:
     """Return the model of an artifact or a deployment, on the engine that is fastest on this processor.
 
-    On the processor of the export, that is the engine of the deployment. On another, the engines that may answer are
-    timed for a few seconds, and their answers compared with the artifact's, by the limits of the export. The choice is
-    noted in the folder, or where that cannot be written, in the user's cache; where neither can be written, the
-    exported engine answers, if it does so as the artifact. Deployments of earlier versions have nothing to compare
-    with, and are opened as they are.
+    On the processor of the export, with its version of the engine, that is the engine of the deployment. Elsewhere, the
+    engines that may answer are timed for a few seconds, and their answers compared with the artifact's, by the limits
+    of the export. The choice is noted in the folder, or where that cannot be written, in the user's cache; where
+    neither can be written, the exported engine answers, if it does so as the artifact. Deployments with nothing to
+    compare with, among them those of earlier versions, are opened as they are; the log says so where the export names
+    another processor.
 
     Raises:
         ModelError: no engine answers within the limits on this processor.
         Others: see `open_model`.
     """
     facts = read_facts(folder / FACTS) if (folder / FACTS).is_file() else {}
+    processor = processor_here()
     if not facts.get("limits"):
+        if facts.get("processor", processor) != processor:
+            log.warning(
+                "%s was exported on %s, this is %s: it holds no answers to compare with, so its answers are not "
+                "checked here; run its pipeline here, so that it is exported again",
+                folder.name,
+                facts["processor"],
+                processor,
+            )
         return open_model(folder, threads)
-    made, here = _Deployment.of(folder, facts), processor_here()
+    if processor == facts.get("processor") and _as_exported(folder, facts):
+        return open_model(folder, threads)
+    made, here = _Deployment.of(folder, facts), _circumstances(processor)
     installed = [name for name, engine in made.engines.items() if not engine.missing()]
-    if not installed or (here == facts.get("processor") and made.exported in installed):
+    if not installed:
         return open_model(folder, threads)
     chosen = made.chosen(here, installed)
     return (
@@ -265,14 +295,25 @@ def open_here(folder: Path, threads: int | None = None) -> OpenModel:
     )
 
 
-def _choose(made: _Deployment, installed: Sequence[str], here: str, threads: int | None) -> OpenModel:
+def _as_exported(folder: Path, facts: Mapping[str, Any]) -> bool:
+    """Return whether the engine of a deployment is installed in the version that exported it."""
+    engine = exported_engine(folder, facts)
+    if engine.missing():
+        return False
+    with broken(folder, f"be of an engine that has a version here (engine={engine.name})"):
+        return engine.version() == facts.get("version")
+
+
+def _choose(made: _Deployment, installed: Sequence[str], here: Mapping[str, str], threads: int | None) -> OpenModel:
     """Return the model on the fastest of the installed engines that answer as the artifact, and note the choice."""
     opened, refused, checked = _checked_here(made, installed, threads)
+    there = f"{made.facts.get('processor')} with {made.exported} {made.facts.get('version')}"
+    this = f"{here['processor']} with {', '.join(f'{name} {here[name]}' for name in _RUNTIMES if name in here)}"
     if not opened:
         raise ModelError(
             f"{made.folder} must answer on this processor as its artifact does, got "
             f"{'; '.join(f'{name}: {wrong}' for name, wrong in refused.items())}; it was exported on "
-            f"{made.facts.get('processor')}, this is {here}: run its pipeline here, so that it is exported again"
+            f"{there}, this is {this}: run its pipeline here, so that it is exported again"
         )
     times = processor_ms({name: model.answer for name, model in opened.items()}, checked) if len(opened) > 1 else {}
     best = fastest_engine(times, made.exported) if times else next(iter(opened))
@@ -284,8 +325,8 @@ def _choose(made: _Deployment, installed: Sequence[str], here: str, threads: int
     log.info(
         "%s was exported on %s, this is %s: answers are checked, %s answers%s; %s",
         made.folder.name,
-        made.facts.get("processor"),
-        here,
+        there,
+        this,
         best,
         f" ({', '.join(told)} of processor time for the same rows)" if told else "",
         f"noted in {noted[1]}" if noted else "not noted: neither the folder nor the user's cache can be written",

@@ -105,9 +105,12 @@ class LatencySession:
         return found
 
     def write(self, times: Mapping[str, Latency]) -> None:
-        """Keep what was measured, in place of what was kept before."""
-        self.path.parent.mkdir(mode=0o700, exist_ok=True)
-        write_digested(self.path, {self.rows[name]: json_value(own) for name, own in times.items()})
+        """Keep what was measured, in place of what was kept before; not in a store that cannot be written to."""
+        try:
+            self.path.parent.mkdir(mode=0o700, exist_ok=True)
+            write_digested(self.path, {self.rows[name]: json_value(own) for name, own in times.items()})
+        except OSError as error:
+            log.info("latencies are not kept in %s: %s", self.path.parent, error.strerror)
 
 
 def _identity(result: ModelResult) -> str:

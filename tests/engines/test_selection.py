@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.broken_models import Broken, attacks, break_copy, judged, said_by_predict
+from support.onnx_deployments import bag_of_words, deploy_bags
 from support.pipelines import built, kept
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 from callbacks.quantize.static import Static
 from clinlm.config.errors import MissingFileError, ModelError
 from clinlm.engines import selection
 from clinlm.engines.auto import Auto
-from clinlm.engines.base import ONNX, OUTPUT, engine_names, find_engine
+from clinlm.engines.base import ONNX, engine_names, find_engine
 from clinlm.engines.deployment import Deployment
 from clinlm.engines.export import NOT_DEPLOYED
 from clinlm.engines.open_model import CHECK, FACTS, open_model
@@ -31,61 +31,19 @@ from clinlm.models.model import Model
 from clinlm.models.size import folder_bytes
 from clinlm.predict.model_answerer import _identify
 from clinlm.report.deployments import exports
-from clinlm.store.content import RECORD, Damaged, seal, verify, write_json
-from clinlm.tasks.inference_config import InferenceConfig
+from clinlm.store.content import RECORD, Damaged, verify, write_json
 from clinlm.tasks.multilabel import MultiLabel
-from clinlm.text.long_notes import Head
 
 BOTH = ["onnxruntime", "openvino"]
 ELSEWHERE = "A processor (AVX2)"
-LIMITS = {"largest_difference": 0.001, "mean_difference": 0.0005}
-WORDS = ["[PAD]", "[UNK]", "[MASK]", *"fever and cough , wheeze ; no toe pain . urate 7 mg".split()]
-TABLE = np.random.default_rng(0).normal(size=(len(WORDS), 3)).astype(np.float32)
 pytestmark = pytest.mark.skipif(any(find_engine(one).missing() for one in BOTH), reason="an engine is not installed")
-
-
-def bag_of_words(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    return np.asarray((TABLE[ids] * mask[:, :, None]).sum(1))
-
-
-def save_graph(path: Path) -> None:
-    """Write `bag_of_words` as a graph: in milliseconds, where torch needs seconds."""
-    from onnx import TensorProto, helper, numpy_helper, save
-
-    ids, mask = (
-        helper.make_tensor_value_info(name, TensorProto.INT64, ["rows", "tokens"])
-        for name in ("input_ids", "attention_mask")
-    )
-    nodes = [
-        helper.make_node("Gather", ["table", "input_ids"], ["vectors"]),
-        helper.make_node("Cast", ["attention_mask"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("Unsqueeze", ["floats", "last"], ["weights"]),
-        helper.make_node("Mul", ["vectors", "weights"], ["read"]),
-        helper.make_node("ReduceSum", ["read", "one"], [OUTPUT], keepdims=0),
-    ]
-    logits = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["rows", 3])
-    constants = {"table": TABLE, "last": np.array([-1]), "one": np.array([1])}
-    stored = [numpy_helper.from_array(values, name) for name, values in constants.items()]
-    graph = helper.make_graph(nodes, "bag", [ids, mask], [logits], stored)
-    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
 
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """Return folders with all that an export to engine=auto leaves for its opening, by engine."""
     folders = {name: tmp_path_factory.mktemp(name) for name in BOTH}
-    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, "[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
-    for name, folder in folders.items():
-        save_graph(folder / ONNX)
-        tokenizer.save(str(folder / "tokenizer.json"))
-        write_json(folder / "tokenizer_config.json", {"pad_token": "[PAD]", "mask_token": "[MASK]"})
-        InferenceConfig("multilabel", ("a", "b", "c"), np.full(3, 0.5), 12, Head()).save(folder)
-        Checked.of(bag_of_words, range(3, len(WORDS)), 12, False).save(folder)
-        facts = {"engine": name, "files": [ONNX], "processor": processor_here(), "limits": LIMITS}
-        write_json(folder / FACTS, facts)
-        seal(folder, {"key": "k"})
-    offer_engines(folders)
+    deploy_bags(folders)
     return folders
 
 
@@ -152,6 +110,41 @@ def test_a_deployment_of_auto_has_one_file_that_both_engines_read(
 def test_where_it_was_exported_nothing_is_timed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "processor_ms", lambda *rest: pytest.fail("it was timed"))
     assert open_here(folder, 1).engine.name == facts_of(folder)["engine"]
+
+
+def test_another_version_of_the_engine_is_checked_where_it_was_exported(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    quick, timed = prefer_other(folder, monkeypatch)
+    monkeypatch.setattr(selection, "processor_here", processor_here)
+    monkeypatch.setattr(type(find_engine(str(facts_of(folder)["engine"]))), "version", lambda self: "0.1")
+    assert [open_here(folder, 1).engine.name for _ in range(2)] == [quick, quick] and len(timed) == 1
+    monkeypatch.setattr(selection, "version", lambda package: "0.1")
+    monkeypatch.setattr(Checked, "answers", lambda self, answer: self.logits + 9)
+    with pytest.raises(ModelError, match=r"as its artifact does, got .*, this is .* onnxruntime 0\.1, openvino 0\.1"):
+        open_here(folder, 1)
+
+
+def test_a_choice_holds_for_the_versions_that_it_was_made_with(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    quick, timed = prefer_other(folder, monkeypatch)
+    open_here(folder, 1)
+    for package in BOTH:
+        with monkeypatch.context() as patch:
+            patch.setattr(selection, "version", lambda name, own=package: "0.1" if name == own else "1")
+            assert [open_here(folder, 1).engine.name for _ in range(2)] == [quick, quick]
+    assert open_here(folder, 1).engine.name == quick and len(timed) == 3 == len([*folder.glob(f"{CHOICE}*")])
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    first, *others = folder.glob(f"{CHOICE}*")
+    for note in others:
+        note.write_bytes(first.read_bytes())
+    open_here(folder, 1)
+    for package in BOTH:
+        with monkeypatch.context() as patch:
+            patch.setattr(selection, "version", lambda name, own=package: "0.1" if name == own else "1")
+            open_here(folder, 1)
+    assert len({*(line for line in caplog.messages if "is not used" in line)}) == 2, "notes of other versions"
 
 
 @pytest.mark.parametrize("folder", BOTH, indirect=True)
@@ -297,13 +290,44 @@ def test_check_rows_of_another_version_are_named(folder: Path, monkeypatch: pyte
         open_here(folder, 1)
 
 
-def test_a_deployment_of_an_earlier_version_opens(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deployment_of_an_earlier_version_opens(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     own = facts_of(folder)["engine"]
     elsewhere(monkeypatch, {})
     for name in (CHECK, ENGINES, RECORD):
         (folder / name).unlink()
     write_json(folder / FACTS, {"engine": "onnxruntime"})
-    assert own and open_here(folder, 1).engine.name == "onnxruntime"
+    assert own and open_here(folder, 1).engine.name == "onnxruntime" and not caplog.messages
+
+
+def test_a_deployment_that_cannot_be_checked_elsewhere_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Random tokens were beyond the limits at its export already."""
+    own = facts_of(folder)
+    for name in (CHECK, ENGINES, RECORD):
+        (folder / name).unlink()
+    write_json(folder / FACTS, own | {"limits": {}})
+    assert open_here(folder, 1).engine.name == own["engine"] and not caplog.messages
+    elsewhere(monkeypatch, {})
+    assert open_here(folder, 1).engine.name == own["engine"]
+    (line,) = caplog.messages
+    assert f"this is {ELSEWHERE}" in line and "not checked here" in line
+
+
+def test_a_store_that_cannot_be_written_offers_no_other_engine(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(path: Path, content: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (folder / ENGINES).unlink()
+    both = {name: Path(shutil.copytree(folder, folder.with_name(name))) for name in BOTH}
+    monkeypatch.setattr(selection, "write_json", refuse)
+    with caplog.at_level(logging.INFO, "clinlm.engines.selection"):
+        offer_engines(both)
+    assert caplog.messages == [f"no {ENGINES} in {name}: Permission denied" for name in BOTH]
 
 
 def test_an_engine_that_answers_otherwise_here_is_not_taken(
@@ -342,7 +366,7 @@ def test_an_engine_that_fails_here_is_not_taken(folder: Path, monkeypatch: pytes
 def test_a_file_beside_the_record_names_no_class_to_import(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = facts_of(folder)["engine"]
     elsewhere(monkeypatch, dict.fromkeys(BOTH, 1.0))
-    for offered in (["foreign.Engine", "torch", {}], "openvino", 7, {"openvino": 1}):
+    for offered in (["foreign.Engine", "torch", "export", "", {}], "openvino", 7, {"openvino": 1}):
         identity = selection.digest(facts_of(folder))
         write_json(folder / ENGINES, selection._with_digest({"engines": offered}, identity))
         assert open_here(folder, 1).engine.name == own

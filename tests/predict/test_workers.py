@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 from support.commands import ROOT
+from support.onnx_deployments import deploy_bags
 
 from clinlm.config.errors import MissingFileError
+from clinlm.engines.base import find_engine
 from clinlm.engines.folded import Folded
 from clinlm.engines.open_model import FACTS
+from clinlm.engines.selection import CHOICE, ENGINES
 from clinlm.metrics.baseline import TfidfBaseline
 from clinlm.models.model import Model, ModelSpec
 from clinlm.predict import model_answerer
@@ -31,6 +34,7 @@ from clinlm.text.long_notes import Head
 from clinlm.text.tokens import save_tokenizer
 
 NOTES = ROOT / "docs" / "notes.csv"
+BOTH = ("onnxruntime", "openvino")
 LABELS = ("fever", "cough", "pain")
 HEAVY = {"torch", "lightning", "transformers", "torchmetrics", "scipy", "sklearn", "pandas"}
 RUN = """
@@ -39,6 +43,10 @@ from clinlm.cli.main import main
 sys.argv = ["clinlm", "predict", "artifact={folder}", "input={notes}", "text=note", "output={output}", "threads=1"]
 main()
 print(*sorted({{name.partition(".")[0] for name in sys.modules}}))
+"""
+OWN_ENGINES = """
+from clinlm.engines.base import Engine
+print(*sorted(kind.name for kind in Engine.__subclasses__()))
 """
 WORK = """
 import sys
@@ -84,6 +92,25 @@ def test_answering_imports_no_library_of_training(name: str, folders: dict[str, 
     finished = subprocess.run([sys.executable, "-c", script], **told)  # type: ignore[call-overload]
     assert finished.returncode == 0, finished.stderr
     assert HEAVY & {*finished.stdout.splitlines()[-1].split()} == set() and output.is_file()
+
+
+@pytest.mark.skipif(any(find_engine(one).missing() for one in BOTH), reason="an engine is not installed")
+@pytest.mark.parametrize("processor", [None, "A processor (AVX2)"])
+def test_answering_imports_no_engine_but_those_offered(processor: str | None, tmp_path: Path) -> None:
+    """Where it was exported only the engine of the deployment; elsewhere those of its list."""
+    folders = {name: tmp_path / name for name in BOTH}
+    for folder in folders.values():
+        folder.mkdir()
+    deploy_bags(folders, processor)
+    folder, output = folders["onnxruntime"], tmp_path / "answers.csv"
+    script = RUN.format(folder=folder, notes=NOTES, output=output) + OWN_ENGINES
+    told = {"env": os.environ | {"PYTHONPATH": str(ROOT)}, "capture_output": True, "text": True, "timeout": 300}
+    finished = subprocess.run([sys.executable, "-c", script], **told)  # type: ignore[call-overload]
+    assert finished.returncode == 0, finished.stderr
+    *_, modules, engines = finished.stdout.splitlines()
+    assert HEAVY & {*modules.split()} == set() and output.is_file() and (folder / ENGINES).is_file()
+    expected = BOTH if processor else BOTH[:1]
+    assert engines.split() == [*expected] and len([*folder.glob(f"{CHOICE}*")]) == bool(processor)
 
 
 @pytest.mark.parametrize("name", ["folded", "tfidf"])

@@ -1,5 +1,6 @@
 """What a report times: from a text to the probabilities and decisions that it evaluates, for every kind of row."""
 
+import logging
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
@@ -185,6 +186,17 @@ def test_latencies_are_kept_until_something_differs(
     assert len({own.path for own in (session(), *others)}) == 9 and all(own.read() is None for own in others)
     session().write({"a": LOUD, "b": LOUD})
     assert session().read() == (None if load == 0.05 else {"a": LOUD, "b": LOUD})
+
+
+def test_a_store_that_cannot_be_written_keeps_no_latencies(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = tmp_path / "store"
+    store.write_text("no folder can be made here, by whomever")
+    session = LatencySession.of(store, [replace(result("a"), key="a")], ["note"], "a", {})
+    with caplog.at_level(logging.INFO, "clinlm.report.kept_latencies"):
+        session.write({"a": QUIET})
+    assert session.read() is None and [line.startswith("latencies are not kept in") for line in caplog.messages] == [
+        True
+    ]
 
 
 def test_latencies_are_measured_again_when_an_engine_changes() -> None:
