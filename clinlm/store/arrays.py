@@ -1,6 +1,7 @@
 """Arrays that are computed once and read again: each file holds the digest of what is in it and of where it belongs."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,7 +25,20 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str
     whole = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
     told = dict(facts or {})
     save_file(whole, draft, told | {_DIGEST: _digest(path, whole, told)})
+    _order_facts(draft)
     draft.replace(path)
+
+
+def _order_facts(path: Path) -> None:
+    """Put the metadata in the header of a safetensors file in order: the library writes a hash map, as it comes."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        ordered = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(length)
+        if len(ordered) == length:  # else the library spells a name in another way
+            file.seek(8)
+            file.write(ordered)
 
 
 def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -247,3 +247,16 @@ def test_digested_json_is_read_as_it_was_written_there_or_refused(tmp_path: Path
         one.write_text(damage)
         with pytest.raises(DataError, match=str(one)):
             read_digested(one)
+
+
+def test_arrays_are_the_same_bytes_whenever_they_are_written(tmp_path: Path) -> None:
+    contents = set()
+    for number in range(12):
+        path = tmp_path / str(number) / "folder-key" / "tokens" / "own.safetensors"
+        path.parent.mkdir(parents=True)
+        save_arrays(
+            path, {"tokens": np.arange(5, dtype=np.int32), "é": np.zeros(2)}, {"pad": "0", "cut": "240", "x": "é"}
+        )
+        assert load_arrays(path)[1] == {"pad": "0", "cut": "240", "x": "é"}
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
