@@ -177,11 +177,18 @@ def _require_names(path: Path, column: str, labels: pl.Series) -> None:
     every = labels.explode().drop_nulls()
     if every.is_empty():
         return
-    longest, share = int(str(every.str.len_chars().max())), every.n_unique() / len(every)
-    many = len(every) >= _OCCURRENCES and share > _UNIQUE_SHARE
-    if longest > LABEL_CHARACTERS or many or every.str.contains("\n").any():
+    names = every.unique()
+    long = names.filter((names.str.len_chars() > LABEL_CHARACTERS) | names.str.contains("\n"))
+    if len(long):
+        most = int(str(long.str.len_chars().max()))
         raise DataError(
-            f"labels must be names of at most {LABEL_CHARACTERS} characters that several notes share, got "
-            f"{every.n_unique():,} different ones among {len(every):,} in the column {column!r} of {path.name}, of up "
-            f"to {longest:,} characters; set another column, or shorten them (to codes)"
+            f"labels must be names of at most {LABEL_CHARACTERS} characters on one line, got {len(long):,} of "
+            f"{len(names):,} that are longer (up to {most:,}: titles of codes, or text?) in the "
+            f"column {column!r} of {path.name}; shorten them (to codes), or set another column"
+        )
+    if len(every) >= _OCCURRENCES and len(names) / len(every) > _UNIQUE_SHARE:
+        raise DataError(
+            f"labels must be shared by several notes, got {len(names):,} different ones among {len(every):,} in the "
+            f"column {column!r} of {path.name} (is it an id or a text?); set another column, set task.corpus.delimiter "
+            "if cells hold several labels, or use coarser codes"
         )

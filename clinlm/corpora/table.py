@@ -11,7 +11,6 @@ from clinlm.corpora import table_rows
 from clinlm.corpora.base import Corpus, NearDuplicates, Records, check_near_duplicates, count_notices, digest_files
 from clinlm.corpora.label_cells import UNCERTAIN, Uncertain, choose_labels, read_flags, read_labels
 from clinlm.files import pandas_values
-from clinlm.files.columns import shown
 from clinlm.files.sources import check_columns, table_notices
 
 SPLIT_NAMES: Final = {
@@ -20,9 +19,6 @@ SPLIT_NAMES: Final = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 """Value of a split column, in lower case -> the split."""
-
-_SPLITS = 10
-"""Most values that a column of splits is shown to have: one with more is another column, maybe of notes."""
 
 
 @final
@@ -171,10 +167,11 @@ def _split(path: Path, rows: pl.DataFrame, column: str) -> pl.Expr:
     plain = rows[column].str.strip_chars().str.to_lowercase()
     found = plain.replace_strict(SPLIT_NAMES, default=None, return_dtype=pl.String)
     if found.is_null().any():
-        values = sorted(rows[column].fill_null("").unique().to_list())
-        there = shown(values) if len(values) <= _SPLITS else f"{len(values):,} other values"
+        others = rows[column].fill_null("").filter(found.is_null()).n_unique()  # not shown: maybe text of notes
+        there = "".join(f"{value}, " for value in found.drop_nulls().unique().sort())
         raise DataError(
-            f"the column {column!r} must hold train, validation (or val, dev) and test, got {there} in {path.name}; "
-            "rename them, or set task.corpus.split to null to draw the splits"
+            f"the column {column!r} must hold train, validation (or val, dev) and test, got {there}"
+            f"{others:,} other value{'s' * (others > 1)} on {found.null_count():,} rows of {path.name}; rename them, "
+            "or set task.corpus.split to null to draw the splits"
         )
     return pl.lit(found).alias("split")

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from clinlm.config.errors import ConfigError, DataError
+from clinlm.files.columns import shown
 from clinlm.files.record import ID_CHARACTERS, ID_WORDS
 from clinlm.files.sources import read_table
 
@@ -69,15 +70,15 @@ def identity(path: Path, rows: pl.DataFrame, id: str | None, group: str | None) 
     """Return the columns `id` (without one the row number) and `group` (without one the id) of documents.
 
     Raises:
-        DataError: a row has none, or one that may be a note: ids are shown, and written beside answers.
+        DataError: a row has none, or an id that may be a note: ids are shown, and written beside answers.
     """
     for column in (id, group):
         if column is not None:
-            cell = pl.col(column).fill_null("")
-            require_rows(path, rows, cell.str.contains(r"\S"), column, "a value on every row")
-            short = (cell.str.len_chars() <= ID_CHARACTERS) & (cell.str.count_matches(r"\S+") <= ID_WORDS)
-            needed = f"ids of at most {ID_CHARACTERS} characters and {ID_WORDS} words, no text of notes"
-            require_rows(path, rows, short, column, needed)
+            require_rows(path, rows, pl.col(column).fill_null("").str.contains(r"\S"), column, "a value on every row")
+    if id is not None:
+        short = (pl.col(id).str.len_chars() <= ID_CHARACTERS) & (pl.col(id).str.count_matches(r"\S+") <= ID_WORDS)
+        needed = f"ids of at most {ID_CHARACTERS} characters and {ID_WORDS} words, no text of notes"
+        require_rows(path, rows, short, id, needed)
     name = pl.col(ROW).cast(pl.String) if id is None else pl.col(id)
     return [name.alias("id"), (name if group is None else pl.col(group)).alias("group")]
 
@@ -117,7 +118,7 @@ def declared_splits(path: Path, documents: pl.DataFrame) -> dict[str, str]:
     if several:
         raise DataError(
             f"a group must be in one split, got {len(several):,} groups of {path.name} in several (first: "
-            f"{', '.join(several[:_SHOWN])}); correct the split column, set task.corpus.split to null to draw splits, "
+            f"{shown(several[:_SHOWN])}); correct the split column, set task.corpus.split to null to draw splits, "
             "or task.corpus.group to null to test on patients known from training"
         )
     return dict(zip(splits["group"], splits["split"].list.first(), strict=True))

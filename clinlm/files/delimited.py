@@ -26,7 +26,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from clinlm.config.errors import DataError
-from clinlm.files.columns import is_header, require_header, shown
+from clinlm.files.columns import is_header, require_header, showable, shown
 from clinlm.files.plain_text import BOM, LINE_BYTES_LIMIT, checked_read, decode, encoding_of, open_bytes
 from clinlm.files.record import RECORD_BYTES, Position, Record, Source
 from clinlm.files.unquoted import UnquotedBytes, count_line_feeds
@@ -298,10 +298,12 @@ def _header(path: Path, separator: str, encoding: str | None) -> tuple[list[str]
     names = [cell or f"(column {number})" for number, cell in enumerate(cells, start=1)]
     if len(set(names)) < len(names):
         repeated = len(names) - len(set(names))
-        got = (
-            shown(names) if is_header(names) else f"{repeated:,} of {len(names):,} again (is the first line a record?)"
+        again = showable(sorted({name for name in names if names.count(name) > 1})) if is_header(names) else []
+        which = shown(again) if again else "is the first line a record?"
+        raise DataError(
+            f"column names must be unique, got {repeated:,} of {len(names):,} again ({which}) in {path.name}; rename "
+            "them"
         )
-        raise DataError(f"column names must be unique, got {got} in {path.name}; rename them")
     return names, part.positions()[0]
 
 

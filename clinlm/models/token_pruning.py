@@ -39,6 +39,7 @@ def count_common_tokens(
     counts, found = _counted(tokenizer, texts)
     document, token = (np.concatenate(part) for part in zip(*found, strict=True))
     rare = (counts > 0) & (floor.count(document, token, len(counts)) < floor.least)
+    floor.warn(int((counts > 0).sum() - rare.sum()), int(rare.sum()), "token")
     return np.where(rare, 0, counts), int(rare.sum())
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, final
 
+import polars as pl
+
 from clinlm.config.class_paths import class_path
 from clinlm.config.errors import ConfigError, DataError
 from clinlm.config.overrides import parameters
@@ -80,7 +82,7 @@ def check_input(settings: CheckSettings) -> Iterator[str]:
     peek = None if known is not None else peek_table(path, _ROWS, given)
     if peek is not None:
         (require_columns if peek.named else require_header)(path, peek.frame.columns, given)
-        if not (peek.named or given or is_header(peek.frame.columns)):
+        if not (peek.named or given or _has_header(peek.frame)):
             raise DataError(
                 f"a table must begin with the names of its columns, got {path.name}, whose first line does not look "
                 "like names (is it a record?); add a line of names, or text=COLUMN to the command if they are names"
@@ -116,6 +118,18 @@ def check_input(settings: CheckSettings) -> Iterator[str]:
         command[0] = "task=table_multiclass"
     yield from _told(odd)
     yield from _typed(command)
+
+
+def _has_header(frame: pl.DataFrame) -> bool:
+    """Return whether the names of columns look like such, and no column has its name among its cells.
+
+    A record's label, sex or ward comes again. (A line of all names again is that of a file joined to another.)
+    """
+    names = frame.columns
+    same = {name: pl.col(name).eq_missing(pl.lit(name)) for name in names}
+    words = [own for name, own in same.items() if name.upper() != name.lower()]  # 0 and 1 may name flags
+    again = frame.filter(pl.any_horizontal(words) & ~pl.all_horizontal(same.values())).height if words else 0
+    return is_header(names) and not again
 
 
 def table_command(path: Path, roles: Roles, encoding: str | None = None) -> list[str] | None:

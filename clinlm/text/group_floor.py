@@ -1,11 +1,14 @@
 """Which terms learnt from notes may be stored: those of several groups (patients), so that none is a person's own."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self, final
 
 import numpy as np
 from jaxtyping import Int
+
+log = logging.getLogger(__name__)
 
 MIN_GROUPS: Final = 5
 """Groups whose training texts must have a term, unless a task sets another number."""
@@ -39,6 +42,23 @@ class GroupFloor:
         """
         pairs = np.unique(self.groups[texts].astype(np.int64) * size + terms)
         return np.bincount(pairs % max(1, size), minlength=size)
+
+    def warn(self, kept: int, rare: int, what: str) -> None:
+        """Log a warning if no term is kept because too few groups have it.
+
+        Args:
+            kept: terms learnt.
+            rare: terms left out.
+            what: which terms, in words.
+        """
+        if rare and not kept:
+            log.warning(
+                "no %s is in the training texts of at least %d groups (patients): the vocabulary, of %d groups, holds "
+                "little more than single characters; use more documents, or lower task.min_groups",
+                what,
+                self.least,
+                len(np.unique(self.groups)),
+            )
 
 
 @final

@@ -285,9 +285,10 @@ def test_label_cells_are_lists_where_that_is_certain(
         (["[x, y]", "[x]"], r"must hold lists with quotes .*data rows: 1, 2\)"),
         (["['x', 'y"], None),
         (["x" * 64, "y"], None),
-        (["zx" * 33, "y"], "must be names of at most 64 characters .* got 2 different ones among 2"),
-        ([f"zx number {n}" for n in range(20)], "must be names .* got 20 different ones among 20"),
-        (["zx\nbreak"], "must be names"),
+        (["zx" * 33, "y"], r"must be names of at most 64 characters .* got 1 of 2 that are longer \(up to 66.*shorten"),
+        (["zx\nbreak"], "must be names of at most 64 characters on one line, got 1 of 1"),
+        ([f"zx number {n}" for n in range(20)], "must be shared by several notes, got 20 different ones among 20"),
+        ([f"I{max(n, 1):02}" for n in range(20)], "^(?!.*(?:characters|shorten)).*shared.*got 19 .* among 20.*coarser"),
     ],
 )
 def test_label_cells_that_are_not_certain_are_refused(tmp_path: Path, cells: list[str], law: str | None) -> None:
@@ -310,8 +311,10 @@ def test_notes_are_no_ids(tmp_path: Path, role: str) -> None:
     pl.DataFrame({"note": notes, "other": notes[::-1], "flu": [1, 0] * 6}).write_csv(path)
     with pytest.raises(ConfigError, match=f"{role} must be another column than text"):
         Table(path, "note", ["flu"], **{role: ["note"] if role == "attributes" else "note"})  # type: ignore[arg-type]
-    if role != "attributes":
-        law = "12 other values" if role == "split" else "ids of at most 128 characters and 8 words"
+    if role == "group":  # a ward's name may be long, and stands beside no answer
+        assert Table(path, "note", ["flu"], group="other").records().frame["group"].to_list() == notes[::-1]
+    elif role != "attributes":
+        law = "got 12 other values on 12 rows" if role == "split" else "ids of at most 128 characters and 8 words"
         with pytest.raises(DataError, match=law) as caught:
             Table(path, "note", ["flu"], **{role: "other"}).records()  # type: ignore[arg-type]
         assert "zx" not in str(caught.value)
@@ -383,7 +386,15 @@ def test_a_split_column_is_kept_and_its_leaks_are_refused(tmp_path: Path) -> Non
         table.records()
     assert Table(path, "note", "names", split="part").records().splits is not None
     path.write_text(header + rows + "p5,e,x,\n")
-    with pytest.raises(ValueError, match="must hold train, validation .* and test, got , TEST, Train"):
+    with pytest.raises(ValueError, match="must hold train, .* got test, train, validation, 1 other value on 1 rows"):
+        table.records()
+    path.write_text(header + rows + "p5,e,x,fever\n")
+    with pytest.raises(ValueError, match="1 other value on 1 rows") as caught:
+        table.records()
+    assert "fever" not in str(caught.value)
+    path.write_text("patient,note,names,part\n" + "a ward of chest pain for two weeks and more,a,x,train\n" * 2)
+    path.write_text(path.read_text() + "a ward of chest pain for two weeks and more,b,x,test\n")
+    with pytest.raises(ValueError, match=r"1 groups .* \(first: <43 characters>\)"):
         table.records()
 
 

@@ -362,7 +362,7 @@ def test_the_first_sheet_of_a_workbook_is_read_as_text(tmp_path: Path) -> None:
         ("9", "c", None),
     ]
     assert read(path, found[0].after, id="id") == found[1:]
-    with pytest.raises(ValueError, match="the column 'note', got n.xlsx with id, text, flu"):
+    with pytest.raises(ValueError, match="the column 'note', got n.xlsx with id, text and 1 more column"):
         read_table(path, ["note"])
     path.write_bytes(b"no workbook")
     with pytest.raises(ValueError, match="must be an Excel workbook"):

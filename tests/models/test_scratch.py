@@ -14,13 +14,13 @@ from safetensors.torch import load_file
 from support.families import config
 
 from clinlm.models import artifact
-from clinlm.models.initializers.scratch import Scratch
+from clinlm.models.initializers.scratch import Scratch, _word_pieces
 from clinlm.models.model import Model, rebuild
 from clinlm.store.content import write_json
 from clinlm.tasks.base import Task
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
-from clinlm.text.group_floor import LearntTerms
+from clinlm.text.group_floor import GroupFloor, LearntTerms
 from clinlm.text.stored_tokenizer import TOKENIZER
 
 CONFIG = {
@@ -106,6 +106,16 @@ def test_every_piece_is_part_of_a_word_of_enough_patients(task: MultiLabel) -> N
     assert longer and all(any(piece in word for word in common) for piece in longer)
     assert model.learnt == LearntTerms(len(longer), len(having) - len(common), 5)
     assert model.tokenizer.unk_token_id not in model.tokenizer(" ".join(task.texts("train")))["input_ids"]
+
+
+def test_a_vocabulary_of_letters_only_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    texts = ["fever and cough", "fever and rash", "cough and rash"]
+    for least in (1, 3):
+        _, learnt = _word_pieces(texts, 200, GroupFloor.of(range(3), least))
+        assert learnt.kept > 0 and not caplog.records
+    _, learnt = _word_pieces(texts, 200, GroupFloor.of(range(3), 4))
+    assert learnt.kept == 0 and learnt.rare == 4
+    assert "no word" in caplog.text and "of 3 groups" in caplog.text and "lower task.min_groups" in caplog.text
 
 
 def test_rows_stand_between_cls_and_sep(task: MultiLabel) -> None:

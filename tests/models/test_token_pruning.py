@@ -124,7 +124,7 @@ def test_any_texts_counted_are_cut_as_before(kind: str, data: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_tokens_of_few_groups_do_not_count(kind: str) -> None:
+def test_tokens_of_few_groups_do_not_count(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     """By hand: the texts, each a group, that have a token."""
     whole = tokenizer(kind)
     vocabulary = whole.get_vocab()  # in another order each time
@@ -135,6 +135,7 @@ def test_tokens_of_few_groups_do_not_count(kind: str) -> None:
         common = sorted(number for token, number in vocabulary.items() if expected[token] >= least)
         assert np.array_equal(np.flatnonzero(counts), common)
         assert np.array_equal(counts[common], plain[common]) and rare == np.count_nonzero(plain) - len(common)
+        assert ("lower task.min_groups" in caplog.text) == (not common)
 
 
 @pytest.mark.parametrize("min_count", [1, 2])

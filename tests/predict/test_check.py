@@ -190,6 +190,23 @@ def test_mimic_is_recognized_and_not_read(tmp_path: Path) -> None:
     assert typed(printed)[0] == "task=mimic3_diagnoses" and "task=mortality" in " ".join(printed)
 
 
+@pytest.mark.parametrize(
+    "header",
+    "clinical_note,icd10 clinical_note,chief_complaint progress_note,cancer radiology_report,pneumonia "
+    "free_text,label hpi,dx note1,label1 text,2023 Text,0,1,2 Freitext,ICD-10 texto,codigo "
+    "compte_rendu,codes_cim".split(),
+)
+def test_usual_headers_are_read(tmp_path: Path, header: str) -> None:
+    path, names = tmp_path / "t.csv", header.split(",")
+    more = [f",{number % 2}" * (len(names) - 1) for number in range(len(NOTES))]
+    path.write_text("\n".join([header, *(note + own for note, own in zip(NOTES, more, strict=True)), ""]))
+    printed = "\n".join(lines(path))
+    assert f"{len(names)} columns" in printed and all(name in printed for name in names) and SECRET not in printed
+    assert f"task.root={path}" in printed and "task=table" in printed
+    path.write_text(f"{path.read_text()}{header}\n")  # joined to another file: still a header
+    assert f"{len(names)} columns" in "\n".join(lines(path))
+
+
 def test_what_cannot_be_used_says_why(tmp_path: Path) -> None:
     path = tmp_path / "numbers.csv"
     path.write_text("row,b\n1,2\n3,4\n")
@@ -201,6 +218,10 @@ def test_what_cannot_be_used_says_why(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="must begin with the names of its columns.*is it a record") as caught:
         lines(path)
     assert "secret" not in str(caught.value)
+    path.write_text("discharge,Smith,headache,F\ndischarge,Jones,cough,M\nvisit,Miller,flu,F\n")
+    with pytest.raises(DataError, match="is it a record") as caught:
+        lines(path)
+    assert not any(name in str(caught.value) for name in ("discharge", "Smith", "headache"))
     with pytest.raises(DataError, match="a folder must be of brat .* with numbers.csv; set input to one of its files"):
         lines(tmp_path)
     with pytest.raises(ConfigError, match="unknown setting 'inptu'; did you mean input"):

@@ -97,6 +97,7 @@ def _word_pieces(texts: list[str], size: int, floor: GroupFloor) -> tuple[BertWo
     # Rebuilt from the vocabulary: the inner letters must not be special tokens, and rows need [CLS] and [SEP].
     vocabulary = learner.get_vocab()
     learnt = sum(len(piece.removeprefix("##")) > 1 for piece in vocabulary.keys() - {*_SPECIAL})
+    floor.warn(learnt, rare, "word")
     return BertWordPieceTokenizer(vocabulary, lowercase=True), LearntTerms(learnt, rare, floor.least)
 
 
