@@ -20,6 +20,9 @@ _GREY, _FRONT, _INK, _BASELINE = "#8b9198", "#0b5fa5", "#1f2937", "#b25a00"
 _PANELS = (("size, MB = 10⁶ bytes", 1e-6), ("latency from text, median ms a document", 1.0))
 _MARKERS: dict[Shape, str] = {"original": "s", "baseline": "^", "compressed": "o", "trained": "D", "ensemble": "P"}
 
+_WIDE = 3000
+"""Ratio of the ends of an axis beyond which ticks at 1, 2 and 5 would touch."""
+
 
 def plot_pareto(results: Sequence[ModelResult], metric: str, split: str = "test") -> Any:
     """Draw quality against bytes and against latency: the front by validation coloured, the others grey.
@@ -96,7 +99,10 @@ def _dress(panel: Any, few: bool) -> None:
     """Write numbers without exponents; `few`: on an axis too short for ticks at 1, 2 and 5."""
     from matplotlib import ticker
 
-    panel.xaxis.set_major_locator(ticker.MaxNLocator(5) if few else ticker.LogLocator(subs=(1, 2, 5), numticks=8))
+    low, high = panel.get_xlim()
+    wide = high > _WIDE * low
+    logarithmic = ticker.LogLocator(subs=(1,) if wide else (1, 2, 5), numticks=8)
+    panel.xaxis.set_major_locator(ticker.MaxNLocator(5) if few else logarithmic)
     panel.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     panel.xaxis.set_minor_locator(ticker.NullLocator())
     panel.grid(alpha=0.25, linewidth=0.6)
