@@ -40,7 +40,7 @@ class Reading:
     def place(self, fragment: Fragment) -> Fragment | None:
         """Return a fragment in characters; None if it is empty, leaves the text, or begins or ends in a character."""
         first, last = (bisect_left(self.starts, place) for place in fragment)
-        inside = last < len(self.starts) and (self.starts[first], self.starts[last]) == fragment
+        inside = first <= last < len(self.starts) and (self.starts[first], self.starts[last]) == fragment
         return (first, last) if inside and first < last else None
 
 

@@ -266,7 +266,7 @@ def find_separator(path: Path, columns: Sequence[str], usual: str, encoding: str
         MissingFileError: the file does not exist.
     """
     with open_bytes(path, encoding) as file:
-        told = _EXCEL.match(file.read(16))
+        told = _EXCEL.match(checked_read(file.read, 16, path.name))
     if told:
         return told[1].decode()
     headers = {}

@@ -166,14 +166,14 @@ def _broken(path: Path, line: _Line) -> DataError:
 def _lines(path: Path, encoding: str | None, start: Position, limit: int) -> Iterator[_Line]:
     """Yield the lines of a file, or the items of its array."""
     with open_bytes(path, encoding) as file:
-        array = path.name.lower().removesuffix(".gz").endswith(".json") and _is_array(file)
+        array = path.name.lower().removesuffix(".gz").endswith(".json") and _is_array(file, path.name)
         file.seek(start.offset)
         yield from (_items if array else _objects)(file, path, start, limit)
 
 
-def _is_array(stream: IO[bytes]) -> bool:
-    head = stream.read(len(BOM)).removeprefix(BOM)
-    while not head.strip() and (more := stream.read(_CHUNK)):
+def _is_array(stream: IO[bytes], name: str) -> bool:
+    head = checked_read(stream.read, len(BOM), name).removeprefix(BOM)
+    while not head.strip() and (more := checked_read(stream.read, _CHUNK, name)):
         head += more
     return head.lstrip().startswith(b"[")
 

@@ -303,3 +303,8 @@ def test_maccrobat_is_read_whole() -> None:
     found = Counter(label for _, label in told(records))
     assert found == {ours: wanted[theirs] for theirs, ours in chosen["map"].items()}
     assert records.frame.height == 200 and not any("their offsets" in notice for notice in records.notices)
+
+
+def test_an_entity_that_ends_before_it_begins_is_no_place_in_the_text(tmp_path: Path) -> None:
+    write(tmp_path, "a", "fever, cough", "T1\tS 112 5\tcough", "T2\tS 0 5\tfever")
+    assert told(Brat(tmp_path).records()) == [("fever", "S")]

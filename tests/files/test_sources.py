@@ -374,3 +374,10 @@ def test_bytes_in_parquet_are_text_or_rejected(tmp_path: Path) -> None:
     pl.DataFrame({"id": [b"7", b"\xff", None], "text": [b"a", b"b", b"\xff"]}).write_parquet(path)
     found = [(record.id, record.text, record.reason) for record in read(path)]
     assert found[0] == ("7", "a", None) and "got a bytes" in str(found[1][2]) and "got a bytes" in str(found[2][2])
+
+
+def test_a_compressed_file_cut_in_its_first_bytes_is_named(tmp_path: Path) -> None:
+    for name in ("notes.csv.gz", "notes.jsonl.gz", "notes.json.gz"):
+        (tmp_path / name).write_bytes(gzip.compress(b'[{"id": 1, "text": "fever"}]')[:12])
+        with pytest.raises(ValueError, match=rf"must inflate to its end, got EOFError in {name}"):
+            list(open_source(tmp_path / name, "text", "id").records(Position()))
