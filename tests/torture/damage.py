@@ -9,7 +9,7 @@ from pathlib import Path
 from support.broken_models import WAYS
 
 from torture.forks import Ended, forked
-from torture.runs import difference, pipeline
+from torture.runs import difference, pipeline, unbroken
 from torture.verdicts import Verdict
 
 _BYTES = {name: way for name, way in WAYS.items() if name != "retyped"}
@@ -36,11 +36,7 @@ _OTHER: dict[str, Callable[[Path, Path, random.Random], bool]] = {"exchanged": _
 
 def damage(place: Path, count: int, rng: random.Random) -> Iterator[Verdict]:
     """Break `count` files, each in a copy of a finished store: all files in all ways in turn, in random order."""
-    whole, own = place / "whole", place / "own"
-    unbroken = forked(pipeline(whole), whole)
-    if unbroken.status != 0:
-        yield Verdict("none", "the unbroken run failed", False, unbroken.told)
-        return
+    whole, own = unbroken().place, place / "own"
     files = sorted(path for path in (whole / "store").rglob("*") if path.is_file() and not path.name.startswith("."))
     ways = [(file, way) for way in (*_BYTES, *_OTHER) for file in files]
     rng.shuffle(ways)

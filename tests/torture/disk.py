@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from torture.forks import forked
-from torture.runs import difference, pipeline
+from torture.runs import difference, pipeline, unbroken
 from torture.verdicts import Verdict
 
 
@@ -18,11 +18,7 @@ def needs_root() -> str:
 
 def full_disks(place: Path, count: int, rng: random.Random) -> Iterator[Verdict]:
     """Fill `count` disks of random sizes, each too small for the run."""
-    whole, small = place / "whole", place / "small"
-    unbroken = forked(pipeline(whole), whole)
-    if unbroken.status != 0:
-        yield Verdict("none", "the unbroken run failed", False, unbroken.told)
-        return
+    whole, small = unbroken().place, place / "small"
     need = sum(path.stat().st_size for path in whole.rglob("*") if path.is_file()) // 1024
     small.mkdir()
     for _ in range(count):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from torture.forks import Ended, forked
-from torture.runs import difference, pipeline
+from torture.runs import difference, pipeline, unbroken
 from torture.verdicts import Verdict
 
 GRACE = 30.0
@@ -15,17 +15,13 @@ GRACE = 30.0
 
 def kills(place: Path, count: int, rng: random.Random) -> Iterator[Verdict]:
     """Kill `count` attempts, a sixth of them with SIGTERM; a run that came to its end is compared, and begun anew."""
-    whole = place / "whole"
-    unbroken = forked(pipeline(whole), whole)
-    if unbroken.status != 0:
-        yield Verdict("none", "the unbroken run failed", False, unbroken.told)
-        return
+    whole, seconds = unbroken()
     done = number = 0
     while done < count:
-        own, number, killed, ended = place / f"killed{number}", number + 1, list[str](), unbroken
+        own, number, killed = place / f"killed{number}", number + 1, list[str]()
         while True:
             sent = rng.choice([signal.SIGKILL] * 5 + [signal.SIGTERM])
-            moment = rng.uniform(0.0, unbroken.seconds) if done < count else None
+            moment = rng.uniform(0.0, seconds) if done < count else None
             ended = forked(pipeline(own), own, moment, sent)
             if ended.status == 0:
                 break

@@ -8,18 +8,14 @@ from pathlib import Path
 from support.broken_models import attacks, break_copy, judged, predicting
 
 from torture.forks import clinlm_run, forked
-from torture.runs import pipeline
+from torture.runs import unbroken
 from torture.verdicts import Verdict
 
 
 def broken_models(place: Path, count: int, rng: random.Random) -> Iterator[Verdict]:
     """Break `count` files of the artifacts and baselines of a pipeline, one in a copy of each in turn."""
-    whole, own = place / "whole", place / "own"
-    unbroken = forked(pipeline(whole), whole)
-    if unbroken.status != 0:
-        yield Verdict("none", "the unbroken run failed", False, unbroken.told)
-        return
-    models = sorted(path.parent for path in (whole / "store").glob("*/serving.json"))
+    own = place / "own"
+    models = sorted(path.parent for path in (unbroken().place / "store").glob("*/serving.json"))
     streams = [attacks(model, rng) for model in models]
     for number in range(count):
         shutil.rmtree(own, ignore_errors=True)

@@ -3,13 +3,15 @@
 import csv
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from support.commands import PRUNED, ROOT, SMALL
 
-from torture.forks import clinlm_run
+from torture.forks import clinlm_run, forked
 
 PIPELINE: Final = (
     *SMALL,
@@ -34,6 +36,32 @@ _CACHES: Final = ("logits", "tokens")
 def pipeline(place: Path, *more: str) -> Callable[[], None]:
     """Return what runs the pipeline with the store and run folder in `place`."""
     return clinlm_run(*PIPELINE, f"store={place / 'store'}", f"hydra.run.dir={place / 'run'}", *more)
+
+
+class Whole(NamedTuple):
+    """A run that nothing disturbed: what others are compared with, and how long it took."""
+
+    place: Path
+    seconds: float
+
+
+@cache
+def unbroken() -> Whole:
+    """Return the pipeline run once, in a folder that is removed when this process ends.
+
+    Raises:
+        RuntimeError: it failed, so that nothing can be attacked.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="torture-whole-")
+    _folders.append(folder)
+    place = Path(folder.name)
+    ended = forked(pipeline(place), place)
+    if ended.status != 0:
+        raise RuntimeError(f"the pipeline must run before it is attacked, it ended with:\n{ended.told}")
+    return Whole(place, ended.seconds)
+
+
+_folders: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def stored(store: Path) -> dict[str, str]:
