@@ -1,6 +1,5 @@
 """Answers a file of notes with a model, and with its shadow if there is one."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -26,7 +25,7 @@ from clinlm.predict.predictions import Row, join_predictions
 from clinlm.predict.settings import PredictSettings
 from clinlm.predict.sinks import CsvSink, JsonLinesSink, ParquetSink, Sink
 from clinlm.predict.stream import AnswerCounts, Answerer, Pending, check_folders, stream
-from clinlm.store.content import RECORD, read_record, sealed
+from clinlm.store.content import RECORD, read_record, sealed, sha256
 from clinlm.store.key import digest
 
 N = TypeVar("N", int, float)
@@ -152,11 +151,8 @@ def _identify(folder: Path) -> str:
     if sealed(folder):
         with broken(folder / RECORD):
             return str(read_record(folder)["digest"])
-    files = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not beside_record(path.name)):
-        with path.open("rb") as file:
-            files[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digest(files)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not beside_record(path.name))
+    return digest({str(path.relative_to(folder)): sha256(path) for path in paths})
 
 
 def show_predictions(settings: PredictSettings, done: Progress, before: bool = False) -> None:
