@@ -16,7 +16,7 @@ from clinlm.config.targets import instantiate
 from clinlm.config.usage import used_settings
 from clinlm.config.validation import refuse_monitor
 
-_PLACES = ("root", "lists_root")
+_PLACES = ("root", "lists_root", "gem")
 _LEAST = {
     "batch_size": 1,
     "accumulate": 1,
@@ -54,7 +54,7 @@ def check_settings(config: DictConfig) -> None:
         if settings is None:
             continue
         _check_places(settings.get("labeler"), f"{name}.labeler")
-        _check_places({"lists_root": settings["corpus"].get("lists_root")}, f"{name}.corpus")
+        _check_places({place: settings["corpus"].get(place) for place in _PLACES[1:]}, f"{name}.corpus")
         try:
             instantiate(settings["corpus"], root=settings["root"])().check()
         except DataError as error:
@@ -72,5 +72,7 @@ def _check_places(settings: Any, path: str) -> None:
     """Check that every folder that settings name exists, at any depth."""
     for name, value in settings.items() if isinstance(settings, dict) else ():
         if name in _PLACES and value is not None and not Path(value).exists():
-            raise MissingFileError(f"{path}.{name} must exist, got {value}; set it to the folder of the files")
+            raise MissingFileError(
+                f"{path}.{name} must exist, got {value}; set it to the file, or the folder of the files"
+            )
         _check_places(value, f"{path}.{name}")

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final, final
 
 from clinlm.config.errors import DataError, MissingFileError
+from clinlm.corpora.mimic.mimic4 import table4_there
 from clinlm.corpora.split import SPLITS
 from clinlm.files.plain_text import read_lines
 from clinlm.files.sources import is_table
@@ -36,6 +37,14 @@ _MIMIC: Final = {
     "procedures_3digit": ("NOTEEVENTS", "ADMISSIONS", "PROCEDURES_ICD"),
 }
 """Task -> the tables of MIMIC-III that it reads."""
+
+_MIMIC4: Final = {
+    "mortality": ("discharge", "admissions", "patients"),
+    "length_of_stay": ("discharge", "admissions", "patients"),
+    "diagnoses_3digit": ("discharge", "admissions", "patients", "diagnoses_icd"),
+    "procedures_3digit": ("discharge", "admissions", "patients", "procedures_icd"),
+}
+"""Task -> the tables of MIMIC-IV that it reads."""
 
 
 @final
@@ -71,6 +80,11 @@ def recognize_folder(folder: Path) -> Recognized:
     if tasks:
         there = {table for task in tasks for table in _MIMIC[task]}
         return Recognized(f"MIMIC-III: {', '.join(sorted(there))}", tasks[0], others=tuple(tasks[1:]), large=True)
+    fourth = {table for table in set(chain.from_iterable(_MIMIC4.values())) if table4_there(folder, table)}
+    tasks = [task for task, needed in _MIMIC4.items() if fourth >= {*needed}]
+    if tasks:
+        what = f"MIMIC-IV: {', '.join(sorted(fourth))}"
+        return Recognized(what, tasks[0], "mimic4_outcomes", others=tuple(tasks[1:]), large=True)
     halves = {path.with_suffix(path.suffix.lower()) for path in folder.rglob("*") if path.is_file()}
     marked = {path.with_suffix(".txt") for path in halves if path.suffix == ".ann"}
     if marked:
@@ -89,7 +103,7 @@ def recognize_folder(folder: Path) -> Recognized:
             return Recognized(f"{corpus}: {', '.join(named.values())}", "entities", corpus, {"files": named})
     names = ", ".join(path.name for path in files[:5]) + (f" and {len(files) - 5:,} more" if len(files) > 5 else "")
     raise DataError(
-        "a folder must be of brat (.txt and .ann), of MIMIC-III's tables, or have a CoNLL or PubTator file per split "
+        "a folder must be of brat (.txt and .ann), of MIMIC's tables, or have a CoNLL or PubTator file per split "
         f"(train, dev, test), got {folder} with {names or 'no file'}; set input to one of its files"
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 from clinlm.store.kept_sources import reached_code
 
 NOT_COUNTED = (
-    *("**.root", "**.lists_root"),  # where files lie; their bytes count, by a fingerprint
+    *("**.root", "**.lists_root", "**.gem"),  # where files lie; their bytes count, by a fingerprint
     *("role", "teachers"),  # names of stages; the keys of those that a stage learns from count
     *("trainer._target_", "trainer._partial_", "trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
     *("trainer.strategy", "trainer.plugins", "trainer.profiler", "trainer.log_every_n_steps", "trainer.logger"),

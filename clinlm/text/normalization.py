@@ -17,7 +17,7 @@ HEADER = re.compile(
 )
 """A section's header: at the start of a line, all in capitals or every word capitalised, then a colon."""
 
-_IDENTIFIER = re.compile(rf"\[\*\*[^{MASK}]*?\*\*\]")
+_IDENTIFIER = re.compile(rf"\[\*\*[^{MASK}]*?\*\*\]|_{{3,}}")
 _TIME = r"\d{1,2}:\d{2}(?::\d{2})?(?:\s?[ap]\.?m\b\.?)?"
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]*\.?"
 _DATE = (
@@ -48,7 +48,7 @@ def time_stamps(text: str) -> str:
 
 
 def deidentified(text: str) -> str:
-    """Return `text` with every de-identified span of MIMIC, `[**...**]`, replaced by a space."""
+    """Return `text` with every de-identified span of MIMIC, `[**...**]` or `___`, replaced by a space."""
     return _replace_repeatedly(_IDENTIFIER, " ", text)
 
 

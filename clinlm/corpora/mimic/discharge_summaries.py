@@ -12,7 +12,8 @@ from clinlm.files.pandas_values import non_missing, require_whole_numbers, whole
 
 _COLUMNS = ["SUBJECT_ID", "HADM_ID", "CHARTDATE", "CATEGORY", "DESCRIPTION", "TEXT"]
 _BREAK = "\n\n"
-_REPORT = "Report"
+REPORT = "Report"
+"""DESCRIPTION of a summary that is no addendum."""
 
 
 def stays(root: Path, columns: list[str], definition: Definition) -> tuple[pl.DataFrame, list[str]]:
@@ -50,11 +51,28 @@ def summaries(root: Path, admissions: pl.DataFrame, definition: Definition) -> t
         DataError: HADM_ID or SUBJECT_ID is not a whole number, or no note is left; as `scan_table`.
     """
     notes, notices = _notes(root, admissions, definition)
+    joined, dropped = join_summaries(notes, definition)
+    notices += dropped
+    if not joined.height:
+        raise DataError(
+            f"a corpus must have a note, NOTEEVENTS has no usable discharge summary{'; ' * bool(notices)}"
+            f"{'; '.join(notices)}; check that CATEGORY, DESCRIPTION and HADM_ID are as in MIMIC-III"
+        )
+    return joined, notices
+
+
+def join_summaries(notes: pl.DataFrame, definition: Definition) -> tuple[pl.DataFrame, list[str]]:
+    """Join the discharge summaries of every admission as `summaries` says; and notices.
+
+    Args:
+        notes: HADM_ID, SUBJECT_ID (numbers), CHARTDATE, DESCRIPTION and TEXT.
+        definition: strict takes reports alone.
+    """
     distinct = notes.sort("CHARTDATE", nulls_last=True, maintain_order=True).unique(
         "TEXT", keep="last", maintain_order=True
     )
-    notices += count_dropped(notes, distinct, "notes dropped: a later note has the same text")
-    reports = distinct.filter(pl.col("DESCRIPTION") == _REPORT)
+    notices = count_dropped(notes, distinct, "notes dropped: a later note has the same text")
+    reports = distinct.filter(pl.col("DESCRIPTION") == REPORT)
     if definition == "strict":
         notices += count_dropped(distinct, reports, "notes dropped: not written as a report")
         distinct = reports
@@ -64,11 +82,6 @@ def summaries(root: Path, admissions: pl.DataFrame, definition: Definition) -> t
     named = joined.drop_nulls("SUBJECT_ID").sort("HADM_ID")
     notices += count_dropped(texts, joined, "admissions dropped: no note is a report")
     notices += count_dropped(joined, named, "admissions dropped: their report has no SUBJECT_ID")
-    if not named.height:
-        raise DataError(
-            f"a corpus must have a note, NOTEEVENTS has no usable discharge summary{'; ' * bool(notices)}"
-            f"{'; '.join(notices)}; check that CATEGORY, DESCRIPTION and HADM_ID are as in MIMIC-III"
-        )
     return named, notices
 
 

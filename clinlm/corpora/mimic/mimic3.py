@@ -71,10 +71,13 @@ def scan_table(root: Path, table: str, columns: Sequence[str]) -> pl.LazyFrame:
         MissingFileError: the table does not exist.
         DataError: at once, if a column is missing; on collecting, if a record is broken (`scan_delimited`).
     """
-    path = table_path(root, table)
-    names = read_header(path)
-    actual = {name.upper(): name for name in names}
-    require_columns(path, list(actual), columns, f"set root to a folder with MIMIC-III's own {table}")
+    return scan_columns(table_path(root, table), columns, f"set root to a folder with MIMIC-III's own {table}")
+
+
+def scan_columns(path: Path, columns: Sequence[str], remedy: str) -> pl.LazyFrame:
+    """Return columns of the file of a table of MIMIC as `scan_table` does; `remedy` is what to do if one is missing."""
+    actual = {name.upper(): name for name in read_header(path)}
+    require_columns(path, list(actual), columns, remedy)
     chosen = [actual[column] for column in columns]
     frame = scan_delimited(path, chosen).rename(dict(zip(chosen, columns, strict=True)))
     return frame.with_columns(pl.col(name).str.strip_suffix(".0") for name in columns if name in _NUMBERS)

@@ -9,11 +9,12 @@ import polars as pl
 
 from clinlm.config.errors import ConfigError, DataError, MissingFileError
 from clinlm.corpora.base import GENERATED, Corpus, Records, count_dropped, count_notice, digest_files
-from clinlm.corpora.mimic.admission_notes import Definition, admission_note, without_death
+from clinlm.corpora.mimic.admission_notes import Definition
 from clinlm.corpora.mimic.discharge_summaries import stays, summaries
 from clinlm.corpora.mimic.mimic3 import ATTRIBUTES, completed_years, scan_table, table_path
 from clinlm.corpora.mimic.outcome_labels import codes, length_of_stay, mortality, short_codes
-from clinlm.corpora.split import SPLITS, merge_groups
+from clinlm.corpora.mimic.stay_notes import as_admission_notes, group_stays
+from clinlm.corpora.split import SPLITS
 from clinlm.corpora.synthetic.synthetic import Synthetic
 from clinlm.files.delimited import read_header, scan_delimited
 from clinlm.files.pandas_values import non_missing, require_whole_numbers, whole_number
@@ -23,7 +24,7 @@ Outcome = Literal["mortality", "length_of_stay", "diagnoses_3digit", "procedures
 CODES = {"diagnoses_3digit": "DIAGNOSES_ICD", "procedures_3digit": "PROCEDURES_ICD"}
 """The tables of the outcomes that are codes."""
 
-_COLUMNS = {
+COLUMNS = {
     "mortality": ["HOSPITAL_EXPIRE_FLAG"],
     "length_of_stay": ["HOSPITAL_EXPIRE_FLAG", "ADMITTIME", "DISCHTIME"],
 }
@@ -93,8 +94,8 @@ class Mimic3Outcomes(Corpus):
         lists_root: str | Path | None = None,
         generated: Synthetic | None = None,
     ) -> None:
-        if outcome not in (*_COLUMNS, *CODES):
-            raise ConfigError(f"outcome must be one of {', '.join((*_COLUMNS, *CODES))}, got {outcome!r}")
+        if outcome not in (*COLUMNS, *CODES):
+            raise ConfigError(f"outcome must be one of {', '.join((*COLUMNS, *CODES))}, got {outcome!r}")
         if definition not in ("published", "strict"):
             raise ConfigError(f"definition must be published or strict, got {definition!r}")
         if root is None and generated is None:
@@ -109,10 +110,12 @@ class Mimic3Outcomes(Corpus):
         """See `Corpus.records`; the errors of `summaries`, of the labels and of the lists apply."""
         root = self._folder()
         notices = [] if self.root else [GENERATED]
-        admissions, newborns = stays(root, _COLUMNS.get(self.outcome, []), self.definition)
+        admissions, newborns = stays(root, COLUMNS.get(self.outcome, []), self.definition)
         notes, dropped = summaries(root, admissions, self.definition)
         labels, unlabelled = self._labels(root, admissions.join(notes, on="HADM_ID", how="semi"))
-        notes, cut = self._admission_notes(notes.join(labels, on="HADM_ID", how="inner", maintain_order="left"))
+        labelled = notes.join(labels, on="HADM_ID", how="inner", maintain_order="left")
+        strict = self.definition == "strict"
+        notes, cut = as_admission_notes(labelled, self.definition, self.outcome == "mortality", compare=strict)
         notes, splits, straddling = self._grouped(notes)
         notices += [*newborns, *dropped, *unlabelled, *cut, *straddling]
         if not notes.height:
@@ -167,43 +170,13 @@ class Mimic3Outcomes(Corpus):
         without = count_dropped(admissions, coded, f"admissions dropped: no code in {table}")
         return coded.select("HADM_ID", "labels"), [*notices, *without]
 
-    def _admission_notes(self, notes: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-        """Replace TEXT by the admission note; drop rows without one, or whose note reveals the answer."""
-        texts = pl.Series("TEXT", [admission_note(text, self.definition) for text in notes["TEXT"]], dtype=pl.String)
-        built = notes.with_columns(texts).drop_nulls("TEXT")
-        main = "neither chief complaint nor present illness nor medical history"
-        notices = count_dropped(notes, built, f"admissions dropped: {main}")
-        if self.definition == "strict":
-            differ = sum(
-                admission_note(text, "published") != new for text, new in zip(notes["TEXT"], texts, strict=True)
-            )
-            notices += count_notice(differ, notes.height, "admission notes differ from the published definition's")
-        if self.outcome != "mortality":
-            return built, notices
-        texts = pl.Series("TEXT", [without_death(text, self.definition) for text in built["TEXT"]], dtype=pl.String)
-        died = built.filter(texts.is_null())["labels"].list.first().eq("died").sum()
-        kept = built.with_columns(texts).drop_nulls("TEXT")
-        notices += count_dropped(
-            built, kept, f"admissions dropped: the note mentions death, {died:,} of them of patients who died"
-        )
-        notices += count_notice(
-            int((built["TEXT"] != texts).sum()), built.height, "notes had a mention of death removed"
-        )
-        return kept, notices
-
     def _grouped(self, notes: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str] | None, list[str]]:
         """Add `group`; with published lists, return the split of every group and keep only groups in the lists."""
-        people = notes["SUBJECT_ID"].to_list()
-        groups = merge_groups(people, notes["TEXT"]) if self.definition == "strict" else list(map(str, people))
-        notes = notes.with_columns(pl.Series("group", groups, dtype=pl.String))
-        joined = notes["SUBJECT_ID"].n_unique() - notes["group"].n_unique()
-        notices = count_notice(
-            joined, notes["SUBJECT_ID"].n_unique(), "patients share an admission note, and so a group"
-        )
+        notes, notices = group_stays(notes, self.definition)
         if self.lists_root is None:
             return notes, None, notices
         lists, several = read_patient_lists(self.lists_root)
-        splits = split_of_groups(people, groups, lists)
+        splits = split_of_groups(notes["SUBJECT_ID"].to_list(), notes["group"].to_list(), lists)
         listed = notes.filter(pl.col("group").is_in(list(splits)))
         notices += count_notice(
             several, len(lists), "patients are in several lists: test before validation before train"

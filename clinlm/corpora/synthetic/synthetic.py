@@ -1,18 +1,15 @@
 """Synthetic: generated tables of MIMIC-III, in which diagnoses can be inferred from context only."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, final, get_args
-
-from filelock import FileLock
 
 from clinlm.config.errors import ConfigError
 from clinlm.corpora.base import GENERATED, Corpus, Records, digest_generator
 from clinlm.corpora.mimic.mimic3 import Mimic3
 from clinlm.corpora.synthetic import lexicon, outcome_lexicon
 from clinlm.corpora.synthetic.outcome_tables import SyntheticOutcomeTables
-from clinlm.corpora.synthetic.tables import SyntheticTables
+from clinlm.corpora.synthetic.tables import SyntheticTables, written_once
 
 Style = Literal["handoff", "brief", "full", "admission"]
 STYLES: tuple[Style, ...] = get_args(Style)
@@ -81,22 +78,8 @@ class Synthetic(Corpus):
 
     def tables(self) -> Path:
         """Return the folder of the tables, after writing them if needed."""
-        folder = self.folder
-        self.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if not folder.is_dir():
-                self._write(folder)
-        return folder
+        return written_once(self.folder, self._tables.write)
 
     def fingerprint(self) -> str:
         """See `Corpus.fingerprint`; it generates nothing."""
         return digest_generator(self.settings, GENERATORS, DATA_FILES)
-
-    def _write(self, folder: Path) -> None:
-        """Write into a partial folder, renamed when complete; remove that of a killed run first."""
-        partial = folder.with_name(f"{folder.name}.partial")
-        if partial.exists():
-            shutil.rmtree(partial)
-        partial.mkdir()
-        self._tables.write(partial)
-        partial.rename(folder)

@@ -1,12 +1,15 @@
 """Generates patients, admissions and their notes as tables of MIMIC-III."""
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TextIO, final
+
+from filelock import FileLock
 
 from clinlm.corpora.synthetic.notes import HospitalStay, Style, SyntheticNote, SyntheticNotes
 
@@ -155,6 +158,20 @@ class SyntheticTables:
             time = stay.admitted + timedelta(minutes=rng.randrange(60, 1440))
             text = self.notes.other_note(rng, "Radiology", stay.stay)
             yield _note_row(person, stay, time.date(), time, "Radiology", "CHEST (PORTABLE AP)", None, text)
+
+
+def written_once(folder: Path, write: Callable[[Path], None]) -> Path:
+    """Return `folder`, after `write` has filled it, under a file lock; it has its name only when it is complete."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            partial = folder.with_name(f"{folder.name}.partial")
+            if partial.exists():  # of a killed run
+                shutil.rmtree(partial)
+            partial.mkdir()
+            write(partial)
+            partial.rename(folder)
+    return folder
 
 
 def write_tables(folder: Path, columns: Mapping[str, str], rows: Iterable[Row]) -> None:

@@ -32,6 +32,8 @@ PUBLIC: Final[Mapping[str, str]] = {
     "Mimic3": "MIMIC-III (PhysioNet, credentialed access)",
     "Mimic3Notes": "MIMIC-III (PhysioNet, credentialed access)",
     "Mimic3Outcomes": "MIMIC-III (PhysioNet, credentialed access)",
+    "Mimic4Notes": "MIMIC-IV-Note (PhysioNet, credentialed access)",
+    "Mimic4Outcomes": "MIMIC-IV and MIMIC-IV-Note (PhysioNet, credentialed access)",
     "Synthetic": "generated notes (synthetic, no patients)",
     "SyntheticEntities": "generated notes (synthetic, no patients)",
     "Complaints": "generated complaints (synthetic, no patients)",

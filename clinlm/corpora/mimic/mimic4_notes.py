@@ -1,0 +1,76 @@
+"""MIMIC-IV: single notes, discharge summaries and radiology reports."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+import polars as pl
+
+from clinlm.config.errors import ConfigError, DataError
+from clinlm.corpora.base import Corpus, Records, digest_files
+from clinlm.corpora.mimic.mimic3 import collect_notes, drop_notes
+from clinlm.corpora.mimic.mimic4 import NOTE_TABLES, blank_text, described, scan_table4, table4_path
+
+
+@final
+class Mimic4Notes(Corpus):
+    """One record per note of MIMIC-IV-Note, without labels, in the order of the tables.
+
+    id = note_id; group = subject_id; attributes `category` (the table) and `description` (Report or Addendum). Notes
+    without text are dropped, and counted. Memory holds the kept notes and one block of a table. The data use agreement
+    forbids passing the notes to third parties, so `remote_allowed` is False.
+
+    Args:
+        root: folder of the tables, or of `note` (`mimic4.table4_path`).
+        tables: those to read, of `discharge` and `radiology`.
+
+    Raises:
+        ConfigError: a table is neither.
+    """
+
+    remote_allowed = False
+
+    def __init__(self, root: str | Path, tables: Sequence[str] = tuple(NOTE_TABLES)) -> None:
+        unknown = sorted(set(tables) - set(NOTE_TABLES))
+        if isinstance(tables, str) or not tables or unknown or len(set(tables)) < len(tables):
+            raise ConfigError(f"tables must be a list of {' and '.join(NOTE_TABLES)}, got {tables!r}; set some of them")
+        self.root: Path = Path(root)
+        self.tables = tuple(tables)
+
+    def records(self) -> Records:
+        """See `Corpus.records`; the errors of `mimic4.scan_table4` apply.
+
+        Raises:
+            DataError: also if a note has no subject_id, note_id is missing or repeated, or note_type is unknown.
+        """
+        frames, notices = [], list[str]()
+        for table in self.tables:
+            frame, told = self._notes(table)
+            frames.append(frame)
+            notices += told
+        notes = pl.concat(frames)
+        if not notes.height:
+            raise DataError(f"a corpus must have a note, {' and '.join(self.tables)} have none; {'; '.join(notices)}")
+        if notes["id"].is_duplicated().any() or notes["id"].null_count():
+            raise DataError("note_id must be unique, some are missing or repeated; repair the tables")
+        return Records(notes, tuple(notices))
+
+    def fingerprint(self) -> str:
+        return digest_files(table4_path(self.root, table) for table in self.tables)
+
+    def _notes(self, table: str) -> tuple[pl.DataFrame, list[str]]:
+        reasons = {"empty text": blank_text()}
+        scanned = scan_table4(self.root, table, ["NOTE_ID", "SUBJECT_ID", "NOTE_TYPE", "TEXT"])
+        found = collect_notes(scanned, reasons)
+        nobody = found.filter(~pl.col("SUBJECT_ID").str.contains(r"\S").fill_null(False)).height
+        if nobody:
+            raise DataError(f"a note must have a SUBJECT_ID, {nobody:,} in {table} have none; repair the table")
+        kept, notices = drop_notes(found.with_columns(described(found, table)), reasons)
+        attributes = pl.struct(pl.lit(table).alias("category"), pl.col("DESCRIPTION").alias("description"))
+        return kept.select(
+            pl.col("NOTE_ID").alias("id"),
+            pl.col("SUBJECT_ID").alias("group"),
+            pl.col("TEXT").alias("text"),
+            pl.lit([], dtype=pl.List(pl.String)).alias("labels"),
+            attributes.alias("attributes"),
+        ), [f"{table}: {notice}" for notice in notices]
