@@ -24,7 +24,7 @@ class Ontology(Labeler):
 
     Args:
         root: folder that the files of the sources are relative to.
-        sources: vocabularies by name. A term of two sources belongs to the first.
+        sources: vocabularies by name; None leaves one out. A term of two sources belongs to the first.
         stop: terms to ignore, in addition to `clinlm.terminology.stop_terms`; in capitals for an acronym.
         keep: terms of `clinlm.terminology.stop_terms` to match anyway.
         acronym: maximum length of a term in capitals that matches in the same case only.
@@ -37,15 +37,16 @@ class Ontology(Labeler):
     def __init__(
         self,
         root: str | Path,
-        sources: Mapping[str, TermSource],
+        sources: Mapping[str, TermSource | None],
         stop: Sequence[str] = (),
         keep: Sequence[str] = (),
         acronym: int = 5,
         shortest: int = 3,
     ) -> None:
-        if not sources:
+        self.root = Path(root)
+        self.sources = {name: source for name, source in sources.items() if source is not None}
+        if not self.sources:
             raise ConfigError("an ontology labeler needs at least one source, got none; set labeler.sources")
-        self.root, self.sources = Path(root), dict(sources)
         unknown = sorted(set(keep) - set(STOP_TERMS))
         if unknown:
             raise ConfigError(

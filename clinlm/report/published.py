@@ -17,6 +17,7 @@ from clinlm.metrics.economics import times_cheaper, times_faster
 from clinlm.report import cells, timing
 from clinlm.report.conclusion import conclusion_markdown
 from clinlm.report.labels import label_table
+from clinlm.report.placement import CRITERIA, Places, place
 from clinlm.report.results import ModelResult
 from clinlm.report.terminal import text_table
 from clinlm.store.content import write_json
@@ -73,6 +74,7 @@ class Published:
         last_epoch: whether the paper reports its last epoch, whichever was best.
         labels_table: which of its tables has the numbers per label.
         labels: label -> pipeline -> precision, recall, F1 and AUROC in per cent; empty if the paper has none.
+        ours: row -> which of our results belong there; see `clinlm.report.placement.place`.
     """
 
     source: str
@@ -83,6 +85,7 @@ class Published:
     last_epoch: bool = False
     labels_table: str = ""
     labels: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
+    ours: Places = field(default_factory=dict)
 
     @classmethod
     def named(cls, name: str) -> "Published":
@@ -99,7 +102,8 @@ class Published:
 
         Raises:
             MissingFileError: there is no such file.
-            DataError: a field is missing, a column is unknown, or a row is shorter or longer than the columns.
+            DataError: a field is missing, a column is unknown, a row is shorter or longer than the columns, or `ours`
+                has a row that is not there or asks for what no result has.
             ConfigError: the file has no such task.
         """
         if not path.is_file():
@@ -129,11 +133,19 @@ class Published:
                 f"every row of a label must have precision, recall, F1 and AUROC; {path} lacks some of {short}"
             )
         head = (data["source"], data["table"], tuple(data["columns"]), rows, tuple(data.get("notes", ())))
-        return cls(*head, bool(data.get("last_epoch", False)), data.get("labels_table", ""), labels)
+        ours = data.get("ours", {})
+        asked = {name for entries in ours.values() for entry in entries for name in entry}
+        if not {*ours} <= {*rows} or not asked <= {*CRITERIA}:
+            raise DataError(f"ours must be of the table's rows and ask for {', '.join(CRITERIA)}; {path} has others")
+        return cls(*head, bool(data.get("last_epoch", False)), data.get("labels_table", ""), labels, ours)
 
-    def has(self, pipelines: Iterable[str]) -> bool:
-        """Return whether one of `pipelines` is among the paper's, whatever the case."""
-        return bool({name.casefold() for name in self.rows} & {name.casefold() for name in pipelines})
+    def has(self, names: Iterable[str]) -> bool:
+        """Return whether one of `names` is among the rows, whatever the case."""
+        return bool({name.casefold() for name in self.rows} & {name.casefold() for name in names})
+
+    def placed(self, results: Sequence[ModelResult]) -> dict[str, str]:
+        """Return group of our results -> its row; empty where none of ours is in the table."""
+        return place(results, self.rows, self.ours)
 
 
 def _of_task(data: Any, task: str, path: Path) -> Any:
@@ -276,10 +288,12 @@ def write_published(
     readings[DEPLOYED] = [result for result in results if result.deployment]
     if published.last_epoch:
         readings[LAST] = [last[result.name] for result in results if result.name in last]
+    rows = published.placed(readings[KEPT])
     by_group: dict[str, dict[str, ModelResult]] = defaultdict(dict)
     for reading, own in readings.items():
         for group, seeds in _grouped(own).items():
-            by_group[group][reading] = mean_over_seeds(seeds)
+            name = rows.get(group) or (f"pipeline {group}" if published.has([group]) else group)
+            by_group[name][reading] = mean_over_seeds(seeds)
     table, markdown = side_by_side(by_group, published)
     ending = "\nOurs:\n\n" + "".join(f"- {line}\n" for line in (*_HOW, *notices))
     (folder / "published.md").write_text(conclusion_markdown(conclusion) + markdown + ending, encoding="utf-8")

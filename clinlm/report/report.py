@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from textwrap import wrap
@@ -108,7 +109,7 @@ class Report:
             epochs.epoch_frame(self._task, trained, splits).write_csv(folder / "epochs.csv")
             self.files.append("epochs.csv")
         if stages:
-            self._write_stages()
+            self._write_stages(trained)
         else:
             self._write_models(trained)
         self._write_labels()
@@ -193,8 +194,8 @@ class Report:
         lines = [f"tfidf      {shown_path(Path(self._run.store) / ', '.join(keys[:count]))}" for count in (2, 1)]
         return [line for line in lines if len(line) <= SCREEN[0] or line == lines[-1]][:1] if keys else []
 
-    def _write_stages(self) -> None:
-        """Write what the methods of a run did, and the validation of its last compressed stage."""
+    def _write_stages(self, trained: Sequence[ModelResult]) -> None:
+        """Write what the methods of a run did, the validation of its last compressed stage, and a published table."""
         reports = {r.name: r.lineage.artifact.report for r in self.results if r.is_stage}
         (self._folder / "methods.md").write_text(methods.methods_markdown(reports), encoding="utf-8")
         self.files.append("methods.md")
@@ -208,16 +209,13 @@ class Report:
             validation = validate_result(self._task, original, last, self._settings)
             self.files += [path.name for path in validation_text.write_validation(validation, self._folder)]
             self._show("validation", lambda: validation_text.validation_summary(validation))
+        ending = self._run.stages[-1].name  # the result of the pipeline; a job of a sweep has one row, and no table
+        own = [replace(r, group=self._run.pipeline) if _stage_of(r) == ending else r for r in self._scored]
+        self._write_published(own, trained, least=2)
 
     def _write_models(self, trained: Sequence[ModelResult]) -> None:
         """Write a published table with our results, the grid and the Pareto front of the models of a sweep."""
-        if self._settings.published is not None and not self._run.nested:
-            published = Published.named(self._settings.published)
-            if published.has(result.group or result.name for result in self.results):
-                last = {result.name: epochs.last_epoch(self._task, result) for result in trained}
-                made = write_published(published, self._scored, last, self.notices, self._folder, self.conclusion)
-                self.files += ["published.md", *(["published_labels.md"] if published.labels else [])]
-                self._show("published", lambda: made)
+        self._write_published(self._scored, trained, least=1)
         if len({*adapters.adapter_names(self.results).values()}) > 1:
             costs = adapters.write_adapters(self.results, self._metric, self._folder, self.conclusion)
             self.files.append(f"{adapters.NAME}.md")
@@ -235,6 +233,17 @@ class Report:
         timed = [result for result in self.results if result.latency is not None]
         if len(timed) > 2:
             self.files += [path.name for path in pareto.write_pareto(timed, self._metric, self._folder, self._split)]
+
+    def _write_published(self, scored: Sequence[ModelResult], trained: Sequence[ModelResult], least: int) -> None:
+        """Write the published table with our results, if at least so many of its rows have one of ours."""
+        if self._settings.published is None or self._run.nested:
+            return
+        published = Published.named(self._settings.published)
+        if len(published.placed(scored)) >= least:
+            last = {result.name: epochs.last_epoch(self._task, result) for result in trained}
+            made = write_published(published, scored, last, self.notices, self._folder, self.conclusion)
+            self.files += ["published.md", *(["published_labels.md"] if published.labels else [])]
+            self._show("published", lambda: made)
 
     def _detailed(self) -> list[ModelResult]:
         by_name = {result.name: result for result in self.results}
@@ -269,3 +278,8 @@ class Report:
     def _show(self, part: str, made: Callable[[], Sequence[Any]]) -> None:
         if part in self._settings.show:
             self._shown += made()
+
+
+def _stage_of(result: ModelResult) -> str:
+    """Return the name of the stage that a result of a run is of, or is a deployment of."""
+    return str(result.deployment.get("of", result.name))

@@ -1,5 +1,6 @@
 """Selects the models that a report compares, and names them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -32,7 +33,8 @@ def every_stage(run: RunRecord) -> list[ModelResult]:
 def last_stages(runs: Sequence[RunRecord], among: Sequence[RunRecord] | None = None) -> list[ModelResult]:
     """Return every teacher, then the last stage of every run: what a sweep compares.
 
-    A pipeline of a single stage gives its name to that stage; teachers of longer ones are called `teacher`. Settings
+    A pipeline of a single stage gives its name to that stage; teachers of longer ones are called `teacher`, and those
+    of an ensemble, the first aside, as their stage (`teacher_2`). Settings
     that differ between runs, and seeds where there are several, are part of the name. Of runs that end in the same
     artifact, which differ in what changes no stage, the first counts.
 
@@ -56,6 +58,10 @@ def last_stages(runs: Sequence[RunRecord], among: Sequence[RunRecord] | None = N
             overrides = runs[number if own is None else own].overrides
             original = "" if own is None else _original(runs[own], first)
             teachers[first.folder] = _result(name, group, name, run, first, overrides, original)
+        for other in _other_members(run):
+            if other.folder not in teachers:
+                name = distinct(f"{other.name}{endings[number]}", taken)
+                teachers[other.folder] = _result(name, other.name, name, run, other, run.overrides, "")
     lasts: list[ModelResult] = []
     ended: set[tuple[int, str]] = set()
     for run, ending, group in zip(runs, endings, groups, strict=True):
@@ -65,6 +71,12 @@ def last_stages(runs: Sequence[RunRecord], among: Sequence[RunRecord] | None = N
             name, reference = distinct(f"{group}{ending}", taken), teachers[first.folder].name
             lasts.append(_result(name, group, reference, run, last, run.overrides, _original(run, last)))
     return [*teachers.values(), *lasts]
+
+
+def _other_members(run: RunRecord) -> list[StageRecord]:
+    """Return the members of the first stage's ensemble but for itself: of one name, numbered from 1."""
+    stem = run.stages[0].name.removesuffix("_1")
+    return [stage for stage in run.stages[1:] if re.fullmatch(rf"{re.escape(stem)}_\d+", stage.name)]
 
 
 def measured_costs(result: ModelResult) -> ModelResult:

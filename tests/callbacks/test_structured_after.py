@@ -104,6 +104,7 @@ def test_words_are_units_of_a_tagger(entities: Entities, _tiny_tagger: Model) ->
 def test_it_is_quantised(tmp_path: Path, task: MultiLabel, made: dict[str, Artifact], name: str) -> None:
     plain: Any = OmegaConf.load(CONF / "quantize" / f"{name}.yaml")
     slots = {"distill": OmegaConf.load(CONF / "distill" / "mixture.yaml"), "quantize": plain}
+    slots |= {"qat_epochs": 3, "qat_learning_rate": 5e-5}
     callback = instantiate(OmegaConf.create(slots).quantize)
     done = built(tmp_path / "made", task, made["little"], {"quantize": callback}, [made["start"]])
     network = done.load().network

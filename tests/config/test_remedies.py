@@ -42,7 +42,7 @@ def message(override: str) -> str:
         ("prune.ration=0.3", "prune.ratio"),
         ("task.corpus.patient=3", "task.corpus.patients"),
         ("~stages.recover_studnet", "stages.recover_student"),
-        ("sweep=tabel2", "+sweep=table2"),
+        ("sweep=smart_grifin", "+sweep=smart_griffin"),
         ("labels=3", "labeler or task.labels"),
     ],
 )
@@ -55,7 +55,7 @@ def test_the_nearest_name_is_suggested_and_never_the_one_that_failed(override: s
 @pytest.mark.parametrize(
     ("override", "remedy"),
     [
-        ("sweep=table2", "the group sweep has no default to override; add an option with +sweep=table2"),
+        ("sweep=smart_griffin", "the group sweep has no default to override; add an option with +sweep=smart_griffin"),
         ("+pipeline=a", "the group pipeline has an option already; write pipeline=a without +"),
         ("prune=null", "got null; write GROUP=none"),
         ("seed", "arguments must be KEY=VALUE, got 'seed'"),

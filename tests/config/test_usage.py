@@ -21,8 +21,14 @@ A, C = "pipeline=a", "pipeline=c"
         (("pipeline=baseline", "student.layers=2"), "student is read with pipeline=a, b, c, "),
         (("pipeline=baseline", "adapter@student=lora"), "reads adapter@student=lora; quantize=none leaves out stage q"),
         (("pipeline=baseline", "adapter=dora", "adapter@teacher=lora"), "reads adapter=dora; quantize=none leaves"),
-        ((C, "schedule=cubic"), "pipeline=pruning_gradual or prune=semi_structured, unstructured, wanda: choose one"),
-        ((C, "ensemble=learned"), "ensemble is read with pipeline=ensemble, optimclm: choose one; or remove it"),
+        (
+            (C, "schedule=cubic"),
+            "pipeline=pruning_gradual or prune=semi_structured, threshold, unstructured, wanda: choose one",
+        ),
+        (
+            (C, "ensemble=learned"),
+            "ensemble is read with pipeline=ensemble, optimclm, optimclm_pruning: choose one; or remove it",
+        ),
         ((C, "labeler=ontology"), "task=bc5cdr, entities, maccrobat"),
         ((C, "module@quantize_module=distill"), "quantize=none leaves out stage quantize: choose another"),
         ((C, "stages.quantize.seed=3"), "quantize=none leaves out stage quantize"),

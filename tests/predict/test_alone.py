@@ -30,7 +30,7 @@ ALWAYS = "dynamic"
 
 
 def method(name: str) -> dict[str, Compression]:
-    settings: Any = OmegaConf.load(CONF / "quantize" / f"{name}.yaml")
+    settings: Any = OmegaConf.to_container(OmegaConf.load(CONF / "quantize" / f"{name}.yaml"))
     settings = {key: value for key, value in settings.items() if key not in ("documents", "epochs", "learning_rate")}
     return {} if "_target_" not in settings else {"quantize": instantiate(settings)}
 

@@ -4,6 +4,7 @@ import io
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from rich.console import Console
 from support.reports import result, timed
 
 from clinlm.report.labels import METRICS, label_table
-from clinlm.report.published import PUBLISHED, Published, _write_lines, side_by_side
-from clinlm.report.results import ModelResult
+from clinlm.report.published import PUBLISHED, Published, _write_lines, side_by_side, write_published
+from clinlm.report.results import Lineage, ModelResult
 from clinlm.report.tracked_tables import published_frame
 from clinlm.report.written import read_json
 
@@ -171,6 +172,8 @@ def test_the_best_of_every_label_is_bold() -> None:
         ("source: s\ntable: t\ncolumns: [colour]\nrows: {A: [1]}", "colour"),
         ("source: s\ntable: t\ncolumns: [accuracy]\nrows: {A: [1, 2]}", "must have one number per column"),
         ("source: s\ntable: t\ncolumns: [accuracy]\nrows: {A: [1]}\nlabels: {l: {A: [1, 2]}}", "precision, recall"),
+        ("source: s\ntable: t\ncolumns: [accuracy]\nrows: {A: [1]}\nours: {B: [{kind: stage}]}", "ours must be"),
+        ("source: s\ntable: t\ncolumns: [accuracy]\nrows: {A: [1]}\nours: {A: [{colour: red}]}", "ask for kind"),
     ],
 )
 def test_misfits_are_refused(tmp_path: Path, text: str, law: str) -> None:
@@ -180,3 +183,60 @@ def test_misfits_are_refused(tmp_path: Path, text: str, law: str) -> None:
     path.write_text(text)
     with pytest.raises(ValueError, match=law):
         Published.read(path)
+
+
+def staged(stage: str, *typed: str, pipeline: str = "optimclm", group: str = "", kind: Any = "stage") -> ModelResult:
+    lineage = Lineage(pipeline, stage, overrides=typed)
+    return replace(result(group or stage), kind=kind, group=group or stage, lineage=lineage)
+
+
+def test_every_stage_of_optimclm_stands_in_its_row() -> None:
+    """Of one run; the student of pipeline=ensemble is no ensemble."""
+    names = ("teacher_1", "teacher_2", "student", "prune_student", "quantize")
+    run = [
+        *(staged(name, "task=mortality") for name in names),
+        staged("", "task=mortality", group="e", kind="ensemble"),
+    ]
+    published = Published.named("optimclm:mortality")
+    assert published.placed(run) == {
+        "e": "ensemble",
+        "teacher_1": "corebert",
+        "teacher_2": "dischargebert",
+        "student": "distillation",
+        "prune_student": "distillation_pruning",
+        "quantize": "optimclm",
+    }
+    recovered = [*run, staged("recover_student", "task=mortality")]
+    assert published.placed(recovered)["recover_student"] == "distillation_pruning"
+    assert "prune_student" not in published.placed(recovered)
+
+
+def test_a_sweep_over_pipelines_fills_the_rows_of_its_student(tmp_path: Path) -> None:
+    ends = {"ensemble": "student", "optimclm_pruning": "prune_student", "optimclm": "quantize"}
+    pkd = "+experiment=optimclm_pkd"
+    small = [staged(stage, f"pipeline={name}", pipeline=name, group=name) for name, stage in ends.items()]
+    large = [staged(own.lineage.stage, pkd, *own.lineage.overrides, group=f"{own.group} pkd") for own in small]
+    published = Published.named("optimclm:mortality")
+    rows = ["distillation", "distillation_pruning", "optimclm"]
+    assert [*published.placed(small).values()] == rows
+    assert {*published.placed([*small, *large]).values()} == {*rows, *(f"pkd_{name}" for name in rows)}
+    write_published(published, small, {}, [], tmp_path)
+    table = cells((tmp_path / "published.md").read_text())
+    assert ("ensemble", "ours") not in table and ("distillation", "ours") in table and ("optimclm", "ours") in table
+
+
+def test_what_several_runs_would_share_stands_below_under_its_own_name(tmp_path: Path) -> None:
+    """A mean over prune.ratio would look like a mean over seeds."""
+    runs = [staged("quantize", f"prune.ratio={ratio}", group=f"optimclm ratio={ratio}") for ratio in (0.1, 0.3)]
+    seeds = [staged("quantize", f"seed={seed}", group="optimclm") for seed in (0, 1)]
+    published = Published.named("optimclm:mortality")
+    assert published.placed(runs) == {} and published.placed(seeds) == {"optimclm": "optimclm"}
+    write_published(published, [*runs, staged("teacher_1", group="baseline")], {}, [], tmp_path)
+    assert ("optimclm ratio=0.1", "ours") in cells((tmp_path / "published.md").read_text())
+
+
+def test_half_of_the_bytes_is_the_row_of_pruning_in_steps() -> None:
+    published = Published.named("clinical_edge")
+    run = [replace(staged(role, pipeline="pruning_iterative"), role=role) for role in ("teacher", "student")]
+    assert published.placed(run) == {"student": "pruning"}
+    assert published.placed([staged("student", group="Distillation")]) == {"Distillation": "distillation"}
