@@ -167,7 +167,7 @@ def test_a_mask_that_removes_nothing_new_raises(
                 module.weight[:, ::2] = 0.0
     start = kept(tiny_model, tmp_path / "start")
     with pytest.raises(RuntimeError, match="must change the network.*leave every tensor as it was"):
-        built(tmp_path / "built", task, start, {"prune": method(path, ratio=1e-6)}, epochs=1)
+        built(tmp_path / "built", task, start, {"prune": method(path, ratio=1e-6, threshold=1e-12)}, epochs=1)
     assert not (tmp_path / "built" / "record.json").exists()
 
 

@@ -103,7 +103,7 @@ def test_a_sweep_shows_an_ensemble_once(compared: Compared) -> None:
     other = replace(own.stages[1], name="student", role="student", teachers=("teacher_1", "teacher_2", "tfidf"))
     runs[1] = replace(runs[1], stages=(*own.stages[:-1], other))
     models = last_stages(runs)
-    assert [each.name for each in models] == ["teacher", "ensemble alpha=0.3", "ensemble alpha=0.7"]
+    assert [each.name for each in models] == ["teacher", "teacher_2", "ensemble alpha=0.3", "ensemble alpha=0.7"]
     (found,) = ensembles_of_sweep(runs, models)
     result = found.result
     assert result.name == result.group == "teachers of ensemble alpha=0.3" and result.reference == "teacher"
