@@ -10,7 +10,7 @@ Places = Mapping[str, Sequence[Mapping[str, str]]]
 """Row -> what belongs there: of several entries the first that any result meets."""
 
 
-def place(results: Sequence[ModelResult], rows: Iterable[str], places: Places) -> dict[str, str]:
+def rows_of_ours(results: Sequence[ModelResult], rows: Iterable[str], places: Places) -> dict[str, str]:
     """Return group of results -> its row.
 
     A row that `places` does not mention takes the group of its own name, whatever the case. A row stays empty where

@@ -17,7 +17,7 @@ from clinlm.metrics.economics import times_cheaper, times_faster
 from clinlm.report import cells, timing
 from clinlm.report.conclusion import conclusion_markdown
 from clinlm.report.labels import label_table
-from clinlm.report.placement import CRITERIA, Places, place
+from clinlm.report.placement import CRITERIA, Places, rows_of_ours
 from clinlm.report.results import ModelResult
 from clinlm.report.terminal import text_table
 from clinlm.store.content import write_json
@@ -74,7 +74,7 @@ class Published:
         last_epoch: whether the paper reports its last epoch, whichever was best.
         labels_table: which of its tables has the numbers per label.
         labels: label -> pipeline -> precision, recall, F1 and AUROC in per cent; empty if the paper has none.
-        ours: row -> which of our results belong there; see `clinlm.report.placement.place`.
+        ours: row -> which of our results belong there; see `clinlm.report.placement.rows_of_ours`.
     """
 
     source: str
@@ -145,7 +145,7 @@ class Published:
 
     def placed(self, results: Sequence[ModelResult]) -> dict[str, str]:
         """Return group of our results -> its row; empty where none of ours is in the table."""
-        return place(results, self.rows, self.ours)
+        return rows_of_ours(results, self.rows, self.ours)
 
 
 def _of_task(data: Any, task: str, path: Path) -> Any:
