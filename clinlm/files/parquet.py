@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import final
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from clinlm.config.errors import DataError, MissingFileError
 from clinlm.files.columns import require_columns
@@ -88,6 +89,38 @@ def read_parquet(path: Path, columns: Sequence[str], lists: Sequence[str], neste
             f"bytes in Parquet must be text in UTF-8, got others in a column of {path.name} ({found}); write text"
         ) from None
     return texts.with_columns(_as_json(path, frame[column]) for column in nested).select(columns)
+
+
+def scan_parquet(path: Path, columns: Sequence[str]) -> pl.LazyFrame:
+    """Return columns of a Parquet file as a lazy frame of strings, a row group at a time.
+
+    Raises:
+        MissingFileError: the file does not exist.
+        DataError: at once, if it is not Parquet, lacks a column, or a column holds several values a row; on collecting,
+            if it is broken further on.
+    """
+    schema = parquet_schema(path)
+    require_columns(path, list(schema), columns)
+    several = [column for column in columns if schema[column].is_nested() or schema[column] == pl.Object]
+    if several:
+        raise DataError(
+            f"the column {several[0]!r} must hold one value a row, got {schema[several[0]]} in {path.name}; set another"
+        )
+    texts = [pl.col(column).cast(pl.String) for column in columns]
+
+    def groups(
+        wanted: list[str] | None, predicate: pl.Expr | None, rows: int | None, _batch: int | None
+    ) -> Iterator[pl.DataFrame]:
+        frames = pl.scan_parquet(path, n_rows=rows).select(texts).collect_batches(chunk_size=_ROWS, maintain_order=True)
+        while True:
+            with _reading(path):
+                frame = next(frames, None)
+            if frame is None:
+                return
+            kept = frame if predicate is None else frame.filter(predicate)
+            yield kept if wanted is None else kept.select(wanted)
+
+    return register_io_source(groups, schema=dict.fromkeys(columns, pl.String()), validate_schema=True)
 
 
 def _as_text(column: str, dtype: pl.DataType) -> pl.Expr:

@@ -13,9 +13,10 @@ from clinlm.files.columns import require_columns, require_header
 from clinlm.files.delimited import DelimitedSource, find_separator, read_header, scan_delimited
 from clinlm.files.excel import ExcelSource, excel_columns, read_excel
 from clinlm.files.json_lines import JsonLinesSource, read_json_lines, seen_keys
-from clinlm.files.parquet import ParquetSource, parquet_schema, read_parquet
+from clinlm.files.parquet import ParquetSource, parquet_schema, read_parquet, scan_parquet
 from clinlm.files.plain_text import check_encoding, encoding_of
 from clinlm.files.record import Source
+from clinlm.files.shards import shards
 
 STANDARD = Path("-")
 """Standard input or output."""
@@ -88,6 +89,46 @@ def read_table(
     if suffix == ".xlsx":
         return read_excel(path, columns)
     raise DataError(f"a table must end in {ENDINGS}, got {path.name}; rename it")
+
+
+def lazy_table(path: Path, columns: Sequence[str]) -> pl.LazyFrame:
+    """Return some columns of a table, or of the shards of one, as a lazy frame of strings, in the order of the shards.
+
+    Of delimited text and Parquet, memory holds the kept rows and a block; of other files, the columns of one shard.
+
+    Args:
+        path: see `clinlm.files.shards.shards`.
+        columns: as the files write them, in any case; the frame has them as given.
+
+    Raises:
+        MissingFileError: there is no file.
+        DataError: as `read_table`; also on collecting.
+    """
+    return pl.concat([_lazy_shard(shard, columns) for shard in shards(path)])
+
+
+def table_columns(path: Path) -> list[str]:
+    """Return the columns of a table, or of the first of its shards; of JSON, those of its first object."""
+    first = shards(path)[0]
+    suffix = _suffix(first)
+    if suffix in SEPARATORS:
+        return read_header(first, find_separator(first, [], SEPARATORS[suffix]))
+    if suffix == ".parquet":
+        return list(parquet_schema(first))
+    return excel_columns(first)[0] if suffix == ".xlsx" else seen_keys(first, [])[0]
+
+
+def _lazy_shard(path: Path, columns: Sequence[str]) -> pl.LazyFrame:
+    actual = {name.lower(): name for name in table_columns(path)}
+    chosen = [actual.get(column.lower(), column) for column in columns]
+    suffix = _suffix(path)
+    if suffix in SEPARATORS:
+        frame = scan_delimited(path, chosen, find_separator(path, chosen, SEPARATORS[suffix]))
+    elif suffix == ".parquet":
+        frame = scan_parquet(path, chosen)
+    else:
+        frame = read_table(path, chosen).lazy()
+    return frame.rename(dict(zip(chosen, columns, strict=True)))
 
 
 def table_notices(path: Path, columns: Sequence[str], encoding: str | None = None) -> list[str]:

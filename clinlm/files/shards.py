@@ -1,0 +1,67 @@
+"""A table in one file, or in several: the files of a folder, or those that a pattern names."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from clinlm.config.errors import DataError, MissingFileError
+
+KINDS: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".xlsx")
+"""Endings of shards, also with .gz."""
+
+_PATTERN = frozenset("*?[")
+
+
+def shards(path: Path) -> list[Path]:
+    """Return the files of a table, ordered by name, in which part-10 follows part-9.
+
+    Args:
+        path: a file; a folder, whose files with an ending of `KINDS` are taken; or a pattern of names (notes/*.csv).
+
+    Raises:
+        MissingFileError: there is none.
+        DataError: the files have several endings.
+    """
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = [
+            each for each in path.iterdir() if each.is_file() and _ending(each) in KINDS and each.name[0] not in "._"
+        ]
+    else:
+        found = [each for each in _matches(path) if each.is_file()]
+    if not found:
+        raise MissingFileError(
+            f"a table must be a file, a folder of {', '.join(KINDS)}, or a pattern of names, got {path}, where "
+            "there is none; set root to one"
+        )
+    endings = sorted({_ending(each) for each in found})
+    if len(endings) > 1:
+        raise DataError(
+            f"the files of a table must have one ending, got {', '.join(endings)} in {path}; set root to a pattern, "
+            f"such as {path.name}/*{endings[0]}"
+        )
+    return sorted(found, key=_order)
+
+
+def are_there(path: Path) -> bool:
+    """Return whether `path` is a file or folder, or a pattern that names a file."""
+    return path.exists() or next(_matches(path), None) is not None
+
+
+def _matches(path: Path) -> Iterator[Path]:
+    parts = path.parts
+    first = next((place for place, part in enumerate(parts) if _PATTERN & set(part)), None)
+    if first is not None:
+        yield from Path(*parts[:first]).glob("/".join(parts[first:]))
+
+
+def _ending(path: Path) -> str:
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
+def _order(path: Path) -> tuple[str | int, ...]:
+    """Return the key that orders numbers in names as numbers."""
+    parts = re.split(r"(\d+)", str(path))
+    return tuple(int(part) if place % 2 else part for place, part in enumerate(parts))
