@@ -145,7 +145,13 @@ def seen_keys(path: Path, wanted: Sequence[str], encoding: str | None = None) ->
 
 
 def read_objects(path: Path, encoding: str | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a JSON file.
+    """Yield the objects of a JSON file; see `numbered_objects`."""
+    for _, item in numbered_objects(path, encoding):
+        yield item
+
+
+def numbered_objects(path: Path, encoding: str | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the line (of an array: the place) of every object of a JSON file, from 1, and the object.
 
     Raises:
         MissingFileError: the file does not exist.
@@ -154,7 +160,7 @@ def read_objects(path: Path, encoding: str | None = None) -> Iterator[dict[str, 
     for line in _lines(path, encoding, Position(), LINE_BYTES_LIMIT):
         if line.item is None:
             raise _broken(path, line)
-        yield line.item
+        yield line.after.line, line.item
 
 
 def _broken(path: Path, line: _Line) -> DataError:

@@ -1,0 +1,1 @@
+"""HL7 FHIR: resources in NDJSON, and the notes in them."""
