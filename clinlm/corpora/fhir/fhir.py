@@ -17,7 +17,7 @@ from clinlm.corpora.base import (
     count_notice,
     digest_files,
 )
-from clinlm.corpora.fhir.resources import Resource, attached_text, codes, field, reference, resource_files, resources
+from clinlm.corpora.fhir.resources import Resource, attached_text, codings, field, reference, resource_files, resources
 from clinlm.corpora.synthetic.fhir_resources import SyntheticFhir
 
 Scope = Literal["encounter", "patient"]
@@ -150,7 +150,7 @@ class Fhir(Corpus):
             if field(condition, "verificationStatus", "coding", 0, "code") in _DENIED:
                 counts["conditions dropped: refuted, or entered in error"] += 1
                 continue
-            found = [code for system, code, _ in codes(condition.get("code")) if self.system in (None, system)]
+            found = [code for system, code, _ in codings(condition.get("code")) if self.system in (None, system)]
             if not found:
                 counts[f"conditions dropped: no code{f' of {self.system}' if self.system else ''}"] += 1
                 continue
@@ -195,7 +195,7 @@ def _documents(root: Path, counts: Counter[str]) -> Iterator[tuple[str | None, .
         if not isinstance(id, str) or not id or group is None:
             raise DataError(f"a DocumentReference must have an id and a subject, {place} lacks one; export it again")
         stay = reference(field(document, "context", "encounter", 0), "Encounter", place)
-        kinds = codes(document.get("type"))
+        kinds = codings(document.get("type"))
         date = document.get("date")
         yield id, group, stay, date if isinstance(date, str) else None, kinds[0][1] if kinds else None, text
 

@@ -68,7 +68,7 @@ def field(value: Any, *names: str | int) -> Any:
     return value
 
 
-def codes(concept: Any) -> list[tuple[str, str, str]]:
+def codings(concept: Any) -> list[tuple[str, str, str]]:
     """Return system, code and display of every coding of a CodeableConcept that has a code."""
     found = field(concept, "coding") or []
     parts = [[str(field(one, name) or "") for name in ("system", "code", "display")] for one in found]
