@@ -70,12 +70,13 @@ class Folded(Engine):
     def open(self, folder: Path, threads: int | None = None) -> Answer:
         """See `Engine.open`. It computes on one thread, whatever `threads` says."""
         layers = _stored_layers(folder) or _network_layers(folder)
-        maps, head = _FoldedMaps(layers), layers.head  # the vectors are in the tables now
+        maps, head, wide = _FoldedMaps(layers), layers.head, layers.wide  # the vectors are in the tables now
+        reach = None if wide is None else wide.reach
 
         def answer(input_ids: Rows, attention_mask: Rows) -> Logits:
-            lengths = attention_mask.sum(1).tolist()
-            pooled = [maps.pooled(row[:length]) for row, length in zip(input_ids, lengths, strict=True)]
-            return head(np.stack(pooled))
+            rows = [row[:length] for row, length in zip(input_ids, attention_mask.sum(1).tolist(), strict=True)]
+            logits = head(np.stack([maps.pooled(row[:reach]) for row in rows]))
+            return logits if wide is None else wide.mean(logits, rows)
 
         return answer
 
@@ -105,6 +106,27 @@ class _Layers(NamedTuple):
     opening: int | None
     pooling: str
     head: Linear
+    wide: "_Wide | None"
+
+
+@final
+class _Wide(NamedTuple):
+    """A `WideBranch` as arrays; its arguments and attributes under their names."""
+
+    table: Float32[np.ndarray, "tokens outputs"]
+    bias: Float32[np.ndarray, " outputs"]
+    reach: int
+    share: float
+
+    def mean(self, deep: Logits, rows: Sequence[Int[np.ndarray, " _"]]) -> Logits:
+        """Return the logits of rows without padding, averaged with those of the network beside it."""
+        found = np.empty_like(deep)
+        for place, row in enumerate(rows):
+            counts = np.bincount(row)
+            (tokens,) = np.nonzero(counts)
+            weight = 1 + np.log(counts[tokens].astype(np.float32))
+            found[place] = weight @ self.table.take(tokens, 0) / np.sqrt(weight @ weight) + self.bias
+        return np.asarray((1 - self.share) * deep + self.share * found, np.float32)
 
 
 def check_foldable(network: "Network") -> None:
@@ -149,7 +171,15 @@ def _stored_layers(folder: Path) -> _Layers | None:
     _check_size(
         len(vectors) * sum(w * len(state[f"body.filters.{place}.weight"]) for place, w in enumerate(shape["widths"]))
     )
-    return _Layers(vectors, shape["widths"], known, shape.get("opening"), spec["pooling"], head)
+    wide = None
+    if any(name.startswith("wide.") for name in state):
+        table = _stored_vectors(_of(state, "wide.table"))
+        if table is None:
+            return None
+        edits = json.loads((folder / "edits.json").read_text(encoding="utf-8"))
+        own = next(edit["arguments"] for edit in edits if edit["function"].endswith(".add_wide_branch"))
+        wide = _Wide(table, state["wide.bias"], own["reach"], own["share"])
+    return _Layers(vectors, shape["widths"], known, shape.get("opening"), spec["pooling"], head, wide)
 
 
 def _of(state: Mapping[str, np.ndarray], layer: str) -> dict[str, np.ndarray]:
@@ -204,8 +234,10 @@ def _network_layers(folder: Path) -> _Layers:
     check_foldable(network)
     body: Any = network.body
     numbers = torch.arange(body.config.vocab_size)
-    with torch.no_grad():
-        vectors = torch.cat([body.embeddings(part).float() for part in torch.split(numbers, _CHUNK)]).numpy()
+
+    def rows(table: "nn.Module") -> Float32[np.ndarray, "tokens size"]:
+        with torch.no_grad():
+            return np.asarray(torch.cat([table(part).float() for part in torch.split(numbers, _CHUNK)]).numpy())
 
     def unrounded(layer: "nn.Module") -> Callable[[Any], Any]:
         if isinstance(layer, Int8Linear):
@@ -221,9 +253,11 @@ def _network_layers(folder: Path) -> _Layers:
         return multiply
 
     filters = [product(unrounded(layer)) for layer in body.filters]
-    return _Layers(
-        vectors, body.config.widths, filters, body.config.opening, network.pooling.name, product(network.head)
-    )
+    own, wide = network.wide, None
+    if own is not None:
+        wide = _Wide(rows(own.table), own.bias.detach().numpy(), own.reach, own.share)
+    pooling, head = network.pooling.name, product(network.head)
+    return _Layers(rows(body.embeddings), body.config.widths, filters, body.config.opening, pooling, head, wide)
 
 
 class _FoldedMaps:

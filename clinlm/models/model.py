@@ -17,6 +17,7 @@ from clinlm.config.errors import ModelError
 from clinlm.config.ranges import check_choice
 from clinlm.models import structure
 from clinlm.models.encoders import max_positions
+from clinlm.models.wide_branch import ANY_LENGTH, WideBranch
 from clinlm.text.group_floor import LearntTerms
 
 PoolingName = Literal["cls", "mean", "max", "max_mean", "attention", "none"]
@@ -69,6 +70,7 @@ class Network(nn.Module):
     Attributes:
         body: a transformers encoder without pooler.
         head: Linear, hidden (twice after `max_mean`) -> outputs.
+        wide: a linear model beside them, which answers but does not train; None for none.
     """
 
     def __init__(self, body: nn.Module, pooling: Pooling, head: nn.Linear, dropout: float) -> None:
@@ -77,11 +79,21 @@ class Network(nn.Module):
         self.pooling = pooling
         self.dropout = nn.Dropout(dropout)
         self.head = head
+        self.wide: WideBranch | None = None
 
     def forward(
         self, input_ids: Int[Tensor, "rows tokens"], attention_mask: Int[Tensor, "rows tokens"]
     ) -> Float[Tensor, "rows *tokens outputs"]:
         """Return the logits of every row, or without pooling of every token, in float32."""
+        if self.wide is None:
+            return self.deep(input_ids, attention_mask)
+        logits = self.deep(input_ids[:, : self.wide.reach], attention_mask[:, : self.wide.reach])
+        return logits if self.training else self.wide.mean(logits, self.wide(input_ids, attention_mask)).float()
+
+    def deep(
+        self, input_ids: Int[Tensor, "rows tokens"], attention_mask: Int[Tensor, "rows tokens"]
+    ) -> Float[Tensor, "rows *tokens outputs"]:
+        """Return the logits without those of the wide branch."""
         hidden = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         logits: Tensor = self.head(self.dropout(self.pooling(hidden, attention_mask)))
         return logits.float()
@@ -166,7 +178,7 @@ class Model:
     @property
     def max_tokens(self) -> int:
         """Longest row, special tokens included, that the network accepts."""
-        return max_positions(self.network.body.config)
+        return max_positions(self.network.body.config) if self.network.wide is None else ANY_LENGTH
 
 
 def in_parts(body: nn.Module) -> nn.Module:

@@ -19,6 +19,7 @@ from clinlm.models import structure
 from clinlm.models.layers.base import IntegerLayer
 from clinlm.models.layers.low_rank_embedding import LowRankEmbedding
 from clinlm.models.layers.low_rank_linear import LowRankLinear
+from clinlm.models.wide_branch import WideBranch
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -132,6 +133,10 @@ def keep_tokens(network: nn.Module, tokens: Sequence[int]) -> None:
     """
     body: nn.Module = network.body  # type: ignore[assignment]
     tables = structure.token_tables(body)
+    others = [m for m in body.modules() if isinstance(m, nn.Embedding) and m not in tables]
+    if isinstance(network.wide, WideBranch):
+        tables += [network.wide.table]
+        network.wide.vocabulary = len(tokens)
     for table in tables:
         check_unmasked(table)
     index = _index(tokens, tables[0].num_embeddings, "token")
@@ -139,7 +144,7 @@ def keep_tokens(network: nn.Module, tokens: Sequence[int]) -> None:
     config: Any = body.config
     if config.pad_token_id is not None and config.pad_token_id not in new:
         raise ConfigError(f"tokens to keep must include the padding token {config.pad_token_id}")
-    for other in (m for m in body.modules() if isinstance(m, nn.Embedding) and m not in tables):
+    for other in others:
         if other.padding_idx is not None and new[other.padding_idx] != other.padding_idx:
             raise ConfigError(
                 f"{type(body).__name__} counts positions from the padding token, which must keep its id "
@@ -182,6 +187,21 @@ def keep_filters(network: nn.Module, filters: Mapping[str, Sequence[int]]) -> No
         _slice_rows(linear, index)
     _narrow_readers(network, columns, total)
     body.config.filters = [len(index) for index in stay]  # type: ignore[union-attr]
+
+
+def add_wide_branch(network: nn.Module, reach: int, share: float) -> None:
+    """Put a `WideBranch` with NaN values, which are to be set afterwards, beside a network.
+
+    Args:
+        network: has one row of logits for every row of tokens.
+        reach: first tokens of a row that the network still reads.
+        share: of the branch in the logits.
+    """
+    (words, *_) = structure.token_tables(network.body)  # type: ignore[arg-type]
+    made = WideBranch(words.num_embeddings, network.head.out_features, reach, share)  # type: ignore[union-attr, arg-type]
+    for parameter in made.parameters():
+        nn.init.constant_(parameter, torch.nan)
+    network.wide = made.train(network.training)
 
 
 def factorize(network: nn.Module, ranks: Mapping[str, int]) -> None:

@@ -39,6 +39,7 @@ from clinlm.training.stage_callback import StageCallback
 from clinlm.training.teachers.base import TeacherSource
 from clinlm.training.teachers.cached_logits import networks, teacher_logits
 from clinlm.training.teachers.ensemble import Ensemble
+from clinlm.training.teachers.tfidf import TFIDF
 
 log = logging.getLogger(__name__)
 _METER = PeakMeter()
@@ -243,7 +244,9 @@ class Stage:
         imitated = self._imitated(teachers) if self.module.imitates else None
         seed_everything(self.seed, verbose=False)
         model = self._model(task, parent, teachers)
-        data = TaskData(task, model.tokenizer, model.max_tokens, self.batch_size, self.seed, logits, transfer)
+        terms = [teacher for teacher in teachers if teacher.name == TFIDF and model.network.wide is not None]
+        wide = teacher_logits(terms, None, task, self.precision, transfer) if terms and self.needs_logits else None
+        data = TaskData(task, model.tokenizer, model.max_tokens, self.batch_size, self.seed, logits, transfer, wide)
         module = self.module.build(model, data, self.seed, imitated)
         module.train()  # pretrained checkpoints are loaded in evaluation mode
         trainer = self._trainer(folder, logger, clock)

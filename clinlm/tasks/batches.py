@@ -18,8 +18,9 @@ Batch = dict[str, Tensor]
 """`input_ids`, `attention_mask` (rows, tokens); `document` (rows,): the document of the batch that a row belongs to,
 ascending; `index` (units,): the number in the task of every unit (document or word); where units are words, `place`
 (units,): the token whose logits are the word's, in `input_ids` flattened, or -1 where the word is not read; `targets`;
-`teacher_logits` (units, outputs) with a teacher; and, with a transfer set, `labelled` (units,): which units have
-labels. The targets of the others are zeros."""
+`teacher_logits` (units, outputs) with a teacher; `wide_logits` (units, outputs), which stand in for the wide branch of
+a network in training; and, with a transfer set, `labelled` (units,): which units have labels. The targets of the others
+are zeros."""
 
 
 class LengthBatches(Sampler[list[int]]):
@@ -97,11 +98,13 @@ class Collate:
         encoded: documents, then the texts of a transfer set.
         targets: row i for unit i; the texts have none.
         teacher_logits: row i for unit i, those of the texts last.
+        wide_logits: the same, in place of a wide branch.
     """
 
     encoded: Encoded
     targets: Tensor
     teacher_logits: Float[Tensor, "units outputs"] | None = None
+    wide_logits: Float[Tensor, "units outputs"] | None = None
 
     def __call__(self, documents: Sequence[int]) -> Batch:
         batch: dict[str, Any] = self.encoded.collate(documents)
@@ -113,6 +116,8 @@ class Collate:
             batch["targets"] = self.targets[batch["index"]]
         if self.teacher_logits is not None:
             batch["teacher_logits"] = self.teacher_logits[batch["index"]]
+        if self.wide_logits is not None:
+            batch["wide_logits"] = self.wide_logits[batch["index"]]
         return batch
 
 

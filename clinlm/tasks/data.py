@@ -28,6 +28,7 @@ class TaskData(LightningDataModule):
         teacher_logits: row i for unit i of the task, then a row for every unit of the transfer set; None without a
             teacher.
         transfer: texts without labels that training reads besides the training documents; None for none.
+        wide_logits: as `teacher_logits`, in place of the model's wide branch; None for none.
     """
 
     def __init__(
@@ -39,17 +40,18 @@ class TaskData(LightningDataModule):
         seed: int = 0,
         teacher_logits: Float[Tensor, "units outputs"] | None = None,
         transfer: TransferSet | None = None,
+        wide_logits: Float[Tensor, "units outputs"] | None = None,
     ) -> None:
         super().__init__()
         self.task, self.batch_size, self.seed, self.transfer = task, batch_size, seed, transfer
         self.targets = torch.from_numpy(task.examples.targets).float()
-        self.teacher_logits = teacher_logits
+        self.teacher_logits, self.wide_logits = teacher_logits, wide_logits
         self.tokenize(tokenizer, limit)
 
     def tokenize(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
         """Tokenize all documents; called again by methods that replace the model's tokenizer."""
         self.encoded = self.task.encode(tokenizer, min(limit, self.task.max_tokens), self.transfer)
-        self.collate = Collate(self.encoded, self.targets, self.teacher_logits)
+        self.collate = Collate(self.encoded, self.targets, self.teacher_logits, self.wide_logits)
         self._without_teacher = Collate(self.encoded, self.targets)
 
     def loader(self, documents: Int[np.ndarray, " chosen"], batch_size: int = 32) -> DataLoader[Any]:

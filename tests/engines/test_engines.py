@@ -19,7 +19,7 @@ from clinlm.models.layers.int4_linear import Int4Linear
 from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.layers.static_int8_linear import StaticInt8Linear
-from clinlm.models.model import Model, ModelSpec, Network, PoolingName
+from clinlm.models.model import Edit, Model, ModelSpec, Network, PoolingName
 from clinlm.models.surgery import keep_ffn_units, keep_heads
 
 pytestmark = pytest.mark.usefixtures("graphs")
@@ -148,6 +148,33 @@ def test_integers_after_max_pooling_are_those_of_the_network(
     with torch.no_grad():
         expected = network(ids, mask)
     np.testing.assert_allclose(answer(ids.numpy(), mask.numpy()), expected.numpy(), atol=0.05)
+
+
+@pytest.mark.parametrize("change", [unchanged, static])
+@pytest.mark.parametrize("name", EXPORTING)
+def test_a_wide_branch_reads_further_than_the_network_beside_it(
+    name: str, change: Callable[[Network], None], tiny_model: Model, tmp_path: Path
+) -> None:
+    """Rows shorter than the network's reach, and longer ones."""
+    shape = {"vocab_size": families.VOCABULARY, "embedding_size": 8, "widths": [1, 3], "filters": [5, 6]}
+    spec = ModelSpec({"model_type": "clinlm_text_cnn", "opening": 3} | shape, outputs=3, pooling="max_mean")
+    made, generator = Model(spec, spec.build().eval(), tiny_model.tokenizer), torch.Generator().manual_seed(0)
+    made.apply(Edit("clinlm.models.surgery.add_wide_branch", {"reach": 9, "share": 0.5}))
+    with torch.no_grad():
+        for parameter in made.network.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    change(made.network)
+    answer = find_engine(name).open(exported(find_engine(name), made, tmp_path), threads=1)
+    lengths = torch.tensor([4, 9, 31])
+    ids = torch.randint(0, families.VOCABULARY, (3, 31), generator=generator)
+    mask = (torch.arange(31)[None] < lengths[:, None]).long()
+    with torch.no_grad():
+        expected = made.network(ids, mask)
+    np.testing.assert_allclose(answer(ids.numpy(), mask.numpy()), expected, atol=1e-4 if change is unchanged else 0.05)
+    alone = np.concatenate(
+        [answer(ids[i : i + 1, :n].numpy(), mask[i : i + 1, :n].numpy()) for i, n in enumerate(lengths)]
+    )
+    np.testing.assert_allclose(alone, expected, atol=1e-4 if change is unchanged else 0.05)
 
 
 @pytest.mark.parametrize("name", EXPORTING)

@@ -18,29 +18,42 @@ from clinlm.models.layers.int4_linear import Int4Linear
 from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.layers.static_int8_linear import StaticInt8Linear
-from clinlm.models.model import Model, ModelSpec, PoolingName
+from clinlm.models.model import Edit, Model, ModelSpec, PoolingName
 
 VOCABULARY = 40
 
 
-def model_of(pooling: PoolingName, widths: list[int], opening: int | None, seed: int = 0) -> Model:
-    """Return a convolution with random weights, of a different number of filters for every width."""
+def model_of(
+    pooling: PoolingName, widths: list[int], opening: int | None, reach: int | None = None, seed: int = 0
+) -> Model:
+    """Return a convolution with random weights, of a different number of filters for every width.
+
+    Args:
+        reach: of the convolution beside a wide branch; None for no branch.
+    """
     shape = {"vocab_size": VOCABULARY, "embedding_size": 16, "widths": widths, "opening": opening}
     filters = [16 + 4 * place for place, _ in enumerate(widths)]
     spec = ModelSpec({"model_type": "clinlm_text_cnn", "filters": filters} | shape, outputs=3, pooling=pooling)
-    network, generator = spec.build().eval(), torch.Generator().manual_seed(seed)
+    made = Model(spec, spec.build().eval(), None)  # type: ignore[arg-type]  # no text is read
+    if reach is not None:
+        made.apply(Edit("clinlm.models.surgery.add_wide_branch", {"reach": reach, "share": 0.4}))
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in network.parameters():
+        for parameter in made.network.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
-    return Model(spec, network, None)  # type: ignore[arg-type]  # no text is read
+    return made
 
 
 def linears(model: Model) -> dict[str, nn.Linear]:
     return {name: module for name, module in model.network.named_modules() if isinstance(module, nn.Linear)}
 
 
+def tables(model: Model) -> list[str]:
+    return [name for name, module in model.network.named_modules() if isinstance(module, nn.Embedding)]
+
+
 def static(model: Model) -> None:
-    model.apply(Int8Embedding.edit(["body.embeddings"]))
+    model.apply(Int8Embedding.edit(tables(model)))
     for place, (name, linear) in enumerate(linears(model).items()):
         smooth = torch.linspace(0.5, 1.5, linear.in_features) if place % 2 else None
         model.apply(StaticInt8Linear.edit([name], smoothed=smooth is not None))
@@ -49,12 +62,12 @@ def static(model: Model) -> None:
 
 
 def dynamic(model: Model) -> None:
-    model.apply(Int8Embedding.edit(["body.embeddings"]))
+    model.apply(Int8Embedding.edit(tables(model)))
     model.apply(Int8Linear.edit([*linears(model)]))
 
 
 def int4(model: Model) -> None:
-    model.apply(Int8Embedding.edit(["body.embeddings"]))
+    model.apply(Int8Embedding.edit(tables(model)))
     model.apply(Int4Linear.edit([*linears(model)], group_size=16))
 
 
@@ -68,6 +81,7 @@ SHAPES: Any = st.tuples(
     st.sampled_from(["max", "mean", "max_mean"]),
     st.lists(st.integers(1, 5), min_size=1, max_size=3),
     st.one_of(st.none(), st.integers(1, 9)),
+    st.one_of(st.none(), st.integers(1, 9)),
     st.integers(0, 2**16),
 )
 
@@ -77,7 +91,7 @@ SHAPES: Any = st.tuples(
 @settings(max_examples=15)
 def test_tables_answer_as_the_network(
     change: Callable[[Model], None],
-    shape: tuple[PoolingName, list[int], int | None, int],
+    shape: tuple[PoolingName, list[int], int | None, int | None, int],
     lengths: list[int],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

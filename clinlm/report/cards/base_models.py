@@ -13,7 +13,15 @@ from clinlm.models.artifact import Artifact
 from clinlm.report.cards.privacy import is_hub_name
 
 _FACT: Final = re.compile(r"^#.*\blicence ([^|\n]+?) *(?:\||$)", re.MULTILINE)
-_FROM_TEACHER: Final = (".FromTeacher", ".Factorized", ".Projected", ".TextCnn", ".DilatedCnn", ".TokenVectors")
+_FROM_TEACHER: Final = (
+    ".FromTeacher",
+    ".Factorized",
+    ".Projected",
+    ".TextCnn",
+    ".Wide",
+    ".DilatedCnn",
+    ".TokenVectors",
+)
 LICENCES: Final[Mapping[str, str]] = {"MIT": "mit", "Apache-2.0": "apache-2.0", "CC0": "cc0-1.0"}
 """Licence as conf/model spells it -> its identifier on the hub."""
 

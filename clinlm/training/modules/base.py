@@ -65,8 +65,12 @@ class Module(LightningModule):
         self._encoder: Any = getattr(model.network.body, "config", None)
 
     def forward(self, batch: Batch) -> Float[Tensor, "units outputs"]:
-        """Return the logits of every unit of the batch."""
-        return document_logits(self.network, batch, self.task.long_notes)
+        """Return the logits of every unit of the batch; in training those of a wide branch come with the batch."""
+        logits = document_logits(self.network, batch, self.task.long_notes)
+        wide = self.network.wide
+        if wide is None or not self.network.training or "wide_logits" not in batch:
+            return logits
+        return wide.mean(logits, batch["wide_logits"])
 
     def setup(self, stage: str) -> None:
         """Attach the adapter (Lightning's hook): it runs after those of callbacks, so shapes are final.
