@@ -150,7 +150,7 @@ def test_integers_after_max_pooling_are_those_of_the_network(
     np.testing.assert_allclose(answer(ids.numpy(), mask.numpy()), expected.numpy(), atol=0.05)
 
 
-@pytest.mark.parametrize("change", [unchanged, static])
+@pytest.mark.parametrize("change", [unchanged, pytest.param(static, marks=pytest.mark.integration)])
 @pytest.mark.parametrize("name", EXPORTING)
 def test_a_wide_branch_reads_further_than_the_network_beside_it(
     name: str, change: Callable[[Network], None], tiny_model: Model, tmp_path: Path

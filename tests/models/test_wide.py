@@ -87,7 +87,7 @@ def test_the_beginning_and_the_whole_are_averaged(task: MultiLabel, tiny_model: 
 
 def test_in_training_the_batch_brings_the_logits_of_the_branch(task: MultiLabel, tiny_model: Model) -> None:
     """Only the network beside the branch learns, and it learns what these lack."""
-    student = BEGIN().begin(task, tiny_model)
+    student = BEGIN(share=0.5).begin(task, tiny_model)
     student.network.dropout.p = 0.0
     logits = torch.randn(60, 4)
     data = TaskData(task, student.tokenizer, student.max_tokens, teacher_logits=logits, wide_logits=-logits)

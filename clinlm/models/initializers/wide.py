@@ -9,24 +9,25 @@ from jaxtyping import Bool, Float32, Float64
 
 from clinlm.config.errors import ConfigError
 from clinlm.config.ranges import check_interval
-from clinlm.metrics.baseline import STRENGTHS, fit_regressions, validation_ranking
-from clinlm.metrics.decisions import sigmoid
+from clinlm.metrics.baseline import fit_regressions
 from clinlm.models.initializers.base import TeacherInitializer
 from clinlm.models.model import Edit, Model
 from clinlm.tasks.base import Task
 from clinlm.tasks.encoded import Encoded
 
 _BRANCH: Final = "clinlm.models.surgery.add_wide_branch"
+_STRENGTHS: Final = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+"""Values of C (inverse strength of the L2 penalty) tried on validation."""
 
 
 @final
 class Wide(TeacherInitializer):
     """A student and, beside it, one logistic regression per label on all tokens of a note; see `WideBranch`.
 
-    The regressions are fitted on the labels of the training notes, with the C that ranks the validation notes best, as
-    the TF-IDF baseline; fitted on a teacher's answers they are worse than on labels (docs/log.md). The rest of the
-    student then learns what they lack: where `tfidf` is among the teachers of a stage, its cross-fitted logits stand in
-    for theirs; else it learns alone.
+    The regressions are fitted on the labels of the training notes: on a teacher's answers they would be worse
+    (docs/log.md). Their C has the smallest log loss on validation notes, and so logits of a size that can be averaged.
+    The rest of the student then learns what they lack: where `tfidf` is among the teachers of a stage, its cross-fitted
+    logits stand in for theirs; else it learns alone.
 
     Args:
         deep: the student without the branch; it reads the first tokens of a row, as many as it accepts.
@@ -36,7 +37,7 @@ class Wide(TeacherInitializer):
         ConfigError: a setting out of range; (in `begin`) a task on words, or what `deep` raises.
     """
 
-    def __init__(self, deep: TeacherInitializer, share: float = 0.5) -> None:
+    def __init__(self, deep: TeacherInitializer, share: float = 0.6) -> None:
         if not isinstance(deep, TeacherInitializer):
             raise ConfigError(
                 "student.deep must be a student made from its teacher (text_cnn, token_vectors, factorized, ...), got "
@@ -88,12 +89,13 @@ def _fit(task: Task, encoded: Encoded, tokens: int) -> _Fitted:
         max(float((rows * rows @ idf**2).mean()), 1e-12)
     )  # rows of length 1 in the mean: C is for these
     rows, held = csr_array(rows * scale), csr_array(held * scale)
-    best, highest = None, -math.inf
-    for strength in STRENGTHS:
+    best, lowest = None, math.inf
+    for strength in _STRENGTHS:
         weights, bias = fit_regressions(rows, targets, strength)
-        score = validation_ranking(sigmoid(held @ weights.T + bias), held_targets)
-        if best is None or score > highest:
-            best, highest = _Fitted((weights * scale).T.astype(np.float32), bias), score
+        logits = held @ weights.T + bias
+        loss = float((np.logaddexp(0, logits) - held_targets * logits).mean())
+        if best is None or loss < lowest:
+            best, lowest = _Fitted((weights * scale).T.astype(np.float32), bias), loss
     assert best is not None, "strengths are tried"
     return best
 
@@ -109,5 +111,6 @@ def token_weights(encoded: Encoded, documents: Any, tokens: int) -> Any:
         values.append(weight / np.sqrt(np.square(weight).sum()))
         columns.append(found)
         starts.append(starts[-1] + len(found))
-    data = np.concatenate(values), np.concatenate(columns), np.array(starts)
-    return csr_array(data, shape=(len(documents), tokens))
+    # liblinear takes 32-bit indices only.
+    places = np.concatenate(columns).astype(np.int32), np.array(starts, dtype=np.int32)
+    return csr_array((np.concatenate(values), *places), shape=(len(documents), tokens))
