@@ -22,6 +22,7 @@ from clinlm.models.initializers.teacher_tokens import (
 )
 from clinlm.models.initializers.text_cnn import TextCnn
 from clinlm.models.initializers.token_vectors import TokenVectors
+from clinlm.models.initializers.wide import Wide
 from clinlm.models.layers.int8_linear import Int8Linear
 from clinlm.models.model import Model, ModelSpec, rebuild
 from clinlm.tasks.data import TaskData
@@ -33,6 +34,7 @@ STARTS: dict[str, Any] = {
     "text_cnn": partial(TextCnn, 8, (2, 3), 5),
     "dilated_cnn": partial(DilatedCnn, 8, 6),
     "token_vectors": partial(TokenVectors, 8),
+    "wide": lambda **own: Wide(TextCnn(8, (2, 3), 5, **own)),
 }
 
 
@@ -179,7 +181,7 @@ def test_what_cannot_be_is_refused(name: str, task: MultiLabel, tiny_model: Mode
         begin(name, task, None)
     width = {"factorized": {"embedding_size": 33, "hidden_size": 36}, "token_vectors": {"hidden_size": 33}}
     settings = width.get(name, {"embedding_size": 33})
-    wide = type(STARTS[name]())(**settings)
+    wide = Wide(TextCnn(**settings)) if name == "wide" else type(STARTS[name]())(**settings)
     with pytest.raises(ValueError, match=r"width of the student's token vectors must be in \[1, 32\], got 33"):
         wide.begin(task, tiny_model)
     Int8Linear.edit(["body.encoder.layer.0.output.dense"])(tiny_model.network)
@@ -210,8 +212,11 @@ def test_settings_are_checked(make: Any, told: str) -> None:
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("name", sorted(STARTS))
 def test_a_pipeline_distils_it(name: str, notes_csv: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    size = {"factorized": ("student.embedding_size=8", "student.hidden_size=16", "student.heads=2")}
-    own = size.get(name, ("student.hidden_size=8",) if name == "token_vectors" else ("student.embedding_size=8",))
+    size: dict[str, tuple[str, ...]] = {
+        "factorized": ("student.embedding_size=8", "student.hidden_size=16", "student.heads=2")
+    }
+    size |= {"token_vectors": ("student.hidden_size=8",), "wide": ("student.deep.embedding_size=8",)}
+    own = size.get(name, ("student.embedding_size=8",))
     monkeypatch.setattr("support.pipelines.TINY", [one for one in TINY if not one.startswith("student.")])
     config = composed(notes_csv, shared / "store", "pipeline=distillation", f"model@student={name}", *own)
     done = artifacts(finished(config))

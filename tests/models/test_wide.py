@@ -11,7 +11,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.pipelines import TINY, artifacts, composed, finished
+from support.pipelines import TINY as SETTINGS
+from support.pipelines import artifacts, composed, finished
 
 from clinlm.config.errors import ConfigError
 from clinlm.metrics.classification import quality
@@ -30,6 +31,7 @@ from clinlm.training.distillation import Distillation
 from clinlm.training.modules.student import Student
 from clinlm.training.optimizer import AdamW
 
+TINY = {"model_type": "bert", "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1}
 BEGIN = partial(Wide, TextCnn(8, (1, 3), 5, max_tokens=12))
 
 
@@ -132,8 +134,8 @@ def test_a_sketch_has_the_parts_of_the_student(tiny_model: Model) -> None:
 
 
 def test_what_cannot_be_wide_is_refused(entities: Entities, tiny_model: Model) -> None:
-    with pytest.raises(ConfigError, match="must be a student made from its teacher .*, got Scratch"):
-        Wide(Scratch({}))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"must be a student made from its teacher \(.*, got Scratch"):
+        Wide(Scratch(TINY))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"student.share must be in \(0, 1\), got 1"):
         BEGIN(share=1.0)
     with pytest.raises(ConfigError, match="answers notes, got a task on words"):
@@ -144,7 +146,7 @@ def test_what_cannot_be_wide_is_refused(entities: Entities, tiny_model: Model) -
 def test_a_pipeline_distils_prunes_and_quantises_it(
     notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("support.pipelines.TINY", [one for one in TINY if not one.startswith("student.")])
+    monkeypatch.setattr("support.pipelines.TINY", [one for one in SETTINGS if not one.startswith("student.")])
     own = (
         "model@student=wide",
         "student.deep.embedding_size=8",

@@ -58,8 +58,8 @@ class Wide(TeacherInitializer):
             raise ConfigError("model=wide answers notes, got a task on words; set model@student=dilated_cnn")
         model = self.deep.begin(task, teacher)
         model.apply(self._edit(model))
-        fitted = _fit(task, task.encode(model.tokenizer, task.max_tokens), len(model.tokenizer))
         wide: Any = model.network.wide
+        fitted = _fit(task, task.encode(model.tokenizer, task.max_tokens), wide.vocabulary)
         with torch.no_grad():
             wide.table.weight.copy_(torch.from_numpy(fitted.table))
             wide.bias.copy_(torch.from_numpy(fitted.bias))
