@@ -210,12 +210,12 @@ def test_settings_are_checked(make: Any, told: str) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("name", sorted(STARTS))
+@pytest.mark.parametrize("name", sorted({*STARTS} - {"wide"}))  # test_wide.py has a longer one
 def test_a_pipeline_distils_it(name: str, notes_csv: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size: dict[str, tuple[str, ...]] = {
         "factorized": ("student.embedding_size=8", "student.hidden_size=16", "student.heads=2")
     }
-    size |= {"token_vectors": ("student.hidden_size=8",), "wide": ("student.deep.embedding_size=8",)}
+    size |= {"token_vectors": ("student.hidden_size=8",)}
     own = size.get(name, ("student.embedding_size=8",))
     monkeypatch.setattr("support.pipelines.TINY", [one for one in TINY if not one.startswith("student.")])
     config = composed(notes_csv, shared / "store", "pipeline=distillation", f"model@student={name}", *own)
