@@ -15,6 +15,7 @@ from lightning import Callback, Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
+from torch import Tensor
 
 from clinlm.config.errors import ConfigError
 from clinlm.config.runtime import Stopwatch
@@ -238,14 +239,12 @@ class Stage:
             raise ValueError("augmentation and its texts must be given together, got only one of them")
         clock = _Clock()
         # Before seeding: computing them draws random numbers (the teacher's skeleton), reading them does not.
-        logits = None
-        if teachers and self.needs_logits:
-            logits = teacher_logits(teachers, self.ensemble, task, self.precision, transfer)
+        logits = self._teacher_logits(teachers, task, transfer)
         imitated = self._imitated(teachers) if self.module.imitates else None
         seed_everything(self.seed, verbose=False)
         model = self._model(task, parent, teachers)
         terms = [teacher for teacher in teachers if teacher.name == TFIDF and model.network.wide is not None]
-        wide = teacher_logits(terms, None, task, self.precision, transfer) if terms and self.needs_logits else None
+        wide = self._teacher_logits(terms, task, transfer)
         data = TaskData(task, model.tokenizer, model.max_tokens, self.batch_size, self.seed, logits, transfer, wide)
         module = self.module.build(model, data, self.seed, imitated)
         module.train()  # pretrained checkpoints are loaded in evaluation mode
@@ -266,6 +265,15 @@ class Stage:
         write_json(folder / "report.json", report)
         drop_checkpoint(folder)
         return report
+
+    def _teacher_logits(
+        self, teachers: Sequence[TeacherSource], task: Task, transfer: TransferSet | None
+    ) -> Float[Tensor, "units outputs"] | None:
+        """Return the combined logits of teachers; None without any, or where nothing learns from them."""
+        if not teachers or not self.needs_logits:
+            return None
+        found: Tensor = teacher_logits(teachers, self.ensemble, task, self.precision, transfer)
+        return found
 
     def _model(self, task: Task, parent: Artifact | None, teachers: Sequence[TeacherSource]) -> Model:
         if isinstance(self.start, Initializer):
