@@ -1,0 +1,1 @@
+"""Files of the i2b2 and n2c2 challenges."""
