@@ -16,6 +16,7 @@ from clinlm.corpora.offsets import Fragment
 from clinlm.corpora.span_records import SpanDocument, span_records
 from clinlm.corpora.standoff import Annotated, Annotation, locate, standoff_notices
 from clinlm.files.columns import shown
+from clinlm.files.shards import are_there, shards
 from clinlm.files.sources import check_columns
 from clinlm.terminology.spans import Span
 
@@ -52,7 +53,7 @@ class SpanTable(Corpus):
     attributes are null. See `clinlm.corpora.span_records` for the rest.
 
     Args:
-        root: the file.
+        root: the file, or several, as of `clinlm.corpora.table`.
         text: the column with the text.
         spans: the column with its spans.
         map: label of the file -> label of the records, others are dropped; None keeps all.
@@ -100,7 +101,8 @@ class SpanTable(Corpus):
 
     def check(self) -> None:
         """Check also that the file has the columns, as far as its beginning shows."""
-        super().check()
+        if not are_there(self.root):
+            super().check()
         check_columns(self.root, self._columns())
 
     def records(self) -> Records:
@@ -129,7 +131,7 @@ class SpanTable(Corpus):
         return span_records(documents, self.map, [*count_notices(counts), *notices])
 
     def fingerprint(self) -> str:
-        return digest_files([self.root])
+        return digest_files(shards(self.root))
 
     def _columns(self) -> list[str]:
         used = [self.text, self.spans, *(c for c in (self.id, self.group) if c is not None), *self.attributes]

@@ -11,6 +11,7 @@ from clinlm.corpora import table_rows
 from clinlm.corpora.base import Corpus, NearDuplicates, Records, check_near_duplicates, count_notices, digest_files
 from clinlm.corpora.label_cells import UNCERTAIN, Uncertain, choose_labels, read_flags, read_labels
 from clinlm.files import pandas_values
+from clinlm.files.shards import are_there, shards
 from clinlm.files.sources import check_columns, table_notices
 
 SPLIT_NAMES: Final = {
@@ -25,8 +26,10 @@ SPLIT_NAMES: Final = {
 class Table(Corpus):
     """One record per row of a file; the settings name its columns. Records keep the file's order.
 
-    The ending of the name gives the format: .csv, .tsv, .json, .jsonl, .ndjson (these also with .gz), .parquet or
-    .xlsx. Every value is read as text: an id of 007 stays 007. `clinlm.files.sources` finds the separator of columns.
+    The ending of the name gives the format: .csv, .tsv, .json, .jsonl, .ndjson (these also with .gz), .parquet, .arrow
+    or .xlsx. The files of a folder, of a pattern, or of a dataset that `datasets` saved, are one table
+    (`clinlm.files.shards`). Every value is read as text: an id of 007 stays 007. `clinlm.files.sources` finds the
+    separator of columns.
 
     - Rows with empty text (or white space only, or a word of `missing`) are dropped and counted.
     - Labels: see `clinlm.corpora.label_cells`. Rows without labels stay; those of a column are counted.
@@ -35,7 +38,7 @@ class Table(Corpus):
     - Empty ids and groups are errors, empty attributes are null.
 
     Args:
-        root: the file.
+        root: the file, folder or pattern.
         text: the column with the text, or several, of which the filled ones are joined.
         labels: the column with the labels of a row, or the 0/1 columns, one per label and named like it; None for
             notes without labels.
@@ -98,7 +101,8 @@ class Table(Corpus):
 
     def check(self) -> None:
         """Check also that the file has the columns, as far as its beginning shows."""
-        super().check()
+        if not are_there(self.root):
+            super().check()
         check_columns(self.root, self._columns(), self.encoding)
 
     def records(self) -> Records:
@@ -134,7 +138,7 @@ class Table(Corpus):
         return Records(distinct.drop("split"), (*notices, *count_notices(counts)), splits)
 
     def fingerprint(self) -> str:
-        return digest_files([self.root])
+        return digest_files(shards(self.root))
 
     def _columns(self) -> list[str]:
         labels = [self.labels] if isinstance(self.labels, str) else list(self.labels)

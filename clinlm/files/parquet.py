@@ -65,10 +65,24 @@ class ParquetSource(Source):
 
 def read_parquet(path: Path, columns: Sequence[str], lists: Sequence[str], nested: Sequence[str]) -> pl.DataFrame:
     """Read columns of a Parquet file as strings; see `clinlm.files.sources.read_table`."""
-    schema = parquet_schema(path)
-    require_columns(path, list(schema), columns)
+    require_columns(path, list(parquet_schema(path)), columns)
     with _reading(path):
         frame = pl.read_parquet(path, columns=list(columns))
+    return typed_as_text(path, frame, lists, nested)
+
+
+def typed_as_text(path: Path, frame: pl.DataFrame, lists: Sequence[str], nested: Sequence[str]) -> pl.DataFrame:
+    """Return a frame of any types as strings.
+
+    Args:
+        path: of the file, for messages.
+        lists: columns that may hold lists of scalars.
+        nested: columns that hold lists of anything, written as JSON.
+
+    Raises:
+        DataError: another column holds several values a row, or bytes are not UTF-8.
+    """
+    schema, columns = frame.schema, frame.columns
     plain = [column for column in columns if column not in nested]
     strings = []
     for column in plain:
@@ -86,7 +100,7 @@ def read_parquet(path: Path, columns: Sequence[str], lists: Sequence[str], neste
     except pl.exceptions.PolarsError:  # its message quotes cells
         found = ", ".join(f"{column!r}: {schema[column]}" for column in plain)
         raise DataError(
-            f"bytes in Parquet must be text in UTF-8, got others in a column of {path.name} ({found}); write text"
+            f"bytes must be text in UTF-8, got others in a column of {path.name} ({found}); write text"
         ) from None
     return texts.with_columns(_as_json(path, frame[column]) for column in nested).select(columns)
 

@@ -10,6 +10,7 @@ from typing import Any, Final, final
 
 import polars as pl
 
+from clinlm.files.arrow import arrow_head
 from clinlm.files.delimited import find_separator, read_header, scan_delimited
 from clinlm.files.excel import excel_columns, read_excel
 from clinlm.files.json_lines import read_objects
@@ -58,6 +59,9 @@ def peek_table(path: Path, rows: int, columns: Sequence[str] = ()) -> Peek:
         return Peek(
             pl.DataFrame([_column(name, frame[name].to_list()) for name in frame.columns]), "Parquet", None, True
         )
+    if kind == ".arrow":
+        frame = arrow_head(path, rows)
+        return Peek(pl.DataFrame([_column(name, frame[name].to_list()) for name in frame.columns]), "Arrow", None, True)
     if kind == ".xlsx":
         names, notices = excel_columns(path)
         return Peek(read_excel(path, names).head(rows), "; ".join(["Excel", *notices]), None, False)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from clinlm.config.errors import DataError, MissingFileError
+from clinlm.files.arrow import saved_shards
 
-KINDS: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".xlsx")
+KINDS: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".xlsx")
 """Endings of shards, also with .gz."""
 
 _PATTERN = frozenset("*?[")
@@ -17,7 +18,8 @@ def shards(path: Path) -> list[Path]:
     """Return the files of a table, ordered by name, in which part-10 follows part-9.
 
     Args:
-        path: a file; a folder, whose files with an ending of `KINDS` are taken; or a pattern of names (notes/*.csv).
+        path: a file; a folder that `datasets` saved, or whose files with an ending of `KINDS` are taken; or a pattern
+            of names (notes/*.csv).
 
     Raises:
         MissingFileError: there is none.
@@ -25,6 +27,8 @@ def shards(path: Path) -> list[Path]:
     """
     if path.is_file():
         return [path]
+    if path.is_dir() and (saved := saved_shards(path)) is not None:
+        return saved
     if path.is_dir():
         found = [
             each for each in path.iterdir() if each.is_file() and _ending(each) in KINDS and each.name[0] not in "._"

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from clinlm.config.errors import DataError, MissingFileError
+from clinlm.files.arrow import DICTIONARY, arrow_columns, read_arrow
 from clinlm.files.columns import require_columns, require_header
 from clinlm.files.delimited import DelimitedSource, find_separator, read_header, scan_delimited
 from clinlm.files.excel import ExcelSource, excel_columns, read_excel
@@ -24,6 +25,10 @@ STANDARD = Path("-")
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 ENDINGS = f"{', '.join((*SEPARATORS, *JSON_LINES))} (these also with .gz), .parquet or .xlsx"
+TABLES = f"{ENDINGS.removesuffix(' or .xlsx')}, .arrow or .xlsx"
+
+SPLIT = "split"
+"""Column of the splits of a dataset that `datasets` saved with them."""
 
 _HEAD_BYTES = 2**20
 
@@ -68,8 +73,8 @@ def read_table(
     """Read some columns of a table, every value as a string.
 
     Args:
-        path: the file, with an ending of `ENDINGS`.
-        columns: to read, each once.
+        path: the file, with an ending of `TABLES`; or several, see `clinlm.files.shards.shards`.
+        columns: to read, each once; `split` of a dataset that `datasets` saved with its splits is the split's name.
         lists: those that may hold lists of scalars, and are read as lists of strings if they do.
         nested: those that hold lists of anything, or JSON as text; read as JSON.
         encoding: of text files; None for UTF-8, or what a byte order mark says.
@@ -78,6 +83,22 @@ def read_table(
         MissingFileError: the file does not exist.
         DataError: it has an unknown ending or is broken, or a column is missing or has another type.
     """
+    frames = []
+    for shard in shards(path):
+        own = [column for column in columns if not _is_virtual(path, shard, column)]
+        frame = _read_shard(shard, own, [one for one in lists if one in own], nested, encoding)
+        virtual = [pl.lit(shard.parent.name).alias(column) for column in columns if column not in own]
+        frames.append(frame.with_columns(virtual).select(columns))
+    if any(frame.schema != frames[0].schema for frame in frames):
+        raise DataError(
+            f"the files of a table must be alike, {path} has lists in some and text in others; write them alike"
+        )
+    return pl.concat(frames)
+
+
+def _read_shard(
+    path: Path, columns: Sequence[str], lists: Sequence[str], nested: Sequence[str], encoding: str | None
+) -> pl.DataFrame:
     suffix = _suffix(path)
     if suffix in SEPARATORS:
         separator = find_separator(path, columns, SEPARATORS[suffix], encoding)
@@ -86,9 +107,16 @@ def read_table(
         return read_json_lines(path, columns, lists, nested, encoding)
     if suffix == ".parquet":
         return read_parquet(path, columns, lists, nested)
+    if suffix == ".arrow":
+        return read_arrow(path, columns, lists, nested)
     if suffix == ".xlsx":
         return read_excel(path, columns)
-    raise DataError(f"a table must end in {ENDINGS}, got {path.name}; rename it")
+    raise DataError(f"a table must end in {TABLES}, got {path.name}; rename it")
+
+
+def _is_virtual(root: Path, shard: Path, column: str) -> bool:
+    """Return whether a column is the split of a dataset saved with its splits, the name of a file's folder."""
+    return column == SPLIT and (root / DICTIONARY).is_file() and SPLIT not in arrow_columns(shard)
 
 
 def lazy_table(path: Path, columns: Sequence[str]) -> pl.LazyFrame:
@@ -115,6 +143,8 @@ def table_columns(path: Path) -> list[str]:
         return read_header(first, find_separator(first, [], SEPARATORS[suffix]))
     if suffix == ".parquet":
         return list(parquet_schema(first))
+    if suffix == ".arrow":
+        return arrow_columns(first)
     return excel_columns(first)[0] if suffix == ".xlsx" else seen_keys(first, [])[0]
 
 
@@ -133,6 +163,10 @@ def _lazy_shard(path: Path, columns: Sequence[str]) -> pl.LazyFrame:
 
 def table_notices(path: Path, columns: Sequence[str], encoding: str | None = None) -> list[str]:
     """Return what is unusual about the form of a table: its separator, its encoding, its sheets."""
+    return list(dict.fromkeys(notice for shard in shards(path) for notice in _shard_notices(shard, columns, encoding)))
+
+
+def _shard_notices(path: Path, columns: Sequence[str], encoding: str | None) -> list[str]:
     suffix, notices = _suffix(path), []
     if (
         suffix in SEPARATORS
@@ -152,6 +186,11 @@ def check_columns(path: Path, columns: Sequence[str], encoding: str | None = Non
     Raises:
         DataError: a column is missing.
     """
+    for shard in shards(path):
+        _check_shard(shard, [column for column in columns if not _is_virtual(path, shard, column)], encoding)
+
+
+def _check_shard(path: Path, columns: Sequence[str], encoding: str | None) -> None:
     suffix = _suffix(path)
     if suffix in (*SEPARATORS, *JSON_LINES):
         check_encoding(path, encoding)
@@ -160,6 +199,8 @@ def check_columns(path: Path, columns: Sequence[str], encoding: str | None = Non
         require_header(path, read_header(path, separator, encoding), columns)
     elif suffix == ".parquet":
         require_columns(path, list(parquet_schema(path)), columns)
+    elif suffix == ".arrow":
+        require_columns(path, arrow_columns(path), columns)
     elif suffix == ".xlsx":
         require_header(path, excel_columns(path)[0], columns)
     elif suffix in JSON_LINES:
@@ -187,13 +228,13 @@ def file_kind(path: Path) -> str:
         raise MissingFileError(f"input must be a file, got {path}, which does not exist; set input to the file")
     suffix = _suffix(path)
     if not is_table(path):
-        raise DataError(f"a table must end in {ENDINGS}, got {path.name}; rename it")
+        raise DataError(f"a table must end in {TABLES}, got {path.name}; rename it")
     return suffix
 
 
 def is_table(path: Path) -> bool:
     """Return whether the ending of a name is that of a table."""
-    return _suffix(path) in (*SEPARATORS, *JSON_LINES, ".parquet", ".xlsx")
+    return _suffix(path) in (*SEPARATORS, *JSON_LINES, ".parquet", ".arrow", ".xlsx")
 
 
 def _suffix(path: Path) -> str:
