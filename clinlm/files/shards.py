@@ -36,9 +36,10 @@ def shards(path: Path) -> list[Path]:
     else:
         found = [each for each in _matches(path) if each.is_file()]
     if not found:
+        what = "where there is none" if path.is_dir() else "which does not exist"
         raise MissingFileError(
-            f"a table must be a file, a folder of {', '.join(KINDS)}, or a pattern of names, got {path}, where "
-            "there is none; set root to one"
+            f"a table must be a file, a folder of {', '.join(KINDS)}, or a pattern of names, got {path}, {what}; set "
+            "root to one"
         )
     endings = sorted({_ending(each) for each in found})
     if len(endings) > 1:

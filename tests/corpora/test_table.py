@@ -201,7 +201,7 @@ def test_parquet_of_the_wrong_shape_is_an_error(tmp_path: Path) -> None:
     for labels in (["many"], "when", ["when"], "deep"):
         with pytest.raises(ValueError, match=r"must hold (labels or lists|one value a row).*, got .* in t\.parquet"):
             Table(path, "note", labels).records()
-    with pytest.raises(ValueError, match=r"bytes in Parquet must be text in UTF-8, .*'bytes': Binary"):
+    with pytest.raises(ValueError, match=r"bytes must be text in UTF-8, .*'bytes': Binary"):
         Table(path, "note", "many", id="bytes").records()
 
 
