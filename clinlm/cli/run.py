@@ -110,6 +110,7 @@ def _lines(report: Report, record: RunRecord, config: DictConfig) -> list[str]:
     """Return where the last model is, and the next command to try."""
     last = report.results[-1]
     deployed = [f"deployed   {shown_path(Path(last.deployment['folder']))}"] if last.deployment else []
+    deployed += [] if report.cascade is None else [f"cascade    {shown_path(report.cascade)}"]
     artifact = f"artifact   {shown_path(Path(record.stages[-1].folder))}"
     if record.nested:
         return [*deployed, artifact, f"next       {resplits_command(record)}"]

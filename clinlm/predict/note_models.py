@@ -9,6 +9,7 @@ import numpy as np
 from clinlm.config.errors import ConfigError
 from clinlm.engines.served_folder import broken
 from clinlm.predict.answer_head import AnswerHead
+from clinlm.predict.cascade import CascadeRunner, holds_cascade
 from clinlm.predict.model_runner import ModelRunner, Runner
 from clinlm.predict.predictions import Predictions, Row
 from clinlm.predict.tfidf_runner import TfidfRunner, holds_tfidf
@@ -87,8 +88,12 @@ class NoteModels:
 
 def _opened(folder: Path, batch_tokens: int, coverage: float | None) -> Runner:
     """Return what answers with a model, after it has answered one note: a broken file shows now, by its name."""
+
+    def single(own: Path, sets: float | None = None) -> Runner:
+        return TfidfRunner(own, sets) if holds_tfidf(own) else ModelRunner(own, batch_tokens, sets)
+
     with broken(folder, "hold a model that answers"):
-        runner = TfidfRunner(folder, coverage) if holds_tfidf(folder) else ModelRunner(folder, batch_tokens, coverage)
+        runner = CascadeRunner(folder, coverage, single) if holds_cascade(folder) else single(folder, coverage)
         runner.head.rows(runner.predict(_PROBE))
     return runner
 

@@ -44,11 +44,13 @@ class DocumentPredictions(Predictions):
         probabilities: in [0, 1]; NaN where the model has no answer.
         decided: the predicted labels, at the thresholds that the model was saved with.
         sets: of possible labels; None where none were asked for.
+        deferred: whether a cascade asked its second model; None for a single model.
     """
 
     probabilities: Float[np.ndarray, "documents labels"]
     decided: Bool[np.ndarray, "documents labels"]
     sets: PredictionSets | None = None
+    deferred: Bool[np.ndarray, " documents"] | None = None
 
     @property
     def valid(self) -> Bool[np.ndarray, " documents"]:
@@ -56,7 +58,8 @@ class DocumentPredictions(Predictions):
 
     def only(self, chosen: Bool[np.ndarray, " documents"]) -> Self:
         sets = None if self.sets is None else self.sets.only(chosen)
-        return type(self)(self.probabilities[chosen], self.decided[chosen], sets)
+        deferred = None if self.deferred is None else self.deferred[chosen]
+        return type(self)(self.probabilities[chosen], self.decided[chosen], sets, deferred)
 
 
 @final

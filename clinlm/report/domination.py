@@ -56,6 +56,11 @@ def with_domination(results: Sequence[ModelResult], metric: str) -> list[ModelRe
 
 
 def _milliseconds(result: ModelResult, processor: bool) -> float:
+    """Return the median time of a note; of a cascade, which defers less than half of them, the mean."""
     latency = result.latency
-    own = None if latency is None else latency.processor_ms if processor else latency.p50_ms
+    if latency is None:
+        return math.nan
+    if result.kind == "cascade":
+        return math.nan if processor else latency.mean_ms
+    own = latency.processor_ms if processor else latency.p50_ms
     return math.nan if own is None else own

@@ -27,6 +27,7 @@ from clinlm.pipeline.run_record import RunRecord
 from clinlm.predict.note_answer import network_answer
 from clinlm.report import deployments, gates
 from clinlm.report.baselines import BASELINES, INT8_BASELINE, Predictor, baselines, keyword_notices
+from clinlm.report.cascades import Cascade
 from clinlm.report.domination import with_domination
 from clinlm.report.ensembles import (
     TeacherEnsemble,
@@ -67,11 +68,13 @@ class Compared:
         results: baselines first.
         notices: about all of them.
         evaluations: predictions and truth by the name of a result; none of a baseline that could not be fitted.
+        cascade: folder of the pipeline's cascade; None where it has none.
     """
 
     results: list[ModelResult]
     notices: list[str]
     evaluations: Mapping[str, Evaluation]
+    cascade: Path | None = None
 
 
 def compare(
@@ -111,6 +114,10 @@ def compare(
     predictors, weights = insert_ensembles(task, own, shown)
     deployed, times, engines = _deployed(task, models, predictors, settings, root, first, split)
     predictors = [own for model in predictors for own in (model, deployed.get(model.result.name)) if own is not None]
+    cascade: Cascade | None = None
+    if stages and settings.cascade is not None:
+        cascade = Cascade(task, settings.cascade, predictors, models[-1].name, root)
+        predictors, times = _cascaded(task, cascade, predictors, times, first, settings, split, root)
     comparison = _Comparison(task, settings, predictors, gates.known_gates(run), split)
     shown_times, timing = judge_latencies(times, settings.busy)
     results = [comparison.result(predictor, shown_times.get(predictor.result.name)) for predictor in predictors]
@@ -121,7 +128,11 @@ def compare(
         results = with_verdicts(results, runs, stages, comparison.judge)
     notices = [*_truncated(results), *(notice for result in failed for notice in result.notices), *engines, *timing]
     notices += [*verdict_notices(results), *keyword_notices(results), *weights]
-    return Compared(results, [*notices, *comparison.students(results, shown)], comparison.evaluations)
+    notices += [
+        *comparison.students(results, shown),
+        *([] if cascade is None else [comparison.cascade(cascade, results)]),
+    ]
+    return Compared(results, notices, comparison.evaluations, None if cascade is None else cascade.folder)
 
 
 def _first_teacher(models: Sequence[ModelResult]) -> str:
@@ -216,6 +227,24 @@ def _latencies(
     return times
 
 
+def _cascaded(
+    task: Task,
+    cascade: Cascade,
+    predictors: Sequence[Predictor],
+    times: Mapping[str, Latency],
+    first: str,
+    settings: ReportSettings,
+    split: Measured,
+    root: Path,
+) -> tuple[list[Predictor], Mapping[str, Latency]]:
+    """Insert the row of a cascade above its first model, and time it together with both and with the reference."""
+    row, found = cascade.predictor(), list(predictors)
+    compared = [own for own in predictors if own.result.name == first or own in cascade.members]
+    timed = _latencies(task, [*compared, row], first, settings, split, root)
+    found.insert(found.index(cascade.members[0]), row)
+    return found, {**times, row.result.name: timed[row.result.name]}
+
+
 class _Comparison:
     """Computes results from predictions, each model's once."""
 
@@ -265,6 +294,13 @@ class _Comparison:
             for result in results
             if {result.name, result.deployment.get("of")} & {*ensemble.students}
         ]
+
+    def cascade(self, cascade: Cascade, results: Sequence[ModelResult]) -> str:
+        """Return the notice about a cascade: what it saves and costs against its second model."""
+        row, second = cascade.predictor().result.name, cascade.members[1].result.name
+        by_name = {result.name: result for result in results}
+        change = self._change(row, second)[cascade.settings.metric]
+        return cascade.notice(by_name[row], by_name[second], change, self._split)
 
     def _change(self, name: str, reference: str) -> dict[str, Any]:
         ours, theirs = self._drawn(name), self._drawn(reference)

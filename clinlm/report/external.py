@@ -26,7 +26,7 @@ from clinlm.report import entities
 from clinlm.report.baselines import BASELINES, KEYWORDS, LABELER, stored_baseline
 from clinlm.report.conclusion import external_sentences
 from clinlm.report.domination import with_domination
-from clinlm.report.results import ModelResult
+from clinlm.report.results import COMBINED, ModelResult
 from clinlm.report.settings import ReportSettings
 from clinlm.report.tables import change, write_results
 from clinlm.store.content import sealed, verified
@@ -159,7 +159,7 @@ def write_external(
     """
     # They could not be fitted.
     missing = [name for name in BASELINES if not sealed(stored_baseline(name, external.key, root).folder)]
-    shown = [result for result in results if result.kind != "ensemble" and result.name not in (KEYWORDS, *missing)]
+    shown = [result for result in results if result.kind not in COMBINED and result.name not in (KEYWORDS, *missing)]
     pairs = {result.name: _evaluations(external, result, root) for result in shown}
     found = []
     for result in shown:
@@ -167,7 +167,7 @@ def write_external(
         found.append(_evaluated(external, result, pairs[result.name], before, settings))
     found = with_domination(found, "micro_f1")
     said = external_sentences(found, external.name)
-    left = [f"{r.name} is left out: its members have their own rows" for r in results if r.kind == "ensemble"]
+    left = [f"{r.name} is left out: its members have their own rows" for r in results if r.kind in COMBINED]
     notices = [f"{len(external.documents):,} documents of {external.name}", *external.notices, *left]
     tested = len(external.main.examples.members("test"))
     what = f"here minus that on the {tested:,} test documents of the task, drawn separately"

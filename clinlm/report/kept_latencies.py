@@ -15,6 +15,7 @@ from clinlm.metrics.hardware import own_processor
 from clinlm.metrics.latency import BUSY, Latency, load_now, measure
 from clinlm.metrics.term_model import linked_logits
 from clinlm.predict import note_answer
+from clinlm.predict.cascade import CascadeAnswer
 from clinlm.report.results import ModelResult, decode_latency, json_value
 from clinlm.store.content import read_digested, write_digested
 from clinlm.store.key import cache_key
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 _MEASURED = (
     *(measure, open_model, linked_logits),
     *(note_answer.NetworkAnswer, note_answer.TermsAnswer, note_answer.EnsembleAnswer, note_answer.network_answer),
+    CascadeAnswer,
 )
 _ENGINES: Final = (
     *("folded.Folded", "onnxruntime.Onnxruntime", "openvino.Openvino"),

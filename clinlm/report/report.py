@@ -68,7 +68,7 @@ class Report:
 
     Attributes:
         results: of the comparison.
-        evaluations: see `clinlm.report.evaluation.Compared`.
+        evaluations, cascade: see `clinlm.report.evaluation.Compared`.
         notices: about the task and all results.
         conclusion: sentences about all results.
         files: names of the files written, in order.
@@ -91,7 +91,7 @@ class Report:
         self._elsewhere: list[str] = []
         self._split = self._run.split
         compared = compare(runs, self._task, stages, self._split, among)
-        self.results, self.evaluations = compared.results, compared.evaluations
+        self.results, self.evaluations, self.cascade = compared.results, compared.evaluations, compared.cascade
         self._scored = [result for result in self.results if result.quality]
         own = nested_notices(self._task.examples.notices) if self._run.nested else self._task.examples.notices
         self.notices = [*own, *compared.notices]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, final, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, Union, final, get_args, get_origin, get_type_hints
 
 import polars as pl
 
@@ -20,6 +20,9 @@ from clinlm.models.artifact import Artifact
 from clinlm.pipeline.gates import Verdict
 from clinlm.store.content import verified
 
+COMBINED: Final = ("ensemble", "cascade")
+"""Kinds of rows that are several models, each of which has a row of its own."""
+
 
 @final
 @dataclass(frozen=True)
@@ -28,10 +31,10 @@ class Lineage:
 
     Attributes:
         pipeline: name; "" for a baseline.
-        stage: name in the pipeline; "" for a baseline and for an ensemble.
+        stage: name in the pipeline; "" for a baseline, an ensemble and a cascade.
         folder: of its artifact; "" where it has none.
         parent: key of the artifact that the stage started from; "" for none.
-        teachers: names of the stages whose logits it learned from; of an ensemble its members.
+        teachers: names of the stages whose logits it learned from; of an ensemble or a cascade its members.
         techniques: keys of `clinlm.pipeline.gates.TECHNIQUES` that compressed it, ancestors included.
         overrides: what builds it from the shell; of a teacher in a sweep, with the stages that follow.
         original: folder of the model before compression, which gates compare it with; "" where no gate applies.
@@ -59,7 +62,7 @@ class ModelResult:
 
     Attributes:
         name: distinct within a comparison.
-        kind: a baseline, a stage of a pipeline, or the ensemble of several teachers.
+        kind: a baseline, a stage of a pipeline, the ensemble of several teachers, or a cascade of two rows.
         role: of a stage; "teacher" for an ensemble, "" for a baseline.
         group: the name without the seed: models of one group differ only in it.
         key: of the artifact, "" for a baseline without one.
@@ -89,7 +92,7 @@ class ModelResult:
     """
 
     name: str
-    kind: Literal["baseline", "stage", "ensemble"]
+    kind: Literal["baseline", "stage", "ensemble", "cascade"]
     key: str = ""
     role: Literal["teacher", "student", ""] = ""
     group: str = ""

@@ -9,6 +9,7 @@ from clinlm.config.ranges import check_choice
 from clinlm.engines.base import EngineSelection
 from clinlm.metrics.economics import Machine
 from clinlm.report import deployments
+from clinlm.report.cascades import CascadeSettings
 from clinlm.report.timing import Busy
 from clinlm.tasks.base import Task
 
@@ -35,6 +36,7 @@ class ReportSettings:
         seed: of the draws.
         engine: every model is deployed on it (or on the fastest of several) and evaluated again; None for none.
         machine: price of the machine that everything is timed on.
+        cascade: which two rows of a pipeline answer one after another, as a row of their own; None for none.
 
     Raises:
         ConfigError: `show` has an unknown part; `busy` is not one of its values.
@@ -52,6 +54,7 @@ class ReportSettings:
     seed: int = 0
     engine: EngineSelection | None = None
     machine: Machine = Machine()
+    cascade: CascadeSettings | None = None
 
     def __post_init__(self) -> None:
         check_choice("report.busy", self.busy, ("mark", "refuse"))

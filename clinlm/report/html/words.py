@@ -6,17 +6,17 @@ from typing import Literal
 
 from clinlm.metrics.bootstrap import Interval
 from clinlm.report import cells
-from clinlm.report.results import ModelResult
+from clinlm.report.results import COMBINED, ModelResult
 from clinlm.report.verdicts import is_compressed
 
 ModelKind = Literal["original", "baseline", "compressed", "trained", "ensemble"]
 
 
 def kind_of(result: ModelResult) -> ModelKind:
-    """Return what a row is: a baseline, an ensemble, what others are compared with, or a model made smaller."""
+    """Return what a row is: a baseline, several models, what others are compared with, or a model made smaller."""
     if result.kind == "baseline":
         return "baseline"
-    if result.kind == "ensemble":
+    if result.kind in COMBINED:
         return "ensemble"
     if is_compressed(result):
         return "compressed"
