@@ -86,6 +86,8 @@ def _checked(answer: Answer, folder: Path, labels: int) -> Answer:
     def checked(input_ids: Rows, attention_mask: Rows) -> Logits:
         try:
             logits = answer(input_ids, attention_mask)
+        except MemoryError:  # nothing is wrong with the folder
+            raise
         except Exception as error:
             tokens = input_ids.shape[1]
             raise ModelError(

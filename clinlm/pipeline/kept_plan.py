@@ -22,6 +22,8 @@ from clinlm.store.own_code import may_keep, running_code
 from clinlm.store.sources import named_targets
 
 PLANS: Final = "plans"
+_MOST: Final = 500
+"""Plans kept in a store; of more, those that were made first go."""
 
 
 def planned_stages(config: DictConfig, root: Path) -> list[StageSpec]:
@@ -79,6 +81,9 @@ def _write(path: Path, stages: Sequence[StageSpec]) -> None:
             make_store(path.parent.parent)
             path.parent.mkdir(mode=0o700, exist_ok=True)
             write_files(path.parent, {path.name: f"{_digest(path.stem, text)}\n{text}"})
+            every = sorted(path.parent.glob("*.json"), key=lambda own: own.stat().st_mtime_ns)
+            for old in every[:-_MOST]:
+                old.unlink(missing_ok=True)
 
 
 def _text(content: Any) -> str | None:

@@ -50,10 +50,22 @@ class AppendedFile:
 
 
 def open_private(path: Path) -> IO[bytes]:
-    """Open a file to read and write, made if it is missing; nobody but its owner may do so, whatever came first."""
+    """Open a file to read and write, made if it is missing; nobody but its owner may do so, whatever came first.
+
+    Raises:
+        DataError: the file is another user's, who could read what is written.
+    """
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600), "r+b")
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        path.chmod(0o600)
+    facts = os.fstat(file.fileno())
+    if stat.S_ISREG(facts.st_mode):
+        try:
+            path.chmod(0o600)
+        except PermissionError:
+            file.close()
+            raise DataError(
+                f"{path} must be yours, so that nobody else reads what is written, got a file of user {facts.st_uid}; "
+                "set another output"
+            ) from None
     return file
 
 

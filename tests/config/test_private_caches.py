@@ -49,3 +49,14 @@ def test_a_place_that_the_user_set_stays(tmp_path: Path) -> None:
     first, second = run(tmp_path, **{CACHES[0]: str(mine)})
     assert first == mine and (mine / "kept").is_file()
     assert second.parent.parent == tmp_path / "tmp" and [*(tmp_path / "tmp").iterdir()] == []
+
+
+def test_what_killed_processes_left_goes_after_a_week(tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    names = {f"clinlm-{'0' * 16}": True, f"clinlm-{'1' * 16}": False, "clinlm-notes": True, "other": True}
+    for name, old in names.items():
+        (temporary / name / "kept").mkdir(parents=True)
+        os.utime(temporary / name, (0, 0) if old else None)
+    env = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "TMPDIR": str(temporary)}
+    subprocess.run([sys.executable, "-c", "import clinlm"], env=env, check=True)
+    assert {path.name for path in temporary.iterdir()} == set(names) - {f"clinlm-{'0' * 16}"}

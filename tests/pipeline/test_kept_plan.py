@@ -1,6 +1,7 @@
 """Laws of kept plans: one that is read is the one that would be made, and where it may not be, it is made."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -221,3 +222,15 @@ def test_data_is_read_as_it_is_now(notes_csv: Path, tmp_path: Path, made: Plans)
         text = notes.read_text(encoding="utf-8")
         notes.write_text(text.replace("seen today", "seen now", 1), encoding="utf-8")
     assert len(made) == 3 and not {*found[0]} & {*found[1]}
+
+
+def test_only_the_last_plans_are_kept(notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_plan, "_MOST", 2)
+    folder, first = tmp_path / "store" / kept_plan.PLANS, set[str]()
+    for seed in range(3):
+        planned_stages(composed(notes_csv, tmp_path / "store", f"seed={seed}"), tmp_path / "store")
+        for path in folder.glob("*.json"):
+            os.utime(path, ns=(path.stat().st_mtime_ns - 10**9,) * 2)
+        first = first or {path.name for path in folder.glob("*.json")}
+    left = {path.name for path in folder.glob("*.json")}
+    assert len(left) == 2 and not first & left

@@ -1,5 +1,6 @@
 """What clinlm-predict refuses, and what it says: the law, what came, what to do; never a word of a note."""
 
+import errno
 import json
 import os
 import subprocess
@@ -13,6 +14,8 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from clinlm.cli.main import run_command
+from clinlm.config.errors import DataError
+from clinlm.predict.durable_file import open_private
 from clinlm.predict.settings import PREDICT_YAML, PredictSettings
 
 ROOT = Path(__file__).parents[2]
@@ -221,3 +224,17 @@ def test_no_word_of_a_note_leaves(
     everything = piped.stdout + piped.stderr + printed + caplog.text
     everything += "".join(path.read_bytes().decode(errors="replace") for path in (tmp_path / "run").iterdir())
     assert not [word for word in SECRET.split() if len(word) > 4 and word in everything]
+
+
+def test_a_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody but its owner can change its rights."""
+    path = tmp_path / "answers.jsonl"
+    path.write_bytes(b"theirs")
+
+    def denied(self: Path, mode: int) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", denied)
+    with pytest.raises(DataError, match="must be yours, so that nobody else reads"):
+        open_private(path)
+    assert path.read_bytes() == b"theirs"
