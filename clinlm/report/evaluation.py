@@ -84,13 +84,12 @@ def compare(
     split: Measured = "test",
     among: Sequence[RunRecord] | None = None,
 ) -> Compared:
-    """Evaluate the models of `runs`, the baselines of their task and the ensembles of their teachers.
+    """Evaluate the models of `runs`, the baselines of their task, the ensembles of their teachers, and the cascade.
 
     Differences and compression refer to a model's own reference, speed-ups to the first model of role teacher.
-    Decision thresholds are those that a model is served with (`serving.json`), fitted on validation. Latency is that of
-    one document from its text to its decisions: for a network, in eager float32, with tokenising, and the part of the
-    network itself besides; for an ensemble through all members, one after another. With `report.engine`, every model is
-    evaluated a second time as that engine runs it, from its own predictions and files.
+    Thresholds are those that a model is served with (`serving.json`), fitted on validation. Latency is that of a
+    document from its text to its decisions: for a network, in eager float32, and its own part besides; for an ensemble
+    through all members. With `report.engine`, every model is evaluated a second time as that engine runs it.
 
     Args:
         runs: at least one, all on one task; the settings of the report are those of the first.
@@ -110,29 +109,23 @@ def compare(
     first = _first_teacher(models)
     shown = ensembles_of_run(run, first) if stages else ensembles_of_sweep(runs, models)
     known, failed = baselines(task, run.task.key, root, first)
-    own = [*known, *(_predictor(task, model) for model in models)]
-    predictors, weights = insert_ensembles(task, own, shown)
+    predictors, weights = insert_ensembles(task, [*known, *(_predictor(task, model) for model in models)], shown)
     deployed, times, engines = _deployed(task, models, predictors, settings, root, first, split)
     predictors = [own for model in predictors for own in (model, deployed.get(model.result.name)) if own is not None]
     cascade: Cascade | None = None
     if stages and settings.cascade is not None:
-        cascade = Cascade(task, settings.cascade, predictors, models[-1].name, root)
-        predictors, times = _cascaded(task, cascade, predictors, times, first, settings, split, root)
+        cascade, predictors, timed = _cascaded(task, predictors, (first, models[-1].name), settings, split, root)
+        times = {**times, **timed}
     comparison = _Comparison(task, settings, predictors, gates.known_gates(run), split)
     shown_times, timing = judge_latencies(times, settings.busy)
-    results = [comparison.result(predictor, shown_times.get(predictor.result.name)) for predictor in predictors]
+    results = [comparison.result(own, shown_times.get(own.result.name)) for own in predictors]
     results = with_domination([*failed, *results], run.monitor.removeprefix("val/"))
-    if split == "validation" and INT8_BASELINE in comparison.evaluations:
-        timing = [*timing, f"{INT8_BASELINE} chose its terms on these documents: its numbers here flatter it"]
     if split == "test":  # to choose by validation is to claim nothing
         results = with_verdicts(results, runs, stages, comparison.judge)
-    notices = [*_truncated(results), *(notice for result in failed for notice in result.notices), *engines, *timing]
+    notices = [*_truncated(results), *(notice for own in failed for notice in own.notices), *engines, *timing]
     notices += [*verdict_notices(results), *keyword_notices(results), *weights]
-    notices += [
-        *comparison.students(results, shown),
-        *([] if cascade is None else [comparison.cascade(cascade, results)]),
-    ]
-    return Compared(results, notices, comparison.evaluations, None if cascade is None else cascade.folder)
+    notices += comparison.notices(results, shown, cascade)
+    return Compared(results, notices, comparison.evaluations, cascade and cascade.folder)
 
 
 def _first_teacher(models: Sequence[ModelResult]) -> str:
@@ -229,20 +222,28 @@ def _latencies(
 
 def _cascaded(
     task: Task,
-    cascade: Cascade,
     predictors: Sequence[Predictor],
-    times: Mapping[str, Latency],
-    first: str,
+    ends: tuple[str, str],
     settings: ReportSettings,
     split: Measured,
     root: Path,
-) -> tuple[list[Predictor], Mapping[str, Latency]]:
-    """Insert the row of a cascade above its first model, and time it together with both and with the reference."""
+) -> tuple[Cascade, list[Predictor], Mapping[str, Latency]]:
+    """Make the cascade of a pipeline, and insert its row above its first model.
+
+    Args:
+        ends: names of the rows of the first teacher and of the last stage.
+
+    Returns:
+        the cascade, all rows, and its latency, timed together with those of both models and of the first teacher.
+    """
+    assert settings.cascade is not None
+    cascade = Cascade(task, settings.cascade, predictors, ends[1], root)
     row, found = cascade.predictor(), list(predictors)
-    compared = [own for own in predictors if own.result.name == first or own in cascade.members]
-    timed = _latencies(task, [*compared, row], first, settings, split, root)
+    compared = [own for own in predictors if own.result.name == ends[0] or own in cascade.members]
+    name = row.result.name
+    timed = {name: _latencies(task, [*compared, row], ends[0], settings, split, root)[name]}
     found.insert(found.index(cascade.members[0]), row)
-    return found, {**times, row.result.name: timed[row.result.name]}
+    return cascade, found, timed
 
 
 class _Comparison:
@@ -285,7 +286,22 @@ class _Comparison:
             gates=() if own.deployment else gates.verdicts(self._task, own, self._known, self._split),
         )
 
-    def students(self, results: Sequence[ModelResult], shown: Sequence[TeacherEnsemble]) -> list[str]:
+    def notices(
+        self, results: Sequence[ModelResult], shown: Sequence[TeacherEnsemble], cascade: Cascade | None
+    ) -> list[str]:
+        """Return notices about single rows: chosen on these documents, students of ensembles, the cascade."""
+        found = []
+        if self._split == "validation" and INT8_BASELINE in self.evaluations:
+            found.append(f"{INT8_BASELINE} chose its terms on these documents: its numbers here flatter it")
+        found += self._students(results, shown)
+        if cascade is not None:
+            row, second = cascade.predictor().result.name, cascade.members[1].result.name
+            by_name = {result.name: result for result in results}
+            change = self._change(row, second)[cascade.settings.metric]
+            found.append(cascade.notice(by_name[row], by_name[second], change, self._split))
+        return found
+
+    def _students(self, results: Sequence[ModelResult], shown: Sequence[TeacherEnsemble]) -> list[str]:
         """Return a notice for every student, and every deployment of one, that compares it with its ensemble."""
         by_name = {result.name: result for result in results}
         return [
@@ -294,13 +310,6 @@ class _Comparison:
             for result in results
             if {result.name, result.deployment.get("of")} & {*ensemble.students}
         ]
-
-    def cascade(self, cascade: Cascade, results: Sequence[ModelResult]) -> str:
-        """Return the notice about a cascade: what it saves and costs against its second model."""
-        row, second = cascade.predictor().result.name, cascade.members[1].result.name
-        by_name = {result.name: result for result in results}
-        change = self._change(row, second)[cascade.settings.metric]
-        return cascade.notice(by_name[row], by_name[second], change, self._split)
 
     def _change(self, name: str, reference: str) -> dict[str, Any]:
         ours, theirs = self._drawn(name), self._drawn(reference)
