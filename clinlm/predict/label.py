@@ -21,6 +21,7 @@ from clinlm.predict.journal import Progress
 from clinlm.predict.predictions import Row
 from clinlm.predict.settings import LabelSettings
 from clinlm.predict.stream import AnswerCounts, Answerer, Pending, check_folders, most_common, require_answers, stream
+from clinlm.predict.tool_rows import TOOLS
 from clinlm.store.key import digest
 from clinlm.terminology.spans import Span
 
@@ -55,6 +56,7 @@ def label_file(settings: LabelSettings) -> Progress:
             "corpus=NAME root=PATH to one that has, or choose another labeler"
         )
     promises: dict[str, Any] = {"labeler": labeler_key(labeler), "span_texts": settings.span_texts}
+    promises |= {} if settings.tool is None else {"tool": settings.tool}
     if settings.corpus is not None:
         promises |= {"corpus": digest([settings.corpus, corpus.fingerprint()])}
     elif settings.resumable and settings.input is not None:
@@ -82,6 +84,7 @@ class LabelerAnswerer(Answerer):
         begun: Progress,
     ) -> None:
         self._labeler, self._people, self._span_texts = labeler, people, settings.span_texts
+        self._tool = None if settings.tool is None else TOOLS[settings.tool]
         self._cache = AnswerCache(settings.store, settings.again)
         self._totals = _read_totals(begun)
         self._failures: list[str] = []
@@ -119,6 +122,8 @@ class LabelerAnswerer(Answerer):
         return [self._row(text, answer) for text, answer in zip(texts, labeled, strict=True)]
 
     def _row(self, text: str, answer: LabeledNote) -> Row:
+        if self._tool is not None:
+            return self._tool(text, answer.spans)
         spans: list[dict[str, Any]] = [span._asdict() for span in answer.spans]
         if self._span_texts:
             spans = [span | {"text": text[span["start"] : span["end"]]} for span in spans]

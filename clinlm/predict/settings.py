@@ -15,6 +15,7 @@ from clinlm.config.near_names import did_you_mean
 from clinlm.config.validation import CONF
 from clinlm.files.sources import STANDARD
 from clinlm.metrics.conformal import COVERAGES
+from clinlm.predict.tool_rows import TOOLS
 
 PREDICT_YAML = CONF / "predict.yaml"
 LABEL_YAML = CONF / "label.yaml"
@@ -160,9 +161,14 @@ class LabelSettings(StreamSettings):
     store: Path
     again: bool
     span_texts: bool
+    tool: str | None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.tool not in (None, *TOOLS):
+            raise ConfigError(f"tool must be one of {', '.join(TOOLS)}, or null, got {self.tool!r}; set one of them")
+        if self.tool is not None and self.span_texts:
+            raise ConfigError("span_texts adds to clinlm's own lines, got tool, too; set one of them")
         if (self.input is None) == (self.corpus is None):
             got = "neither" if self.input is None else "both"
             raise ConfigError(

@@ -12,11 +12,15 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from support.killed import killing
 from support.marking import Marker
 from support.server import chat, found, in_turn, refused, serving
 
 from clinlm.cli.main import run_command
+from clinlm.config.errors import ConfigError
+from clinlm.config.validation import CONF
 from clinlm.labelers.base import LabelingStopped
 from clinlm.predict.label import label_file
 from clinlm.predict.settings import LabelSettings
@@ -222,6 +226,30 @@ def test_a_run_that_failed_before_its_first_note_may_begin_with_other_settings(
         assert "set the labeler's temperature=null" in capsys.readouterr().err
         run_command("label", [*command, "labeler.temperature=null"])
     assert [one["failed"] for one in lines(tmp_path / "out.jsonl")] == [None]
+
+
+@pytest.mark.parametrize("tool", ["doccano", "label_studio"])
+def test_what_a_tool_imports_comes_back_as_its_export(tmp_path: Path, texts: list[str], tool: str, run: Run) -> None:
+    notes = ["😀 ague", *texts]
+    run(tmp_path / "out.jsonl", input=written(notes, tmp_path / "notes.csv"), tool=tool)
+    rows = lines(tmp_path / "out.jsonl")
+    if tool == "label_studio":  # as if people accepted what was predicted
+        rows = [{"id": row["id"], "data": row["data"], "annotations": row["predictions"]} for row in rows]
+    path = tmp_path / "export.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    corpus = instantiate(OmegaConf.load(CONF / f"corpus/{tool}.yaml"))(root=path)
+    frame = corpus.records().frame
+    assert frame["id"].to_list() == [f"n-{number}" for number in range(len(notes))]
+    assert frame["text"].to_list() == notes and frame["spans"].to_list() == list(map(marked, notes))
+
+
+def test_a_tool_is_one_that_is_known(tmp_path: Path, run: Run) -> None:
+    for chosen, told in (
+        ({"tool": "x"}, "tool must be one of"),
+        ({"tool": "doccano", "span_texts": "true"}, "set one"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            run(tmp_path / "out.jsonl", input=written(["a"], tmp_path / "notes.csv"), **chosen)
 
 
 def test_a_corpus_under_an_agreement_stays_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
