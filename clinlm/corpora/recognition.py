@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, final
 
 from clinlm.config.errors import DataError, MissingFileError
+from clinlm.corpora.fhir.resources import resource_files
 from clinlm.corpora.mimic.mimic4 import table4_there
 from clinlm.corpora.split import SPLITS
 from clinlm.files.plain_text import read_lines
@@ -85,6 +86,9 @@ def recognize_folder(folder: Path) -> Recognized:
     if tasks:
         what = f"MIMIC-IV: {', '.join(sorted(fourth))}"
         return Recognized(what, tasks[0], "mimic4_outcomes", others=tuple(tasks[1:]), large=True)
+    found = _recognize_system(folder)
+    if found is not None:
+        return found
     halves = {path.with_suffix(path.suffix.lower()) for path in folder.rglob("*") if path.is_file()}
     marked = {path.with_suffix(".txt") for path in halves if path.suffix == ".ann"}
     if marked:
@@ -103,9 +107,22 @@ def recognize_folder(folder: Path) -> Recognized:
             return Recognized(f"{corpus}: {', '.join(named.values())}", "entities", corpus, {"files": named})
     names = ", ".join(path.name for path in files[:5]) + (f" and {len(files) - 5:,} more" if len(files) > 5 else "")
     raise DataError(
-        "a folder must be of brat (.txt and .ann), of MIMIC's tables, or have a CoNLL or PubTator file per split "
-        f"(train, dev, test), got {folder} with {names or 'no file'}; set input to one of its files"
+        "a folder must be of brat (.txt and .ann), i2b2 (.con), MIMIC, OMOP or FHIR, or have a CoNLL or PubTator file "
+        f"per split (train, dev, test), got {folder} with {names or 'no file'}; set input to one of its files"
     )
+
+
+def _recognize_system(folder: Path) -> Recognized | None:
+    """Return the record system, or challenge, that a folder is an export of; None for anything else."""
+    names = {path.name.lower().partition(".")[0] for path in folder.iterdir()}
+    if names >= {"note", "condition_occurrence"}:
+        return Recognized("OMOP CDM: note, condition_occurrence", "conditions", "omop")
+    if resource_files(folder, "DocumentReference") and resource_files(folder, "Condition"):
+        return Recognized("FHIR: DocumentReference, Condition", "conditions", "fhir")
+    concepts = sum(path.suffix.lower() == ".con" for path in folder.rglob("*"))
+    if concepts:
+        return Recognized(f"i2b2/VA 2010: {concepts:,} files of concepts (.con)", "entities", "i2b2_concepts")
+    return None
 
 
 def recognize_lines(path: Path) -> Recognized | None:

@@ -13,6 +13,8 @@ from support import taggers
 
 from clinlm.config.errors import ConfigError, DataError
 from clinlm.config.settings import compose, plain
+from clinlm.corpora.synthetic.fhir_resources import SyntheticFhir
+from clinlm.corpora.synthetic.omop_tables import SyntheticOmop
 from clinlm.pipeline import execution
 from clinlm.predict.check import CheckSettings, check_input
 from clinlm.tasks.base import Task
@@ -226,3 +228,21 @@ def test_what_cannot_be_used_says_why(tmp_path: Path) -> None:
         lines(tmp_path)
     with pytest.raises(ConfigError, match="unknown setting 'inptu'; did you mean input"):
         CheckSettings.of(["inptu=a"])
+
+
+@pytest.mark.parametrize(
+    ("maker", "what", "corpus"),
+    [
+        (SyntheticOmop, "OMOP CDM: note, condition_occurrence", "omop"),
+        (SyntheticFhir, "FHIR: DocumentReference", "fhir"),
+    ],
+)
+def test_an_export_of_a_record_system_is_recognized(tmp_path: Path, maker: Any, what: str, corpus: str) -> None:
+    printed = " ".join(" ".join(lines(maker(tmp_path, patients=12).tables())).split())
+    assert what in printed and f"corpus@task.corpus={corpus}" in printed and "task=conditions" in printed
+
+
+def test_concepts_of_i2b2_are_recognized(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("chest pain\n")
+    (tmp_path / "a.con").write_text('c="pain" 1:1 1:1||t="problem"\n')
+    assert "corpus@task.corpus=i2b2_concepts" in " ".join(lines(tmp_path))
