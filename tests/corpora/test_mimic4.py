@@ -7,10 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from clinlm.cli.main import run_command
-from clinlm.config.errors import DataError
+from clinlm.config.errors import ConfigError, DataError
 from clinlm.corpora.base import COLUMNS
 from clinlm.corpora.mimic.admission_notes import admission_note, without_death
 from clinlm.corpora.mimic.equivalence import read_equivalences
@@ -141,6 +142,19 @@ def test_every_note_of_both_tables_is_a_record(root: Path) -> None:
     one = Mimic4Notes(root / "note", tables=["radiology"])
     assert 0 < one.records().frame.height < records.frame.height
     assert one.fingerprint() != Mimic4Notes(root).fingerprint()
+
+
+def test_a_fraction_holds_whole_patients(root: Path) -> None:
+    every = Mimic4Notes(root).records().frame
+    small, large = (Mimic4Notes(root, fraction=fraction).records() for fraction in (0.1, 0.5))
+    for share, drawn in ((0.1, small), (0.5, large)):
+        assert drawn.frame.equals(every.filter(pl.col("group").is_in(drawn.frame["group"].implode())))
+        assert abs(drawn.frame.height - share * every.height) < 20
+        assert any(f"notes not read: fraction {share}" in notice for notice in drawn.notices)
+    assert {*small.frame["id"]} < {*large.frame["id"]}
+    for wrong in ({"fraction": 0}, {"tables": []}, {"tables": ["nursing"]}):
+        with pytest.raises(ConfigError):
+            Mimic4Notes(root, **wrong)  # type: ignore[arg-type]
 
 
 def test_marks_are_removed() -> None:
