@@ -13,10 +13,10 @@ from typing import Final, final
 import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int, Shaped
-from scipy.stats import false_discovery_control, hypergeom, poisson_binom
 
 from clinlm.metrics.agreement import Decisions
 from clinlm.metrics.bootstrap import Groups
+from clinlm.metrics.exact_tests import controlled, hypergeometric_tail, poisson_binomial_tail
 
 Masks = Bool[np.ndarray, "features documents"]
 
@@ -113,7 +113,7 @@ def patterns(
     masks = np.stack([feature.has for feature in tested]) if tested else np.zeros((0, len(differs)), dtype=bool)
     p = np.array([_tests(differs[drawn], masks[:, drawn]) for drawn in _draws(len(differs), groups, seed)])
     combined = p[0] if len(p) == 1 else np.minimum(1.0, 2 * np.median(p, axis=0))
-    adjusted = false_discovery_control(combined, method="bh")
+    adjusted = controlled(combined)
     values = zip(found, combined.tolist(), adjusted.tolist(), strict=True)
     return sorted((replace(own, p=p, adjusted_p=q) for own, p, q in values), key=lambda own: (own.adjusted_p, own.p))
 
@@ -217,8 +217,8 @@ def _tests(differs: Decisions, has: Masks) -> Float[np.ndarray, " tests"]:
     """Return the one-sided p of every feature, then of every label, on independent documents."""
     outcome = np.asarray(differs.any(axis=1))
     both = (has & outcome).sum(axis=1)
-    features = hypergeom.sf(both - 1, len(outcome), int(outcome.sum()), has.sum(axis=1))
+    features = hypergeometric_tail(both, len(outcome), int(outcome.sum()), has.sum(axis=1))
     if differs.shape[1] == 1:
         return np.asarray(features)
-    labels = poisson_binom.sf(differs.sum(axis=0) - 1, differs.mean(axis=1))
+    labels = poisson_binomial_tail(differs.sum(axis=0), differs.mean(axis=1))
     return np.asarray(np.clip(np.concatenate([features, labels]), 0.0, 1.0))

@@ -18,11 +18,13 @@ from clinlm.metrics.baseline import (
     STRENGTHS,
     TfidfBaseline,
     ValidationTargets,
-    fit_regressions,
+    Weights,
     read_part,
+    regressions,
     validation_ranking,
 )
 from clinlm.metrics.decisions import Probabilities, sigmoid
+from clinlm.metrics.gram_regressions import BLOCK
 from clinlm.metrics.term_counter import TermCounter
 from clinlm.metrics.term_model import CARD
 from clinlm.store.content import write_files
@@ -171,7 +173,8 @@ class Int8Baseline:
         rows, held = (csr_array(whole.vectors(own)).tocsc() for own in (texts, validation_texts))
         least = validation_ranking(whole.probabilities(validation_texts), validation_targets) - TOLERANCE
         power = np.sqrt(np.asarray(rows.multiply(rows).mean(axis=0)).ravel())
-        order = np.argsort(-power * np.abs(whole.weights).max(axis=0), kind="stable")
+        largest = np.maximum(whole.weights.max(axis=0), -whole.weights.min(axis=0)).astype(np.float32)
+        order = np.argsort(-power * largest, kind="stable")
         order = order[_common(rows, floor)[order]]
         found = _Sizes(whole, order, rows, targets, held, validation_targets)
         rare = len(whole.vocabulary) - len(order)
@@ -252,12 +255,15 @@ def holds_int8_baseline(folder: Path) -> bool:
 
 
 def quantized_weights(
-    weights: Float32[np.ndarray, "labels terms"],
+    weights: Weights,
 ) -> tuple[Int8[np.ndarray, "terms labels"], Float32[np.ndarray, " labels"]]:
     """Return weights as integers in [-127, 127] and one positive scale a label: their products are nearest to them."""
-    largest = np.abs(weights).max(axis=1, initial=0)
+    largest = np.maximum(weights.max(axis=1, initial=0), -weights.min(axis=1, initial=0)).astype(np.float32)
     scales = np.where(largest > 0, largest / _LARGEST, 1).astype(np.float32)
-    return np.rint(weights.T / scales).astype(np.int8, order="C"), scales  # safetensors stores memory as it lies
+    found = np.empty(weights.T.shape, np.int8)  # C-contiguous: safetensors stores memory as it lies
+    for at in range(0, len(weights), BLOCK):  # of thousands of labels, quotients take gigabytes
+        found[:, at : at + BLOCK] = np.rint(weights[at : at + BLOCK].T / scales[at : at + BLOCK])
+    return found, scales
 
 
 def _smallest(sizes: Sequence[int], passes: Callable[[int], bool]) -> int:
@@ -302,11 +308,12 @@ def _best_strength(
 ) -> _Fitted:
     """Return what is fitted at the first strength after which validation is ranked no better."""
     best: _Fitted | None = None
-    for strength in strengths:
-        weights, bias = fit_regressions(rows, targets, strength)
+    for strength, weights, bias in regressions(rows, targets, strengths):
         integers, scales = quantized_weights(weights)
-        values = sigmoid(held @ (integers * scales) + bias)
-        score = validation_ranking(values, held_targets)
+        del weights
+        blocks = range(0, len(bias), BLOCK)
+        values = [held @ (integers[:, at : at + BLOCK] * scales[at : at + BLOCK]) for at in blocks]
+        score = validation_ranking(sigmoid(np.hstack(values) + bias), held_targets)
         if best is not None and score <= best.score:
             break
         best = _Fitted(score, strength, integers, scales, bias)
