@@ -16,6 +16,12 @@ from clinlm.config.extras import imported
 BATCH: Final = 1_000
 """Rows of a batch."""
 
+PART: Final = 8_192
+"""Rows of a query to DuckDB."""
+
+CACHE: Final = "512MB"
+"""Most that DuckDB keeps of its file, and needs for a query, in memory."""
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -41,10 +47,8 @@ class Database(ABC):
     @final
     def columns(self, table: str) -> list[str]:
         """Return the columns of a table, in lower case; none if there is no such table."""
-        place = "" if self.schema is None else f" AND lower(table_schema) = '{self.schema.lower()}'"
-        names = f"lower(table_name) = '{_plain(table)}'{place}"
-        query = f"SELECT lower(column_name) AS name FROM information_schema.columns WHERE {names}"
-        return [name for frame in self.batches(query, ["name"]) for name in frame["name"]]
+        query = f"SELECT lower(column_name) AS name FROM information_schema.columns WHERE {self.named(table)}"
+        return [name for frame in self.batches([query], ["name"]) for name in frame["name"]]
 
     @final
     def rows(self, table: str, columns: Sequence[str], source: str | None = None) -> Iterator[pl.DataFrame]:
@@ -55,14 +59,25 @@ class Database(ABC):
         """
         origin = f"{self.place}{_plain(table)}" if source is None else f"({source.strip().rstrip(';')}) AS chosen"
         texts = ", ".join(f"CAST({_plain(name)} AS VARCHAR) AS {name}" for name in columns)
-        yield from self.batches(f"SELECT {texts} FROM {origin}", columns)
+        parts = self.parts(table) if source is None else [""]
+        yield from self.batches([f"SELECT {texts} FROM {origin}{part}" for part in parts], columns)
+
+    @final
+    def named(self, table: str) -> str:
+        """Return the condition by which information_schema names a table."""
+        place = "" if self.schema is None else f" AND lower(table_schema) = '{self.schema.lower()}'"
+        return f"lower(table_name) = '{_plain(table)}'{place}"
+
+    def parts(self, table: str) -> list[str]:
+        """Return the conditions, written after the table's name, that read it piece by piece; one that is empty."""
+        return [""]
 
     @abstractmethod
-    def batches(self, query: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """Yield the answer of a query, all of whose columns are text.
+    def batches(self, queries: Sequence[str], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield the answers of queries, all of whose columns are text, over one connection.
 
         Raises:
-            DataError: the database refuses it.
+            DataError: the database refuses one.
         """
 
 
@@ -80,14 +95,26 @@ class DuckDb(Database):
         name = self.path.stem.replace('"', '""')
         return "" if self.schema is None else f'"{name}".{self.schema}.'
 
-    def batches(self, query: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    def parts(self, table: str) -> list[str]:
+        """See `Database.parts`: ranges of rows, as DuckDB holds the whole answer of a query in memory."""
+        kind = f"SELECT table_type AS kind FROM information_schema.tables WHERE {self.named(table)}"
+        if "BASE TABLE" not in [kind for frame in self.batches([kind], ["kind"]) for kind in frame["kind"]]:
+            return super().parts(table)  # a view has no numbers of rows
+        last = f"SELECT CAST(max(rowid) AS VARCHAR) AS last FROM {self.place}{_plain(table)}"
+        (found,) = (value for frame in self.batches([last], ["last"]) for value in frame["last"])
+        rows = 0 if found is None else int(found) + 1
+        return [f" WHERE rowid >= {start} AND rowid < {start + PART}" for start in range(0, max(rows, 1), PART)]
+
+    def batches(self, queries: Sequence[str], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         duckdb = imported("duckdb", "duckdb")
-        settings = {"enable_external_access": "false", "autoinstall_known_extensions": "false", "threads": "1"}
+        closed = {"enable_external_access": "false", "autoinstall_known_extensions": "false"}
+        settings = {**closed, "threads": "1", "memory_limit": CACHE}
         with _refusals(duckdb.Error, self.path.name):
             with closing(duckdb.connect(str(self.path), read_only=True, config=settings)) as connection:
-                answer = connection.execute(query)
-                while found := answer.fetchmany(BATCH):
-                    yield _frame(found, columns)
+                for query in queries:
+                    answer = connection.execute(query)
+                    while found := answer.fetchmany(BATCH):
+                        yield _frame(found, columns)
 
 
 @final
@@ -112,7 +139,7 @@ class Postgres(Database):
             )
         self.variable = variable
 
-    def batches(self, query: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    def batches(self, queries: Sequence[str], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         psycopg = imported("psycopg", "postgres")
         place = os.environ.get(self.variable)
         if not place:
@@ -122,11 +149,11 @@ class Postgres(Database):
         with _refusals(psycopg.Error, f"the database of {self.variable}"):
             with psycopg.connect(place, connect_timeout=30) as connection:
                 connection.read_only = True
-                with connection.cursor(name="clinlm") as cursor:
-                    cursor.itersize = BATCH
-                    cursor.execute(query)
-                    while found := cursor.fetchmany(BATCH):
-                        yield _frame(found, columns)
+                for query in queries:
+                    with connection.cursor(name="clinlm") as cursor:
+                        cursor.execute(query)
+                        while found := cursor.fetchmany(BATCH):
+                            yield _frame(found, columns)
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from clinlm.files.columns import require_columns
 from clinlm.files.record import Position, Record, Source
 
 _ROWS = 1024
+_SLICE = 2**14
+"""Rows of a lazy frame in memory at once: batches of the engine would be read ahead of what uses them."""
 
 
 @final
@@ -45,8 +47,7 @@ class ParquetSource(Source):
             self._columns.append(_as_text(name, schema[name]).alias("id"))
         elif id is not None:
             raise DataError(f"id must hold one value a row, got {schema[name]} in {path.name}; set another column")
-        with _reading(path):
-            self.total = int(pl.scan_parquet(path).select(pl.len()).collect().item())
+        self.total = parquet_rows(path)
 
     def records(self, start: Position) -> Iterator[Record]:
         row = start.offset
@@ -106,7 +107,7 @@ def typed_as_text(path: Path, frame: pl.DataFrame, lists: Sequence[str], nested:
 
 
 def scan_parquet(path: Path, columns: Sequence[str]) -> pl.LazyFrame:
-    """Return columns of a Parquet file as a lazy frame of strings, a row group at a time.
+    """Return columns of a Parquet file as a lazy frame of strings; memory holds the kept rows and some row groups.
 
     Raises:
         MissingFileError: the file does not exist.
@@ -125,12 +126,10 @@ def scan_parquet(path: Path, columns: Sequence[str]) -> pl.LazyFrame:
     def groups(
         wanted: list[str] | None, predicate: pl.Expr | None, rows: int | None, _batch: int | None
     ) -> Iterator[pl.DataFrame]:
-        frames = pl.scan_parquet(path, n_rows=rows).select(texts).collect_batches(chunk_size=_ROWS, maintain_order=True)
-        while True:
+        total = parquet_rows(path) if rows is None else min(rows, parquet_rows(path))
+        for start in range(0, total, _SLICE):
             with _reading(path):
-                frame = next(frames, None)
-            if frame is None:
-                return
+                frame = pl.scan_parquet(path).slice(start, min(_SLICE, total - start)).select(texts).collect()
             kept = frame if predicate is None else frame.filter(predicate)
             yield kept if wanted is None else kept.select(wanted)
 
@@ -155,6 +154,12 @@ def parquet_schema(path: Path) -> dict[str, pl.DataType]:
         raise MissingFileError(f"the input must be a file, got {path}, which does not exist; set root to the file")
     with _reading(path):
         return dict(pl.read_parquet_schema(path))
+
+
+def parquet_rows(path: Path) -> int:
+    """Return the number of rows of a Parquet file."""
+    with _reading(path):
+        return int(pl.scan_parquet(path).select(pl.len()).collect().item())
 
 
 def parquet_head(path: Path, rows: int) -> pl.DataFrame:

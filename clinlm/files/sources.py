@@ -122,7 +122,7 @@ def _is_virtual(root: Path, shard: Path, column: str) -> bool:
 def lazy_table(path: Path, columns: Sequence[str]) -> pl.LazyFrame:
     """Return some columns of a table, or of the shards of one, as a lazy frame of strings, in the order of the shards.
 
-    Of delimited text and Parquet, memory holds the kept rows and a block; of other files, the columns of one shard.
+    Memory holds the kept rows, and of delimited text a block, of Parquet some row groups, of others one shard.
 
     Args:
         path: see `clinlm.files.shards.shards`.

@@ -21,6 +21,9 @@ Step = Callable[[pl.LazyFrame], pl.LazyFrame]
 
 _MODULUS: Final = 2**256
 
+_OWN: Final = pl.col(pl.String) + pl.lit("")
+"""Kept strings are views into their whole batch; copying them lets the batch go."""
+
 
 class OmopTables(ABC):
     """Reads tables by their names in lower case. Subclasses are final."""
@@ -64,7 +67,7 @@ class OmopFolder(OmopTables):
         path = self._path(table)
         if path is None:
             raise MissingFileError(f"root must have the table {table}, {self.root} has none; set root to its folder")
-        return step(lazy_table(path, columns)).collect(engine="streaming")
+        return step(lazy_table(path, columns)).with_columns(_OWN).collect(engine="streaming")
 
     def digest(self, tables: Mapping[str, Sequence[str]]) -> str:
         found = [path for path in map(self._path, tables) if path is not None]
@@ -97,7 +100,7 @@ class OmopDatabase(OmopTables):
         return self.database.columns(table)
 
     def read(self, table: str, columns: Sequence[str], step: Step) -> pl.DataFrame:
-        frames = [step(frame.lazy()).collect() for frame in self._batches(table, columns)]
+        frames = [step(frame.lazy()).with_columns(_OWN).collect() for frame in self._batches(table, columns)]
         if not frames:
             frames = [step(pl.LazyFrame(schema=dict.fromkeys(columns, pl.String()))).collect()]
         return pl.concat(frames)
