@@ -168,7 +168,8 @@ class TfidfBaseline:
 
     @cached_property
     def _by_term(self) -> Float32[np.ndarray, "terms labels"] | Float16[np.ndarray, "terms labels"]:
-        return np.ascontiguousarray(self.weights.T)
+        kind = np.float32 if self.weights.size <= _GATHERED else self.weights.dtype  # float16 answers half as fast
+        return np.ascontiguousarray(self.weights.T, dtype=kind)
 
     @property
     def parameters(self) -> int:

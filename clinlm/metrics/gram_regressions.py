@@ -71,6 +71,8 @@ class GramRegressions:
                 weights, bias = self._alone(targets[:, [label]], strength)
                 values = self._rows @ weights[0] + bias[0]
                 duals[label] = strength * (targets[:, label] - _share(values))
+            # At a large C, small errors of `alone` are larger ones of these duals; near the optimum a step mends them.
+            duals[labels[left]], _ = self._solved(signs[left], np.float32(strength), duals[labels[left]])
 
     def weights(self, duals: Rows) -> tuple[Float16[np.ndarray, "terms labels"], Float32[np.ndarray, " labels"]]:
         """Return weights, in half precision and by term, and biases."""

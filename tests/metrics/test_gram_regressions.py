@@ -43,7 +43,7 @@ def test_each_regression_is_that_of_its_own_label() -> None:
         return fit_regressions(rows, own, strength)
 
     together, duals = GramRegressions(rows, alone), np.zeros((10, 60), np.float32)
-    for strength in (1.0, 10.0, 100.0):
+    for strength in (1.0, 10.0, 100.0, 1000.0):
         together.fit(targets, strength, duals)
         slow, bias = fit_regressions(rows, targets, strength)
         expected = others @ slow.T + bias
