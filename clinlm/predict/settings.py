@@ -111,6 +111,13 @@ def _convert(name: str, value: Any, hint: Any) -> Any:
     return value
 
 
+def check_coverage(coverage: float | None) -> None:
+    """Raise ConfigError unless a coverage of sets is one for which models have thresholds, or None."""
+    if coverage is not None and coverage not in COVERAGES:
+        known = ", ".join(f"{own:g}" for own in COVERAGES)
+        raise ConfigError(f"coverage must be one of {known}, or null for no sets, got {coverage:g}")
+
+
 @final
 @dataclass(frozen=True)
 class PredictSettings(StreamSettings):
@@ -129,9 +136,7 @@ class PredictSettings(StreamSettings):
             raise ConfigError(
                 f"output must end in {', '.join(OUTPUTS)}, or be - for standard output; got {self.output.name}"
             )
-        if self.coverage is not None and self.coverage not in COVERAGES:
-            known = ", ".join(f"{own:g}" for own in COVERAGES)
-            raise ConfigError(f"coverage must be one of {known}, or null for no sets, got {self.coverage:g}")
+        check_coverage(self.coverage)
 
     @classmethod
     def of(cls, arguments: Sequence[str]) -> Self:
