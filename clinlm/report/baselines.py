@@ -35,7 +35,7 @@ LABELER = "labeler"
 
 @final
 @dataclass(frozen=True)
-class Predictor:
+class ComparedModel:
     """A model with its predictions, from which its result is computed.
 
     Attributes:
@@ -74,7 +74,7 @@ class Predictor:
         """Return a model as it is served.
 
         Args:
-            opens: see `Predictor`.
+            opens: see `ComparedModel`.
             config: how its logits become decisions; of an artifact or a deployment, its `serving.json`.
             logits: of the units of a split.
         """
@@ -83,7 +83,7 @@ class Predictor:
         )
 
 
-def baselines(task: Task, task_key: str, root: Path, reference: str) -> tuple[list[Predictor], list[ModelResult]]:
+def baselines(task: Task, task_key: str, root: Path, reference: str) -> tuple[list[ComparedModel], list[ModelResult]]:
     """Return the baselines that `task` has, and a result without numbers for one that cannot be fitted.
 
     If one fails, the models, which were trained for hours, are compared without it.
@@ -91,7 +91,7 @@ def baselines(task: Task, task_key: str, root: Path, reference: str) -> tuple[li
     Args:
         reference: name of the result that they are compared with.
     """
-    found, failed = list[Predictor](), list[ModelResult]()
+    found, failed = list[ComparedModel](), list[ModelResult]()
     for name in BASELINES:
         try:
             found.append(tfidf(task, task_key, root, reference, name))
@@ -111,7 +111,7 @@ def stored_baseline(name: str, task_key: str, root: Path) -> Tfidf | TfidfInt8:
     return Tfidf(root, task_key) if name == BASELINE else TfidfInt8(root, task_key)
 
 
-def tfidf(task: Task, task_key: str, root: Path, reference: str, name: str = BASELINE) -> Predictor:
+def tfidf(task: Task, task_key: str, root: Path, reference: str, name: str = BASELINE) -> ComparedModel:
     """Return TF-IDF with logistic regression, fitted once a task and kept in the store `root`.
 
     Args:
@@ -135,10 +135,10 @@ def tfidf(task: Task, task_key: str, root: Path, reference: str, name: str = BAS
     def opened() -> TermsAnswer:
         return TermsAnswer(lambda passages: linked_logits(model, passages, config.kind), config)
 
-    return Predictor.of(result, config, lambda split: member.split_logits(task, split), opened)
+    return ComparedModel.of(result, config, lambda split: member.split_logits(task, split), opened)
 
 
-def labeler(task: Task, reference: str) -> Predictor | None:
+def labeler(task: Task, reference: str) -> ComparedModel | None:
     """Return the labeler that models learned from, evaluated against people on test; None where people labelled.
 
     On validation it is compared with its own labels.
@@ -148,7 +148,7 @@ def labeler(task: Task, reference: str) -> Predictor | None:
         return None
     seconds = task.examples.facts["labeler_seconds"]
     result = ModelResult(LABELER, "baseline", reference=reference, seconds=seconds)
-    return Predictor(result, partial(_labelled, task), task.fit_thresholds(validation), None)
+    return ComparedModel(result, partial(_labelled, task), task.fit_thresholds(validation), None)
 
 
 def _labelled(task: Task, split: Measured) -> Float[np.ndarray, "units outputs"]:
@@ -163,7 +163,7 @@ def has_keywords(task: Task) -> bool:
     return isinstance(kind, pl.Struct) and KEYWORDS_ATTRIBUTE in [own.name for own in kind.fields]
 
 
-def keywords(task: Task, reference: str) -> Predictor:
+def keywords(task: Task, reference: str) -> ComparedModel:
     """Return the keyword matcher. It reads the words themselves, even where models find them masked."""
     column = task.examples.frame["attributes"].struct.field(KEYWORDS_ATTRIBUTE)
 
@@ -171,7 +171,7 @@ def keywords(task: Task, reference: str) -> Predictor:
         return keyword_matches(column.gather(task.examples.members(split)).to_list(), task.examples.labels)
 
     result = ModelResult(KEYWORDS, "baseline", reference=reference)
-    return Predictor(result, matches, task.fit_thresholds(matches("validation")), None)
+    return ComparedModel(result, matches, task.fit_thresholds(matches("validation")), None)
 
 
 def keyword_notices(results: Sequence[ModelResult]) -> list[str]:

@@ -19,7 +19,7 @@ from clinlm.models.artifact import NOT_DEPLOYED
 from clinlm.models.size import folder_bytes
 from clinlm.predict.cascade import CASCADE, FIRST, MEMBERS, SECOND, CascadeAnswer
 from clinlm.report import cells
-from clinlm.report.baselines import BASELINES, Predictor
+from clinlm.report.baselines import BASELINES, ComparedModel
 from clinlm.report.results import Lineage, ModelResult
 from clinlm.store.content import claim, seal, write_json
 from clinlm.store.key import cache_key
@@ -73,7 +73,9 @@ class Cascade:
         ConfigError: a row is not there, both are one, the metric is unknown, or the task is on words.
     """
 
-    def __init__(self, task: Task, settings: CascadeSettings, rows: Sequence[Predictor], last: str, root: Path) -> None:
+    def __init__(
+        self, task: Task, settings: CascadeSettings, rows: Sequence[ComparedModel], last: str, root: Path
+    ) -> None:
         members = {own.result.deployment.get("of", own.result.name): own for own in rows}
         self._task, self.settings = task, settings
         first = _member(members, settings.first or last, FIRST)
@@ -105,7 +107,7 @@ class Cascade:
         """Return which documents of a split the second model answers."""
         return np.asarray(~(self._doubt(split) <= self._most_doubt))
 
-    def predictor(self) -> Predictor:
+    def predictor(self) -> ComparedModel:
         """Return the row of the cascade, compared with its second model."""
         first, second = (member.result for member in self.members)
         result = ModelResult(
@@ -127,7 +129,7 @@ class Cascade:
             opens: list[Any] = [member.opens for member in self.members]
             return CascadeAnswer(opens[0](), opens[1](), config, limit)
 
-        return Predictor(
+        return ComparedModel(
             result,
             lambda split: self._mixed(split, self.deferred(split)),
             config.thresholds,
@@ -198,7 +200,7 @@ class Cascade:
         return folder
 
 
-def _member(members: Mapping[str, Predictor], name: str, place: str) -> Predictor:
+def _member(members: Mapping[str, ComparedModel], name: str, place: str) -> ComparedModel:
     found = members.get(name)
     able = [own for own, each in members.items() if each.result.kind == "stage" or own in BASELINES]
     if found is None or name not in able:

@@ -14,7 +14,7 @@ from clinlm.metrics.latency import Latency, Phased, busy_share, by_processor_tim
 from clinlm.models.artifact import Artifact, read_spec
 from clinlm.predict.note_answer import EncodedNote, NetworkAnswer
 from clinlm.report import cells
-from clinlm.report.baselines import Predictor
+from clinlm.report.baselines import ComparedModel
 from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import InferenceConfig
 
@@ -80,7 +80,7 @@ def row_name(model: str, engine: str) -> str:
     return f"{model} @{engine}"
 
 
-def deployment_predictor(deployment: Deployment, model: Predictor) -> Predictor:
+def deployment_predictor(deployment: Deployment, model: ComparedModel) -> ComparedModel:
     """Return the predictor of a deployment: the engine's own predictions, size and memory of what is deployed.
 
     Its thresholds are those in its folder, which are the artifact's. It computes with as many threads as torch, so that
@@ -103,7 +103,7 @@ def deployment_predictor(deployment: Deployment, model: Predictor) -> Predictor:
         use = open_model(deployment.folder, torch.get_num_threads())
         return NetworkAnswer(use.answer, use.tokenizer, use.inference_config).phased()
 
-    return Predictor.of(result, config, deployment.predictions, opened)
+    return ComparedModel.of(result, config, deployment.predictions, opened)
 
 
 def fastest(exported: Exports, times: Mapping[str, Latency]) -> tuple[set[str], list[str]]:

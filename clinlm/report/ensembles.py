@@ -16,7 +16,7 @@ from clinlm.models.artifact import Artifact
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.predict.note_answer import EnsembleAnswer, NoteAnswer, TermsAnswer, network_answer
 from clinlm.report import cells, timing
-from clinlm.report.baselines import Predictor
+from clinlm.report.baselines import ComparedModel
 from clinlm.report.results import Lineage, ModelResult
 from clinlm.report.selection import distinct
 from clinlm.store.content import verified
@@ -127,7 +127,7 @@ def _rule_name(ensemble: TeacherEnsemble) -> str:
     return str((ensemble.settings or {}).get("_target_", "mean_logits.")).split(".")[-2]
 
 
-def ensemble_predictor(task: Task, ensemble: TeacherEnsemble) -> tuple[Predictor, str]:
+def ensemble_predictor(task: Task, ensemble: TeacherEnsemble) -> tuple[ComparedModel, str]:
     """Return the predictor of an ensemble: combined predictions, and the costs of all members, one after another.
 
     And the notice about the weights of its members: "" where all weigh the same.
@@ -149,7 +149,7 @@ def ensemble_predictor(task: Task, ensemble: TeacherEnsemble) -> tuple[Predictor
     def opened() -> EnsembleAnswer:
         return EnsembleAnswer([_answer(member, task) for member in ensemble.members], rule.combine, config)
 
-    return Predictor.of(result, config, logits, opened), _weights(ensemble, rule)
+    return ComparedModel.of(result, config, logits, opened), _weights(ensemble, rule)
 
 
 def _answer(member: TeacherSource, task: Task) -> NoteAnswer:
@@ -171,8 +171,8 @@ def _weights(ensemble: TeacherEnsemble, rule: LogitCombination) -> str:
 
 
 def insert_ensembles(
-    task: Task, predictors: Sequence[Predictor], shown: Sequence[TeacherEnsemble]
-) -> tuple[list[Predictor], list[str]]:
+    task: Task, predictors: Sequence[ComparedModel], shown: Sequence[TeacherEnsemble]
+) -> tuple[list[ComparedModel], list[str]]:
     """Insert every ensemble above its first student, or below the last teacher where no student is compared.
 
     Returns:

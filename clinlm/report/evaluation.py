@@ -26,7 +26,7 @@ from clinlm.pipeline.protocol import Protocol
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.predict.note_answer import network_answer
 from clinlm.report import deployments, gates
-from clinlm.report.baselines import BASELINES, INT8_BASELINE, Predictor, baselines, keyword_notices
+from clinlm.report.baselines import BASELINES, INT8_BASELINE, ComparedModel, baselines, keyword_notices
 from clinlm.report.cascades import Cascade
 from clinlm.report.domination import with_domination
 from clinlm.report.ensembles import (
@@ -138,7 +138,7 @@ def _first_teacher(models: Sequence[ModelResult]) -> str:
     )
 
 
-def _predictor(task: Task, model: ModelResult) -> Predictor:
+def _predictor(task: Task, model: ModelResult) -> ComparedModel:
     artifact = model.lineage.artifact
     config, reads = InferenceConfig.load(artifact.folder), artifact.report.get("reads")
     if reads is None:  # of a version before stages kept it
@@ -148,7 +148,7 @@ def _predictor(task: Task, model: ModelResult) -> Predictor:
     unread = f"{reads['unknown']:.1%} of the tokens of the training notes are not in the vocabulary"
     notices = [cut] * bool(reads["cut"]) + [unread] * (reads["unknown"] > MANY_UNKNOWN)
     result = replace(measured_costs(model), notices=tuple(notices))
-    return Predictor.of(
+    return ComparedModel.of(
         result,
         config,
         artifact.predictions,
@@ -159,12 +159,12 @@ def _predictor(task: Task, model: ModelResult) -> Predictor:
 def _deployed(
     task: Task,
     models: Sequence[ModelResult],
-    predictors: Sequence[Predictor],
+    predictors: Sequence[ComparedModel],
     settings: ReportSettings,
     root: Path,
     first: str,
     split: Measured,
-) -> tuple[Mapping[str, Predictor], Mapping[str, Latency], list[str]]:
+) -> tuple[Mapping[str, ComparedModel], Mapping[str, Latency], list[str]]:
     """Export and time all models.
 
     Returns:
@@ -187,7 +187,12 @@ def _deployed(
 
 
 def _latencies(
-    task: Task, predictors: Sequence[Predictor], reference: str, settings: ReportSettings, split: Measured, root: Path
+    task: Task,
+    predictors: Sequence[ComparedModel],
+    reference: str,
+    settings: ReportSettings,
+    split: Measured,
+    root: Path,
 ) -> Mapping[str, Latency]:
     """Return the latencies of all models by name: kept in the store `root`, or measured now and kept there."""
     members = task.examples.members(split)
@@ -222,12 +227,12 @@ def _latencies(
 
 def _cascaded(
     task: Task,
-    predictors: Sequence[Predictor],
+    predictors: Sequence[ComparedModel],
     ends: tuple[str, str],
     settings: ReportSettings,
     split: Measured,
     root: Path,
-) -> tuple[Cascade, list[Predictor], Mapping[str, Latency]]:
+) -> tuple[Cascade, list[ComparedModel], Mapping[str, Latency]]:
     """Make the cascade of a pipeline, and insert its row above its first model.
 
     Args:
@@ -253,7 +258,7 @@ class _Comparison:
         self,
         task: Task,
         settings: ReportSettings,
-        predictors: Sequence[Predictor],
+        predictors: Sequence[ComparedModel],
         known: Sequence[Gate],
         split: Measured,
     ) -> None:
@@ -264,7 +269,7 @@ class _Comparison:
         self.evaluations: dict[str, Evaluation] = {}
         self._meter = UncertaintyMeter(task, split, self._bootstrap)
 
-    def result(self, predictor: Predictor, time: Latency | None) -> ModelResult:
+    def result(self, predictor: ComparedModel, time: Latency | None) -> ModelResult:
         """Return the result of `predictor`."""
         own, reference = predictor.result, self._by_name[predictor.result.reference].result
         found = self._evaluation(own.name)
@@ -334,7 +339,7 @@ class _Comparison:
             self.evaluations[name] = self._evaluated(self._by_name[name], self._split)
         return self.evaluations[name]
 
-    def _evaluated(self, predictor: Predictor, split: Measured) -> Evaluation:
+    def _evaluated(self, predictor: ComparedModel, split: Measured) -> Evaluation:
         probabilities = predictor.test if split == "test" else predictor.validation
         return self._task.evaluate(split, probabilities, predictor.thresholds)
 

@@ -13,7 +13,7 @@ from clinlm.metrics.prediction_sets import LEVEL
 from clinlm.metrics.uncertainty import ANSWERED, DrawnUncertainty, LabelRisk, Uncertainty
 from clinlm.pipeline.uncertainty import scored_answers
 from clinlm.report import cells
-from clinlm.report.baselines import Predictor
+from clinlm.report.baselines import ComparedModel
 from clinlm.report.plots import save_figure
 from clinlm.report.results import ModelResult, json_value
 from clinlm.report.tables import change
@@ -55,7 +55,7 @@ class UncertaintyMeter:
         self._weights: Weights | None = None
         self._references: dict[str, DrawnUncertainty] = {}
 
-    def measure(self, predictor: Predictor, reference: Predictor) -> Uncertainty | None:
+    def measure(self, predictor: ComparedModel, reference: ComparedModel) -> Uncertainty | None:
         """Return the uncertainty of a model; None of one that has no probabilities, such as the keyword matcher."""
         if predictor.opens is None:
             return None
@@ -63,13 +63,13 @@ class UncertaintyMeter:
             return self._reference(reference).measured(None)
         return self._drawn(predictor).measured(self._reference(reference))
 
-    def _reference(self, predictor: Predictor) -> DrawnUncertainty:
+    def _reference(self, predictor: ComparedModel) -> DrawnUncertainty:
         name = predictor.result.name
         if name not in self._references:
             self._references[name] = self._drawn(predictor)
         return self._references[name]
 
-    def _drawn(self, predictor: Predictor) -> DrawnUncertainty:
+    def _drawn(self, predictor: ComparedModel) -> DrawnUncertainty:
         if self._weights is None:
             documents = len(self._task.examples.members(self._split))
             self._weights = resample(documents, **self._bootstrap)

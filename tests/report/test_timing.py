@@ -26,7 +26,7 @@ from clinlm.metrics.hardware import Hardware
 from clinlm.metrics.latency import Phased
 from clinlm.predict.predictions import DocumentPredictions, SpanPredictions
 from clinlm.report import cells, evaluation, kept_latencies, tables, timing
-from clinlm.report.baselines import Predictor
+from clinlm.report.baselines import ComparedModel
 from clinlm.report.domination import with_domination
 from clinlm.report.evaluation import evaluate
 from clinlm.report.kept_latencies import LatencySession
@@ -41,18 +41,18 @@ LOUD = replace(QUIET, busy=0.37)
 
 def timed_rows(
     made: DictConfig, monkeypatch: pytest.MonkeyPatch, **report: Any
-) -> tuple[Task, list[Predictor], list[ModelResult]]:
+) -> tuple[Task, list[ComparedModel], list[ModelResult]]:
     """Run a pipeline, and return its task, all that its report times, and its results."""
     monkeypatch.setattr("clinlm.engines.export.memory", lambda folder, tokens, engine: (1.0, 2.0))
     run, task = recorded(made, resamples=20, latency_documents=2, **report)
-    seen: list[Predictor] = []
+    seen: list[ComparedModel] = []
     own = evaluation._latencies
     monkeypatch.setattr(kept_latencies, "load_now", lambda: None)
 
     def unopened() -> NoReturn:
         raise AssertionError("latencies are in the store: no model is opened")
 
-    def latencies(task: Task, predictors: Sequence[Predictor], *rest: Any) -> Any:
+    def latencies(task: Task, predictors: Sequence[ComparedModel], *rest: Any) -> Any:
         seen.extend(predictors)
         first = own(task, predictors, *rest)
         assert first == own(task, [replace(each, opens=each.opens and unopened) for each in predictors], *rest)
@@ -63,7 +63,7 @@ def timed_rows(
     return task, seen, results
 
 
-def check_answers(task: Task, predictor: Predictor) -> None:
+def check_answers(task: Task, predictor: ComparedModel) -> None:
     """Compare what is timed, note by note, with the stored predictions and with their evaluation."""
     assert predictor.opens is not None
     answer = predictor.opens()
@@ -234,9 +234,9 @@ def test_models_that_are_too_large_together_are_timed_in_groups(
         def __call__(self, text: str) -> object:
             return text
 
-    def predictor(number: int) -> Predictor:
+    def predictor(number: int) -> ComparedModel:
         own = replace(result(f"m{number}"), key=f"k{number}", bytes=10)
-        return Predictor(own, lambda split: np.zeros((1, 1)), np.zeros(1), Network)
+        return ComparedModel(own, lambda split: np.zeros((1, 1)), np.zeros(1), Network)
 
     rows = [predictor(number) for number in range(9)]
     examples = SimpleNamespace(members=lambda split: np.arange(2), frame=pl.DataFrame({"text": ["a", "b"]}))
