@@ -16,6 +16,7 @@ HELP = """clinlm: compress clinical language models, and prove what it cost.
   clinlm predict artifact=A input=FILE   answer notes with a stored model
   clinlm label, clinlm documents         mark spans in notes; export a task
   clinlm report KIND run=|sweep=FOLDER   pages and cards of what was written
+  clinlm stress run=FOLDER               misspelt, cut, flipped notes: the cost
   clinlm agent SWEEP                     run what a W&B sweep asks for
 
 Groups, GROUP=OPTION: pipeline, task, model@teacher, model@student, adapter,
@@ -72,6 +73,26 @@ command; no line is lost or written twice. Answers are stored by the hash of the
 
 Settings: labeler=NAME, labeler.*, corpus=NAME and corpus.* as for `clinlm`, and these, KEY=VALUE, with their defaults
 (??? has none and must be set):
+""",
+    "stress": """\
+clinlm stress: original and compressed model of a run on changed test notes, side by side. Nothing is trained.
+
+  clinlm stress run=outputs/runs/FOLDER
+  clinlm stress run=outputs/runs/FOLDER stage=quantize documents=200 seed=1
+
+The changes: misspellings, abbreviations, section loss, truncation, capitals, de-identification marks, which keep what
+is true of the patient; and negation flips, of which only the change of a model's own decisions is told. By change:
+quality, what is lost, how much more the compressed model loses, and how many decisions differ, with paired 95 %
+intervals. Written to stress.md and stress.json in the run's folder, without a word of a note.
+
+Settings, KEY=VALUE, with their defaults (??? has none and must be set):
+  run: ??? # folder of a run
+  stage: null # a compressed stage; null for the last one. It is compared with the first teacher
+  documents: 500 # of the test split, at most, drawn at random
+  metric: micro_f1
+  seed: 0 # of the changes, the documents and the resamples
+  resamples: 1000
+  output: null # a folder; null for that of the run
 """,
     "documents": """\
 clinlm documents: write the documents of an outcome task in the shape of its published files.

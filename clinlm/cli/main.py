@@ -10,6 +10,7 @@ COMMANDS = {
     "label": "clinlm.predict.label:label_command",
     "documents": "clinlm.predict.documents:documents_command",
     "report": "clinlm.report.command:report_command",
+    "stress": "clinlm.report.stress:stress_command",
     "list": "clinlm.cli.listing:list_command",
     "show": "clinlm.cli.show:show_command",
     "agent": "clinlm.tracking.agent:agent_command",

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from clinlm.config.errors import ModelError
 from clinlm.engines.base import OUTPUT
 from clinlm.models.layers.base import ONNX_INT4, IntegerLayer
+from clinlm.models.layers.half_linear import ONNX_HALF
 from clinlm.models.model import Model, Network, Pooling, masked_mean
 from clinlm.models.surgery import replace_module
 
@@ -111,7 +112,7 @@ class _MaxPooling(nn.Module):
 
 
 def _finish(path: Path) -> None:
-    """Remove the exporter's metadata (stack traces, about 300 kB), and store 4-bit weights two per byte.
+    """Remove the exporter's metadata (300 kB of stack traces); store 4-bit weights two per byte, and halves as such.
 
     Torch has no 4-bit type to export. The types of inner values would still be of 8 bits, so they are removed too.
     """
@@ -131,4 +132,9 @@ def _finish(path: Path) -> None:
             made = onnx.TensorProto(name=tensor.name, data_type=onnx.TensorProto.INT4, dims=tensor.dims)
             made.raw_data = (even[0::2] | (even[1::2] << 4)).astype(np.uint8).tobytes()
             graph.initializer[place].CopyFrom(made)
+        elif ONNX_HALF in tensor.name and tensor.data_type == onnx.TensorProto.FLOAT:
+            stored, widened = f"{tensor.name}_stored", tensor.name
+            values = numpy_helper.to_array(tensor).astype(np.float16)
+            graph.initializer[place].CopyFrom(numpy_helper.from_array(values, stored))
+            graph.node.insert(0, onnx.helper.make_node("Cast", [stored], [widened], to=onnx.TensorProto.FLOAT))
     onnx.save(model, path)

@@ -272,7 +272,7 @@ class Rank(ReportRow):
 @final
 @dataclass(frozen=True)
 class BitWidth(ReportRow):
-    """A linear layer or embedding table that became integers, or was spared.
+    """A linear layer or embedding table that became integers or half precision, or was spared.
 
     Attributes:
         layer: its dotted name.
@@ -294,7 +294,8 @@ class BitWidth(ReportRow):
         made = [row for row in own if not row.spared]
         before, after = sum(row.bytes_before for row in made), sum(row.bytes_after for row in made)
         spared = f"; {len(own) - len(made)} that suffer most stay in float" if len(made) < len(own) else ""
-        return f"made {before / 1e6:.1f} MB of {len(made)} matrices {after / 1e6:.1f} MB of integers{spared}"
+        form = "half precision" if 2 * after >= before else "integers"  # four bytes became two, or fewer
+        return f"made {before / 1e6:.1f} MB of {len(made)} matrices {after / 1e6:.1f} MB of {form}{spared}"
 
     @classmethod
     def compare(cls, rows: Sequence[Self], model: "Model") -> tuple[Any, Any]:

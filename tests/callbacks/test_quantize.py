@@ -21,6 +21,7 @@ from clinlm.config.validation import CONF
 from clinlm.models import structure
 from clinlm.models.artifact import Artifact
 from clinlm.models.layers.base import IntegerLinear, reads_alone
+from clinlm.models.layers.half_linear import HalfLinear
 from clinlm.models.layers.int4_linear import Int4Linear
 from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.model import Model
@@ -31,6 +32,8 @@ from clinlm.training.modules.base import predict
 
 pytestmark = pytest.mark.usefixtures("quick")
 METHODS = sorted(path.stem for path in CONF.glob("quantize/*.yaml") if path.stem != "none")
+HALF = "fp16"
+"""Has 11 bits of its own for every weight, so that no layer leaves another without levels."""
 TRAINED = [name for name in METHODS if "epochs:" in (CONF / "quantize" / f"{name}.yaml").read_text(encoding="utf-8")]
 
 
@@ -91,14 +94,36 @@ def test_the_report_has_every_layer(made: dict[str, Artifact], name: str) -> Non
 
 @pytest.mark.parametrize("name", METHODS)
 def test_what_it_stores_are_integers(made: dict[str, Artifact], name: str) -> None:
-    """Fake quantisation does not count: every matrix of the file on disk is of 8 or 4 bits, and so small."""
+    """Fake quantisation does not count: every matrix of the file on disk is of 16, 8 or 4 bits, and so small."""
     matrices = [tensor for tensor in made[name].load().network.parameters() if tensor.ndim > 1]
-    assert matrices and all(tensor.dtype in (torch.int8, torch.uint8) for tensor in matrices)
+    kinds = (torch.float16,) if name == HALF else (torch.int8, torch.uint8)
+    assert matrices and all(tensor.dtype in kinds for tensor in matrices)
     sizes = [(one.folder / "model.safetensors").stat().st_size for one in (made["start"], made[name])]
-    assert sizes[1] < 0.5 * sizes[0]
+    assert sizes[1] < (0.55 if name == HALF else 0.5) * sizes[0]  # biases, norms and names stay
 
 
-@pytest.mark.parametrize("name", METHODS)
+def test_half_precision_is_that_of_numpy(task: MultiLabel, made: dict[str, Artifact]) -> None:
+    """Every weight is the nearest number of 16 bits, every product that of float32."""
+    before, after = made["start"].load().network.state_dict(), made[HALF].load().network
+    matrices = {name: own for name, own in after.state_dict().items() if own.dtype == torch.float16}
+    assert len(matrices) == 4 * 6 + 1 + 3
+    for name, own in matrices.items():
+        np.testing.assert_array_equal(own.numpy(), before[name].numpy().astype(np.float16))
+    own, plain = made[HALF].load(), made["start"].load()
+    state = {name: value.float() for name, value in own.network.state_dict().items()}
+    plain.network.load_state_dict(state)
+    np.testing.assert_allclose(answers(own, task), answers(plain, task), atol=1e-5)
+
+
+def test_a_weight_that_half_precision_cannot_hold_is_refused() -> None:
+    linear = nn.Linear(2, 2)
+    with torch.no_grad():
+        linear.weight[0, 0] = 7e4
+    with pytest.raises(ModelError, match="must be at most 65,504, got 70000; leave the layer out"):
+        HalfLinear.from_float(linear)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != HALF])
 def test_products_are_those_of_integers(made: dict[str, Artifact], name: str) -> None:
     """Inputs on whole levels: the product in int32, scaled once, is what the layer says."""
     generator = torch.Generator().manual_seed(0)
@@ -140,7 +165,7 @@ def test_what_is_skipped_or_spared_stays_float(tmp_path: Path, task: MultiLabel,
     assert all(row.bytes_after == row.bytes_before for row in rows if row.spared)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in TRAINED])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in TRAINED and name != HALF])
 def test_the_layer_that_suffers_most_is_spared(tmp_path: Path, task: MultiLabel, tiny_model: Model, name: str) -> None:
     """Two units of an FFN are always 1000 and cancel each other: in integers they leave the other units no levels."""
     layer = structure.layers(tiny_model.network.body)[3]

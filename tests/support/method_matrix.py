@@ -251,7 +251,7 @@ def _masked_like(network: Network, masked: Network) -> Network:
 def _dequantized(network: Network) -> Network:
     plain = copy.deepcopy(network)
     for name, module in list(plain.named_modules()):
-        if isinstance(module, Int8Embedding):
+        if isinstance(module, IntegerLayer) and module.replaces is nn.Embedding:
             table = nn.Embedding.from_pretrained(module.dequantized())
             replace_module(plain, name, table)
         elif isinstance(module, IntegerLayer):

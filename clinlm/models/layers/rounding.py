@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float, Int8, Int32, UInt8
 from torch import Tensor
 
+from clinlm.config.errors import ModelError
+
 WEIGHTS = 63
 """Largest integer in a row of an INT8 matrix. Kernels for processors without VNNI add two 8-bit products in 16 bits:
 with inputs up to 255, weights above 64 could overflow silently, and results would depend on the machine. Torch takes
@@ -76,3 +78,19 @@ def unpack_nibbles(packed: UInt8[Tensor, "outputs bytes"], inputs: int) -> Int8[
     """Return the integers that `pack_nibbles` packed."""
     bits = torch.stack((packed & 15, packed >> 4), 2).flatten(1)[:, :inputs]
     return bits.to(torch.int8) - _MIDDLE
+
+
+@torch.no_grad()
+def halves(weight: Float[Tensor, "*places"]) -> Float[Tensor, "*places"]:
+    """Return `weight` in float16, whose numbers have 11 bits and reach 65,504.
+
+    Raises:
+        ModelError: a weight is larger.
+    """
+    found = weight.detach().to(torch.float16)
+    if weight.is_meta or bool(found.isfinite().all()):
+        return found
+    raise ModelError(
+        f"weights in half precision must be at most 65,504, got {float(weight.abs().max()):.6g}; leave the layer out "
+        "(quantize.skip), or use quantize=dynamic"
+    )
