@@ -134,7 +134,7 @@ def test_optimclm_has_the_table_of_its_task(chosen: str) -> None:
 
 @pytest.mark.parametrize(
     ("sweep", "jobs"),
-    [("smart_griffin", 3), ("five_strategies", 15), ("labelers_five", 32), ("optimclm", 12), ("clinical_edge", 7)]
+    [("smart_griffin", 3), ("five_strategies", 15), ("labelers_five", 32), ("optimclm", 12), ("clinical_edge", 9)]
     + [("optimclm_ablation", 27)],
 )
 def test_a_sweep_has_a_job_for_every_row(sweep: str, jobs: int) -> None:

@@ -17,6 +17,7 @@ class Device:
         model_bytes: largest model on disk; the paper's MB are 10^6 bytes.
         runtime: of the paper.
         engines: our engines that exist for it.
+        answer: which of our exports serves `runtime`, or why none does.
 
     Raises:
         ConfigError: a budget is not positive.
@@ -27,6 +28,7 @@ class Device:
     model_bytes: int
     runtime: str
     engines: Sequence[str] = ()
+    answer: str = ""
 
     def __post_init__(self) -> None:
         if not (self.ram_mib > 0 and self.model_bytes > 0):
@@ -84,7 +86,8 @@ class Fit:
         """Return name, verdict and margins: "Raspberry Pi 5: fits: 4.1 of 50 MB (...), ..."."""
         over = self.over_bytes > 0 or (self.over_mib or 0) > 0
         verdict = {True: "fits", False: "does not fit" if over else "cannot run", None: "fits on disk"}[self.fits]
-        return f"{self.device.name}: {verdict}: {self._size()}, {self._memory()}, {self._engine()}"
+        runtime = f"; {self.device.runtime}: {self.device.answer}" if self.device.answer else ""
+        return f"{self.device.name}: {verdict}: {self._size()}, {self._memory()}, {self._engine()}{runtime}"
 
     def _size(self) -> str:
         sign = "over" if self.over_bytes > 0 else "to spare"

@@ -17,6 +17,7 @@ from clinlm.pipeline import execution
 from clinlm.pipeline.run_record import RunRecord, StageRecord
 from clinlm.predict.note_answer import network_answer
 from clinlm.report import cells
+from clinlm.report.cards.change_control import STRESS
 from clinlm.report.results import json_value
 from clinlm.report.terminal import shown_path
 from clinlm.store.content import verified, write_files, write_json
@@ -26,7 +27,6 @@ from clinlm.tasks.labelled import Labelled
 from clinlm.text.perturbations import PERTURBATIONS, perturbed
 
 TEXT: Final = "stress.md"
-DATA: Final = "stress.json"
 _KNOWN: Final = ("run", "stage", "seed", "documents", "resamples", "metric", "output")
 
 
@@ -62,10 +62,11 @@ def stress_command(arguments: Sequence[str]) -> None:
     )
     write_files(place, {TEXT: markdown})
     write_json(
-        place / DATA, {"original": first.name, "compressed": stage.name, **{k: json_value(v) for k, v in found.items()}}
+        place / STRESS,
+        {"original": first.name, "compressed": stage.name, **{k: json_value(v) for k, v in found.items()}},
     )
     print(markdown, end="")
-    print(f"\nreport     {shown_path(place / TEXT)} ({DATA} in the same folder)")
+    print(f"\nreport     {shown_path(place / TEXT)} ({STRESS} in the same folder)")
 
 
 def _models(run: RunRecord, name: str | None) -> tuple[StageRecord, StageRecord]:

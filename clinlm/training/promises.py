@@ -327,6 +327,22 @@ class RecoveryQuality(ReportRow):
 
 @final
 @dataclass(frozen=True)
+class SubgroupWeight(ReportRow):
+    """What a subgroup of patients weighed at the end of a recovery that weighs them, and its training documents."""
+
+    attribute: str
+    subgroup: str
+    documents: int
+    weight: float
+
+    @classmethod
+    def summary(cls, report: MethodReport) -> str:
+        own = report.of(cls)
+        return "weighed subgroups: " + ", ".join(f"{r.attribute} {r.subgroup} {r.weight:.2f}" for r in own)
+
+
+@final
+@dataclass(frozen=True)
 class BestEpoch(ReportRow):
     """The epoch whose weights were kept, counted from 0; -1, and no value, if none was validated."""
 

@@ -47,7 +47,7 @@ def options(*groups: str) -> list[tuple[str, str]]:
 
 IDS = "{}".format
 METHODS, STARTS, HIDDEN_STATE_LOSSES = (
-    options("prune", "factorize", "quantize", "recover"),
+    [own for own in options("prune", "factorize", "quantize", "recover") if own != ("recover", "fair")],  # of documents
     options("model"),
     options("hidden_state_loss"),
 )

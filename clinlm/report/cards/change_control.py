@@ -1,5 +1,7 @@
 """A section in the shape of a predetermined change control plan: what was changed, by which protocol, to what effect.
 
+And a record of the change that was made under it.
+
 Source of the shape: FDA, "Marketing Submission Recommendations for a Predetermined Change Control Plan for Artificial
 Intelligence-Enabled Device Software Functions". `STATUS` says what it is and since when.
 """
@@ -12,7 +14,10 @@ from clinlm.report.cards.facts import ModelFacts
 from clinlm.report.cards.item_answer import ItemAnswer, joined, stated
 from clinlm.report.cards.privacy import shown_command
 from clinlm.report.gates import known_gates
+from clinlm.report.written import read_json
 
+STRESS: Final = "stress.json"
+"""Left in the folder of a run by `clinlm stress`."""
 STATUS: Final = (
     "FDA, Marketing Submission Recommendations for a Predetermined Change Control Plan for Artificial "
     "Intelligence-Enabled Device Software Functions: final guidance, docket FDA-2022-D-2628, announced on 2024-12-04 "
@@ -27,6 +32,7 @@ def change_control(facts: ModelFacts) -> Mapping[str, Mapping[str, ItemAnswer]]:
         "Description of modifications": _modifications(facts),
         "Modification protocol": _protocol(facts),
         "Impact assessment": _impact(facts),
+        "Record of this change": _record(facts),
     }
 
 
@@ -102,3 +108,50 @@ def _impact(facts: ModelFacts) -> dict[str, ItemAnswer]:
         ),
         "Together with other modifications": stated(hospital="effect of several modifications together"),
     }
+
+
+def _record(facts: ModelFacts) -> dict[str, ItemAnswer]:
+    """Return what identifies this change, and whether it kept to the bounds that were fixed for it."""
+    own, before = facts.result, facts.reference
+    names = [f"new: {own.name}, key {own.key}"] if own.key else []
+    names += [f"old: {before.name}, key {before.key}"] if before is not None and before.key else []
+    return {
+        "Identity": stated(
+            joined(names, "the models have no keys"),
+            "the record.json of a model holds the sha256 of each of its files",
+            hospital="the version under which it is released, and its date",
+        ),
+        "Within the bounds": stated(_bounds(facts), hospital="who decided that the change is within the plan"),
+        "Changed notes": stated(
+            *_stressed(facts), hospital="" if _stressed(facts) else "tests on notes as they may arrive"
+        ),
+        "After the release": stated(
+            "clinlm predict with shadow= tells agreement and drift on live notes",
+            hospital="what is watched, for how long, and at which number the old model returns",
+        ),
+    }
+
+
+def _bounds(facts: ModelFacts) -> str:
+    """Return whether the margin and the gates that were fixed before hold."""
+    own = facts.result.non_inferiority
+    held = [] if own is None else [f"margin of {100 * own.margin:g} points: {own.verdict}"]
+    lines = [*held, *(f"gate {line}" for line in facts.gate_lines())]
+    return joined(lines, "no bound was fixed, so that nothing shows whether the change is within a plan")
+
+
+def _stressed(facts: ModelFacts) -> list[str]:
+    """Return what the stress test of the run says, if `clinlm stress` was run; see `clinlm.report.stress`."""
+    path = None if facts.run.place is None else facts.run.place / STRESS
+    if path is None or not path.is_file():
+        return []
+    found = read_json(path) or {}
+    if found.get("compressed") != facts.result.lineage.stage:
+        return []
+    losses = {name: own.get("more") for name, own in found.items() if isinstance(own, dict)}
+    more = [
+        f"{name} {100 * own['value']:+.2f} points" for name, own in losses.items() if own and own["value"] is not None
+    ]
+    return (
+        [f"what it loses on changed notes beyond its original: {joined(more, 'nothing was measured')}"] if more else []
+    )

@@ -1,0 +1,123 @@
+"""Fair recovery: whom it weighs, that it resumes with its weights, and that it keeps a gap which pruning doubles."""
+
+import csv
+import random
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.pipelines import built, factory, kept, reported
+
+from callbacks.prune.unstructured import Unstructured
+from callbacks.recover.fair import Fair
+from callbacks.recover.finetune import Finetune
+from callbacks.schedules.one_shot import OneShot
+from clinlm.config.errors import ConfigError
+from clinlm.corpora.table import Table
+from clinlm.models.adapters.full import Full
+from clinlm.models.artifact import Artifact
+from clinlm.models.initializers.scratch import Scratch
+from clinlm.pipeline.degradation import measure_degradation
+from clinlm.tasks.entities import Entities
+from clinlm.tasks.multilabel import MultiLabel
+from clinlm.text.long_notes import Head
+from clinlm.training.modules.teacher import Teacher
+from clinlm.training.optimizer import AdamW
+from clinlm.training.promises import SubgroupWeight
+
+pytestmark = pytest.mark.usefixtures("quick")
+LABELS = ("asthma", "flu", "gout", "rash")
+FAST = AdamW(3e-3, 3e-3, warmup=0.05)
+LEARNS = factory(Teacher, adapter=Full(), optimizer=FAST)
+TINY = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2} | {
+    "intermediate_size": 64,
+    "max_position_embeddings": 64,
+}
+
+
+def planted(folder: Path, notes: int) -> MultiLabel:
+    """A task whose men, a seventh of the patients, are written about in words of their own."""
+    rng = random.Random(0)
+    with (folder / "notes.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "text", "labels", "gender"])
+        for number in range(notes):
+            gender = "M" if number % 7 == 0 else "F"
+            labels = rng.sample(LABELS, rng.randint(1, 2))
+            said = [f"{gender.lower()}{label}{rng.randint(1, 3)}" for label in labels]
+            words = [*said, *(f"filler{rng.randint(1, 40)}" for _ in range(10))]
+            rng.shuffle(words)
+            writer.writerow([f"n{number}", " ".join(words), ";".join(sorted(labels)), gender])
+    corpus = partial(Table, text="text", labels="labels", id="id", delimiter=";", attributes=["gender"])
+    task = MultiLabel(corpus, str(folder / "notes.csv"), Head(), labels=4, max_tokens=32, shares=(0.5, 0.1, 0.4))
+    task.open(folder / "store", "key")
+    return task
+
+
+def started(task: MultiLabel, folder: Path) -> Artifact:
+    torch.manual_seed(0)
+    task.__dict__["min_groups"] = 1  # of a vocabulary of 300, whatever is left for others
+    return kept(Scratch(TINY, vocabulary=300).begin(task, None), folder)
+
+
+def test_weights_follow_losses_and_count_subgroups_alike(tmp_path: Path) -> None:
+    task = planted(tmp_path, 140)
+    fair = Fair(step=0.5, smallest=5)
+    fair._read(task)
+    assert fair._names == {"gender": ["F", "M"]}
+    assert sum(fair._documents["gender"]) == len(task.examples.members("train"))
+    men = torch.tensor([own["gender"] == "M" for own in task.examples.frame["attributes"].to_list()])
+    batch = {"index": torch.cat([men.nonzero()[:2, 0], (~men).nonzero()[:6, 0]])}
+    logits = torch.where(men[batch["index"]], 3.0, 1.0)
+
+    def plain(own: torch.Tensor, part: dict[str, torch.Tensor]) -> torch.Tensor:
+        assert {*part} == {"index"} and len(own) == len(part["index"])
+        return own.mean()
+
+    weights = torch.tensor([0.5, 0.5])
+    for _ in range(3):
+        weights = weights * (0.5 * torch.tensor([1.0, 3.0])).exp()
+        weights /= weights.sum()
+        loss = fair._loss("gender", plain, logits, batch)
+        assert float(loss) == pytest.approx(float(weights @ torch.tensor([1.0, 3.0])))
+    alone = {"index": (~men).nonzero()[:6, 0]}
+    assert float(fair._loss("gender", plain, logits[2:], alone)) == pytest.approx(1.0)
+    again = Fair(step=0.5, smallest=5)
+    again._read(task)
+    again.load_state_dict(fair.state_dict())
+    assert torch.equal(again._weights["gender"], fair._weights["gender"])
+    rows = [row for row in fair.report().rows if isinstance(row, SubgroupWeight)]
+    assert [row.subgroup for row in rows] == ["F", "M"] and rows[1].weight > 0.9 > rows[0].weight
+
+
+def test_what_has_no_subgroups_is_refused(tmp_path: Path, entities: Entities, task: MultiLabel) -> None:
+    with pytest.raises(ConfigError, match="weighs documents, and this task finds entities"):
+        Fair()._read(entities)
+    with pytest.raises(ConfigError, match="got 'gendre'; did you mean gender"):
+        Fair(attributes=["gendre"])._read(planted(tmp_path, 70))
+    with pytest.raises(ConfigError, match="needs attributes that make subgroups .*, the corpus has none"):
+        Fair()._read(task)
+    with pytest.raises(ConfigError, match="recover.step must be at least 0"):
+        Fair(step=-1)
+
+
+@pytest.mark.integration
+def test_a_gap_that_pruning_doubles_is_kept(tmp_path: Path) -> None:
+    task = planted(tmp_path, 3000)
+    start = started(task, tmp_path / "start")
+    original = built(tmp_path / "teacher", task, start, {}, module=LEARNS, epochs=8, batch_size=16)
+    prune = Unstructured(ratio=0.9, schedule=OneShot())
+    found: dict[str, Any] = {}
+    pruned = built(tmp_path / "pruned", task, original, {"prune": prune}, module=LEARNS)
+    for name, recovery in (("plain", Finetune), ("fair", Fair)):
+        method = recovery(epochs=2, learning_rate=1e-3)
+        found[name] = built(tmp_path / name, task, pruned, {"recover": method}, module=LEARNS, batch_size=16)
+    growth = {}
+    for name, one in found.items():
+        lost = measure_degradation(task, original, one, "test", resamples=200)
+        growth[name] = lost.gaps["gender"]
+        print(name, lost.gaps["gender"], lost.losses["micro_f1"])
+    print([row for row in reported(found["fair"], "recover") if isinstance(row, SubgroupWeight)])
+    assert growth["plain"].low > 0.02 and growth["fair"].value < 0.5 * growth["plain"].value
