@@ -38,17 +38,19 @@ TINY = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 2, "num_at
 
 
 def planted(folder: Path, notes: int) -> MultiLabel:
-    """A task whose men, a seventh of the patients, are written about in words of their own."""
+    """A task whose men, an eighth of the patients, are written about in words that mean something else for women."""
     rng = random.Random(0)
     with (folder / "notes.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "text", "labels", "gender"])
         for number in range(notes):
-            gender = "M" if number % 7 == 0 else "F"
+            gender = "M" if number % 8 == 0 else "F"
             labels = rng.sample(LABELS, rng.randint(1, 2))
-            said = [f"{gender.lower()}{label}{rng.randint(1, 3)}" for label in labels]
-            words = [*said, *(f"filler{rng.randint(1, 40)}" for _ in range(10))]
+            shift = gender == "M"  # the words of one label are those of the next
+            said = [f"sign{(LABELS.index(label) + shift) % 4}x{rng.randint(1, 3)}" for label in labels]
+            words = [*said, *(f"filler{rng.randint(1, 40)}" for _ in range(6))]
             rng.shuffle(words)
+            words.insert(0, {"F": "woman", "M": "man"}[gender])
             writer.writerow([f"n{number}", " ".join(words), ";".join(sorted(labels)), gender])
     corpus = partial(Table, text="text", labels="labels", id="id", delimiter=";", attributes=["gender"])
     task = MultiLabel(corpus, str(folder / "notes.csv"), Head(), labels=4, max_tokens=32, shares=(0.5, 0.1, 0.4))
@@ -63,7 +65,7 @@ def started(task: MultiLabel, folder: Path) -> Artifact:
 
 
 def test_weights_follow_losses_and_count_subgroups_alike(tmp_path: Path) -> None:
-    task = planted(tmp_path, 140)
+    task = planted(tmp_path, 300)
     fair = Fair(step=0.5, smallest=5)
     fair._read(task)
     assert fair._names == {"gender": ["F", "M"]}
@@ -104,20 +106,21 @@ def test_what_has_no_subgroups_is_refused(tmp_path: Path, entities: Entities, ta
 
 
 @pytest.mark.integration
-def test_a_gap_that_pruning_doubles_is_kept(tmp_path: Path) -> None:
+def test_a_gap_that_plain_recovery_leaves_is_nearly_kept(tmp_path: Path) -> None:
+    """Pruned to 15 % of its weights, a network has room for the words of most; fair recovery gives the few theirs."""
     task = planted(tmp_path, 3000)
     start = started(task, tmp_path / "start")
-    original = built(tmp_path / "teacher", task, start, {}, module=LEARNS, epochs=8, batch_size=16)
-    prune = Unstructured(ratio=0.9, schedule=OneShot())
-    found: dict[str, Any] = {}
+    original = built(tmp_path / "teacher", task, start, {}, module=LEARNS, epochs=12, batch_size=16)
+    prune = Unstructured(ratio=0.85, schedule=OneShot())
     pruned = built(tmp_path / "pruned", task, original, {"prune": prune}, module=LEARNS)
-    for name, recovery in (("plain", Finetune), ("fair", Fair)):
-        method = recovery(epochs=2, learning_rate=1e-3)
-        found[name] = built(tmp_path / name, task, pruned, {"recover": method}, module=LEARNS, batch_size=16)
-    growth = {}
-    for name, one in found.items():
+    growth, loss = {}, {}
+    for recovery in (Finetune, Fair):
+        method: Any = recovery(epochs=1, learning_rate=2e-3)
+        name = recovery.__name__
+        one = built(tmp_path / name, task, pruned, {"recover": method}, module=LEARNS, batch_size=16)
         lost = measure_degradation(task, original, one, "test", resamples=200)
-        growth[name] = lost.gaps["gender"]
-        print(name, lost.gaps["gender"], lost.losses["micro_f1"])
-    print([row for row in reported(found["fair"], "recover") if isinstance(row, SubgroupWeight)])
-    assert growth["plain"].low > 0.02 and growth["fair"].value < 0.5 * growth["plain"].value
+        growth[name], loss[name] = lost.gaps["gender"], lost.losses["micro_f1"].value
+    assert growth["Finetune"].low > 0.2 and growth["Fair"].high < 0.5 * growth["Finetune"].low
+    assert loss["Fair"] < loss["Finetune"] + 0.05
+    weights = {row.subgroup: row.weight for row in reported(one, "recover") if isinstance(row, SubgroupWeight)}
+    assert weights["M"] > weights["F"]

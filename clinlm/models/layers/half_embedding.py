@@ -13,13 +13,13 @@ from clinlm.models.layers.rounding import halves
 
 @final
 class HalfEmbedding(IntegerLayer):
-    """An embedding table with rows in float16, which are widened to float32 after the lookup.
+    """An embedding table with rows in float16, stored as in `HalfLinear`, which are widened to float32 after the lookup.
 
     Args:
         num_embeddings, embedding_dim, padding_idx: see `nn.Embedding`.
 
     Attributes:
-        weight: float16.
+        weight: the bits of float16 numbers, as int16.
     """
 
     replaces = nn.Embedding
@@ -29,7 +29,7 @@ class HalfEmbedding(IntegerLayer):
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None) -> None:
         super().__init__()
         self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx
-        rows = torch.zeros(num_embeddings, embedding_dim, dtype=torch.float16)
+        rows = torch.zeros(num_embeddings, embedding_dim, dtype=torch.int16)
         self.weight = nn.Parameter(rows, requires_grad=False)
 
     @classmethod
@@ -41,23 +41,38 @@ class HalfEmbedding(IntegerLayer):
             ModelError: see `halves`.
         """
         made = cls(table.num_embeddings, table.embedding_dim, table.padding_idx)
-        made.weight.copy_(halves(table.weight))
+        made.weight.copy_(halves(table.weight).view(torch.int16))
         return made
 
     def dequantized(self) -> Float[Tensor, "rows columns"]:
-        return self.weight.float()
+        return self.integers().float()
+
+    def integers(self) -> Float[Tensor, "rows columns"]:
+        """Return the weights in float16: one number each."""
+        return self.weight.detach().view(torch.float16)
 
     def matrix(self) -> None:
         """See `IntegerLayer.matrix`: rows are looked up, not multiplied."""
 
     def forward(self, numbers: Int[Tensor, "*places"]) -> Float[Tensor, "*places columns"]:
         """Return the rows with these numbers, in float32."""
-        return functional.embedding(numbers, self.weight).float()
+        return functional.embedding(numbers, self.weight).view(torch.float16).float()
 
     def onnx_module(self) -> nn.Module:
-        return self
+        return _HalfTable(self)
 
     def extra_repr(self) -> str:
         """Return the shape for torch's `repr`."""
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+
+
+class _HalfTable(nn.Module):
+    weight: Tensor
+
+    def __init__(self, table: HalfEmbedding) -> None:
+        super().__init__()
+        self.register_buffer("weight", table.integers())
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        return functional.embedding(numbers, self.weight).float()

@@ -19,14 +19,14 @@ widening that is in the network already would be computed by the exporter where 
 class HalfLinear(IntegerLayer):
     """A linear layer with weights in float16, which are widened to float32 at every call; the bias stays float32.
 
-    Two bytes a weight, and products as of the float layer: float16 sums of hundreds of terms would lose digits, and
+    The halves are stored as the integers of their bits, so that nothing takes them for weights that can be trained. Two bytes a weight, and products as of the float layer: float16 sums of hundreds of terms would lose digits, and
     processors without float16 arithmetic are slower in it.
 
     Args:
         in_features, out_features, bias: see `nn.Linear`.
 
     Attributes:
-        weight: float16.
+        weight: the bits of float16 numbers, as int16.
         bias: float32, or None.
     """
 
@@ -37,7 +37,7 @@ class HalfLinear(IntegerLayer):
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
-        self.weight = nn.Parameter(torch.zeros(out_features, in_features, dtype=torch.float16), requires_grad=False)
+        self.weight = nn.Parameter(torch.zeros(out_features, in_features, dtype=torch.int16), requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(out_features), requires_grad=False) if bias else None
 
     @classmethod
@@ -49,13 +49,17 @@ class HalfLinear(IntegerLayer):
             ModelError: see `halves`.
         """
         made = cls(linear.in_features, linear.out_features, linear.bias is not None)
-        made.weight.copy_(halves(linear.weight))
+        made.weight.copy_(halves(linear.weight).view(torch.int16))
         if made.bias is not None:
             made.bias.copy_(linear.bias)
         return made
 
     def dequantized(self) -> Float[Tensor, "outputs inputs"]:
-        return self.weight.float()
+        return self.integers().float()
+
+    def integers(self) -> Float[Tensor, "rows columns"]:
+        """Return the weights in float16: one number each."""
+        return self.weight.detach().view(torch.float16)
 
     def forward(self, inputs: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
         """Return the product in float32."""
