@@ -13,7 +13,7 @@ from clinlm.models.layers.rounding import halves
 
 @final
 class HalfEmbedding(IntegerLayer):
-    """An embedding table with rows in float16, stored as in `HalfLinear`, which are widened to float32 after the lookup.
+    """An embedding table with rows in float16, stored as by `HalfLinear`, and widened to float32 after the lookup.
 
     Args:
         num_embeddings, embedding_dim, padding_idx: see `nn.Embedding`.

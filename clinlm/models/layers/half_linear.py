@@ -19,8 +19,9 @@ widening that is in the network already would be computed by the exporter where 
 class HalfLinear(IntegerLayer):
     """A linear layer with weights in float16, which are widened to float32 at every call; the bias stays float32.
 
-    The halves are stored as the integers of their bits, so that nothing takes them for weights that can be trained. Two bytes a weight, and products as of the float layer: float16 sums of hundreds of terms would lose digits, and
-    processors without float16 arithmetic are slower in it.
+    Two bytes a weight, and products as of the float layer: float16 sums of hundreds of terms would lose digits, and
+    processors without float16 arithmetic are slower in it. The halves are stored as the integers of their bits, so that
+    nothing takes them for weights that can be trained.
 
     Args:
         in_features, out_features, bias: see `nn.Linear`.
