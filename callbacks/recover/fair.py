@@ -121,7 +121,7 @@ class Fair(StageCallback):
     def _loss(self, attribute: str, plain: Objective, logits: Tensor, batch: Batch) -> Tensor:
         """Return the weighted loss of the subgroups of one attribute, after their weights followed their losses."""
         member = self._members[attribute].to(logits.device)[batch["index"]]
-        present = member.unique()
+        present = torch.unique(member)
         own = []
         for number in present.tolist():
             chosen = member == number

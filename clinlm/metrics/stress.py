@@ -52,7 +52,7 @@ def measure_stress(
         metric: key of `Evaluation.quality`.
     """
     chosen, rows = np.flatnonzero(touched), weights[:, touched]
-    drawn = rows.any(axis=1)
+    drawn: np.ndarray = np.asarray(rows.any(axis=1))
     losses, quality, changes = {}, {}, {}
     for model in MODELS:
         a, b = before[model].only(chosen), after[model].only(chosen)

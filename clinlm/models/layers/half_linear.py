@@ -77,6 +77,8 @@ class HalfLinear(IntegerLayer):
 class _Widened(nn.Module):
     """The product of float32; export stores the weight in 16 bits: see `ONNX_HALF`."""
 
+    bias: Tensor | None
+
     def __init__(self, layer: HalfLinear) -> None:
         super().__init__()
         self.register_buffer(ONNX_HALF, layer.dequantized().T.contiguous())
