@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float32, Float64
 
 from clinlm.config.errors import ConfigError
 from clinlm.config.ranges import check_interval
-from clinlm.metrics.baseline import fit_regressions
+from clinlm.metrics.baseline import regressions
 from clinlm.models.initializers.base import TeacherInitializer
 from clinlm.models.model import Edit, Model
 from clinlm.tasks.base import Task
@@ -85,13 +85,11 @@ def _fit(task: Task, encoded: Encoded, tokens: int) -> _Fitted:
     common: Bool[np.ndarray, " tokens"] = task.floor.count(texts, found, tokens) >= task.min_groups
     documents = np.bincount(found, minlength=tokens)
     idf = np.where(common, np.log((1 + len(targets)) / (1 + documents)) + 1, 0)
-    scale = idf / math.sqrt(
-        max(float((rows * rows @ idf**2).mean()), 1e-12)
-    )  # rows of length 1 in the mean: C is for these
+    # Rows of length 1 in the mean: C is for these.
+    scale = idf / math.sqrt(max(float((rows * rows @ idf**2).mean()), 1e-12))
     rows, held = csr_array(rows * scale), csr_array(held * scale)
     best, lowest = None, math.inf
-    for strength in _STRENGTHS:
-        weights, bias = fit_regressions(rows, targets, strength)
+    for _, weights, bias in regressions(rows, targets, _STRENGTHS):
         logits = held @ weights.T + bias
         loss = float((np.logaddexp(0, logits) - held_targets * logits).mean())
         if best is None or loss < lowest:
