@@ -287,7 +287,7 @@ def test_the_padding_token_stays_and_keeps_its_number_where_positions_begin_with
     small = {"vocab_size": 20, "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1, "pad_token_id": 1}
     body = AutoModel.from_config(AutoConfig.for_model("roberta", **small), dtype=torch.float32)
     net = nn.Module()
-    net.body = body
+    net.body, net.wide = body, None
     with pytest.raises(ValueError, match="counts positions from the padding token, which must keep its id 1, got 0"):
         keep_tokens(net, [1, 2, 5])
     with pytest.raises(ValueError, match="must include the padding token 1"):

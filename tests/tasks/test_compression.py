@@ -48,7 +48,7 @@ def options(*groups: str) -> list[tuple[str, str]]:
 IDS = "{}".format
 METHODS, STARTS, HIDDEN_STATE_LOSSES = (
     [own for own in options("prune", "factorize", "quantize", "recover") if own != ("recover", "fair")],  # of documents
-    options("model"),
+    [own for own in options("model") if own != ("model", "wide")],  # of documents: see tests/models/test_wide.py
     options("hidden_state_loss"),
 )
 SMALL = {"documents": 9, "rank": 4, "epochs": 1, "layers": 1, "hidden_size": 16, "embedding_size": 8, "heads": 2}

@@ -88,7 +88,7 @@ def halves(weight: Float[Tensor, "*places"]) -> Float[Tensor, "*places"]:
         ModelError: a weight is larger.
     """
     found = weight.detach().to(torch.float16)
-    if weight.is_meta or bool(found.isfinite().all()):
+    if weight.is_meta or not bool(found.isinf().any()):  # NaN: a skeleton whose values come later
         return found
     raise ModelError(
         f"weights in half precision must be at most 65,504, got {float(weight.abs().max()):.6g}; leave the layer out "
