@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from clinlm.config.errors import ConfigError
+from clinlm.config.errors import ConfigError, MissingFileError
 from clinlm.config.near_names import did_you_mean
 from clinlm.config.ranges import check_at_least
 from clinlm.metrics.bootstrap import Interval, resample
@@ -14,7 +14,7 @@ from clinlm.metrics.evaluation import LabelEvaluation
 from clinlm.metrics.stress import MODELS, Stress, measure_stress
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline import execution
-from clinlm.pipeline.run_record import RunRecord, StageRecord
+from clinlm.pipeline.run_record import RUN, RunRecord, StageRecord
 from clinlm.predict.note_answer import network_answer
 from clinlm.report import cells
 from clinlm.report.cards.change_control import STRESS
@@ -50,6 +50,8 @@ def stress_command(arguments: Sequence[str]) -> None:
             "missing required setting: run; add run=outputs/runs/FOLDER to the command (--help lists all)"
         )
     folder = Path(settings["run"])
+    if not (folder / RUN).is_file():
+        raise MissingFileError(f"run must be the folder of a finished run, which holds {RUN}, got {folder}")
     place = Path(settings.get("output", folder))
     place.mkdir(parents=True, exist_ok=True)
     run = RunRecord.read(folder)

@@ -7,7 +7,7 @@ import pytest
 from support.pipelines import built, kept
 
 from callbacks.quantize.fp16 import Fp16
-from clinlm.config.errors import ConfigError
+from clinlm.config.errors import ConfigError, MissingFileError
 from clinlm.models.artifact import Artifact
 from clinlm.models.model import Model
 from clinlm.report.results import json_value
@@ -61,3 +61,9 @@ def test_a_model_in_half_precision_answers_changed_notes_as_its_original(
 def test_wrong_settings_are_refused(words: list[str], law: str) -> None:
     with pytest.raises(ConfigError, match=law):
         stress_command(words)
+
+
+def test_a_folder_without_a_run_is_refused_and_not_made(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="folder of a finished run, which holds run.json"):
+        stress_command([f"run={tmp_path / 'none'}"])
+    assert not (tmp_path / "none").exists()
