@@ -70,8 +70,14 @@ def test_it_is_sent_as_its_arguments_and_opens_in_the_worker(folder: Path, notes
     assert predictor._models is not None
     sent = pickle.dumps(predictor)
     assert len(sent) < 1000 and pickle.loads(sent)._models is None
+    assert pickle.loads(sent)(frame(notes)).equals(expected)
+
+
+@pytest.mark.integration
+def test_another_process_answers_the_same(folder: Path, notes: Notes) -> None:
+    predictor = Predictor(folder)
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        assert pool.submit(predictor, frame(notes)).result().equals(expected)
+        assert pool.submit(predictor, frame(notes)).result().equals(predictor(frame(notes)))
 
 
 def test_the_columns_of_a_tagger(entities: Entities, notes: Notes) -> None:
