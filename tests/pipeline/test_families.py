@@ -21,7 +21,9 @@ _SOON = {
     ("bert", "prune=filters"),
 }
 """Cells that every run of the tests tries."""
-CUTTING = [f"prune={name}" for name in ("depth", "heads", "magnitude", "random", "smart_griffin", "structured")]
+CUTTING = [
+    f"prune={name}" for name in ("depth", "heads", "kprune", "magnitude", "random", "smart_griffin", "structured")
+]
 LONG = (pytest.mark.integration, pytest.mark.families)
 CELLS = [
     pytest.param(family, method, marks=() if (family, method) in _SOON else LONG)

@@ -145,7 +145,8 @@ def _apply(family: str, name: str, found: Any, task: Task, tokenizer: Any) -> No
             parent = kept(model, Path(place) / "start")
             trains = {"epochs": 1} if found.needs_training else {}
             artifact = built(Path(place) / "built", task, parent, {"method": found}, **trains)
-            _check_artifact(artifact, start(family, tokenizer).network, task, bool(trains))
+            refits = bool(trains) or name == "prune=kprune"
+            _check_artifact(artifact, start(family, tokenizer).network, task, refits)
 
 
 @torch.no_grad()
@@ -165,7 +166,7 @@ def _check_loss(loss: Any, model: Model, given: tuple[Tensor, Tensor]) -> None:
     assert float(loss(ours, theirs, given[1])) > 1e-4
 
 
-def _check_artifact(artifact: Artifact, before: Network, task: Task, trained: bool) -> None:
+def _check_artifact(artifact: Artifact, before: Network, task: Task, refits: bool) -> None:
     model = artifact.load()
     data = TaskData(task, model.tokenizer, 32)
     loader = data.loader(task.examples.members("test"), 1 if reads_alone(model.network) else 32)
@@ -175,8 +176,8 @@ def _check_artifact(artifact: Artifact, before: Network, task: Task, trained: bo
     edits = {edit.function.rpartition(".")[2]: edit.arguments for edit in model.edits}
     batch = data.collate(range(3))
     given = batch["input_ids"], batch["attention_mask"]
-    if trained or edits.keys() & {"keep_hidden", "factorize_embeddings", "keep_tokens"}:
-        return  # other weights: the laws of surgery check these
+    if refits or edits.keys() & {"keep_hidden", "factorize_embeddings", "keep_tokens"}:
+        return  # other weights: the laws of surgery and of the method check these
     _silence(before, edits)
     if any(isinstance(m, LowRankLinear) for m in model.network.modules()):
         _multiply_out(model.network)
