@@ -10,13 +10,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from clinlm.config.errors import ConfigError
-from clinlm.engines.export import NOT_DEPLOYED as NOT_EXPORTED
 from clinlm.engines.open_model import FACTS
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.decisions import apply_thresholds
 from clinlm.metrics.deferral import doubt, most_doubt
 from clinlm.models.artifact import NOT_DEPLOYED
-from clinlm.models.size import folder_bytes
 from clinlm.predict.cascade import CASCADE, FIRST, MEMBERS, SECOND, CascadeAnswer
 from clinlm.report import cells
 from clinlm.report.baselines import BASELINES, ComparedModel
@@ -26,10 +24,6 @@ from clinlm.store.key import cache_key
 from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import SERVING, InferenceConfig
 from clinlm.training.teachers.base import Measured
-
-_LEFT_OUT = {*NOT_EXPORTED, *NOT_DEPLOYED} - {FACTS}
-"""Files of a model that its copy in a cascade does not need. How it was exported says which engine runs it."""
-
 
 @final
 @dataclass(frozen=True)
@@ -109,6 +103,8 @@ class Cascade:
 
     def predictor(self) -> ComparedModel:
         """Return the row of the cascade, compared with its second model."""
+        from clinlm.models.size import folder_bytes  # here: it imports torch
+
         first, second = (member.result for member in self.members)
         result = ModelResult(
             name=f"cascade ({first.name}, {second.name})",
@@ -179,6 +175,9 @@ class Cascade:
 
     def _stored(self, root: Path) -> Path:
         """Return the folder of the cascade in the store, built if it is not there."""
+        from clinlm.engines.export import NOT_DEPLOYED as NOT_EXPORTED  # here: it imports torch
+
+        left_out = {*NOT_EXPORTED, *NOT_DEPLOYED} - {FACTS}  # how it was exported says which engine runs it
         sources = [_source(member.result, root) for member in self.members]
         facts: dict[str, Any] = {
             "most_doubt": self._most_doubt,
@@ -193,7 +192,7 @@ class Cascade:
             if not whole:
                 for place, source in zip(MEMBERS, sources, strict=True):
                     shutil.rmtree(folder / place, ignore_errors=True)  # of a run that was stopped
-                    shutil.copytree(source, folder / place, ignore=lambda _, names: _LEFT_OUT & {*names})
+                    shutil.copytree(source, folder / place, ignore=lambda _, names: left_out & {*names})
                 self._config.save(folder)
                 write_json(folder / CASCADE, facts)
                 seal(folder, {"key": key})
