@@ -25,6 +25,7 @@ from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import SERVING, InferenceConfig
 from clinlm.training.teachers.base import Measured
 
+
 @final
 @dataclass(frozen=True)
 class CascadeSettings:
