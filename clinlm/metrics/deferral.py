@@ -25,6 +25,11 @@ def doubt(
     return np.asarray(np.abs(decided - probabilities).sum(axis=1))
 
 
+def is_deferred(doubts: Float[np.ndarray, " documents"], limit: float) -> Bool[np.ndarray, " documents"]:
+    """Return which documents the first model does not answer: of more doubt than the limit, or of NaN, no answer."""
+    return np.asarray(~(doubts <= limit))
+
+
 def most_doubt(
     doubts: Float[np.ndarray, " documents"], score: Callable[[Bool[np.ndarray, " documents"]], float], loss: float
 ) -> float:
@@ -48,7 +53,7 @@ def most_doubt(
     floor = score(np.ones(len(doubts), bool)) - loss
     chosen = -1.0
     for limit in reversed(limits[:-1]):
-        if score(doubts > limit) < floor:
+        if score(is_deferred(doubts, limit)) < floor:
             break
         chosen = limit
     return chosen

@@ -9,7 +9,7 @@ import numpy as np
 
 from clinlm.config.errors import ModelError
 from clinlm.engines.served_folder import REMEDY, check_folder, read_facts, read_serving
-from clinlm.metrics.deferral import doubt
+from clinlm.metrics.deferral import doubt, is_deferred
 from clinlm.predict.document_head import DocumentHead
 from clinlm.predict.model_runner import Runner
 from clinlm.predict.predictions import DocumentPredictions
@@ -58,7 +58,7 @@ class CascadeRunner(Runner):
     def predict(self, texts: Sequence[str]) -> DocumentPredictions:
         first: DocumentPredictions = self._first.predict(texts)  # type: ignore[assignment]
         probabilities = np.array(first.probabilities, dtype=np.float64)
-        deferred = ~(doubt(first.probabilities, first.decided) <= self._limit)  # NaN: it has no answer
+        deferred = is_deferred(doubt(first.probabilities, first.decided), self._limit)
         if deferred.any():
             asked = [text for text, own in zip(texts, deferred, strict=True) if own]
             second: DocumentPredictions = self._second.predict(asked)  # type: ignore[assignment]
@@ -89,6 +89,6 @@ class CascadeAnswer:
     def __call__(self, text: str) -> DocumentPredictions:
         """Return the decisions for a note."""
         found = self._first(text)
-        deferred = ~(doubt(found.probabilities, found.decided) <= self._limit)
+        deferred = is_deferred(doubt(found.probabilities, found.decided), self._limit)
         probabilities = self._second(text).probabilities if deferred.all() else found.probabilities
         return DocumentPredictions(probabilities, self._config.decide(probabilities), None, deferred)

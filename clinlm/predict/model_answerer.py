@@ -30,7 +30,7 @@ from clinlm.store.key import digest
 
 N = TypeVar("N", int, float)
 
-_PART = 64
+NOTES_TOGETHER = 64
 """Notes answered together: a worker is given several at once, and the progress is shown after them."""
 
 _PATIENCE_S = 1.0
@@ -88,7 +88,7 @@ class ModelAnswerer(Answerer):
 
     def begin(self, notes: Sequence[Record]) -> Pending:
         texts = [str(note.text) for note in notes]
-        parts = [texts[start : start + _PART] for start in range(0, len(texts), _PART)]
+        parts = [texts[start : start + NOTES_TOGETHER] for start in range(0, len(texts), NOTES_TOGETHER)]
         futures = [] if self._workers is None else [self._workers.submit(part) for part in parts]
         return lambda show: self._finish(parts[len(futures) :], futures, show)
 

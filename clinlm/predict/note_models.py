@@ -51,7 +51,7 @@ class NoteModels:
         self.head: AnswerHead[Any] = self._runners[0].head
         for runner in self._runners[1:]:
             _refuse_other_labels(self.head.config, runner.head.config)
-        self._prefixes = PREFIXES[: len(folders)]
+        self._heads = dict(zip(PREFIXES, (runner.head for runner in self._runners), strict=False))
         self._needs_plain = any(runner.needs_plain for runner in self._runners)
 
     def refuse(self, text: str) -> str:
@@ -66,7 +66,7 @@ class NoteModels:
 
     def schema(self) -> dict[str, Any]:
         """Return name -> polars type of the values of a row."""
-        return {f"{prefix}{name}": kind for prefix in self._prefixes for name, kind in self.head.schema().items()}
+        return {f"{prefix}{name}": kind for prefix, head in self._heads.items() for name, kind in head.schema().items()}
 
     def answer(self, texts: Sequence[str]) -> NoteAnswers:
         """Return the answers to texts, none of which is refused."""
@@ -74,8 +74,8 @@ class NoteModels:
         valid = np.all([predictions.valid for predictions in every], axis=0)
         models = every if valid.all() else [predictions.only(valid) for predictions in every]
         rows: list[Row] = [{} for _ in range(int(valid.sum()))]
-        for prefix, predictions in zip(PREFIXES, models, strict=False):
-            for row, values in zip(rows, self.head.rows(predictions), strict=True):
+        for (prefix, head), predictions in zip(self._heads.items(), models, strict=True):
+            for row, values in zip(rows, head.rows(predictions), strict=True):
                 row |= {f"{prefix}{name}": value for name, value in values.items()} if prefix else values
         answered = iter(rows)
         return NoteAnswers(

@@ -1,4 +1,4 @@
-"""A model as a callable on batches of notes in Arrow's format: for Ray Data, Spark, Daft, datasets and polars."""
+"""A model as a callable on batches of notes in Arrow's format: for Ray Data, Spark, datasets and polars."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -8,12 +8,10 @@ import polars as pl
 
 from clinlm.config.errors import ConfigError, DataError
 from clinlm.files.record import Position, Record
-from clinlm.predict.model_answerer import ModelAnswerer
+from clinlm.predict.model_answerer import NOTES_TOGETHER, ModelAnswerer
 from clinlm.predict.note_models import NoteModels
 from clinlm.predict.settings import check_coverage
 
-_PART: Final = 64
-"""Notes answered together, as `clinlm predict` does."""
 REJECTED: Final = "rejected"
 """The column with the reason for which a note has no answer."""
 
@@ -67,7 +65,7 @@ class Predictor:
             reason for that, without any text of the note; null where there is an answer.
 
         Raises:
-            DataError: a column is missing.
+            DataError: a column is missing, or one of `keep` has the name of a column of the answers.
             MissingFileError, ModelError: a file of the model is missing or broken.
         """
         frame = batch if isinstance(batch, pl.DataFrame) else pl.DataFrame(batch)
@@ -76,6 +74,10 @@ class Predictor:
             raise DataError(
                 f"a batch must have the columns {', '.join((self.text, *self.keep))}, got none named "
                 f"{', '.join(missing)}; set text and keep to columns that it has"
+            )
+        if taken := [name for name in self.keep if name in self.schema()]:
+            raise DataError(
+                f"keep must not have columns of the answers, got {', '.join(taken)}; rename them in the batch"
             )
         answers = self._answers(frame[self.text].to_list())
         return _as_kind(frame.select(self.keep).hstack(answers) if self.keep else answers, batch)
@@ -100,8 +102,8 @@ class Predictor:
         reasons = [own.reason or models.refuse(str(own.text)) for own in checked]
         rows: list[dict[str, Any]] = [{} for _ in texts]
         asked = [number for number, reason in enumerate(reasons) if not reason]
-        for start in range(0, len(asked), _PART):
-            part = asked[start : start + _PART]
+        for start in range(0, len(asked), NOTES_TOGETHER):
+            part = asked[start : start + NOTES_TOGETHER]
             for number, row in zip(part, models.answer([str(texts[own]) for own in part]).rows, strict=True):
                 rows[number], reasons[number] = row or {}, "" if row is not None else ModelAnswerer.no_answer
         columns = {name: [row.get(name) for row in rows] for name in schema if name != REJECTED}

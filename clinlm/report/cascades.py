@@ -13,7 +13,7 @@ from clinlm.config.errors import ConfigError
 from clinlm.engines.open_model import FACTS
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.decisions import apply_thresholds
-from clinlm.metrics.deferral import doubt, most_doubt
+from clinlm.metrics.deferral import doubt, is_deferred, most_doubt
 from clinlm.models.artifact import NOT_DEPLOYED
 from clinlm.predict.cascade import CASCADE, FIRST, MEMBERS, SECOND, CascadeAnswer
 from clinlm.report import cells
@@ -100,7 +100,7 @@ class Cascade:
 
     def deferred(self, split: Measured) -> Bool[np.ndarray, " documents"]:
         """Return which documents of a split the second model answers."""
-        return np.asarray(~(self._doubt(split) <= self._most_doubt))
+        return is_deferred(self._doubt(split), self._most_doubt)
 
     def predictor(self) -> ComparedModel:
         """Return the row of the cascade, compared with its second model."""

@@ -108,5 +108,8 @@ def test_wrong_settings_and_columns_are_refused(folder: Path, notes: Notes) -> N
         Predictor(folder, keep="id")
     with pytest.raises(ConfigError, match="coverage must be one of"):
         Predictor(folder, coverage=0.5)
+    labelled = frame(notes).with_columns(pl.lit("fever").alias("labels"))
+    with pytest.raises(DataError, match="keep must not have columns of the answers, got labels"):
+        Predictor(folder, keep=("id", "labels"))(labelled)
     with pytest.raises(DataError, match="got none named note, patient;"):
         Predictor(folder, text="note", keep=("id", "patient"))(frame(notes))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from support.pipelines import composed
 from support.reports import QUICK, recorded
@@ -15,7 +16,9 @@ from clinlm.config.errors import ConfigError, ModelError
 from clinlm.metrics.deferral import doubt
 from clinlm.pipeline.run_record import RunRecord
 from clinlm.predict.cascade import CASCADE, MEMBERS
+from clinlm.predict.model_answerer import predict_file
 from clinlm.predict.note_models import NoteModels
+from clinlm.predict.settings import PredictSettings
 from clinlm.report.baselines import BASELINES
 from clinlm.report.cascades import CascadeSettings
 from clinlm.report.evaluation import compare
@@ -106,6 +109,21 @@ def test_a_limit_below_every_doubt_defers_all_and_none_above(made: Made, tmp_pat
     for limit, expected in ((-1.0, True), (1e9, False)):
         found = answered(with_limit(made, tmp_path / str(expected), limit), made.task)
         assert {row["deferred"] for row in found} == {expected}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
+@pytest.mark.parametrize("second", [False, True], ids=["first", "shadow"])
+def test_only_a_cascade_defers_when_two_models_answer(made: Made, tmp_path: Path, ending: str, second: bool) -> None:
+    """A cascade beside a single model, on either side."""
+    notes, output = tmp_path / "notes.csv", tmp_path / f"answers.{ending}"
+    pl.DataFrame({"text": made.task.texts("test")[:5]}).write_csv(notes)
+    pair = (made.folder / MEMBERS[0], made.folder)
+    artifact, shadow = pair if second else reversed(pair)
+    given = {"artifact": artifact, "shadow": shadow, "input": notes, "output": output, "threads": 1}
+    predict_file(PredictSettings.of([f"{key}={value}" for key, value in given.items()]))
+    read = {"csv": pl.read_csv, "parquet": pl.read_parquet, "jsonl": pl.read_ndjson}[ending]
+    columns = read(output).columns
+    assert [name for name in columns if name.endswith("deferred")] == ["shadow_deferred" if second else "deferred"]
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"most_doubt": "1"}', '{"most_doubt": NaN}'])
