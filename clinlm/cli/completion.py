@@ -9,7 +9,7 @@ from typing import Any
 
 from clinlm.cli.options import ConfigOptions, assigned_keys
 
-_GROUPS = {"check": (), "predict": (), "label": ("labeler", "corpus"), "documents": ("task",)}
+_GROUPS = {"check": (), "predict": (), "label": ("labeler", "corpus"), "stress": (), "documents": ("task",)}
 """Commands whose settings are those of a yaml of the same name, and their groups; `documents` has no yaml."""
 _DOCUMENTS = {"output": None, "store": None}
 _FLAGS = ("--cfg", "--completion", "--config-dir", "--help", "--hydra-help", "--info", "--multirun", "--version", "-m")

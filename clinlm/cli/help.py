@@ -86,13 +86,6 @@ quality, what is lost, how much more the compressed model loses, and how many de
 intervals. Written to stress.md and stress.json in the run's folder, without a word of a note.
 
 Settings, KEY=VALUE, with their defaults (??? has none and must be set):
-  run: ??? # folder of a run
-  stage: null # a compressed stage; null for the last one. It is compared with the first teacher
-  documents: 500 # of the test split, at most, drawn at random
-  metric: micro_f1
-  seed: 0 # of the changes, the documents and the resamples
-  resamples: 1000
-  output: null # a folder; null for that of the run
 """,
     "documents": """\
 clinlm documents: write the documents of an outcome task in the shape of its published files.

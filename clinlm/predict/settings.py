@@ -83,10 +83,15 @@ class StreamSettings:
                 raise ConfigError("rejects need a file where output=-; add rejects=FILE.jsonl")
             values["rejects"] = f"{values['output']}.rejects.jsonl"
         types = get_type_hints(cls)
-        return {name: _convert(name, value, types[name]) for name, value in values.items()}
+        return {name: converted(name, value, types[name]) for name, value in values.items()}
 
 
-def _convert(name: str, value: Any, hint: Any) -> Any:
+def converted(name: str, value: Any, hint: Any) -> Any:
+    """Return a value of a command line, or of a yaml, as the type of its setting.
+
+    Raises:
+        ConfigError: it cannot be.
+    """
     options = get_args(hint) or (hint,)
     if value is None:
         if NoneType in options:

@@ -1,90 +1,123 @@
 """The command `clinlm stress run=FOLDER`: original and compressed model on the same changed notes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self, final, get_type_hints
 
 import numpy as np
 
 from clinlm.config.errors import ConfigError, MissingFileError
-from clinlm.config.near_names import did_you_mean
 from clinlm.config.ranges import check_at_least
+from clinlm.config.validation import CONF
 from clinlm.metrics.bootstrap import Interval, resample
 from clinlm.metrics.evaluation import LabelEvaluation
 from clinlm.metrics.stress import MODELS, Stress, measure_stress
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline import execution
-from clinlm.pipeline.run_record import RUN, RunRecord, StageRecord
+from clinlm.pipeline.run_record import RUN, RunRecord
 from clinlm.predict.note_answer import network_answer
+from clinlm.predict.settings import converted, literal_settings
 from clinlm.report import cells
 from clinlm.report.cards.change_control import STRESS
-from clinlm.report.results import json_value
+from clinlm.report.results import ModelResult, json_value
+from clinlm.report.selection import every_stage
+from clinlm.report.tables import change, share
 from clinlm.report.terminal import shown_path
-from clinlm.store.content import verified, write_files, write_json
+from clinlm.store.content import write_files, write_json
 from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.tasks.labelled import Labelled
 from clinlm.text.perturbations import PERTURBATIONS, perturbed
 
 TEXT: Final = "stress.md"
-_KNOWN: Final = ("run", "stage", "seed", "documents", "resamples", "metric", "output")
+STRESS_YAML: Final = CONF / "stress.yaml"
+
+
+@final
+@dataclass(frozen=True)
+class StressSettings:
+    """Settings of `clinlm stress`; see `conf/stress.yaml`.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+
+    run: Path
+    stage: str | None
+    documents: int
+    metric: str
+    seed: int
+    resamples: int
+    output: Path | None
+
+    def __post_init__(self) -> None:
+        for name, least in (("documents", 1), ("resamples", 1), ("seed", 0)):
+            check_at_least(name, getattr(self, name), least)
+
+    @classmethod
+    def of(cls, arguments: Sequence[str]) -> Self:
+        """Return the settings of a command line.
+
+        Raises:
+            ConfigError: a key is unknown, the run is missing, or a value is wrong.
+        """
+        values, types = literal_settings(STRESS_YAML, arguments), get_type_hints(cls)
+        if values["run"] == "???":
+            raise ConfigError("missing required setting: run; add run=FOLDER to the command (--help lists all)")
+        return cls(**{name: converted(name, value, types[name]) for name, value in values.items()})
 
 
 def stress_command(arguments: Sequence[str]) -> None:
     """Run `clinlm stress`.
 
     Raises:
-        ConfigError: a setting is unknown or out of range, the run has no compressed stage, or finds entities.
+        ConfigError: see `StressSettings`; the run keeps test closed, has no such compressed stage, or finds entities.
+        MissingFileError: there is no run.
     """
-    words = [word.partition("=") for word in arguments]
-    for name, sign, value in words:
-        if not sign or name not in _KNOWN:
-            raise ConfigError(
-                f"settings must be KEY=VALUE of {', '.join(_KNOWN)}, got {name!r}{did_you_mean(name, _KNOWN)}"
-            )
-        if name in ("seed", "documents", "resamples") and not value.isdigit():
-            raise ConfigError(f"{name} must be a whole number, got {value!r}")
-    settings = {name: value for name, _, value in words}
-    if "run" not in settings:
+    settings = StressSettings.of(arguments)
+    if not (settings.run / RUN).is_file():
+        raise MissingFileError(f"run must be the folder of a finished run, which holds {RUN}, got {settings.run}")
+    run = RunRecord.read(settings.run)
+    if run.nested:
         raise ConfigError(
-            "missing required setting: run; add run=outputs/runs/FOLDER to the command (--help lists all)"
+            "a stress test reads test documents, got a run with nested=true, which keeps them closed; run its pipeline "
+            "without it"
         )
-    folder = Path(settings["run"])
-    if not (folder / RUN).is_file():
-        raise MissingFileError(f"run must be the folder of a finished run, which holds {RUN}, got {folder}")
-    place = Path(settings.get("output", folder))
-    place.mkdir(parents=True, exist_ok=True)
-    run = RunRecord.read(folder)
-    first, stage = _models(run, settings.get("stage"))
+    original, compressed = _models(run, settings.stage)
     task, _ = execution.open_task_from(dict(run.task.settings), Path(run.store))
-    numbers = {name: int(settings[name]) for name in ("seed", "documents", "resamples") if name in settings}
-    found = stress_test(task, _opened(first), _opened(stage), metric=settings.get("metric", "micro_f1"), **numbers)
-    markdown = stress_markdown(
-        found, first.name, stage.name, task, numbers | {"metric": settings.get("metric", "micro_f1")}
+    found = stress_test(
+        task,
+        original.lineage.artifact,
+        compressed.lineage.artifact,
+        settings.seed,
+        settings.documents,
+        settings.resamples,
+        settings.metric,
     )
+    markdown = stress_markdown(found, original.name, compressed.name, settings.metric, settings.seed)
+    place = settings.output or settings.run
+    place.mkdir(parents=True, exist_ok=True)
     write_files(place, {TEXT: markdown})
-    write_json(
-        place / STRESS,
-        {"original": first.name, "compressed": stage.name, **{k: json_value(v) for k, v in found.items()}},
-    )
+    facts = {name: getattr(settings, name) for name in ("metric", "seed", "documents", "resamples")}
+    changes = {name: json_value(own) for name, own in found.items()}
+    write_json(place / STRESS, {"original": original.name, "compressed": compressed.name, **facts, **changes})
     print(markdown, end="")
     print(f"\nreport     {shown_path(place / TEXT)} ({STRESS} in the same folder)")
 
 
-def _models(run: RunRecord, name: str | None) -> tuple[StageRecord, StageRecord]:
+def _models(run: RunRecord, name: str | None) -> tuple[ModelResult, ModelResult]:
     """Return the first teacher and the stage to compare with it: the one of this name, or the last compressed one."""
-    teacher = next((stage for stage in run.stages if stage.role == "teacher"), None)
-    compressed = [stage for stage in run.stages if stage.techniques and name in (None, stage.name)]
-    if teacher is None or not compressed:
-        known = ", ".join(stage.name for stage in run.stages)
+    stages = every_stage(run)
+    compressed = {own.name: own for own in stages if own.lineage.techniques}
+    if not compressed:
         raise ConfigError(
-            f"a stress test needs a teacher and a compressed stage, got {known}; set stage= to one of them"
+            f"a stress test needs a compressed stage, got {', '.join(own.name for own in stages)}; name another run"
         )
-    return teacher, compressed[-1]
-
-
-def _opened(stage: StageRecord) -> Artifact:
-    return Artifact(verified(Path(stage.folder)))
+    if name is not None and name not in compressed:
+        raise ConfigError(f"stage must be one of the compressed stages {', '.join(compressed)}, got {name!r}")
+    chosen = [*compressed.values()][-1] if name is None else compressed[name]
+    return next(own for own in stages if own.name == chosen.reference), chosen
 
 
 def stress_test(
@@ -147,23 +180,16 @@ def _answers(task: Labelled, artifact: Artifact, members: Any) -> Any:
     return evaluated
 
 
-def stress_markdown(
-    found: Mapping[str, Stress | None], original: str, compressed: str, task: Task, settings: Mapping[str, Any]
-) -> str:
+def stress_markdown(found: Mapping[str, Stress | None], original: str, compressed: str, metric: str, seed: int) -> str:
     """Return the table, and what every line of it means. No word of a note is in it."""
-    metric = cells.spelled(settings["metric"])
-    header = ["change", "notes", f"{original} {metric} %", f"{compressed} {metric} %", f"loss of {original}"]
-    header += [
-        f"loss of {compressed}",
-        "more lost",
-        f"changed of {original} %",
-        f"changed of {compressed} %",
-        "more changed",
-    ]
+    both, spelled = (original, compressed), cells.spelled(metric)
+    header = ["change", "notes", *(f"{name} {spelled} %" for name in both)]
+    header += [*(f"loss of {name}" for name in both), "more lost"]
+    header += [*(f"changed of {name} %" for name in both), "more changed"]
     rows = [[name, *_row(own)] for name, own in found.items()]
     lines = [f"- {name}: {PERTURBATIONS[name].about}" for name in found]
     return (
-        f"Changed notes: {original} and {compressed} on the same test documents, seed {settings.get('seed', 0)}\n\n"
+        f"Changed notes: {original} and {compressed} on the same test documents, seed {seed}\n\n"
         f"{cells.grid(header, rows)}\n"
         "Of the notes that a change reaches. Losses are before minus after, in points; more lost: of the compressed "
         "model minus the original. Changed: share of the decisions that differ before and after. In brackets 95 % "
@@ -176,16 +202,10 @@ def _row(own: Stress | None) -> list[str]:
     if own is None:
         return ["0", *[cells.NONE] * 8]
     quality = [_share(own.quality.get(model)) for model in MODELS]
-    losses = [_points(own.loss.get(model)) for model in MODELS]
+    losses = [change(own.loss.get(model)) for model in MODELS]
     changed = [_share(own.changed[model]) for model in MODELS]
-    return [f"{own.documents:,}", *quality, *losses, _points(own.more), *changed, _points(own.changed_more)]
+    return [f"{own.documents:,}", *quality, *losses, change(own.more), *changed, change(own.changed_more)]
 
 
 def _share(own: Interval | None) -> str:
-    return cells.NONE if own is None else f"{cells.percent(own.value)} ({cells.percent_range(own.low, own.high)})"
-
-
-def _points(own: Interval | None) -> str:
-    if own is None:
-        return cells.NONE
-    return f"{cells.points(own.value)}{'*' * own.significant} ({cells.points_range(own.low, own.high)})"
+    return cells.NONE if own is None else share(own.value, own)

@@ -1,15 +1,18 @@
 """The stress test of two artifacts: deterministic, of test documents, without a word of a note."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.pipelines import built, kept
+from support.pipelines import built, composed, kept
+from support.reports import recorded
 
 from callbacks.quantize.fp16 import Fp16
 from clinlm.config.errors import ConfigError, MissingFileError
 from clinlm.models.artifact import Artifact
 from clinlm.models.model import Model
+from clinlm.pipeline.run_record import RunRecord
 from clinlm.report.results import json_value
 from clinlm.report.stress import stress_command, stress_markdown, stress_test
 from clinlm.tasks.entities import Entities
@@ -36,7 +39,7 @@ def test_a_model_in_half_precision_answers_changed_notes_as_its_original(
         assert own is None or abs(own.changed_more.value) < 0.05
     again = stress_test(task, *pair, seed=3, resamples=50)
     assert json.dumps(json_value(again)) == json.dumps(json_value(found))
-    text = stress_markdown(found, "teacher", "quantize", task, {"metric": "micro_f1"})
+    text = stress_markdown(found, "teacher", "quantize", "micro_f1", seed=3)
     notes = [word for note in task.examples.frame["text"].to_list() for word in note.split() if word.isalpha()]
     about = " ".join(own.about for own in PERTURBATIONS.values()).split()
     assert (
@@ -56,6 +59,7 @@ def test_a_model_in_half_precision_answers_changed_notes_as_its_original(
         (["rum=x"], "did you mean run"),
         (["run=x", "seed=a"], "seed must be a whole number"),
         (["seed=1"], "missing required"),
+        (["run=x", "resamples=0"], "resamples must be"),
     ],
 )
 def test_wrong_settings_are_refused(words: list[str], law: str) -> None:
@@ -67,3 +71,39 @@ def test_a_folder_without_a_run_is_refused_and_not_made(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="folder of a finished run, which holds run.json"):
         stress_command([f"run={tmp_path / 'none'}"])
     assert not (tmp_path / "none").exists()
+
+
+@pytest.fixture(scope="module")
+def run(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: None) -> tuple[RunRecord, Path]:
+    """A finished pipeline whose last stage is in half precision, and its folder."""
+    root = tmp_path_factory.mktemp("stressed")
+    config = composed(notes_csv, root / "store", "pipeline=quantization_fp16", "epochs=1")
+    record, _ = recorded(config)
+    (root / "run").mkdir()
+    record.write(root / "run")
+    return record, root / "run"
+
+
+def test_the_command_writes_what_it_was_told(run: tuple[RunRecord, Path], tmp_path: Path) -> None:
+    given = ("documents=12", "resamples=20", "seed=5", "metric=macro_f1", f"output={tmp_path / 'out'}", "stage=null")
+    stress_command([f"run={run[1]}", *given])
+    found = json.loads((tmp_path / "out" / "stress.json").read_text())
+    kept = ("original", "compressed", "metric", "seed", "documents", "resamples")
+    assert [found[name] for name in kept] == ["teacher", "quantize", "macro_f1", 5, 12, 20]
+    assert [*sorted(PERTURBATIONS)] == [name for name in found if name not in kept]
+    assert "macro F1 %" in (tmp_path / "out" / "stress.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("word", "law"), [("stage=teacher", "stage must be one of the compressed stages quantize, got 'teacher'")]
+)
+def test_a_refused_command_leaves_nothing(run: tuple[RunRecord, Path], tmp_path: Path, word: str, law: str) -> None:
+    with pytest.raises(ConfigError, match=law):
+        stress_command([f"run={run[1]}", f"output={tmp_path / 'out'}", word])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_keeps_test_closed_is_refused(run: tuple[RunRecord, Path], tmp_path: Path) -> None:
+    replace(run[0], nested=True).write(tmp_path)
+    with pytest.raises(ConfigError, match="nested=true, which keeps them closed"):
+        stress_command([f"run={tmp_path}"])

@@ -115,6 +115,7 @@ def _record(facts: ModelFacts) -> dict[str, ItemAnswer]:
     own, before = facts.result, facts.reference
     names = [f"new: {own.name}, key {own.key}"] if own.key else []
     names += [f"old: {before.name}, key {before.key}"] if before is not None and before.key else []
+    tested = _stressed(facts)
     return {
         "Identity": stated(
             joined(names, "the models have no keys"),
@@ -122,9 +123,7 @@ def _record(facts: ModelFacts) -> dict[str, ItemAnswer]:
             hospital="the version under which it is released, and its date",
         ),
         "Within the bounds": stated(_bounds(facts), hospital="who decided that the change is within the plan"),
-        "Changed notes": stated(
-            *_stressed(facts), hospital="" if _stressed(facts) else "tests on notes as they may arrive"
-        ),
+        "Changed notes": stated(*tested, hospital="" if tested else "tests on notes as they may arrive"),
         "After the release": stated(
             "clinlm predict with shadow= tells agreement and drift on live notes",
             hospital="what is watched, for how long, and at which number the old model returns",
@@ -143,15 +142,12 @@ def _bounds(facts: ModelFacts) -> str:
 def _stressed(facts: ModelFacts) -> list[str]:
     """Return what the stress test of the run says, if `clinlm stress` was run; see `clinlm.report.stress`."""
     path = None if facts.run.place is None else facts.run.place / STRESS
-    if path is None or not path.is_file():
-        return []
-    found = read_json(path) or {}
+    found = {} if path is None else read_json(path) or {}
     if found.get("compressed") != facts.result.lineage.stage:
         return []
     losses = {name: own.get("more") for name, own in found.items() if isinstance(own, dict)}
-    more = [
-        f"{name} {100 * own['value']:+.2f} points" for name, own in losses.items() if own and own["value"] is not None
-    ]
-    return (
-        [f"what it loses on changed notes beyond its original: {joined(more, 'nothing was measured')}"] if more else []
-    )
+    more = [f"{name} {100 * own['value']:+.2f}" for name, own in losses.items() if own and own["value"] is not None]
+    if not more:
+        return []
+    metric = cells.spelled(found["metric"])
+    return [f"what it loses on changed notes beyond its original, points of {metric}: {'; '.join(more)}"]
