@@ -14,10 +14,11 @@ from clinlm.engines.open_model import FACTS
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.decisions import apply_thresholds
 from clinlm.metrics.deferral import doubt, is_deferred, most_doubt
+from clinlm.metrics.latency import Latency
 from clinlm.models.artifact import NOT_DEPLOYED
 from clinlm.predict.cascade import CASCADE, FIRST, MEMBERS, SECOND, CascadeAnswer
 from clinlm.report import cells
-from clinlm.report.baselines import BASELINES, ComparedModel
+from clinlm.report.baselines import INT8_BASELINE, ComparedModel
 from clinlm.report.results import Lineage, ModelResult
 from clinlm.store.content import claim, seal, write_json
 from clinlm.store.key import cache_key
@@ -32,8 +33,8 @@ class CascadeSettings:
     """Which models answer one after another, and what that may cost.
 
     Attributes:
-        first: name of a row that answers every note: a stage, or a row of TF-IDF; None for the last stage. With
-            `engine`, the fastest deployment of a stage.
+        first: name of a row that answers every note: a stage, or `TF-IDF int8`; None for the last stage. With `engine`,
+            the fastest deployment of a stage.
         second: name of the row that answers those of which the first is in doubt.
         loss: largest loss against `second` alone, on validation.
         metric: that the loss is in.
@@ -62,10 +63,13 @@ class Cascade:
         root: the store.
 
     Attributes:
+        name: of its row.
         folder: holds both models, `cascade.json` and `serving.json`: `clinlm predict artifact=FOLDER` answers with it.
+        times: latencies of its row and of its models by name, measured together; empty until they are.
 
     Raises:
-        ConfigError: a row is not there, both are one, the metric is unknown, or the task is on words.
+        ConfigError: a row is not there or must not be copied, both are one, the metric is unknown, or the task is on
+            words.
     """
 
     def __init__(
@@ -85,6 +89,8 @@ class Cascade:
                 f"report.cascade.metric must be one of {', '.join(task.metrics)}, got {settings.metric!r}"
             )
         self.members = first, second
+        self.name = f"cascade ({first.result.name}, {second.result.name})"
+        self.times: Mapping[str, Latency] = {}
         self._doubts: dict[Measured, Float[np.ndarray, " documents"]] = {}
         self._most_doubt = most_doubt(self._doubt("validation"), self._score, settings.loss)
         mixed = self._mixed("validation", self.deferred("validation"))
@@ -108,7 +114,7 @@ class Cascade:
 
         first, second = (member.result for member in self.members)
         result = ModelResult(
-            name=f"cascade ({first.name}, {second.name})",
+            name=self.name,
             kind="cascade",
             key=self.folder.name.rpartition("-")[2],
             group="cascade",
@@ -134,23 +140,23 @@ class Cascade:
             config.conformal,
         )
 
-    def notice(self, own: ModelResult, second: ModelResult, change: Interval, split: Measured) -> str:
+    def notice(self, change: Interval, split: Measured, timed: bool) -> str:
         """Return what the cascade saves and costs.
 
         Args:
-            own, second: its row, and that of its second model, timed together.
             change: of the metric on the split, cascade minus second model.
+            timed: whether the report shows latencies; see `report.busy`.
         """
         name, metric = self.members[1].result.name, cells.spelled(self.settings.metric)
         share, chosen = (self.deferred(each).mean() for each in (split, "validation"))
         said = (
-            f"{own.name}: {share:.1%} of {split} notes are deferred to {name} ({chosen:.1%} of validation, where the "
-            f"doubt was chosen for a loss of at most {cells.points(self.settings.loss)} points of {metric}); {metric} "
+            f"{self.name}: {share:.1%} of {split} notes are deferred to {name} ({chosen:.1%} of validation, where the "
+            f"doubt was chosen for a loss of at most {100 * self.settings.loss:g} points of {metric}); {metric} "
             f"{cells.points(change.value)} ({cells.points_range(change.low, change.high)}) against {name}"
         )
-        if own.latency is None or second.latency is None:
+        if not timed:
             return said
-        a, b = own.latency.mean_ms, second.latency.mean_ms
+        a, b = (self.times[row].mean_ms for row in (self.name, name))
         return (
             f"{said}; mean latency {cells.three(a)} ms, {a / b:.0%} of the {cells.three(b)} ms of {name} (the p50 of a "
             "cascade is that of notes which are not deferred)"
@@ -202,7 +208,8 @@ class Cascade:
 
 def _member(members: Mapping[str, ComparedModel], name: str, place: str) -> ComparedModel:
     found = members.get(name)
-    able = [own for own, each in members.items() if each.result.kind == "stage" or own in BASELINES]
+    # The whole TF-IDF holds terms of single patients: it stays where the notes are, and a cascade is copied.
+    able = [own for own, each in members.items() if each.result.kind == "stage" or own == INT8_BASELINE]
     if found is None or name not in able:
         raise ConfigError(f"report.cascade.{place} must name one of the rows {', '.join(able)}, got {name!r}")
     return found

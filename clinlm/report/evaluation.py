@@ -114,8 +114,8 @@ def compare(
     predictors = [own for model in predictors for own in (model, deployed.get(model.result.name)) if own is not None]
     cascade: Cascade | None = None
     if stages and settings.cascade is not None:
-        cascade, predictors, timed = _cascaded(task, predictors, (first, models[-1].name), settings, split, root)
-        times = {**times, **timed}
+        cascade, predictors = _cascaded(task, predictors, (first, models[-1].name), settings, split, root)
+        times = {**times, cascade.name: cascade.times[cascade.name]}
     comparison = _Comparison(task, settings, predictors, gates.known_gates(run), split)
     shown_times, timing = judge_latencies(times, settings.busy)
     results = [comparison.result(own, shown_times.get(own.result.name)) for own in predictors]
@@ -232,23 +232,22 @@ def _cascaded(
     settings: ReportSettings,
     split: Measured,
     root: Path,
-) -> tuple[Cascade, list[ComparedModel], Mapping[str, Latency]]:
-    """Make the cascade of a pipeline, and insert its row above its first model.
+) -> tuple[Cascade, list[ComparedModel]]:
+    """Make the cascade of a pipeline, time it with both its models and the first teacher, and insert its row.
 
     Args:
         ends: names of the rows of the first teacher and of the last stage.
 
     Returns:
-        the cascade, all rows, and its latency, timed together with those of both models and of the first teacher.
+        the cascade, and all rows: its own is above that of its first model.
     """
     assert settings.cascade is not None
     cascade = Cascade(task, settings.cascade, predictors, ends[1], root)
     row, found = cascade.predictor(), list(predictors)
     compared = [own for own in predictors if own.result.name == ends[0] or own in cascade.members]
-    name = row.result.name
-    timed = {name: _latencies(task, [*compared, row], ends[0], settings, split, root)[name]}
+    cascade.times = _latencies(task, [*compared, row], ends[0], settings, split, root)
     found.insert(found.index(cascade.members[0]), row)
-    return cascade, found, timed
+    return cascade, found
 
 
 class _Comparison:
@@ -300,10 +299,9 @@ class _Comparison:
             found.append(f"{INT8_BASELINE} chose its terms on these documents: its numbers here flatter it")
         found += self._students(results, shown)
         if cascade is not None:
-            row, second = cascade.predictor().result.name, cascade.members[1].result.name
-            by_name = {result.name: result for result in results}
-            change = self._change(row, second)[cascade.settings.metric]
-            found.append(cascade.notice(by_name[row], by_name[second], change, self._split))
+            change = self._change(cascade.name, cascade.members[1].result.name)[cascade.settings.metric]
+            timed = any(own.name == cascade.name and own.latency is not None for own in results)
+            found.append(cascade.notice(change, self._split, timed))
         return found
 
     def _students(self, results: Sequence[ModelResult], shown: Sequence[TeacherEnsemble]) -> list[str]:

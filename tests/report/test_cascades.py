@@ -36,7 +36,7 @@ class Made:
 
     def __init__(self, notes: Path, root: Path) -> None:
         config = composed(notes, root, "pipeline=cascade", "epochs=1")
-        self.run, self.task = recorded(config, cascade={**SETTINGS, "first": BASELINES[1], "second": BASELINES[0]})
+        self.run, self.task = recorded(config, cascade={**SETTINGS, "first": BASELINES[1], "second": "teacher"})
         self.compared = compare([self.run], self.task, stages=True)
         assert self.compared.cascade is not None
         self.folder = self.compared.cascade
@@ -66,7 +66,7 @@ def with_limit(made: Made, folder: Path, most_doubt: float) -> Path:
 
 def test_the_row_stands_above_its_first_model_with_the_costs_of_both(made: Made) -> None:
     names = [own.name for own in made.compared.results]
-    first, second = BASELINES[1], BASELINES[0]
+    first, second = BASELINES[1], "teacher"
     assert names.index(made.row.name) == names.index(first) - 1
     each = [next(own for own in made.compared.results if own.name == name) for name in (first, second)]
     assert made.row.bytes == sum(own.bytes for own in each)
@@ -150,6 +150,7 @@ def test_a_loss_is_a_share() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
+        ({"first": BASELINES[0]}, "cascade.first must name one of the rows .*, got 'TF-IDF'"),
         ({"first": "nothing"}, "cascade.first must name one of the rows .*, got 'nothing'"),
         ({"first": "teacher"}, "two rows of a task on whole notes, got teacher twice"),
         ({"metric": "size"}, "metric must be one of .*, got 'size'"),
