@@ -123,7 +123,8 @@ class LabelerAnswerer(Answerer):
 
     def _row(self, text: str, answer: LabeledNote) -> Row:
         if self._tool is not None:
-            return self._tool(text, answer.spans)
+            # Without it a note that has no answer would look like one without entities.
+            return self._tool(text, answer.spans) | ({"failed": answer.failed} if answer.failed else {})
         spans: list[dict[str, Any]] = [span._asdict() for span in answer.spans]
         if self._span_texts:
             spans = [span | {"text": text[span["start"] : span["end"]]} for span in spans]

@@ -178,7 +178,9 @@ class LabelSettings(StreamSettings):
         if self.tool not in (None, *TOOLS):
             raise ConfigError(f"tool must be one of {', '.join(TOOLS)}, or null, got {self.tool!r}; set one of them")
         if self.tool is not None and self.span_texts:
-            raise ConfigError("span_texts adds to clinlm's own lines, got tool, too; set one of them")
+            raise ConfigError(
+                "span_texts and tool must not both be set: span_texts adds to clinlm's own lines; set one of them"
+            )
         if (self.input is None) == (self.corpus is None):
             got = "neither" if self.input is None else "both"
             raise ConfigError(

@@ -34,9 +34,9 @@ def last_stages(runs: Sequence[RunRecord], among: Sequence[RunRecord] | None = N
     """Return every teacher, then the last stage of every run: what a sweep compares.
 
     A pipeline of a single stage gives its name to that stage; teachers of longer ones are called `teacher`, and those
-    of an ensemble, the first aside, as their stage (`teacher_2`). Settings
-    that differ between runs, and seeds where there are several, are part of the name. Of runs that end in the same
-    artifact, which differ in what changes no stage, the first counts.
+    of an ensemble, the first aside, as their stage (`teacher_2`). Settings that differ between runs, and seeds where
+    there are several, are part of the name. Of runs that end in the same artifact, which differ in what changes no
+    stage, the first counts.
 
     Args:
         among: runs whose differences make the names; None for `runs`.

@@ -7,6 +7,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,13 @@ def test_what_a_tool_imports_comes_back_as_its_export(tmp_path: Path, texts: lis
     frame = corpus.records().frame
     assert frame["id"].to_list() == [f"n-{number}" for number in range(len(notes))]
     assert frame["text"].to_list() == notes and frame["spans"].to_list() == list(map(marked, notes))
+
+
+@pytest.mark.parametrize("tool", ["doccano", "label_studio"])
+def test_a_note_without_an_answer_says_so_to_a_tool_too(tmp_path: Path, tool: str) -> None:
+    written(["ague", "unanswerable"], tmp_path / "notes.jsonl.gz")
+    label_file(replace(settings(tmp_path, ["ague"]), tool=tool))
+    assert [one.get("failed") for one in lines(tmp_path / "out.jsonl")] == [None, "it cannot be answered"]
 
 
 def test_a_tool_is_one_that_is_known(tmp_path: Path, run: Run) -> None:
