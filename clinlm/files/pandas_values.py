@@ -33,9 +33,14 @@ def whole_number(column: str) -> pl.Expr:
     return stripped.cast(pl.Int64, strict=False).fill_null(integer)
 
 
+def no_whole_number(column: str) -> pl.Expr:
+    """Return whether a cell of the column of strings is neither missing nor a whole number."""
+    return non_missing(column).is_not_null() & whole_number(column).is_null()
+
+
 def require_whole_numbers(frame: pl.DataFrame, column: str, table: str) -> None:
     """Raise a DataError if a cell of `column` (strings) is neither missing nor a whole number."""
-    wrong = frame.filter(non_missing(column).is_not_null() & whole_number(column).is_null()).height
+    wrong = frame.filter(no_whole_number(column)).height
     if wrong:
         raise DataError(f"{column} must be a whole number, {table} has {wrong:,} rows with something else; repair them")
 

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import polars as pl
 import pytest
 from support.postgres import Server, started
 
-from clinlm.config.errors import ConfigError, DataError, MissingExtraError
+from clinlm.config.errors import ConfigError, DataError, MissingExtraError, MissingFileError
 from clinlm.corpora.base import COLUMNS
+from clinlm.corpora.omop import omop
 from clinlm.corpora.omop.omop import Omop
 from clinlm.corpora.synthetic.omop_tables import LOCAL, OMOP_COLUMNS, SyntheticOmop
 from clinlm.files import database
@@ -236,6 +238,18 @@ def small(root: Path, **tables: Sequence[Sequence[object]]) -> Path:
         ({"condition_occurrence": [(9, 2, 3, "", 0, "secret", 0, 5)]}, "a visit must be of one person, 1 visits"),
         ({"condition_occurrence": [(9, 1, 3, "", 0, "secret", 0, 6)]}, "notes must have conditions"),
         ({"condition_occurrence": None}, "the table condition_occurrence must have .* it is not there"),
+        (
+            {"condition_occurrence": [(9, 1, 3, "", 0, "I10", 0, 5), (10, 1, 3, "", 0, "I11", 0, "secret")]},
+            "visit_occurrence_id must be a whole number, condition_occurrence has 1 rows",
+        ),
+        (
+            {"person": [("secret", 8507, 1950, "", "", "", 0, 0, "")]},
+            "person_id must be a whole number, person has 1 rows",
+        ),
+        (
+            {"visit_occurrence": [("5.5", 1, 9201, "secret", "", "2020-01-02", "", 0)]},
+            "visit_occurrence_id must be a whole number, visit_occurrence has 1 rows",
+        ),
         ({"person": 2 * [(1, 8507, 1950, "", "", "", 0, 0, "")]}, "person must have one row per person_id"),
     ],
 )
@@ -261,6 +275,44 @@ def test_a_table_lies_once(tmp_path: Path) -> None:
     (root / "NOTE.parquet").write_bytes(b"")
     with pytest.raises(DataError, match="a table must be one file or folder"):
         Omop(root).records()
+
+
+class Stub(database.Database):
+    """The tables of a folder, but for NOTE, and a query that answers with that."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self.tables = {table: pl.read_csv(root / f"{table}.csv", infer_schema=False) for table in OMOP_COLUMNS}
+
+    def batches(self, queries: Sequence[str], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        for query in queries:
+            named = re.search(r"lower\(table_name\) = '(\w+)'", query)
+            if named is not None:
+                there = [] if named[1] == "note" else self.tables[named[1]].columns
+                yield pl.DataFrame({"name": there}, schema={"name": pl.String()})
+            else:
+                source = query.rpartition(" FROM ")[2]
+                yield self.tables["note" if source == "mine) AS chosen" else source].select(columns)
+
+
+def test_notes_of_a_query_are_in_the_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stub = Stub(small(tmp_path))
+    monkeypatch.setattr(omop, "_database", lambda *_: stub)
+    corpus = Omop(None, connection="X", note_query="SELECT * FROM mine")
+    corpus.check()
+    assert corpus.records().frame["text"].to_list() == ["text"]
+    before = corpus.fingerprint()
+    stub.tables["note"] = stub.tables["note"].with_columns(note_text=pl.lit("other"))
+    assert corpus.records().frame["text"].to_list() == ["other"] and corpus.fingerprint() != before
+
+
+@pytest.mark.parametrize("name", ["note.csv", "cdm.csv"])
+def test_a_root_that_is_a_file_is_an_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("note_id\n")
+    corpus = Omop(tmp_path / name)
+    for use in (corpus.check, corpus.records, corpus.fingerprint):
+        with pytest.raises(MissingFileError, match="root must be a folder of tables or a .duckdb file, got"):
+            use()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from clinlm.corpora.base import (
 from clinlm.corpora.omop.tables import OmopDatabase, OmopFolder, OmopTables
 from clinlm.corpora.synthetic.omop_tables import SyntheticOmop
 from clinlm.files.database import Database, DuckDb, Postgres
-from clinlm.files.pandas_values import non_missing, require_whole_numbers, whole_number
+from clinlm.files.pandas_values import no_whole_number, non_missing, require_whole_numbers, whole_number
 
 Conditions = Literal["concept", "source", "none"]
 Scope = Literal["visit", "person"]
@@ -153,7 +153,8 @@ class Omop(Corpus):
         if self.conditions != "none":
             tables["condition_occurrence"] = self._condition_columns()
         found = self._tables()
-        return found.digest({name: columns for name, columns in tables.items() if found.columns(name)})
+        needed = ("note", "condition_occurrence")
+        return found.digest({name: own for name, own in tables.items() if name in needed or found.columns(name)})
 
     def _tables(self) -> OmopTables:
         if self._database is not None:
@@ -210,7 +211,7 @@ class Omop(Corpus):
         rows = tables.read(
             "condition_occurrence",
             self._condition_columns(),
-            lambda frame: frame.filter(whole_number(key).is_in(known)).with_columns(code.alias("code")),
+            lambda frame: frame.filter(_among(known, key)).with_columns(code.alias("code")),
         )
         for column in ("condition_occurrence_id", "person_id", "visit_occurrence_id"):
             require_whole_numbers(rows, column, "condition_occurrence")
@@ -277,11 +278,17 @@ def _optional(tables: OmopTables, table: str, columns: Sequence[str], keys: pl.S
         return pl.DataFrame(schema=schema)
     tables.require(table, columns)
     key, known = columns[0], keys.drop_nulls().unique().implode()
-    rows = tables.read(table, columns, lambda frame: frame.filter(whole_number(key).is_in(known)))
+    rows = tables.read(table, columns, lambda frame: frame.filter(_among(known, key)))
+    require_whole_numbers(rows, key, table)
     rows = rows.with_columns(whole_number(key))
     if rows[key].is_duplicated().any():
         raise DataError(f"{table} must have one row per {key}, but some are on several; repair the table")
     return rows
+
+
+def _among(known: pl.Series, key: str) -> pl.Expr:
+    """Return whether a row has one of the known keys, or one that is no number: such a row may be of any of them."""
+    return whole_number(key).is_in(known) | no_whole_number(key)
 
 
 def _named(column: str) -> pl.Expr:

@@ -74,6 +74,10 @@ class OmopFolder(OmopTables):
         return digest_files([shard for path in found for shard in shards(path)])
 
     def _path(self, table: str) -> Path | None:
+        if not self.root.is_dir():
+            raise MissingFileError(
+                f"root must be a folder of tables or a .duckdb file, got {self.root}; set root to one"
+            )
         names = {f"{table}{kind}{packed}" for kind in KINDS for packed in ("", ".gz")} | {table}
         there = sorted(path for path in self.root.iterdir() if path.name.lower() in names)
         if len(there) > 1:
