@@ -25,11 +25,10 @@ def saved_shards(folder: Path) -> list[Path] | None:
 
     Raises:
         DataError: what the folder says of itself is broken, or the dataset has selected rows of its files.
-        MissingFileError: a file is missing.
+        MissingFileError: a file, or a split, is missing.
     """
     if (folder / DICTIONARY).is_file():
-        names = _json(folder / DICTIONARY).get("splits", [])
-        return [shard for name in names for shard in saved_shards(folder / str(name)) or []]
+        return _shards_of_splits(folder)
     if not (folder / _STATE).is_file():
         return None
     state = _json(folder / _STATE)
@@ -38,8 +37,20 @@ def saved_shards(folder: Path) -> list[Path] | None:
         raise DataError(f"a saved dataset must be whole, {folder} has chosen rows; save it after flatten_indices()")
     missing = [path.name for path in found if not path.is_file()]
     if missing or not found:
-        raise MissingFileError(f"a saved dataset must have its files, {folder} lacks {', '.join(missing) or 'any'}")
+        raise MissingFileError(
+            f"a saved dataset must have its files, {folder} lacks {', '.join(missing) or 'any'}; copy it again"
+        )
     return found
+
+
+def _shards_of_splits(folder: Path) -> list[Path]:
+    found = {str(name): saved_shards(folder / str(name)) for name in _json(folder / DICTIONARY).get("splits", [])}
+    missing = [name for name, own in found.items() if own is None]
+    if missing or not found:
+        raise MissingFileError(
+            f"a saved dataset must have its splits, {folder} lacks {', '.join(missing) or 'any'}; copy it again"
+        )
+    return [shard for own in found.values() if own is not None for shard in own]
 
 
 def read_arrow(path: Path, columns: Sequence[str], lists: Sequence[str], nested: Sequence[str]) -> pl.DataFrame:

@@ -89,11 +89,25 @@ def read_table(
         frame = _read_shard(shard, own, [one for one in lists if one in own], nested, encoding)
         virtual = [pl.lit(shard.parent.name).alias(column) for column in columns if column not in own]
         frames.append(frame.with_columns(virtual).select(columns))
+    frames = _with_lists(frames)
     if any(frame.schema != frames[0].schema for frame in frames):
         raise DataError(
             f"the files of a table must be alike, {path} has lists in some and text in others; write them alike"
         )
     return pl.concat(frames)
+
+
+def _with_lists(frames: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Return the frames, in which nulls are lists where a column has lists in another: a shard may have none."""
+    lists = {name: dtype for frame in frames for name, dtype in frame.schema.items() if dtype != pl.String}
+    return [
+        frame.with_columns(
+            pl.lit(None, dtype=dtype).alias(name)
+            for name, dtype in lists.items()
+            if frame.schema[name] == pl.String and frame[name].null_count() == frame.height
+        )
+        for frame in frames
+    ]
 
 
 def _read_shard(

@@ -121,6 +121,38 @@ def test_splits_of_a_saved_dataset_are_a_column(tmp_path: Path) -> None:
     assert records.splits is not None and list(records.splits.values()) == ["train"] * 20 + ["test"] * 10
 
 
+def test_a_half_copied_dataset_is_an_error(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"text": ["a", "b"]})
+    saved(tmp_path / "set" / "train", frame, {"text": TEXT})
+    for splits, law in (
+        (["train", "test"], "a saved dataset must have its splits, .*set lacks test; copy it again"),
+        ([], "a saved dataset must have its splits, .*set lacks any; copy it again"),
+    ):
+        (tmp_path / "set" / "dataset_dict.json").write_text(json.dumps({"splits": splits}))
+        with pytest.raises(MissingFileError, match=law):
+            read_table(tmp_path / "set", ["text"])
+    saved(tmp_path / "set" / "test", frame, {"text": TEXT})
+    (tmp_path / "set" / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "test"]}))
+    assert read_table(tmp_path / "set", ["text"]).height == 4
+    (tmp_path / "set" / "test" / "state.json").unlink()
+    with pytest.raises(MissingFileError, match="set lacks test; copy it again"):
+        read_table(tmp_path / "set", ["text"])
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "arrow"])
+def test_a_shard_without_any_list_is_as_in_one_file(tmp_path: Path, kind: str) -> None:
+    labels = [["flu"], ["gout", "flu"], None, None, [], ["flu"]]
+    frame = pl.DataFrame({"text": list("abcdef"), "labels": labels})
+    folder = cut(tmp_path / "cut", kind, frame, 2)  # the second shard has nulls alone
+    if kind != "jsonl":
+        write(pl.DataFrame({"text": ["c", "d"], "labels": [None, None]}), folder / f"part-1.{kind}")
+    whole = read_table(cut(tmp_path / "whole", kind, frame, 99), ["text", "labels"], lists=["labels"])
+    assert read_table(folder, ["text", "labels"], lists=["labels"]).equals(whole)
+    assert whole["labels"].to_list() == labels
+    found = Table(folder, text="text", labels="labels").records().frame
+    assert found.equals(Table(tmp_path / "whole", text="text", labels="labels").records().frame)
+
+
 def test_spans_of_a_saved_dataset(tmp_path: Path) -> None:
     spans = [[{"start": 0, "end": 4, "label": "DRUG"}], []]
     root = saved(tmp_path / "set", pl.DataFrame({"text": ["iron pill", "none"], "spans": spans}), {"text": TEXT})
@@ -136,7 +168,7 @@ def test_spans_of_a_saved_dataset(tmp_path: Path) -> None:
         ({"a.csv": "x\n1\n", "b.csv": "y\nsecret words here\n"}, "the table must have the column 'x'"),
         ({"a.arrow": "secret"}, "an .arrow file must be Arrow"),
         ({"state.json": "secret"}, "a saved dataset must say what it is"),
-        ({"state.json": '{"_data_files": [{"filename": "a.arrow"}]}'}, "lacks a.arrow"),
+        ({"state.json": '{"_data_files": [{"filename": "a.arrow"}]}'}, "lacks a.arrow; copy it again"),
         (
             {"a.arrow": "", "state.json": '{"_data_files": [{"filename": "a.arrow"}], "_indices_data_files": [1]}'},
             "a saved dataset must be whole",
