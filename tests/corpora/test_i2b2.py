@@ -114,6 +114,9 @@ def test_smoking(tmp_path: Path) -> None:
     assert records.notices == ("1 of 7 records dropped: no text", "1 of 7 records dropped: no smoking status")
     path.rename(tmp_path / "train.xml")
     smoking(tmp_path, record(99))
+    for use in (I2b2Smoking(tmp_path).records, I2b2Smoking(tmp_path).fingerprint):
+        with pytest.raises(DataError, match="root must be a file, got the folder"):
+            use()
     both = I2b2Smoking(tmp_path, files={"train": "train.xml", "test": "smokers.xml"}).records()
     assert both.splits == {**{str(number): "train" for number in range(5)}, "99": "test"}
 
@@ -121,7 +124,7 @@ def test_smoking(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "law"),
     [
-        ([record(1), record(1)], "the ID of a record must be on one"),
+        ([record(1), record(1)], "an ID must be that of one record"),
         ([record(1, "secret")], "STATUS must be one of"),
         (["<RECORD><TEXT>secret</TEXT></RECORD>"], "every RECORD must have id"),
         ([record(1, text=" ")], "1 of 1 records dropped: no text"),

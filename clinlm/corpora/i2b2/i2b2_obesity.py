@@ -17,6 +17,7 @@ from clinlm.corpora.base import (
     digest_files,
 )
 from clinlm.corpora.i2b2.xml_records import xml_attribute, xml_elements, xml_text
+from clinlm.corpora.table_rows import attribute_struct
 
 Source = Literal["intuitive", "textual"]
 JUDGMENTS: Final = ("Y", "N", "Q", "U")
@@ -107,7 +108,7 @@ def _labelled(texts: dict[str, str], diseases: list[str], judged: dict[tuple[str
             "text": list(texts.values()),
             "labels": pl.Series(labels, dtype=pl.List(pl.String)),
         }
-    ).with_columns(pl.struct(pl.lit(None, dtype=pl.String).alias("none")).alias("attributes"))
+    ).with_columns(attribute_struct(()))
     total = len(texts) * len(diseases)
     notices = [
         *count_notice(blank, len(texts) + blank, "docs dropped: no text"),

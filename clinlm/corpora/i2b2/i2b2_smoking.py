@@ -10,7 +10,8 @@ import polars as pl
 from clinlm.config.errors import DataError
 from clinlm.corpora.base import Corpus, NearDuplicates, Records, check_near_duplicates, count_notice, digest_files
 from clinlm.corpora.i2b2.xml_records import xml_attribute, xml_elements, xml_text
-from clinlm.corpora.split import SPLITS, split_paths
+from clinlm.corpora.split import split_files
+from clinlm.corpora.table_rows import attribute_struct
 
 STATUSES = ("PAST SMOKER", "CURRENT SMOKER", "SMOKER", "NON-SMOKER", "UNKNOWN")
 
@@ -47,7 +48,7 @@ class I2b2Smoking(Corpus):
             DataError: also if a file is no XML, a status is unknown, or an id is on two records.
         """
         rows, counts, splits = list[tuple[str, str, list[str]]](), Counter[str](), dict[str, str]()
-        for path, split in split_paths(self.root, self.files):
+        for path, split in split_files(self.root, self.files):
             for _, record in xml_elements(path, "record"):
                 counts["all"] += 1
                 id, text = xml_attribute(record, "id", path), xml_text(record, "text")
@@ -67,7 +68,7 @@ class I2b2Smoking(Corpus):
         return _identified(rows, counts, splits)
 
     def fingerprint(self) -> str:
-        return digest_files(path for path, _ in split_paths(self.root, self.files))
+        return digest_files(path for path, _ in split_files(self.root, self.files))
 
 
 def _identified(rows: list[tuple[str, str, list[str]]], counts: Counter[str], splits: Mapping[str, str]) -> Records:
@@ -79,7 +80,6 @@ def _identified(rows: list[tuple[str, str, list[str]]], counts: Counter[str], sp
     schema = {"id": pl.String(), "text": pl.String(), "labels": pl.List(pl.String)}
     frame = pl.DataFrame(rows, schema=schema, orient="row")
     if frame["id"].is_duplicated().any():
-        raise DataError("the ID of a record must be on one, some are on several; remove the repeats")
-    none = pl.struct(pl.lit(None, dtype=pl.String).alias("none")).alias("attributes")
-    assert not splits or set(splits.values()) <= {*SPLITS}
-    return Records(frame.select("id", pl.col("id").alias("group"), "text", "labels", none), (*notices,), splits or None)
+        raise DataError("an ID must be that of one record, some are on several; remove the repeats")
+    columns = ("id", pl.col("id").alias("group"), "text", "labels", attribute_struct(()))
+    return Records(frame.select(columns), (*notices,), splits or None)
