@@ -59,6 +59,7 @@ class Brat(Corpus):
         group: what must not span two splits: the document, or its folder, such as a patient's.
         files: split (train, validation, test) -> name of its folder in `root`; None draws splits later.
         ignore: names of files that are not part of the corpus, such as README.txt; * matches any characters.
+        remote_allowed: False if a data use agreement forbids sending the notes to an outside service.
 
     Raises:
         ConfigError: a setting is not among its choices.
@@ -72,6 +73,7 @@ class Brat(Corpus):
         group: Group = "document",
         files: Mapping[str, str] | None = None,
         ignore: Sequence[str] = (),
+        remote_allowed: bool = True,
     ) -> None:
         if isinstance(ignore, str):
             raise ConfigError(f"ignore must be a list of names, got {ignore!r}; set [{ignore}]")
@@ -87,6 +89,7 @@ class Brat(Corpus):
         self.group: Group = group
         self.files = files
         self.ignore = (".*", *ignore)
+        self.remote_allowed = remote_allowed
 
     def records(self) -> Records:
         """See `Corpus.records`.

@@ -6,14 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hydra.utils import instantiate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from support.marking import Marker
 
+from clinlm.config.errors import ConfigError
 from clinlm.config.validation import CONF
 from clinlm.corpora.base import COLUMNS, Records
 from clinlm.corpora.brat import Brat
 from clinlm.corpora.standoff import Annotated, Annotation, locate
+from clinlm.labelers.human import Human
+from clinlm.tasks.base import NOT_RELEASED
+from clinlm.tasks.entities import Entities
+from clinlm.text.long_notes import Head
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "maccrobat2020"
 TEXTS = st.text(st.sampled_from("ab é\u0301ßµ😀中\u00a0\u2028\x0c\x85-'\n\r"), min_size=1, max_size=30)
@@ -290,6 +297,23 @@ def test_settings_out_of_range_are_errors(tmp_path: Path) -> None:
     for chosen in ({"discontinuous": "last"}, {"group": "patient"}, {"ignore": "README.txt"}):
         with pytest.raises(ValueError, match=f"{next(iter(chosen))} must be"):
             Brat(tmp_path, **chosen)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "free"), [("n2c2_2018", False), ("brat", True)])
+def test_notes_of_n2c2_stay_here(tmp_path: Path, name: str, free: bool) -> None:
+    corpus = instantiate(OmegaConf.load(CONF / "corpus" / f"{name}.yaml"))
+    for number in range(12):
+        folder = "test" if number % 3 == 0 else "training_20180910"
+        write(
+            tmp_path / "notes", f"{folder}/{number}", f"{number} iron pill", f"T1\tDrug 0 {len(str(number))}\t{number}"
+        )
+    assert corpus(tmp_path / "notes").remote_allowed is free
+    notices = Entities(corpus, str(tmp_path / "notes"), Head(), Human()).open(tmp_path / "store", "a").examples.notices
+    assert (NOT_RELEASED in notices) is not free
+    away = Marker(["iron"], label_as="Drug", asked=str(tmp_path / "asked"), address="http://far")
+    with pytest.raises(ConfigError, match="stay on this machine" if free else "forbids passing them to third parties"):
+        Entities(corpus, str(tmp_path / "notes"), Head(), away).open(tmp_path / "store", "b")
+    assert not away.questions()
 
 
 def test_maccrobat_is_read_whole() -> None:
