@@ -92,6 +92,8 @@ def test_pairs_are_found_by_unique_names_and_halves_alone_are_named(tmp_path: Pa
     assert I2b2Concepts(tmp_path, ignore=["b.txt"]).records().frame.height == 1
     with pytest.raises(ConfigError, match="ignore must be a list"):
         I2b2Concepts(tmp_path, ignore="b.txt")
+    with pytest.raises(MissingFileError, match=r"NAME.con, .* lacks any; add the other"):
+        I2b2Concepts(tmp_path, ignore=["*"]).records()
 
 
 def smoking(root: Path, *records: str) -> Path:

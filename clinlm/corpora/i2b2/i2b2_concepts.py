@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -117,19 +118,20 @@ class I2b2Concepts(Corpus):
         moved = {texts_name: elsewhere[stem][1] for stem, (texts_name, _) in own.items() if stem in elsewhere}
         found = {**{name: path for name, path in concepts.items() if name in texts}, **moved}
         lacking = [path.name for name, path in texts.items() if name not in found]
-        lacking += [path.name for path in concepts.values() if path not in found.values()]
+        paired = set(found.values())
+        lacking += [path.name for path in concepts.values() if path not in paired]
         if lacking or not found:
+            alone = f"has {shown(lacking[:_SHOWN])} alone ({len(lacking):,} in all)" if lacking else "lacks any"
             raise MissingFileError(
-                f"files must be pairs NAME.txt and NAME.con, {folder} has {shown(lacking[:_SHOWN]) or 'none'} alone "
-                f"({len(lacking):,} in all); add the other, or set ignore to them"
+                f"files must be pairs NAME.txt and NAME.con, {folder} {alone}; add the other, or set ignore to them"
             )
         return [_TextAndConcepts(name, texts[name], path, split) for name, path in sorted(found.items())]
 
 
 def _by_stem(paths: Mapping[str, Path]) -> dict[str, tuple[str, Path]]:
     """Return the paths whose last name is unique, by it."""
-    names = [path.stem for path in paths.values()]
-    return {path.stem: (name, path) for name, path in paths.items() if names.count(path.stem) == 1}
+    stems = Counter(path.stem for path in paths.values())
+    return {path.stem: (name, path) for name, path in paths.items() if stems[path.stem] == 1}
 
 
 def _concepts(path: Path, text: str) -> list[Annotation]:

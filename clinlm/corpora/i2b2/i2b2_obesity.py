@@ -48,7 +48,7 @@ class I2b2Obesity(Corpus):
         self, root: str | Path, source: Source = "intuitive", near_duplicates: NearDuplicates = "count"
     ) -> None:
         if source not in get_args(Source):
-            raise ConfigError(f"source must be intuitive or textual, got {source!r}; set one of them")
+            raise ConfigError(f"source must be intuitive or textual, got {source!r}")
         self.root: Path = Path(root)
         self.source, self.near_duplicates = source, check_near_duplicates(near_duplicates)
 
@@ -58,7 +58,7 @@ class I2b2Obesity(Corpus):
         Raises:
             DataError: also if a file is no XML, a doc has two texts or judgments, or a judgment is unknown.
         """
-        texts, judged, blank = dict[str, str](), dict[tuple[str, str], str](), 0
+        texts, judged = dict[str, str](), dict[tuple[str, str], str]()
         for path in self._paths():
             for around, doc in xml_elements(path, "doc"):
                 id = xml_attribute(doc, "id", path)
@@ -78,14 +78,13 @@ class I2b2Obesity(Corpus):
                             f"{path.name} is not; repair the file"
                         )
         written = {id: text for id, text in texts.items() if text.strip()}
-        blank = len(texts) - len(written)
         diseases = sorted({name for name, _ in judged})
         if not written or not judged:
             raise DataError(
                 f"a corpus must have notes and {self.source} judgments, {self.root} has {len(written):,} and "
                 f"{len(judged):,}; set root to the folder of both files, or source"
             )
-        return _labelled(written, diseases, judged, blank)
+        return _labelled(written, diseases, judged, len(texts) - len(written))
 
     def fingerprint(self) -> str:
         return digest_files(self._paths())

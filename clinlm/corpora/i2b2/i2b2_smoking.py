@@ -8,7 +8,7 @@ from typing import final
 import polars as pl
 
 from clinlm.config.errors import DataError
-from clinlm.corpora.base import Corpus, NearDuplicates, Records, check_near_duplicates, count_notice, digest_files
+from clinlm.corpora.base import Corpus, NearDuplicates, Records, check_near_duplicates, count_notices, digest_files
 from clinlm.corpora.i2b2.xml_records import xml_attribute, xml_elements, xml_text
 from clinlm.corpora.split import split_files
 from clinlm.corpora.table_rows import attribute_struct
@@ -73,8 +73,7 @@ class I2b2Smoking(Corpus):
 
 def _identified(rows: list[tuple[str, str, list[str]]], counts: Counter[str], splits: Mapping[str, str]) -> Records:
     total = counts.pop("all", 0)
-    told = ((count, f"records dropped: {what}") for what, count in counts.items())
-    notices = [notice for count, what in told for notice in count_notice(count, total, what)]
+    notices = count_notices((count, f"of {total:,} records dropped: {what}") for what, count in counts.items())
     if not rows:
         raise DataError(f"a corpus must have a note, the files have none; {'; '.join(notices) or 'check root'}")
     schema = {"id": pl.String(), "text": pl.String(), "labels": pl.List(pl.String)}

@@ -11,7 +11,7 @@ from clinlm.config.errors import DataError, MissingFileError
 def xml_elements(path: Path, name: str) -> Iterator[tuple[tuple[Element, ...], Element]]:
     """Yield the elements of a name, in any case, each with those around it, and forget each afterwards.
 
-    Entities of a document type are not resolved: a file that names one is refused.
+    Entities that the file does not declare are refused.
 
     Raises:
         MissingFileError: the file does not exist.
