@@ -31,7 +31,7 @@ def shards(path: Path) -> list[Path]:
         return saved
     if path.is_dir():
         found = [
-            each for each in path.iterdir() if each.is_file() and _ending(each) in KINDS and each.name[0] not in "._"
+            each for each in path.iterdir() if each.is_file() and ending_of(each) in KINDS and each.name[0] not in "._"
         ]
     else:
         found = [each for each in _matches(path) if each.is_file()]
@@ -41,7 +41,7 @@ def shards(path: Path) -> list[Path]:
             f"a table must be a file, a folder of {', '.join(KINDS)}, or a pattern of names, got {path}, {what}; set "
             "root to one"
         )
-    endings = sorted({_ending(each) for each in found})
+    endings = sorted({ending_of(each) for each in found})
     if len(endings) > 1:
         raise DataError(
             f"the files of a table must have one ending, got {', '.join(endings)} in {path}; set root to a pattern, "
@@ -62,7 +62,8 @@ def _matches(path: Path) -> Iterator[Path]:
         yield from Path(*parts[:first]).glob("/".join(parts[first:]))
 
 
-def _ending(path: Path) -> str:
+def ending_of(path: Path) -> str:
+    """Return the ending of a name in lower case, without .gz."""
     return Path(path.name.lower().removesuffix(".gz")).suffix
 
 

@@ -17,7 +17,7 @@ from clinlm.files.json_lines import JsonLinesSource, read_json_lines, seen_keys
 from clinlm.files.parquet import ParquetSource, parquet_schema, read_parquet, scan_parquet
 from clinlm.files.plain_text import check_encoding, encoding_of
 from clinlm.files.record import Source
-from clinlm.files.shards import shards
+from clinlm.files.shards import KINDS, ending_of, shards
 
 STANDARD = Path("-")
 """Standard input or output."""
@@ -50,7 +50,7 @@ def open_source(path: Path, text: str, id: str | None, encoding: str | None = No
         return JsonLinesSource(path, text, id, sys.stdin.buffer)
     if not path.is_file():
         raise MissingFileError(f"input must be a file or -, got {path}, which does not exist; set input to the file")
-    suffix = _suffix(path)
+    suffix = ending_of(path)
     if suffix in JSON_LINES:
         return JsonLinesSource(path, text, id, encoding=encoding)
     if suffix in SEPARATORS:
@@ -113,7 +113,7 @@ def _with_lists(frames: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
 def _read_shard(
     path: Path, columns: Sequence[str], lists: Sequence[str], nested: Sequence[str], encoding: str | None
 ) -> pl.DataFrame:
-    suffix = _suffix(path)
+    suffix = ending_of(path)
     if suffix in SEPARATORS:
         separator = find_separator(path, columns, SEPARATORS[suffix], encoding)
         return scan_delimited(path, columns, separator, encoding).collect(engine="streaming")
@@ -152,7 +152,7 @@ def lazy_table(path: Path, columns: Sequence[str]) -> pl.LazyFrame:
 def table_columns(path: Path) -> list[str]:
     """Return the columns of a table, or of the first of its shards; of JSON, those of its first object."""
     first = shards(path)[0]
-    suffix = _suffix(first)
+    suffix = ending_of(first)
     if suffix in SEPARATORS:
         return read_header(first, find_separator(first, [], SEPARATORS[suffix]))
     if suffix == ".parquet":
@@ -165,7 +165,7 @@ def table_columns(path: Path) -> list[str]:
 def _lazy_shard(path: Path, columns: Sequence[str]) -> pl.LazyFrame:
     actual = {name.lower(): name for name in table_columns(path)}
     chosen = [actual.get(column.lower(), column) for column in columns]
-    suffix = _suffix(path)
+    suffix = ending_of(path)
     if suffix in SEPARATORS:
         frame = scan_delimited(path, chosen, find_separator(path, chosen, SEPARATORS[suffix]))
     elif suffix == ".parquet":
@@ -181,7 +181,7 @@ def table_notices(path: Path, columns: Sequence[str], encoding: str | None = Non
 
 
 def _shard_notices(path: Path, columns: Sequence[str], encoding: str | None) -> list[str]:
-    suffix, notices = _suffix(path), []
+    suffix, notices = ending_of(path), []
     if (
         suffix in SEPARATORS
         and (found := find_separator(path, columns, SEPARATORS[suffix], encoding)) != SEPARATORS[suffix]
@@ -205,7 +205,7 @@ def check_columns(path: Path, columns: Sequence[str], encoding: str | None = Non
 
 
 def _check_shard(path: Path, columns: Sequence[str], encoding: str | None) -> None:
-    suffix = _suffix(path)
+    suffix = ending_of(path)
     if suffix in (*SEPARATORS, *JSON_LINES):
         check_encoding(path, encoding)
     if suffix in SEPARATORS:
@@ -240,7 +240,7 @@ def file_kind(path: Path) -> str:
     """
     if not path.is_file():
         raise MissingFileError(f"input must be a file, got {path}, which does not exist; set input to the file")
-    suffix = _suffix(path)
+    suffix = ending_of(path)
     if not is_table(path):
         raise DataError(f"a table must end in {TABLES}, got {path.name}; rename it")
     return suffix
@@ -248,8 +248,4 @@ def file_kind(path: Path) -> str:
 
 def is_table(path: Path) -> bool:
     """Return whether the ending of a name is that of a table."""
-    return _suffix(path) in (*SEPARATORS, *JSON_LINES, ".parquet", ".arrow", ".xlsx")
-
-
-def _suffix(path: Path) -> str:
-    return Path(path.name.lower().removesuffix(".gz")).suffix
+    return ending_of(path) in KINDS
