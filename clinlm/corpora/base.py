@@ -84,9 +84,7 @@ def check_near_duplicates(value: NearDuplicates) -> NearDuplicates:
         ConfigError: it is none.
     """
     if value not in get_args(NearDuplicates):
-        raise ConfigError(
-            f"near_duplicates must be one of {', '.join(get_args(NearDuplicates))}, got {value!r}; set it"
-        )
+        raise ConfigError(f"near_duplicates must be one of {', '.join(get_args(NearDuplicates))}, got {value!r}")
     return value
 
 

@@ -7,6 +7,7 @@ import polars as pl
 
 from clinlm.config.errors import DataError, MissingFileError
 from clinlm.corpora.base import Corpus, NearDuplicates, Records, check_near_duplicates, count_notices, digest_files
+from clinlm.corpora.table_rows import is_blank
 from clinlm.files.delimited import scan_delimited
 
 _COLUMNS = ["sample_id", "medical_specialty", "transcription"]
@@ -42,7 +43,7 @@ class MTSamples(Corpus):
         """
         path = self._path()
         rows = scan_delimited(path, _COLUMNS).collect(engine="streaming")
-        kept = rows.filter(pl.col("transcription").str.contains(r"\S"))
+        kept = rows.filter(~is_blank("transcription"))
         if not kept.height:
             raise DataError(
                 f"a corpus must have a note, got {rows.height:,} rows without a transcription in {path.name}"

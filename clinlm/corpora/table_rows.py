@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 
@@ -15,6 +16,9 @@ ROW = "\x00row"
 
 TEXT = "\x00text"
 """Column of the joined text."""
+
+OLDEST_AGE: Final = 90
+"""From here on every age is "90+", as HIPAA's safe harbor has it (45 CFR 164.514(b)(2))."""
 
 _SHOWN = 5
 
@@ -50,13 +54,18 @@ def joined_text(columns: Sequence[str], separator: str, missing: Collection[str]
     return pl.concat_str(filled, separator=separator, ignore_nulls=True).alias(TEXT)
 
 
+def is_blank(column: str) -> pl.Expr:
+    """Return whether a cell is missing, or white space alone."""
+    return ~pl.col(column).str.contains(r"\S").fill_null(False)
+
+
 def rows_with_text(path: Path, rows: pl.DataFrame, columns: Sequence[str], text: str = TEXT) -> pl.DataFrame:
     """Return the rows whose column `text`, made of `columns`, holds more than white space.
 
     Raises:
         DataError: there are none.
     """
-    kept = rows.filter(pl.col(text).str.contains(r"\S"))
+    kept = rows.filter(~is_blank(text))
     if not kept.height:
         names = ", ".join(map(repr, columns))
         raise DataError(
@@ -74,7 +83,7 @@ def identity(path: Path, rows: pl.DataFrame, id: str | None, group: str | None) 
     """
     for column in (id, group):
         if column is not None:
-            require_rows(path, rows, pl.col(column).fill_null("").str.contains(r"\S"), column, "a value on every row")
+            require_rows(path, rows, ~is_blank(column), column, "a value on every row")
     if id is not None:
         short = (pl.col(id).str.len_chars() <= ID_CHARACTERS) & (pl.col(id).str.count_matches(r"\S+") <= ID_WORDS)
         needed = f"ids of at most {ID_CHARACTERS} characters and {ID_WORDS} words, no text of notes"
@@ -83,11 +92,17 @@ def identity(path: Path, rows: pl.DataFrame, id: str | None, group: str | None) 
     return [name.alias("id"), (name if group is None else pl.col(group)).alias("group")]
 
 
+def age_text(years: pl.Expr) -> pl.Expr:
+    """Return `age`, years as text, from `OLDEST_AGE` on "90+"; null where it is missing or negative."""
+    oldest = pl.when(years >= OLDEST_AGE).then(pl.lit(f"{OLDEST_AGE}+"))
+    return oldest.when(years >= 0).then(years.cast(pl.String)).alias("age")
+
+
 def attribute_struct(attributes: Sequence[str]) -> pl.Expr:
     """Return the struct `attributes` of these columns, empty values null; without any, of the one field `none`."""
     if not attributes:
         return pl.struct(pl.lit(None, dtype=pl.String).alias("none")).alias("attributes")
-    filled = [pl.when(pl.col(c).str.contains(r"\S")).then(pl.col(c)).alias(c) for c in attributes]
+    filled = [pl.when(~is_blank(c)).then(pl.col(c)).alias(c) for c in attributes]
     return pl.struct(filled).alias("attributes")
 
 

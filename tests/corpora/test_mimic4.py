@@ -201,10 +201,13 @@ def test_codes(tmp_path: Path, rows: Any, labels: list[str]) -> None:
 @pytest.mark.parametrize(
     ("tables", "law"),
     [
-        ({"diagnoses_icd": diagnoses(("I10", 11))}, "ICD_VERSION must be 9 or 10, diagnoses_icd has 1 rows"),
+        ({"diagnoses_icd": diagnoses(("I10", 11))}, "icd_version must be 9 or 10, diagnoses_icd has 1 rows"),
         ({"diagnoses_icd": diagnoses(("4019", 10))}, "codes of ICD-10 in diagnoses_icd must be a letter, a digit"),
-        ({"diagnoses_icd": diagnoses(("42", 9))}, "ICD9_CODE must be text with its leading zeros"),
-        ({"diagnoses_icd": [(1, 2, 1, "I10", 10), (5, 2, 2, "I11", 10)]}, "an admission must have one SUBJECT_ID"),
+        (
+            {"diagnoses_icd": diagnoses(("42", 9))},
+            "icd_code must be text with its leading zeros, diagnoses_icd has 1 codes",
+        ),
+        ({"diagnoses_icd": [(1, 2, 1, "I10", 10), (5, 2, 2, "I11", 10)]}, "an admission must have one subject_id"),
         ({"discharge": [("x", 1, 2, "ZZ", 1, "", "", "secret")]}, "note_type must be DS or AD, discharge has 1"),
         ({"discharge": [("x", 1, "secret", "DS", 1, "", "", "secret")]}, "HADM_ID must be a whole number"),
         ({"discharge": [("x", 1, 7, "DS", 1, "", "", "secret")]}, "their admission is not in admissions"),

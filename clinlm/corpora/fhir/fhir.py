@@ -10,25 +10,26 @@ import polars as pl
 from clinlm.config.errors import ConfigError, DataError
 from clinlm.corpora.base import (
     GENERATED,
-    Corpus,
     NearDuplicates,
     Records,
     check_near_duplicates,
     count_notice,
-    digest_files,
+    count_notices,
 )
 from clinlm.corpora.fhir.resources import Resource, attached_text, codings, field, reference, resource_files, resources
+from clinlm.corpora.folder_corpus import FolderCorpus
 from clinlm.corpora.synthetic.fhir_resources import SyntheticFhir
+from clinlm.corpora.table_rows import age_text
 
 Scope = Literal["encounter", "patient"]
 ATTRIBUTES: Final = ("gender", "age", "type")
 _SCHEMA: Final = {name: pl.String() for name in ("id", "group", "encounter", "date", "type", "text")}
-_OLDEST, _LONGEST = 90, 64
+_LONGEST = 64
 _DENIED: Final = ("refuted", "entered-in-error")
 
 
 @final
-class Fhir(Corpus):
+class Fhir(FolderCorpus):
     """One record per DocumentReference with an attachment of text/plain; labels are codes of Condition.
 
     Source: HL7 FHIR R4 (https://hl7.org/fhir/R4/documentreference.html), a resource a line, as bulk exports and Synthea
@@ -55,8 +56,6 @@ class Fhir(Corpus):
         ConfigError: a setting is out of range, or neither `root` nor `generated` is set.
     """
 
-    remote_allowed = False
-
     def __init__(
         self,
         root: str | Path | None,
@@ -66,13 +65,10 @@ class Fhir(Corpus):
         generated: SyntheticFhir | None = None,
     ) -> None:
         if scope not in get_args(Scope):
-            raise ConfigError(f"scope must be one of {', '.join(get_args(Scope))}, got {scope!r}; set it")
-        if root is None and generated is None:
-            raise ConfigError("root must be the folder of NDJSON files, got null; set task.root")
-        self.root: Path | None = None if root is None else Path(root)
-        self.scope, self.system, self.generated = scope, system, generated
+            raise ConfigError(f"scope must be one of {', '.join(get_args(Scope))}, got {scope!r}")
+        super().__init__(root, generated, "the folder of NDJSON files")
+        self.scope, self.system = scope, system
         self.near_duplicates = check_near_duplicates(near_duplicates)
-        self.remote_allowed = root is None
 
     def check(self) -> None:
         """Check also that there are documents and conditions."""
@@ -87,19 +83,19 @@ class Fhir(Corpus):
             DataError: also if a document has no id or patient, an id is on two, a reference is of another kind, or an
                 attachment cannot be decoded.
         """
-        root = self._folder()
+        root = self.folder()
         self._require(root)
         notes, dropped = _notes(root)
         labels, unlabelled = self._labels(root, notes)
         found = [labels.get(key, []) for key in notes["encounter" if self.scope == "encounter" else "group"]]
         people = _people(root, set(notes["group"]))
         facts = [people.get(group, (None, None)) for group in notes["group"]]
-        years = [_age(born, date) for (_, born), date in zip(facts, notes["date"], strict=True)]
+        years = [_completed_years(born, date) for (_, born), date in zip(facts, notes["date"], strict=True)]
         frame = notes.with_columns(
             pl.Series("labels", found, dtype=pl.List(pl.String)),
             pl.Series("gender", [gender for gender, _ in facts], dtype=pl.String),
-            pl.Series("age", years, dtype=pl.String),
-        )
+            pl.Series("age", years, dtype=pl.Int64),
+        ).with_columns(age_text(pl.col("age")))
         bare = sum(not own for own in found)
         if bare == len(found):
             raise DataError(
@@ -110,21 +106,11 @@ class Fhir(Corpus):
         columns = ("id", "group", "text", "labels", pl.struct(ATTRIBUTES).alias("attributes"))
         return Records(frame.select(columns), (*([] if self.root else [GENERATED]), *dropped, *unlabelled))
 
-    def fingerprint(self) -> str:
-        """See `Corpus.fingerprint`; it generates nothing."""
-        if self.root is None:
-            assert self.generated is not None
-            return self.generated.fingerprint()
-        root = self.root
-        return digest_files(
-            path for kind in ("DocumentReference", "Condition", "Patient") for path in resource_files(root, kind)
-        )
-
-    def _folder(self) -> Path:
-        if self.root is not None:
-            return self.root
-        assert self.generated is not None
-        return self.generated.tables()
+    def paths(self, root: Path | None) -> list[Path]:
+        """See `FolderCorpus.paths`."""
+        if root is None:
+            return []
+        return [path for kind in ("DocumentReference", "Condition", "Patient") for path in resource_files(root, kind)]
 
     @staticmethod
     def _require(root: Path) -> None:
@@ -158,7 +144,7 @@ class Fhir(Corpus):
             if found[0] not in own:
                 own.append(_label(found[0], place))
         total = counts.pop("all", 0)
-        return labels, [notice for what, count in counts.items() for notice in count_notice(count, total, what)]
+        return labels, count_notices((count, f"of {total:,} {what}") for what, count in counts.items())
 
 
 def _label(code: str, place: str) -> str:
@@ -172,8 +158,7 @@ def _notes(root: Path) -> tuple[pl.DataFrame, list[str]]:
     counts: Counter[str] = Counter()
     notes = pl.DataFrame(_documents(root, counts), schema=_SCHEMA, orient="row")
     total = counts.pop("all", 0)
-    told = ((count, f"documents dropped: {what}") for what, count in counts.items())
-    notices = [notice for count, what in told for notice in count_notice(count, total, what)]
+    notices = count_notices((count, f"of {total:,} documents dropped: {what}") for what, count in counts.items())
     if not notes.height:
         raise DataError(f"a corpus must have a note, DocumentReference has none; {'; '.join(notices) or 'fill it'}")
     if notes["id"].is_duplicated().any():
@@ -211,9 +196,8 @@ def _people(root: Path, known: set[str]) -> dict[str, tuple[Any, Any]]:
     return found
 
 
-def _age(born: Any, date: str | None) -> str | None:
+def _completed_years(born: Any, date: str | None) -> int | None:
     """Return completed years between two dates in ISO 8601, of which the first may be a year alone."""
     if not isinstance(born, str) or date is None or not (born[:4].isdigit() and date[:4].isdigit()):
         return None
-    years = int(date[:4]) - int(born[:4]) - (len(born) == 10 and date[5:10] < born[5:10])
-    return None if years < 0 else f"{_OLDEST}+" if years >= _OLDEST else str(years)
+    return int(date[:4]) - int(born[:4]) - (len(born) == 10 and date[5:10] < born[5:10])

@@ -13,7 +13,9 @@ _MANY = 100
 """Distinct numeric codes among which PhysioNet's tables always have some that begin with 0."""
 
 
-def normalize_icd9(codes: pl.Series, table: str, lenient: bool = False) -> tuple[pl.Series, list[str]]:
+def normalize_icd9(
+    codes: pl.Series, table: str, lenient: bool = False, column: str = "ICD9_CODE"
+) -> tuple[pl.Series, list[str]]:
     """Return ICD-9 codes as in PhysioNet's tables (no dot, capitals, all zeros), and a notice per kind of change.
 
     A dot marks the end of the category, so zeros that a dotted code lost are restored with certainty (`38.9` is 0389).
@@ -21,15 +23,16 @@ def normalize_icd9(codes: pl.Series, table: str, lenient: bool = False) -> tuple
 
     Args:
         codes: as in the table, null where missing.
-        table: `DIAGNOSES_ICD` or `PROCEDURES_ICD`.
+        table: `DIAGNOSES_ICD` or `PROCEDURES_ICD`, in any case.
         lenient: keep what is not certain, and spaces, for published definitions that read codes as numbers.
+        column: of the table, for messages.
 
     Raises:
         DataError: not if `lenient`: codes without a dot are shorter than a category, or are numbers with a fraction.
     """
     text = codes.str.strip_chars()
     frame = pl.DataFrame({"code": text})
-    code, width = pl.col("code"), _CATEGORY_DIGITS[table]
+    code, width = pl.col("code"), _CATEGORY_DIGITS[table.upper()]
     dotted = code.str.contains(_DOTTED).fill_null(False)
     number = code.str.contains(r"^\d+$").fill_null(False)
     capitals = pl.when(code.str.contains(_LETTER)).then(code.str.to_uppercase()).otherwise(code)
@@ -44,7 +47,7 @@ def normalize_icd9(codes: pl.Series, table: str, lenient: bool = False) -> tuple
     fractions = int(frame.select(code.str.contains(r"^\d{4,}\.\d*$").sum()).item() or 0)
     if not lenient and (lost or fractions):
         raise DataError(
-            f"ICD9_CODE must be text with its leading zeros, {table} has {lost:,} codes of fewer than {width} digits "
+            f"{column} must be text with its leading zeros, {table} has {lost:,} codes of fewer than {width} digits "
             f"and {fractions:,} with a fraction; it was saved as numbers (042 and 0042 both become 42): restore "
             "PhysioNet's file"
         )

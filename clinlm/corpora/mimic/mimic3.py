@@ -22,6 +22,7 @@ from clinlm.corpora.base import (
     digest_files,
 )
 from clinlm.corpora.mimic.icd9 import normalize_icd9
+from clinlm.corpora.table_rows import age_text, is_blank
 from clinlm.files.columns import require_columns, shown
 from clinlm.files.delimited import read_header, scan_delimited
 
@@ -29,9 +30,6 @@ CODES = {"diagnoses": "DIAGNOSES_ICD"}
 """The table of each kind of codes."""
 
 ATTRIBUTES = ("gender", "age", "ethnicity", "insurance", "language", "admission_type")
-
-OLDEST_YEARS = 90
-"""MIMIC-III moves births of patients older than 89 back by 300 years, so every age from here on is "90+"."""
 
 _NUMBERS = ("ROW_ID", "SUBJECT_ID", "HADM_ID", "SEQ_NUM", "ISERROR")
 """Columns of whole numbers, which tools that know only floats save as 101.0."""
@@ -124,11 +122,13 @@ def check_notes(root: Path, notes: pl.DataFrame, categories: Sequence[str]) -> N
 
 
 def completed_years(born: pl.Expr, moment: pl.Expr) -> pl.Expr:
-    """Return the age at `moment` in completed years as text, from `OLDEST_YEARS` on "90+"; null before the birth."""
+    """Return the age at `moment` in completed years, as `age_text`.
+
+    MIMIC-III moves births of patients older than 89 back by 300 years.
+    """
     birthday_to_come = moment.dt.strftime("%m%d") < born.dt.strftime("%m%d")
     years = moment.dt.year() - born.dt.year() - birthday_to_come.cast(pl.Int32)
-    oldest = pl.lit(f"{OLDEST_YEARS}+")
-    return pl.when(years >= OLDEST_YEARS).then(oldest).when(years >= 0).then(years.cast(pl.String))
+    return age_text(years)
 
 
 @final
@@ -142,7 +142,7 @@ class Mimic3(Corpus):
     - Text: the admission's notes by CHARTDATE, then ROW_ID, with a blank line between; those with DESCRIPTION
       "Addendum" come last, as the tables do not link them to reports. Admissions with addenda only are kept.
     - Attributes: gender, age, ethnicity, insurance, language and admission_type as in the tables. Age is in completed
-      years at ADMITTIME, from 90 on "90+" (`OLDEST_YEARS`). A missing value, or an age before birth, is null.
+      years at ADMITTIME, from 90 on "90+". A missing value, or an age before birth, is null.
 
     Memory holds the kept notes and one block of the table. The data use agreement forbids passing the notes to third
     parties, so `remote_allowed` is False.
@@ -205,8 +205,8 @@ class Mimic3(Corpus):
         category = pl.col("CATEGORY").str.strip_chars()
         reasons = {
             "ISERROR = 1": pl.col("ISERROR") == "1",
-            "no HADM_ID, so no admission to take codes from": _blank("HADM_ID"),
-            "empty text": _blank("TEXT"),
+            "no HADM_ID, so no admission to take codes from": is_blank("HADM_ID"),
+            "empty text": is_blank("TEXT"),
         }
         table = scan_table(self.root, "NOTEEVENTS", columns)
         notes = collect_notes(table.filter(category.is_in(self.categories)).with_columns(category), reasons)
@@ -219,7 +219,7 @@ class Mimic3(Corpus):
     def _labels(self, texts: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
         table = scan_table(self.root, self.codes, ["HADM_ID", "SEQ_NUM", "ICD9_CODE"]).collect(engine="streaming")
         table = _numbered(table.filter(pl.col("HADM_ID").is_in(texts["id"].implode())), "SEQ_NUM", self.codes)
-        coded = table.filter(~_blank("ICD9_CODE"))
+        coded = table.filter(~is_blank("ICD9_CODE"))
         normal, rewritten = normalize_icd9(coded["ICD9_CODE"], self.codes)
         coded = coded.with_columns(normal.alias("ICD9_CODE"))
         notices = count_dropped(table, coded, f"rows of {self.codes} dropped: no ICD9_CODE") + rewritten
@@ -296,27 +296,23 @@ def _aged(people: pl.DataFrame) -> pl.DataFrame:
     """Add `age` (completed years at admission as text, from 90 on "90+") and `before_birth`."""
     for column in ("DOB", "ADMITTIME"):
         day = pl.col(column).str.head(10).str.to_date("%Y-%m-%d", strict=False)
-        wrong = people.filter(~_blank(column) & day.is_null()).height
+        wrong = people.filter(~is_blank(column) & day.is_null()).height
         if wrong:
             raise DataError(f"{column} must be YYYY-MM-DD, {wrong:,} values are not; restore PhysioNet's format")
         people = people.with_columns(day.alias(column))
     born, admitted = pl.col("DOB"), pl.col("ADMITTIME")
-    age = completed_years(born, admitted).alias("age")
+    age = completed_years(born, admitted)
     return people.with_columns(age, (admitted < born).fill_null(False).alias("before_birth"))
 
 
 def _numbered(frame: pl.DataFrame, column: str, table: str) -> pl.DataFrame:
     """Return `frame` with `column` as whole numbers; an empty cell is null."""
     number = _or_null(column).cast(pl.Int64, strict=False)
-    wrong = frame.filter(~_blank(column) & number.is_null()).height
+    wrong = frame.filter(~is_blank(column) & number.is_null()).height
     if wrong:
         raise DataError(f"{column} must be a whole number, {table} has {wrong:,} rows with something else; repair them")
     return frame.with_columns(number.alias(column))
 
 
 def _or_null(column: str) -> pl.Expr:
-    return pl.when(~_blank(column)).then(pl.col(column).str.strip_chars())
-
-
-def _blank(column: str) -> pl.Expr:
-    return pl.col(column).is_null() | ~pl.col(column).str.contains(r"\S")
+    return pl.when(~is_blank(column)).then(pl.col(column).str.strip_chars())

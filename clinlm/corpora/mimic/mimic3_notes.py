@@ -12,6 +12,7 @@ from clinlm.config.errors import ConfigError, DataError
 from clinlm.corpora.base import Corpus, Records, count_notice, digest_files
 from clinlm.corpora.mimic.mimic3 import check_notes, collect_notes, drop_notes, scan_table, table_path
 from clinlm.corpora.split import draw_groups
+from clinlm.corpora.table_rows import is_blank
 
 _COLUMNS = ["ROW_ID", "SUBJECT_ID", "CATEGORY", "ISERROR", "TEXT"]
 
@@ -64,7 +65,7 @@ class Mimic3Notes(Corpus):
             table = table.filter(pl.col("SUBJECT_ID").is_in(known))
         reasons = {
             "ISERROR = 1": pl.col("ISERROR") == "1",
-            "empty text": ~pl.col("TEXT").str.contains(r"\S").fill_null(False),
+            "empty text": is_blank("TEXT"),
         }
         notes = collect_notes(table, reasons)
         if whole:
@@ -93,7 +94,7 @@ class Mimic3Notes(Corpus):
 
     def _check(self, rows: pl.DataFrame) -> None:
         check_notes(self.root, rows, self.categories or ())
-        nobody = rows.filter(~pl.col("SUBJECT_ID").str.contains(r"\S").fill_null(False)).height
+        nobody = rows.filter(is_blank("SUBJECT_ID")).height
         if nobody:
             raise DataError(f"a note must have a SUBJECT_ID, {nobody:,} in NOTEEVENTS have none; repair the table")
 

@@ -1,6 +1,5 @@
 """MIMIC-III: outcomes of an admission, predicted from what is known at admission."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, final
@@ -8,7 +7,8 @@ from typing import Literal, final
 import polars as pl
 
 from clinlm.config.errors import ConfigError, DataError, MissingFileError
-from clinlm.corpora.base import GENERATED, Corpus, Records, count_dropped, count_notice, digest_files
+from clinlm.corpora.base import GENERATED, Records, count_dropped, count_notice
+from clinlm.corpora.folder_corpus import FolderCorpus
 from clinlm.corpora.mimic.admission_notes import Definition
 from clinlm.corpora.mimic.discharge_summaries import stays, summaries
 from clinlm.corpora.mimic.mimic3 import ATTRIBUTES, completed_years, scan_table, table_path
@@ -39,7 +39,7 @@ _PEOPLE = ("GENDER", "DOB")
 
 
 @final
-class Mimic3Outcomes(Corpus):
+class Mimic3Outcomes(FolderCorpus):
     """One record per admission: its admission note and its outcome (the four outcome tasks of OptimCLM).
 
     Source: van Aken et al., 2021, EACL, https://aclanthology.org/2021.eacl-main.75, by the rules of its public code
@@ -84,8 +84,6 @@ class Mimic3Outcomes(Corpus):
         ConfigError: a setting is out of range, or neither `root` nor `generated` is set.
     """
 
-    remote_allowed = False
-
     def __init__(
         self,
         root: str | Path | None,
@@ -98,17 +96,13 @@ class Mimic3Outcomes(Corpus):
             raise ConfigError(f"outcome must be one of {', '.join((*COLUMNS, *CODES))}, got {outcome!r}")
         if definition not in ("published", "strict"):
             raise ConfigError(f"definition must be published or strict, got {definition!r}")
-        if root is None and generated is None:
-            raise ConfigError("root must be the folder of MIMIC-III's tables, got null; set task.root")
-        self.root: Path | None = None if root is None else Path(root)
+        super().__init__(root, generated, "the folder of MIMIC-III's tables")
         self.outcome, self.definition = outcome, definition
         self.lists_root = None if lists_root is None else Path(lists_root)
-        self.generated = generated
-        self.remote_allowed = root is None
 
     def records(self) -> Records:
         """See `Corpus.records`; the errors of `summaries`, of the labels and of the lists apply."""
-        root = self._folder()
+        root = self.folder()
         notices = [] if self.root else [GENERATED]
         admissions, newborns = stays(root, COLUMNS.get(self.outcome, []), self.definition)
         notes, dropped = summaries(root, admissions, self.definition)
@@ -139,25 +133,17 @@ class Mimic3Outcomes(Corpus):
         """
         if self.outcome not in CODES:
             raise ConfigError(f"outcome must be one of {', '.join(CODES)}, got {self.outcome}")
-        rows, _ = short_codes(self._folder(), CODES[self.outcome], self.definition)
+        rows, _ = short_codes(self.folder(), CODES[self.outcome], self.definition)
         return rows["code"].unique(maintain_order=True).to_list()
 
-    def fingerprint(self) -> str:
-        """See `Corpus.fingerprint`; it generates nothing."""
+    def paths(self, root: Path | None) -> list[Path]:
+        """See `FolderCorpus.paths`."""
         lists = _list_paths(self.lists_root) if self.lists_root else []
-        if self.root is None:
-            assert self.generated is not None
-            return hashlib.sha256(f"{self.generated.fingerprint()}{digest_files(lists)}".encode()).hexdigest()
+        if root is None:
+            return lists
         tables = ["NOTEEVENTS", "ADMISSIONS", *(table for name, table in CODES.items() if name == self.outcome)]
-        people = _patients_path(self.root)
-        return digest_files([*(table_path(self.root, t) for t in tables), *([people] if people else []), *lists])
-
-    def _folder(self) -> Path:
-        """Return the folder of the tables, after generating them if needed."""
-        if self.root is not None:
-            return self.root
-        assert self.generated is not None
-        return self.generated.tables()
+        people = _patients_path(root)
+        return [*(table_path(root, table) for table in tables), *([people] if people else []), *lists]
 
     def _labels(self, root: Path, admissions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
         if self.outcome == "mortality":
@@ -246,7 +232,7 @@ def _attributes(root: Path) -> pl.DataFrame:
     joined = stays.join(people, on="SUBJECT_ID", how="left")
     day = {name: pl.col(name).str.head(10).str.to_date("%Y-%m-%d", strict=False) for name in ("DOB", "ADMITTIME")}
     fields = [non_missing(name.upper()).str.strip_chars().alias(name) for name in ATTRIBUTES if name != "age"]
-    age = completed_years(day["DOB"], day["ADMITTIME"]).alias("age")
+    age = completed_years(day["DOB"], day["ADMITTIME"])
     return joined.select("HADM_ID", age, *fields).select("HADM_ID", pl.struct(ATTRIBUTES).alias("attributes"))
 
 

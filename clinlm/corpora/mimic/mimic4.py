@@ -14,7 +14,8 @@ import polars as pl
 from clinlm.config.errors import DataError, MissingFileError
 from clinlm.corpora.base import count_dropped
 from clinlm.corpora.mimic.discharge_summaries import REPORT
-from clinlm.corpora.mimic.mimic3 import OLDEST_YEARS, collect_notes, drop_notes, scan_columns
+from clinlm.corpora.mimic.mimic3 import collect_notes, drop_notes, scan_columns
+from clinlm.corpora.table_rows import age_text, is_blank
 from clinlm.files.pandas_values import non_missing, require_whole_numbers, whole_number
 
 ATTRIBUTES: Final = ("gender", "age", "race", "insurance", "language", "admission_type", "anchor_year_group")
@@ -90,7 +91,7 @@ def discharge_notes(root: Path, admissions: pl.DataFrame) -> tuple[pl.DataFrame,
     reasons = {
         "no HADM_ID": non_missing("HADM_ID").is_null(),
         "their admission is not in admissions": ~whole_number("HADM_ID").is_in(admissions["HADM_ID"].implode()),
-        "empty text": blank_text(),
+        "empty text": is_blank("TEXT"),
     }
     scanned = scan_table4(root, "discharge", ["SUBJECT_ID", "HADM_ID", "NOTE_TYPE", "CHARTTIME", "TEXT"])
     table = collect_notes(scanned, reasons)
@@ -117,11 +118,6 @@ def described(notes: pl.DataFrame, table: str) -> pl.Series:
     return found.alias("DESCRIPTION")
 
 
-def blank_text() -> pl.Expr:
-    """Return whether TEXT is missing, or white space alone."""
-    return ~pl.col("TEXT").str.contains(r"\S").fill_null(False)
-
-
 def attributes4(root: Path) -> tuple[pl.DataFrame, list[str]]:
     """Return HADM_ID as a number and the struct `attributes` with the fields `ATTRIBUTES`; and notices.
 
@@ -140,8 +136,7 @@ def attributes4(root: Path) -> tuple[pl.DataFrame, list[str]]:
     joined = stays.join(people, on="SUBJECT_ID", how="left")
     year = pl.col("ADMITTIME").str.head(4).cast(pl.Int64, strict=False)
     years = whole_number("ANCHOR_AGE") + year - whole_number("ANCHOR_YEAR")
-    oldest = pl.when(years >= OLDEST_YEARS).then(pl.lit(f"{OLDEST_YEARS}+"))
-    age = oldest.when(years >= 0).then(years.cast(pl.String)).alias("age")
     fields = [non_missing(name.upper()).str.strip_chars().alias(name) for name in ATTRIBUTES if name != "age"]
-    frame = joined.select("HADM_ID", age, *fields).select("HADM_ID", pl.struct(ATTRIBUTES).alias("attributes"))
+    frame = joined.select("HADM_ID", age_text(years), *fields)
+    frame = frame.select("HADM_ID", pl.struct(ATTRIBUTES).alias("attributes"))
     return frame, count_dropped(stays, known, "admissions have no patient in patients, so no age")

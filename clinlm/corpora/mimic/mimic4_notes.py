@@ -11,8 +11,9 @@ import polars as pl
 from clinlm.config.errors import ConfigError, DataError
 from clinlm.corpora.base import Corpus, Records, count_notice, digest_files
 from clinlm.corpora.mimic.mimic3 import collect_notes, drop_notes
-from clinlm.corpora.mimic.mimic4 import NOTE_TABLES, blank_text, described, scan_table4, table4_path
+from clinlm.corpora.mimic.mimic4 import NOTE_TABLES, described, scan_table4, table4_path
 from clinlm.corpora.split import draw_groups
+from clinlm.corpora.table_rows import is_blank
 
 
 @final
@@ -85,12 +86,12 @@ class Mimic4Notes(Corpus):
         return people.filter(pl.Series(drawn)).unique().to_list(), told
 
     def _notes(self, table: str, known: Sequence[str] | None) -> tuple[pl.DataFrame, list[str]]:
-        reasons = {"empty text": blank_text()}
+        reasons = {"empty text": is_blank("TEXT")}
         scanned = scan_table4(self.root, table, ["NOTE_ID", "SUBJECT_ID", "NOTE_TYPE", "TEXT"])
         if known is not None:
             scanned = scanned.filter(pl.col("SUBJECT_ID").fill_null("").is_in(known))
         found = collect_notes(scanned, reasons)
-        nobody = found.filter(~pl.col("SUBJECT_ID").str.contains(r"\S").fill_null(False)).height
+        nobody = found.filter(is_blank("SUBJECT_ID")).height
         if nobody:
             raise DataError(f"a note must have a SUBJECT_ID, {nobody:,} in {table} have none; repair the table")
         kept, notices = drop_notes(found.with_columns(described(found, table)), reasons)

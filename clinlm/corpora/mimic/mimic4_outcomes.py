@@ -1,13 +1,13 @@
 """MIMIC-IV: outcomes of an admission, predicted from what is known at admission."""
 
-import hashlib
 from pathlib import Path
 from typing import Final, final, get_args
 
 import polars as pl
 
 from clinlm.config.errors import ConfigError, DataError
-from clinlm.corpora.base import GENERATED, Corpus, Records, count_dropped, digest_files
+from clinlm.corpora.base import GENERATED, Records, count_dropped
+from clinlm.corpora.folder_corpus import FolderCorpus
 from clinlm.corpora.mimic.discharge_summaries import join_summaries
 from clinlm.corpora.mimic.mimic3_outcomes import COLUMNS, Outcome
 from clinlm.corpora.mimic.mimic4 import attributes4, discharge_notes, stays4, table4_path
@@ -21,7 +21,7 @@ TABLES: Final = {"diagnoses_3digit": "diagnoses_icd", "procedures_3digit": "proc
 
 
 @final
-class Mimic4Outcomes(Corpus):
+class Mimic4Outcomes(FolderCorpus):
     """One record per admission of MIMIC-IV: its admission note and its outcome, by the rules for MIMIC-III.
 
     The notes are those of `discharge` (MIMIC-IV-Note 2.2), the outcomes of `admissions`, `diagnoses_icd` and
@@ -48,8 +48,6 @@ class Mimic4Outcomes(Corpus):
         ConfigError: a setting is out of range, or neither `root` nor `generated` is set.
     """
 
-    remote_allowed = False
-
     def __init__(
         self,
         root: str | Path | None,
@@ -67,22 +65,19 @@ class Mimic4Outcomes(Corpus):
                 f"gem must name the file that maps codes if, and only if, versions is icd9 or icd10, got gem={gem} and "
                 f"versions={versions}; set both, or neither"
             )
-        if root is None and generated is None:
-            raise ConfigError("root must be the folder of MIMIC-IV's files, got null; set task.root")
-        self.root: Path | None = None if root is None else Path(root)
-        self.outcome, self.versions, self.generated = outcome, versions, generated
+        super().__init__(root, generated, "the folder of MIMIC-IV's files")
+        self.outcome, self.versions = outcome, versions
         self.gem = None if gem is None or outcome not in TABLES else Path(gem)
-        self.remote_allowed = root is None
 
     def check(self) -> None:
         """Check also that every table is there."""
         super().check()
         if self.root is not None:
-            self._paths(self.root)
+            self.paths(self.root)
 
     def records(self) -> Records:
         """See `Corpus.records`; the errors of the notes, the labels and the mapping apply."""
-        root = self._folder()
+        root = self.folder()
         admissions = stays4(root, COLUMNS.get(self.outcome, []))
         notes, notices = discharge_notes(root, admissions)
         joined, dropped = join_summaries(notes, "strict")
@@ -106,25 +101,13 @@ class Mimic4Outcomes(Corpus):
         )
         return Records(frame, (*notices, *unknown))
 
-    def fingerprint(self) -> str:
-        """See `Corpus.fingerprint`; it generates nothing."""
+    def paths(self, root: Path | None) -> list[Path]:
+        """See `FolderCorpus.paths`."""
         mapping = [self.gem] if self.gem else []
-        if self.root is None:
-            assert self.generated is not None
-            return hashlib.sha256(f"{self.generated.fingerprint()}{digest_files(mapping)}".encode()).hexdigest()
-        return digest_files([*self._paths(self.root), *mapping])
-
-    def _paths(self, root: Path) -> list[Path]:
-        """Return the files that are read, but for the mapping."""
+        if root is None:
+            return mapping
         tables = ["discharge", "admissions", "patients", *([TABLES[self.outcome]] if self.outcome in TABLES else [])]
-        return [table4_path(root, table) for table in tables]
-
-    def _folder(self) -> Path:
-        """Return the folder of the tables, after generating them if needed."""
-        if self.root is not None:
-            return self.root
-        assert self.generated is not None
-        return self.generated.tables()
+        return [*(table4_path(root, table) for table in tables), *mapping]
 
     def _labels(self, root: Path, admissions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
         if self.outcome == "mortality":

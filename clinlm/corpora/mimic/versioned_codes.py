@@ -37,24 +37,26 @@ def versioned_codes(root: Path, table: str, versions: Versions, gem: Path | None
         gem: the mapping of the other version's codes of this table to this one's; None for `apart`.
 
     Raises:
-        DataError: HADM_ID, SUBJECT_ID or ICD_VERSION is not as in MIMIC-IV, an admission has several patients, a code
+        DataError: hadm_id, subject_id or icd_version is not as in MIMIC-IV, an admission has several patients, a code
             has lost zeros or is none of its version, or the mapping knows none of the codes.
     """
     names = ["SUBJECT_ID", "HADM_ID", "ICD_CODE", "ICD_VERSION"]
-    rows = scan_table4(root, table, names).collect(engine="streaming")
-    for column in ("SUBJECT_ID", "HADM_ID", "ICD_VERSION"):
+    rows = scan_table4(root, table, names).collect(engine="streaming").rename(str.lower)
+    numbers = ("subject_id", "hadm_id", "icd_version")
+    for column in numbers:
         require_whole_numbers(rows, column, table)
-    numbers = [whole_number(name) for name in ("SUBJECT_ID", "HADM_ID", "ICD_VERSION")]
-    rows = rows.select(*numbers, non_missing("ICD_CODE").alias("code"))
+    rows = rows.select(
+        *(whole_number(name).alias(name.upper()) for name in numbers), non_missing("icd_code").alias("code")
+    )
     coded = rows.drop_nulls("code")
     people = coded.drop_nulls().select("HADM_ID", "SUBJECT_ID").unique()
     if people["HADM_ID"].is_duplicated().any():
-        raise DataError(f"an admission must have one SUBJECT_ID, but some have several in {table}; repair it")
+        raise DataError(f"an admission must have one subject_id, but some have several in {table}; repair it")
     strange = coded.filter(~pl.col("ICD_VERSION").is_in([9, 10]).fill_null(False)).height
     if strange:
-        raise DataError(f"ICD_VERSION must be 9 or 10, {table} has {strange:,} rows with something else; repair it")
+        raise DataError(f"icd_version must be 9 or 10, {table} has {strange:,} rows with something else; repair it")
     normal, notices = _normalized(coded, table)
-    notices = [*count_dropped(rows, coded, f"rows of {table} dropped: no ICD_CODE"), *notices]
+    notices = [*count_dropped(rows, coded, f"rows of {table} dropped: no icd_code"), *notices]
     if versions != "apart":
         assert gem is not None
         normal, told = _mapped(normal, 9 if versions == "icd9" else 10, gem)
@@ -76,7 +78,7 @@ def _normalized(coded: pl.DataFrame, table: str) -> tuple[pl.DataFrame, list[str
     """Return the rows with codes as in PhysioNet's files, and notices."""
     coded = coded.with_row_index("place")
     old, new = (coded.filter(pl.col("ICD_VERSION") == version) for version in (9, 10))
-    nine, notices = normalize_icd9(old["code"], table.upper())
+    nine, notices = normalize_icd9(old["code"], table, column="icd_code")
     plain = new["code"].str.replace_all(r"[\s.]", "").str.to_uppercase()
     shape, words = _SHAPES[table]
     wrong = int((~plain.str.contains(shape)).sum())

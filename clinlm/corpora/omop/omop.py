@@ -15,10 +15,10 @@ from clinlm.corpora.base import (
     check_near_duplicates,
     count_dropped,
     count_notice,
-    count_notices,
 )
 from clinlm.corpora.omop.tables import OmopDatabase, OmopFolder, OmopTables
 from clinlm.corpora.synthetic.omop_tables import SyntheticOmop
+from clinlm.corpora.table_rows import age_text, is_blank
 from clinlm.files.database import Database, DuckDb, Postgres
 from clinlm.files.pandas_values import no_whole_number, non_missing, require_whole_numbers, whole_number
 
@@ -26,8 +26,6 @@ Conditions = Literal["concept", "source", "none"]
 Scope = Literal["visit", "person"]
 
 ATTRIBUTES: Final = ("gender", "age", "race", "ethnicity", "visit", "note_class")
-OLDEST_AGE: Final = 90
-"""From here on an age is "90+"."""
 
 _CODES: Final = {"concept": "condition_concept_id", "source": "condition_source_value"}
 _NOTE = ("note_id", "person_id", "note_date", "note_class_concept_id", "note_text", "visit_occurrence_id")
@@ -97,7 +95,7 @@ class Omop(Corpus):
     ) -> None:
         for name, value, choices in (("conditions", conditions, Conditions), ("scope", scope, Scope)):
             if value not in get_args(choices):
-                raise ConfigError(f"{name} must be one of {', '.join(get_args(choices))}, got {value!r}; set it")
+                raise ConfigError(f"{name} must be one of {', '.join(get_args(choices))}, got {value!r}")
         if root is not None and connection is not None:
             raise ConfigError("the tables must be in one place, got root and connection; set one of them to null")
         if root is None and connection is None and generated is None:
@@ -175,7 +173,7 @@ class Omop(Corpus):
 
     def _notes(self, tables: OmopTables) -> tuple[pl.DataFrame, list[str]]:
         """Return the notes to keep, with their ids as numbers, and notices."""
-        filled = pl.col("note_text").str.contains(r"\S").fill_null(False)
+        filled = ~is_blank("note_text")
         wanted = pl.lit(True)
         if self.note_classes is not None:
             concept = whole_number("note_class_concept_id").cast(pl.String)
@@ -263,12 +261,11 @@ def _people(tables: OmopTables, notes: pl.DataFrame) -> tuple[pl.DataFrame, list
     joined = notes.drop("note_text").join(people, on="person_id", how="left", maintain_order="left")
     joined = joined.join(visits, on="visit_occurrence_id", how="left", maintain_order="left")
     years = pl.col("note_date").str.head(4).cast(pl.Int64, strict=False) - whole_number("year_of_birth")
-    age = pl.when(years >= OLDEST_AGE).then(pl.lit(f"{OLDEST_AGE}+")).when(years >= 0).then(years.cast(pl.String))
     named = {"note_class": "note_class_concept_id", "visit": "visit_concept_id"}
     fields = [_named(named.get(name, f"{name}_concept_id")).alias(name) for name in ATTRIBUTES if name != "age"]
-    frame = joined.select("note_id", age.alias("age"), *fields)
-    counts = [(1, f"table without its rows: {name}, so its attributes are empty") for name in missing]
-    return frame.select("note_id", pl.struct(ATTRIBUTES).alias("attributes")), count_notices(counts)
+    frame = joined.select("note_id", age_text(years), *fields)
+    notices = [f"the table {name} is missing: its attributes are empty" for name in missing]
+    return frame.select("note_id", pl.struct(ATTRIBUTES).alias("attributes")), notices
 
 
 def _optional(tables: OmopTables, table: str, columns: Sequence[str], keys: pl.Series) -> pl.DataFrame:

@@ -10,8 +10,7 @@ from typing import Any, Final, final
 from uuid import NAMESPACE_OID, uuid5
 
 from clinlm.corpora.synthetic.generated_folder import GeneratedFolder
-from clinlm.corpora.synthetic.tables import COLUMNS as _COLUMNS
-from clinlm.corpora.synthetic.tables import SyntheticTables
+from clinlm.corpora.synthetic.tables import COLUMNS, SyntheticTables, by_table
 
 KINDS: Final = ("Patient", "Condition", "DocumentReference")
 ICD9: Final = "http://hl7.org/fhir/sid/icd-9-cm"
@@ -50,9 +49,7 @@ class SyntheticFhir(GeneratedFolder):
 
     def rows(self, number: int) -> Iterator[FhirRow]:
         """Yield the resources of patient `number` (from 0) as (kind, fields)."""
-        found: dict[str, list[dict[str, Any]]] = {}
-        for table, fields in self._source.rows(number):
-            found.setdefault(table, []).append(dict(zip(_COLUMNS[table].split()[1:], fields, strict=True)))
+        found = by_table(self._source.rows(number), COLUMNS)
         person = found["PATIENTS"][0]
         gender = {"M": "male", "F": "female"}[person["GENDER"]]
         yield "Patient", {"id": self._id("Patient", number), "gender": gender, "birthDate": str(person["DOB"].date())}

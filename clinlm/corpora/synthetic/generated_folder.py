@@ -1,6 +1,5 @@
 """A folder of generated files in the shape of some source, made once."""
 
-import inspect
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar, final
@@ -43,7 +42,7 @@ class GeneratedFolder(ABC):
     def fingerprint(self) -> str:
         """Return the hex sha256 of what decides the files; it generates nothing."""
         files = (lexicon.LEXICON_FILE, outcome_lexicon.LEXICON_FILE, *self.data)
-        code = f"{inspect.getmodule(type(self)).__name__}.{type(self).__qualname__}"  # type: ignore[union-attr]
+        code = f"{type(self).__module__}.{type(self).__qualname__}"
         return digest_generator({"patients": self.patients, "seed": self.seed}, [code], files)
 
     @abstractmethod

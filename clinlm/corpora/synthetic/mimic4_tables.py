@@ -13,8 +13,8 @@ from typing import Any, Final, final
 from clinlm.corpora.mimic.equivalence import read_equivalences
 from clinlm.corpora.synthetic import lexicon
 from clinlm.corpora.synthetic.generated_folder import GeneratedFolder
-from clinlm.corpora.synthetic.outcome_tables import COLUMNS as _COLUMNS
-from clinlm.corpora.synthetic.outcome_tables import SyntheticOutcomeTables
+from clinlm.corpora.synthetic.outcome_tables import COLUMNS, SyntheticOutcomeTables
+from clinlm.corpora.synthetic.tables import by_table
 
 COLUMNS4: Final = {
     "hosp/patients": "subject_id gender anchor_age anchor_year anchor_year_group dod",
@@ -79,9 +79,7 @@ class SyntheticMimic4(GeneratedFolder):
     def rows(self, number: int) -> Iterator[Row4]:
         """Yield the rows of patient `number` (from 0) as (file, cells by column)."""
         rng = random.Random(f"mimic4:{self.seed}:{number}")
-        found: dict[str, list[dict[str, Any]]] = {}
-        for table, fields in self._source.rows(number):
-            found.setdefault(table, []).append(dict(zip(_COLUMNS[table].split()[1:], fields, strict=True)))
+        found = by_table(self._source.rows(number), COLUMNS)
         stays = {stay["HADM_ID"]: stay for stay in found["ADMISSIONS"]}
         if any(stay["ADMISSION_TYPE"] == "NEWBORN" for stay in stays.values()):
             return
@@ -97,7 +95,7 @@ class SyntheticMimic4(GeneratedFolder):
         notes = [note for note in found.get("NOTEEVENTS", ()) if note["ISERROR"] is None]
         for place, note in enumerate(notes, start=1):
             kind = "DS" if note["DESCRIPTION"] == "Report" else "AD"
-            yield "note/discharge", _note(note | {"HADM_ID": note["HADM_ID"]}, kind, place, note["TEXT"])
+            yield "note/discharge", _note(note, kind, place, note["TEXT"])
         yield from _radiology(rng, stays.values())
 
     def _codes(self, table: str, row: Mapping[str, Any], stay: Mapping[str, Any], ten: bool) -> Iterator[Row4]:

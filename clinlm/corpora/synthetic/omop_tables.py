@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from clinlm.corpora.synthetic.generated_folder import GeneratedFolder
-from clinlm.corpora.synthetic.tables import COLUMNS as _COLUMNS
-from clinlm.corpora.synthetic.tables import SyntheticTables
+from clinlm.corpora.synthetic.tables import COLUMNS, SyntheticTables, by_table
 
 OMOP_COLUMNS: Final = {
     "person": "person_id gender_concept_id year_of_birth month_of_birth day_of_birth birth_datetime race_concept_id "
@@ -64,9 +63,7 @@ class SyntheticOmop(GeneratedFolder):
 
     def rows(self, number: int) -> Iterator[OmopRow]:
         """Yield the rows of patient `number` (from 0) as (table, cells by column)."""
-        found: dict[str, list[dict[str, Any]]] = {}
-        for table, fields in self._source.rows(number):
-            found.setdefault(table, []).append(dict(zip(_COLUMNS[table].split()[1:], fields, strict=True)))
+        found = by_table(self._source.rows(number), COLUMNS)
         stays = {stay["HADM_ID"]: stay for stay in found["ADMISSIONS"]}
         yield "person", _person(found["PATIENTS"][0], found["ADMISSIONS"][0])
         for stay in stays.values():

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TextIO, final
+from typing import Any, TextIO, final
 
 from filelock import FileLock
 
@@ -43,6 +43,19 @@ _ETHNICITIES = (
     ("WHITE", "BLACK/AFRICAN AMERICAN", "UNKNOWN/NOT SPECIFIED", "HISPANIC OR LATINO", "ASIAN"),
     (70, 10, 10, 6, 4),
 )
+
+
+def by_table(rows: Iterable[Row], columns: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
+    """Return rows of a generator as cells by column, of every table that has any.
+
+    Args:
+        rows: (table, fields without ROW_ID).
+        columns: table -> its columns, ROW_ID first.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for table, fields in rows:
+        found.setdefault(table, []).append(dict(zip(columns[table].split()[1:], fields, strict=True)))
+    return found
 
 
 @dataclass(frozen=True)
