@@ -49,30 +49,40 @@ class PooledClassifier(PreTrainedModel):
         if hasattr(body, "pooler"):
             body.pooler = None
         self.{prefix} = body
-        self.score = nn.Linear(config.hidden_size, 1) if config.pooling == "attention" else None
+        self.score = None
+        if config.pooling == "attention":
+            self.score = nn.Linear(config.hidden_size, 1)
+        if config.pooling == "label_attention":
+            self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
         parts = 2 if config.pooling == "max_mean" else 1
         self.classifier = nn.Linear(parts * config.hidden_size, config.num_labels)
         self.post_init()
 
+    def weights(self, hidden, mask):
+        scores = self.score(hidden)
+        return scores.masked_fill(mask.unsqueeze(-1) == 0, torch.finfo(scores.dtype).min).softmax(1)
+
     def pooled(self, hidden, mask):
         keep = mask.unsqueeze(-1).to(hidden.dtype)
-        lowest = torch.finfo(hidden.dtype).min
-        if self.config.pooling == "none":
+        if self.config.pooling in ("none", "label_attention"):
             return hidden
         if self.config.pooling == "cls":
             return hidden[:, 0]
         mean = (hidden * keep).sum(1) / keep.sum(1)
         if self.config.pooling == "mean":
             return mean
-        if self.score is not None:
-            return (self.score(hidden).masked_fill(keep == 0, lowest).softmax(1) * hidden).sum(1)
-        largest = hidden.masked_fill(keep == 0, lowest).amax(1)
+        if self.config.pooling == "attention":
+            return (self.weights(hidden, mask) * hidden).sum(1)
+        largest = hidden.masked_fill(keep == 0, torch.finfo(hidden.dtype).min).amax(1)
         return largest if self.config.pooling == "max" else torch.cat([largest, mean], -1)
 
     def forward(self, input_ids, attention_mask=None, token_type_ids=None, **others):
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         hidden = self.{prefix}(input_ids=input_ids, attention_mask=mask).last_hidden_state
-        return SequenceClassifierOutput(logits=self.classifier(self.pooled(hidden, mask)))
+        logits = self.classifier(self.pooled(hidden, mask))
+        if self.config.pooling == "label_attention":
+            logits = (self.weights(hidden, mask) * logits).sum(1)
+        return SequenceClassifierOutput(logits=logits)
 '''
 
 

@@ -20,7 +20,7 @@ from clinlm.models.encoders import max_positions
 from clinlm.models.wide_branch import ANY_LENGTH, WideBranch
 from clinlm.text.group_floor import LearntTerms
 
-PoolingName = Literal["cls", "mean", "max", "max_mean", "attention", "none"]
+PoolingName = Literal["cls", "mean", "max", "max_mean", "attention", "label_attention", "none"]
 
 
 class Pooling(nn.Module):
@@ -29,21 +29,31 @@ class Pooling(nn.Module):
     Args:
         name: `cls` the first token; `mean` and `max` over the tokens; `max_mean` both concatenated (Howard & Ruder
             2018, "Universal language model fine-tuning", arXiv:1801.06146, section 3.3, there with the last token too);
-            `attention` a learned weighting of the tokens; `none` keeps one vector per token, for taggers.
+            `attention` a learned weighting of the tokens; `label_attention` one for each label, which begins as the
+            mean (Mullenbach et al. 2018, "Explainable prediction of medical codes from clinical text",
+            arXiv:1802.05695, equations 2 to 4; see `by_label`); `none` keeps one vector per token, for taggers.
+        outputs: of the head, for `label_attention`.
+
+    Attributes:
+        by_token: whether the head reads a vector per token: `none` and `label_attention`.
     """
 
-    def __init__(self, name: PoolingName, hidden_size: int) -> None:
+    def __init__(self, name: PoolingName, hidden_size: int, outputs: int = 1) -> None:
         super().__init__()
         check_choice("pooling", name, get_args(PoolingName))
         self.name = name
         self.parts = 2 if name == "max_mean" else 1
+        self.by_token = name in ("label_attention", "none")
         self.score = nn.Linear(hidden_size, 1) if name == "attention" else None
+        if name == "label_attention":
+            self.score = nn.Linear(hidden_size, outputs, bias=False)
+            nn.init.zeros_(self.score.weight)
 
     def forward(
         self, hidden: Float[Tensor, "rows tokens hidden"], mask: Int[Tensor, "rows tokens"]
     ) -> Float[Tensor, "rows *tokens parts_x_hidden"]:
         """Return one vector per row, or per token; `mask` is 1 on tokens and 0 on padding."""
-        if self.name == "none":
+        if self.by_token:
             return hidden
         if self.name == "cls":
             return hidden[:, 0]
@@ -53,8 +63,28 @@ class Pooling(nn.Module):
         if self.score is None:
             largest = hidden.masked_fill(keep == 0, torch.finfo(hidden.dtype).min).amax(1)
             return largest if self.name == "max" else torch.cat([largest, masked_mean(hidden, keep)], -1)
-        weights: Tensor = self.score(hidden).masked_fill(keep == 0, torch.finfo(hidden.dtype).min).softmax(1)
-        return (weights * hidden).sum(1)
+        return (self._weights(hidden, keep) * hidden).sum(1)
+
+    def by_label(
+        self,
+        logits: Float[Tensor, "rows tokens outputs"],
+        hidden: Float[Tensor, "rows tokens hidden"],
+        mask: Int[Tensor, "rows tokens"],
+    ) -> Float[Tensor, "rows outputs"]:
+        """Return the mean of the logits of the tokens, for every label with its own weights.
+
+        A head is linear, so this is its answer to the mean of the hidden states with these weights, of which there
+        would be one vector per row and label.
+        """
+        return (self._weights(hidden, mask.unsqueeze(-1)) * logits).sum(1)
+
+    def _weights(
+        self, hidden: Float[Tensor, "rows tokens hidden"], keep: Tensor
+    ) -> Float[Tensor, "rows tokens one_or_outputs"]:
+        """Return weights that sum to 1 over the tokens; `keep` is 0 on padding."""
+        assert self.score is not None
+        scores: Tensor = self.score(hidden)
+        return scores.masked_fill(keep == 0, torch.finfo(scores.dtype).min).softmax(1)
 
 
 def masked_mean(
@@ -77,6 +107,7 @@ class Network(nn.Module):
         super().__init__()
         self.body = body
         self.pooling = pooling
+        self._by_label = pooling.name == "label_attention"
         self.dropout = nn.Dropout(dropout)
         self.head = head
         self.wide: WideBranch | None = None
@@ -96,6 +127,8 @@ class Network(nn.Module):
         """Return the logits without those of the wide branch."""
         hidden = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         logits: Tensor = self.head(self.dropout(self.pooling(hidden, attention_mask)))
+        if self._by_label:
+            logits = self.pooling.by_label(logits, hidden, attention_mask)
         return logits.float()
 
 
@@ -118,7 +151,7 @@ class ModelSpec:
         config = AutoConfig.for_model(**self.config)
         body = in_parts(AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False))
         hidden = config.hidden_size
-        pooling = Pooling(self.pooling, hidden)
+        pooling = Pooling(self.pooling, hidden, self.outputs)
         return Network(body, pooling, nn.Linear(pooling.parts * hidden, self.outputs), self.dropout)
 
     @property

@@ -95,7 +95,7 @@ def test_importance_is_that_of_a_slow_loop(
 
 
 @pytest.mark.parametrize("family", PARAMETERS)
-@pytest.mark.parametrize("pooling", ["mean", "cls", "max", "max_mean", "attention"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max", "max_mean", "attention", "label_attention"])
 def test_padding_has_no_gradient(family: str, pooling: Any) -> None:
     model = network(family, pooling)
     read: list[Tensor] = []

@@ -127,12 +127,12 @@ def test_one_file_serves_both_engines(change: Callable[[Network], None], tiny_mo
     check_export(made.network, engine, shared)
 
 
-@pytest.mark.parametrize("pooling", ["max", "max_mean"])
+@pytest.mark.parametrize("pooling", ["max", "max_mean", "label_attention"])
 @pytest.mark.parametrize("name", EXPORTING)
-def test_integers_after_max_pooling_are_those_of_the_network(
+def test_integers_around_pooling_are_those_of_the_network(
     name: str, pooling: PoolingName, tiny_model: Model, tmp_path: Path
 ) -> None:
-    """OpenVINO quantised within the reduction, wrongly, so that most logits of a convolutional network were off."""
+    """OpenVINO quantised within the maximum, wrongly, so that most logits of a convolutional network were off."""
     shape = {"vocab_size": families.VOCABULARY, "embedding_size": 8, "widths": [3, 4], "filters": [5, 6]}
     opening = {"opening": 3 if pooling == "max_mean" else None}
     spec = ModelSpec({"model_type": "clinlm_text_cnn"} | shape | opening, outputs=3, pooling=pooling)

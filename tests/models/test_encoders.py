@@ -232,7 +232,7 @@ def test_what_cuts_filters_says_that_there_are_none() -> None:
 
 
 @pytest.mark.parametrize("opening", [None, 2])
-@pytest.mark.parametrize("pooling", ["max", "max_mean", "attention"])
+@pytest.mark.parametrize("pooling", ["max", "max_mean", "attention", "label_attention"])
 def test_filters_that_go_are_those_that_no_one_hears(pooling: PoolingName, opening: int | None) -> None:
     """A network in which the others are silent says the same."""
     torch.manual_seed(0)

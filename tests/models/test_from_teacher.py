@@ -104,7 +104,7 @@ def test_the_dimensions_with_the_largest_weights_stay(task: MultiLabel, tiny_mod
 
 
 @pytest.mark.parametrize("family", PARAMETERS)
-@pytest.mark.parametrize("pooling", ["mean", "attention"])
+@pytest.mark.parametrize("pooling", ["mean", "attention", "label_attention"])
 def test_every_family_can_be_narrowed(task: MultiLabel, tiny_model: Model, family: str, pooling: Any) -> None:
     teacher = Model(spec(family, pooling), network(family, pooling), tiny_model.tokenizer)
     student = FromTeacher(2, HIDDEN // 2).begin(task, teacher)

@@ -146,7 +146,7 @@ def test_it_counts_as_many_parameters() -> None:
 
 
 @pytest.mark.parametrize("family", PARAMETERS)
-@pytest.mark.parametrize("pooling", ["mean", "attention"])
+@pytest.mark.parametrize("pooling", ["mean", "attention", "label_attention"])
 def test_a_saved_network_answers_to_the_bit(tmp_path: Path, tiny_model: Model, family: str, pooling: Any) -> None:
     model = Model(spec(family, pooling), network(family, pooling), tiny_model.tokenizer)
     with torch.no_grad():

@@ -19,6 +19,7 @@ from clinlm.models.artifact import foreign_packages, save_network
 from clinlm.models.model import Edit, Model, ModelSpec, Pooling, PoolingName, rebuild
 
 POOLINGS: tuple[PoolingName, ...] = tuple(one for one in get_args(PoolingName) if one != "none")
+TO_VECTORS = tuple(one for one in POOLINGS if not Pooling(one, 1).by_token)
 families = pytest.mark.parametrize("family", PARAMETERS)
 
 
@@ -37,7 +38,7 @@ def by_hand(pooling: Pooling, tokens: Tensor) -> Tensor:
 
 
 @settings(max_examples=40)
-@given(st.sampled_from(POOLINGS), st.lists(st.integers(1, 7), min_size=1, max_size=4), st.integers(0, 9))
+@given(st.sampled_from(TO_VECTORS), st.lists(st.integers(1, 7), min_size=1, max_size=4), st.integers(0, 9))
 def test_pooling_is_a_loop_over_rows(name: PoolingName, lengths: list[int], seed: int) -> None:
     torch.manual_seed(seed)
     pooling = Pooling(name, 5).double()
@@ -48,7 +49,7 @@ def test_pooling_is_a_loop_over_rows(name: PoolingName, lengths: list[int], seed
         assert torch.allclose(pooled[row], by_hand(pooling, hidden[row, :length]))
 
 
-@pytest.mark.parametrize("name", POOLINGS)
+@pytest.mark.parametrize("name", TO_VECTORS)
 def test_gradients_reach_tokens_and_no_padding(name: PoolingName) -> None:
     pooling = Pooling(name, 4).double()
     hidden = torch.randn(2, 5, 4, dtype=torch.double, requires_grad=True)
@@ -60,8 +61,33 @@ def test_gradients_reach_tokens_and_no_padding(name: PoolingName) -> None:
 
 
 def test_an_unknown_pooling_is_refused() -> None:
-    with pytest.raises(ValueError, match="pooling must be one of cls, mean, max, max_mean, attention, none, got 'sum'"):
+    names = "cls, mean, max, max_mean, attention, label_attention, none"
+    with pytest.raises(ValueError, match=f"pooling must be one of {names}, got 'sum'"):
         Pooling("sum", 4)  # type: ignore[arg-type]
+
+
+def test_every_label_is_answered_from_its_own_mean_of_the_tokens() -> None:
+    """As published: a vector per row and label, then the label's row of the head."""
+    model = network("bert", "label_attention")
+    ids, mask = rows("bert")
+    with torch.no_grad():
+        hidden = model.body(input_ids=ids, attention_mask=mask).last_hidden_state
+        found = model(ids, mask)
+    assert model.pooling.score is not None
+    for row, own in enumerate(mask.bool()):
+        tokens = hidden[row, own]
+        for label in range(found.shape[1]):
+            weights = (tokens @ model.pooling.score.weight[label]).exp()
+            vector = (weights[:, None] / weights.sum() * tokens).sum(0)
+            logit = vector @ model.head.weight[label] + model.head.bias[label]
+            torch.testing.assert_close(found[row, label], logit, rtol=1e-4, atol=1e-5)
+
+
+def test_attention_of_labels_begins_as_the_mean() -> None:
+    begun, mean = (ModelSpec(CONFIGS["bert"], 3, name).build().eval() for name in ("label_attention", "mean"))
+    begun.load_state_dict(mean.state_dict(), strict=False)
+    with torch.no_grad():
+        torch.testing.assert_close(begun(*rows("bert")), mean(*rows("bert")))
 
 
 @families

@@ -151,7 +151,7 @@ def test_the_head_begins_at_the_label_frequencies_or_at_zero(task: MultiLabel, h
     assert torch.allclose(bias.sigmoid(), frequency if head_bias == "prior" else torch.full((4,), 0.5))
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean", "max", "max_mean", "attention"])
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max", "max_mean", "attention", "label_attention"])
 def test_the_spec_rebuilds_it(task: MultiLabel, tmp_path: Path, pooling: str) -> None:
     model = begin(task, pooling=pooling, dropout=0.3)
     write_json(tmp_path / "spec.json", model.spec.to_json())

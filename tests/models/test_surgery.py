@@ -94,7 +94,7 @@ class NormOfSome(nn.Module):
 
 
 @families
-@pytest.mark.parametrize("pooling", ["mean", "attention", "max", "max_mean", "cls"])
+@pytest.mark.parametrize("pooling", ["mean", "attention", "label_attention", "max", "max_mean", "cls"])
 def test_kept_dimensions_compute_as_if_the_others_were_zero(family: str, pooling: Any) -> None:
     whole = network(family, pooling)
     narrow = copy.deepcopy(whole)

@@ -5,6 +5,7 @@ import math
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,13 +13,14 @@ import torch
 from huggingface_hub import ModelCard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.families import filled
 from support.pipelines import kept
 from support.reports import result
 
 from clinlm.config.errors import ModelError
 from clinlm.engines.hugging_face import CODE, write_hub_folder
 from clinlm.metrics.bootstrap import Interval
-from clinlm.models.model import Model
+from clinlm.models.model import Model, PoolingName
 from clinlm.pipeline.run_record import RunRecord, TaskRecord
 from clinlm.report.cards.base_models import LICENCES, licences
 from clinlm.report.cards.chai import ELEMENTS, NAMESPACE, chai_card, check_chai
@@ -148,6 +150,15 @@ def test_paths_are_hidden_and_words_are_not(parts: list[str]) -> None:
         "epochs=2",
         "teacher.name=a/b",
     ]
+
+
+@pytest.mark.parametrize("pooling", get_args(PoolingName))
+def test_transformers_opens_every_pooling(task: Task, tiny_model: Model, tmp_path: Path, pooling: PoolingName) -> None:
+    spec = replace(tiny_model.spec, pooling=pooling)
+    model = Model(spec, filled(spec.build()), tiny_model.tokenizer)
+    folder, labels = kept(model, tmp_path / "artifact").folder, task.examples.labels
+    InferenceConfig("multilabel", labels, np.full(len(labels), 0.5), 32, Head()).save(folder)
+    assert write_hub_folder(folder, tmp_path / "hf").difference < 1e-5
 
 
 def test_transformers_opens_what_the_artifact_answers(task: Task, tiny_model: Model, tmp_path: Path) -> None:

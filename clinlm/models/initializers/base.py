@@ -108,7 +108,7 @@ def with_head(body: nn.Module, task: Task, pooling: PoolingName, dropout: float,
 
 def pooling_of(task: Task, name: PoolingName, hidden_size: int) -> Pooling:
     """Return the pooling for a task: `name` for documents, `none` where every word gets a prediction."""
-    return Pooling("none" if task.kind == "entities" else name, hidden_size)
+    return Pooling("none" if task.kind == "entities" else name, hidden_size, task.outputs)
 
 
 def with_dropout(config: PretrainedConfig, hidden: float | None, attention: float | None) -> PretrainedConfig:

@@ -213,7 +213,7 @@ def root_mean_square(vectors: Float[Tensor, "tokens kept"], share: Float[Tensor,
 def single_token_states(teacher: Model, numbers: list[int], rows: int = 512) -> Float[Tensor, "tokens hidden"]:
     """Return the pooled hidden state of every token alone between the special tokens of a row.
 
-    For a tagger, which has no pooling, it is the hidden state of the token itself.
+    Where the head reads tokens (of a tagger, or with `label_attention`), it is the hidden state of the token itself.
 
     Source: Tulkens & van Dongen 2024, "Model2Vec", github.com/MinishLab/model2vec, without its principal components.
 
@@ -227,8 +227,8 @@ def single_token_states(teacher: Model, numbers: list[int], rows: int = 512) -> 
         ids = torch.stack([torch.zeros_like(batch) + token for token in row if token is not None], 1)
         mask = torch.ones_like(ids)
         hidden = network.body(input_ids=ids, attention_mask=mask).last_hidden_state
-        tagger = network.pooling.name == "none"
-        states.append(hidden[:, int(tokenizer.cls_token_id is not None)] if tagger else network.pooling(hidden, mask))
+        own = hidden[:, int(tokenizer.cls_token_id is not None)]
+        states.append(own if network.pooling.by_token else network.pooling(hidden, mask))
     return torch.cat(states)
 
 

@@ -67,8 +67,8 @@ def mean_embeddings(
 def word_states(words: Sequence[str], model: Model) -> Float[Tensor, "words hidden"]:
     """Return the pooled hidden state of every word, read alone between the special tokens of a row.
 
-    As `clinlm.models.initializers.teacher_tokens.single_token_states`, of whole words; of a tagger the mean over their
-    tokens.
+    As `clinlm.models.initializers.teacher_tokens.single_token_states`, of whole words; where the head reads tokens,
+    the mean over theirs.
 
     Args:
         model: put into evaluation mode.
@@ -82,8 +82,8 @@ def word_states(words: Sequence[str], model: Model) -> Float[Tensor, "words hidd
         batch = encoded.collate(order[start : start + _BLOCK].tolist())
         ids, mask = batch["input_ids"], batch["attention_mask"]
         hidden = network.body(input_ids=ids, attention_mask=mask).last_hidden_state
-        alone = network.pooling.name == "none"
-        states.append(masked_mean(hidden, mask.unsqueeze(-1).float()) if alone else network.pooling(hidden, mask))
+        by_token = network.pooling.by_token
+        states.append(masked_mean(hidden, mask.unsqueeze(-1).float()) if by_token else network.pooling(hidden, mask))
     return torch.cat(states)[torch.from_numpy(np.argsort(order))]
 
 
