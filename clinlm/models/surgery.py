@@ -133,10 +133,8 @@ def keep_tokens(network: nn.Module, tokens: Sequence[int]) -> None:
     """
     body: nn.Module = network.body  # type: ignore[assignment]
     tables = structure.token_tables(body)
-    others = [m for m in body.modules() if isinstance(m, nn.Embedding) and m not in tables]
     if isinstance(network.wide, WideBranch):
         tables += [network.wide.table]
-        network.wide.vocabulary = len(tokens)
     for table in tables:
         check_unmasked(table)
     index = _index(tokens, tables[0].num_embeddings, "token")
@@ -144,7 +142,7 @@ def keep_tokens(network: nn.Module, tokens: Sequence[int]) -> None:
     config: Any = body.config
     if config.pad_token_id is not None and config.pad_token_id not in new:
         raise ConfigError(f"tokens to keep must include the padding token {config.pad_token_id}")
-    for other in others:
+    for other in (m for m in body.modules() if isinstance(m, nn.Embedding) and m not in tables):
         if other.padding_idx is not None and new[other.padding_idx] != other.padding_idx:
             raise ConfigError(
                 f"{type(body).__name__} counts positions from the padding token, which must keep its id "

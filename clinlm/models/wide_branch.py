@@ -37,7 +37,7 @@ class WideBranch(nn.Module):
 
     def __init__(self, vocabulary: int, outputs: int, reach: int, share: float) -> None:
         super().__init__()
-        self.vocabulary, self.reach, self.share = vocabulary, reach, share
+        self.reach, self.share = reach, share
         self.table = nn.Embedding(vocabulary, outputs)
         self.bias = nn.Parameter(torch.zeros(outputs))
 
@@ -46,7 +46,7 @@ class WideBranch(nn.Module):
     ) -> Float[Tensor, "rows outputs"]:
         """Return the logits of this branch alone."""
         read = attention_mask.to(self.bias.dtype)
-        counts = read.new_zeros(read.shape[0], self.vocabulary).scatter_add(1, input_ids, read)
+        counts = read.new_zeros(read.shape[0], self.table.num_embeddings).scatter_add(1, input_ids, read)
         count = counts.gather(1, input_ids).clamp(min=1)
         weight = 1 + count.log()
         # Every occurrence has its part of the token's weight.

@@ -34,7 +34,8 @@ class Wide(TeacherInitializer):
         share: of the branch in the logits, in (0, 1).
 
     Raises:
-        ConfigError: a setting out of range; (in `begin`) a task on words, or what `deep` raises.
+        ConfigError: a setting out of range; (in `begin`) a task on words, or with notes in several rows, whose words the
+            regressions would count together and the branch row by row; or what `deep` raises.
     """
 
     def __init__(self, deep: TeacherInitializer, share: float = 0.6) -> None:
@@ -56,10 +57,15 @@ class Wide(TeacherInitializer):
     def begin(self, task: Task, teacher: Model | None) -> Model:
         if task.by_word:
             raise ConfigError("model=wide answers notes, got a task on words; set model@student=dilated_cnn")
+        if task.long_notes.pooling is not None:
+            raise ConfigError(
+                f"model=wide reads a note in one row, got long_notes={type(task.long_notes).__name__.lower()} that cuts "
+                "it into several; set long_notes=head and a larger task.max_tokens"
+            )
         model = self.deep.begin(task, teacher)
         model.apply(self._edit(model))
         wide: Any = model.network.wide
-        fitted = _fit(task, task.encode(model.tokenizer, task.max_tokens), wide.vocabulary)
+        fitted = _fit(task, task.encode(model.tokenizer, task.max_tokens), wide.table.num_embeddings)
         with torch.no_grad():
             wide.table.weight.copy_(torch.from_numpy(fitted.table))
             wide.bias.copy_(torch.from_numpy(fitted.bias))
