@@ -9,7 +9,7 @@ from torch import Tensor
 from callbacks.base import Compression
 from callbacks.prune.base import check_ratio
 from clinlm.compression.costs import Architecture
-from clinlm.compression.cutting import KeptParts, slice_to
+from clinlm.compression.cutting import KeptParts, layer_shapes, slice_to
 from clinlm.compression.knowledge import Knowledge, measure_knowledge, preserve
 from clinlm.compression.selection import keep_best, keep_by_cost
 from clinlm.config.ranges import check_at_least, check_choice, check_interval
@@ -93,18 +93,7 @@ class Kprune(Compression):
         )
         preserve(module.network, kept, module.data.calibration(self.documents, module.seed), module.task.long_notes)
         slice_to(module.model, kept)
-        self._rows = [
-            LayerShape(
-                n,
-                len(known.heads[n]),
-                len(heads[n]),
-                len(known.units[n]),
-                len(units[n]),
-                float(known.heads[n].sum()),
-                float(known.units[n].sum()),
-            )
-            for n in numbers
-        ]
+        self._rows = layer_shapes(before, kept, known.heads, known.units)
 
     def report(self) -> MethodReport:
         return MethodReport(tuple(self._rows))

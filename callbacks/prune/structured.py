@@ -6,8 +6,8 @@ import torch
 
 from callbacks.base import Compression
 from clinlm.compression.costs import Architecture
-from clinlm.compression.cutting import KeptParts, factorize_words, select_parts, slice_to
-from clinlm.compression.importance import Importance, calibration_batches, measure_importance, token_counts
+from clinlm.compression.cutting import factorize_words, layer_shapes, select_parts, slice_to
+from clinlm.compression.importance import calibration_batches, measure_importance, token_counts
 from clinlm.compression.meters import make_meter
 from clinlm.compression.reconstruction import reconstruct
 from clinlm.compression.target import Target
@@ -99,7 +99,7 @@ class Structured(Compression):
         reconstruct(module.network, kept, calibration_batches(module, self.documents), module.task.long_notes)
         slice_to(module.model, kept)
         self._promised = Architecture.read(module.network)
-        self._rows = [self._cost(now, found), *_layer_shapes(now, kept, importance)]
+        self._rows = [self._cost(now, found), *layer_shapes(now, kept, importance.heads, importance.units)]
 
     def finalize(self, module: Module) -> None:
         """Check the widths: hidden size and rank are in no row of a layer."""
@@ -126,19 +126,3 @@ class Structured(Compression):
             layers_after=sum(layer is not None for layer in architecture.layers),
             importance_lost=found.result.lost,
         )
-
-
-def _layer_shapes(now: Architecture, kept: KeptParts, importance: Importance) -> list[LayerShape]:
-    return [
-        LayerShape(
-            layer=number,
-            heads_before=layer[0],
-            heads_after=len(kept.heads.get(number, [])),
-            units_before=layer[1],
-            units_after=len(kept.units.get(number, [])),
-            importance_of_heads=float(importance.heads[number].sum()),
-            importance_of_units=float(importance.units[number].sum()),
-        )
-        for number, layer in enumerate(now.layers)
-        if layer is not None
-    ]

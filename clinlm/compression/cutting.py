@@ -1,5 +1,6 @@
 """From widths to a pruned network: parts to keep, edits that remove the others, factors of the embeddings."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from clinlm.compression.selection import top_indices
 from clinlm.models import structure
 from clinlm.models.layers.low_rank_embedding import principal_directions
 from clinlm.models.model import Edit, Model
+from clinlm.training.promises import LayerShape
 
 
 @dataclass(frozen=True)
@@ -95,3 +97,27 @@ def slice_to(model: Model, kept: KeptParts) -> None:
     """Remove the heads, units, layers and hidden dimensions that are not kept."""
     for edit in slicing_edits(kept, Architecture.read(model.network)):
         model.apply(edit)
+
+
+def layer_shapes(
+    now: Architecture, kept: KeptParts, heads: Sequence[Float[Tensor, " _"]], units: Sequence[Float[Tensor, " _"]]
+) -> list[LayerShape]:
+    """Return the widths of every layer before and after a cut.
+
+    Args:
+        now: before the cut.
+        heads, units: importance of every head and of every FFN unit; one vector per layer.
+    """
+    return [
+        LayerShape(
+            layer=number,
+            heads_before=layer[0],
+            heads_after=len(kept.heads.get(number, [])),
+            units_before=layer[1],
+            units_after=len(kept.units.get(number, [])),
+            importance_of_heads=float(heads[number].sum()),
+            importance_of_units=float(units[number].sum()),
+        )
+        for number, layer in enumerate(now.layers)
+        if layer is not None
+    ]

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from clinlm.compression.cutting import KeptParts
 from clinlm.compression.importance import sum_per_document
-from clinlm.compression.observation import observed_gradients, observing, record_inputs
-from clinlm.compression.reconstruction import RIDGE
+from clinlm.compression.observation import observed_gradients, observing, record_inputs, record_outputs
+from clinlm.compression.reconstruction import solve_ridge
 from clinlm.models import structure
 from clinlm.models.model import Network
 from clinlm.tasks.batches import Batch
@@ -55,10 +55,10 @@ def measure_knowledge(module: Module, documents: int, temperature: float, repres
     layers = structure.layers(module.network.body)
     linears = [linear for layer in layers for linear in (layer.attention_output, layer.down)]
     seen: list[Tensor] = []
-    known = [torch.zeros(linear.in_features, dtype=torch.float64) for linear in linears]
-    fisher, added = [torch.clone(one) for one in known], [torch.clone(one) for one in known]
+    sizes = [size for layer in layers for size in (layer.heads, layer.down.in_features)]
+    fisher, added = ([torch.zeros(size, dtype=torch.float64) for size in sizes] for _ in range(2))
     batches = module.data.calibration(documents, module.seed)
-    grams = [linear.weight.detach().double().T @ linear.weight.detach().double() for linear in linears]
+    grams = [_gram(linear.weight.detach().double(), place) for place, linear in enumerate(linears)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(module.seed)
         for draw in range(_DRAWS):
@@ -68,14 +68,10 @@ def measure_knowledge(module: Module, documents: int, temperature: float, repres
                 mask, count = batch["attention_mask"].bool(), int(batch["document"][-1]) + 1
                 for place, (inputs, gradient) in enumerate(observed):
                     products = _by_part(sum_per_document(inputs * gradient, batch["document"], count), layers, place)
-                    fisher[place][: products.shape[1]] += products.double().square().sum(0)
+                    fisher[place] += products.double().square().sum(0)
                     if draw == 0:
-                        norms = _added(inputs[mask].double(), grams[place], layers, place)
-                        added[place][: len(norms)] += norms
-    parts = [layers[place // 2].heads if place % 2 == 0 else len(one) for place, one in enumerate(known)]
-    predictive, represented = (
-        _shares([own[:size] for own, size in zip(every, parts, strict=True)]) for every in (fisher, added)
-    )
+                        added[place] += _added(inputs[mask].double(), grams[place], layers, place)
+    predictive, represented = _shares(fisher), _shares(added)
     found = [(1 - representation) * a + representation * b for a, b in zip(predictive, represented, strict=True)]
     return Knowledge(found[::2], found[1::2])
 
@@ -102,15 +98,20 @@ def _by_part(
     return products if place % 2 else products.view(len(products), layer.heads, layer.head_size).sum(2)
 
 
+def _gram(weight: Float[Tensor, "outputs inputs"], place: int) -> Float[Tensor, "inputs *inputs"]:
+    """Return the products of pairs of columns; of units, which count one by one, those of each with itself."""
+    return weight.square().sum(0) if place % 2 else weight.T @ weight
+
+
 def _added(
     inputs: Float[Tensor, "tokens inputs"],
-    gram: Float[Tensor, "inputs inputs"],
+    gram: Float[Tensor, "inputs *inputs"],
     layers: Sequence[structure.Layer],
     place: int,
 ) -> Float[Tensor, " parts"]:
     """Return the squared norm of what every part adds to the output, summed over tokens."""
     if place % 2:
-        return inputs.square().sum(0) * gram.diagonal()
+        return inputs.square().sum(0) * gram
     layer = layers[place // 2]
     moments = inputs.T @ inputs
     size = layer.head_size
@@ -143,7 +144,7 @@ def preserve(network: Network, kept: KeptParts, batches: Sequence[Batch], long_n
         for linear, original, columns in sublayers:
             if len(columns) < linear.in_features:
                 sums = _PairedSums(linear, columns)
-                with sums.watching(network, before, linear, original) as see:
+                with sums.watching(network, before, original) as see:
                     for batch in batches:
                         see(batch, long_notes)
                 sums.solve()
@@ -162,13 +163,12 @@ class _PairedSums:
 
     @contextmanager
     def watching(
-        self, network: Network, before: Network, linear: nn.Linear, original: nn.Linear
+        self, network: Network, before: Network, original: nn.Linear
     ) -> Iterator[Callable[[Batch, LongNotes], None]]:
         """Yield what runs both networks on a batch and adds its tokens."""
         inputs: list[Tensor] = []
         outputs: list[Tensor] = []
-        handles = record_inputs([linear], inputs)
-        handles.append(original.register_forward_hook(lambda _, __, output: outputs.append(output)))
+        handles = [*record_inputs([self._linear], inputs), *record_outputs([original], outputs)]
 
         def see(batch: Batch, long_notes: LongNotes) -> None:
             mask = batch["attention_mask"].bool()
@@ -186,16 +186,13 @@ class _PairedSums:
         self._products = self._products + outputs.T @ inputs
 
     def solve(self) -> None:
-        """Write weights and bias; the ridge pulls towards the old weights, not towards 0."""
+        """Write weights and bias."""
         linear = self._linear
         mean, target = self._inputs / self._count, self._outputs / self._count
         inner, cross = self._squares / self._count, self._products / self._count
         if linear.bias is not None:
             inner, cross = inner - torch.outer(mean, mean), cross - torch.outer(target, mean)
-        ridge = RIDGE * inner.diagonal().mean().clamp_min(1e-12)
-        old = linear.weight[:, self._kept].double()
-        inner = inner + ridge * torch.eye(len(self._kept), dtype=inner.dtype)
-        solved = torch.linalg.solve(inner, (cross + ridge * old).T).T
+        solved = solve_ridge(inner, cross, linear.weight[:, self._kept].double())
         linear.weight.zero_()
         linear.weight[:, self._kept] = solved.to(linear.weight.dtype)
         if linear.bias is not None:

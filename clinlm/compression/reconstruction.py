@@ -65,12 +65,21 @@ def regress(
         kept: inputs to use.
     """
     columns = list(kept)
-    inner = products[columns][:, columns]
+    return solve_ridge(products[columns][:, columns], weight @ products[:, columns], weight[:, columns])
+
+
+def solve_ridge(
+    inner: Float[Tensor, "inputs inputs"], cross: Float[Tensor, "outputs inputs"], old: Float[Tensor, "outputs inputs"]
+) -> Float[Tensor, "outputs inputs"]:
+    """Return the weights of a least-squares fit with a ridge that pulls towards the old weights, not towards 0.
+
+    Args:
+        inner: mean products of pairs of inputs.
+        cross: mean products of outputs and inputs.
+    """
     ridge = RIDGE * inner.diagonal().mean().clamp_min(1e-12)
-    inner = inner + ridge * torch.eye(len(columns), dtype=products.dtype)
-    # The ridge pulls towards the old weights, not towards 0.
-    target = weight @ products[:, columns] + ridge * weight[:, columns]
-    solved: Tensor = torch.linalg.solve(inner, target.T).T
+    inner = inner + ridge * torch.eye(len(inner), dtype=inner.dtype)
+    solved: Tensor = torch.linalg.solve(inner, (cross + ridge * old).T).T
     return solved
 
 
