@@ -27,7 +27,8 @@ from clinlm.training.promises import BitWidth
 class Quantization(Compression, ABC):
     """Makes linear layers and embedding tables integer layers, by default after training.
 
-    Subclasses are final and define `quantized`, and `calibrate` if that needs the inputs of layers.
+    Subclasses are final and define `quantized`, `table` where tables become another layer than `Int8Embedding`, and
+    `calibrate` if `quantized` needs the inputs of layers.
 
     Args:
         skip: endings of the dotted names of layers that stay float, for example `head` or `word_embeddings`.
@@ -51,6 +52,10 @@ class Quantization(Compression, ABC):
     @abstractmethod
     def quantized(self, name: str, linear: nn.Linear) -> IntegerLayer:
         """Return the integer layer that replaces a linear layer."""
+
+    def table(self, table: nn.Embedding) -> IntegerLayer:
+        """Return the integer layer that replaces an embedding table."""
+        return Int8Embedding.from_float(table)
 
     def calibrate(self, module: Module, linears: Mapping[str, nn.Linear]) -> None:
         """Measure the inputs of layers, where `quantized` needs them."""
@@ -123,7 +128,7 @@ class Quantization(Compression, ABC):
                 f"weights to quantise must be finite, got NaN or infinity in {wrong[0]}; train at a lower rate"
             )
         return {
-            name: self.quantized(name, layer) if isinstance(layer, nn.Linear) else Int8Embedding.from_float(layer)
+            name: self.quantized(name, layer) if isinstance(layer, nn.Linear) else self.table(layer)
             for name, layer in layers.items()
         }
 
@@ -134,4 +139,6 @@ def _row(name: str, layer: FloatLayer, made: IntegerLayer | None, sensitivity: f
     if made is None:
         return BitWidth(name, before, before, 0.0, spared=True, sensitivity=sensitivity)
     error = relative_error(layer.weight, made.dequantized())
-    return BitWidth(name, before, stored_bytes(made), error, spared=False, sensitivity=sensitivity)
+    return BitWidth(
+        name, before, stored_bytes(made), error, spared=False, sensitivity=sensitivity, half=made.bits == 16
+    )

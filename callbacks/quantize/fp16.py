@@ -1,13 +1,10 @@
 """Linear layers and embedding tables in half precision."""
 
-from collections.abc import Mapping
 from typing import final
 
 from torch import nn
 
 from callbacks.quantize.base import Quantization
-from clinlm.compression.sensitivity import FloatLayer
-from clinlm.models.layers.base import IntegerLayer
 from clinlm.models.layers.half_embedding import HalfEmbedding
 from clinlm.models.layers.half_linear import HalfLinear
 
@@ -30,7 +27,5 @@ class Fp16(Quantization):
     def quantized(self, name: str, linear: nn.Linear) -> HalfLinear:
         return HalfLinear.from_float(linear)
 
-    def _integer_layers(self, layers: Mapping[str, FloatLayer]) -> dict[str, IntegerLayer]:
-        found = super()._integer_layers({name: own for name, own in layers.items() if isinstance(own, nn.Linear)})
-        tables = {name: own for name, own in layers.items() if isinstance(own, nn.Embedding)}
-        return found | {name: HalfEmbedding.from_float(table) for name, table in tables.items()}
+    def table(self, table: nn.Embedding) -> HalfEmbedding:
+        return HalfEmbedding.from_float(table)

@@ -214,7 +214,7 @@ class CostTarget(ReportRow):
 @final
 @dataclass(frozen=True)
 class LayerShape(ReportRow):
-    """A layer that was narrowed to reach a target, as numbered before: 0 heads and 0 FFN units where it was cut."""
+    """A layer that was narrowed, as numbered before: 0 heads and 0 FFN units where it was cut."""
 
     layer: int
     heads_before: int
@@ -228,6 +228,13 @@ class LayerShape(ReportRow):
     def shape(self) -> tuple[int, int]:
         """Heads and FFN units that are left."""
         return self.heads_after, self.units_after
+
+    @classmethod
+    def summary(cls, report: MethodReport) -> str:
+        own = report.of(cls)
+        heads, units = (sum(row.heads_before for row in own), sum(row.units_before for row in own))
+        left = [sum(widths) for widths in zip(*(row.shape for row in own), strict=True)]
+        return f"cut {heads} heads to {left[0]} and {units:,} FFN units to {left[1]:,} in {len(own)} layers"
 
     @classmethod
     def compare(cls, rows: Sequence[Self], model: "Model") -> tuple[Any, Any]:
@@ -279,6 +286,7 @@ class BitWidth(ReportRow):
         bytes_before, bytes_after: of its tensors.
         relative_error: Frobenius norm of the rounding error over that of the weight; 0 where spared.
         sensitivity: rise of the mean validation loss when it alone is quantised; None where it was not measured.
+        half: whether it became half precision, and not integers.
     """
 
     layer: str
@@ -287,6 +295,7 @@ class BitWidth(ReportRow):
     relative_error: float
     spared: bool
     sensitivity: float | None
+    half: bool = False
 
     @classmethod
     def summary(cls, report: MethodReport) -> str:
@@ -294,7 +303,7 @@ class BitWidth(ReportRow):
         made = [row for row in own if not row.spared]
         before, after = sum(row.bytes_before for row in made), sum(row.bytes_after for row in made)
         spared = f"; {len(own) - len(made)} that suffer most stay in float" if len(made) < len(own) else ""
-        form = "half precision" if 2 * after >= before else "integers"  # four bytes became two, or fewer
+        form = "half precision" if any(row.half for row in made) else "integers"
         return f"made {before / 1e6:.1f} MB of {len(made)} matrices {after / 1e6:.1f} MB of {form}{spared}"
 
     @classmethod
