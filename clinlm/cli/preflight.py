@@ -15,8 +15,8 @@ from clinlm.config.splits import refuse_opening
 from clinlm.config.targets import instantiate
 from clinlm.config.usage import used_settings
 from clinlm.config.validation import refuse_monitor
+from clinlm.store.key import PLACES
 
-_PLACES = ("root", "lists_root", "gem")
 _LEAST = {
     "batch_size": 1,
     "accumulate": 1,
@@ -54,7 +54,7 @@ def check_settings(config: DictConfig) -> None:
         if settings is None:
             continue
         _check_places(settings.get("labeler"), f"{name}.labeler")
-        _check_places({place: settings["corpus"].get(place) for place in _PLACES[1:]}, f"{name}.corpus")
+        _check_places({place: settings["corpus"].get(place) for place in PLACES[1:]}, f"{name}.corpus")
         try:
             instantiate(settings["corpus"], root=settings["root"])().check()
         except DataError as error:
@@ -71,7 +71,7 @@ def record_used(config: DictConfig) -> None:
 def _check_places(settings: Any, path: str) -> None:
     """Check that every folder that settings name exists, at any depth."""
     for name, value in settings.items() if isinstance(settings, dict) else ():
-        if name in _PLACES and value is not None and not Path(value).exists():
+        if name in PLACES and value is not None and not Path(value).exists():
             raise MissingFileError(
                 f"{path}.{name} must exist, got {value}; set it to the file, or the folder of the files"
             )
