@@ -1,6 +1,5 @@
 """Pruning of single weights below a threshold."""
 
-import math
 from typing import final
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 from callbacks.prune.masks import MaskPruning
 from callbacks.schedules.base import Schedule
 from clinlm.config.errors import ConfigError
+from clinlm.config.ranges import check_interval
 from clinlm.models.model import Model
 from clinlm.training.modules.base import Module
 
@@ -30,12 +30,11 @@ class Threshold(MaskPruning):
         schedule: see `MaskPruning`.
 
     Raises:
-        ConfigError: `threshold` is not positive; (in `prepare`) it removes no weight, or all.
+        ConfigError: `threshold` is not positive or not finite; (in `prepare`) it removes no weight, or all.
     """
 
     def __init__(self, threshold: float = 0.02, *, schedule: Schedule) -> None:
-        if not 0 < threshold < math.inf:
-            raise ConfigError(f"prune.threshold must be positive and finite, got {threshold}")
+        check_interval("prune.threshold", threshold, "(0, inf)")
         super().__init__(0.5, "global", schedule)  # until the weights are seen
         self.threshold = threshold
 

@@ -52,8 +52,11 @@ class GramRegressions:
     def products(self, rows: "csr_array") -> Float32[np.ndarray, "others documents"]:
         """Return the products of other documents with those of training; their biases are a term of value 1."""
         across = self._rows.T.tocsc()
-        parts = [(rows[at : at + BLOCK] @ across).toarray() for at in range(0, rows.shape[0], BLOCK)]
-        return np.vstack([np.zeros((0, self._rows.shape[0]), np.float32), *parts]).astype(np.float32) + np.float32(1)
+        found = np.empty((rows.shape[0], self._rows.shape[0]), np.float32)
+        for at in range(0, len(found), BLOCK):
+            found[at : at + BLOCK] = (rows[at : at + BLOCK] @ across).toarray()
+        found += np.float32(1)
+        return found
 
     def fit(self, targets: Bool[np.ndarray, "documents labels"], strength: float, duals: Rows) -> None:
         """Move `duals` to the optimum of a strength (C).

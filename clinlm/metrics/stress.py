@@ -19,9 +19,9 @@ class Stress:
     """One kind of change, of both models on the same documents.
 
     Attributes:
-        documents: that it changed; everything below but `quality` is of these alone.
-        quality: model -> metric on the changed notes, in [0, 1].
-        loss: model -> metric before minus after; above 0 where the change costs quality. Empty where it changes labels.
+        documents: that it changed; everything below is of these alone.
+        quality: model -> metric on the changed notes, in [0, 1]. Empty where it changes labels.
+        loss: model -> metric before minus after; above 0 where the change costs quality. Empty likewise.
         more: loss of the compressed model minus that of the original; None likewise.
         changed: model -> share of the decisions (documents x labels) that differ before and after.
         changed_more: that of the compressed model minus that of the original.

@@ -78,7 +78,9 @@ NEGATIONS: Final = (
     ("had no", "had"),
     ("no", "has"),
 )
-"""What denies -> what asserts. Flipped in both directions but the last, of which only denials are."""
+"""What denies -> what asserts. Flipped in both directions, but for what asserts and is in `_ONE_WAY`."""
+_ONE_WAY: Final = ("with", "is", "was", "has", "had")
+"""What asserts, and stands in most sentences: it is not flipped."""
 
 
 @final
@@ -104,10 +106,8 @@ def _alternatives(words: Mapping[str, str] | list[str]) -> re.Pattern[str]:
 
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _SPELT_OUT = _alternatives(ABBREVIATIONS)
-_FLIPPED = {a: b for a, b in NEGATIONS} | {b: a for a, b in NEGATIONS[:-1]}
-_CUES = _alternatives(
-    [*(a for a, _ in NEGATIONS), *(b for a, b in NEGATIONS if b not in ("with", "is", "was", "has", "had"))]
-)
+_FLIPPED = dict(NEGATIONS) | {b: a for a, b in NEGATIONS if b not in _ONE_WAY}
+_CUES = _alternatives(_FLIPPED)
 _IDENTIFYING = re.compile(
     r"\b(?:Dr|Mr|Mrs|Ms|Prof)\.?\s+[A-Z][\w'-]+"  # names with a title
     r"|\b\d{1,4}[/-]\d{1,2}(?:[/-]\d{1,4})?\b"  # dates
