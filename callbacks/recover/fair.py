@@ -1,6 +1,5 @@
 """Recovery that weighs the subgroups of patients by how badly the model does for them."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -13,7 +12,7 @@ from callbacks.base import as_module
 from callbacks.recover.finetune import Finetune
 from clinlm.config.errors import ConfigError
 from clinlm.config.near_names import did_you_mean
-from clinlm.config.ranges import check_at_least
+from clinlm.config.ranges import check_at_least, check_interval, check_list
 from clinlm.metrics.fairness import UNKNOWN, subgroups
 from clinlm.tasks.base import Task
 from clinlm.tasks.batches import Batch
@@ -23,7 +22,7 @@ from clinlm.training.promises import SubgroupWeight
 from clinlm.training.stage_callback import StageCallback
 
 _OTHERS = "others"
-_BY_UNIT = ("index", "targets", "teacher_logits", "labelled")
+_BY_UNIT = ("index", "targets", "teacher_logits")
 
 
 @final
@@ -31,8 +30,8 @@ class Fair(StageCallback):
     """Fine-tune after compression as `recover=finetune`, on a loss that weighs subgroups, the worst most.
 
     The loss of a batch is the weighted mean of the objective in each of its subgroups. All subgroups begin with the
-    same weight, however few documents they have; in every step the weight of each grows with its loss. Several
-    attributes are averaged.
+    same weight, however few documents they have; in every step the weight of each grows with its loss, which is that of
+    the last batch with it. Several attributes are averaged.
 
     Source    Sagawa et al. 2020, "Distributionally robust neural networks for group shifts", arXiv:1911.08731,
               algorithm 1 (group DRO); "clinical edge deployment", which asks for compression that constrains the
@@ -42,9 +41,10 @@ class Fair(StageCallback):
     Needs     attributes of patients (`clinlm.metrics.fairness.subgroups`); subgroups of `smallest` training documents,
               the rest, and unknown ones, count as one more subgroup.
     Cost      `epochs` of training; a loss per subgroup and batch.
-    Departs   a batch counts the subgroups that it holds, and batches are not drawn by subgroup: they stay those of
-              documents of similar length.
-    Clashes   tasks of entities, whose units are words.
+    Departs   theirs draws a subgroup, uniformly, and then documents of it; here batches stay those of documents of
+              similar length, and the weights of the subgroups in a batch are scaled to a sum of 1. A subgroup that a
+              batch lacks follows its last loss: else those in most batches would win, however low theirs is.
+    Clashes   tasks of entities, whose units are words; transfer sets, whose texts have no subgroup.
 
     Args:
         attributes: names; None for all that make subgroups.
@@ -54,7 +54,7 @@ class Fair(StageCallback):
 
     Raises:
         ConfigError: a setting out of range; (before training) the task has no such attribute, or none that makes
-            subgroups, or is of entities.
+            subgroups, or is of entities, or the stage trains on a transfer set.
     """
 
     def __init__(
@@ -66,22 +66,29 @@ class Fair(StageCallback):
         learning_rate: float = 5e-5,
         head_learning_rate: float | None = None,
     ) -> None:
-        if not 0 <= step < math.inf:
-            raise ConfigError(f"recover.step must be at least 0 and finite, got {step}")
+        if attributes is not None:
+            check_list("recover.attributes", attributes)
+        check_interval("recover.step", step, "[0, inf)")
         check_at_least("recover.smallest", smallest, 1)
         self.attributes, self.step, self.smallest, self.epochs = attributes, step, smallest, epochs
         self._recovery = Finetune(epochs, learning_rate, head_learning_rate)
         self._names: dict[str, list[str]] = {}
         self._members: dict[str, Tensor] = {}
         self._documents: dict[str, list[int]] = {}
-        self._weights: dict[str, Tensor] = {}
+        self._logs: dict[str, Tensor] = {}  # of weights, up to a constant
+        self._last: dict[str, Tensor] = {}  # losses; NaN before the first
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lightning's hook: as `Finetune`, and the objective of the module becomes that of its subgroups."""
-        self._recovery.setup(trainer, pl_module, stage)
         if stage != "fit":
             return
         module = as_module(pl_module)
+        if module.data.transfer is not None:
+            raise ConfigError(
+                "recover=fair weighs subgroups of patients, and the texts of a transfer set have none; remove the "
+                "stage's `augmentation`, or set recover=finetune"
+            )
+        self._recovery.setup(trainer, pl_module, stage)
         self._read(module.task)
         plain = module.objective
 
@@ -104,19 +111,23 @@ class Fair(StageCallback):
     def report(self) -> MethodReport:
         """Return the weight that every subgroup ended with, and the quality on validation before and after."""
         rows = [
-            SubgroupWeight(attribute, name, documents, float(weight))
+            SubgroupWeight(attribute, name, documents, weight)
             for attribute, names in self._names.items()
-            for name, documents, weight in zip(names, self._documents[attribute], self._weights[attribute], strict=True)
+            for name, documents, weight in zip(
+                names, self._documents[attribute], self._logs[attribute].softmax(0).tolist(), strict=True
+            )
         ]
         return MethodReport((*rows, *self._recovery.report().rows))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the weights, which `last.ckpt` needs."""
-        return {"weights": {name: own.tolist() for name, own in self._weights.items()}}
+        """Return the logarithms of the weights and the last losses, which `last.ckpt` needs."""
+        kept = {"logs": self._logs, "last": self._last}
+        return {what: {name: own.tolist() for name, own in found.items()} for what, found in kept.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self._weights = {name: torch.tensor(own) for name, own in state_dict["weights"].items()}
+        for what, own in (("logs", self._logs), ("last", self._last)):
+            own.update({name: torch.tensor(values) for name, values in state_dict[what].items()})
 
     def _loss(self, attribute: str, plain: Objective, logits: Tensor, batch: Batch) -> Tensor:
         """Return the weighted loss of the subgroups of one attribute, after their weights followed their losses."""
@@ -127,12 +138,12 @@ class Fair(StageCallback):
             chosen = member == number
             part = {name: batch[name][chosen] for name in _BY_UNIT if name in batch}
             own.append(plain(logits[chosen], part))
-        losses, weights = torch.stack(own), self._weights[attribute]
-        places = present.cpu()
-        weights[places] *= (self.step * losses.detach().float().cpu()).clamp(max=20).exp()
-        weights /= weights.sum()
-        share = weights[places].to(losses)
-        return (share / share.sum() * losses).sum()
+        losses, places = torch.stack(own), present.cpu()
+        logs, last = self._logs[attribute], self._last[attribute]
+        last[places] = losses.detach().float().cpu()
+        # A constant for all changes no weight; what was never seen keeps to the mean.
+        logs += self.step * (last - last.nanmean()).nan_to_num(0)
+        return (logs[places].softmax(0).to(losses) * losses).sum()
 
     def _read(self, task: Task) -> None:
         """Find the subgroup of every document."""
@@ -158,4 +169,4 @@ class Fair(StageCallback):
             names += [_OTHERS] * bool(sizes[-1])
             self._names[name], self._documents[name] = names, sizes[: len(names)]
             self._members[name] = torch.from_numpy(member)
-            self._weights[name] = torch.full((len(names),), 1 / len(names))
+            self._logs[name], self._last[name] = torch.zeros(len(names)), torch.full((len(names),), torch.nan)

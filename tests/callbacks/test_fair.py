@@ -1,6 +1,7 @@
 """Fair recovery: whom it weighs, that it resumes with its weights, and that it keeps a gap which pruning doubles."""
 
 import csv
+import math
 import random
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning import Trainer
 from support.pipelines import built, factory, kept, reported
 
 from callbacks.prune.unstructured import Unstructured
@@ -19,9 +21,12 @@ from clinlm.corpora.table import Table
 from clinlm.models.adapters.full import Full
 from clinlm.models.artifact import Artifact
 from clinlm.models.initializers.scratch import Scratch
+from clinlm.models.model import Model
 from clinlm.pipeline.degradation import measure_degradation
+from clinlm.tasks.data import TaskData
 from clinlm.tasks.entities import Entities
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.tasks.transfer_set import TransferSet
 from clinlm.text.long_notes import Head
 from clinlm.training.modules.teacher import Teacher
 from clinlm.training.optimizer import AdamW
@@ -89,9 +94,41 @@ def test_weights_follow_losses_and_count_subgroups_alike(tmp_path: Path) -> None
     again = Fair(step=0.5, smallest=5)
     again._read(task)
     again.load_state_dict(fair.state_dict())
-    assert torch.equal(again._weights["gender"], fair._weights["gender"])
+    assert torch.equal(again._logs["gender"], fair._logs["gender"])
+    assert torch.equal(again._last["gender"], fair._last["gender"])
     rows = [row for row in fair.report().rows if isinstance(row, SubgroupWeight)]
     assert [row.subgroup for row in rows] == ["F", "M"] and rows[1].weight > 0.9 > rows[0].weight
+
+
+@pytest.mark.parametrize(("rare", "men"), [(0.5, 0.5), (1.0, 1.0), (0.25, 0.0)])
+def test_weight_is_won_by_a_loss_and_not_by_being_in_every_batch(tmp_path: Path, rare: float, men: float) -> None:
+    """For 3,000 batches, each with women, whose loss is 0.5, and every eighth with a man.
+
+    The weights are those of group DRO with every subgroup in every step.
+    """
+    task = planted(tmp_path, 300)
+    fair = Fair(smallest=5)
+    fair._read(task)
+    genders = [own["gender"] for own in task.examples.frame["attributes"].to_list()]
+    woman, man = genders.index("F"), genders.index("M")
+    for step in range(3000):
+        index = torch.tensor([woman, man] if step % 8 == 0 else [woman])
+        logits = torch.where(index == woman, 0.5, rare)
+        assert fair._loss("gender", lambda own, part: own.mean(), logits, {"index": index}).isfinite()
+    weights = {row.subgroup: row.weight for row in fair.report().rows if isinstance(row, SubgroupWeight)}
+    assert weights == pytest.approx({"F": 1 - men, "M": men})
+
+
+def test_a_rare_subgroup_weighs_as_much_as_a_common_one_with_its_loss() -> None:
+    """Of three subgroups, two with one loss, of which one is in every batch and one in every eighth."""
+    fair = Fair(step=0.01)
+    fair._members["site"], fair._names["site"] = torch.tensor([0, 1, 2]), ["common", "rare", "easy"]
+    fair._logs["site"], fair._last["site"] = torch.zeros(3), torch.full((3,), torch.nan)
+    for step in range(80):
+        index = torch.tensor([0, 1, 2] if step % 8 == 0 else [0, 2])
+        fair._loss("site", lambda own, part: own.mean(), torch.tensor([0.6, 0.6, 0.2])[index], {"index": index})
+    common, rare, easy = fair._logs["site"].softmax(0).tolist()
+    assert common == pytest.approx(rare) and common / easy == pytest.approx(math.exp(0.01 * 80 * 0.4))
 
 
 def test_what_has_no_subgroups_is_refused(tmp_path: Path, entities: Entities, task: MultiLabel) -> None:
@@ -101,8 +138,20 @@ def test_what_has_no_subgroups_is_refused(tmp_path: Path, entities: Entities, ta
         Fair(attributes=["gendre"])._read(planted(tmp_path, 70))
     with pytest.raises(ConfigError, match="needs attributes that make subgroups .*, the corpus has none"):
         Fair()._read(task)
-    with pytest.raises(ConfigError, match="recover.step must be at least 0"):
-        Fair(step=-1)
+    for step in (-1, math.inf, math.nan):
+        with pytest.raises(ConfigError, match=r"recover.step must be in \[0, inf\)"):
+            Fair(step=step)
+    with pytest.raises(ConfigError, match=r"must be a list, got 'gender'; write recover.attributes=\[gender\]"):
+        Fair(attributes="gender")
+
+
+def test_texts_of_a_transfer_set_have_no_subgroups(tmp_path: Path, tiny_model: Model) -> None:
+    task = planted(tmp_path, 70)
+    texts = TransferSet("key", ["sign1x1 filler3"])
+    data = TaskData(task, tiny_model.tokenizer, 32, teacher_logits=torch.zeros(71, 4), transfer=texts)
+    module = Teacher(tiny_model, data, Full(), FAST)
+    with pytest.raises(ConfigError, match="the texts of a transfer set have none"):
+        Fair(smallest=5).setup(Trainer(max_epochs=1, logger=False, accelerator="cpu"), module, "fit")
 
 
 @pytest.mark.integration
