@@ -98,14 +98,14 @@ def _by_part(
     return products if place % 2 else products.view(len(products), layer.heads, layer.head_size).sum(2)
 
 
-def _gram(weight: Float[Tensor, "outputs inputs"], place: int) -> Float[Tensor, "inputs *inputs"]:
+def _gram(weight: Float[Tensor, "outputs inputs"], place: int) -> Float[Tensor, "inputs ..."]:
     """Return the products of pairs of columns; of units, which count one by one, those of each with itself."""
     return weight.square().sum(0) if place % 2 else weight.T @ weight
 
 
 def _added(
     inputs: Float[Tensor, "tokens inputs"],
-    gram: Float[Tensor, "inputs *inputs"],
+    gram: Float[Tensor, "inputs ..."],
     layers: Sequence[structure.Layer],
     place: int,
 ) -> Float[Tensor, " parts"]:

@@ -26,7 +26,7 @@ def cache_key(settings: Any, *inputs: Any, code: Iterable[str] = ()) -> str:
     """Return the key of what is made from `settings`: 12 hex digits, the same in every process.
 
     Args:
-        settings: resolved, as JSON; without `PLACES` and what is `NOT_COUNTED`. The code that its `_target_`s reach counts.
+        settings: resolved, as JSON; without `PLACES` and `NOT_COUNTED`. The code that its `_target_`s reach counts.
         inputs: what else decides the result, as JSON: keys of what it is made from, fingerprints of files, versions.
         code: dotted paths of further functions and classes that make the result; see `clinlm.store.sources`.
     """

@@ -27,6 +27,7 @@ from clinlm.models.wide_branch import WideBranch
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.entities import Entities
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.text.long_notes import Windows
 from clinlm.training.distillation import Distillation
 from clinlm.training.modules.student import Student
 from clinlm.training.optimizer import AdamW
@@ -133,11 +134,16 @@ def test_a_sketch_has_the_parts_of_the_student(tiny_model: Model) -> None:
     assert made is not None and made.network.wide is not None and made.network.wide.table.weight.is_meta
 
 
-def test_what_cannot_be_wide_is_refused(entities: Entities, tiny_model: Model) -> None:
+def test_what_cannot_be_wide_is_refused(
+    task: MultiLabel, entities: Entities, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConfigError, match=r"must be a student made from its teacher \(.*, got Scratch"):
         Wide(Scratch(TINY))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"student.share must be in \(0, 1\), got 1"):
         BEGIN(share=1.0)
+    monkeypatch.setitem(task.__dict__, "long_notes", Windows(overlap=0))
+    with pytest.raises(ConfigError, match=r"reads a note in one row, got long_notes=windows, .* set long_notes=head"):
+        BEGIN().begin(task, tiny_model)
     with pytest.raises(ConfigError, match="answers notes, got a task on words"):
         BEGIN().begin(entities, tiny_model)
 

@@ -48,6 +48,13 @@ def test_rows_of_a_type_that_is_not_imported_are_shown_as_they_were_written() ->
     assert "body.a" in methods.methods_markdown(reports)
 
 
+def test_a_line_counts_heads_and_units_where_no_cost_was_aimed_at() -> None:
+    rows = [LayerShape(n, 4, heads, 1000, 500 * heads, 1.0, 1.0) for n, heads in enumerate((3, 1))]
+    assert methods.method_lines(stage(prune=[*rows])) == [
+        "stage: prune cut 8 heads to 4 and 2,000 FFN units to 2,000 in 2 layers"
+    ]
+
+
 QUANTIZED = BitWidth("", 4_000_000, 1_000_000, relative_error=0.011, spared=False, sensitivity=None)
 
 
@@ -55,6 +62,10 @@ def test_a_line_counts_what_became_integers_and_what_did_not() -> None:
     rows = [replace(QUANTIZED, layer=name) for name in ("body.a", "body.b")]
     assert methods.method_lines(stage(quantize=[*rows])) == [
         "stage: quantize made 8.0 MB of 2 matrices 2.0 MB of integers"
+    ]
+    halves = [replace(row, half=True, bytes_after=1_900_000) for row in rows]
+    assert methods.method_lines(stage(quantize=[*halves])) == [
+        "stage: quantize made 8.0 MB of 2 matrices 3.8 MB of half precision"
     ]
     assert methods.sensitivities(rows) == "" and "–" in methods.methods_markdown(stage(quantize=[*rows]))
 

@@ -34,8 +34,8 @@ class Wide(TeacherInitializer):
         share: of the branch in the logits, in (0, 1).
 
     Raises:
-        ConfigError: a setting out of range; (in `begin`) a task on words, or with notes in several rows, whose words the
-            regressions would count together and the branch row by row; or what `deep` raises.
+        ConfigError: a setting out of range; (in `begin`) a task on words, or with notes in several rows, of which the
+            branch would count each alone, and the regressions all together; or what `deep` raises.
     """
 
     def __init__(self, deep: TeacherInitializer, share: float = 0.6) -> None:
@@ -59,8 +59,8 @@ class Wide(TeacherInitializer):
             raise ConfigError("model=wide answers notes, got a task on words; set model@student=dilated_cnn")
         if task.long_notes.pooling is not None:
             raise ConfigError(
-                f"model=wide reads a note in one row, got long_notes={type(task.long_notes).__name__.lower()} that cuts "
-                "it into several; set long_notes=head and a larger task.max_tokens"
+                f"model=wide reads a note in one row, got long_notes={type(task.long_notes).__name__.lower()}, which "
+                "cuts it into several; set long_notes=head and a larger task.max_tokens"
             )
         model = self.deep.begin(task, teacher)
         model.apply(self._edit(model))
