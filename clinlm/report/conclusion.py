@@ -241,19 +241,27 @@ def _difference(row: ModelResult, metric: str) -> str:
 
 
 def _instead(by_name: Mapping[str, ModelResult], row: ModelResult, metric: str) -> str:
-    """Return the baseline to use instead of a row: the floor above its teacher, what dominates it, or the floor."""
-    teacher, floor = by_name.get(row.reference, row), best_floor([*by_name.values()], metric)
-    if floor is not None and _value(teacher, metric) < floor.quality[metric]:
-        return floor.name
+    """Return the baseline to use instead of a row: the floor above it and its teacher, what dominates it, or the floor.
+
+    A row that is not below the floor is not replaced by it, wherever its teacher is.
+    """
+    floor = _floor_above(by_name, row, metric)
+    if floor and _floor_above(by_name, by_name.get(row.reference, row), metric):
+        return floor
     dominant = [name for name in row.dominated_by if by_name[name].kind == "baseline"]
-    below = floor is not None and _value(row, metric) < floor.quality[metric]
-    return dominant[0] if dominant else floor.name if below and floor is not None else ""
+    return dominant[0] if dominant else floor
+
+
+def _floor_above(by_name: Mapping[str, ModelResult], row: ModelResult, metric: str) -> str:
+    """Return the name of the floor, if a row is below it; "" otherwise."""
+    floor = best_floor([*by_name.values()], metric)
+    return floor.name if floor is not None and _value(row, metric) < floor.quality[metric] else ""
 
 
 def _next(by_name: Mapping[str, ModelResult], row: ModelResult, metric: str, use: str) -> str:
     """Return what to try next, by the first rule that applies."""
-    teacher, floor = by_name.get(row.reference, row), best_floor([*by_name.values()], metric)
-    if floor is not None and _value(teacher, metric) < floor.quality[metric]:
+    teacher = by_name.get(row.reference, row)
+    if all(_floor_above(by_name, own, metric) for own in (row, teacher)):
         return f"Next: use {use}, or train on more notes: even uncompressed, {teacher.name} is below it."
     if use:
         return f"Next: use {use}, or {_both(row)}."
