@@ -16,6 +16,9 @@ _SHOWN = 5
 _LETTERS = 3
 """Fewest letters of words that only another reading places: a shorter word may stand there by chance."""
 
+_SURE = 2
+"""Fewest offsets that only another reading places where words begin or end: one may be in a word (5mg) on purpose."""
+
 _UNSEPARATED = "\u2e80"
 """First of the scripts without spaces between words: Chinese, Japanese and more."""
 
@@ -95,8 +98,8 @@ def locate(documents: Sequence[Annotated]) -> list[Placed]:
     taken, of equally good ones the first; or one shift that all annotations of a document share. Words fit that are
     those of the text but for white space, case, forms of a character, quotes, HTML escapes, and an ellipsis at the end.
 
-    Annotations without words say less. A way to count is taken for all documents without words only if it puts every
-    annotation that it moves from the edge of a word to the edge of a word, and more of them than characters do.
+    Annotations without words say less. A way to count is taken for all documents without words only if every annotation
+    that it moves then begins and ends where words do, and if at least two of their offsets do not as characters.
 
     Fragments with only white space between them are merged: brat splits annotations at line ends.
     """
@@ -218,7 +221,7 @@ def _read(text: str, annotations: Sequence[Annotation], reading: Reading) -> Pla
             fragments.append(None)
             continue
         respelled += not equal
-        inside += annotation.words is None and not all(_on_edges(text, fragment) for fragment in solid)
+        inside += annotation.words is None and not _fits(text, solid)
         fragments.append(tuple(_merge_adjacent(text, sorted(solid))))
     return Placed(text, fragments, reading.name, [""] * len(fragments), respelled, inside)
 
@@ -241,24 +244,33 @@ def _relocated(documents: Sequence[Annotated]) -> list[Placed | None]:
         plain, *others = (_read(text, document.annotations, one) for one in readings(text, document.marked))
         for other in others:
             changed = [k for k, place in enumerate(other.fragments) if place != plain.fragments[k]]
-            fits = [_fits(text, other.fragments[k]) for k in changed]
-            gained[other.unit] += sum(fits) - sum(_fits(text, plain.fragments[k]) for k in changed)
-            lost |= set() if all(fits) else {other.unit}
+            lost |= set() if all(_fits(text, other.fragments[k]) for k in changed) else {other.unit}
+            gained[other.unit] += len({place for k in changed for place in _wrong_edges(text, document.annotations[k])})
             moved.setdefault(other.unit, {})[n] = other
-    chosen = max((unit for unit in moved if unit not in lost and gained[unit] > 0), key=gained.__getitem__, default="")
+    sure = [unit for unit in moved if unit not in lost and gained[unit] >= _SURE]
+    chosen = max(sure, key=gained.__getitem__, default="")
     found = [moved.get(chosen, {}).get(n) for n in range(len(documents))]
     return [own and _explained(own, document.annotations, {}) for own, document in zip(found, documents, strict=True)]
 
 
 def _fits(text: str, fragments: Sequence[Fragment] | None) -> bool:
-    return fragments is not None and all(_on_edges(text, fragment) for fragment in fragments)
+    """Return whether fragments begin and end where words do."""
+    return fragments is not None and all(all(_on_edges(text, fragment)) for fragment in fragments)
 
 
-def _on_edges(text: str, fragment: Fragment) -> bool:
-    """Return whether a fragment begins and ends with a character that is no white space, where words do."""
+def _wrong_edges(text: str, annotation: Annotation) -> set[int]:
+    """Return the offsets that, as characters, are not where words begin or end."""
+    both = [(fragment, _on_edges(text, fragment)) for fragment in annotation.fragments]
+    return {place for fragment, right in both for place, fits in zip(fragment, right, strict=True) if not fits}
+
+
+def _on_edges(text: str, fragment: Fragment) -> tuple[bool, bool]:
+    """Return whether a fragment begins, and ends, with a character that is no white space, where words do."""
     start, end = fragment
-    parted = not (start and _in_word(text[start - 1 : start + 1])) and not _in_word(text[end - 1 : end + 1])
-    return parted and not text[start].isspace() and not text[end - 1].isspace()
+    if not start < end <= len(text):
+        return False, False
+    begins = not (start and _in_word(text[start - 1 : start + 1])) and not text[start].isspace()
+    return begins, not _in_word(text[end - 1 : end + 1]) and not text[end - 1].isspace()
 
 
 def _in_word(pair: str) -> bool:

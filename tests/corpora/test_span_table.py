@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,24 @@ SPANS = [[(9, 16, "X"), (0, 5, "Y")], [], [(0, 1, "X")]]
 KINDS = [".csv", ".csv.gz", ".tsv", ".jsonl", ".jsonl.gz", ".parquet"]
 
 
-def write(root: Path, kind: str, form: str, texts: list[str], spans: list[list[tuple[int, int, str]]]) -> Path:
+def write(
+    root: Path,
+    kind: str,
+    form: str,
+    texts: list[str],
+    spans: list[list[tuple[int, int, str]]],
+    worded: bool = False,
+) -> Path:
     path = root / f"notes{kind}"
-    objects = [[{"start": s, "end": e, "label": label} for s, e, label in own] for own in spans]
+    objects = [
+        [{"start": s, "end": e, "label": label} | ({"text": text[s:e]} if worded else {}) for s, e, label in own]
+        for text, own in zip(texts, spans, strict=True)
+    ]
     cells: list[Any] = [[list(one) for one in own] for own in spans] if form == "lists" else objects
     rows = {"key": [f"0{n}" for n in range(len(texts))], "ward": ["w"] * len(texts), "note": texts}
     if kind == ".parquet" and form != "lists":
-        struct = pl.Struct({"start": pl.Int32, "end": pl.Int32, "label": pl.String})
+        words = {"text": pl.String} if worded else {}
+        struct = pl.Struct({"start": pl.Int32, "end": pl.Int32, "label": pl.String, **words})
         pl.DataFrame(rows | {"said": objects}, schema_overrides={"said": pl.List(struct)}).write_parquet(path)
     elif kind.startswith(".jsonl"):
         flat = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
@@ -63,14 +75,18 @@ def test_every_format_and_form_reads_the_same(tmp_path: Path, kind: str, form: s
 
 
 @settings(max_examples=20)
-@given(st.data())
-def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    text = data.draw(st.text(st.characters(exclude_categories=["Cs"]), max_size=20)) + "fever"
-    edges = st.tuples(st.integers(0, len(text)), st.integers(0, len(text)), st.sampled_from("XY"))
-    drawn = [(*sorted(one[:2]), one[2]) for one in data.draw(st.lists(edges, max_size=5))]
+@given(st.data(), st.booleans())
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, worded: bool) -> None:
+    """Anywhere in a text with their words; without, where offsets alone say what they count, of whole words."""
+    text = data.draw(st.text(st.characters(exclude_categories=["Cs"]), max_size=20)) + " " * (not worded) + "fever"
+    places = range(len(text) + 1)
+    whole = [match.span() for match in re.finditer(r"\S+", text)]
+    starts, ends = (places, places) if worded else zip(*whole, strict=True)
+    edges = st.tuples(st.sampled_from(starts), st.sampled_from(ends), st.sampled_from("XY"))
+    drawn = [(*sorted(one[:2]), one[2]) for one in data.draw(st.lists(edges, max_size=5)) if worded or one[0] < one[1]]
     spans = [one for one in drawn if one[0] < one[1]] + [(len(text) - 5, len(text), "X")]
     kind = data.draw(st.sampled_from([".jsonl", ".parquet"]))
-    path = write(tmp_path_factory.mktemp("table"), kind, "objects", [text], [spans])
+    path = write(tmp_path_factory.mktemp("table"), kind, "objects", [text], [spans], worded)
     found = SpanTable(path, "note", "said").records().frame["spans"].item().to_list()
     trimmed = {(e - len(text[s:e].lstrip()), s + len(text[s:e].rstrip()), label) for s, e, label in spans}
     assert [tuple(one.values()) for one in found] == sorted(one for one in trimmed if one[0] < one[1])
@@ -116,6 +132,7 @@ def test_cells_that_are_no_spans_are_named(tmp_path: Path, cell: object) -> None
         ("on aspirin", [[3, 10, "A"], [3, 3, "A"]], [("aspirin", "A")], "1 of 2 entities dropped: not the words"),
         ("😀 on aspirin today", [[6, 13, "A"]], [("aspirin", "A")], "1 of 1 documents have offsets by units of UTF-16"),
         ("é on aspirin today", [[6, 13, "A"]], [("aspirin", "A")], "1 of 1 documents have offsets by bytes of UTF-8"),
+        ("Lévodopa 5mg+ daily", [[10, 13, "A"]], [("mg+", "A")], "1 of 1 entities begin or end inside a word"),
         ("on\r\naspirin", [[3, 10, "A", "aspirin"]], [("aspirin", "A")], "by line ends of one character"),
         (
             "on aspirin",
