@@ -19,7 +19,7 @@ from clinlm.config.validation import CONF
 from clinlm.corpora.base import Corpus, Records
 from clinlm.corpora.column_roles import Roles, guess_roles
 from clinlm.corpora.recognition import Recognized, recognize_folder, recognize_lines, recognize_table
-from clinlm.files.columns import is_header, require_columns, require_header
+from clinlm.files.columns import is_header, require_columns, require_header, showable
 from clinlm.files.peek import peek_table
 from clinlm.predict.observations import Observation, column_observations, corpus_observations, shown_name
 from clinlm.predict.settings import literal_settings
@@ -121,15 +121,16 @@ def check_input(settings: CheckSettings) -> Iterator[str]:
 
 
 def _has_header(frame: pl.DataFrame) -> bool:
-    """Return whether the names of columns look like such, and no column has its name among its cells.
+    """Return whether the names of columns look like such, one at least by its shape, and none is among its cells.
 
-    A record's label, sex or ward comes again. (A line of all names again is that of a file joined to another.)
+    `Smith,headache` may be either, and is printed only if the command names a column. A record's label, sex or ward
+    comes again. (A line of all names again is that of a file joined to another.)
     """
     names = frame.columns
     same = {name: pl.col(name).eq_missing(pl.lit(name)) for name in names}
     words = [own for name, own in same.items() if name.upper() != name.lower()]  # 0 and 1 may name flags
     again = frame.filter(pl.any_horizontal(words) & ~pl.all_horizontal(same.values())).height if words else 0
-    return is_header(names) and not again
+    return is_header(names) and bool(showable(names)) and not again
 
 
 def table_command(path: Path, roles: Roles, encoding: str | None = None) -> list[str] | None:

@@ -224,6 +224,11 @@ def test_what_cannot_be_used_says_why(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is it a record") as caught:
         lines(path)
     assert not any(name in str(caught.value) for name in ("discharge", "Smith", "headache"))
+    path.write_text("Smith,headache\nJones,cough since Monday\nMiller,flu\n")
+    with pytest.raises(DataError, match="is it a record.*or text=COLUMN to the command if they are names") as caught:
+        lines(path)
+    assert not any(name in str(caught.value) for name in ("Smith", "headache"))
+    assert "2 columns" in "\n".join(lines(path, text="headache"))
     with pytest.raises(DataError, match="a folder must be of brat .* with numbers.csv; set input to one of its files"):
         lines(tmp_path)
     with pytest.raises(ConfigError, match="unknown setting 'inptu'; did you mean input"):
