@@ -43,10 +43,11 @@ def split_groups(
             f"{len(shares)} splits need at least as many groups, got {len(names)}; read more documents, or set another "
             "group column"
         )
-    counts = np.zeros((len(names), targets.shape[1] + 1))
-    np.add.at(counts, group, np.concatenate([targets, np.ones((len(targets), 1))], axis=1))
-    assigned = _deal(counts, np.asarray(shares), np.random.default_rng(seed))
-    _fill_empty(assigned, counts[:, -1], len(shares))
+    sizes = np.bincount(group)
+    by_group = targets[np.argsort(group, kind="stable")]
+    counts = np.add.reduceat(by_group, np.cumsum(sizes) - sizes, axis=0, dtype=np.int32)
+    assigned = _deal(counts, sizes, np.asarray(shares), np.random.default_rng(seed))
+    _fill_empty(assigned, sizes, len(shares))
     return assigned[group]
 
 
@@ -78,26 +79,30 @@ def split_documents(
 
 
 def _deal(
-    counts: Float[np.ndarray, "groups labels_and_size"], shares: Float[np.ndarray, " splits"], rng: np.random.Generator
+    counts: Int[np.ndarray, "groups labels"],
+    sizes: Int[np.ndarray, " groups"],
+    shares: Float[np.ndarray, " splits"],
+    rng: np.random.Generator,
 ) -> Int[np.ndarray, " groups"]:
-    lacking = np.outer(shares, counts.sum(0))  # what each split lacks of each label, and of documents
-    left = counts.copy()
+    """Return the split of every group, by how many of its documents have each label, and by how many it has."""
+    left = counts.sum(0, dtype=np.int64)  # documents that are not assigned yet, by label
+    lacking, room = np.outer(shares, left), shares * sizes.sum()  # what each split lacks of each label, of documents
     assigned = np.full(len(counts), -1)
     while (assigned < 0).any():
-        totals = left[:, :-1].sum(0)
-        label = int(np.argmin(np.where(totals > 0, totals, np.inf))) if totals.any() else counts.shape[1] - 1
-        members = np.flatnonzero((assigned < 0) & (counts[:, label] > 0))
-        shuffled = rng.permutation(members)
-        for g in shuffled[np.argsort(-counts[shuffled, label], kind="stable")]:
-            tie = rng.random(len(shares))
-            order = np.lexsort((tie, lacking[:, -1], lacking[:, label]))
-            assigned[g] = order[-1]
-            lacking[order[-1]] -= counts[g]
-            left[g] = 0
+        by_size = not left.any()
+        label = -1 if by_size else int(np.argmin(np.where(left > 0, left, np.inf)))
+        ours, lack = (sizes, room) if by_size else (counts[:, label], lacking[:, label])
+        shuffled = rng.permutation(np.flatnonzero((assigned < 0) & (ours > 0)))
+        for g in shuffled[np.argsort(-ours[shuffled], kind="stable")]:
+            split = np.lexsort((rng.random(len(shares)), room, lack))[-1]
+            assigned[g] = split
+            lacking[split] -= counts[g]
+            room[split] -= sizes[g]
+            left -= counts[g]
     return assigned
 
 
-def _fill_empty(assigned: Int[np.ndarray, " groups"], sizes: Float[np.ndarray, " groups"], splits: int) -> None:
+def _fill_empty(assigned: Int[np.ndarray, " groups"], sizes: Int[np.ndarray, " groups"], splits: int) -> None:
     """Give every split at least one group, also in tiny corpora."""
     for split in range(splits):
         if not (assigned == split).any():
