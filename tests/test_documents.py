@@ -93,7 +93,7 @@ def commands() -> list[str]:
     blocks = [re.findall(r"```sh\n(.*?)```", path.read_text(encoding="utf-8"), re.S) for path in DOCUMENTS]
     lines = [line for block in chain.from_iterable(blocks) for line in block.replace("\\\n", " ").splitlines()]
     return [
-        line for line in lines if re.match(r"clinlm (?!check|predict|label|documents|report|agent|-)|clinlm -m", line)
+        line for line in lines if re.match(r"clinlm (?!check|predict|label|documents|report|store|agent|-)|clinlm -m", line)
     ]
 
 

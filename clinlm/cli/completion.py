@@ -93,6 +93,8 @@ def _of_command(options: ConfigOptions, command: str, earlier: Sequence[str], wo
         return {*options.groups()} if not earlier else set()
     if command == "show":
         return {folder.name for folder in Path("outputs/store").glob("*-*")} | _overrides(word, {"store": None}, {})
+    if command == "store":
+        return _of_store(earlier, word)
     if command == "report":
         if not earlier:
             return {*assigned_keys("clinlm.report.command", "REPORTS")}
@@ -105,6 +107,18 @@ def _of_command(options: ConfigOptions, command: str, earlier: Sequence[str], wo
     kept = {key: value for key, value in settings.items() if key in groups or command != "documents"}
     kept |= _DOCUMENTS if command == "documents" else {}
     return _overrides(word, kept, {group: options.names(group) for group in groups})
+
+
+def _of_store(earlier: Sequence[str], word: str) -> set[str]:
+    from clinlm.cli.store import SETTINGS
+
+    action, *_ = earlier or [""]
+    if action not in SETTINGS:
+        return {*SETTINGS}
+    found = _overrides(word, {name: name in ("confirm", "notes", "restricted") for name in SETTINGS[action]}, {})
+    if action == "export":
+        return found | {folder.name for folder in Path("outputs/store").glob("*-*")}
+    return found | _paths("", word) if action == "import" and "=" not in word else found
 
 
 def _of_pipeline(options: ConfigOptions, earlier: Sequence[str], word: str) -> set[str]:

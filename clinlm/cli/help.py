@@ -12,7 +12,7 @@ HELP = """clinlm: compress clinical language models, and prove what it cost.
 
   clinlm check input=FILE                what a file of notes is, how to use it
   clinlm list [GROUP]                    experiments, sweeps, pipelines; options
-  clinlm show KEY                        a stored model: lineage, numbers, files
+  clinlm show KEY, clinlm store          a stored model; all that is stored
   clinlm predict artifact=A input=FILE   answer notes with a stored model
   clinlm label, clinlm documents         mark spans in notes; export a task
   clinlm report KIND run=|sweep=FOLDER   pages and cards of what was written

@@ -13,6 +13,7 @@ COMMANDS = {
     "stress": "clinlm.report.stress:stress_command",
     "list": "clinlm.cli.listing:list_command",
     "show": "clinlm.cli.show:show_command",
+    "store": "clinlm.cli.store:store_command",
     "agent": "clinlm.tracking.agent:agent_command",
 }
 """Name -> module and function. The function takes the arguments and raises; errors are reported here."""

@@ -21,6 +21,7 @@ from clinlm.config.runtime import share_cores
 from clinlm.config.splits import refuse_several
 from clinlm.config.targets import allow_targets, allowed_packages
 from clinlm.config.validation import CONF
+from clinlm.store.content import used_by
 from clinlm.store.kept_sources import kept_sources
 from clinlm.store.unused import discard_unused
 from clinlm.sweepers.optuna import register_optuna
@@ -85,7 +86,7 @@ def _run(config: DictConfig) -> dict[str, float]:
 
         share_cores()
         try:
-            with kept_sources(Path(config.store)):
+            with kept_sources(Path(config.store)), used_by(folder, Path(config.store)):
                 return run(config, progress)
         except GateFailed as failed:
             if HydraConfig.get().mode != RunMode.MULTIRUN:

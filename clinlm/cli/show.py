@@ -223,9 +223,13 @@ def _count(report: dict[str, Any], name: str, unit: str) -> list[str]:
 
 
 def _bytes(value: Any) -> list[str]:
-    if not isinstance(value, int):
-        return []
-    return [f"{value / 1e6:,.1f} MB" if value >= 1_000_000 else f"{value / 1e3:,.1f} kB"]
+    return [byte_size(value)] if isinstance(value, int) else []
+
+
+def byte_size(count: int) -> str:
+    """Return a number of bytes in kB, MB or GB."""
+    unit, size = next(((unit, size) for unit, size in (("GB", 1e9), ("MB", 1e6)) if count >= size), ("kB", 1e3))
+    return f"{count / size:,.1f} {unit}"
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ A margin proves something only if it was fixed before results were known. The ke
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,8 @@ from clinlm.store.locks import locked
 log = logging.getLogger(__name__)
 PROTOCOLS: Final = "protocols"
 """Folder in the store; a file a plan, named as the folder of its last stage."""
+_KNOWN: Final = "known"
+"""In a protocol: its stages may have been removed from the store, and their results known."""
 
 
 @final
@@ -64,7 +67,8 @@ class Protocol:
 def fix_protocol(config: DictConfig, folders: Sequence[Path], metrics: Sequence[str]) -> Protocol | None:
     """Return the protocol of a plan, and write it into the store unless one was written before.
 
-    Until a stage after the first is complete, no result of the plan is known, and another margin replaces the first.
+    Until a stage after the first is complete, no result of the plan is known, and another margin replaces the first;
+    but see `close_protocols`.
 
     Args:
         config: the whole configuration, with `margin` and `margin_metric`.
@@ -86,7 +90,7 @@ def fix_protocol(config: DictConfig, folders: Sequence[Path], metrics: Sequence[
     wanted = {"margin": float(config.margin), "metric": str(config.margin_metric)}
     with locked(path):
         found = _read(path) if path.is_file() else None
-        if found is None or not any(map(sealed, [last, *folders[1:]])):
+        if found is None or not (found.get(_KNOWN) or any(map(sealed, [last, *folders[1:]]))):
             found = {**wanted, "fixed": f"{datetime.now(UTC):%Y-%m-%d}", "late": sealed(last)}
             write_digested(path, found)
     own = Protocol(
@@ -101,6 +105,17 @@ def fix_protocol(config: DictConfig, folders: Sequence[Path], metrics: Sequence[
     if own.caveat:
         log.warning("%s", own.caveat)
     return own
+
+
+def close_protocols(root: Path) -> None:
+    """Keep the margins of plans whose last stage is not in the store `root`, from which stages are removed now.
+
+    Their results may have been known, so that another margin must not pass for the first.
+    """
+    for path in sorted((root / PROTOCOLS).glob("[!.]*.json")):
+        if not sealed(root / path.stem):
+            with locked(path), suppress(DataError):  # a damaged one says so itself
+                write_digested(path, read_digested(path) | {_KNOWN: True})
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,11 @@ from clinlm.store.locks import locked, make_private, require_writable, writable
 log = logging.getLogger(__name__)
 
 RECORD = "record.json"
+USES = "uses"
+"""Folder in the store; a file a run, with the names of the folders that it claimed."""
 _DIGEST = "digest"
+_user: tuple[Path, Path, set[str]] | None = None
+"""The run of this process, its store, and the names of what it claimed there so far."""
 
 
 FORMAT = 1
@@ -180,7 +184,8 @@ def claim(folder: Path, needs: Collection[str] = ()) -> Iterator[bool]:
 
     A damaged folder is set aside with a warning, and so is one that holds what was made for another. A folder without
     a record is kept, since it holds the checkpoint to continue from; files that a killed process was about to write
-    (`.NAME`) are removed. The operating system releases the lock when its holder dies.
+    (`.NAME`) are removed. The operating system releases the lock when its holder dies. The date of the folder is that
+    of its last use, and the run that uses it is noted: see `used_by`.
 
     Raises:
         ConfigError: the store cannot be written, and does not have the complete folder.
@@ -204,7 +209,30 @@ def claim(folder: Path, needs: Collection[str] = ()) -> Iterator[bool]:
                 shutil.rmtree(draft)
             else:
                 draft.unlink()
+        with suppress(OSError):  # a store that cannot be written
+            os.utime(folder)
+            _note_use(folder)
         yield whole
+
+
+@contextmanager
+def used_by(run: Path, root: Path) -> Iterator[None]:
+    """Note in the store `root` what is claimed of it meanwhile: `run`, a folder, needs it for as long as it exists."""
+    global _user
+    before, _user = _user, (run.absolute(), root.absolute(), set())
+    try:
+        yield
+    finally:
+        _user = before
+
+
+def _note_use(folder: Path) -> None:
+    if _user is None or folder.absolute().parent != _user[1] or folder.name in _user[2]:
+        return
+    run, root, names = _user
+    names.add(folder.name)
+    (root / USES).mkdir(mode=0o700, exist_ok=True)
+    write_digested(root / USES / f"{digest(str(run))}.json", {"run": str(run), "folders": sorted(names)})
 
 
 def _check_own(folder: Path, record: Mapping[str, Any]) -> None:

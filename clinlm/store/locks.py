@@ -17,7 +17,7 @@ from clinlm.config.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-_OF_A_STORE = re.compile(r".+-[0-9a-f]{12}(\..+)?|\..+|code\.json|plans|protocols|latencies|synthetic")
+_OF_A_STORE = re.compile(r".+-[0-9a-f]{12}(\..+)?|\..+|code\.json|plans|protocols|latencies|synthetic|uses")
 """Names of what clinlm makes in a store."""
 _LOOK_S, _AGAIN_S = 2.0, 60.0
 """Seconds between two looks at the holder of a lock that is waited for, and between two lines about it."""
@@ -44,6 +44,21 @@ def locked(path: Path) -> Iterator[None]:
         require_writable(path, path.exists())
     with _held(lock, holder) if lock.is_locked else nullcontext():
         yield
+
+
+@contextmanager
+def if_free(path: Path) -> Iterator[bool]:
+    """Hold the lock of `path`, and yield true; yield false where another process holds it, or none can be made."""
+    lock, _ = _beside(path)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -96,6 +96,17 @@ def test_settings_and_groups_of_the_other_commands_are_completed() -> None:
     assert choices("clinlm list pru") == ["prune"] and choices("clinlm report html sw") == ["sweep="]
 
 
+def test_what_a_store_is_asked_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "outputs/store/teacher-aaaa00000001").mkdir(parents=True)
+    (tmp_path / "file.tar").touch()
+    assert choices("clinlm store ") == ["export", "gc", "import", "ls", "verify"]
+    assert choices("clinlm store gc ") == ["confirm=", "days=", "runs=", "store="]
+    assert choices("clinlm store gc confirm=") == ["confirm=false", "confirm=true"]
+    assert choices("clinlm store export t") == ["teacher-aaaa00000001"]
+    assert choices("clinlm store import f") == ["file.tar"] and choices("clinlm store import s") == ["store="]
+
+
 def test_options_of_a_folder_of_ones_own_are_completed(tmp_path: Path) -> None:
     (tmp_path / "prune").mkdir()
     (tmp_path / "prune/first_units.yaml").write_text("_target_: lab.FirstUnits\nshare: 0.1\n", encoding="utf-8")

@@ -40,6 +40,7 @@ FAST = [
     ["--completion", "query", "zsh"],
     ["list"],
 ]
+FAST += [["store", "ls", "store=."], ["store", "verify", "store=."], ["store", "gc", "store=.", "runs=none"]]
 FAST += [["list", "prune"], ["show"], *([name, "--help"] for name in COMMANDS)]
 WITHOUT = {
     "at once": (FAST, NUMBERS | TRAINING | {"hydra", "omegaconf", "rich"}),

@@ -1,6 +1,7 @@
 """A margin is fixed once, before results are known; a later one is told apart wherever a verdict is."""
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from clinlm.config.errors import ConfigError
-from clinlm.pipeline.protocol import PROTOCOLS, Protocol, fix_protocol
+from clinlm.pipeline.protocol import PROTOCOLS, Protocol, close_protocols, fix_protocol
 from clinlm.store.content import seal
 
 METRICS = ("micro_f1", "macro_f1")
@@ -57,6 +58,15 @@ def test_until_there_are_results_a_margin_may_change(tmp_path: Path) -> None:
     assert not fixed(tmp_path, 0.01).caveat, "the teacher alone says nothing of what is lost"
     complete(folders(tmp_path)[1])
     assert "from 1 to 2 points" in fixed(tmp_path).caveat
+
+
+def test_what_is_removed_from_the_store_does_not_free_its_margin(tmp_path: Path) -> None:
+    fixed(tmp_path, 0.02)
+    complete(folders(tmp_path)[1])
+    shutil.rmtree(folders(tmp_path)[1])
+    close_protocols(tmp_path)
+    assert "margin changed from 2 to 5 points after results were known" in fixed(tmp_path, 0.05).caveat
+    assert fixed(tmp_path, 0.02).caveat == ""
 
 
 def test_a_margin_for_what_was_built_before_is_told(tmp_path: Path) -> None:
