@@ -92,9 +92,8 @@ def commands() -> list[str]:
     """Return the pipelines and sweeps that the documents print, without comments."""
     blocks = [re.findall(r"```sh\n(.*?)```", path.read_text(encoding="utf-8"), re.S) for path in DOCUMENTS]
     lines = [line for block in chain.from_iterable(blocks) for line in block.replace("\\\n", " ").splitlines()]
-    return [
-        line for line in lines if re.match(r"clinlm (?!check|predict|label|documents|report|store|agent|-)|clinlm -m", line)
-    ]
+    others = "check|predict|label|documents|report|store|agent|-"
+    return [line for line in lines if re.match(rf"clinlm (?!{others})|clinlm -m", line)]
 
 
 @pytest.mark.integration

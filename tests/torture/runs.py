@@ -28,8 +28,8 @@ PIPELINE: Final = (
 
 _MEASURED: Final = ("seconds", "measuring_seconds", "attempts", "training_peak_mib")
 _MEASURED_COLUMNS: Final = ("peak_mib", "seconds", "cached", "dominated_by", "verdict_caveat")
-_OF_THE_MACHINE: Final = ("README.md", "record.json", "latencies", "logs", "plans", "code.json")
-"""Cards tell times and days, records the digests of reports, logs have a folder for every attempt, kept plans paths."""
+_OF_THE_MACHINE: Final = ("README.md", "record.json", "latencies", "logs", "plans", "code.json", "uses")
+"""Cards tell times and days, records the digests of reports, logs have a folder for every attempt, the others paths."""
 _CACHES: Final = ("logits", "tokens")
 
 
