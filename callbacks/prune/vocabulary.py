@@ -4,7 +4,7 @@ from typing import Any, ClassVar, final
 
 from callbacks.base import Compression
 from clinlm.config.ranges import check_at_least
-from clinlm.models import structure, token_pruning
+from clinlm.models import structure, vocabulary_pruning
 from clinlm.models.model import Edit, Model
 from clinlm.text.group_floor import LearntTerms
 from clinlm.training.method_report import MethodReport
@@ -45,12 +45,12 @@ class Vocabulary(Compression):
         structure.check_trainable(module.network)
         model, task = module.model, module.task
         before, table = model.tokenizer, structure.word_embeddings(module.network.body)
-        counts, rare = token_pruning.count_common_tokens(before, task.texts("train"), task.floor)
-        tokens = token_pruning.tokens_to_keep(before, counts, self.min_count)
+        counts, rare = vocabulary_pruning.count_common_tokens(before, task.texts("train"), task.floor)
+        tokens = vocabulary_pruning.tokens_to_keep(before, counts, self.min_count)
         size = table.num_embeddings
         if len(tokens) < size:
             model.apply(Edit("clinlm.models.surgery.keep_tokens", {"tokens": tokens}))
-            model.tokenizer = token_pruning.trim_tokenizer(before, tokens)
+            model.tokenizer = vocabulary_pruning.trim_tokenizer(before, tokens)
             model.learnt = LearntTerms(int((counts[tokens] >= self.min_count).sum()), rare, task.min_groups)
             module.data.tokenize(model.tokenizer, model.max_tokens)
         pieces = _pieces(before, model.tokenizer, task.texts("validation"))
@@ -66,5 +66,5 @@ class Vocabulary(Compression):
 
 
 def _pieces(before: Any, after: Any, texts: list[str]) -> tuple[int, int]:
-    first, second = (int(token_pruning.count_tokens(tokenizer, texts).sum()) for tokenizer in (before, after))
+    first, second = (int(vocabulary_pruning.count_tokens(tokenizer, texts).sum()) for tokenizer in (before, after))
     return first, second

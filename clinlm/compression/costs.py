@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
+from jaxtyping import Int
 from torch import nn
 
 from clinlm.models import structure
@@ -115,3 +117,20 @@ def _column(network: Network, words: nn.Embedding) -> int:
     outside = sum(p is not None for norm in norms for p in (norm.weight, norm.bias))
     inside = 2 * len(layers) * sum(p is not None for p in (layers[0].output_norm.weight, layers[0].output_norm.bias))
     return count + sum([table.num_embeddings for table in tables]) + outside - inside
+
+
+def layer_multiplications(
+    layer: structure.Layer, entering: Int[np.ndarray, " rows"], leaving: Int[np.ndarray, " rows"]
+) -> int:
+    """Return the multiplications in a layer over rows of tokens, some of which it drops between attention and FFN.
+
+    Products of linear layers and of attention; not norms, activations and the sums that score tokens.
+
+    Args:
+        entering, leaving: tokens of every row.
+    """
+    first = sum(linear.weight.numel() for linear in layer.by_head)
+    rest = sum(linear.weight.numel() for linear in (layer.attention_output, *layer.by_unit, layer.down))
+    before, after = entering.astype(np.int64), leaving.astype(np.int64)
+    pairs = 2 * layer.query.out_features * int(np.square(before).sum())
+    return first * int(before.sum()) + pairs + rest * int(after.sum())

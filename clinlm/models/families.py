@@ -139,3 +139,7 @@ UNCUTTABLE: Final[Mapping[str, str]] = {
     "mobilebert": "its layers have bottlenecks and several feed-forward blocks",
 }
 """Families that people try -> why they cannot be cut."""
+
+TOKEN_PRUNABLE: Final = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert")
+"""Families whose layers may drop tokens: positions are in the embeddings, and attention sees a set. Others add relative
+positions in every layer, or (megatron-bert) compose a layer differently."""

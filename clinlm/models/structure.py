@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clinlm.config.errors import ModelError
-from clinlm.models.families import FAMILIES, UNCUTTABLE, Family
+from clinlm.config.errors import ConfigError, ModelError
+from clinlm.models.families import FAMILIES, TOKEN_PRUNABLE, UNCUTTABLE, Family
 from clinlm.models.layers.low_rank_embedding import LowRankEmbedding
 from clinlm.models.layers.split_linear import SplitLinear
+from clinlm.models.layers.token_pruning_encoder import TokenPruningEncoder
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,17 @@ def stack(body: nn.Module) -> tuple[str, nn.ModuleList]:
 
 
 def layers(body: nn.Module) -> list[Layer]:
-    """Return the parts of every encoder layer of `body`, first layer first.
+    """Return the parts of every encoder layer of `body`, first layer first: to cut them, or to look at their tokens.
+
+    Raises:
+        ModelError: as `layer_parts`, or layers drop tokens, so that they see other tokens than the row has.
+    """
+    check_all_tokens(body)
+    return layer_parts(body)
+
+
+def layer_parts(body: nn.Module) -> list[Layer]:
+    """Return the parts of every encoder layer of `body`, first layer first, to read their sizes.
 
     Raises:
         ModelError: as `family`, or a weight is an integer.
@@ -154,6 +165,46 @@ def layers(body: nn.Module) -> list[Layer]:
     check_trainable(body)
     names = family(body)
     return [_parts(layer, names) for layer in stack(body)[1]]
+
+
+def token_pruning(body: nn.Module) -> TokenPruningEncoder | None:
+    """Return the part of `body` whose layers drop tokens, if there is one."""
+    return next((module for module in body.modules() if isinstance(module, TokenPruningEncoder)), None)
+
+
+def check_all_tokens(body: nn.Module) -> None:
+    """Check that every layer sees all tokens of a row.
+
+    Raises:
+        ModelError: tokens are pruned.
+    """
+    if token_pruning(body) is not None:
+        raise ModelError(
+            "layers must see all tokens to be cut, compared or imitated, got layers that drop some; put prune=tokens "
+            "after the stages that do this, once, and before quantize="
+        )
+
+
+def check_token_pruning(network: nn.Module) -> None:
+    """Check that the layers of a network may drop tokens.
+
+    Raises:
+        ConfigError: it answers every token, or its layers know where tokens stand.
+        ModelError: tokens are pruned already, or the parts of layers are not known.
+    """
+    body: Any = network.body
+    layers(body)
+    kind = body.config.model_type
+    if kind not in TOKEN_PRUNABLE:
+        raise ConfigError(
+            f"prune=tokens needs positions in the embeddings alone ({', '.join(TOKEN_PRUNABLE)}), got {kind}, whose "
+            "layers read them too, or whose parts are others; use prune=structured, prune=depth or quantize="
+        )
+    if network.pooling.name == "none":  # type: ignore[union-attr]
+        raise ConfigError(
+            "prune=tokens needs one answer a row, got a tagger, which answers every token; use prune=structured, "
+            "prune=depth or quantize="
+        )
 
 
 def linear_names(body: nn.Module) -> list[dict[str, str]]:

@@ -19,6 +19,8 @@ from clinlm.models import structure
 from clinlm.models.layers.base import IntegerLayer
 from clinlm.models.layers.low_rank_embedding import LowRankEmbedding
 from clinlm.models.layers.low_rank_linear import LowRankLinear
+from clinlm.models.layers.pruned_pooling import PrunedPooling
+from clinlm.models.layers.token_pruning_encoder import TokenPruningEncoder
 from clinlm.models.wide_branch import WideBranch
 
 Layer = TypeVar("Layer", bound=nn.Module)
@@ -76,6 +78,7 @@ def keep_layers(network: nn.Module, numbers: Sequence[int]) -> None:
     """
     body: nn.Module = network.body  # type: ignore[assignment]
     name, stack = structure.stack(body)
+    structure.check_all_tokens(body)
     index = _index(numbers, len(stack), "layer").tolist()
     parent, _, attribute = name.rpartition(".")
     setattr(body.get_submodule(parent), attribute, nn.ModuleList(stack[i] for i in index))
@@ -124,7 +127,7 @@ def keep_hidden(network: nn.Module, dimensions: Sequence[int]) -> None:
 def keep_tokens(network: nn.Module, tokens: Sequence[int]) -> None:
     """Keep only `tokens` (ascending) of the vocabulary: rows of the token tables, and ids in the configuration.
 
-    `clinlm.models.token_pruning` does the same to the tokenizer.
+    `clinlm.models.vocabulary_pruning` does the same to the tokenizer.
 
     Raises:
         ConfigError: a token does not exist, none or no padding token would be left, or the padding token would get
@@ -155,6 +158,33 @@ def keep_tokens(network: nn.Module, tokens: Sequence[int]) -> None:
     for name, number in [*vars(config).items()]:
         if name.endswith("_token_id") and isinstance(number, int):
             setattr(config, name, new.get(number))
+
+
+def prune_tokens(network: nn.Module, percents: Sequence[int]) -> None:
+    """Let encoder layers drop the tokens that receive least attention; see `TokenPruningEncoder`.
+
+    This is about the tokens of a row. `keep_tokens` is about those that the tokenizer knows.
+
+    Args:
+        network: has one row of logits for every row of tokens.
+        percents: of a row's tokens, rounded up, that leave each layer: in [1, 100], none larger than the one before.
+
+    Raises:
+        ConfigError: the percentages are others, or the network cannot drop tokens.
+        ModelError: its layers drop tokens already, or their parts are not known.
+    """
+    body: nn.Module = network.body  # type: ignore[assignment]
+    structure.check_token_pruning(network)
+    name, stack = structure.stack(body)
+    ordered = list(percents) == sorted(percents, reverse=True) and all(1 <= percent <= 100 for percent in percents)
+    if len(percents) != len(stack) or not ordered:
+        raise ConfigError(
+            f"percents of tokens must be one in [1, 100] for each of {len(stack)} layers, none larger than the one "
+            f"before, got {list(percents)}"
+        )
+    parent = name.rpartition(".")[0]
+    replace_module(body, parent, TokenPruningEncoder(body.get_submodule(parent), body.config, percents))
+    network.pooling = PrunedPooling(network.pooling, percents[-1])
 
 
 def keep_filters(network: nn.Module, filters: Mapping[str, Sequence[int]]) -> None:

@@ -70,7 +70,7 @@ class FfnWidth(ReportRow):
         from clinlm.models import structure
 
         promised = [row.width_after for row in rows]
-        return promised, [layer.up.out_features for layer in structure.layers(model.network.body)]
+        return promised, [layer.up.out_features for layer in structure.layer_parts(model.network.body)]
 
 
 @final
@@ -95,7 +95,7 @@ class HeadCount(ReportRow):
     def compare(cls, rows: Sequence[Self], model: "Model") -> tuple[Any, Any]:
         from clinlm.models import structure
 
-        return [row.heads_after for row in rows], [layer.heads for layer in structure.layers(model.network.body)]
+        return [row.heads_after for row in rows], [layer.heads for layer in structure.layer_parts(model.network.body)]
 
 
 @final
@@ -136,7 +136,44 @@ class LayerKept(ReportRow):
     def compare(cls, rows: Sequence[Self], model: "Model") -> tuple[Any, Any]:
         from clinlm.models import structure
 
-        return sum(row.kept for row in rows), len(structure.layers(model.network.body))
+        return sum(row.kept for row in rows), len(structure.layer_parts(model.network.body))
+
+
+@final
+@dataclass(frozen=True)
+class TokensKept(ReportRow):
+    """A layer behind which only some tokens of a row are left.
+
+    Attributes:
+        percent: of a row's tokens that leave the layer.
+        tokens_before, tokens_after: that enter and leave it, in the mean over the rows of calibration documents.
+        multiplications_before, multiplications_after: in the layer, over these rows, with all tokens and with these.
+        error: how much more the logits change because of this layer, as estimated, before recovery.
+    """
+
+    layer: int
+    percent: int
+    tokens_before: float
+    tokens_after: float
+    multiplications_before: int
+    multiplications_after: int
+    error: float
+
+    @classmethod
+    def summary(cls, report: MethodReport) -> str:
+        own = report.of(cls)
+        before, after = sum(row.multiplications_before for row in own), sum(row.multiplications_after for row in own)
+        return (
+            f"let {', '.join(str(row.percent) for row in own)} % of a row's tokens leave the layers, which saves "
+            f"{1 - after / before:.1%} of their multiplications (rows of {own[0].tokens_before:.0f} tokens)"
+        )
+
+    @classmethod
+    def compare(cls, rows: Sequence[Self], model: "Model") -> tuple[Any, Any]:
+        from clinlm.models import structure
+
+        pruned = structure.token_pruning(model.network.body)
+        return [row.percent for row in rows], None if pruned is None else pruned.kept.tolist()
 
 
 @final
@@ -208,7 +245,7 @@ class CostTarget(ReportRow):
 
         body = model.network.body
         promised = [(row.layers_after, row.hidden_after) for row in rows]
-        return promised, [(len(structure.layers(body)), structure.hidden_size(body))]
+        return promised, [(len(structure.layer_parts(body)), structure.hidden_size(body))]
 
 
 @final
@@ -241,7 +278,7 @@ class LayerShape(ReportRow):
         from clinlm.models import structure
 
         promised = [row.shape for row in rows if row.heads_after]
-        return promised, [(layer.heads, layer.up.out_features) for layer in structure.layers(model.network.body)]
+        return promised, [(layer.heads, layer.up.out_features) for layer in structure.layer_parts(model.network.body)]
 
 
 @final

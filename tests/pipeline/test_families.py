@@ -3,7 +3,7 @@
 import pytest
 from support.method_matrix import CONFIGS, ENGINES, FAMILIES, METHODS, exported, outcome
 
-from clinlm.models.families import UNCUTTABLE
+from clinlm.models.families import TOKEN_PRUNABLE, UNCUTTABLE
 from clinlm.models.model import Model
 from clinlm.tasks.multilabel import MultiLabel
 
@@ -19,6 +19,8 @@ _SOON = {
     ("albert", "prune=depth"),
     ("convbert", "prune=heads"),
     ("bert", "prune=filters"),
+    ("distilbert", "prune=tokens"),
+    ("mpnet", "prune=tokens"),
 }
 """Cells that every run of the tests tries."""
 CUTTING = [
@@ -36,9 +38,9 @@ CELLS = [
 def test_a_method_on_a_family(family: str, method: str, task: MultiLabel, tiny_model: Model) -> None:
     refused = outcome(family, method, task, tiny_model.tokenizer)
     cuts = method.startswith(("hidden_state_loss=", "factorize=", "model@")) or method in CUTTING
-    assert bool(refused) == (method == "prune=filters" or (cuts and CONFIGS[family]["model_type"] in UNCUTTABLE)), (
-        refused
-    )
+    kind = CONFIGS[family]["model_type"]
+    drops = method == "prune=tokens" and kind not in TOKEN_PRUNABLE
+    assert bool(refused) == (method == "prune=filters" or drops or (cuts and kind in UNCUTTABLE)), refused
 
 
 @pytest.mark.integration

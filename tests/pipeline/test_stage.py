@@ -37,6 +37,7 @@ from clinlm.training.promises import (
     LayerKept,
     LayerShape,
     Sparsity,
+    TokensKept,
     VocabularySize,
 )
 from clinlm.training.stage_callback import StageCallback
@@ -58,7 +59,7 @@ def start(tmp_path: Path, tiny_model: Model) -> Artifact:
 def found(model: Model, rows: Sequence[Any]) -> bool:
     """Whether the network is what the report of a pruning method says: widths, heads, layers or zeros."""
     body = model.network.body
-    layers = [] if isinstance(rows[0], FilterCount) else structure.layers(body)
+    layers = [] if isinstance(rows[0], FilterCount) else structure.layer_parts(body)
     match rows[0]:
         case CostTarget(layers_after=count, hidden_after=hidden):
             left = [row for row in rows[1:] if row.heads_after]
@@ -67,6 +68,9 @@ def found(model: Model, rows: Sequence[Any]) -> bool:
             return len(layers) == count and structure.hidden_size(body) == hidden and shapes == reported_shapes
         case FilterCount():
             return [linear.out_features for linear in structure.filters(body)] == [row.filters_after for row in rows]
+        case TokensKept():
+            seen = tokens_left(model, 40)
+            return seen == [-(-40 * row.percent // 100) for row in rows] and seen[-1] < 40
         case VocabularySize(tokens_after=tokens):
             return structure.word_embeddings(body).num_embeddings == tokens == len(model.tokenizer)
         case FfnWidth():
@@ -82,6 +86,18 @@ def found(model: Model, rows: Sequence[Any]) -> bool:
             linears = [m.weight for m in model.network.body.modules() if isinstance(m, nn.Linear)]
             return [int((w == 0).sum()) for w in linears] == [row.zeros for row in rows]
     raise AssertionError(f"a new kind of promise, {type(rows[0]).__name__}: check it here, a second way")
+
+
+@torch.no_grad()
+def tokens_left(model: Model, tokens: int) -> list[int]:
+    """Over how many of so many tokens the last linear layer of every layer runs."""
+    seen: list[int] = []
+    downs = [layer.down for layer in structure.layer_parts(model.network.body)]
+    handles = [down.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1])) for down in downs]
+    model.network(torch.ones(1, tokens, dtype=torch.long), torch.ones(1, tokens, dtype=torch.long))
+    for handle in handles:
+        handle.remove()
+    return seen
 
 
 class Spy(Callback):

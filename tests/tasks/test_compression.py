@@ -14,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from support import taggers
 from support.pipelines import FAST, built, composed, factory, kept
 
+from callbacks.prune.tokens import Tokens
+from clinlm.config.errors import ConfigError
 from clinlm.config.validation import CONF
 from clinlm.engines.base import find_engine
 from clinlm.engines.export import deploy
@@ -46,8 +48,10 @@ def options(*groups: str) -> list[tuple[str, str]]:
 
 
 IDS = "{}".format
+OF_DOCUMENTS = [("recover", "fair"), ("prune", "tokens")]
 METHODS, STARTS, HIDDEN_STATE_LOSSES = (
-    [own for own in options("prune", "factorize", "quantize", "recover") if own != ("recover", "fair")],  # of documents
+    # Two are of documents: see `test_dropping_tokens_is_refused` and tests/callbacks/test_fair.py.
+    [own for own in options("prune", "factorize", "quantize", "recover") if own not in OF_DOCUMENTS],
     [own for own in options("model") if own != ("model", "wide")],  # of documents: see tests/models/test_wide.py
     options("hidden_state_loss"),
 )
@@ -132,6 +136,11 @@ def test_every_method_works_on_a_tagger(
     check(result, entities)
     assert (result.folder / "model.safetensors").read_bytes() != (parent.folder / "model.safetensors").read_bytes()
     assert result.report["methods"][name]
+
+
+def test_dropping_tokens_is_refused(entities: Entities, teacher: Artifact, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="prune=tokens needs one answer a row, got a tagger"):
+        built(tmp_path / "tokens", entities, teacher, {"prune": Tokens()}, [teacher])
 
 
 @pytest.mark.parametrize(("group", "name"), STARTS, ids=IDS)

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from callbacks.keep_best import KeepBest
 from callbacks.prune.vocabulary import Vocabulary
 from clinlm.config.validation import CONF
-from clinlm.models import token_pruning
+from clinlm.models import vocabulary_pruning
 from clinlm.models.adapters.base import Adapter
 from clinlm.models.adapters.full import Full
 from clinlm.models.adapters.lora import Lora
@@ -136,7 +136,7 @@ def test_a_student_that_is_its_teacher_imitates_it(name: str, kind: str, task: M
 def trimmed(model: Model, tokens: list[int]) -> Model:
     student = still(model)
     student.apply(Edit("clinlm.models.surgery.keep_tokens", {"tokens": tokens}))
-    student.tokenizer = token_pruning.trim_tokenizer(model.tokenizer, tokens)
+    student.tokenizer = vocabulary_pruning.trim_tokenizer(model.tokenizer, tokens)
     return student
 
 
@@ -144,8 +144,8 @@ def trimmed(model: Model, tokens: list[int]) -> Model:
 @pytest.mark.parametrize("kind", sorted(MAKE))
 def test_a_student_with_part_of_the_vocabulary(kind: str, least: int, task: MultiLabel, tiny_model: Model) -> None:
     """The teacher reads the student's pieces under its own numbers."""
-    counts = token_pruning.count_tokens(tiny_model.tokenizer, task.texts("train"))
-    tokens = token_pruning.tokens_to_keep(tiny_model.tokenizer, counts, least)
+    counts = vocabulary_pruning.count_tokens(tiny_model.tokenizer, task.texts("train"))
+    tokens = vocabulary_pruning.tokens_to_keep(tiny_model.tokenizer, counts, least)
     assert len(tokens) < len(tiny_model.tokenizer)
     student = trimmed(tiny_model, tokens)
     assert same_tokens(student.tokenizer, tiny_model.tokenizer).tolist() == tokens

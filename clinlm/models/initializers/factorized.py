@@ -36,7 +36,7 @@ class Factorized(TransformerStudent):
         embedding_size: width of token vectors, below `hidden_size` and at most the teacher's hidden size.
         hidden_size: width of the hidden state; a multiple of `heads`.
         layers, heads, intermediate_size: number of layers, and of attention heads and FFN units of each.
-        min_count: see `clinlm.models.token_pruning.tokens_to_keep`: rarer tokens have no vector.
+        min_count: see `clinlm.models.vocabulary_pruning.tokens_to_keep`: rarer tokens have no vector.
         pooling, dropout: see `clinlm.models.model.Pooling` and `ModelSpec`.
         hidden_dropout, attention_dropout: inside the encoder; see `clinlm.models.initializers.base.with_dropout`.
 

@@ -33,7 +33,7 @@ class Projected(TransformerStudent):
         hidden_size: width of the hidden state, a multiple of `heads`; at most the teacher's.
         layers, heads, intermediate_size: number of layers, and of attention heads and FFN units of each.
         min_count: tokens that occur less often in the training texts are removed, as by
-            `clinlm.models.token_pruning.tokens_to_keep`; None keeps the teacher's vocabulary, as the sources do.
+            `clinlm.models.vocabulary_pruning.tokens_to_keep`; None keeps the teacher's vocabulary, as the sources do.
         pooling, dropout, head_bias: see `clinlm.models.model.Pooling`, `ModelSpec` and `with_head`.
         hidden_dropout, attention_dropout: inside the encoder; see `clinlm.models.initializers.base.with_dropout`.
 

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedToke
 
 from clinlm.config.errors import ConfigError
 from clinlm.config.ranges import check_interval
-from clinlm.models import structure, token_pruning
+from clinlm.models import structure, vocabulary_pruning
 from clinlm.models.initializers.base import HeadBias, TeacherInitializer, check_rates, plain_config, sketched, with_head
 from clinlm.models.model import Model, ModelSpec, Network, PoolingName, in_parts
 from clinlm.tasks.base import Task
@@ -46,7 +46,7 @@ def teacher_tokens(task: Task, teacher: Model, min_count: int | None) -> Teacher
     Args:
         task: opened; its training texts are counted.
         teacher: of the stage.
-        min_count: see `clinlm.models.token_pruning.tokens_to_keep`; None for all tokens.
+        min_count: see `clinlm.models.vocabulary_pruning.tokens_to_keep`; None for all tokens.
 
     Raises:
         ModelError: the teacher has integer weights.
@@ -54,12 +54,12 @@ def teacher_tokens(task: Task, teacher: Model, min_count: int | None) -> Teacher
     structure.check_trainable(teacher.network)
     tokenizer, learnt = teacher.tokenizer, None
     if min_count is None:
-        counts = token_pruning.count_tokens(tokenizer, task.texts("train"))
+        counts = vocabulary_pruning.count_tokens(tokenizer, task.texts("train"))
         numbers = list(range(len(counts)))
     else:
-        counts, rare = token_pruning.count_common_tokens(tokenizer, task.texts("train"), task.floor)
-        numbers = token_pruning.tokens_to_keep(tokenizer, counts, min_count)
-        tokenizer = token_pruning.trim_tokenizer(tokenizer, numbers)
+        counts, rare = vocabulary_pruning.count_common_tokens(tokenizer, task.texts("train"), task.floor)
+        numbers = vocabulary_pruning.tokens_to_keep(tokenizer, counts, min_count)
+        tokenizer = vocabulary_pruning.trim_tokenizer(tokenizer, numbers)
         learnt = LearntTerms(int((counts[numbers] >= min_count).sum()), rare, task.min_groups)
     often = torch.from_numpy(counts[numbers]).double() + 1
     return TeacherTokens(tokenizer, numbers, (often / often.sum()).float(), learnt)
@@ -71,7 +71,7 @@ class ConvolutionalStudent(TeacherInitializer):
     Args:
         embedding_size: width of token vectors, at most the teacher's hidden size.
         max_tokens: longest row, special tokens included; None for the task's limit.
-        min_count: see `clinlm.models.token_pruning.tokens_to_keep`: rarer tokens have no vector.
+        min_count: see `clinlm.models.vocabulary_pruning.tokens_to_keep`: rarer tokens have no vector.
         pooling, dropout, head_bias: see `clinlm.models.model.Pooling`, `ModelSpec` and `with_head`.
     """
 

@@ -34,7 +34,7 @@ class TokenVectors(TeacherInitializer):
     Args:
         hidden_size: width of token vectors, at most the teacher's hidden size.
         smoothing: a in the weight of a token; positive. A large value weights all tokens alike.
-        min_count: see `clinlm.models.token_pruning.tokens_to_keep`: rarer tokens have no vector.
+        min_count: see `clinlm.models.vocabulary_pruning.tokens_to_keep`: rarer tokens have no vector.
         dropout: see `ModelSpec`.
 
     Raises:

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from clinlm.config.errors import ModelError
-from clinlm.models import token_pruning
+from clinlm.models import vocabulary_pruning
 from clinlm.text.group_floor import GroupFloor
 from clinlm.text.long_notes import Head
 from clinlm.text.tokens import RowCutter, uncut
@@ -92,8 +92,8 @@ def _tokenizer(kind: str, frame: str) -> PreTrainedTokenizerFast:
 @cache
 def smaller(kind: str, frame: str = "template", min_count: int = 1) -> PreTrainedTokenizerFast:
     whole = tokenizer(kind, frame)
-    return token_pruning.trim_tokenizer(
-        whole, token_pruning.tokens_to_keep(whole, token_pruning.count_tokens(whole, READ), min_count)
+    return vocabulary_pruning.trim_tokenizer(
+        whole, vocabulary_pruning.tokens_to_keep(whole, vocabulary_pruning.count_tokens(whole, READ), min_count)
     )
 
 
@@ -116,8 +116,8 @@ def test_what_was_counted_is_cut_as_before(kind: str, frame: str) -> None:
 @given(data=st.data())
 def test_any_texts_counted_are_cut_as_before(kind: str, data: Any) -> None:
     texts, whole = data.draw(st.lists(TEXTS, min_size=1, max_size=3)), tokenizer(kind)
-    trimmed = token_pruning.trim_tokenizer(
-        whole, token_pruning.tokens_to_keep(whole, token_pruning.count_tokens(whole, texts))
+    trimmed = vocabulary_pruning.trim_tokenizer(
+        whole, vocabulary_pruning.tokens_to_keep(whole, vocabulary_pruning.count_tokens(whole, texts))
     )
     for text in texts:
         assert pieces(trimmed, text) == pieces(whole, text)
@@ -129,9 +129,9 @@ def test_tokens_of_few_groups_do_not_count(kind: str, caplog: pytest.LogCaptureF
     whole = tokenizer(kind)
     vocabulary = whole.get_vocab()  # in another order each time
     expected = {token: sum(token in pieces(whole, text) for text in READ) for token in vocabulary}
-    plain = token_pruning.count_tokens(whole, READ)
+    plain = vocabulary_pruning.count_tokens(whole, READ)
     for least in (1, 2, len(READ) + 1):
-        counts, rare = token_pruning.count_common_tokens(whole, READ, GroupFloor.of(range(len(READ)), least))
+        counts, rare = vocabulary_pruning.count_common_tokens(whole, READ, GroupFloor.of(range(len(READ)), least))
         common = sorted(number for token, number in vocabulary.items() if expected[token] >= least)
         assert np.array_equal(np.flatnonzero(counts), common)
         assert np.array_equal(counts[common], plain[common]) and rare == np.count_nonzero(plain) - len(common)
@@ -167,7 +167,7 @@ def test_numbers_follow_one_another_and_special_tokens_are_special(kind: str, fr
 @pytest.mark.parametrize("kind", KINDS)
 def test_tokens_are_renumbered_in_their_order(kind: str) -> None:
     whole, trimmed = tokenizer(kind), smaller(kind)
-    tokens = token_pruning.tokens_to_keep(whole, token_pruning.count_tokens(whole, READ))
+    tokens = vocabulary_pruning.tokens_to_keep(whole, vocabulary_pruning.count_tokens(whole, READ))
     assert tokens == sorted(set(tokens)) and len(tokens) == len(trimmed)
     assert whole.convert_ids_to_tokens(tokens) == trimmed.convert_ids_to_tokens(range(len(tokens)))
 
@@ -185,13 +185,15 @@ def test_a_saved_tokenizer_cuts_as_before(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_trimming_again_takes_nothing_away(kind: str) -> None:
     trimmed = smaller(kind)
-    assert token_pruning.tokens_to_keep(trimmed, token_pruning.count_tokens(trimmed, READ)) == list(range(len(trimmed)))
+    assert vocabulary_pruning.tokens_to_keep(trimmed, vocabulary_pruning.count_tokens(trimmed, READ)) == list(
+        range(len(trimmed))
+    )
 
 
 def test_occurrences_are_those_of_whole_texts() -> None:
     whole = tokenizer("word_piece")
     texts = ["fever " * 50, "cough"] * 200
-    counts = token_pruning.count_tokens(whole, texts)
+    counts = vocabulary_pruning.count_tokens(whole, texts)
     rows = RowCutter(whole, 10_000, Head())(texts).documents
     slow = np.zeros(len(whole), dtype=int)
     for token in (token for document in rows for row in document for token in row):
@@ -201,8 +203,8 @@ def test_occurrences_are_those_of_whole_texts() -> None:
 
 def test_a_rarer_token_goes_where_more_is_asked() -> None:
     whole = tokenizer("word_piece")
-    counts = token_pruning.count_tokens(whole, READ)
-    sizes = [len(token_pruning.tokens_to_keep(whole, counts, least)) for least in (1, 2, 10**6)]
+    counts = vocabulary_pruning.count_tokens(whole, READ)
+    sizes = [len(vocabulary_pruning.tokens_to_keep(whole, counts, least)) for least in (1, 2, 10**6)]
     assert sizes == sorted(sizes, reverse=True) and sizes[0] > sizes[-1]
 
 
@@ -214,9 +216,9 @@ def test_pieces_by_hand() -> None:
     bpe = Tokenizer(models.BPE({"[U]": 0, "a": 1, "b": 2, "c": 3, "ab": 4, "abc": 5}, merges, unk_token="[U]"))
     for model, expected in ((word_piece, [0, 1, 2, 3, 4, 6, 7, 8]), (bpe, [0, 1, 2, 3, 4])):
         own = PreTrainedTokenizerFast(tokenizer_object=model, unk_token="[U]")
-        counts = token_pruning.count_tokens(own, ["ab"])
-        assert token_pruning.tokens_to_keep(own, counts) == expected
-        assert pieces(token_pruning.trim_tokenizer(own, expected), "abc") == (
+        counts = vocabulary_pruning.count_tokens(own, ["ab"])
+        assert vocabulary_pruning.tokens_to_keep(own, counts) == expected
+        assert pieces(vocabulary_pruning.trim_tokenizer(own, expected), "abc") == (
             ["ab", "##c"] if model is word_piece else ["ab", "c"]
         )
 
@@ -225,6 +227,8 @@ def test_what_cannot_be_spelled_is_refused() -> None:
     words = Tokenizer(models.WordLevel({"<unk>": 0, "fever": 1, "cough": 2}, unk_token="<unk>"))
     own = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>")
     with pytest.raises(ModelError, match="must be of type WordPiece, BPE, Unigram, got WordLevel"):
-        token_pruning.tokens_to_keep(own, token_pruning.count_tokens(own, ["fever"]))
+        vocabulary_pruning.tokens_to_keep(own, vocabulary_pruning.count_tokens(own, ["fever"]))
     with pytest.raises(ValueError, match="min_count must be >= 1, got 0"):
-        token_pruning.tokens_to_keep(tokenizer("bytes"), token_pruning.count_tokens(tokenizer("bytes"), READ), 0)
+        vocabulary_pruning.tokens_to_keep(
+            tokenizer("bytes"), vocabulary_pruning.count_tokens(tokenizer("bytes"), READ), 0
+        )
