@@ -65,10 +65,12 @@ def in_full_length(network: Network, percents: list[int], ids: Tensor) -> Tensor
         scores[0] = 2
         count = -(-len(left) * percent // 100)
         left = torch.zeros_like(left).scatter(0, scores.argsort(descending=True)[:count], True)
-    return network.head(network.pooling(hidden, left[None].long()))  # type: ignore[no-any-return]
+    mask = left[None].long()
+    logits: Tensor = network.head(network.pooling(hidden, mask))
+    return network.pooling.by_label(logits, hidden, mask) if network.pooling.name == "label_attention" else logits
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls", "max_mean", "attention"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max_mean", "attention", "label_attention"])
 def test_what_is_dropped(pooling: Any) -> None:
     network = families.network("bert", pooling=pooling)
     for length in (1, 2, 7, 20):

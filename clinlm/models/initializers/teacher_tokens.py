@@ -221,6 +221,7 @@ def single_token_states(teacher: Model, numbers: list[int], rows: int = 512) -> 
         teacher: put into evaluation mode.
     """
     network, tokenizer = teacher.network.eval(), teacher.tokenizer
+    structure.check_all_tokens(network.body)
     states = []
     for batch in torch.split(torch.tensor(numbers), rows):
         row = [tokenizer.cls_token_id, batch, tokenizer.sep_token_id]

@@ -28,16 +28,30 @@ class PrunedPooling(nn.Module):
         return str(self.pooling.name)
 
     @property
-    def score(self) -> nn.Linear | None:
+    def by_token(self) -> bool:
         """As that of the pooling itself."""
-        found: nn.Linear | None = self.pooling.score
-        return found
+        return bool(self.pooling.by_token)
 
     def forward(
         self, hidden: Float[Tensor, "rows kept hidden"], mask: Int[Tensor, "rows tokens"]
-    ) -> Float[Tensor, "rows parts_x_hidden"]:
-        """Return one vector per row; `mask` is 1 on the tokens that were read and 0 on padding."""
-        left = kept_tokens(mask.sum(1, keepdim=True), self.percent)
-        stay = (torch.arange(hidden.shape[1], device=mask.device) < left).to(mask.dtype)
-        pooled: Tensor = self.pooling(hidden, stay)
+    ) -> Float[Tensor, "rows *kept parts_x_hidden"]:
+        """Return one vector per row, or per token; `mask` is 1 on the tokens that were read and 0 on padding."""
+        pooled: Tensor = self.pooling(hidden, self._left(hidden, mask))
         return pooled
+
+    def by_label(
+        self,
+        logits: Float[Tensor, "rows kept outputs"],
+        hidden: Float[Tensor, "rows kept hidden"],
+        mask: Int[Tensor, "rows tokens"],
+    ) -> Float[Tensor, "rows outputs"]:
+        """Return the mean of the logits of the tokens that are left, for every label with its own weights."""
+        pooled: Tensor = self.pooling.by_label(logits, hidden, self._left(hidden, mask))
+        return pooled
+
+    def _left(
+        self, hidden: Float[Tensor, "rows kept hidden"], mask: Int[Tensor, "rows tokens"]
+    ) -> Int[Tensor, "rows kept"]:
+        """Return the mask of the tokens that are left, which are the first of a row."""
+        count: Tensor = kept_tokens(mask.sum(1, keepdim=True), self.percent)
+        return (torch.arange(hidden.shape[1], device=mask.device) < count).to(mask.dtype)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
+from clinlm.models import structure
 from clinlm.models.model import Model, masked_mean
 from clinlm.tasks.encoded import Encoded
 from clinlm.text.tokens import uncut
@@ -74,6 +75,7 @@ def word_states(words: Sequence[str], model: Model) -> Float[Tensor, "words hidd
         model: put into evaluation mode.
     """
     network = model.network.eval()
+    structure.check_all_tokens(network.body)
     rows = [[encoding.ids[: model.max_tokens]] for encoding in uncut(model.tokenizer).encode_batch(list(words))]
     encoded = Encoded.of(rows, int(model.tokenizer.pad_token_id or 0))
     order = np.argsort(encoded.lengths(), kind="stable")
