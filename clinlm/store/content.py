@@ -11,8 +11,9 @@ import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from clinlm.config.errors import DataError, MissingFileError, ModelError
 from clinlm.store.key import digest
@@ -24,8 +25,6 @@ RECORD = "record.json"
 USES = "uses"
 """Folder in the store; a file a run, with the names of the folders that it claimed."""
 _DIGEST = "digest"
-_user: tuple[Path, Path, set[str]] | None = None
-"""The run of this process, its store, and the names of what it claimed there so far."""
 
 
 FORMAT = 1
@@ -211,28 +210,59 @@ def claim(folder: Path, needs: Collection[str] = ()) -> Iterator[bool]:
                 draft.unlink()
         with suppress(OSError):  # a store that cannot be written
             os.utime(folder)
-            _note_use(folder)
+            if _user is not None:
+                _user.claim(folder)
         yield whole
 
 
 @contextmanager
 def used_by(run: Path, root: Path) -> Iterator[None]:
-    """Note in the store `root` what is claimed of it meanwhile: `run`, a folder, needs it for as long as it exists."""
+    """Note in the store `root` what is claimed of it meanwhile: `run`, a folder, needs it for as long as it exists.
+
+    What an earlier run in the same folder used is dropped when this one ends well: until then it may be continued.
+    """
     global _user
-    before, _user = _user, (run.absolute(), root.absolute(), set())
+    path, earlier = root.absolute() / USES / f"{digest(str(run.absolute()))}.json", set[str]()
+    with suppress(DataError, KeyError, TypeError):
+        earlier = {*read_digested(path)["folders"]}
+    before, _user = _user, _User(run.absolute(), path, earlier)
     try:
         yield
+        with suppress(OSError):
+            _user.write(earlier=set())
     finally:
         _user = before
 
 
-def _note_use(folder: Path) -> None:
-    if _user is None or folder.absolute().parent != _user[1] or folder.name in _user[2]:
-        return
-    run, root, names = _user
-    names.add(folder.name)
-    (root / USES).mkdir(mode=0o700, exist_ok=True)
-    write_digested(root / USES / f"{digest(str(run))}.json", {"run": str(run), "folders": sorted(names)})
+@final
+@dataclass(frozen=True)
+class _User:
+    """A run of this process, and what it claimed of its store.
+
+    Attributes:
+        path: of its file in the store.
+        earlier: names of what an earlier run in the same folder claimed.
+    """
+
+    run: Path
+    path: Path
+    earlier: set[str]
+    names: set[str] = field(default_factory=set)
+
+    def claim(self, folder: Path) -> None:
+        """Note a folder, if it is in the store of the run."""
+        if folder.absolute().parent == self.path.parent.parent and folder.name not in self.names:
+            self.names.add(folder.name)
+            self.write(self.earlier)
+
+    def write(self, earlier: set[str]) -> None:
+        """Write the file, of a run that claimed something."""
+        if self.names:
+            self.path.parent.mkdir(mode=0o700, exist_ok=True)
+            write_digested(self.path, {"run": str(self.run), "folders": sorted(self.names | earlier)})
+
+
+_user: _User | None = None
 
 
 def _check_own(folder: Path, record: Mapping[str, Any]) -> None:

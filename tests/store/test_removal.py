@@ -4,6 +4,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -207,3 +208,18 @@ def test_what_a_run_uses_must_be_known(tmp_path: Path) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace("0001", "0002"), encoding="utf-8")
     with pytest.raises(DataError, match="is damaged; remove it"):
         Inventory.read(root, [])
+
+
+def test_what_a_stopped_run_used_is_known_until_its_folder_has_another_whole_run(tmp_path: Path) -> None:
+    root, (first, second) = tmp_path / "store", ("teacher-aaaa00000001", "teacher-aaaa00000002")
+
+    def run(name: str, fails: bool) -> set[str]:
+        with suppress(KeyboardInterrupt), used_by(tmp_path / "run", root), claim(root / name):
+            if fails:
+                raise KeyboardInterrupt
+        return Inventory.read(root, []).runs[tmp_path / "run"]
+
+    (tmp_path / "run").mkdir()
+    assert run(first, fails=True) == {first}
+    assert run(second, fails=True) == {first, second}
+    assert run(second, fails=False) == {second}
