@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from clinlm.cli.listing import list_command
 from clinlm.cli.main import COMMANDS
 from clinlm.cli.options import ConfigOptions
 from clinlm.cli.show import show_command
+from clinlm.cli.store import store_command
 from clinlm.config.errors import ConfigError
 
 SCRIPT = """
@@ -74,15 +76,21 @@ def test_commands_import_nothing_that_they_do_not_need(done: str, tmp_path: Path
 
 
 @pytest.mark.integration
-def test_a_pipeline_that_is_in_the_store_imports_nothing_that_trains(notes_csv: Path, tmp_path: Path) -> None:
-    """And it reports the same, from the plan and the keys that the first run kept."""
+def test_a_pipeline_that_is_in_the_store_imports_nothing_that_trains(
+    notes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And it reports the same, from the plan and the keys that the first run kept; also after `clinlm store gc`."""
     words = [*TINY, f"task.root={notes_csv}", "pipeline=distillation"]
     reports, imported = [], []
-    for name in ("first", "second", "third"):
-        if name == "third":
-            words = [*words, "epochs=1"]  # another plan: it is made, and its stages are built
+    for name in ("first", "second", "third", "fourth"):
+        more = ["epochs=1"] * (name == "third")  # another plan: it is made, and its stages are built
+        if name == "fourth":
+            shutil.rmtree(tmp_path / "third")
+            store_command(["gc", f"store={tmp_path / 'outputs/store'}", "days=0", "confirm=true"])
+            removed = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("removed ")]
+            assert {folder.partition("-")[0] for folder in removed} == {"teacher", "student"} and len(removed) == 2
         finished = subprocess.run(
-            [sys.executable, "-c", SCRIPT.format(words=[[*words, f"hydra.run.dir={name}"]])],
+            [sys.executable, "-c", SCRIPT.format(words=[[*words, *more, f"hydra.run.dir={name}"]])],
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             cwd=tmp_path,
             capture_output=True,
@@ -93,8 +101,8 @@ def test_a_pipeline_that_is_in_the_store_imports_nothing_that_trains(notes_csv: 
         imported.append({*finished.stdout.splitlines()[-1].split()} & (TRAINING - {"safetensors", "tokenizers"}))
         rows = json.loads((tmp_path / name / "table.json").read_text(encoding="utf-8"))["rows"]
         reports.append([{key: value for key, value in row.items() if key not in ("cached", "seconds")} for row in rows])
-    assert {"torch", "lightning"} <= imported[0] & imported[2] and imported[1] == set()
-    assert reports[1] == reports[0] != reports[2]
+    assert {"torch", "lightning"} <= imported[0] & imported[2] and imported[1] == imported[3] == set()
+    assert reports[3] == reports[1] == reports[0] != reports[2]
 
 
 def test_the_help_fits_a_screen_and_names_every_command_and_slot() -> None:
