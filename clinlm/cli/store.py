@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from clinlm.cli.show import byte_size, find_folder
+from clinlm.cli.show import StoredFolder, byte_size, find_folder
 from clinlm.config.errors import ConfigError, MissingFileError, ModelError
 from clinlm.config.near_names import did_you_mean
 from clinlm.store.archive import read_archive, write_archive
@@ -44,8 +44,9 @@ SETTINGS: Final[dict[str, tuple[str, ...]]] = {
 """What can be done, and its settings."""
 _SIZE: Final = 2
 """Column of the list that is aligned on the right."""
-_WITHOUT_TEXT: Final = ("stage", "deployment", "cascade", "tfidf_int8")
-"""Kinds that hold no note, and no term that fewer than `task.min_groups` groups have."""
+_WITHOUT_TEXT: Final = ("stage", "deployment", "tfidf_int8")
+"""Kinds that hold no note, and no term that fewer than `task.min_groups` groups (patients) have; a cascade
+copies models that its record does not name."""
 
 
 def store_command(arguments: Sequence[str]) -> None:
@@ -153,7 +154,7 @@ def _exported(root: Path, names: Sequence[str], settings: Mapping[str, str]) -> 
     if unknown := [name for name in wanted if name not in inventory.entries]:
         raise ConfigError(f"KEYs must be of folders in {root}, got {unknown[0]}; clinlm store ls lists them")
     order = [inventory.entries[name] for name in inventory.lineage(wanted)]
-    left = [own for own in order if own.kind not in _WITHOUT_TEXT] * (not _flag(settings, "notes"))
+    left = [own for own in order if _holds_text(inventory, own)] * (not _flag(settings, "notes"))
     if refused := [own.path.name for own in left if own.path.name in wanted]:
         raise ConfigError(
             f"what is exported must hold no notes and no terms of single patients, got {', '.join(refused)}; "
@@ -174,6 +175,15 @@ def _imported(root: Path, names: Sequence[str], settings: Mapping[str, str]) -> 
         raise ConfigError(f"clinlm store import needs one FILE, got {', '.join(names)}")
     for name, new in read_archive(Path(names[0]), root):
         yield f"{'imported' if new else 'is there':10}{root / name}"
+
+
+def _holds_text(inventory: Inventory, entry: StoreEntry) -> bool:
+    """Return whether an entry may hold notes, or terms of single patients (those of `task.min_groups=1`)."""
+    if entry.kind not in _WITHOUT_TEXT:
+        return True
+    lineage = [inventory.entries[name] for name in inventory.lineage([entry.path.name])]
+    learnt = [StoredFolder.read(own.path).report.get("vocabulary") for own in lineage if own.kind == "stage"]
+    return any(own["min_groups"] < 2 for own in (*learnt, entry.record.get("vocabulary")) if own)
 
 
 def _check_agreements(inventory: Inventory, order: Sequence[StoreEntry], restricted: bool) -> None:

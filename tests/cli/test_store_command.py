@@ -128,6 +128,17 @@ def test_notes_stay_and_so_does_what_an_agreement_forbids(store: Path, capsys: p
     assert "2 of them without" in printed(capsys, "verify", "store=other")[-1]
 
 
+def test_terms_of_single_patients_stay(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A vocabulary learnt with task.min_groups=1, and what inherits it."""
+    write_json(store / TEACHER / "report.json", {"vocabulary": {"kept": 9, "rare": 0, "min_groups": 1}})
+    for name in (TEACHER, STUDENT):
+        with pytest.raises(ConfigError, match=f"no terms of single patients, got {name}"):
+            store_command(["export", name, "output=b.tar"])
+    assert printed(capsys, "export", TEACHER, "output=b.tar", "notes=true")[-1].startswith("written")
+    write_json(store / TEACHER / "report.json", {"vocabulary": {"kept": 9, "rare": 0, "min_groups": 5}})
+    assert printed(capsys, "export", STUDENT, "output=c.tar")[-1].startswith("written")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
