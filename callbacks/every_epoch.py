@@ -30,6 +30,8 @@ class EveryEpoch(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lightning's hook, called after validation and before the checkpoint."""
+        if not trainer.is_global_zero:
+            return
         module = as_module(pl_module)
         for split in SPLITS:
             loader = module.data.loader(module.task.examples.members(split))

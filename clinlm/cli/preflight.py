@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from clinlm.config.checks import check_margin, check_values
 from clinlm.config.errors import ConfigError, DataError, MissingFileError
 from clinlm.config.external import external_settings
+from clinlm.config.placement import check_placement
 from clinlm.config.ranges import check_choice
 from clinlm.config.settings import plain
 from clinlm.config.splits import refuse_opening
@@ -43,6 +44,7 @@ def check_settings(config: DictConfig) -> None:
 
     refuse_monitor(str(config.monitor), dict.fromkeys([*METRICS, ONE_VS_ONE, *ENTITIES]))
     check_values(config)
+    check_placement(config)
     refuse_opening(config)
     check_margin(config.get("margin"))
     check_choice("margin_metric", config.get("margin_metric", METRICS[0]), [*dict.fromkeys([*METRICS, *ENTITIES])])

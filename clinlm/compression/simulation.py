@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from clinlm.compression.masks import KeepZeros
 from clinlm.compression.observation import token_inputs
 from clinlm.models.layers.rounding import LEVELS, TABLES, WEIGHTS, input_levels, row_scales
+from clinlm.training.ranks import largest
 
 _AVERAGE = 0.01  # weight of a new batch in the input range, as in torch's MovingAverageMinMaxObserver
 _INPUTS = "input_levels"
@@ -64,8 +65,9 @@ class FakeQuantizeInputs(nn.Module):
     @torch.no_grad()
     def _update(self, inputs: Float[Tensor, "tokens inputs"]) -> None:
         share = _AVERAGE * ~self.frozen
-        self.low.lerp_(inputs.amin().float(), share)
-        self.high.lerp_(inputs.amax().float(), share)
+        low, high = largest(torch.stack([-inputs.amin(), inputs.amax()]).float())  # of the documents of all ranks
+        self.low.lerp_(-low, share)
+        self.high.lerp_(high, share)
 
 
 def fake_quantize_rows(rows: Float[Tensor, "*places columns"], largest: int) -> Float[Tensor, "*places columns"]:

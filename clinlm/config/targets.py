@@ -48,6 +48,11 @@ def allow_targets(prefixes: Iterable[str]) -> None:
         _trusted.add(prefix.removesuffix(".") + ".")
 
 
+def trusted_packages() -> list[str]:
+    """Return the packages that `allow_targets` let this process use."""
+    return sorted(_trusted)
+
+
 def is_trusted(path: str) -> bool:
     """Return whether a dotted path is below a package of `allow`."""
     return path.startswith(tuple(_trusted))

@@ -16,6 +16,7 @@ from clinlm.config.errors import ConfigError
 from clinlm.models.artifact import Artifact
 from clinlm.models.initializers.base import Initializer
 from clinlm.models.initializers.pretrained import Pretrained
+from clinlm.pipeline.ddp import Origin
 from clinlm.pipeline.execution import stage_key, transfer_key
 from clinlm.pipeline.stage import Stage
 from clinlm.pipeline.stage_spec import StageSpec
@@ -37,6 +38,7 @@ def build_stage(
     folder: Path,
     sources: tuple[Artifact | None, Sequence[TeacherSource]],
     shown: tuple[Logger | None, RunProgress],
+    task_settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Build a stage in `folder`, which is not sealed, and return its report.
 
@@ -44,6 +46,7 @@ def build_stage(
         opened: the task, opened, and its key.
         sources: the artifact that it continues, and its teachers.
         shown: where its curves go, and the progress of the run.
+        task_settings: that the task was made of, for processes on other devices; None where one device trains.
 
     Raises:
         ConfigError: files that are in its key have changed since the plan was made, maybe hours ago.
@@ -59,7 +62,8 @@ def build_stage(
         )
     if stage.augmentation is not None:
         texts = transfer_set(stage.augmentation, spec.settings["augmentation"], task, task_key)
-    return _observed(stage, progress, spec.name).build(task, folder, parent, teachers, logger, texts)
+    origin = None if task_settings is None else Origin(spec.settings, task_settings)
+    return _observed(stage, progress, spec.name).build(task, folder, parent, teachers, logger, texts, origin)
 
 
 def check_checkpoints(stages: Sequence[StageSpec], root: Path, task_key: str) -> None:

@@ -78,7 +78,7 @@ def run_stages(
     done: dict[str, StageResult] = {}
     for number, spec in enumerate(stages, 1):
         log_as = f"stage {number} of {len(stages)}: {spec.name}"
-        result = _build(spec, done, Path(config.store), task, task_key, logger, log_as, progress)
+        result = _build(spec, done, config, task, task_key, logger, log_as, progress)
         verdict = None
         if gate is not None and spec.name == original:
             verdict = gate.floor_verdict(spec.name, task, result.artifact)
@@ -127,14 +127,15 @@ def _fit_floor(task: Task) -> None:
 def _build(
     spec: StageSpec,
     done: Mapping[str, StageResult],
-    root: Path,
+    config: DictConfig,
     task: Task,
     task_key: str,
     logger: RunLogger,
     log_as: str,
     progress: RunProgress,
 ) -> StageResult:
-    """Return a stage from the store `root`, built there if it is not complete."""
+    """Return a stage from the store of `config`, built there if it is not complete."""
+    root = Path(config.store)
     parent = done[spec.parent].artifact if spec.parent is not None else None
     teachers = [
         Tfidf(root, task_key) if name == TFIDF else Trained(done[name].artifact, name) for name in spec.teachers
@@ -153,8 +154,9 @@ def _build(
             for used in filter(None, [parent, *(teacher.artifact for teacher in teachers)]):
                 verified(used.folder)  # it may have been built hours ago
             lightning_logger = logger.stage(spec.name, key, folder, dict(spec.settings))
+            sources, shown = (parent, teachers), (lightning_logger, progress)
             try:
-                report = build_stage(spec, (task, task_key), folder, (parent, teachers), (lightning_logger, progress))
+                report = build_stage(spec, (task, task_key), folder, sources, shown, plain(config.task))
             except TrainingError as error:
                 raise TrainingError(f"stage {spec.name}: {error}") from error
             logger.stage_done(report)

@@ -1,8 +1,11 @@
 """One Lightning fit: from an artifact or an initializer to an artifact."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -15,9 +18,12 @@ from lightning import Callback, Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers.logger import DummyLogger
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
 from clinlm.config.errors import ConfigError
+from clinlm.config.placement import is_distributed
 from clinlm.config.runtime import Stopwatch
 from clinlm.config.targets import find_target, instantiate
 from clinlm.models import artifact as artifacts
@@ -28,6 +34,7 @@ from clinlm.models.layers.base import reads_alone
 from clinlm.models.memory import PeakGrowth, PeakMeter
 from clinlm.models.model import Model
 from clinlm.models.size import count_nonzero, count_parameters, folder_bytes
+from clinlm.pipeline.ddp import Inputs, LeaveAtEnd, Origin, RankEnvironment, own_environment, started_ranks
 from clinlm.pipeline.stage_spec import Role
 from clinlm.store.checkpoint import drop_checkpoint, find_checkpoint
 from clinlm.store.content import write_json
@@ -104,7 +111,7 @@ class Stage:
         augmentation: makes texts without labels, from which it learns as well; None for none.
         callbacks: methods and training callbacks, called in this order.
         epochs: most epochs; 0 trains nothing. A callback may bring its own number (`StageCallback.epochs`).
-        batch_size: documents per training step.
+        batch_size: documents per training step, on all devices together.
         accumulate: training steps per optimiser step.
         precision: of training and of teacher logits, as Lightning names it. Quality is always measured in float32.
         clip: largest norm of the gradient; None for no limit.
@@ -223,6 +230,7 @@ class Stage:
         teachers: Sequence[TeacherSource],
         logger: Logger | None,
         transfer: TransferSet | None = None,
+        origin: Origin | None = None,
     ) -> dict[str, Any]:
         """Train, and write everything but the record into `folder`; resume from `folder/last.ckpt` if it exists.
 
@@ -231,6 +239,7 @@ class Stage:
             parent: the artifact that the stage continues; None if it has an initializer.
             teachers: what it learns from.
             transfer: the texts that `self.augmentation` makes.
+            origin: of this stage and the task, for processes on other devices; None where one device trains.
 
         Returns:
             the report: `seconds` are of training, over all attempts up to the checkpoints that were continued.
@@ -239,23 +248,19 @@ class Stage:
             raise ValueError("augmentation and its texts must be given together, got only one of them")
         clock = _Clock()
         # Before seeding: computing them draws random numbers (the teacher's skeleton), reading them does not.
-        logits = self._teacher_logits(teachers, task, transfer)
-        imitated = self._imitated(teachers) if self.module.imitates else None
-        seed_everything(self.seed, verbose=False)
-        model = self._model(task, parent, teachers)
+        logits = {"teacher_logits": self._teacher_logits(teachers, task, transfer)}
+        inputs = Inputs(task, parent, next(iter(networks(teachers)), None), transfer, _present(logits))
+        imitated = self._imitated(inputs)
+        model = self._model(inputs)
         terms = [teacher for teacher in teachers if teacher.name == TFIDF and model.network.wide is not None]
-        wide = self._teacher_logits(terms, task, transfer)
-        data = TaskData(task, model.tokenizer, model.max_tokens, self.batch_size, self.seed, logits, transfer, wide)
-        module = self.module.build(model, data, self.seed, imitated)
-        module.train()  # pretrained checkpoints are loaded in evaluation mode
-        trainer = self._trainer(folder, logger, clock)
-        try:
-            with PeakGrowth() as memory:
-                trainer.fit(module, datamodule=data, ckpt_path=find_checkpoint(folder), weights_only=True)
-        except SystemExit:
-            raise KeyboardInterrupt from None  # Lightning turns it into SystemExit
+        logits["wide_logits"] = self._teacher_logits(terms, task, transfer)
+        inputs = replace(inputs, logits=_present(logits))
+        module = self._module(inputs, model, imitated)
+        environment = own_environment() if self.trains and self.distributed else None
+        trainer = self._trainer(folder, logger, [clock], environment, module)
+        memory = self._fit(trainer, module, inputs, environment, origin)
         seconds, measuring = clock.seconds(), Stopwatch()
-        report = self._finish(data, model, folder)
+        report = self._finish(module.data, model, folder)
         report |= {"trainable": module.trainable, "training_peak_mib": memory.mib} if self.trains else {}
         report |= {"seconds": seconds, "attempts": clock.attempts, "measuring_seconds": measuring.seconds()}
         report |= {"epochs": trainer.current_epoch, "steps": trainer.global_step, "role": self.role}
@@ -275,24 +280,77 @@ class Stage:
         found: Tensor = teacher_logits(teachers, self.ensemble, task, self.precision, transfer)
         return found
 
-    def _model(self, task: Task, parent: Artifact | None, teachers: Sequence[TeacherSource]) -> Model:
+    def prepared_rank(self, inputs: Inputs, folder: Path, environment: RankEnvironment) -> tuple[Trainer, Module]:
+        """Return what fits as another rank than 0: the same module, and a trainer that logs nothing."""
+        quiet = replace(self, trainer=partial(self.trainer, enable_progress_bar=False))
+        imitated = self._imitated(inputs)
+        module = self._module(inputs, self._model(inputs), imitated)
+        return quiet._trainer(folder, DummyLogger(), [_Clock(), LeaveAtEnd()], environment, module), module
+
+    def _model(self, inputs: Inputs) -> Model:
+        seed_everything(self.seed, verbose=False)
+        os.environ.pop("PL_GLOBAL_SEED", None)  # DDP would seed again, after the model was made
         if isinstance(self.start, Initializer):
-            first = next(iter(networks(teachers)), None)
-            return self.start.begin(task, first.load() if first is not None else None)
-        if parent is None:
+            return self.start.begin(inputs.task, None if inputs.network is None else inputs.network.load())
+        if inputs.parent is None:
             raise ConfigError("a stage must have an initializer or a parent artifact, got neither")
-        return parent.load()
+        return inputs.parent.load()
 
-    def _imitated(self, teachers: Sequence[TeacherSource]) -> Model:
-        for artifact in networks(teachers):
-            return artifact.load()
-        raise ConfigError(
-            "hidden_state_loss needs a teacher with a network, got none; name a stage in `teachers`, or set "
-            "hidden_state_loss=none"
+    def _imitated(self, inputs: Inputs) -> Model | None:
+        if not self.module.imitates:
+            return None
+        if inputs.network is None:
+            raise ConfigError(
+                "hidden_state_loss needs a teacher with a network, got none; name a stage in `teachers`, or set "
+                "hidden_state_loss=none"
+            )
+        return inputs.network.load()
+
+    def _module(self, inputs: Inputs, model: Model, imitated: Model | None) -> Module:
+        data = TaskData(
+            inputs.task,
+            model.tokenizer,
+            model.max_tokens,
+            self.batch_size,
+            self.seed,
+            transfer=inputs.transfer,
+            **inputs.logits,
         )
+        module = self.module.build(model, data, self.seed, imitated)
+        module.train()  # pretrained checkpoints are loaded in evaluation mode
+        return module
 
-    def _trainer(self, folder: Path, logger: Logger | None, clock: "_Clock") -> Trainer:
-        callbacks = [clock, *(self.callbacks or {}).values()]
+    def _fit(
+        self,
+        trainer: Trainer,
+        module: Module,
+        inputs: Inputs,
+        environment: RankEnvironment | None,
+        origin: Origin | None,
+    ) -> PeakGrowth:
+        folder, ranks = Path(trainer.default_root_dir), trainer.world_size
+        checkpoint = find_checkpoint(folder)
+        others: AbstractContextManager[None] = nullcontext()
+        if environment is not None and origin is not None:
+            others = started_ranks(environment, ranks, origin, inputs, folder, checkpoint)
+        elif ranks > 1:
+            raise ConfigError(f"a stage on {ranks} devices must be given its origin, got none")
+        try:
+            with others, PeakGrowth() as memory:
+                trainer.fit(module, datamodule=module.data, ckpt_path=checkpoint, weights_only=True)
+        except SystemExit:
+            raise KeyboardInterrupt from None  # Lightning turns it into SystemExit
+        return memory
+
+    def _trainer(
+        self,
+        folder: Path,
+        logger: Logger | None,
+        first: Sequence[Callback],
+        environment: RankEnvironment | None,
+        module: Module,
+    ) -> Trainer:
+        callbacks = [*first, *(self.callbacks or {}).values()]
         try:
             return self.trainer(
                 default_root_dir=folder,
@@ -306,9 +364,34 @@ class Stage:
                 # Without one of ours Lightning adds its own, which pickles into the artifact's folder.
                 enable_checkpointing=any(isinstance(own, Checkpoint) for own in callbacks),
                 enable_model_summary=False,
+                **self._placement(environment, module),
             )
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise ConfigError(f"trainer, precision and clip must suit this machine and Lightning: {error}") from error
+
+    def _placement(self, environment: RankEnvironment | None, module: Module) -> dict[str, Any]:
+        """Return the arguments of the trainer that say where it trains, besides its own settings."""
+        if environment is not None:
+            strategy = DDPStrategy(cluster_environment=environment, find_unused_parameters=module.trains_partly)
+            return {"strategy": strategy, "use_distributed_sampler": False}  # `RankCollate` deals documents
+        if not self.distributed:
+            return {}
+        devices = self._placed.get("devices")
+        return {"strategy": "auto", "devices": [devices[0]] if isinstance(devices, list | tuple) else 1}
+
+    @property
+    def _placed(self) -> Mapping[str, Any]:
+        """The settings of the trainer: Hydra's partial, and what was added to it."""
+        found: dict[str, Any] = {}
+        trainer: Any = self.trainer
+        while isinstance(trainer, partial):
+            found, trainer = {**trainer.keywords, **found}, trainer.func
+        return found
+
+    @property
+    def distributed(self) -> bool:
+        """Whether it trains in a process for each of several devices."""
+        return is_distributed(self._placed)
 
     def _finish(self, data: TaskData, model: Model, folder: Path) -> dict[str, Any]:
         artifacts.save(model, folder)
@@ -349,6 +432,10 @@ class _Clock(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Lightning's hook."""
         self._before, self.attempts = state_dict["seconds"], state_dict["attempts"] + 1
+
+
+def _present(logits: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
+    return {name: own for name, own in logits.items() if own is not None}
 
 
 def _logits(model: Model, data: TaskData, split: str) -> Float[np.ndarray, "documents outputs"]:

@@ -20,7 +20,9 @@ ascending; `index` (units,): the number in the task of every unit (document or w
 (units,): the token whose logits are the word's, in `input_ids` flattened, or -1 where the word is not read; `targets`;
 `teacher_logits` (units, outputs) with a teacher; `wide_logits` (units, outputs), which stand in for the wide branch of
 a network in training; and, with a transfer set, `labelled` (units,): which units have labels. The targets of the others
-are zeros."""
+are zeros. What the batch of one rank has besides: see `RankCollate`."""
+WHOLE = "whole."
+"""Before the names of what a batch of one rank knows of the units of all ranks."""
 
 
 class LengthBatches(Sampler[list[int]]):
@@ -84,7 +86,10 @@ def ordered_loader(
     batch_size: int = 32,
     seed: int | None = None,
 ) -> DataLoader[Any]:
-    """Return a loader of `documents` in batches of similar length; see `LengthBatches` for `seed`."""
+    """Return a loader of `documents` in batches of similar length; see `LengthBatches` for `seed`.
+
+    On several ranks all have the same batches, of which `collate` takes a part: see `RankCollate`.
+    """
     batches = LengthBatches(documents, encoded.lengths()[documents], batch_size, seed)
     numbers = cast(Dataset[int], range(len(encoded)))  # collation does the work, on whole batches
     return DataLoader(numbers, batch_sampler=batches, collate_fn=collate)
@@ -108,17 +113,50 @@ class Collate:
 
     def __call__(self, documents: Sequence[int]) -> Batch:
         batch: dict[str, Any] = self.encoded.collate(documents)
-        if self.encoded.units > len(self.targets):
-            labelled = batch["labelled"] = batch["index"] < len(self.targets)
-            batch["targets"] = self.targets.new_zeros(len(labelled), *self.targets.shape[1:])
-            batch["targets"][labelled] = self.targets[batch["index"][labelled]]
-        else:
-            batch["targets"] = self.targets[batch["index"]]
-        if self.teacher_logits is not None:
-            batch["teacher_logits"] = self.teacher_logits[batch["index"]]
+        batch |= self.by_unit(batch["index"])
         if self.wide_logits is not None:
             batch["wide_logits"] = self.wide_logits[batch["index"]]
         return batch
+
+    def by_unit(self, index: Int[Tensor, " units"]) -> Batch:
+        """Return what the loss needs of units: targets, which are labelled, and the teacher's logits."""
+        found: Batch = {}
+        if self.encoded.units > len(self.targets):
+            labelled = found["labelled"] = index < len(self.targets)
+            found["targets"] = self.targets.new_zeros(len(labelled), *self.targets.shape[1:])
+            found["targets"][labelled] = self.targets[index[labelled]]
+        else:
+            found["targets"] = self.targets[index]
+        if self.teacher_logits is not None:
+            found["teacher_logits"] = self.teacher_logits[index]
+        return found
+
+
+@dataclass(frozen=True)
+class RankCollate:
+    """Makes the batch of one rank from the documents of a batch of all ranks, so that every rank has its part.
+
+    Documents are dealt in turn, which gives every rank notes of similar length. A rank for which none is left takes the
+    first one, and counts nothing of it: all ranks have to run the network equally often.
+
+    A batch has besides, under `WHOLE`, `index`, and what the loss needs, of the units of all ranks, those of the first
+    rank first; `counts` (ranks,), how many of them are of each rank; and `share`, the weight of this rank's own mean in
+    the mean over ranks: 1 where all have equally many documents, 0 where it counts nothing.
+    """
+
+    collate: Collate
+    rank: int
+    ranks: int
+
+    def __call__(self, documents: Sequence[int]) -> Batch:
+        parts = [documents[rank :: self.ranks] for rank in range(self.ranks)]
+        own = parts[self.rank]
+        index = [torch.from_numpy(self.collate.encoded.index(part)) for part in parts]
+        batch = self.collate(own or documents[:1])
+        whole = {"index": torch.cat(index), "counts": torch.tensor([*map(len, index)])}
+        whole |= self.collate.by_unit(whole["index"])
+        share = torch.tensor(len(own) * self.ranks / len(documents))
+        return batch | {f"{WHOLE}{name}": value for name, value in whole.items()} | {"share": share}
 
 
 def pool_rows(

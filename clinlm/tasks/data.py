@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from clinlm.tasks.base import Task
-from clinlm.tasks.batches import Batch, Collate, LengthBatches, ordered_loader
+from clinlm.tasks.batches import Batch, Collate, LengthBatches, RankCollate, ordered_loader
 from clinlm.tasks.transfer_set import TransferSet
 
 
@@ -23,7 +23,7 @@ class TaskData(LightningDataModule):
         task: opened.
         tokenizer: of the model.
         limit: the model's longest row, in tokens; the smaller of it and `task.max_tokens` counts.
-        batch_size: training documents a step.
+        batch_size: training documents a step, on all devices together.
         seed: of the order of training documents.
         teacher_logits: row i for unit i of the task, then a row for every unit of the transfer set; None without a
             teacher.
@@ -67,11 +67,18 @@ class TaskData(LightningDataModule):
         """Return training documents and texts of the transfer set, in batches of similar length (Lightning's hook)."""
         texts = np.arange(len(self.task.examples.frame), len(self.encoded))
         members = np.concatenate([self.task.examples.members("train"), texts])
-        return ordered_loader(self.encoded, members, self.collate, self.batch_size, self.seed)
+        return ordered_loader(self.encoded, members, self._of_rank(self.collate), self.batch_size, self.seed)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return validation documents in a fixed order (Lightning's hook)."""
-        return self.loader(self.task.examples.members("validation"))
+        members = self.task.examples.members("validation")
+        return ordered_loader(self.encoded, members, self._of_rank(self._without_teacher))
+
+    def _of_rank(self, collate: Collate) -> Collate | RankCollate:
+        """Return what makes the batches of this process: of several, one for each device, its part of each."""
+        if self.trainer is None or self.trainer.world_size == 1:
+            return collate
+        return RankCollate(collate, self.trainer.global_rank, self.trainer.world_size)
 
     def calibration(self, documents: int, seed: int = 0, batch_size: int = 8, teacher: bool = False) -> list[Batch]:
         """Return batches of randomly drawn training documents, for methods that look at activations or gradients.

@@ -112,6 +112,10 @@ class Encoded:
         first, end = self.document_start[document], self.document_start[document + 1]
         return [self.tokens[self.row_start[row] : self.row_start[row + 1]] for row in range(first, end)]
 
+    def index(self, documents: Sequence[int]) -> Int[np.ndarray, " units"]:
+        """Return the numbers of the units of `documents`, document by document."""
+        return units_of(self.unit_start, np.asarray(documents, dtype=np.int64))
+
     def collate(self, documents: Sequence[int]) -> "dict[str, Tensor]":
         """Return the rows of `documents`, padded to the longest of them: see `clinlm.tasks.batches.Batch`."""
         import torch
@@ -128,7 +132,7 @@ class Encoded:
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "document": torch.tensor([place for place, _ in rows]),
-            "index": torch.from_numpy(units_of(self.unit_start, chosen)),
+            "index": torch.from_numpy(self.index(documents)),
         }
         if self.place is not None:
             batch["place"] = torch.from_numpy(self._in_batch(self.place[batch["index"].numpy()], chosen, longest))

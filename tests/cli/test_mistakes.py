@@ -1,5 +1,6 @@
 """What a user may type and cannot mean ends before anything is trained; what looks odd and is not works."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from support.pipelines import composed, finished
 
 from clinlm.config.errors import ConfigError
+from clinlm.config.placement import check_placement, count_devices, is_distributed
 from clinlm.config.validation import refuse_monitor
 from clinlm.metrics.classification import METRICS
 from clinlm.models import structure
@@ -42,6 +44,64 @@ def test_a_trainer_that_lightning_refuses_is_a_mistake(notes_csv: Path, tmp_path
     config = composed(notes_csv, tmp_path / "store", "pipeline=baseline", "trainer.accelerator=abacus")
     with pytest.raises(ConfigError, match="must suit this machine and Lightning: .*abacus"):
         finished(config)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("trainer.strategy=fsdp",), "trainer.strategy must be one of auto, ddp, got fsdp: .*set trainer=ddp"),
+        (("trainer.strategy=ddp_spawn",), "got ddp_spawn"),
+        (("trainer=ddp", "trainer.num_nodes=2"), "trainer.num_nodes must be 1, got 2"),
+        (("trainer.devices=9",), "batch_size .*must be >= 9, .* got 8 in stage 'teacher'"),
+        (("trainer=ddp", "trainer.devices=[0,1,2,3]", "student_batch_size=2"), "must be >= 4, .* got 2 in .*'student'"),
+    ],
+    ids=lambda one: one[-1] if isinstance(one, tuple) else "",
+)
+def test_devices_that_cannot_train_together_are_refused_at_once(
+    notes_csv: Path, tmp_path: Path, overrides: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_placement(composed(notes_csv, tmp_path / "store", *overrides))
+
+
+@pytest.mark.parametrize(
+    ("variables", "refused"),
+    [
+        ({"TORCHELASTIC_RUN_ID": "a"}, "TORCHELASTIC_RUN_ID"),
+        ({"SLURM_PROCID": "1"}, "SLURM_PROCID"),
+        ({"SLURM_PROCID": "0"}, ""),
+    ],
+    ids=["torchrun", "srun_n", "srun"],
+)
+def test_a_process_of_several_is_refused_at_once(
+    notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], refused: str
+) -> None:
+    config = composed(notes_csv, tmp_path / "store", "trainer=ddp", "trainer.devices=2")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=f"must be started once .*got {refused}") if refused else nullcontext():
+        check_placement(config)
+
+
+@pytest.mark.parametrize(
+    ("settings", "distributed", "devices"),
+    [
+        ({}, False, 1),
+        ({"devices": 1, "strategy": "auto"}, False, 1),
+        ({"devices": [3]}, False, 1),
+        ({"devices": "3,"}, False, 1),
+        ({"devices": "0,1"}, True, 2),
+        ({"devices": "2"}, True, 2),
+        ({"devices": [0, 2, 3]}, True, 3),
+        ({"devices": "auto"}, True, None),
+        ({"devices": -1}, True, None),
+        ({"devices": 1, "strategy": "ddp"}, True, 1),
+    ],
+    ids=str,
+)
+def test_several_devices_are_told_from_one(settings: dict[str, Any], distributed: bool, devices: int | None) -> None:
+    assert is_distributed(settings) == distributed
+    assert count_devices(settings) == devices
 
 
 def test_an_artifact_holds_no_checkpoint(notes_csv: Path, tmp_path: Path) -> None:

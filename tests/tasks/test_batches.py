@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinlm.tasks.batches import Collate, LengthBatches, ordered_loader
+from clinlm.tasks.batches import Collate, LengthBatches, RankCollate, ordered_loader
 from clinlm.tasks.encoded import Encoded
 
 ROWS = st.lists(st.lists(st.integers(0, 30_000), min_size=1, max_size=9), min_size=1, max_size=4)
@@ -128,3 +128,25 @@ def test_a_loader_hands_the_numbers_of_documents_to_the_collation() -> None:
     chosen = np.array([3, 0, 2])
     assert [*ordered_loader(encoded, chosen, list, 2)] == [[2, 0], [3]]  # type: ignore[arg-type]
     assert sorted(n for batch in ordered_loader(encoded, chosen, list, 2, seed=1) for n in batch) == [0, 2, 3]  # type: ignore[arg-type]
+
+
+@given(LENGTHS, st.integers(1, 9), st.integers(2, 4), st.booleans())
+def test_ranks_read_every_document_of_a_batch_once(lengths: list[int], size: int, ranks: int, by_word: bool) -> None:
+    """The part of every rank, without what it does not count, and what all know of the whole batch."""
+    words = [np.zeros(length, np.int64) for length in lengths] if by_word else None
+    encoded = Encoded.of([[[1] * length] for length in lengths], pad=0, places=words)
+    targets = torch.arange(encoded.units).float().unsqueeze(1)
+    collate = Collate(encoded, targets, teacher_logits=2 * targets)
+    for documents in LengthBatches(np.arange(len(lengths)), np.array(lengths), size, seed=0):
+        parts = [RankCollate(collate, rank, ranks)(documents) for rank in range(ranks)]
+        counts = parts[0]["whole.counts"].tolist()
+        counted = [part["index"][:count] for part, count in zip(parts, counts, strict=True)]
+        whole = torch.cat(counted)
+        assert sorted(whole.tolist()) == sorted(encoded.index(documents).tolist())
+        for rank, part in enumerate(parts):
+            assert counts[rank] in (0, len(part["index"])) and len(part["input_ids"])
+            assert part["whole.index"].equal(whole) and part["whole.targets"].equal(targets[whole])
+            assert part["whole.teacher_logits"].equal(2 * targets[whole])
+        shares = [float(part["share"]) for part in parts]
+        assert sum(shares) == pytest.approx(ranks)
+        assert [share > 0 for share in shares] == [count > 0 for count in counts]

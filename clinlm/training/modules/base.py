@@ -21,6 +21,7 @@ from clinlm.tasks.data import TaskData
 from clinlm.text.long_notes import LongNotes
 from clinlm.training.attention import fast_attention
 from clinlm.training.optimizer import AdamW
+from clinlm.training.ranks import count_units, mean_of_ranks, whole_batch
 
 log = logging.getLogger(__name__)
 _SHOWN = ("micro_f1", "macro_f1", "macro_auroc")
@@ -57,7 +58,7 @@ class Module(LightningModule):
         self.model, self.network = model, model.network
         self.data, self.task = data, data.task
         self.adapter, self.optimizer, self.objective, self.seed = adapter, optimizer, objective, seed
-        # torchmetrics gathers them over batches and devices. Numbers of units need the exact integers of float64.
+        # torchmetrics gathers them over batches and ranks. Numbers of units need the exact integers of float64.
         self._units = CatMetric(nan_strategy="disable").set_dtype(torch.float64)
         self._logits = CatMetric(nan_strategy="disable")
         self.trainable = 0
@@ -85,6 +86,11 @@ class Module(LightningModule):
             self.adapter.attach(self.network)
             self.prepare(body)
 
+    @property
+    def trains_partly(self) -> bool:
+        """Whether weights that need a gradient get none in a step: of a head that nobody asks, or a wide branch."""
+        return not self.answers or self.network.wide is not None
+
     def prepare(self, body: nn.Module) -> None:
         """Set up trainable parts outside the network, whose shapes are final and whose adapter is attached.
 
@@ -94,16 +100,21 @@ class Module(LightningModule):
 
     def training_loss(self, batch: Batch) -> Tensor:
         """Return the loss that a training step minimises."""
-        return self.objective(self(batch), batch)
+        return self.objective_loss(batch)
+
+    @final
+    def objective_loss(self, batch: Batch) -> Tensor:
+        """Return the objective of the whole batch, of which a rank reads its part; see `whole_batch`."""
+        return self.objective(*whole_batch(self(batch), batch))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed every epoch at its first batch (Lightning's hook).
 
         Not earlier: Lightning makes the loader's iterator before the first batch, which draws a random number, except
-        in the epoch that a resumed run begins with.
+        in the epoch that a resumed run begins with. Every rank draws numbers of its own.
         """
         if batch_idx == 0:
-            torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+            torch.manual_seed(self.seed * 1_000_003 + self.current_epoch + (self.global_rank << 40))
 
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
         """Return the loss of a step, and log it (Lightning's hook).
@@ -115,9 +126,20 @@ class Module(LightningModule):
             loss = self.training_loss(batch)
         penalty = self.adapter.penalty(self.network)
         loss = loss if penalty is None else loss + penalty
-        self.check_finite(loss, f"loss in step {batch_number + 1:,}")
-        self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch["index"]))
+        whole = self.log_loss("train/loss", loss, batch)
+        self.check_finite(whole, f"loss in step {batch_number + 1:,}")
         return loss
+
+    @final
+    def log_loss(self, name: str, loss: Tensor, batch: Batch) -> Tensor:
+        """Log the mean of a training loss over ranks and over an epoch; return that over ranks.
+
+        What is logged is the same on every rank. Lightning's `sync_dist` would wait for the others whenever a callback
+        of one rank, such as a progress bar, reads a metric first.
+        """
+        whole = mean_of_ranks(loss.detach())
+        self.log(name, whole, prog_bar=True, on_step=False, on_epoch=True, batch_size=count_units(batch))
+        return whole
 
     def check_finite(self, values: Tensor, what: str) -> None:
         """Raise TrainingError, with the epoch, unless all values are finite."""
@@ -155,20 +177,21 @@ class Module(LightningModule):
         """
         logits = self(batch)
         self.check_finite(logits, "logits on validation")  # an update may have spoilt the weights after a finite loss
-        loss = self.task.loss(logits, batch["targets"])
-        self.log("val/loss", loss, prog_bar=True, batch_size=len(batch["index"]))
         self._units.update(batch["index"])
         self._logits.update(logits.float())
 
     def on_validation_epoch_end(self) -> None:
-        """Log all metrics of the task, over all validation documents (Lightning's hook)."""
-        index = self._units.compute().reshape(-1).long().cpu()
-        logits = self._logits.compute().reshape(len(index), -1).cpu()  # of one document they lose a dimension
+        """Log loss and all metrics of the task, over all validation documents (Lightning's hook)."""
+        found = self._units.compute().reshape(-1).long().cpu()
+        logits = self._logits.compute().reshape(len(found), -1).cpu()  # of one document they lose a dimension
         self._units.reset()
         self._logits.reset()
-        units = self.task.examples.units("validation")
-        if len(index) == len(units):  # a run on a few batches (fast_dev_run) measures nothing
-            metrics = self.task.validation_metrics(logits[index.argsort()].numpy())
+        index, first = np.unique(found.numpy(), return_index=True)  # ranks repeat what they do not count
+        logits = logits[torch.from_numpy(first)]
+        loss = self.task.loss(logits, self.data.targets[torch.from_numpy(index)])
+        self.log("val/loss", loss, prog_bar=True)
+        if len(index) == len(self.task.examples.units("validation")):  # else a few batches only (fast_dev_run)
+            metrics = self.task.validation_metrics(logits.numpy())
             self.log_dict({f"val/{name}": value for name, value in metrics.items() if np.isfinite(value)})
             if self.trainer.progress_bar_callback is None:  # log one line an epoch instead
                 shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name in _SHOWN)

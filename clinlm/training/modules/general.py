@@ -17,6 +17,7 @@ from clinlm.training.hidden_state_losses.base import HiddenStateLoss
 from clinlm.training.modules.imitation import Imitation
 from clinlm.training.modules.masked_language import MaskedLanguageHead, Masking
 from clinlm.training.optimizer import AdamW
+from clinlm.training.ranks import mean_of_ranks, own_share
 
 
 @final
@@ -83,20 +84,22 @@ class General(Imitation):
         return self._masked(batch, None)
 
     def own_loss(self, batch: Batch) -> Tensor:
-        return self._guess_loss(batch) / batch["chosen"].sum().clamp(min=1)
+        return self._guess_loss(batch) / batch["chosen"].sum().clamp(min=1) * own_share(batch)
 
     def validation_step(self, batch: Batch, batch_number: int) -> None:
         """Sum up the loss on masked tokens, instead of evaluating predictions (Lightning's hook)."""
         masked = self._masked(batch, torch.Generator().manual_seed(batch_number))
         loss = self._guess_loss(masked)
         self.check_finite(loss, "loss on validation")
-        self._guessed.append((float(loss), int(masked["chosen"].sum())))
+        if own_share(batch):
+            self._guessed.append((float(loss), int(masked["chosen"].sum())))
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean loss over masked tokens (Lightning's hook)."""
-        loss, tokens = (sum(parts) for parts in zip(*self._guessed, strict=True))
+        guessed = torch.tensor([(0.0, 0.0), *self._guessed], dtype=torch.float64, device=self.device).sum(0)
+        loss, tokens = mean_of_ranks(guessed).tolist()
         self._guessed.clear()
-        self.log("val/mlm_loss", loss / max(1, tokens), prog_bar=True)
+        self.log("val/mlm_loss", loss / tokens if tokens else 0.0, prog_bar=True)
 
     def _masked(self, batch: Batch, generator: torch.Generator | None) -> Batch:
         read, chosen = self.masking(batch["input_ids"], batch["attention_mask"].bool(), generator)

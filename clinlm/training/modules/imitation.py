@@ -19,6 +19,7 @@ from clinlm.tasks.data import TaskData
 from clinlm.training.hidden_state_losses.base import HiddenStateLoss
 from clinlm.training.modules.base import Module, Objective
 from clinlm.training.optimizer import AdamW
+from clinlm.training.ranks import own_share
 
 log = logging.getLogger(__name__)
 _NORMALIZATION = ("normalizer", "pre_tokenizer")
@@ -106,8 +107,8 @@ class Imitation(Module):
             loss = self.own_loss(batch)
         with self.hidden_state_loss.watching(teacher=True) as theirs:
             self._run_teacher(batch)
-        imitated: Tensor = self.hidden_state_loss(ours, theirs, batch["attention_mask"])
-        self.log("train/hidden_state_loss", imitated, on_step=False, on_epoch=True, batch_size=len(batch["index"]))
+        imitated: Tensor = self.hidden_state_loss(ours, theirs, batch["attention_mask"]) * own_share(batch)
+        self.log_loss("train/hidden_state_loss", imitated, batch)
         return loss + imitated
 
     @torch.no_grad()

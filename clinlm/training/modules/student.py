@@ -50,7 +50,7 @@ class Student(Imitation):
         )
 
     def own_loss(self, batch: Batch) -> Tensor:
-        return self.objective(self(batch), batch)
+        return self.objective_loss(batch)
 
 
 def distilling(distill: Distillation, task: Task) -> Objective:
