@@ -152,6 +152,11 @@ def _shaped(model: Model) -> Any:
     if not type(config).__module__.startswith("transformers."):
         raise ModelError(f"transformers must have the architecture to open it, {kind} is clinlm's own; use predict")
     body: Any = model.network.body
+    if structure.token_pruning(body) is not None:
+        raise ModelError(
+            "transformers must have the architecture to open it, layers that drop tokens are clinlm's own; use clinlm "
+            "predict or an engine (engine=onnxruntime, openvino)"
+        )
     if kind in FAMILIES:
         layers = structure.layers(body)
         widths = {layer.down.in_features for layer in layers}

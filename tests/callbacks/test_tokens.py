@@ -9,23 +9,27 @@ import numpy as np
 import pytest
 import torch
 from support import families
-from support.pipelines import FAST
+from support.pipelines import FAST, kept
 from torch import Tensor, nn
 
 from callbacks.prune.depth import Depth
 from callbacks.prune.tokens import Tokens
+from clinlm.compression.calibration import input_ranges
 from clinlm.compression.token_shares import LEVELS, choose_shares
 from clinlm.config.errors import ConfigError, ModelError
+from clinlm.engines.hugging_face import write_hub_folder
 from clinlm.engines.onnxruntime import Onnxruntime
 from clinlm.engines.openvino import Openvino
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
 from clinlm.models.families import TOKEN_PRUNABLE
 from clinlm.models.layers.token_pruning_encoder import received
-from clinlm.models.model import Model, Network
+from clinlm.models.model import Edit, Model, Network
 from clinlm.models.surgery import keep_layers, prune_tokens
 from clinlm.tasks.data import TaskData
+from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.text.long_notes import Head
 from clinlm.training.modules.teacher import Teacher
 from clinlm.training.promises import TokensKept
 
@@ -188,6 +192,25 @@ def test_the_score_is_the_attention_of_tokens_that_are_read() -> None:
     torch.testing.assert_close(received(weights, read), torch.tensor([[0.9, 1.1, 0.0]]))
 
 
+def test_calibration_sees_no_padding(task: MultiLabel, tiny_model: Model) -> None:
+    """Also behind layers that drop tokens, whose inputs have another length than the mask."""
+    module = bound(task, tiny_model)
+    prune_tokens(module.network, [100, 70, 70, 40])
+    linears = {n: m for n, m in module.network.named_modules() if isinstance(m, nn.Linear) and n.startswith("body")}
+    together = input_ranges(module, linears, 9, module.seed)
+    alone: dict[str, list[Tensor]] = {name: [] for name in linears}
+    for name, linear in linears.items():
+        linear.register_forward_pre_hook(lambda _, given, name=name: alone[name].append(given[0].flatten(0, -2)))  # type: ignore[misc]
+    module.network.eval()
+    with torch.no_grad():
+        for document in itertools.chain.from_iterable(module.data.drawn(9, module.seed)):
+            one = module.data.collate([document])
+            module.network(one["input_ids"], one["attention_mask"])
+    for name, (low, high) in together.items():
+        seen = torch.cat(alone[name])
+        torch.testing.assert_close((low, high), (seen.amin(0), seen.amax(0)), rtol=1e-4, atol=1e-5)
+
+
 # What is refused.
 
 
@@ -211,6 +234,14 @@ def test_layers_are_cut_before(tiny_model: Model) -> None:
             cut()
     with pytest.raises(ModelError, match="layers must see all tokens"):
         Depth(0.25).sizes(tiny_model.network.body)
+
+
+def test_transformers_cannot_open_it(tmp_path: Path, tiny_model: Model, task: MultiLabel) -> None:
+    tiny_model.apply(Edit("clinlm.models.surgery.prune_tokens", {"percents": [100, 100, 50, 50]}))
+    artifact = kept(tiny_model, tmp_path / "artifact")
+    InferenceConfig("multilabel", task.examples.labels, np.full(4, 0.5), 32, Head()).save(artifact.folder)
+    with pytest.raises(ModelError, match="layers that drop tokens are clinlm's own"):
+        write_hub_folder(artifact.folder, tmp_path / "hub")
 
 
 def test_more_than_all_later_layers_cannot_be_removed(task: MultiLabel, tiny_model: Model) -> None:
