@@ -123,8 +123,8 @@ def received(
 
     The order is that of the means, as all tokens of a row are divided by the same number.
     """
-    if read is not None:
-        weights = weights * read[:, None, :, None]
+    if read is not None:  # a product of a vector and a matrix per head: masking the weights would copy them
+        weights = torch.matmul(read[:, None, None].to(weights.dtype), weights)
     return weights.sum((1, 2), dtype=torch.float32)
 
 
