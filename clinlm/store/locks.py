@@ -1,5 +1,6 @@
 """Locks of what is built in the store, who holds them, and who may read it."""
 
+import errno
 import json
 import logging
 import os
@@ -21,6 +22,28 @@ _OF_A_STORE = re.compile(r".+-[0-9a-f]{12}(\..+)?|\..+|code\.json|plans|protocol
 """Names of what clinlm makes in a store."""
 _LOOK_S, _AGAIN_S = 2.0, 60.0
 """Seconds between two looks at the holder of a lock that is waited for, and between two lines about it."""
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What a file system says that locks no files."""
+
+
+def acquire(lock: FileLock, timeout_s: float = -1) -> None:
+    """Acquire a lock, within some seconds; -1 waits forever.
+
+    Where a file system does not know `flock` (ENOSYS), filelock warns, and locks by a file that names the process.
+
+    Raises:
+        Timeout: another process holds it.
+        ConfigError: the file system locks no files, as some that are mounted from elsewhere do not.
+    """
+    try:
+        lock.acquire(timeout=timeout_s)
+    except (OSError, NotImplementedError) as error:  # the second of older versions of filelock, for ENOSYS
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+            raise
+        raise ConfigError(
+            f"files must be lockable, so that no two processes write the same ones, and {Path(lock.lock_file).parent} "
+            f"lies on a file system that locks none ({error}); choose a folder on another disk, or mount it with locks"
+        ) from error
 
 
 @contextmanager
@@ -30,12 +53,12 @@ def locked(path: Path) -> Iterator[None]:
     What is there already can be read without a lock where none can be made: of a store that cannot be written.
 
     Raises:
-        ConfigError: the store cannot be written, and has no `path`.
+        ConfigError: the store cannot be written, and has no `path`; see also `acquire`.
     """
     make_store(path.parent)
     lock, holder = _beside(path)
     try:
-        lock.acquire(timeout=0)
+        acquire(lock, 0)
     except Timeout:
         _wait(lock, holder, path.name)
     except OSError:
@@ -66,11 +89,11 @@ def only_process(path: Path) -> Iterator[None]:
     """Hold the lock of `path`, which one process may write; remove the lock at the end.
 
     Raises:
-        ConfigError: another process holds it.
+        ConfigError: another process holds it; see also `acquire`.
     """
     lock, holder = _beside(path)
     try:
-        lock.acquire(timeout=0)
+        acquire(lock, 0)
     except Timeout:
         raise ConfigError(
             f"only one process can write {path}, and {_holder(holder)} is writing it; set another output"

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from clinlm.config.errors import ConfigError
 from clinlm.config.extras import imported
 from clinlm.store.content import write_json
+from clinlm.store.locks import acquire
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -43,22 +44,26 @@ def open_study(folder: Path, name: str, objectives: Mapping[str, str], problem: 
     optuna = imported("optuna", "optuna")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f".{name}.lock")
     try:
-        with FileLock(folder / f".{name}.lock", timeout=0):
-            study = optuna.create_study(
-                storage=storage_url(folder, name),
-                study_name=name,
-                directions=[*objectives.values()],
-                load_if_exists=True,
-            )
-            _check_problem(study, problem)
-            _resume(study)
-            yield study
+        acquire(lock, 0)
     except Timeout as error:
         raise ConfigError(
             f"a study must be open in one process only, but {name} is open in another; wait for it, or set "
             "hydra.sweeper.study_name=NAME"
         ) from error
+    try:
+        study = optuna.create_study(
+            storage=storage_url(folder, name),
+            study_name=name,
+            directions=[*objectives.values()],
+            load_if_exists=True,
+        )
+        _check_problem(study, problem)
+        _resume(study)
+        yield study
+    finally:
+        lock.release()
 
 
 def storage_url(folder: Path, name: str) -> str:
