@@ -3,7 +3,8 @@
 import csv
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -15,6 +16,7 @@ from clinlm.config.targets import instantiate
 from clinlm.corpora.mimic.mimic3_outcomes import Mimic3Outcomes
 from clinlm.corpora.mimic.outcome_labels import STAYS, SURVIVAL
 from clinlm.corpora.split import SPLITS
+from clinlm.store.locks import only_process
 
 if TYPE_CHECKING:
     from clinlm.tasks.labelled import Labelled
@@ -48,7 +50,7 @@ def write_documents(arguments: Sequence[str]) -> list[str]:
         lines to print: the notices of the corpus and what was written. No text of a note.
 
     Raises:
-        ConfigError: the output is missing, or the task is not an outcome task.
+        ConfigError: the output is missing, or another process writes it, or the task is not an outcome task.
         FileExistsError: the output already exists.
     """
     outputs = [word.partition("=")[2] for word in arguments if word.startswith("output=")]
@@ -62,15 +64,24 @@ def write_documents(arguments: Sequence[str]) -> list[str]:
     examples = task.chosen(records)
     frame = examples.frame.select("id", "text", "split").join(records.frame.select("id", "labels"), on="id")
     codes = corpus.codes() if corpus.outcome in _CODES else None
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}")
-    draft.mkdir(parents=True, mode=0o700)
-    try:
+    with _draft(folder) as draft:
         written = _write_files(draft, corpus.outcome, frame.sort(pl.col("id").cast(pl.Int64)), codes)
         draft.rename(folder)
-    except BaseException:
-        shutil.rmtree(draft)
-        raise
     return [*examples.notices, *(f"{folder / name}: {what}" for name, what in written.items())]
+
+
+@contextmanager
+def _draft(folder: Path) -> Iterator[Path]:
+    """Make a folder beside `folder` that becomes it; remove what is left of it, also that of a killed process."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with only_process(folder):
+        draft = folder.with_name(f".{folder.name}.draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(mode=0o700)
+        try:
+            yield draft
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _task(overrides: Sequence[str]) -> tuple["Labelled", Mimic3Outcomes]:

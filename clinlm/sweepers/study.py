@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from clinlm.config.errors import ConfigError
+from clinlm.config.errors import ClinlmError, ConfigError, DataError
 from clinlm.config.extras import imported
 from clinlm.store.content import write_json
 from clinlm.store.locks import acquire
@@ -40,9 +40,8 @@ def open_study(folder: Path, name: str, objectives: Mapping[str, str], problem: 
 
     Raises:
         ConfigError: the study has another problem, or another process has it open.
+        DataError: its file is damaged, or no study of Optuna.
     """
-    optuna = imported("optuna", "optuna")
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f".{name}.lock")
     try:
@@ -53,17 +52,33 @@ def open_study(folder: Path, name: str, objectives: Mapping[str, str], problem: 
             "hydra.sweeper.study_name=NAME"
         ) from error
     try:
-        study = optuna.create_study(
-            storage=storage_url(folder, name),
-            study_name=name,
-            directions=[*objectives.values()],
-            load_if_exists=True,
+        yield _opened(folder, name, objectives, problem)
+    finally:
+        lock.release()
+
+
+def _opened(folder: Path, name: str, objectives: Mapping[str, str], problem: Mapping[str, Any]) -> Study:
+    """Return a study, new or existing, with what it was asked for checked and all its trials read."""
+    optuna = imported("optuna", "optuna")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path = folder / f"{name}.db"
+    there = path.exists()
+    try:
+        study: Study = optuna.create_study(
+            storage=storage_url(folder, name), study_name=name, directions=[*objectives.values()], load_if_exists=True
         )
         _check_problem(study, problem)
         _resume(study)
-        yield study
-    finally:
-        lock.release()
+    except Exception as error:  # of Optuna and SQLAlchemy, which have no common kind
+        if isinstance(error, ClinlmError) or not there:
+            raise
+        reason = str(error).partition("\n")[0]
+        raise DataError(
+            f"{path} must be a study that Optuna can read, and is damaged ({type(error).__name__}: {reason}); move it "
+            "away to begin it anew, where trials whose stages are stored take seconds, or set "
+            "hydra.sweeper.study_name=NAME"
+        ) from error
+    return study
 
 
 def storage_url(folder: Path, name: str) -> str:

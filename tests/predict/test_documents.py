@@ -80,6 +80,8 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, root: Path, monkeypatch
 
     monkeypatch.setattr(documents, "_write_rows", full)
     before = sorted(tmp_path.iterdir())
+    (tmp_path / ".o.draft").mkdir()  # of a killed process
+    (tmp_path / ".o.draft" / "train.csv").touch()
     with pytest.raises(OSError, match="no space left"):
         documents.write_documents(["task=mortality", f"task.root={root}", f"output={tmp_path / 'o'}"])
     assert sorted(tmp_path.iterdir()) == before

@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import pytest
 from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from clinlm.config.errors import DataError
 from clinlm.report.pareto_front import front
 from clinlm.sweepers import space
+from clinlm.sweepers.study import open_study
 
 optuna = pytest.importorskip("optuna", reason="the extra optuna is not installed")
 
@@ -179,6 +182,24 @@ def test_a_study_keeps_to_its_problem_and_to_one_process(whole: Path) -> None:
     with FileLock(whole / f"outputs/studies/.{name}.lock"):
         code, said = sweep(whole, *SEARCH, "hydra.sweeper.n_trials=9")
     assert code == 1 and "open in one process only" in said
+
+
+def test_a_damaged_study_is_named(tmp_path: Path) -> None:
+    def opened() -> None:
+        with open_study(tmp_path, "own", {"quality": "maximize"}, {"settings": "x"}) as study:
+            study.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
+
+    opened()
+    opened()
+    path = tmp_path / "own.db"
+    whole = path.read_bytes()
+    for content in (b"", b"no database", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        told = r"own\.db must be a study .* damaged .* study_name=NAME"
+        with pytest.raises(DataError, match=told) if content else nullcontext():
+            opened()
+    path.write_bytes(whole)
+    opened()
 
 
 def test_a_failed_trial_is_named_and_counts(tmp_path: Path) -> None:
