@@ -22,12 +22,15 @@ import clinlm.models.model
 import clinlm.report.command  # noqa: F401  before the forks, which share them
 from clinlm.config.errors import ConfigError
 from clinlm.metrics.hardware import Hardware
+from torture.clock import clocks
 from torture.damage import damage
 from torture.determinism import determinism
 from torture.disk import full_disks, needs_root
 from torture.inputs import broken_inputs
 from torture.kills import kills
 from torture.models import broken_models
+from torture.others import others
+from torture.privacy import privacy
 from torture.verdicts import Tally, Verdict, markdown
 
 Attack = Callable[[Path, int, random.Random], Iterator[Verdict]]
@@ -44,12 +47,19 @@ class Kind(NamedTuple):
 
 # Inputs are read in this process, which starts threads of polars: nothing may fork after them.
 KINDS: Final = {
-    "kills": Kind("a pipeline killed at random moments (five of six by SIGKILL, the others by SIGTERM)", kills, 120),
-    "damage": Kind("a file of the store broken, cut, deleted, made a pickle, exchanged, linked", damage, 150),
+    "kills": Kind("a command killed at random moments (five of six by SIGKILL, the others by SIGTERM)", kills, 100),
+    "damage": Kind(
+        "a file or folder of a store, study or run broken, cut, deleted, made a pickle, exchanged, linked", damage, 80
+    ),
     "models": Kind("a file of a model given to clinlm predict, broken, retyped, deleted", broken_models, 300),
-    "disk": Kind("a disk that fills up during a run", full_disks, 20, needs_root),
+    "disk": Kind("a disk that fills up during a run", full_disks, 10, needs_root),
+    "clock": Kind("a clock set back an hour during a run", clocks, 6),
+    "others": Kind("others on the store: a run killed or stopped, another version, no locks", others, 7),
+    "privacy": Kind("names, ids and patients planted in notes, looked for outside of the store", privacy, 100),
     "determinism": Kind("the same command twice, in two folders, on one thread and on two", determinism, 4),
-    "inputs": Kind("files of notes, labels, spans and vocabularies with bytes changed", broken_inputs, 20_000),
+    "inputs": Kind(
+        "files of notes, labels, spans, terms, corpora and settings with bytes changed", broken_inputs, 20_000
+    ),
 }
 
 
@@ -80,7 +90,8 @@ def _tally(name: str, kind: Kind, count: int, seed: int) -> Tally:
             verdicts.append(verdict)
             if not verdict.survived:
                 print(f"\n{name}: {verdict.attack}: {verdict.outcome}\n{verdict.told[-3000:]}", flush=True)
-            print(f"\r{name}: {len(verdicts):,} of {count:,}", end="", flush=True)
+            if (step := len(verdicts)) % 100 == 0 or count < 1000:
+                print(f"\r{name}: {step:,} of {count:,}", end="", flush=True)
     finally:
         shutil.rmtree(place, ignore_errors=True)
     print()

@@ -44,32 +44,54 @@ class Ended(NamedTuple):
         return "" if self.signal in (None, signal.SIGKILL) else f"died of signal {self.signal}"
 
 
-def forked(run: Callable[[], object], folder: Path, moment: float | None = None, sent: int = signal.SIGKILL) -> Ended:
-    """Call `run` in a fork with `folder` as its working directory.
+class Begun(NamedTuple):
+    """A fork that runs: its number, its folder, and when it began."""
 
-    Args:
-        folder: the file `told` in it gets what is printed.
-        moment: seconds after which `sent` is sent; None for never.
-    """
+    number: int
+    folder: Path
+    began: float
+
+    def send(self, sent: int) -> None:
+        """Send a signal."""
+        os.kill(self.number, sent)
+
+
+def begun(run: Callable[[], object], folder: Path) -> Begun:
+    """Call `run` in a fork with `folder` as its working directory; the file `told` in it gets what is printed."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "told").touch()  # for a fork that is killed before it prints
     began, number = time.monotonic(), os.fork()
     if not number:
         os._exit(_child(run, folder))
-    end, waited = began + HUNG, moment
+    return Begun(number, folder, began)
+
+
+def ended(fork: Begun, moment: float | None = None, sent: int = signal.SIGKILL) -> Ended:
+    """Wait for a fork.
+
+    Args:
+        moment: seconds after its begin at which `sent` is sent; None for never.
+    """
+    waited = moment
     while True:
-        if waited is not None and time.monotonic() - began >= waited:
-            os.kill(number, sent)
+        seconds = time.monotonic() - fork.began
+        if waited is not None and seconds >= waited:
+            fork.send(sent)
             waited = None
-        if time.monotonic() > end:
-            os.kill(number, signal.SIGKILL)
-        done, status = os.waitpid(number, os.WNOHANG)
+        if seconds > HUNG:
+            fork.send(signal.SIGKILL)
+        done, status = os.waitpid(fork.number, os.WNOHANG)
         if done:
             break
         time.sleep(0.002)
-    seconds = time.monotonic() - began
-    told = (folder / "told").read_text(encoding="utf-8", errors="replace")
-    ended = signal.SIGXCPU if seconds > HUNG else os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
-    return Ended(os.waitstatus_to_exitcode(status) if ended is None else None, ended, told, seconds)
+    told = (fork.folder / "told").read_text(encoding="utf-8", errors="replace")
+    died = signal.SIGXCPU if seconds > HUNG else os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+    return Ended(os.waitstatus_to_exitcode(status) if died is None else None, died, told, seconds)
+
+
+def forked(run: Callable[[], object], folder: Path, moment: float | None = None, sent: int = signal.SIGKILL) -> Ended:
+    """Call `run` in a fork and wait for its end: see `begun` and `ended`."""
+    return ended(begun(run, folder), moment, sent)
 
 
 def _child(run: Callable[[], object], folder: Path) -> int:

@@ -1,18 +1,22 @@
-"""Files of notes, spans, labels and vocabularies with random bytes changed: a reader reads them, or refuses by name."""
+"""Files of notes, spans, labels, terms, corpora and settings with random bytes changed: read, or refused."""
 
 import gzip
 import io
 import json
+import logging
 import random
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import polars as pl
 from support.broken_models import WAYS
 
+from clinlm.cli.errors import is_fixable
 from clinlm.config.errors import ClinlmError
+from clinlm.config.settings import compose
+from clinlm.corpora.base import Corpus
 from clinlm.corpora.brat import Brat
 from clinlm.corpora.conll import Conll
 from clinlm.corpora.mimic.mimic3 import Mimic3
@@ -23,11 +27,18 @@ from clinlm.corpora.table import Table
 from clinlm.files.peek import peek_table
 from clinlm.files.record import Position
 from clinlm.files.sources import check_columns, open_source, read_table, table_notices
+from clinlm.predict.label import label_file
+from clinlm.predict.model_answerer import predict_file
+from clinlm.predict.settings import LabelSettings, PredictSettings
+from clinlm.report.stress import StressSettings
 from clinlm.terminology.base import TermSource
 from clinlm.terminology.dictionary import Dictionary
 from clinlm.terminology.obo import Obo
 from clinlm.terminology.rf2 import Rf2
 from clinlm.terminology.rxnconso import Rxnconso
+from torture.corpora import corpora
+from torture.runs import unbroken
+from torture.subjects import ontology
 from torture.verdicts import Verdict
 
 Reader = Callable[[Path], object]
@@ -62,20 +73,33 @@ _PUBTATOR: Final = (
     "1|t|Fever after aspirin\n1|a|It and gout.\n1\t0\t5\tFever\tDisease\tD1\n1\t12\t19\taspirin\tDrug\tD2\n\n"
 )
 _CONLL: Final = "fever\tB-X\nbad\tI-X\nno\tO\ntoe\tB-Y\n\nmore\tO\ncough\tB-X\n\n"
+_OVERRIDES: Final = """artifact=a
+input=b
+window=12
+labeler=ontology
++labeler.sources.x={a: [1, 2], b: 'c'}
+seed=0
+prune.ratio=0.5
+task=table
+~stages.recover
+"""
 _BRAT: Final = {"a.txt": "fever, cough", "a.ann": "T1\tS 7 12\tcough\nT2\tS 0 5\tfever\nE1\tS:T1\n#1\tNotes T1\tx\n"}
 
 
 class Input(NamedTuple):
-    """A file that is broken, those beside it, and what reads it."""
+    """A file that is broken, in a folder with those beside it, and what reads it."""
 
     name: str
+    folder: Path
     content: bytes
     read: Reader
-    beside: Mapping[str, bytes] = {}
 
 
 def _notes(path: Path) -> None:
-    list(open_source(path, "text", "id").records(Position()))
+    found = list(open_source(path, "text", "id").records(Position()))
+    if path.suffix == ".jsonl" and (lines := sum(bool(line.strip()) for line in path.read_bytes().split(b"\n"))):
+        if not path.read_bytes().lstrip().startswith(b"["):
+            assert len(found) == lines, f"{lines} lines, {len(found)} records"
     peek_table(path, 5)
     check_columns(path, ["id", "text"])
     table_notices(path, ["id", "text"])
@@ -100,35 +124,95 @@ def _vocabulary(make: Callable[[str], TermSource]) -> Reader:
     return read
 
 
-def inputs(place: Path) -> list[Input]:
-    """Return a small valid file of every kind, plain and where that is read compressed; `place` is a new folder."""
+def _answered(command: str, settings: Sequence[str]) -> Reader:
+    """Return what answers a file: every record must be answered or rejected, and counted."""
+
+    def read(path: Path) -> None:
+        for left in path.parent.glob("*out.jsonl*"):
+            left.unlink()
+        places = [f"input={path}", f"output={path.parent / 'out.jsonl'}", "id=id"]
+        if command == "predict":
+            done = predict_file(PredictSettings.of([*places, *settings]))
+        else:
+            done = label_file(LabelSettings.of([*places, *settings]))
+        records = sum(1 for _ in open_source(path, "text", "id").records(Position()))
+        rejects = path.parent / "out.jsonl.rejects.jsonl"
+        written = [
+            len(file.read_bytes().splitlines()) if file.exists() else 0 for file in (path.parent / "out.jsonl", rejects)
+        ]
+        assert written == [done.documents, done.rejects] and sum(written) == records, f"{written} of {records}"
+
+    return read
+
+
+def _overrides(path: Path) -> None:
+    words = path.read_bytes().decode("utf-8", "replace").replace("\0", "").splitlines()
+    for settings in (PredictSettings.of, LabelSettings.of, StressSettings.of, lambda own: compose("config", own)):
+        try:
+            settings(words)
+        except Exception as error:
+            if not is_fixable(error):
+                raise
+
+
+def inputs(place: Path, model: Path) -> list[Input]:
+    """Return small valid files of every kind, plain and where that is read compressed, each written in its folder.
+
+    Args:
+        place: a new folder.
+        model: answers notes.
+    """
     rows = [json.dumps(row, ensure_ascii=False) + "\n" for row in _ROWS.to_dicts()]
     parquet = io.BytesIO()
     _ROWS.write_parquet(parquet)
     delimited = _ROWS.select("id", "text", pl.col("labels").list.join(",")).write_csv()
-    plain = [
-        Input("notes.csv", delimited.encode(), _notes),
-        Input("labelled.csv", delimited.encode(), _labelled),
-        Input("notes.jsonl", "".join(rows).encode(), _notes),
-        Input("labelled.jsonl", "".join(rows).encode(), _labelled),
-        Input("spans.jsonl", "".join(rows).encode(), _spans),
-        Input("file.obo", _OBO.encode(), _vocabulary(lambda file: Obo(file, "A"))),
-        Input("file.rrf", _RXNCONSO.encode(), _vocabulary(lambda file: Rxnconso(file, "A"))),
-        Input("file.txt", _RF2.encode(), _vocabulary(lambda file: Rf2(file, {"disorder": "A"}))),
-        Input("words.csv", b"name,more\nfever,hot | warm\ncough,\n", _vocabulary(_dictionary)),
-        Input("pubtator.txt", _PUBTATOR.encode(), lambda path: Pubtator(path).records()),
-        Input("train.conll", (_CONLL * 3).encode(), lambda path: Conll(path).records()),
+    single: list[tuple[str, bytes, Reader]] = [
+        ("notes.csv", delimited.encode(), _notes),
+        ("labelled.csv", delimited.encode(), _labelled),
+        ("notes.jsonl", "".join(rows).encode(), _notes),
+        ("labelled.jsonl", "".join(rows).encode(), _labelled),
+        ("spans.jsonl", "".join(rows).encode(), _spans),
+        ("file.obo", _OBO.encode(), _vocabulary(lambda file: Obo(file, "A"))),
+        ("file.rrf", _RXNCONSO.encode(), _vocabulary(lambda file: Rxnconso(file, "A"))),
+        ("file.txt", _RF2.encode(), _vocabulary(lambda file: Rf2(file, {"disorder": "A"}))),
+        ("words.csv", b"name,more\nfever,hot | warm\ncough,\n", _vocabulary(_dictionary)),
+        ("pubtator.txt", _PUBTATOR.encode(), lambda path: Pubtator(path).records()),
+        ("train.conll", (_CONLL * 3).encode(), lambda path: Conll(path).records()),
     ]
-    packed = [one._replace(name=f"{one.name}.gz", content=gzip.compress(one.content)) for one in plain]
-    columns = [Input(f"{read.__name__}.parquet", parquet.getvalue(), read) for read in (_notes, _labelled, _spans)]
-    brat = {name: text.encode() for name, text in _BRAT.items()}
-    folders = [Input(name, content, lambda path: Brat(path.parent).records(), brat) for name, content in brat.items()]
-    SyntheticTables(12, 0, "brief").write(place)
-    tables = {path.name: path.read_bytes() for path in sorted(place.glob("*.csv"))}
-    mimic = [
-        Input(name, content, lambda path: Mimic3(path.parent).records(), tables) for name, content in tables.items()
-    ]
-    return [*plain, *packed, *columns, *folders, *mimic]
+    single += [(f"{name}.gz", gzip.compress(content), read) for name, content, read in single]
+    single += [(f"{read.__name__}.parquet", parquet.getvalue(), read) for read in (_notes, _labelled, _spans)]
+    (place / "terms.csv").write_text("name,more\nfever,\ntoe pain,\n", encoding="utf-8")
+    answering = {
+        "predict": [f"artifact={model}", "threads=1", "window=2"],
+        "label": [*ontology(place), f"store={place / 'store'}", "window=2"],
+    }
+    for command, settings in answering.items():
+        for ending, content in (("csv", delimited.encode()), ("jsonl", "".join(rows).encode())):
+            single.append((f"{command}.{ending}", content, _answered(command, settings)))
+    single.append(("overrides", _OVERRIDES.encode(), _overrides))
+    found = [Input(name, place / f"{number}", content, read) for number, (name, content, read) in enumerate(single)]
+    for one in found:
+        one.folder.mkdir()
+        (one.folder / one.name).write_bytes(one.content)
+    (place / "brat").mkdir()
+    for name, text in _BRAT.items():
+        (place / "brat" / name).write_text(text, encoding="utf-8")
+    (place / "tables").mkdir()
+    SyntheticTables(12, 0, "brief").write(place / "tables")
+    folders: list[tuple[str, Corpus, Path]] = [("brat", Brat(place / "brat"), place / "brat")]
+    folders += [("mimic3", Mimic3(place / "tables"), place / "tables"), *corpora(place / "corpora")]
+    for _, corpus, root in folders:
+        files = sorted(path for path in root.rglob("*") if path.is_file())
+        found += [Input(str(file.relative_to(root)), root, file.read_bytes(), _corpus(corpus)) for file in files]
+    return found
+
+
+def _corpus(corpus: Corpus) -> Reader:
+    def read(path: Path) -> None:
+        corpus.records()
+        corpus.fingerprint()
+
+    return read
 
 
 def _dictionary(file: str) -> Dictionary:
@@ -137,30 +221,35 @@ def _dictionary(file: str) -> Dictionary:
 
 def broken_inputs(place: Path, count: int, rng: random.Random) -> Iterator[Verdict]:
     """Read `count` broken files, every kind in turn; of compressed ones, half are broken inside."""
-    (place / "tables").mkdir(parents=True)
-    kinds = inputs(place / "tables")
+    model = next((unbroken().place / "store").glob("tfidf_int8-*"))
+    logging.disable(logging.INFO)
+    kinds = inputs(place, model)
     for number in range(count):
         one = kinds[number % len(kinds)]
-        folder = place / one.name.replace(".", "_")
-        folder.mkdir(exist_ok=True)
-        for name, content in one.beside.items():
-            (folder / name).write_bytes(content)
         way = rng.choice([name for name in WAYS if name not in ("deleted", "retyped")])
         inside = one.name.endswith(".gz") and rng.random() < 0.5
         broken = WAYS[way](gzip.decompress(one.content) if inside else one.content, rng) or b""
-        (folder / one.name).write_bytes(gzip.compress(broken) if inside else broken)
-        yield _read(f"{way}{' inside' if inside else ''}: {one.name}, number {number}", one, folder / one.name)
+        path = one.folder / one.name
+        path.write_bytes(gzip.compress(broken, 1) if inside else broken)
+        yield _read(f"{way}{' inside' if inside else ''}: {one.folder.name}/{one.name}, number {number}", one, broken)
+        path.write_bytes(one.content)
 
 
-def _read(attack: str, one: Input, path: Path) -> Verdict:
+def _read(attack: str, one: Input, broken: bytes) -> Verdict:
     try:
-        one.read(path)
+        one.read(one.folder / one.name)
     except ClinlmError as error:
         said = str(error)
-        secret = next((text for text in _ROWS["text"].to_list() if text in said), "")
-        return Verdict(attack, "printed a note" if secret else "refused in a paragraph", not secret, said)
+        told = _told(said, broken)
+        return Verdict(attack, "printed a note" if told else "refused in a paragraph", not told, f"{told}: {said}")
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # polars' panics are no `Exception`
         return Verdict(attack, f"{type(error).__name__}", False, traceback.format_exc())
     return Verdict(attack, "read", True)
+
+
+def _told(said: str, content: bytes) -> str:
+    """Return four words in a row of a message that are four of a file; "" where there are none."""
+    words, own = said.split(), " ".join(content.decode("utf-8", "replace").split())
+    return next((four for at in range(len(words) - 3) if (four := " ".join(words[at : at + 4])) in own), "")
