@@ -195,7 +195,7 @@ def test_a_damaged_study_is_named(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for content in (b"", b"no database", whole[: len(whole) // 2]):
         path.write_bytes(content)
-        told = r"own\.db must be a study .* damaged .* study_name=NAME"
+        told = r"own\.db must be a study .* damaged .*study_name=NAME"
         with pytest.raises(DataError, match=told) if content else nullcontext():
             opened()
     path.write_bytes(whole)

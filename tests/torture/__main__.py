@@ -69,15 +69,14 @@ def main(words: list[str]) -> int:
     if unknown := asked.keys() - KINDS.keys() - {"seed"}:
         raise ConfigError(f"attacks are {', '.join(KINDS)}, got {', '.join(sorted(unknown))}")
     torch.set_num_threads(1)
-    tallies = []
+    tallies, told, own = list[Tally](), "", Hardware.of_this_process()
+    heading = f"{own.date}, seed {asked.get('seed', 0)}, {own.processor}, {own.cores} cores."
+    Path("build").mkdir(exist_ok=True)
     for name, kind in KINDS.items():
         if count := int(asked.get(name, kind.count)):
             tallies.append(_tally(name, kind, count, int(asked.get("seed", 0))))
-    own = Hardware.of_this_process()
-    heading = f"{own.date}, seed {asked.get('seed', 0)}, {own.processor}, {own.cores} cores."
-    told = markdown(tallies, heading)
-    Path("build").mkdir(exist_ok=True)
-    Path("build/torture.md").write_text(told, encoding="utf-8")
+            told = markdown(tallies, heading)
+            Path("build/torture.md").write_text(told, encoding="utf-8")
     print(f"\n{told}")
     return int(any(tally.failures for tally in tallies))
 
