@@ -142,7 +142,7 @@ def _damaged(target: Target, subject: Subject, own: Path, count: int, rng: rando
         for output in own.glob(target.outputs) if target.outputs else ():
             output.unlink()
         name = path.relative_to(whole)
-        if _broken(own / name, own, way, rng):
+        if (own / name).exists() and _broken(own / name, own, way, rng):
             yield _verdict(target, subject, f"{way}: {name}", forked(subject.run(own), own), own)
 
 
