@@ -30,7 +30,7 @@ test: $(VENV)/.test ## install, then run every test in two processes (ARGS="-k s
 integration: $(VENV)/.integration $(DOCS)/.docs $(TRACKERS)/.trackers ## install, then run the long tests: every family, every adapter, launchers, kills, trackers, the site
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m integration $(or $(ARGS),$(PARALLEL))
 
-torture: $(VENV)/.test ## kill, damage, fill disks, feed broken files: half an hour (ARGS="kills=500 seed=7"); writes build/torture.md
+torture: $(VENV)/.test ## kill, damage, fill disks, set clocks back, feed broken files: half an hour of a core (ARGS="kills=500 seed=7"); writes build/torture.md
 	@PYTHONPATH=.:tests $(PYTHON) -m torture $(ARGS)
 
 check: $(VENV)/.test ## lint, format, types and tests: what must pass before a commit
