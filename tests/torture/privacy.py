@@ -94,11 +94,15 @@ def _commands(given: Path, own: Path) -> dict[str, Run]:
     def predictor() -> None:
         import polars as pl
 
+        from clinlm.config.errors import ClinlmError
         from clinlm.predict import Predictor
 
         answered = Predictor(stage("student"))(pl.read_csv(given / "notes.csv", columns=["id", "text"]))
         print(answered.drop("id"))
-        Predictor(stage("student"))(pl.read_csv(given / "notes.csv").rename({"text": "other"}))
+        try:
+            Predictor(stage("student"))(pl.read_csv(given / "notes.csv").rename({"text": "other"}))
+        except ClinlmError as error:
+            print(error)
 
     loggers = {f"logger={name}": pipeline(*_ALONE, f"logger={name}", f"seed={n}") for n, name in enumerate(_LOGGERS, 1)}
     return {
