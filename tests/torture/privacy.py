@@ -134,14 +134,14 @@ def _commands(given: Path, own: Path) -> dict[str, Run]:
         **{
             f"report {kind} of a sweep": clinlm_run("report", kind, f"sweep={own / 'sweep'}") for kind in ("html", "hf")
         },
-        "engine=onnxruntime": pipeline(*_ALONE, "engine=onnxruntime", place=own / "exported"),
-        "predict, a deployment": predict("answers5.jsonl", "teacher-onnxruntime"),
         "stress": clinlm_run("stress", f"run={run}", "documents=20", "resamples=20"),
         **{f"a {name} table": pipeline(table=f"{name}.csv", place=own / name) for name in _BAD},
         **{f"check, a {name} table": clinlm_run("check", f"input={given / f'{name}.csv'}") for name in _BAD},
         "a group that is a sentence": pipeline("task.corpus.labels=text", place=own / "sentence"),
         "labels that are ids": pipeline("task.corpus.labels=[id]", place=own / "ids"),
         "a key that is no column": pipeline("task.corpus.group=patient", place=own / "key"),
+        "engine=onnxruntime": pipeline(*_ALONE, "engine=onnxruntime", place=own / "exported"),
+        "predict, a deployment": predict("answers5.jsonl", "teacher-onnxruntime"),
     }
 
 
