@@ -1,4 +1,4 @@
-"""`python -m clinlm.pipeline.ddp`: one rank of the fit of a stage on several devices, and what starts the ranks.
+"""Starts and ends the ranks of a fit on several devices, each a process of `clinlm.pipeline.rank`.
 
 The process of the pipeline is rank 0: it holds the locks, writes, and does all but the fit alone. For every fit it
 starts the others, which read what the stage starts from in the store, build the same module, and end with the fit. So a
@@ -21,17 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, final
 
-import polars as pl
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment, find_free_network_port
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, distributed
 
 from clinlm.config.errors import ClinlmError, ConfigError, TrainingError
-from clinlm.config.methods_path import prefer_own_methods
-from clinlm.config.runtime import keep_memory
-from clinlm.config.targets import allow_targets, instantiate, trusted_packages
+from clinlm.config.targets import trusted_packages
 from clinlm.models.artifact import Artifact
 from clinlm.store.own_code import may_keep
 from clinlm.tasks.base import Task
@@ -39,7 +36,8 @@ from clinlm.tasks.transfer_set import TransferSet
 
 log = logging.getLogger(__name__)
 
-_READY = "ready"
+READY = "ready"
+"""What a rank says when it is ready for the fit."""
 _GRACE_S = 30.0
 """Seconds in which the ranks that are left notice that one has ended, before they are ended too."""
 
@@ -200,7 +198,7 @@ class _Rank:
         self.rank = rank
         self._errors: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "clinlm.pipeline.ddp"],
+            [sys.executable, "-m", "clinlm.pipeline.rank"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -217,7 +215,7 @@ class _Rank:
         """Return when the rank is ready for the fit; what else libraries print is ignored."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if line.strip() == _READY:
+            if line.strip() == READY:
                 return
         self._process.wait()
         raise TrainingError(self.words())
@@ -279,43 +277,6 @@ def _explained(others: Sequence[_Rank]) -> TrainingError | None:
     return None
 
 
-def main() -> None:
-    """Train as one of the other ranks: read the job from the input, say when ready, and end with the fit."""
-    job: dict[str, Any] = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_rank_0, daemon=True).start()
-    sys.path[:] = job["path"]
-    prefer_own_methods()
-    allow_targets(job["allow"])
-    keep_memory()
-    from clinlm.pipeline.stage import Stage
-
-    task: Task = instantiate(job["task"])
-    opened = Path(job["task_folder"])
-    task.open(opened.parent, opened.name.removeprefix("task-"))
-    transfer = None
-    if job["transfer"] is not None:
-        place = TransferSet(job["transfer"], ()).folder(opened.parent)
-        transfer = TransferSet(job["transfer"], pl.read_parquet(place / "texts.parquet")["text"].to_list())
-    parent, network = (job[name] and Artifact(Path(job[name])) for name in ("parent", "network"))
-    inputs = Inputs(task, parent, network, transfer, load_file(job["logits"]))
-    stage = Stage.from_settings(job["stage"])
-    trainer, module = stage.prepared_rank(inputs, Path(job["folder"]), RankEnvironment(job["rank"], job["port"]))
-    if trainer.world_size != job["ranks"]:
-        raise ConfigError(f"every rank must see {job['ranks']} devices, rank {job['rank']} sees {trainer.world_size}")
-    print(f"\n{_READY}", flush=True)
-    os.dup2(2, 1)  # nobody reads the output from now on
-    trainer.fit(module, datamodule=module.data, ckpt_path=job["checkpoint"], weights_only=True)
-
-
-def _end_with_rank_0() -> None:
-    sys.stdin.read()
-    os._exit(1)
-
-
 def own_environment() -> RankEnvironment:
     """Return the environment of rank 0, with a free port."""
     return RankEnvironment(0, find_free_network_port())
-
-
-if __name__ == "__main__":
-    main()
