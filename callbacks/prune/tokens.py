@@ -46,6 +46,7 @@ class Tokens(Compression):
     """
 
     technique: ClassVar[str] = "pruning"
+    of_documents: ClassVar[bool] = True  # see `clinlm.cli.preflight`
 
     def __init__(self, ratio: float = 0.5, documents: int = 32) -> None:
         check_ratio(ratio)

@@ -1,7 +1,7 @@
 """Recovery that weighs the subgroups of patients by how badly the model does for them."""
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
@@ -56,6 +56,8 @@ class Fair(StageCallback):
         ConfigError: a setting out of range; (before training) the task has no such attribute, or none that makes
             subgroups, or is of entities, or the stage trains on a transfer set.
     """
+
+    of_documents: ClassVar[bool] = True  # see `clinlm.cli.preflight`
 
     def __init__(
         self,

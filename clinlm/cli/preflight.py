@@ -7,6 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from clinlm.config.checks import check_margin, check_values
+from clinlm.config.definitions import class_constant
 from clinlm.config.errors import ConfigError, DataError, MissingFileError
 from clinlm.config.external import external_settings
 from clinlm.config.placement import check_placement
@@ -14,9 +15,11 @@ from clinlm.config.ranges import check_choice
 from clinlm.config.settings import plain
 from clinlm.config.splits import refuse_opening
 from clinlm.config.targets import instantiate
-from clinlm.config.usage import used_settings
+from clinlm.config.usage import left_out, used_settings
 from clinlm.config.validation import refuse_monitor
 from clinlm.store.key import PLACES
+from clinlm.store.sources import named_targets
+from clinlm.text.long_notes import require_one_row
 
 _LEAST = {
     "batch_size": 1,
@@ -61,6 +64,7 @@ def check_settings(config: DictConfig) -> None:
             instantiate(settings["corpus"], root=settings["root"])().check()
         except DataError as error:
             raise type(error)(f"{name}: {error}") if name == "external" else error from None
+    _check_task(config)
 
 
 def record_used(config: DictConfig) -> None:
@@ -68,6 +72,33 @@ def record_used(config: DictConfig) -> None:
     hydra = HydraConfig.get()
     if hydra.output_subdir is not None:
         OmegaConf.save(used_settings(config), Path(hydra.runtime.output_dir) / hydra.output_subdir / "config.yaml")
+
+
+def _check_task(config: DictConfig) -> None:
+    """Check that what the stages name works on such a task; else it is known after the stages before it were trained.
+
+    A class says so itself: `of_documents` if it works on documents only, `one_row` if on notes of one row only.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    absent, task = left_out(config), plain(config.task)
+    stages = [plain(config.stages[name]) for name in config.stages or {} if str(name) not in absent]
+    by_word = class_constant(str(task["_target_"]), "kind") == "entities"
+    for target in dict.fromkeys(named_targets(stages)):
+        if by_word and class_constant(target, "of_documents"):
+            group, choice = _typed(target)
+            raise ConfigError(
+                f"{group}={choice} works on documents, got a task on words; choose another (clinlm list {group})"
+            )
+        if class_constant(target, "one_row"):
+            require_one_row("=".join(_typed(target)), instantiate(task["long_notes"]))
+
+
+def _typed(target: str) -> tuple[str, str]:
+    """Return the group and the name by which a class is chosen: those of its folder and file."""
+    folder, choice = target.split(".")[-3:-1]
+    return {"initializers": "model"}.get(folder, folder), choice
 
 
 def _check_places(settings: Any, path: str) -> None:

@@ -4,6 +4,7 @@ import ast
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from clinlm.config.class_paths import OWN_PACKAGES
 
@@ -35,3 +36,14 @@ def find_origin(module: str, name: str) -> str:
                 if (alias.asname or alias.name) == name:
                     return f"{node.module}.{alias.name}"
     return f"{module}.{name}"
+
+
+def class_constant(target: str, name: str) -> Any:
+    """Return the literal that a class of this project, not its bases, gives to `name`; None for none."""
+    node = find_definition(target)
+    for part in node.body if isinstance(node, ast.ClassDef) else ():
+        if isinstance(part, ast.Assign | ast.AnnAssign) and part.value is not None:
+            places = part.targets if isinstance(part, ast.Assign) else [part.target]
+            if name in [place.id for place in places if isinstance(place, ast.Name)]:
+                return ast.literal_eval(part.value)
+    return None

@@ -68,6 +68,22 @@ class LongNotes(ABC):
             raise ModelError(f"{type(self).__name__} must have one row per document, got {rows} for {documents}")
 
 
+def require_one_row(reader: str, long_notes: LongNotes) -> None:
+    """Check that every note is one row.
+
+    Args:
+        reader: what needs that, such as model=wide.
+
+    Raises:
+        ConfigError: notes are cut into several.
+    """
+    if long_notes.pooling is not None:
+        raise ConfigError(
+            f"{reader} reads a note in one row, got long_notes={type(long_notes).__name__.lower()}, which cuts it into "
+            "several; set long_notes=head and a larger task.max_tokens"
+        )
+
+
 @final
 @dataclass(frozen=True)
 class Head(LongNotes):

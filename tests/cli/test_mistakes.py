@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from support.pipelines import composed, finished
 
+from clinlm.cli.preflight import check_settings
 from clinlm.config.errors import ConfigError
 from clinlm.config.placement import check_placement, count_devices, is_distributed
+from clinlm.config.settings import compose
 from clinlm.config.validation import refuse_monitor
 from clinlm.metrics.classification import METRICS
 from clinlm.models import structure
@@ -38,6 +40,24 @@ def test_gradual_pruning_without_training_is_refused_at_once(
 ) -> None:
     with pytest.raises(Exception, match="needs training, but its stage has epochs=0; .*pipeline=pruning_gradual"):
         plan(composed(notes_csv, tmp_path / "store", *overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("task=synthetic", "model@student=wide", "long_notes=windows"), "reads a note in one row, got long_notes=win"),
+        (("task=entities", "model@student=wide"), "model=wide works on documents, got a task on words"),
+        (("task=entities", "pipeline=pruning", "prune=tokens"), "prune=tokens works on documents, got a task on words"),
+        (("task=entities", "pipeline=pruning", "recover=fair"), "recover=fair works on documents, .*clinlm list recov"),
+    ],
+    ids=lambda one: one[-1] if isinstance(one, tuple) else "",
+)
+def test_what_a_task_cannot_have_is_refused_before_anything_is_trained(
+    overrides: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_settings(compose("config", ["pipeline=distillation", *overrides]))
+    check_settings(compose("config", ["pipeline=distillation", *overrides, "task=synthetic", "long_notes=head_tail"]))
 
 
 def test_a_trainer_that_lightning_refuses_is_a_mistake(notes_csv: Path, tmp_path: Path) -> None:

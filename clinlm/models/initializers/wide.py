@@ -1,7 +1,7 @@
 """A student with a wide branch: a linear model of all tokens beside a network that reads the first ones."""
 
 import math
-from typing import Any, Final, NamedTuple, final
+from typing import Any, ClassVar, Final, NamedTuple, final
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from clinlm.models.initializers.base import TeacherInitializer
 from clinlm.models.model import Edit, Model
 from clinlm.tasks.base import Task
 from clinlm.tasks.encoded import Encoded
+from clinlm.text.long_notes import require_one_row
 
 _BRANCH: Final = "clinlm.models.surgery.add_wide_branch"
 _STRENGTHS: Final = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
@@ -38,6 +39,9 @@ class Wide(TeacherInitializer):
             branch would count each alone, and the regressions all together; or what `deep` raises.
     """
 
+    of_documents: ClassVar[bool] = True
+    one_row: ClassVar[bool] = True  # of both, see `clinlm.cli.preflight`
+
     def __init__(self, deep: TeacherInitializer, share: float = 0.6) -> None:
         if not isinstance(deep, TeacherInitializer):
             raise ConfigError(
@@ -57,11 +61,7 @@ class Wide(TeacherInitializer):
     def begin(self, task: Task, teacher: Model | None) -> Model:
         if task.by_word:
             raise ConfigError("model=wide answers notes, got a task on words; set model@student=dilated_cnn")
-        if task.long_notes.pooling is not None:
-            raise ConfigError(
-                f"model=wide reads a note in one row, got long_notes={type(task.long_notes).__name__.lower()}, which "
-                "cuts it into several; set long_notes=head and a larger task.max_tokens"
-            )
+        require_one_row("model=wide", task.long_notes)
         model = self.deep.begin(task, teacher)
         model.apply(self._edit(model))
         wide: Any = model.network.wide
