@@ -7,7 +7,7 @@ import numpy as np
 from callbacks.base import Compression
 from callbacks.prune.base import check_ratio
 from clinlm.compression.costs import layer_multiplications
-from clinlm.compression.token_shares import LEVELS, TokenShares, choose_shares, level_costs, measure_errors
+from clinlm.compression.token_shares import BUCKETS, LEVELS, TokenShares, choose_shares, level_costs, measure_errors
 from clinlm.config.errors import ConfigError
 from clinlm.config.ranges import check_at_least
 from clinlm.models import structure
@@ -69,8 +69,10 @@ class Tokens(Compression):
         shares = choose_shares(measure_errors(network, batches, module.task.long_notes), costs, budget)
         if shares is None:
             raise ConfigError(
-                f"prune.ratio must be at most {1 - least / whole:.2f} on these documents, got {self.ratio:g}: the "
-                "first layer reads all tokens; lower it, or prune layers first (prune=depth)"
+                # Rounded down; costs were rounded up to a part of the budget.
+                f"prune.ratio must be at most {int(100 * (1 - least / whole / (1 - len(costs) / BUCKETS))) / 100:.2f} "
+                f"on these documents, got {self.ratio:g}: the first layer reads all tokens; lower it, or prune layers "
+                "first (prune=depth)"
             )
         self._rows = _rows(structure.layers(network.body), shares, tokens)
         module.model.apply(_edit(shares.percents))

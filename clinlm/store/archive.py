@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final, cast
 
-from clinlm.config.errors import ConfigError, DataError
+from clinlm.config.errors import ConfigError, DataError, MissingFileError
 from clinlm.store.content import RECORD, Damaged, read_record, sealed, set_aside, verified
 from clinlm.store.inventory import FOLDER
 from clinlm.store.locks import if_free, make_store
@@ -69,9 +69,12 @@ def read_archive(path: Path, root: Path) -> Iterator[tuple[str, bool]]:
     the store, under its lock. What is there already stays, and must be equal.
 
     Raises:
+        MissingFileError: there is no such file.
         DataError: the file is no such archive, or damaged; nothing of it is in the store.
         ConfigError: the store has something else under one of the names, or a process is building it.
     """
+    if not path.is_file():
+        raise MissingFileError(f"FILE must be one of clinlm store export, got {path}, which is no file")
     make_store(root)
     draft = Path(tempfile.mkdtemp(prefix=".import-", dir=root))
     try:

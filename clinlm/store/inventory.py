@@ -204,16 +204,19 @@ def _entry(path: Path, kind: str, record: Mapping[str, Any]) -> StoreEntry:
 
 
 def _runs(places: Iterable[Path], root: Path) -> Iterator[tuple[Path, set[str]]]:
-    """Yield the folders of runs and sweeps, and the keys in their files; what lies in a store is none."""
-    store = root.resolve()
+    """Yield the folders of runs and sweeps, and the keys in their files; what lies in a store is none.
+
+    Links are followed: the runs of a cluster may lie on another disk. Each folder is read once.
+    """
+    seen = {root.resolve()}
     for start in {place.resolve() for place in places}:
-        for place, folders, files in os.walk(start):
-            here = Path(place)
-            folders[:] = [
-                name
-                for name in folders
-                if not name.startswith(".") and here / name != store and not (here / name / RECORD).is_file()
-            ]
+        for place, folders, files in os.walk(start, followlinks=True):
+            here = Path(place).resolve()
+            if here in seen:
+                folders.clear()
+                continue
+            seen.add(here)
+            folders[:] = [name for name in folders if not name.startswith(".") and not (here / name / RECORD).is_file()]
             if not {*_OF_A_RUN}.isdisjoint(files):
                 read = [here / name for name in files if name.endswith(".json")]
                 yield here, {key for path in read for key in _KEY.findall(path.read_text("utf-8", "replace"))}

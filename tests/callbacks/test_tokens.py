@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -245,5 +246,10 @@ def test_transformers_cannot_open_it(tmp_path: Path, tiny_model: Model, task: Mu
 
 
 def test_more_than_all_later_layers_cannot_be_removed(task: MultiLabel, tiny_model: Model) -> None:
-    with pytest.raises(ConfigError, match=r"prune.ratio must be at most 0\.\d\d on these documents, got 0.99"):
-        Tokens(0.99, documents=5).prepare(bound(task, tiny_model))
+    module, message = bound(task, tiny_model), r"prune.ratio must be at most (0\.\d\d) on these documents, got 0.99"
+    with pytest.raises(ConfigError, match=message) as refused:
+        Tokens(0.99, documents=5).prepare(module)
+    most = float(re.findall(message, str(refused.value))[0])
+    with pytest.raises(ConfigError, match="prune.ratio must be at most"):
+        Tokens(most + 0.02, documents=5).prepare(module)
+    Tokens(most, documents=5).prepare(module)

@@ -52,9 +52,7 @@ def test_gradual_pruning_without_training_is_refused_at_once(
     ],
     ids=lambda one: one[-1] if isinstance(one, tuple) else "",
 )
-def test_what_a_task_cannot_have_is_refused_before_anything_is_trained(
-    overrides: tuple[str, ...], message: str
-) -> None:
+def test_what_a_task_cannot_have_is_refused_before_training(overrides: tuple[str, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_settings(compose("config", ["pipeline=distillation", *overrides]))
     check_settings(compose("config", ["pipeline=distillation", *overrides, "task=synthetic", "long_notes=head_tail"]))

@@ -88,6 +88,10 @@ def test_without_a_run_nothing_is_removed(store: Path, capsys: pytest.CaptureFix
     with pytest.raises(MissingFileError, match="runs must be folders, got nowhere"):
         store_command(["gc", "runs=sweeps,nowhere"])
     assert "can be removed: 2 folders" in printed(capsys, "gc", "runs=sweeps")[-1]
+    Path("runs").mkdir()
+    for name, target in (("first", "../sweeps/first"), ("loop", ".")):  # on another disk
+        (Path("runs") / name).symlink_to(target, target_is_directory=True)
+    assert "can be removed: 2 folders" in printed(capsys, "gc", "runs=runs")[-1]
     assert "can be removed: 6 folders" in printed(capsys, "gc", "runs=none")[-1]
     assert "can be removed: 0 folders" in printed(capsys, "gc", "runs=none", "days=31")[-1]
 
@@ -152,10 +156,11 @@ def test_terms_of_single_patients_stay(store: Path, capsys: pytest.CaptureFixtur
         (["export", STUDENT], "missing required setting: output"),
         (["export", "outputs/runs", "output=a.tar"], "KEYs must be of folders in outputs/store"),
         (["import", "a.tar", "b.tar"], "needs one FILE, got a.tar, b.tar"),
+        (["import", "a.tar", "store=new"], "FILE must be one of clinlm store export, got a.tar"),
     ],
 )
 def test_mistakes_say_what_must_hold(words: list[str], message: str, store: Path) -> None:
     Path("outputs/runs").mkdir()
     with pytest.raises(ClinlmError) as raised:
         store_command(words)
-    assert message in str(raised.value)
+    assert message in str(raised.value) and not Path("new").exists()

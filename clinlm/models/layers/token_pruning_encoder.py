@@ -74,9 +74,8 @@ class TokenPruningEncoder(nn.Module):
             if lengths is not None:
                 read = torch.arange(order.shape[1], device=order.device) < kept_tokens(lengths, percent)[:, None]
                 mask = self._mask(read, hidden.dtype)
-                order = order.masked_fill(
-                    ~read, 0
-                )  # padding repeats the first token, so that it widens no range of INT8
+                # Padding repeats the first token, so that it widens no range of INT8.
+                order = order.masked_fill(~read, 0)
             hidden = self._finish(layer, take_tokens(attended, order), take_tokens(hidden, order))
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)
 
