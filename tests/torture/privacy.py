@@ -53,7 +53,7 @@ class _Planted:
             f'id,group,text,labels\n1,2,"{name}",a\n3,4,"{name} {name}\n', encoding="utf-8"
         )
         (place / "wide.csv").write_text(f"id,group,text,labels\n1,2,{name},a,{name}\n{name},2\n", encoding="utf-8")
-        twice = f"id,group,text,labels\n{name},2,{name},a\n{name},3,b,{name}\n"
+        twice = f"id,group,text,labels\n{name},2,{name},a\n{name},3,b,c\n"
         (place / "twice.csv").write_text(twice, encoding="utf-8")
         (place / "latin.csv").write_bytes(f"id,group,text,labels\n1,2,{name} \xe9,a\n".encode("latin-1"))
         (place / "terms.csv").write_text(f"name,more\n{name},\n", encoding="utf-8")
