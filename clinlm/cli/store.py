@@ -26,7 +26,8 @@ _HELP = """clinlm store: what a store holds, and what of it nobody needs. No mod
 
 gc keeps what a run needs, directly or as a parent; what a process builds or uses now; what was used in the last
 days=1, and its parents; and answers of labelers (labels-KEY). A run counts as long as its folder exists: those that the
-store knows, and those in runs=FOLDER,FOLDER (default: outputs, and the folder that the store is in).
+store knows, and those in runs=FOLDER,FOLDER (default: outputs, and the folder that the store is in). Name in runs=
+where runs lie that were moved.
 
 export leaves out notes, and models whose terms may be of a single patient (TF-IDF): notes=true adds them. What was
 learnt from notes whose data use agreement forbids passing that on is refused, unless restricted=true says that whoever
@@ -126,8 +127,13 @@ def _collected(root: Path, names: Sequence[str], settings: Mapping[str, str]) ->
             f"runs must be folders in which runs lie, got none there ({', '.join(map(str, _places(root, settings)))}); "
             "set runs=FOLDER, or runs=none, and everything in the store is unused"
         )
-    if confirm and not writable(root):
-        raise ConfigError(f"store must be a folder that you may write, got {root}")
+    if not writable(root):  # nor could it be told what is in use
+        raise ConfigError(f"store must be a folder that you may write, got {root}; clinlm store ls says what is unused")
+    if inventory.gone:
+        yield (
+            f"runs without a folder: {len(inventory.gone):,} (deleted, moved, or on a disk that is not mounted); "
+            "runs=FOLDER,FOLDER names where runs lie that were moved"
+        )
     removed = []
     for entry, free in remove_entries(inventory, unneeded(inventory, days), confirm):
         if free:

@@ -71,6 +71,7 @@ def test_what_is_stored_is_listed_with_what_uses_it(store: Path, capsys: pytest.
 def test_what_is_not_needed_is_shown_and_then_removed(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(store.rglob("[!.]*"))
     lines = printed(capsys, "gc")
+    assert lines[0].startswith("runs without a folder: 1 (deleted, moved,")
     assert [line.split()[3] for line in lines if line.startswith("would be removed")] == [INT8, PRUNE]
     assert lines[-1].startswith("can be removed: 2 folders (") and "confirm=true" in lines[-1]
     assert sorted(store.rglob("[!.]*")) == before and len([*(store / USES).iterdir()]) == 1
@@ -94,6 +95,12 @@ def test_without_a_run_nothing_is_removed(store: Path, capsys: pytest.CaptureFix
     assert "can be removed: 2 folders" in printed(capsys, "gc", "runs=runs")[-1]
     assert "can be removed: 6 folders" in printed(capsys, "gc", "runs=none")[-1]
     assert "can be removed: 0 folders" in printed(capsys, "gc", "runs=none", "days=31")[-1]
+
+
+def test_a_store_that_cannot_be_written_is_not_told_to_be_in_use(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clinlm.cli.store.writable", lambda folder: False)
+    with pytest.raises(ConfigError, match="must be a folder that you may write"):
+        store_command(["gc"])
 
 
 def test_damage_is_named_and_is_an_error(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
