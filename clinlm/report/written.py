@@ -9,7 +9,7 @@ from typing import Any, Self, final
 
 from omegaconf import OmegaConf
 
-from clinlm.config.errors import ConfigError
+from clinlm.config.errors import ConfigError, DataError
 from clinlm.pipeline.run_record import RUN, RunRecord
 from clinlm.report.results import ModelResult, decode_results
 from clinlm.report.sweep import job_folders
@@ -89,8 +89,15 @@ class WrittenReport:
 
 
 def read_json(path: Path) -> Any | None:
-    """Return the contents of a JSON file; None without it."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    """Return the contents of a JSON file; None without it.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} must be JSON as it was written, and is damaged; run its command again") from error
 
 
 def machine_of(results: Sequence[ModelResult]) -> dict[str, Any] | None:

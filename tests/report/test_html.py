@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.reports import result
 
+from clinlm.config.errors import DataError
 from clinlm.metrics.bootstrap import Interval, resample
 from clinlm.metrics.evaluation import LabelEvaluation
 from clinlm.metrics.noninferiority import NonInferiority, Outcome
@@ -24,7 +25,7 @@ from clinlm.report.html.scatter import CHARACTER, HEIGHT, WIDTH, Point, scatter
 from clinlm.report.html.words import minus
 from clinlm.report.label_differences import label_differences
 from clinlm.report.results import Lineage, ModelResult
-from clinlm.report.written import WrittenReport
+from clinlm.report.written import WrittenReport, read_json
 
 EVIL = '<script>alert("x")</script>'
 
@@ -194,3 +195,11 @@ def test_results_without_anything_make_a_page(tmp_path: Path) -> None:
 
 def test_a_minus_is_put_before_numbers_only() -> None:
     assert minus("TF-IDF -1.2 (-3.4…-0.1) 2026-11-29, a-1") == "TF-IDF −1.2 (−3.4…−0.1) 2026-11-29, a-1"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\x80", b"[" * 100_000])
+def test_a_damaged_file_of_a_run_is_named(content: bytes, tmp_path: Path) -> None:
+    assert read_json(tmp_path / "validation.json") is None
+    (tmp_path / "validation.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"validation\.json must be JSON .* damaged; run its command again"):
+        read_json(tmp_path / "validation.json")

@@ -63,7 +63,7 @@ _folders: list[tempfile.TemporaryDirectory[str]] = []
 
 def written(place: Path, *left: str) -> dict[str, bytes]:
     """Return the files that a command wrote, without hidden ones, what it printed, its store, progress and input."""
-    apart = ("told", "store", "given", *left)
+    apart = ("told", "store", "given", "elsewhere", *left)
     names = {path: path.relative_to(place) for path in sorted(place.rglob("*")) if path.is_file()}
     return {
         str(name): path.read_bytes().replace(str(place).encode(), b"PLACE")
