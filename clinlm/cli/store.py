@@ -184,10 +184,17 @@ def _imported(root: Path, names: Sequence[str], settings: Mapping[str, str]) -> 
 
 
 def _holds_text(inventory: Inventory, entry: StoreEntry) -> bool:
-    """Return whether an entry may hold notes, or terms of single patients (those of `task.min_groups=1`)."""
+    """Return whether an entry may hold notes, or terms of single patients (those of `task.min_groups=1`).
+
+    Of a vocabulary that it has from a stage which the store does not have, nobody knows whose terms are in it.
+    """
     if entry.kind not in _WITHOUT_TEXT:
         return True
     lineage = [inventory.entries[name] for name in inventory.lineage([entry.path.name])]
+    there = set().union(*(own.keys for own in lineage))
+    continued = [(own.record.get("parents") or {}).get("start") or own.record.get("artifact") for own in lineage]
+    if any(key and key not in there for key in continued):
+        return True
     learnt = [StoredFolder.read(own.path).report.get("vocabulary") for own in lineage if own.kind == "stage"]
     return any(own["min_groups"] < 2 for own in (*learnt, entry.record.get("vocabulary")) if own)
 

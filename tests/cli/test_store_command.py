@@ -148,6 +148,9 @@ def test_terms_of_single_patients_stay(store: Path, capsys: pytest.CaptureFixtur
     assert printed(capsys, "export", TEACHER, "output=b.tar", "notes=true")[-1].startswith("written")
     write_json(store / TEACHER / "report.json", {"vocabulary": {"kept": 9, "rare": 0, "min_groups": 5}})
     assert printed(capsys, "export", STUDENT, "output=c.tar")[-1].startswith("written")
+    os.replace(store / TEACHER, "teacher")
+    with pytest.raises(ConfigError, match=f"no terms of single patients, got {PRUNE}"):
+        store_command(["export", PRUNE, "output=d.tar", "restricted=true"])
 
 
 @pytest.mark.parametrize(
