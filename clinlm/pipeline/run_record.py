@@ -1,11 +1,13 @@
 """What a finished pipeline leaves in its folder: `run.json`, all that a report reads besides the store."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Self, final
 
+from clinlm.config.errors import ClinlmError, DataError
 from clinlm.pipeline.protocol import Protocol
 
 RUN: Final = "run.json"
@@ -107,12 +109,32 @@ class RunRecord:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read run.json of `folder`."""
-        content = json.loads((folder / RUN).read_text(encoding="utf-8"))
-        task = content["task"] | {"notices": tuple(content["task"]["notices"])}
-        lists = ("techniques", "teachers")
-        stages = [StageRecord(**(own | {name: tuple(own[name]) for name in lists})) for own in content["stages"]]
-        content |= {name: tuple(content[name]) for name in ("overrides", "gates")}
-        protocol = Protocol(**content["protocol"]) if content.get("protocol") else None
-        read = {"task": TaskRecord(**task), "stages": tuple(stages), "protocol": protocol, "place": folder}
-        return cls(**(content | read))
+        """Read run.json of `folder`.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        with as_written(folder / RUN) as path:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            task = content["task"] | {"notices": tuple(content["task"]["notices"])}
+            lists = ("techniques", "teachers")
+            stages = [StageRecord(**(own | {name: tuple(own[name]) for name in lists})) for own in content["stages"]]
+            content |= {name: tuple(content[name]) for name in ("overrides", "gates")}
+            protocol = Protocol(**content["protocol"]) if content.get("protocol") else None
+            read = {"task": TaskRecord(**task), "stages": tuple(stages), "protocol": protocol, "place": folder}
+            return cls(**(content | read))
+
+
+@contextmanager
+def as_written(path: Path) -> Iterator[Path]:
+    """Name the file of a run that is read in this block where it is not as a run wrote it.
+
+    Raises:
+        DataError: it is no JSON, or lacks what a run writes.
+    """
+    try:
+        yield path
+    except ClinlmError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path} must be JSON as it was written, and is damaged; run its command again") from error

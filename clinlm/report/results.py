@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Union, final, get_args, get_origin, get_
 
 import polars as pl
 
+from clinlm.config.errors import DataError
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.economics import Economics
 from clinlm.metrics.latency import Latency
@@ -18,6 +19,7 @@ from clinlm.metrics.resplits import SplitSpread
 from clinlm.metrics.uncertainty import Uncertainty
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline.gates import Verdict
+from clinlm.pipeline.run_record import as_written
 from clinlm.store.content import verified
 
 COMBINED: Final = ("ensemble", "cascade")
@@ -169,9 +171,14 @@ def results_json(
 
 
 def read_results(path: Path) -> tuple[list[ModelResult], list[str]]:
-    """Return the results and notices that were written with `results_json`."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return decode_results(content), content["notices"]
+    """Return the results and notices that were written with `results_json`.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    with as_written(path):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return decode_results(content), content["notices"]
 
 
 def decode_results(content: Mapping[str, Any]) -> list[ModelResult]:
@@ -184,8 +191,17 @@ def decode_results(content: Mapping[str, Any]) -> list[ModelResult]:
 
 
 def decode_interval(content: Mapping[str, Any]) -> Interval:
-    """Return an interval from JSON; null is NaN."""
-    found: Interval = _decode(Interval, content)
+    """Return an interval from JSON; null is NaN.
+
+    Raises:
+        DataError: it is none.
+    """
+    try:
+        found: Interval = _decode(Interval, content)
+    except TypeError as error:
+        raise DataError(
+            "a file of the run lacks a part of an interval, and is damaged; run its command again"
+        ) from error
     return found
 
 

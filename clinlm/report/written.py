@@ -9,8 +9,8 @@ from typing import Any, Self, final
 
 from omegaconf import OmegaConf
 
-from clinlm.config.errors import ConfigError, DataError
-from clinlm.pipeline.run_record import RUN, RunRecord
+from clinlm.config.errors import ConfigError
+from clinlm.pipeline.run_record import RUN, RunRecord, as_written
 from clinlm.report.results import ModelResult, decode_results
 from clinlm.report.sweep import job_folders
 
@@ -56,6 +56,7 @@ class WrittenReport:
 
         Raises:
             ConfigError: there is no finished report in it.
+            DataError: a file of it is damaged.
         """
         tables = [folder / f"{name}.json" for name in (TABLE, RESPLITS)]
         table = next((path for path in tables if path.is_file()), tables[0])
@@ -63,15 +64,16 @@ class WrittenReport:
             parts = sorted(path.parent.name for path in folder.glob(f"*/{TABLE}.json"))
             hint = f"; it has reports in {', '.join(parts[:5])}" if parts else ""
             raise ConfigError(f"a folder of a finished run or sweep must hold {table.name}, got {folder}{hint}")
-        content: dict[str, Any] = json.loads(table.read_text(encoding="utf-8"))
-        results = decode_results(content)
+        with as_written(table):
+            content: dict[str, Any] = json.loads(table.read_text(encoding="utf-8"))
+            results = tuple(decode_results(content))
+            notices, conclusion = tuple(content["notices"]), tuple(content.get("conclusion", ()))
+            machine, subject = content["machine"], content.get("subject", "")
         keys = {own.key for own in results if own.key} if folder.name.startswith("task-") else set()
         runs = [RunRecord.read(place) for place in run_folders(folder)]
         if keys:  # a sweep of several tasks: each has a folder of its own, without run.json
             runs = [run for run in runs if keys & {stage.key for stage in run.stages}]
-        conclusion = tuple(content.get("conclusion", ()))
-        ends = content["machine"], content.get("subject", ""), places_of(runs, folder)
-        return cls(folder, tuple(runs), tuple(results), tuple(content["notices"]), conclusion, *ends)
+        return cls(folder, tuple(runs), results, notices, conclusion, machine, subject, places_of(runs, folder))
 
     @property
     def typed(self) -> str:
@@ -94,10 +96,8 @@ def read_json(path: Path) -> Any | None:
     Raises:
         DataError: it is damaged.
     """
-    try:
+    with as_written(path):
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} must be JSON as it was written, and is damaged; run its command again") from error
 
 
 def machine_of(results: Sequence[ModelResult]) -> dict[str, Any] | None:

@@ -18,13 +18,14 @@ from clinlm.config.errors import DataError
 from clinlm.metrics.bootstrap import Interval, resample
 from clinlm.metrics.evaluation import LabelEvaluation
 from clinlm.metrics.noninferiority import NonInferiority, Outcome
+from clinlm.pipeline.run_record import RunRecord, StageRecord, TaskRecord
 from clinlm.report.html.answer import answer
 from clinlm.report.html.axis import Axis
 from clinlm.report.html.page import html_report, write_page
 from clinlm.report.html.scatter import CHARACTER, HEIGHT, WIDTH, Point, scatter
 from clinlm.report.html.words import minus
 from clinlm.report.label_differences import label_differences
-from clinlm.report.results import Lineage, ModelResult
+from clinlm.report.results import Lineage, ModelResult, results_json
 from clinlm.report.written import WrittenReport, read_json
 
 EVIL = '<script>alert("x")</script>'
@@ -203,3 +204,26 @@ def test_a_damaged_file_of_a_run_is_named(content: bytes, tmp_path: Path) -> Non
     (tmp_path / "validation.json").write_bytes(content)
     with pytest.raises(DataError, match=r"validation\.json must be JSON .* damaged; run its command again"):
         read_json(tmp_path / "validation.json")
+
+
+@pytest.mark.parametrize("name", ["run.json", "table.json"])
+def test_damage_in_what_reports_are_made_of_is_named(name: str, tmp_path: Path) -> None:
+    """A file that is cut, or has a flipped bit, is read or refused by its name: nothing else is raised."""
+    run = tmp_path / "run"
+    run.mkdir()
+    task = TaskRecord("0123456789ab", {}, {}, ())
+    stages = (StageRecord("student", "student", "/store/student-0123456789ab", False),)
+    RunRecord("c", 0, (), "/store", "val/macro_f1", task, stages, {}, None, (), {}, None).write(run)
+    (run / "table.json").write_text(results_json(pair(), ["a notice"], ["A sentence."], "small"), encoding="utf-8")
+    whole = (run / name).read_bytes()
+    assert WrittenReport.read(run).results
+    refused = 0
+    for place in range(0, len(whole), 7):
+        for damaged in (whole[:place], whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :]):
+            (run / name).write_bytes(damaged)
+            try:
+                WrittenReport.read(run)
+            except DataError as error:
+                assert name in str(error)
+                refused += 1
+    assert refused > len(whole) / 7
