@@ -19,7 +19,6 @@ from clinlm.config.usage import left_out, used_settings
 from clinlm.config.validation import refuse_monitor
 from clinlm.store.key import PLACES
 from clinlm.store.sources import named_targets
-from clinlm.text.long_notes import require_one_row
 
 _LEAST = {
     "batch_size": 1,
@@ -92,6 +91,8 @@ def _check_task(config: DictConfig) -> None:
                 f"{group}={choice} works on documents, got a task on words; choose another (clinlm list {group})"
             )
         if class_constant(target, "one_row"):
+            from clinlm.text.long_notes import require_one_row  # here: it imports numpy
+
             require_one_row("=".join(_typed(target)), instantiate(task["long_notes"]))
 
 
