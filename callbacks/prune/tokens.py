@@ -32,7 +32,7 @@ class Tokens(Compression):
     Departs   shares are neither learnt (PoWER-BERT, LTP) nor searched by evolution (Kim and Cho): each layer's error is
               measured alone at five shares, and the best shares within the budget are found exactly, by dynamic
               programming over the sum. Dropped tokens do not come back for the answer. Where a layer drops tokens,
-              attention is computed unfused.
+              attention is computed unfused; in training, scores are of attention weights after dropout.
     Clashes   tasks of entities, which answer every token; relative positions; stages that cut layers, later ones.
 
     Args:

@@ -224,9 +224,15 @@ def _runs(places: Iterable[Path], root: Path) -> Iterator[tuple[Path, set[str]]]
 
 def _uses(root: Path) -> Iterator[tuple[Path, Path, set[str]]]:
     """Yield the files of `clinlm.store.content.used_by`: path, folder of the run, names of what it uses."""
-    for path in sorted((root / USES).glob("[!.]*.json")):
+    place = root / USES
+    if place.is_dir() and not os.access(place, os.R_OK | os.X_OK):
+        raise DataError(f"{place} tells what other runs use, and cannot be read; ask its owner")
+    for path in sorted(place.glob("[!.]*.json")):
         try:
             content = read_digested(path)
             yield path, Path(content["run"]), {str(name) for name in content["folders"]}
         except (DataError, KeyError, TypeError) as error:
-            raise DataError(f"{path} must name a run and what it uses, and is damaged; remove it") from error
+            raise DataError(
+                f"{path} must name a run and what it uses, and is damaged; remove it, and name the place of all runs "
+                "with runs=FOLDER"
+            ) from error

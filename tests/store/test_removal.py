@@ -210,6 +210,15 @@ def test_what_a_run_uses_must_be_known(tmp_path: Path) -> None:
         Inventory.read(root, [])
 
 
+def test_uses_that_cannot_be_read_are_not_taken_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a store that several people share: a folder of another one, who lets nobody in."""
+    (tmp_path / USES).mkdir()
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != USES and allowed(path, mode))
+    with pytest.raises(DataError, match="tells what other runs use, and cannot be read; ask its owner"):
+        Inventory.read(tmp_path, ())
+
+
 def test_what_a_stopped_run_used_is_known_until_its_folder_has_another_whole_run(tmp_path: Path) -> None:
     root, (first, second) = tmp_path / "store", ("teacher-aaaa00000001", "teacher-aaaa00000002")
 
