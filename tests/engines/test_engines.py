@@ -15,6 +15,8 @@ from torch import nn
 from clinlm.engines.base import ONNX, Engine, engine_names, find_engine, on_onnx
 from clinlm.engines.export_checks import check_export
 from clinlm.models.layers.base import Matrix
+from clinlm.models.layers.half_embedding import HalfEmbedding
+from clinlm.models.layers.half_linear import HalfLinear
 from clinlm.models.layers.int4_linear import Int4Linear
 from clinlm.models.layers.int8_embedding import Int8Embedding
 from clinlm.models.layers.int8_linear import Int8Linear
@@ -49,6 +51,11 @@ def static(network: Network) -> None:
         assert isinstance(linear, nn.Linear)
         smooth = torch.linspace(0.5, 1.5, linear.in_features) if place % 2 else None
         setattr(network.get_submodule(parent), attribute, StaticInt8Linear.calibrated(linear, 0.05, 120, smooth))
+
+
+def halves(network: Network) -> None:
+    HalfEmbedding.edit(tables(network))(network)
+    HalfLinear.edit(linears(network))(network)
 
 
 def int4(network: Network) -> None:
@@ -150,7 +157,9 @@ def test_integers_around_pooling_are_those_of_the_network(
     np.testing.assert_allclose(answer(ids.numpy(), mask.numpy()), expected.numpy(), atol=0.05)
 
 
-@pytest.mark.parametrize("change", [unchanged, pytest.param(static, marks=pytest.mark.integration)])
+@pytest.mark.parametrize(
+    "change", [unchanged, *(pytest.param(one, marks=pytest.mark.integration) for one in (static, halves))]
+)
 @pytest.mark.parametrize("name", EXPORTING)
 def test_a_wide_branch_reads_further_than_the_network_beside_it(
     name: str, change: Callable[[Network], None], tiny_model: Model, tmp_path: Path

@@ -72,6 +72,7 @@ class _HalfTable(nn.Module):
 
     def __init__(self, table: HalfEmbedding) -> None:
         super().__init__()
+        self.num_embeddings = table.num_embeddings
         self.register_buffer("weight", table.integers())
 
     def forward(self, numbers: Tensor) -> Tensor:

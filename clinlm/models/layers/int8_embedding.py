@@ -67,6 +67,7 @@ class _Table(nn.Module):
 
     def __init__(self, table: Int8Embedding) -> None:
         super().__init__()
+        self.num_embeddings = table.num_embeddings
         self.register_buffer("weight", table.weight.detach())
         self.register_buffer("scale", table.scale.detach().float()[:, None].contiguous())
 
