@@ -109,6 +109,7 @@ def test_gradients_flow_through_kept_tokens() -> None:
 
 
 @pytest.mark.usefixtures("graphs")
+@pytest.mark.integration  # an export takes ten seconds
 def test_engines_answer_as_torch_at_every_length(tmp_path: Path) -> None:
     made = pruned(families.network("bert"))
     model = Model(None, made, None)  # type: ignore[arg-type]
