@@ -9,6 +9,7 @@ from typing import Final
 from clinlm.cli.show import StoredFolder, byte_size, find_folder
 from clinlm.config.errors import ConfigError, MissingFileError, ModelError
 from clinlm.config.near_names import did_you_mean
+from clinlm.report.command import refuse_others
 from clinlm.store.archive import read_archive, write_archive
 from clinlm.store.content import RECORD, verified
 from clinlm.store.inventory import FOLDER, Inventory, StoreEntry
@@ -67,9 +68,7 @@ def store_command(arguments: Sequence[str]) -> None:
             f"clinlm store must be followed by one of {known}, got {action!r}{did_you_mean(action, SETTINGS)}"
         )
     settings = dict(word.split("=", 1) for word in words if "=" in word)
-    for name in settings:
-        if name not in SETTINGS[action]:
-            raise ConfigError(f"unknown setting {name!r}{did_you_mean(name, SETTINGS[action])}")
+    refuse_others(settings, SETTINGS[action])
     names = [word for word in words if "=" not in word]
     if (action in ("export", "import")) != bool(names):
         wants = "KEYs" if action == "export" else "one FILE" if action == "import" else "settings only, KEY=VALUE"

@@ -93,9 +93,20 @@ class GateStatus(Callback):
         if not failed or (folder / STUDY).is_file():
             return
         for path in failed:
-            message = json.loads(path.read_text(encoding="utf-8"))["message"]
-            print(f"clinlm: job {path.parent.name}: {message}", file=sys.stderr)
+            print(f"clinlm: job {path.parent.name}: {gate_message(path)}", file=sys.stderr)
         sys.exit(GateFailed.exit_status)
+
+
+def gate_message(path: Path) -> str:
+    """Return why a job failed its gate, from its `gate.json`.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    from clinlm.pipeline.run_record import as_written
+
+    with as_written(path):
+        return str(json.loads(path.read_text(encoding="utf-8"))["message"])
 
 
 def record_failure(failed: "GateFailed", folder: Path) -> dict[str, float]:
@@ -189,10 +200,17 @@ def unfinished_folders(folder: Path) -> list[Path]:
 
 
 def job_folders(folder: Path) -> list[Path]:
-    """Return the folders of the jobs that finished; of a study, also those of earlier runs of the command."""
+    """Return the folders of the jobs that finished; of a study, also those of earlier runs of the command.
+
+    Raises:
+        DataError: the file of the study is damaged.
+    """
     if (folder / STUDY).is_file():
-        trials = json.loads((folder / STUDY).read_text(encoding="utf-8"))["trials"]
-        places = [Path(trial["folder"]) for trial in trials if trial["folder"]]
+        from clinlm.pipeline.run_record import as_written
+
+        with as_written(folder / STUDY) as path:
+            trials = json.loads(path.read_text(encoding="utf-8"))["trials"]
+            places = [Path(trial["folder"]) for trial in trials if trial["folder"]]
         return [place for place in places if (place / RUN).is_file()]
     jobs = [path.parent for path in folder.glob(f"*/{RUN}")]
     return sorted(jobs, key=lambda job: (not job.name[:1].isdigit(), len(job.name.partition("-")[0]), job.name))

@@ -11,11 +11,13 @@ import pytest
 from omegaconf import OmegaConf
 from support.reports import result
 
+from clinlm.config.errors import DataError
 from clinlm.pipeline.run_record import RunRecord, StageRecord, TaskRecord
 from clinlm.report import sweep
 from clinlm.report.published import mean_over_seeds
 from clinlm.report.selection import last_stages
-from clinlm.report.sweep import SweepTable, stage_counts
+from clinlm.report.sweep import FAILED, SweepTable, gate_message, job_folders, stage_counts
+from clinlm.sweepers.study import STUDY
 
 
 def run(pipeline: str, *stages: str, seed: int = 0, cached: str = "", task: str = "k") -> RunRecord:
@@ -194,3 +196,11 @@ def test_names_may_be_made_among_other_runs() -> None:
     ratios = [replace(run("b", "t", f"p{ratio}"), overrides=(f"prune.ratio={ratio}",)) for ratio in (0.1, 0.2)]
     assert [one.name for one in last_stages(ratios[:1])] == ["teacher", "b"]
     assert [one.name for one in last_stages(ratios[:1], ratios)] == ["teacher", "b ratio=0.1"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"message"', "{}"])
+def test_a_damaged_file_of_a_sweep_is_named(content: str, tmp_path: Path) -> None:
+    for name, read in ((FAILED, gate_message), (STUDY, lambda path: job_folders(path.parent))):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        with pytest.raises(DataError, match=f"{name} must be JSON as it was written, and is damaged"):
+            read(tmp_path / name)

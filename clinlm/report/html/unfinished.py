@@ -1,12 +1,11 @@
 """Jobs of a sweep that did not finish, and the page of a sweep without a finished one."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from clinlm.report.sweep import FAILED, unfinished_folders
+from clinlm.report.sweep import FAILED, gate_message, unfinished_folders
 
 
 def unfinished_jobs(folder: Path) -> list[dict[str, str]]:
@@ -31,5 +30,5 @@ def _reason(job: Path) -> str:
     """Return why a job did not finish, as far as it left it."""
     path = job / FAILED
     if path.is_file():
-        return str(json.loads(path.read_text(encoding="utf-8"))["message"])
+        return gate_message(path)
     return "no run.json: see the job's log, clinlm.log in its folder"
