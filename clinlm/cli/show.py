@@ -1,8 +1,8 @@
 """The command `clinlm show KEY`: lineage, numbers and files of an artifact, from its JSON; no model is opened."""
 
-import json
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -36,7 +36,14 @@ class StoredFolder:
     @classmethod
     def read(cls, folder: Path) -> "StoredFolder":
         """Read a folder."""
-        return cls(folder, _json(folder / "record.json"), _json(folder / "report.json"))
+        from clinlm.config.errors import ClinlmError
+        from clinlm.store.content import checked_record, recorded_json, sealed
+
+        with suppress(ClinlmError):  # of a damaged folder nothing is shown, see `_summary`
+            record = checked_record(folder) if sealed(folder) else {}
+            has_report = "report.json" in record.get("files", ())
+            return cls(folder, record, recorded_json(folder, "report.json") if has_report else {})
+        return cls(folder, {}, {})
 
     @property
     def parents(self) -> list[str]:
@@ -104,6 +111,8 @@ def _all(store: Path) -> Iterator[str]:
 
 def _summary(own: StoredFolder) -> str:
     if not own.record:
+        if (own.folder / "record.json").is_file():
+            return "damaged; clinlm store verify says what of it"
         return "unfinished; the command that began it continues it"
     report = own.report
     role = [report["role"]] if report.get("role") else []
@@ -187,13 +196,13 @@ def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     for run in sorted(found, key=lambda own: ((own / "run.json").stat().st_mtime, str(own)), reverse=True):
         written = [run / name for name in ("run.json", "table.json") if (run / name).is_file()]
         if any(folder.name in path.read_text(encoding="utf-8") for path in written):
-            yield run, _json(run / "run.json")
+            yield run, _run_file(run / "run.json")
 
 
 def _quality(folder: Path, runs: Sequence[Path]) -> Iterator[str]:
     """Yield the quality of the artifact from the first report that has it, with intervals and the latency."""
     for run in runs:
-        for row in _json(run / "table.json").get("rows", ()):
+        for row in _run_file(run / "table.json").get("rows", ()):
             if row.get("key") not in (folder.name, folder.name.rpartition("-")[2]):
                 continue
             for metric in [name for name in _QUALITY if name in row.get("quality", {})]:
@@ -232,9 +241,12 @@ def byte_size(count: int) -> str:
     return f"{count / size:,.1f} {unit}"
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _run_file(path: Path) -> dict[str, Any]:
+    """Return a file of a run; nothing of one that is missing or damaged, which other runs may make up for."""
+    from clinlm.config.errors import DataError
+    from clinlm.pipeline.run_record import read_run_file
+
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_run_file(path)
+    except (OSError, DataError):
         return {}
-    return content if isinstance(content, dict) else {}

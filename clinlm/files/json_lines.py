@@ -155,12 +155,29 @@ def numbered_objects(path: Path, encoding: str | None = None) -> Iterator[tuple[
 
     Raises:
         MissingFileError: the file does not exist.
-        DataError: a line is not a JSON object in UTF-8.
+        DataError: a line is not a JSON object in UTF-8, or a name or text of it holds half a surrogate pair.
     """
     for line in _lines(path, encoding, Position(), LINE_BYTES_LIMIT):
         if line.item is None:
             raise _broken(path, line)
+        if _holds_surrogate(line.item):
+            raise _broken(path, line._replace(reason="text with half a surrogate pair"))
         yield line.after.line, line.item
+
+
+def _holds_surrogate(item: object) -> bool:
+    """Return whether a name or text at any depth holds half a surrogate pair, written as an escape."""
+    left = [item]
+    while left:
+        own = left.pop()
+        if isinstance(own, str):
+            if has_surrogate(own):
+                return True
+        elif isinstance(own, dict):
+            left += [*own, *own.values()]
+        elif isinstance(own, list):
+            left += own
+    return False
 
 
 def _broken(path: Path, line: _Line) -> DataError:

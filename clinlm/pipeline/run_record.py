@@ -9,6 +9,8 @@ from typing import Any, Final, Literal, Self, final
 
 from clinlm.config.errors import ClinlmError, DataError
 from clinlm.pipeline.protocol import Protocol
+from clinlm.store.content import with_digest, write_files
+from clinlm.store.key import digest
 
 RUN: Final = "run.json"
 
@@ -104,8 +106,7 @@ class RunRecord:
     def write(self, folder: Path) -> None:
         """Write run.json into `folder`."""
         content = {name: own for name, own in asdict(self).items() if name != "place"}
-        text = json.dumps(content, indent=1, ensure_ascii=False)
-        (folder / RUN).write_text(text + "\n", encoding="utf-8")
+        write_run_file(folder / RUN, content)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -114,8 +115,8 @@ class RunRecord:
         Raises:
             DataError: it is damaged.
         """
-        with as_written(folder / RUN) as path:
-            content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_run_file(folder / RUN)
+        with as_written(folder / RUN):
             task = content["task"] | {"notices": tuple(content["task"]["notices"])}
             lists = ("techniques", "teachers")
             stages = [StageRecord(**(own | {name: tuple(own[name]) for name in lists})) for own in content["stages"]]
@@ -125,16 +126,49 @@ class RunRecord:
             return cls(**(content | read))
 
 
+def run_file(name: str, content: Mapping[str, Any]) -> str:
+    """Return the text of a JSON file of a run or a sweep, with a digest of its name and content: see `read_run_file`.
+
+    Args:
+        name: of the file.
+    """
+    return json.dumps(with_digest(content, name), indent=1, ensure_ascii=False) + "\n"
+
+
+def write_run_file(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file of a run or a sweep, atomically: see `run_file`."""
+    write_files(path.parent, {path.name: run_file(path.name, content)})
+
+
+def read_run_file(path: Path) -> dict[str, Any]:
+    """Return the contents of a JSON file of a run or a sweep, exactly as they were written.
+
+    Whoever reads such a file reads it here: what comes from it then has the fields, types and lengths that its writer
+    gave it, as nothing else has its digest.
+
+    Raises:
+        DataError: the file is damaged, was changed, is that of another name, or has no digest.
+    """
+    with as_written(path):
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if content.pop("digest") == digest([path.name, content]):
+            return content
+        raise ValueError("another digest")
+
+
 @contextmanager
 def as_written(path: Path) -> Iterator[Path]:
     """Name the file of a run that is read in this block where it is not as a run wrote it.
 
     Raises:
-        DataError: it is no JSON, or lacks what a run writes.
+        DataError: it is no JSON, is not as it was written, or another version wrote it.
     """
     try:
         yield path
     except ClinlmError:
         raise
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise DataError(f"{path} must be JSON as it was written, and is damaged; run its command again") from error
+        raise DataError(
+            f"{path} must be JSON as this version of clinlm wrote it, and was changed or is damaged; run its command "
+            "again"
+        ) from error

@@ -7,10 +7,11 @@ from typing import Any, Final
 import numpy as np
 
 from clinlm.metrics.bootstrap import Interval
+from clinlm.pipeline.run_record import write_run_file
 from clinlm.report import cells
 from clinlm.report.conclusion import conclusion_markdown
 from clinlm.report.plots import save_figure
-from clinlm.report.results import ModelResult, results_json
+from clinlm.report.results import ModelResult, results_content
 from clinlm.report.tables import change
 
 NAME = "entities"
@@ -46,7 +47,7 @@ def write_entities(
         note: added to the rule below the table.
         conclusion: sentences; written above it.
     """
-    (folder / f"{name}.json").write_text(results_json(results, notices, conclusion), encoding="utf-8")
+    write_run_file(folder / f"{name}.json", results_content(results, notices, conclusion))
     rule = f"{RULE} {note}" if note else RULE
     text = f"{conclusion_markdown(conclusion)}{entity_grid(results)}\n{rule}\n"
     text += "".join(f"\n- {notice}" for notice in notices) + "\n" * bool(notices)

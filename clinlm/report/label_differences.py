@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 from clinlm.metrics.bootstrap import Interval, Weights, resample
 from clinlm.metrics.evaluation import Evaluation, LabelEvaluation
+from clinlm.pipeline.run_record import write_run_file
 from clinlm.report.results import ModelResult, json_value
-from clinlm.store.content import write_json
 
 LABEL_DIFFERENCES = "labels.json"
 """Of a folder of a report."""
@@ -52,4 +52,4 @@ def write_label_differences(
         if own.name != own.reference and isinstance(first, LabelEvaluation) and isinstance(second, LabelEvaluation):
             weights = resample(first.documents, **sampling) if weights is None else weights
             found[own.name] = label_differences(first, second, weights)
-    write_json(folder / LABEL_DIFFERENCES, {"metric": "f1", "models": json_value(found)})
+    write_run_file(folder / LABEL_DIFFERENCES, {"metric": "f1", "models": json_value(found)})

@@ -14,13 +14,13 @@ from rich.table import Table
 from clinlm.config.errors import ConfigError, DataError, MissingFileError
 from clinlm.config.validation import CONF
 from clinlm.metrics.economics import times_cheaper, times_faster
+from clinlm.pipeline.run_record import write_run_file
 from clinlm.report import cells, timing
 from clinlm.report.conclusion import conclusion_markdown
 from clinlm.report.labels import label_table
 from clinlm.report.placement import CRITERIA, Places, rows_of_ours
 from clinlm.report.results import ModelResult
 from clinlm.report.terminal import text_table
-from clinlm.store.content import write_json
 
 PUBLISHED = "published.json"
 """The cells of a published table with ours."""
@@ -315,7 +315,7 @@ def _write_lines(ours: Readings, published: Published, notes: Sequence[str], fol
     """Write published.json: the cells of the table, for pages that are made of it."""
     title, source = f"{published.table}, and ours", f"Source: {published.source}."
     content = {"title": title, "note": source, "header": _header(published), "lines": _lines(ours, published)}
-    write_json(folder / PUBLISHED, content | {"notes": [*published.notes, *notes]})
+    write_run_file(folder / PUBLISHED, content | {"notes": [*published.notes, *notes]})
 
 
 def _header(published: Published) -> list[str]:

@@ -1,6 +1,5 @@
 """The one result type of every comparison: what a model costs, how good it is, and where it comes from."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -10,7 +9,6 @@ from typing import Any, Final, Literal, Union, final, get_args, get_origin, get_
 
 import polars as pl
 
-from clinlm.config.errors import DataError
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.economics import Economics
 from clinlm.metrics.latency import Latency
@@ -19,7 +17,7 @@ from clinlm.metrics.resplits import SplitSpread
 from clinlm.metrics.uncertainty import Uncertainty
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline.gates import Verdict
-from clinlm.pipeline.run_record import as_written
+from clinlm.pipeline.run_record import as_written, read_run_file
 from clinlm.store.content import verified
 
 COMBINED: Final = ("ensemble", "cascade")
@@ -155,10 +153,10 @@ class ModelResult:
         return pl.DataFrame(self.per_label, infer_schema_length=None).select(pl.lit(self.name).alias("name"), pl.all())
 
 
-def results_json(
+def results_content(
     results: Sequence[ModelResult], notices: Sequence[str], conclusion: Sequence[str] = (), subject: str = ""
-) -> str:
-    """Return results, notices and the sentences of the conclusion as JSON; NaN and infinity become null.
+) -> dict[str, Any]:
+    """Return results, notices and the sentences of the conclusion for a JSON file; NaN and infinity become null.
 
     What the results were timed on is there once, as `machine`; `subject` names the result that the comparison is about.
     """
@@ -166,23 +164,22 @@ def results_json(
     timed = [row["latency"].pop("hardware") for row in rows if row["latency"] is not None]
     per_label = {row["name"]: row.pop("per_label") for row in rows}
     content: dict[str, Any] = {"conclusion": list(conclusion), "rows": rows, "per_label": per_label}
-    content |= {"notices": list(notices), "machine": next(iter(timed), None), "subject": subject}
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return content | {"notices": list(notices), "machine": next(iter(timed), None), "subject": subject}
 
 
 def read_results(path: Path) -> tuple[list[ModelResult], list[str]]:
-    """Return the results and notices that were written with `results_json`.
+    """Return the results and notices of a file of a run that holds `results_content`.
 
     Raises:
         DataError: the file is damaged.
     """
+    content = read_run_file(path)
     with as_written(path):
-        content = json.loads(path.read_text(encoding="utf-8"))
         return decode_results(content), content["notices"]
 
 
 def decode_results(content: Mapping[str, Any]) -> list[ModelResult]:
-    """Return the results of the contents of `results_json`."""
+    """Return the results of the contents of `results_content`."""
     for row in content["rows"]:
         if row["latency"] is not None:
             row["latency"]["hardware"] = content.get("machine")
@@ -191,17 +188,8 @@ def decode_results(content: Mapping[str, Any]) -> list[ModelResult]:
 
 
 def decode_interval(content: Mapping[str, Any]) -> Interval:
-    """Return an interval from JSON; null is NaN.
-
-    Raises:
-        DataError: it is none.
-    """
-    try:
-        found: Interval = _decode(Interval, content)
-    except TypeError as error:
-        raise DataError(
-            "a file of the run lacks a part of an interval, and is damaged; run its command again"
-        ) from error
+    """Return an interval from JSON; null is NaN."""
+    found: Interval = _decode(Interval, content)
     return found
 
 

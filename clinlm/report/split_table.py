@@ -5,9 +5,10 @@ from pathlib import Path
 
 import polars as pl
 
+from clinlm.pipeline.run_record import run_file
 from clinlm.report import cells
 from clinlm.report.conclusion import conclude, conclusion_markdown
-from clinlm.report.results import ModelResult, results_json
+from clinlm.report.results import ModelResult, results_content
 from clinlm.report.tables import HEADER, result_cells, results_frame
 from clinlm.store.content import write_files
 
@@ -35,7 +36,7 @@ def write_resplits(
     contents = {
         f"{name}.md": f"{conclusion_markdown(said)}{resplits_markdown(results, metric)}{listed}",
         f"{name}.csv": resplits_frame(results).write_csv(),
-        f"{name}.json": results_json(results, notices, said, subject),
+        f"{name}.json": run_file(f"{name}.json", results_content(results, notices, said, subject)),
     }
     return write_files(folder, contents)
 

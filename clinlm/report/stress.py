@@ -15,7 +15,7 @@ from clinlm.metrics.evaluation import LabelEvaluation
 from clinlm.metrics.stress import MODELS, Stress, measure_stress
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline import execution
-from clinlm.pipeline.run_record import RUN, RunRecord
+from clinlm.pipeline.run_record import RUN, RunRecord, write_run_file
 from clinlm.predict.note_answer import network_answer
 from clinlm.predict.settings import converted, literal_settings
 from clinlm.report import cells
@@ -24,7 +24,7 @@ from clinlm.report.results import ModelResult, json_value
 from clinlm.report.selection import every_stage
 from clinlm.report.tables import change, share
 from clinlm.report.terminal import shown_path
-from clinlm.store.content import write_files, write_json
+from clinlm.store.content import write_files
 from clinlm.tasks.base import Task
 from clinlm.tasks.inference_config import InferenceConfig
 from clinlm.tasks.labelled import Labelled
@@ -101,7 +101,7 @@ def stress_command(arguments: Sequence[str]) -> None:
     write_files(place, {TEXT: markdown})
     facts = {name: getattr(settings, name) for name in ("metric", "seed", "documents", "resamples")}
     changes = {name: json_value(own) for name, own in found.items()}
-    write_json(place / STRESS, {"original": original.name, "compressed": compressed.name, **facts, **changes})
+    write_run_file(place / STRESS, {"original": original.name, "compressed": compressed.name, **facts, **changes})
     print(markdown, end="")
     print(f"\nreport     {shown_path(place / TEXT)} ({STRESS} in the same folder)")
 

@@ -3,7 +3,6 @@
 Every run imports this file before it starts, so that what loads torch is imported where it is used.
 """
 
-import json
 import logging
 import sys
 from collections import defaultdict
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from clinlm.store.content import write_json
 from clinlm.sweepers.study import STUDY
 
 if TYPE_CHECKING:
@@ -103,10 +101,9 @@ def gate_message(path: Path) -> str:
     Raises:
         DataError: the file is damaged.
     """
-    from clinlm.pipeline.run_record import as_written
+    from clinlm.pipeline.run_record import read_run_file
 
-    with as_written(path):
-        return str(json.loads(path.read_text(encoding="utf-8"))["message"])
+    return str(read_run_file(path)["message"])
 
 
 def record_failure(failed: "GateFailed", folder: Path) -> dict[str, float]:
@@ -114,9 +111,11 @@ def record_failure(failed: "GateFailed", folder: Path) -> dict[str, float]:
 
     An optimiser counts the job as failed.
     """
+    from clinlm.pipeline.run_record import write_run_file
+
     log.error("%s", failed)
     stages = [{"gate": v.gate, "stage": v.subject, "refused": list(v.refused)} for v in failed.verdicts]
-    write_json(folder / FAILED, {"message": str(failed), "verdicts": stages})
+    write_run_file(folder / FAILED, {"message": str(failed), "verdicts": stages})
     return dict(_NO_OBJECTIVES)
 
 
@@ -206,11 +205,10 @@ def job_folders(folder: Path) -> list[Path]:
         DataError: the file of the study is damaged.
     """
     if (folder / STUDY).is_file():
-        from clinlm.pipeline.run_record import as_written
+        from clinlm.pipeline.run_record import read_run_file
 
-        with as_written(folder / STUDY) as path:
-            trials = json.loads(path.read_text(encoding="utf-8"))["trials"]
-            places = [Path(trial["folder"]) for trial in trials if trial["folder"]]
+        trials = read_run_file(folder / STUDY)["trials"]
+        places = [Path(trial["folder"]) for trial in trials if trial["folder"]]
         return [place for place in places if (place / RUN).is_file()]
     jobs = [path.parent for path in folder.glob(f"*/{RUN}")]
     return sorted(jobs, key=lambda job: (not job.name[:1].isdigit(), len(job.name.partition("-")[0]), job.name))

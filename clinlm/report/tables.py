@@ -8,9 +8,10 @@ import polars as pl
 
 from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.latency import Latency
+from clinlm.pipeline.run_record import run_file
 from clinlm.report import cells, timing
 from clinlm.report.conclusion import conclusion_markdown
-from clinlm.report.results import ModelResult, results_json
+from clinlm.report.results import ModelResult, results_content
 from clinlm.report.verdicts import verdict_cell
 from clinlm.store.content import write_files
 
@@ -154,7 +155,7 @@ def write_results(
         the paths.
     """
     contents = {
-        f"{name}.json": results_json(results, notices, conclusion, subject),
+        f"{name}.json": run_file(f"{name}.json", results_content(results, notices, conclusion, subject)),
         f"{name}.csv": results_frame(results).write_csv(),
         f"{name}.md": conclusion_markdown(conclusion)
         + results_markdown(results)

@@ -12,11 +12,11 @@ from clinlm.metrics.bootstrap import Interval
 from clinlm.metrics.calibration import Calibration
 from clinlm.metrics.disagreements import SYSTEMATIC, Pattern
 from clinlm.metrics.fairness import TINY, Fairness, Subgroup
+from clinlm.pipeline.run_record import write_run_file
 from clinlm.report import cells
 from clinlm.report.plots import save_figure
 from clinlm.report.results import json_value
 from clinlm.report.validation import MetricDrop, Validation
-from clinlm.store.content import write_json
 
 _PATTERNS = 20
 """Most systematic patterns, and most small subgroups of an attribute, that are listed; validation.json has all."""
@@ -31,7 +31,7 @@ def write_validation(validation: Validation, folder: Path) -> list[Path]:
     """
     paths = [folder / name for name in ("validation.md", "validation.json", "disagreements.csv")]
     paths[0].write_text(validation_markdown(validation), encoding="utf-8")
-    write_json(paths[1], json_value(validation))
+    write_run_file(paths[1], json_value(validation))
     validation.disagreements.write_csv(paths[2])
     figure = plot_reliability(validation.calibration, validation.answers)
     return [*paths, *save_figure(figure, folder, "reliability")]

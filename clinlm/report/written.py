@@ -1,6 +1,5 @@
 """What a run or a sweep left in its folder, read back: no model is opened, nothing is measured again."""
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,12 +9,12 @@ from typing import Any, Self, final
 from omegaconf import OmegaConf
 
 from clinlm.config.errors import ConfigError
-from clinlm.pipeline.run_record import RUN, RunRecord, as_written
+from clinlm.pipeline.run_record import RUN, RunRecord, as_written, read_run_file
 from clinlm.report.results import ModelResult, decode_results
 from clinlm.report.sweep import job_folders
 
 TABLE = "table"
-"""Of the files of a comparison, without ending; its JSON is that of `clinlm.report.results.results_json`."""
+"""Of the files of a comparison, without ending; its JSON is that of `clinlm.report.results.results_content`."""
 RESPLITS = "resplits"
 """Of those of a comparison over several splits."""
 
@@ -64,8 +63,8 @@ class WrittenReport:
             parts = sorted(path.parent.name for path in folder.glob(f"*/{TABLE}.json"))
             hint = f"; it has reports in {', '.join(parts[:5])}" if parts else ""
             raise ConfigError(f"a folder of a finished run or sweep must hold {table.name}, got {folder}{hint}")
+        content = read_run_file(table)
         with as_written(table):
-            content: dict[str, Any] = json.loads(table.read_text(encoding="utf-8"))
             results = tuple(decode_results(content))
             notices, conclusion = tuple(content["notices"]), tuple(content.get("conclusion", ()))
             machine, subject = content["machine"], content.get("subject", "")
@@ -91,13 +90,12 @@ class WrittenReport:
 
 
 def read_json(path: Path) -> Any | None:
-    """Return the contents of a JSON file; None without it.
+    """Return the contents of a JSON file of a run or sweep; None without it.
 
     Raises:
         DataError: it is damaged.
     """
-    with as_written(path):
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return read_run_file(path) if path.is_file() else None
 
 
 def machine_of(results: Sequence[ModelResult]) -> dict[str, Any] | None:

@@ -40,10 +40,15 @@ def write_json(path: Path, content: Any) -> None:
     write_files(path.parent, {path.name: json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"})
 
 
+def with_digest(content: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return an object as it is read back from JSON, with a digest of what is in it and of `names`."""
+    plain: dict[str, Any] = json.loads(json.dumps(content, allow_nan=False))
+    return plain | {_DIGEST: digest([*names, plain])}
+
+
 def write_digested(path: Path, content: Mapping[str, Any]) -> None:
     """Write an object as JSON, atomically, with a digest of what is in it and of the names of file and folder."""
-    plain = json.loads(json.dumps(content, allow_nan=False))  # keys as they are read back
-    write_json(path, plain | {_DIGEST: digest([*path.parts[-2:], plain])})
+    write_json(path, with_digest(content, *path.parts[-2:]))
 
 
 def read_digested(path: Path) -> dict[str, Any]:
@@ -83,6 +88,20 @@ def sealed(folder: Path) -> bool:
     return (folder / RECORD).is_file()
 
 
+def recorded_json(folder: Path, name: str) -> dict[str, Any]:
+    """Return a JSON file of a complete folder after comparing it, and no other file, with the record.
+
+    Raises:
+        Damaged: the record or the file is not the one that was written.
+        ModelError: a later version of clinlm wrote it.
+    """
+    content, expected = (folder / name).read_bytes(), checked_record(folder)["files"].get(name)
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise Damaged(f"{folder / name} is not the file that was recorded; run its pipeline again")
+    found: dict[str, Any] = json.loads(content)
+    return found
+
+
 def verify(folder: Path, needs: Collection[str] = ()) -> dict[str, Any]:
     """Return the record of a complete folder after comparing every file with it.
 
@@ -94,12 +113,35 @@ def verify(folder: Path, needs: Collection[str] = ()) -> dict[str, Any]:
             (caches) are ignored.
         ModelError: a later version of clinlm wrote it.
     """
+    record, place = checked_record(folder), folder.resolve()
+    for name in needs:
+        if name not in record["files"]:
+            raise Damaged(f"{folder} was sealed without {name}")
+    for name, expected in record["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise Damaged(f"{path} is missing")
+        if path.resolve() != place / name or not path.resolve().is_relative_to(place):
+            raise Damaged(f"{path} is a link, or outside of the folder")
+        if sha256(path) != expected:
+            raise Damaged(f"{path} is not the file that was recorded")
+    return record
+
+
+def checked_record(folder: Path) -> dict[str, Any]:
+    """Return the record of a complete folder after comparing it with its own digest, and no file: see `verify`.
+
+    Raises:
+        Damaged: the record cannot be read, or is not the one that was written.
+        ModelError: a later version of clinlm wrote it.
+    """
     if (folder / RECORD).is_symlink():
         raise Damaged(f"{folder / RECORD} is a link")
     try:
         record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         later = record.get("format", 0) > FORMAT
-        files, expected_digest = record["files"].items(), record.pop("digest")
+        expected_digest = record.pop(_DIGEST)
+        record["files"].items()
     except (ValueError, KeyError, AttributeError, TypeError, OSError, RecursionError) as error:
         raise Damaged(f"{folder / RECORD} cannot be read ({type(error).__name__})") from error
     if later:
@@ -109,18 +151,6 @@ def verify(folder: Path, needs: Collection[str] = ()) -> dict[str, Any]:
         )
     if digest(record) != expected_digest:
         raise Damaged(f"{folder / RECORD} is not the record that was written")
-    place = folder.resolve()
-    for name in needs:
-        if name not in record["files"]:
-            raise Damaged(f"{folder} was sealed without {name}")
-    for name, expected in files:
-        path = folder / name
-        if not path.is_file():
-            raise Damaged(f"{path} is missing")
-        if path.resolve() != place / name or not path.resolve().is_relative_to(place):
-            raise Damaged(f"{path} is a link, or outside of the folder")
-        if sha256(path) != expected:
-            raise Damaged(f"{path} is not the file that was recorded")
     return record
 
 

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from clinlm.config.errors import ClinlmError, ConfigError, DataError
 from clinlm.config.extras import imported
-from clinlm.store.content import write_json
+from clinlm.pipeline.run_record import write_run_file
 from clinlm.store.locks import acquire
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def study_facts(study: Study, objectives: Mapping[str, str], folder: Path) -> di
 def write_study(study: Study, objectives: Mapping[str, str], studies: Path, folder: Path) -> dict[str, Any]:
     """Write `study_facts` as `study.json` into the folder of the sweep, and return them."""
     content = study_facts(study, objectives, studies)
-    write_json(folder / STUDY, content)
+    write_run_file(folder / STUDY, content)
     return content
 
 

@@ -19,6 +19,8 @@ from clinlm.cli.options import ConfigOptions
 from clinlm.cli.show import show_command
 from clinlm.cli.store import store_command
 from clinlm.config.errors import ConfigError
+from clinlm.pipeline.run_record import write_run_file
+from clinlm.store.content import seal, write_json
 
 SCRIPT = """
 import os, sys
@@ -128,8 +130,8 @@ def stored(store: Path, name: str, parents: dict[str, object], report: dict[str,
     """Write a folder of a store that is complete, as far as its JSON files say."""
     folder = store / name
     folder.mkdir(parents=True)
-    (folder / "record.json").write_text(json.dumps({"parents": parents}), encoding="utf-8")
-    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    write_json(folder / "report.json", report)
+    seal(folder, {"parents": parents})
     return folder
 
 
@@ -145,15 +147,19 @@ def test_an_artifact_is_shown_with_lineage_numbers_and_files(
     run = Path("outputs/runs/one")
     run.mkdir(parents=True)
     told = {"overrides": ["pipeline=a"], "stages": [{"folder": str(student.absolute())}]}
-    (run / "run.json").write_text(json.dumps(told), encoding="utf-8")
+    write_run_file(run / "run.json", told)
     row = {"key": "bbbb11112222", "quality": {"micro_f1": 0.5}, "intervals": {"micro_f1": {"low": 0.4, "high": 0.6}}}
-    (run / "table.json").write_text(json.dumps({"rows": [row]}), encoding="utf-8")
+    write_run_file(run / "table.json", {"rows": [row]})
     show_command(["bbbb"])
     shown = capsys.readouterr().out
     assert "clinlm pipeline=a" in shown and "learns from teacher-aaaa11112222, 61 s of training" in shown
     assert "micro_f1 0.5000 (0.400 to 0.600)" in shown and "report.json" in shown and "1 epoch, 3 steps" in shown
     show_command([])
     assert "teacher-aaaa11112222  teacher, 2.0 M parameters, 8.0 MB" in capsys.readouterr().out
+    for path, changed in ((student / "report.json", {"epochs": "1", "steps": []}), (run / "table.json", {"rows": 1})):
+        write_json(path, changed)
+        show_command(["bbbb"])
+        assert "micro_f1" not in (shown := capsys.readouterr().out) or "student-bbbb11112222  damaged;" in shown
 
 
 def test_a_key_that_means_none_or_several_is_refused(tmp_path: Path) -> None:

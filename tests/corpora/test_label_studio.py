@@ -102,6 +102,7 @@ def test_tasks_that_nobody_annotated_are_dropped_and_counted(tmp_path: Path) -> 
         ({"data": {"note": "secret"}}, r"must have 'text' as text, export.json, item 1 has not \(it has note\)"),
         ({"data": {"text": 7}}, "must have 'text' as text"),
         ({"data": "secret"}, "must have 'text' as text"),
+        ({"data": {"text": "secret", "meta": [{"\ud800": 1}]}}, "text with half a surrogate pair"),
         ({"annotations": [{"result": [{"type": "labels", "value": {"labels": ["A"]}}]}]}, "must have start, end"),
         ({"annotations": [{"result": [{"type": "choices", "value": {"choices": ["secret"]}}]}]}, "must have a span"),
     ],

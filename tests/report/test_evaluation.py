@@ -19,11 +19,11 @@ from clinlm.models.artifact import Artifact
 from clinlm.pipeline.execution import planned_folders
 from clinlm.pipeline.plan import plan
 from clinlm.pipeline.protocol import PROTOCOLS
-from clinlm.pipeline.run_record import RunRecord, StageRecord
+from clinlm.pipeline.run_record import RunRecord, StageRecord, run_file, write_run_file
 from clinlm.report.baselines import BASELINES
 from clinlm.report.evaluation import evaluate
 from clinlm.report.report import Report
-from clinlm.report.results import ModelResult, read_results, results_json
+from clinlm.report.results import ModelResult, read_results, results_content
 from clinlm.report.tables import results_frame
 from clinlm.tasks.inference_config import SERVING, InferenceConfig
 
@@ -200,9 +200,9 @@ def test_a_run_is_a_sweep_of_one(compared: Compared) -> None:
 
 def test_results_are_json_and_come_back(compared: Compared, tmp_path: Path) -> None:
     path = tmp_path / "table.json"
-    path.write_text(results_json(compared.results, compared.notices))
+    write_run_file(path, results_content(compared.results, compared.notices))
     results, notices = read_results(path)
-    assert notices == compared.notices and results_json(results, notices) == path.read_text()
+    assert notices == compared.notices and run_file(path.name, results_content(results, notices)) == path.read_text()
     assert results[-1].gates == compared.results[-1].gates and results[-1].lineage == compared.results[-1].lineage
     assert results[-1].lineage.parent == compared.run.stages[-2].folder.rpartition("-")[2]
 

@@ -1,5 +1,7 @@
 """Laws of the page of a report: what it says, what it escapes, and that it asks nothing of the network."""
 
+import json
+import random
 import re
 import shlex
 import sys
@@ -12,20 +14,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.broken_models import WAYS
 from support.reports import result
 
 from clinlm.config.errors import DataError
 from clinlm.metrics.bootstrap import Interval, resample
 from clinlm.metrics.evaluation import LabelEvaluation
 from clinlm.metrics.noninferiority import NonInferiority, Outcome
-from clinlm.pipeline.run_record import RunRecord, StageRecord, TaskRecord
+from clinlm.pipeline.run_record import RunRecord, StageRecord, TaskRecord, write_run_file
 from clinlm.report.html.answer import answer
 from clinlm.report.html.axis import Axis
 from clinlm.report.html.page import html_report, write_page
 from clinlm.report.html.scatter import CHARACTER, HEIGHT, WIDTH, Point, scatter
 from clinlm.report.html.words import minus
 from clinlm.report.label_differences import label_differences
-from clinlm.report.results import Lineage, ModelResult, results_json
+from clinlm.report.results import Lineage, ModelResult, results_content
 from clinlm.report.written import WrittenReport, read_json
 
 EVIL = '<script>alert("x")</script>'
@@ -83,7 +86,7 @@ def test_a_sweep_without_a_finished_job_lists_them(tmp_path: Path) -> None:
         (tmp_path / job / ".hydra").mkdir(parents=True)
         lines = "".join(f"- '{own}'\n" for own in overrides) or "[]\n"
         (tmp_path / job / ".hydra" / "overrides.yaml").write_text(lines)
-    (tmp_path / "2" / "gate.json").write_text('{"message": "gate medium failed"}')
+    write_run_file(tmp_path / "2" / "gate.json", {"message": "gate medium failed"})
     [path] = html_report(tmp_path, {})
     text = Path(path).read_text(encoding="utf-8")
     assert "No job of this sweep has finished" in text and "3 jobs did not finish" in text
@@ -202,7 +205,7 @@ def test_a_minus_is_put_before_numbers_only() -> None:
 def test_a_damaged_file_of_a_run_is_named(content: bytes, tmp_path: Path) -> None:
     assert read_json(tmp_path / "validation.json") is None
     (tmp_path / "validation.json").write_bytes(content)
-    with pytest.raises(DataError, match=r"validation\.json must be JSON .* damaged; run its command again"):
+    with pytest.raises(DataError, match=r"validation\.json must be JSON .* is damaged; run its command again"):
         read_json(tmp_path / "validation.json")
 
 
@@ -214,7 +217,7 @@ def test_damage_in_what_reports_are_made_of_is_named(name: str, tmp_path: Path) 
     task = TaskRecord("0123456789ab", {}, {}, ())
     stages = (StageRecord("student", "student", "/store/student-0123456789ab", False),)
     RunRecord("c", 0, (), "/store", "val/macro_f1", task, stages, {}, None, (), {}, None).write(run)
-    (run / "table.json").write_text(results_json(pair(), ["a notice"], ["A sentence."], "small"), encoding="utf-8")
+    write_run_file(run / "table.json", results_content(pair(), ["a notice"], ["A sentence."], "small"))
     whole = (run / name).read_bytes()
     assert WrittenReport.read(run).results
     refused = 0
@@ -227,3 +230,10 @@ def test_damage_in_what_reports_are_made_of_is_named(name: str, tmp_path: Path) 
                 assert name in str(error)
                 refused += 1
     assert refused > len(whole) / 7
+    rng = random.Random(0)
+    for _ in range(200):
+        changed = WAYS["retyped"](whole, rng) or b""
+        if json.loads(changed) != json.loads(whole):
+            (run / name).write_bytes(changed)
+            with pytest.raises(DataError, match=name):
+                WrittenReport.read(run)

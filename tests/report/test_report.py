@@ -19,7 +19,8 @@ from clinlm.report.html.page import write_page
 from clinlm.report.report import Report
 from clinlm.report.results import Lineage
 from clinlm.report.settings import SHOWN, ReportSettings
-from clinlm.report.written import WrittenReport, read_json
+from clinlm.report.written import WrittenReport
+from clinlm.store.content import recorded_json
 from clinlm.tasks.base import Task
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -77,11 +78,11 @@ def test_a_page_reads_the_report_of_a_stage_once(
     written = WrittenReport(tmp_path, (run,), (last,), (), (), None, places=(tmp_path,))
     asked: list[Path] = []
 
-    def counted(path: Path) -> Any:
-        asked.append(path)
-        return read_json(path)
+    def counted(folder: Path, name: str) -> Any:
+        asked.append(folder / name)
+        return recorded_json(folder, name)
 
-    monkeypatch.setattr("clinlm.report.html.sources.read_json", counted)
+    monkeypatch.setattr("clinlm.report.html.sources.recorded_json", counted)
     write_page(written)
     stages = [path for path in asked if path.name == "report.json"]
     assert sorted(stages) == sorted(Path(stage.folder) / "report.json" for stage in run.stages)

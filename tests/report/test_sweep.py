@@ -202,5 +202,5 @@ def test_names_may_be_made_among_other_runs() -> None:
 def test_a_damaged_file_of_a_sweep_is_named(content: str, tmp_path: Path) -> None:
     for name, read in ((FAILED, gate_message), (STUDY, lambda path: job_folders(path.parent))):
         (tmp_path / name).write_text(content, encoding="utf-8")
-        with pytest.raises(DataError, match=f"{name} must be JSON as it was written, and is damaged"):
+        with pytest.raises(DataError, match=f"{name} must be JSON as this version of clinlm wrote it"):
             read(tmp_path / name)

@@ -24,13 +24,14 @@ from clinlm.metrics.entity_evaluation import EntityEvaluation
 from clinlm.metrics.evaluation import LabelEvaluation
 from clinlm.metrics.hardware import Hardware
 from clinlm.metrics.latency import Phased
+from clinlm.pipeline.run_record import write_run_file
 from clinlm.predict.predictions import DocumentPredictions, SpanPredictions
 from clinlm.report import cells, evaluation, kept_latencies, tables, timing
 from clinlm.report.baselines import ComparedModel
 from clinlm.report.domination import with_domination
 from clinlm.report.evaluation import evaluate
 from clinlm.report.kept_latencies import LatencySession
-from clinlm.report.results import ModelResult, read_results, results_json
+from clinlm.report.results import ModelResult, read_results, results_content
 from clinlm.report.settings import ReportSettings
 from clinlm.tasks.base import Task
 
@@ -207,9 +208,8 @@ def test_latencies_are_measured_again_when_an_engine_changes() -> None:
 
 def test_the_machine_is_in_the_json_once_and_the_load_in_the_csv(tmp_path: Path) -> None:
     rows = [result("a", latency=LOUD), result("b", latency=replace(LOUD, p50_ms=1.0)), result("c", p50_ms=None)]
-    text = results_json(rows, [])
-    assert text.count("Xeon") == 1
-    (tmp_path / "table.json").write_text(text)
+    write_run_file(tmp_path / "table.json", results_content(rows, []))
+    assert (tmp_path / "table.json").read_text().count("Xeon") == 1
     again, _ = read_results(tmp_path / "table.json")
     assert [row.latency for row in again] == [row.latency for row in rows]
     frame = tables.results_frame(rows)

@@ -15,7 +15,8 @@ from clinlm.metrics.bootstrap import resample
 from clinlm.metrics.conformal import fit_conformal
 from clinlm.metrics.scored_answers import ScoredAnswers
 from clinlm.metrics.uncertainty import DrawnUncertainty, LabelRisk
-from clinlm.report.results import ModelResult, read_results, results_json
+from clinlm.pipeline.run_record import write_run_file
+from clinlm.report.results import ModelResult, read_results, results_content
 from clinlm.report.uncertainty import uncertainty_line, uncertainty_markdown, write_uncertainty
 from clinlm.report.uncertainty_plot import drawn_results
 
@@ -49,7 +50,7 @@ def results() -> list[ModelResult]:
 
 
 def test_results_with_uncertainty_are_read_back(results: list[ModelResult], tmp_path: Path) -> None:
-    (tmp_path / "r.json").write_text(results_json(results, []), encoding="utf-8")
+    write_run_file(tmp_path / "r.json", results_content(results, []))
     read, _ = read_results(tmp_path / "r.json")
     assert [repr(own.uncertainty) for own in read] == [repr(own.uncertainty) for own in results], "repr: NaN is not NaN"
 

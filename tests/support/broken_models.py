@@ -41,7 +41,7 @@ def _places(content: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _retyped(content: bytes, rng: random.Random) -> bytes:
-    """Give one place of a JSON file another value, or take it away; anything else is cut."""
+    """Give one place of a JSON file another value or name, add to it, or take it away; anything else is cut."""
     try:
         whole = json.loads(content)
     except ValueError:
@@ -50,8 +50,15 @@ def _retyped(content: bytes, rng: random.Random) -> bytes:
     if not places or rng.random() < 0.1:
         return json.dumps(rng.choice(_VALUES)).encode()
     holder, key = rng.choice(places)
-    if isinstance(holder, dict) and rng.random() < 0.25:
+    change = rng.choice(("value", "value", "taken", "renamed", "longer"))
+    if change == "taken":
         del holder[key]
+    elif change == "renamed" and isinstance(holder, dict):
+        holder[f"{key}s"] = holder.pop(key)
+    elif change == "longer" and isinstance(holder, dict):
+        holder[f"{key}s"] = rng.choice(_VALUES)
+    elif change == "longer":
+        holder.insert(key, holder[key])
     else:
         holder[key] = rng.choice(_VALUES)
     return json.dumps(whole).encode()

@@ -31,6 +31,7 @@ from torture.kills import kills
 from torture.models import broken_models
 from torture.others import others
 from torture.privacy import privacy
+from torture.reports import broken_reports
 from torture.verdicts import Tally, Verdict, markdown
 
 Attack = Callable[[Path, int, random.Random], Iterator[Verdict]]
@@ -52,6 +53,9 @@ KINDS: Final = {
         "a file or folder of a store, study or run broken, cut, deleted, made a pickle, exchanged, linked", damage, 80
     ),
     "models": Kind("a file of a model given to clinlm predict, broken, retyped, deleted", broken_models, 300),
+    "reports": Kind(
+        "JSON of a run, a sweep or a study, well-formed, a field renamed, retyped, taken or added", broken_reports, 150
+    ),
     "disk": Kind("a disk that fills up during a run", full_disks, 10, needs_root),
     "clock": Kind("a clock set back an hour during a run", clocks, 6),
     "others": Kind("others on the store: a run killed or stopped, another version, no locks", others, 7),

@@ -4,11 +4,13 @@ import gzip
 import io
 import json
 import logging
+import os
 import random
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import polars as pl
 from support.broken_models import WAYS
@@ -86,24 +88,80 @@ task=table
 _BRAT: Final = {"a.txt": "fever, cough", "a.ann": "T1\tS 7 12\tcough\nT2\tS 0 5\tfever\nE1\tS:T1\n#1\tNotes T1\tx\n"}
 
 
+_OFTEN: Final = 16
+"""How often a file is broken that is read in a millisecond, for each of those whose reading takes ten or a hundred."""
+_TOKENS: Final = (
+    *(b'"', b"'", b",", b"\t", b"|", b"\n", b"\r", b"\r\n", b"\0", b"\\", b"{", b"}", b"[", b"]", b"<", b"&", b":"),
+    *(b"\xef\xbb\xbf", b"\xff\xfe", b"\xe2\x80\xa8", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f\x98\x80", b"\x1f\x8b"),
+    *(
+        b"-1",
+        b"0",
+        b"1e309",
+        b"NaN",
+        b"null",
+        b"true",
+        b"99999999999999999999",
+        b"\\ud800",
+        b"${",
+        b"[" * 2000,
+        b"0" * 5000,
+    ),
+)
+"""What has a meaning in one of the formats, or is no UTF-8, or is large."""
+
+
+def _spliced(content: bytes, rng: random.Random) -> bytes:
+    """Take a part away, repeat it, or put one of `_TOKENS` in its place; once to three times."""
+    for _ in range(rng.randint(1, 3)):
+        start = rng.randrange(len(content) + 1)
+        end = min(len(content), start + rng.choice((0, 0, 1, 2, 8, 64)))
+        between = rng.choice((b"", content[start:end] * rng.choice((2, 50)), *[rng.choice(_TOKENS)] * 4))
+        content = content[:start] + between + content[end:]
+    return content
+
+
+_WAYS: Final = {"spliced": (_spliced, 12), "flipped": (WAYS["flipped"], 8), "cut": (WAYS["cut"], 3)} | {
+    name: (WAYS[name], 1) for name in ("noise", "empty", "a pickle")
+}
+"""Name -> way and its weight; the last two have one outcome for each file."""
+
+
 class Input(NamedTuple):
-    """A file that is broken, in a folder with those beside it, and what reads it."""
+    """A file that is broken, in a folder with those beside it, and what reads it.
+
+    Attributes:
+        slow: whether reading it takes ten milliseconds and more.
+    """
 
     name: str
     folder: Path
     content: bytes
     read: Reader
+    slow: bool = False
 
 
-def _notes(path: Path) -> None:
+def _records(path: Path) -> None:
     found = list(open_source(path, "text", "id").records(Position()))
     if path.suffix == ".jsonl" and (lines := sum(bool(line.strip()) for line in path.read_bytes().split(b"\n"))):
         if not path.read_bytes().lstrip().startswith(b"["):
             assert len(found) == lines, f"{lines} lines, {len(found)} records"
+
+
+def _peeked(path: Path) -> None:
     peek_table(path, 5)
+
+
+def _checked(path: Path) -> None:
     check_columns(path, ["id", "text"])
     table_notices(path, ["id", "text"])
+
+
+def _whole(path: Path) -> None:
     read_table(path, ["id", "text"])
+
+
+_NOTES: Final = (_records, _peeked, _checked, _whole)
+"""Readers of a table of notes."""
 
 
 def _labelled(path: Path) -> None:
@@ -127,14 +185,15 @@ def _vocabulary(make: Callable[[str], TermSource]) -> Reader:
 def _answered(command: str, settings: Sequence[str]) -> Reader:
     """Return what answers a file: every record must be answered or rejected, and counted."""
 
+    @cache
+    def composed(path: Path) -> Any:
+        places = [f"input={path}", f"output={path.parent / 'out.jsonl'}", "id=id"]
+        return (PredictSettings if command == "predict" else LabelSettings).of([*places, *settings])
+
     def read(path: Path) -> None:
         for left in path.parent.glob("*out.jsonl*"):
             left.unlink()
-        places = [f"input={path}", f"output={path.parent / 'out.jsonl'}", "id=id"]
-        if command == "predict":
-            done = predict_file(PredictSettings.of([*places, *settings]))
-        else:
-            done = label_file(LabelSettings.of([*places, *settings]))
+        done = (predict_file if command == "predict" else label_file)(composed(path))
         records = sum(1 for _ in open_source(path, "text", "id").records(Position()))
         rejects = path.parent / "out.jsonl.rejects.jsonl"
         written = [
@@ -145,14 +204,15 @@ def _answered(command: str, settings: Sequence[str]) -> Reader:
     return read
 
 
-def _overrides(path: Path) -> None:
-    words = path.read_bytes().decode("utf-8", "replace").replace("\0", "").splitlines()
-    for settings in (PredictSettings.of, LabelSettings.of, StressSettings.of, lambda own: compose("config", own)):
+def _overrides(settings: Callable[[list[str]], object]) -> Reader:
+    def read(path: Path) -> None:
         try:
-            settings(words)
+            settings(path.read_bytes().decode("utf-8", "replace").replace("\0", "").splitlines())
         except Exception as error:
             if not is_fixable(error):
                 raise
+
+    return read
 
 
 def inputs(place: Path, model: Path) -> list[Input]:
@@ -167,9 +227,9 @@ def inputs(place: Path, model: Path) -> list[Input]:
     _ROWS.write_parquet(parquet)
     delimited = _ROWS.select("id", "text", pl.col("labels").list.join(",")).write_csv()
     single: list[tuple[str, bytes, Reader]] = [
-        ("notes.csv", delimited.encode(), _notes),
+        *(("notes.csv", delimited.encode(), read) for read in _NOTES),
         ("labelled.csv", delimited.encode(), _labelled),
-        ("notes.jsonl", "".join(rows).encode(), _notes),
+        *(("notes.jsonl", "".join(rows).encode(), read) for read in _NOTES),
         ("labelled.jsonl", "".join(rows).encode(), _labelled),
         ("spans.jsonl", "".join(rows).encode(), _spans),
         ("file.obo", _OBO.encode(), _vocabulary(lambda file: Obo(file, "A"))),
@@ -180,7 +240,7 @@ def inputs(place: Path, model: Path) -> list[Input]:
         ("train.conll", (_CONLL * 3).encode(), lambda path: Conll(path).records()),
     ]
     single += [(f"{name}.gz", gzip.compress(content), read) for name, content, read in single]
-    single += [(f"{read.__name__}.parquet", parquet.getvalue(), read) for read in (_notes, _labelled, _spans)]
+    single += [(f"{read.__name__}.parquet", parquet.getvalue(), read) for read in (*_NOTES, _labelled, _spans)]
     (place / "terms.csv").write_text("name,more\nfever,\ntoe pain,\n", encoding="utf-8")
     answering = {
         "predict": [f"artifact={model}", "threads=1", "window=2"],
@@ -189,8 +249,13 @@ def inputs(place: Path, model: Path) -> list[Input]:
     for command, settings in answering.items():
         for ending, content in (("csv", delimited.encode()), ("jsonl", "".join(rows).encode())):
             single.append((f"{command}.{ending}", content, _answered(command, settings)))
-    single.append(("overrides", _OVERRIDES.encode(), _overrides))
-    found = [Input(name, place / f"{number}", content, read) for number, (name, content, read) in enumerate(single)]
+    fast, own = len(single) - 2 * len(answering), (PredictSettings.of, LabelSettings.of, StressSettings.of)
+    for settings_of in (*own, lambda words: compose("config", words)):
+        single.append(("overrides", _OVERRIDES.encode(), _overrides(settings_of)))
+    found = [
+        Input(name, place / f"{number}", content, read, number >= fast)
+        for number, (name, content, read) in enumerate(single)
+    ]
     for one in found:
         one.folder.mkdir()
         (one.folder / one.name).write_bytes(one.content)
@@ -201,10 +266,28 @@ def inputs(place: Path, model: Path) -> list[Input]:
     SyntheticTables(12, 0, "brief").write(place / "tables")
     folders: list[tuple[str, Corpus, Path]] = [("brat", Brat(place / "brat"), place / "brat")]
     folders += [("mimic3", Mimic3(place / "tables"), place / "tables"), *corpora(place / "corpora")]
-    for _, corpus, root in folders:
-        files = sorted(path for path in root.rglob("*") if path.is_file())
-        found += [Input(str(file.relative_to(root)), root, file.read_bytes(), _corpus(corpus)) for file in files]
+    for name, corpus, root in folders:
+        files = sorted(path for path in root.rglob("*") if path.is_file() and _is_read(path, corpus))
+        slow = name not in _SMALL
+        found += [Input(str(file.relative_to(root)), root, file.read_bytes(), _corpus(corpus), slow) for file in files]
     return found
+
+
+_SMALL: Final = ("brat", "smoking", "obesity", "concepts", "label_studio", "mtsamples")
+"""Corpora that are read in a millisecond."""
+
+
+def _is_read(path: Path, corpus: Corpus) -> bool:
+    """Return whether a corpus reads a file of its folder: whether it refuses noise in its place."""
+    content = path.read_bytes()
+    path.write_bytes(bytes(range(256)))
+    try:
+        corpus.records()
+    except ClinlmError:
+        return True
+    finally:
+        path.write_bytes(content)
+    return False
 
 
 def _corpus(corpus: Corpus) -> Reader:
@@ -220,15 +303,18 @@ def _dictionary(file: str) -> Dictionary:
 
 
 def broken_inputs(place: Path, count: int, rng: random.Random) -> Iterator[Verdict]:
-    """Read `count` broken files, every kind in turn; of compressed ones, half are broken inside."""
+    """Read `count` broken files, every kind in turn, the fast ones `_OFTEN`; of compressed ones, half inside."""
     model = next((unbroken().place / "store").glob("tfidf_int8-*"))
+    os.environ["POLARS_MAX_THREADS"] = "1"  # of files this small, a second thread only waits
     logging.disable(logging.INFO)
     kinds = inputs(place, model)
+    turns = [*kinds, *[one for one in kinds if not one.slow] * (_OFTEN - 1)]
+    weights = [weight for _, weight in _WAYS.values()]
     for number in range(count):
-        one = kinds[number % len(kinds)]
-        way = rng.choice([name for name in WAYS if name not in ("deleted", "retyped")])
+        one = turns[number % len(turns)]
+        (way,) = rng.choices([*_WAYS], weights)
         inside = one.name.endswith(".gz") and rng.random() < 0.5
-        broken = WAYS[way](gzip.decompress(one.content) if inside else one.content, rng) or b""
+        broken = _WAYS[way][0](gzip.decompress(one.content) if inside else one.content, rng) or b""
         path = one.folder / one.name
         path.write_bytes(gzip.compress(broken, 1) if inside else broken)
         yield _read(f"{way}{' inside' if inside else ''}: {one.folder.name}/{one.name}, number {number}", one, broken)

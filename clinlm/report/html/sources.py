@@ -11,6 +11,7 @@ from clinlm.report.baselines import BASELINES
 from clinlm.report.html.words import known_or
 from clinlm.report.results import ModelResult
 from clinlm.report.written import TABLE, WrittenReport, read_json
+from clinlm.store.content import recorded_json, sealed
 
 DETAILED = 8
 """Models that have their numbers by label and their curves on the page, at most."""
@@ -79,7 +80,8 @@ class Sources:
         """Folder of an artifact -> its report.json, of all stages that are shown; empty where the store is not here."""
         shown = [*filter(None, [self.run]), *(run for run, _ in self.chains())]
         folders = dict.fromkeys(stage.folder for run in shown for stage in run.stages)
-        return {folder: read_json(Path(folder) / "report.json") or {} for folder in folders}
+        stored = {folder: Path(folder) for folder in folders}
+        return {folder: recorded_json(own, "report.json") if sealed(own) else {} for folder, own in stored.items()}
 
     def file(self, name: str, place: Path | None = None) -> Any | None:
         """Return the contents of a JSON file of the subject's run, or of another folder; None without it."""
