@@ -16,7 +16,7 @@ from safetensors.numpy import save_file as save_numpy
 from clinlm.config.class_paths import OWN_PACKAGES
 from clinlm.config.errors import DataError, MissingFileError, ModelError
 from clinlm.store.arrays import load_arrays, save_arrays
-from clinlm.store.checkpoint import CHECKPOINT
+from clinlm.store.checkpoint import CHECKPOINT, CHECKPOINT_DIGESTS
 from clinlm.store.content import RECORD, read_record, sealed, write_json
 from clinlm.text.stored_tokenizer import TOKENIZER
 from clinlm.text.tokens import save_tokenizer
@@ -33,7 +33,16 @@ EPOCHS = "epochs.safetensors"
 COMPLETE = ("spec.json", "edits.json", WEIGHTS, "predictions.safetensors", "report.json")
 """What every finished stage has, besides its record and the files of its tokenizer."""
 
-NOT_DEPLOYED = ("predictions.safetensors", EPOCHS, "report.json", RECORD, CHECKPOINT, "logits", "logs")
+NOT_DEPLOYED = (
+    "predictions.safetensors",
+    EPOCHS,
+    "report.json",
+    RECORD,
+    CHECKPOINT,
+    CHECKPOINT_DIGESTS,
+    "logits",
+    "logs",
+)
 """Files that running the model does not need, and that do not count as its size."""
 
 

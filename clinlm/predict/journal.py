@@ -9,9 +9,11 @@ from typing import Any, Self, final
 from clinlm.config.errors import ConfigError, DataError
 from clinlm.files.record import Position
 from clinlm.predict.durable_file import write_whole
+from clinlm.store.content import with_digest
+from clinlm.store.key import digest
 
 ENDING = ".progress.json"
-_VERSION = 1
+_VERSION = 2
 _DIGEST = re.compile("[0-9a-f]{12,64}")
 
 
@@ -83,7 +85,7 @@ class Journal:
         self.progress = progress
         if self.path is not None:
             facts = {"version": _VERSION, "begun_with": self.promises, **asdict(progress)}
-            facts |= {"place": list(progress.place)}
+            facts = with_digest(facts | {"place": list(progress.place)}, self.path.name)
             write_whole(self.path, (json.dumps(facts, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
     def complete(self) -> None:
@@ -95,12 +97,15 @@ def _read(path: Path, promises: dict[str, Any]) -> Progress:
     remedy = f"delete the output, its rejects and {path.name} to start again, or set another output"
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
+        own = facts.pop("digest", "") == digest([path.name, facts])
         version, begun = facts.pop("version"), facts.pop("begun_with")
         progress = Progress(**{**facts, "place": Position(*facts["place"])})
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DataError(f"the progress of a run must be readable, but {path} is damaged; {remedy}") from None
     if version != _VERSION:
         raise DataError(f"{path} must have format {_VERSION}, got {version}; {remedy}")
+    if not own:
+        raise DataError(f"the progress of a run must be as it was written, but {path} is damaged; {remedy}")
     other = sorted(name for name in {*promises, *begun} if promises.get(name) != begun.get(name))
     if other and progress != Progress():  # a run that failed before its first record may begin with other settings
         changes = ", another ".join(f"{name}{_change(begun.get(name), promises.get(name))}" for name in other)

@@ -11,7 +11,7 @@ from clinlm.store.content import sha256, write_json
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "last.ckpt"
-_DIGESTS = f"{CHECKPOINT}.json"
+CHECKPOINT_DIGESTS = f"{CHECKPOINT}.json"
 
 
 def put_checkpoint(draft: Path) -> None:
@@ -22,7 +22,7 @@ def put_checkpoint(draft: Path) -> None:
     """
     folder = draft.parent
     known = [sha256(folder / CHECKPOINT)] if (folder / CHECKPOINT).is_file() else []
-    write_json(folder / _DIGESTS, {"folder": folder.name, "sha256": [sha256(draft), *known]})
+    write_json(folder / CHECKPOINT_DIGESTS, {"folder": folder.name, "sha256": [sha256(draft), *known]})
     os.replace(draft, folder / CHECKPOINT)
 
 
@@ -45,13 +45,13 @@ def find_checkpoint(folder: Path) -> Path | None:
 
 def drop_checkpoint(folder: Path) -> None:
     """Remove the checkpoint of a stage that is done, and its digest."""
-    for name in (CHECKPOINT, _DIGESTS):
+    for name in (CHECKPOINT, CHECKPOINT_DIGESTS):
         (folder / name).unlink(missing_ok=True)
 
 
 def _is_own(path: Path) -> bool:
     try:
-        known = json.loads((path.parent / _DIGESTS).read_text(encoding="utf-8"))
+        known = json.loads((path.parent / CHECKPOINT_DIGESTS).read_text(encoding="utf-8"))
         return known["folder"] == path.parent.name and sha256(path) in known["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return False

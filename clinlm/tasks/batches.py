@@ -38,6 +38,9 @@ class LengthBatches(Sampler[list[int]]):
         size: documents a batch.
         seed: of the order; None for one fixed pass, shortest documents first (evaluation).
         pool: batches sorted together.
+
+    Attributes:
+        given: batches of the epoch so far.
     """
 
     def __init__(
@@ -51,12 +54,17 @@ class LengthBatches(Sampler[list[int]]):
         if size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {size}")
         self.documents, self.lengths, self.size, self.seed, self.pool = documents, lengths, size, seed, pool
-        self.epoch = 0
+        self.epoch = self.given = 0
+        self._resumed = (0, 0)
         self.sampler = self  # Lightning looks for `batch_sampler.sampler.set_epoch`
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch (called by Lightning before each)."""
         self.epoch = epoch
+
+    def resume(self, epoch: int, given: int) -> None:
+        """Leave out the first `given` batches of an epoch: those that an earlier process has had."""
+        self._resumed = (epoch, given)
 
     def __len__(self) -> int:
         return -(-len(self.documents) // self.size)
@@ -72,11 +80,28 @@ class LengthBatches(Sampler[list[int]]):
         # Only the very last batch may be short: sorting inside a pool never moves documents between pools.
         pools = [order[start : start + width] for start in range(0, len(order), width)]
         batches = [b for p in pools for b in self._batches(p[np.argsort(self.lengths[p], kind="stable")])]
-        for number in rng.permutation(len(batches)):
+        epoch, given = self._resumed
+        self.given = given if epoch == self.epoch else 0
+        for number in rng.permutation(len(batches))[self.given :]:
+            self.given += 1
             yield batches[number]
 
     def _batches(self, order: Int[np.ndarray, " chosen"]) -> list[list[int]]:
         return [self.documents[order[start : start + self.size]].tolist() for start in range(0, len(order), self.size)]
+
+
+class LengthLoader(DataLoader[Any]):
+    """A loader that Lightning resumes in the middle of an epoch: its batches are made in its own process, in order."""
+
+    batch_sampler: LengthBatches
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how many batches of which epoch there were."""
+        return {"epoch": self.batch_sampler.epoch, "given": self.batch_sampler.given}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on after them; the next epoch begins with its first."""
+        self.batch_sampler.resume(state["epoch"], state["given"])
 
 
 def ordered_loader(
@@ -85,14 +110,14 @@ def ordered_loader(
     collate: Callable[[Sequence[int]], Batch],
     batch_size: int = 32,
     seed: int | None = None,
-) -> DataLoader[Any]:
+) -> LengthLoader:
     """Return a loader of `documents` in batches of similar length; see `LengthBatches` for `seed`.
 
     On several ranks all have the same batches, of which `collate` takes a part: see `RankCollate`.
     """
     batches = LengthBatches(documents, encoded.lengths()[documents], batch_size, seed)
     numbers = cast(Dataset[int], range(len(encoded)))  # collation does the work, on whole batches
-    return DataLoader(numbers, batch_sampler=batches, collate_fn=collate)
+    return LengthLoader(numbers, batch_sampler=batches, collate_fn=collate)
 
 
 @dataclass(frozen=True)

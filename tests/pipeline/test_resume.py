@@ -5,12 +5,22 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.pipelines import Killed, artifacts, composed, finished, kill_after, killed_until_done, reported, weights
+from support.pipelines import (
+    TRAINING_STEP,
+    Killed,
+    artifacts,
+    composed,
+    finished,
+    kill_after,
+    killed_until_done,
+    reported,
+    weights,
+)
 
 from clinlm.config.runtime import Stopwatch
 from clinlm.models import artifact
@@ -18,6 +28,7 @@ from clinlm.pipeline.results import StageResult
 from clinlm.pipeline.stage import Stage
 from clinlm.store.content import sealed
 from clinlm.tasks.multilabel import MultiLabel
+from clinlm.training.modules.base import Module
 
 pytestmark = pytest.mark.usefixtures("quick")
 C = ("pipeline=c", "module@recover_module=distill", "adapter=adalora", "adapter.r=2", "adapter.start_r=3")
@@ -59,6 +70,54 @@ def test_killed_in_the_middle_of_epochs(
         assert one.artifact.report["measuring_seconds"] // 3600 == 1
     assert weights(done) == weights(whole)
     assert told(done) == told(whole)
+
+
+def ended_by_sigterm(run: Callable[[], Any], patch: pytest.MonkeyPatch, steps: int) -> tuple[int, int, Any]:
+    """Call `run`, which gets SIGTERM in every `steps`-th training step, until it ends.
+
+    Returns:
+        how often it was ended, how many steps it trained in all, and what it returned.
+    """
+    step, trained = TRAINING_STEP, list[None]()
+
+    def interrupted(self: Module, *given: Any) -> Any:
+        trained.append(None)
+        if len(trained) % steps == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, *given)
+
+    patch.setattr(Module, "training_step", interrupted)
+    for ended in range(100):
+        try:
+            done = run()
+            return ended, len(trained), done
+        except KeyboardInterrupt:
+            continue
+    raise AssertionError("it never ended")
+
+
+@pytest.mark.integration
+def test_sigterm_in_the_middle_of_epochs(
+    whole: list[StageResult], notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch has 5 steps; no attempt gets through one, so that each goes on within the epoch of the one before."""
+    config = composed(notes_csv, tmp_path / "store", *C)
+    ends, _, done = ended_by_sigterm(lambda: finished(config), monkeypatch, 4)
+    assert ends >= 6
+    assert weights(done) == weights(whole) and told(done) == told(whole)
+
+
+@pytest.mark.integration
+def test_sigterm_repeats_no_step_and_loses_no_gradient(
+    notes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three batches make a step of the optimizer: the first two wait for the third in the checkpoint."""
+    settings = (*BASELINE, "accumulate=3", "~training.keep_best", "~training.early_stopping")
+    whole = finished(composed(notes_csv, tmp_path / "whole" / "store", *settings))
+    config = composed(notes_csv, tmp_path / "ended" / "store", *settings)
+    ends, trained, done = ended_by_sigterm(lambda: finished(config), monkeypatch, 7)
+    assert ends == 2 and trained == 15, "3 epochs of 5 batches; ended in the second batch of the second, and the fourth"
+    assert weights(done) == weights(whole) and told(done) == told(whole)
 
 
 def test_killed_between_training_and_the_record(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clinlm.predict.model_runner import batches
-from clinlm.store.content import RECORD
+from clinlm.store.content import RECORD, with_digest
 from clinlm.tasks.inference_config import InferenceConfig
 
 INPUTS = (".jsonl", ".ndjson", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".parquet")
@@ -138,7 +138,8 @@ def test_answers_are_for_their_owner_only(
         if suffix != ".parquet":
             for written in (output, tmp_path / f"{output.name}.rejects.jsonl", journal):
                 written.chmod(0o666)
-            journal.write_text(journal.read_text().replace('"complete": true', '"complete": false'))
+            facts = {name: own for name, own in json.loads(journal.read_text()).items() if name != "digest"}
+            journal.write_text(json.dumps(with_digest(facts | {"complete": False}, journal.name)))
             run(path, output, id="id", shadow=shadow_folder)
     finally:
         os.umask(before)

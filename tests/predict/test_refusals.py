@@ -17,6 +17,7 @@ from clinlm.cli.main import run_command
 from clinlm.config.errors import DataError
 from clinlm.predict.durable_file import open_private
 from clinlm.predict.settings import PREDICT_YAML, PredictSettings
+from clinlm.store.content import with_digest
 
 ROOT = Path(__file__).parents[2]
 SECRET = "Mrs. Zyxwvut of 12 Qwertz Lane"
@@ -95,17 +96,19 @@ def test_an_output_that_was_tampered_with_is_not_gone_on_with(
     path, output = write_notes(notes[-20:], tmp_path / "notes.jsonl"), tmp_path / "out.jsonl"
     run(path, output)
     journal = tmp_path / "out.jsonl.progress.json"
-    unfinished = journal.read_text().replace('"complete": true', '"complete": false')
+    facts = {name: own for name, own in json.loads(journal.read_text()).items() if name != "digest"}
+    unfinished, whole = (json.dumps(with_digest(facts | {"complete": own}, journal.name)) for own in (False, True))
     journal.write_text(unfinished)
     assert run(path, output).documents == 20
     output.write_bytes(output.read_bytes()[:-1])
     journal.write_text(unfinished)
     with pytest.raises(ValueError, match="bytes that were written, got .*; delete it"):
         run(path, output)
-    journal.write_text(unfinished[:50])
-    with pytest.raises(ValueError, match="is damaged; delete the output"):
-        run(path, output)
-    journal.write_text(unfinished.replace('"complete": false', '"complete": true'))
+    for damaged in (unfinished[:50], unfinished.replace("false", "true"), unfinished.replace('"documents"', '"notes"')):
+        journal.write_text(damaged)
+        with pytest.raises(ValueError, match="is damaged; delete the output"):
+            run(path, output)
+    journal.write_text(whole)
     output.unlink()
     with pytest.raises(ValueError, match="the run is complete, but there is no"):
         run(path, output)

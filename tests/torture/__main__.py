@@ -32,6 +32,7 @@ from torture.models import broken_models
 from torture.others import others
 from torture.privacy import privacy
 from torture.reports import broken_reports
+from torture.soak import soak
 from torture.verdicts import Tally, Verdict, markdown
 
 Attack = Callable[[Path, int, random.Random], Iterator[Verdict]]
@@ -61,6 +62,7 @@ KINDS: Final = {
     "others": Kind("others on the store: a run killed or stopped, another version, no locks", others, 7),
     "privacy": Kind("names, ids and patients planted in notes, looked for outside of the store", privacy, 100),
     "determinism": Kind("the same command twice, in two folders, on one thread and on two", determinism, 4),
+    "soak": Kind("clinlm predict over a long file of notes, killed ten times and continued", soak, 20_000),
     "inputs": Kind(
         "files of notes, labels, spans, terms, corpora and settings with bytes changed", broken_inputs, 20_000
     ),
@@ -94,7 +96,7 @@ def _tally(name: str, kind: Kind, count: int, seed: int) -> Tally:
             if not verdict.survived:
                 print(f"\n{name}: {verdict.attack}: {verdict.outcome}\n{verdict.told[-3000:]}", flush=True)
             if (step := len(verdicts)) % 100 == 0 or count < 1000:
-                print(f"\r{name}: {step:,} of {count:,}", end="", flush=True)
+                print(f"\r{name}: {step:,}{'' if name == 'soak' else f' of {count:,}'}", end="", flush=True)
     finally:
         shutil.rmtree(place, ignore_errors=True)
     print()

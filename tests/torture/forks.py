@@ -66,11 +66,12 @@ def begun(run: Callable[[], object], folder: Path) -> Begun:
     return Begun(number, folder, began)
 
 
-def ended(fork: Begun, moment: float | None = None, sent: int = signal.SIGKILL) -> Ended:
+def ended(fork: Begun, moment: float | None = None, sent: int = signal.SIGKILL, most: float = HUNG) -> Ended:
     """Wait for a fork.
 
     Args:
         moment: seconds after its begin at which `sent` is sent; None for never.
+        most: seconds after which it counts as hanging.
     """
     waited = moment
     while True:
@@ -78,14 +79,14 @@ def ended(fork: Begun, moment: float | None = None, sent: int = signal.SIGKILL) 
         if waited is not None and seconds >= waited:
             fork.send(sent)
             waited = None
-        if seconds > HUNG:
+        if seconds > most:
             fork.send(signal.SIGKILL)
         done, status = os.waitpid(fork.number, os.WNOHANG)
         if done:
             break
         time.sleep(0.002)
     told = (fork.folder / "told").read_text(encoding="utf-8", errors="replace")
-    died = signal.SIGXCPU if seconds > HUNG else os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+    died = signal.SIGXCPU if seconds > most else os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
     return Ended(os.waitstatus_to_exitcode(status) if died is None else None, died, told, seconds)
 
 
