@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from clinlm.store.checkpoint import CHECKPOINT, put_checkpoint
+from clinlm.tasks.batches import LengthLoader
 
 FREE_S: Final = 0.5
 """Core-seconds of writing that never wait."""
@@ -55,7 +56,7 @@ class Checkpoint(LightningCheckpoint):
             held = {name: own.grad for name, own in pl_module.named_parameters() if own.grad is not None}
             waits = (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches > 0
             drawn = [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else ())]
-            place = trainer.train_dataloader.state_dict()
+            place = _loader(trainer).state_dict()
             checkpoint[_WITHIN] = {"random": drawn, "gradients": held if waits else {}, "loader": place}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -68,7 +69,7 @@ class Checkpoint(LightningCheckpoint):
         Lightning has loaded no state of a loader that was asked for its length before, by a schedule of learning rates.
         """
         if self._resumed is not None:
-            trainer.train_dataloader.load_state_dict(self._resumed["loader"])
+            _loader(trainer).load_state_dict(self._resumed["loader"])
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Restore what the middle of an epoch had before its next batch (Lightning's hook).
@@ -103,3 +104,9 @@ class Checkpoint(LightningCheckpoint):
         trainer.save_checkpoint(draft)
         if trainer.is_global_zero:
             put_checkpoint(draft)
+
+
+def _loader(trainer: Trainer) -> LengthLoader:
+    loader = trainer.train_dataloader
+    assert isinstance(loader, LengthLoader)
+    return loader
