@@ -244,7 +244,7 @@ class LiveSweep(Callback):
         if run is None or run.phase != "ended":
             return JobLine(words, run, "stopped" if self._stopped else "running")
         whole = (folder / "run.json").is_file()
-        self._ended[number] = JobLine(words, run, "done" if whole else "failed")
+        self._ended[number] = JobLine(words, run, "done" if whole else "pruned" if run.pruned else "failed")
         return self._ended[number]
 
 

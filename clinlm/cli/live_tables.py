@@ -43,7 +43,7 @@ class JobLine:
 
     words: str
     run: RunProgress | None
-    state: Literal["waiting", "running", "done", "failed", "stopped"]
+    state: Literal["waiting", "running", "done", "pruned", "failed", "stopped"]
 
 
 def run_table(run: RunProgress, width: int) -> RenderableType:
@@ -103,13 +103,14 @@ def sweep_headline(jobs: Mapping[int, JobLine], began: float, total: int) -> str
     if not jobs:
         return f"sweep: composing its jobs · {clock(time.time() - began)}"
     states = [job.state for job in jobs.values()]
-    done, running, failed = (states.count(state) for state in ("done", "running", "failed"))
+    done, running, failed, pruned = (states.count(state) for state in ("done", "running", "failed", "pruned"))
     parts = [f"sweep: {done} of {max(total, len(jobs))} jobs done"]
-    parts += [f"{running} running"] * bool(running) + [f"{failed} failed"] * bool(failed)
+    counted = (("running", running), ("failed", failed), ("pruned", pruned))
+    parts += [f"{count} {state}" for state, count in counted if count]
     parts.append(clock(time.time() - began))
-    waiting = max(total, len(jobs)) - done - running - failed
+    waiting = max(total, len(jobs)) - done - running - failed - pruned
     if done and running:
-        a_job = (time.time() - began) * running / (done + failed + running / 2)
+        a_job = (time.time() - began) * running / (done + failed + pruned + running / 2)
         parts.append(f"about {clock(a_job * (waiting / running + 0.5))} left")
     return " · ".join(parts)
 
@@ -179,8 +180,8 @@ def _time(stage: StageProgress) -> str:
 
 
 def _job(number: int, job: JobLine, width: int) -> list[RenderableType]:
-    marks = {"waiting": "waiting", "running": "training", "done": "done", "failed": "stopped", "stopped": "stopped"}
-    mark, style = _MARKS[marks[job.state]]
+    marks = {"running": "training", "pruned": "reused", "failed": "stopped"}
+    mark, style = _MARKS[marks.get(job.state, job.state)]
     cells: list[RenderableType] = [Text(mark, style), Text(f"{number} {job.words}", style)]
     run = job.run if job.run is not None else RunProgress()
     ended = [stage for stage in run.stages if stage.state in ("done", "reused")]

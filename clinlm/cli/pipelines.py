@@ -26,6 +26,8 @@ from clinlm.store.kept_sources import kept_sources
 from clinlm.store.unused import discard_unused
 from clinlm.sweepers.optuna import register_optuna
 from clinlm.sweepers.product import register_product
+from clinlm.sweepers.pruning import trial_judge
+from clinlm.tracking.epoch_judge import TrialPruned
 from clinlm.tracking.planned_jobs import PlannedJobs
 
 _MULTIRUN = ("-m", "--multirun")
@@ -85,6 +87,7 @@ def _run(config: DictConfig) -> dict[str, float]:
         from clinlm.report.sweep import record_failure
 
         share_cores()
+        progress.judge = trial_judge(HydraConfig.get())
         try:
             with kept_sources(Path(config.store)), used_by(folder, Path(config.store)):
                 return run(config, progress)
@@ -92,6 +95,9 @@ def _run(config: DictConfig) -> dict[str, float]:
             if HydraConfig.get().mode != RunMode.MULTIRUN:
                 raise
             return record_failure(failed, folder)
+        except TrialPruned:
+            progress.pruned = True
+            raise
 
 
 def run_pipelines() -> None:

@@ -16,7 +16,7 @@ from clinlm.config.errors import ConfigError
 
 _LIBRARIES = re.compile(
     r"lightning(\.pytorch)?\.Trainer|lightning\.pytorch\.(callbacks|loggers|profilers)\.[A-Z]\w*|"
-    r"optuna\.samplers\.\w+Sampler|torch\.(nn|optim)\.[A-Z]\w*|torch\.optim\.lr_scheduler\.[A-Z]\w*|"
+    r"optuna\.(samplers\.\w+Sampler|pruners\.\w+Pruner)|torch\.(nn|optim)\.[A-Z]\w*|torch\.optim\.lr_scheduler\.[A-Z]\w*|"
     r"torchmetrics(\.\w+)?\.[A-Z]\w*|peft\.[A-Z]\w*Config|transformers\.[A-Z]\w*Config"
 )
 """Classes of libraries that run nothing but themselves, whatever their arguments are."""

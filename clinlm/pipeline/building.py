@@ -87,7 +87,8 @@ def _observed(stage: Stage, progress: RunProgress, name: str) -> Stage:
     own = progress.build(name)
     if any(isinstance(callback, ProgressBar) for callback in (stage.callbacks or {}).values()):
         return stage
-    bar = StageBar(own, progress.changed, progress.metric)
+    judge = progress.judge if progress.judge is not None and progress.judge.stage == name else None
+    bar = StageBar(own, progress.changed, progress.metric, judge)
     trainer = partial(stage.trainer, enable_progress_bar=True)  # Lightning refuses a bar of ours without it
     return replace(stage, callbacks={**(stage.callbacks or {}), "progress": bar}, trainer=trainer)
 

@@ -16,11 +16,12 @@ from clinlm.pipeline import gate_policy
 from clinlm.pipeline.gates import TFIDF_FLOOR, Gate, Verdict, open_gate
 from clinlm.pipeline.results import GateFailed, StageResult
 from clinlm.pipeline.stage_spec import StageSpec
-from clinlm.store.checkpoint import CHECKPOINT
+from clinlm.store.checkpoint import CHECKPOINT, drop_checkpoint
 from clinlm.store.content import claim, seal, sealed, verified
 from clinlm.store.key import cache_key
 from clinlm.tasks.base import Task
 from clinlm.tracking.base import RunLogger
+from clinlm.tracking.epoch_judge import TrialPruned
 from clinlm.tracking.run_progress import RunProgress
 from clinlm.training.teachers.tfidf import TFIDF, Tfidf
 from clinlm.training.teachers.trained import Trained
@@ -63,9 +64,13 @@ def run_stages(
     Raises:
         GateFailed: a stage lost more than the gate allows; it stays in the store, and so do those before it.
         TrainingError: a stage diverged; those before it stay in the store.
+        TrialPruned: the judge of `progress` ended the run in the middle of a stage.
     """
     progress = progress or RunProgress()
-    progress.add_stages([(spec.name, _planned_epochs(spec)) for spec in stages])
+    planned = [(spec.name, _planned_epochs(spec)) for spec in stages]
+    progress.add_stages(planned)
+    if progress.judge is not None:
+        progress.judge.choose(planned)
     gate = open_gate(config)
     if gate is not None and gate.floor == TFIDF_FLOOR:
         _fit_floor(task)
@@ -159,6 +164,9 @@ def _build(
                 report = build_stage(spec, (task, task_key), folder, sources, shown, plain(config.task))
             except TrainingError as error:
                 raise TrainingError(f"stage {spec.name}: {error}") from error
+            except TrialPruned:
+                drop_checkpoint(folder)  # three times the weights, of a trial that nobody continues
+                raise
             logger.stage_done(report)
             parents = {"start": start, "teachers": [teacher.key for teacher in teachers]}
             facts = {"key": key, "stage": name, "parents": parents, "settings": spec.settings, "task": task_key}

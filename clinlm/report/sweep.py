@@ -193,9 +193,10 @@ def finished_jobs(folder: Path) -> list[Path]:
 
 
 def unfinished_folders(folder: Path) -> list[Path]:
-    """Return the folders of the jobs that began and did not finish."""
+    """Return the folders of the jobs that began and did not finish, but for trials that a study pruned."""
     started = [path.parent.parent for path in folder.glob("*/.hydra/overrides.yaml")]
-    return [job for job in started if not (job / RUN).is_file()]
+    pruned = {str(trial["number"]) for trial in _trials(folder) if trial["state"] == "PRUNED"}
+    return [job for job in started if not (job / RUN).is_file() and job.name not in pruned]
 
 
 def job_folders(folder: Path) -> list[Path]:
@@ -205,10 +206,24 @@ def job_folders(folder: Path) -> list[Path]:
         DataError: the file of the study is damaged.
     """
     if (folder / STUDY).is_file():
-        from clinlm.pipeline.run_record import read_run_file
-
-        trials = read_run_file(folder / STUDY)["trials"]
-        places = [Path(trial["folder"]) for trial in trials if trial["folder"]]
-        return [place for place in places if (place / RUN).is_file()]
+        places = [Path(trial["folder"]) for trial in _trials(folder) if trial["folder"]]
+        found = [place for place in places if (place / RUN).is_file()]
+        if len(found) < len(places):
+            log.warning(
+                "%d of %d trials have no run here (removed, or on another machine): the table is of the others",
+                len(places) - len(found),
+                len(places),
+            )
+        return found
     jobs = [path.parent for path in folder.glob(f"*/{RUN}")]
     return sorted(jobs, key=lambda job: (not job.name[:1].isdigit(), len(job.name.partition("-")[0]), job.name))
+
+
+def _trials(folder: Path) -> list[dict[str, Any]]:
+    """Return the trials of the study of a sweep; none of another sweep."""
+    if not (folder / STUDY).is_file():
+        return []
+    from clinlm.pipeline.run_record import read_run_file
+
+    trials: list[dict[str, Any]] = read_run_file(folder / STUDY)["trials"]
+    return trials

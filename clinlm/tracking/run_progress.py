@@ -4,10 +4,11 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self, final
 
+from clinlm.tracking.epoch_judge import EpochJudge
 from clinlm.tracking.stage_progress import StageProgress
 
 PROGRESS = "progress.json"
@@ -32,6 +33,8 @@ class RunProgress:
         notices: warnings of the run so far, a line each, for a view in another process.
         pid: of the process that runs it.
         path: file that is kept up to date; None for none.
+        judge: of the epochs of a stage, which may end the run; None for none.
+        pruned: whether it did.
     """
 
     pipeline: str = ""
@@ -43,6 +46,8 @@ class RunProgress:
     ended: float | None = None
     pid: int = field(default_factory=os.getpid)
     path: Path | None = None
+    judge: EpochJudge | None = None
+    pruned: bool = False
     _written: float = 0.0
 
     @classmethod
@@ -121,8 +126,8 @@ class RunProgress:
         if self.path is None or not (now or time.monotonic() - self._written > _SECONDS_BETWEEN):
             return
         self._written = time.monotonic()
-        content = asdict(self)
-        for name in ("path", "_written"):
+        content = asdict(replace(self, judge=None))
+        for name in ("path", "judge", "_written"):
             del content[name]
         draft = self.path.with_name(f".{self.path.name}.{self.pid}")
         draft.write_text(json.dumps(content), encoding="utf-8")

@@ -9,6 +9,7 @@ from typing import Any, final
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ProgressBar
 
+from clinlm.tracking.epoch_judge import EpochJudge
 from clinlm.tracking.stage_progress import StageProgress
 
 log = logging.getLogger(__name__)
@@ -24,10 +25,14 @@ class StageBar(ProgressBar):
         stage: to keep up to date.
         changed: called after every change.
         monitor: metric of a stage without early stopping, which names its own.
+        judge: of the epochs of this stage; None for none.
     """
 
-    def __init__(self, stage: StageProgress, changed: Callable[[], None], monitor: str) -> None:
+    def __init__(
+        self, stage: StageProgress, changed: Callable[[], None], monitor: str, judge: EpochJudge | None = None
+    ) -> None:
         super().__init__()
+        self._judge = judge
         self.stage, self._changed, self._monitor, self._sign = stage, changed, monitor, 1.0
         self._first = 0
         self._began = self._epoch_began = time.monotonic()
@@ -86,6 +91,8 @@ class StageBar(ProgressBar):
         left = f", about {self.stage.left:.0f} s left" if self.stage.left else ""
         where = f"{self.stage.name}: epoch {trainer.current_epoch + 1} of {self.stage.epochs}"
         log.info("%s: %s; %s%s", where, ", ".join(parts), took, left)
+        if self._judge is not None and self.stage.now is not None:
+            self._judge.judge(trainer.current_epoch + 1, self.stage.now)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lightning's hook: what follows is measured, and how long that takes is not known."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import hydra
 import pytest
+from support.slurm import cluster
 
 from clinlm.config.validation import CONF
 
@@ -64,12 +66,12 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT), "CI": "true"}
 
 
-def clinlm(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def clinlm(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m clinlm -m` in `folder`."""
     return subprocess.run(
         [sys.executable, "-m", "clinlm", "-m", *TINY, *arguments],
         cwd=folder,
-        env=environment(),
+        env=environment() | variables,
         capture_output=True,
         text=True,
         timeout=600,
@@ -118,6 +120,26 @@ def test_submitit_runs_jobs_on_one_store(
     assert cached(folder).count(False) == 1 and teachers(folder) == 1
 
 
+def test_a_slurm_cluster_runs_a_sweep_with_what_was_asked_for(notes_csv: Path, tmp_path: Path) -> None:
+    """Two jobs on a real controller and node: one script for both, one teacher, and the resources of the settings."""
+    installed("submitit")
+    asked = ["hydra/launcher=submitit_slurm", "hydra.launcher.gpus_per_node=1", "hydra.launcher.cpus_per_task=2"]
+    asked += ["hydra.launcher.timeout_min=30", "hydra.launcher.mem_gb=3", "hydra.launcher.partition=main"]
+    asked += ["hydra.launcher.array_parallelism=1", "hydra.sweep.dir=outputs/sweeps/slurm"]
+    with cluster(tmp_path / "slurm") as own:
+        done = clinlm(tmp_path, *asked, f"task.root={notes_csv}", "report.resamples=20,21", **own)
+        assert done.returncode == 0, done.stdout + done.stderr
+        told = subprocess.run(["scontrol", "show", "job"], env=os.environ | own, capture_output=True, text=True).stdout
+    assert cached(tmp_path) == [False, True] and teachers(tmp_path) == 1
+    (script,) = tmp_path.glob("outputs/sweeps/slurm/.submitit/*/*submission.sh")
+    flags = re.findall("^#SBATCH --(.*)$", script.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {"array=0-1%1", "cpus-per-task=2", "gpus-per-node=1", "time=30", "mem=3GB", "partition=main"} <= {*flags}
+    assert told.count("JobState=COMPLETED") == 2 and told.count("TimeLimit=00:30:00") == 2
+    assert told.count("CPUs/Task=2") == told.count("MinMemoryNode=3G") == told.count("TresPerNode=gres:gpu:1") == 2
+    logs = [path.read_text(encoding="utf-8") for path in tmp_path.glob("outputs/sweeps/slurm/*/clinlm.log")]
+    assert len(logs) == 2 and all("teacher" in log for log in logs)
+
+
 @pytest.mark.parametrize(
     ("launcher", "setting", "share"),
     [("joblib", "n_jobs=2", lambda cores: max(cores // 2, 1)), ("submitit_local", "cpus_per_task=null", lambda _: 1)],
@@ -142,3 +164,27 @@ def test_a_launcher_composes(launcher: str) -> None:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", [f"hydra/launcher={launcher}"], return_hydra_config=True)
     assert config.hydra.launcher._target_.startswith("hydra_plugins.")
+
+
+def test_a_pruned_trial_trains_no_further_and_is_no_result(notes_csv: Path, tmp_path: Path) -> None:
+    """First all trials are pruned, after their second epoch; then the study goes on without a pruner."""
+    pytest.importorskip("optuna", reason="the extra optuna is not installed")
+    study = ["hydra/sweeper=optuna", "clip=0.5,1.0", "epochs=4", "hydra.sweeper.sampler.seed=3"]
+    study += [f"hydra.sweeper.objectives.{name}=null" for name in ("bytes", "latency_ms")]
+    command = [*study, f"task.root={notes_csv}"]
+    pruner = "hydra.sweeper.pruner={_target_: optuna.pruners.ThresholdPruner, lower: 2, n_warmup_steps: 2}"
+    done = clinlm(tmp_path, *command, pruner, "hydra.sweeper.n_trials=1", "hydra.sweep.dir=outputs/sweeps/pruned")
+    assert done.returncode == 0, done.stdout + done.stderr
+    log = (tmp_path / "outputs/sweeps/pruned/0/clinlm.log").read_text(encoding="utf-8")
+    assert "epoch 2 of 4" in log and "epoch 3 of 4" not in log
+    (stage,) = tmp_path.glob("outputs/store/teacher-*[0-9a-f]")
+    assert not (stage / "record.json").exists() and not (stage / "last.ckpt").exists()
+    assert not list(tmp_path.glob("outputs/sweeps/pruned/*/run.json"))
+    told = json.loads((tmp_path / "outputs/sweeps/pruned/study.json").read_text(encoding="utf-8"))
+    (pruned,) = told["trials"]
+    assert pruned["state"] == "PRUNED" and list(pruned["epochs"]) == ["1", "2"] and told["front"] == []
+    done = clinlm(tmp_path, *command, "hydra.sweeper.n_trials=2", "hydra.sweep.dir=outputs/sweeps/whole")
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads((tmp_path / "outputs/sweeps/whole/study.json").read_text(encoding="utf-8"))
+    assert [one["state"] for one in told["trials"]] == ["PRUNED", "COMPLETE"] and told["front"] == [1]
+    assert [path.parent.name for path in tmp_path.glob("outputs/sweeps/whole/*/run.json")] == ["1"]

@@ -6,25 +6,29 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from support.postgres import started
 
-from clinlm.config.errors import DataError
+from clinlm.config.errors import ConfigError, DataError
 from clinlm.report.pareto_front import front
 from clinlm.sweepers import space
-from clinlm.sweepers.study import open_study
+from clinlm.sweepers.optuna import Optuna
+from clinlm.sweepers.study import SharedStudy, open_study
+from clinlm.sweepers.study_storage import open_storage
 
 optuna = pytest.importorskip("optuna", reason="the extra optuna is not installed")
 
 ROOT = Path(__file__).parents[2]
 APP = """
-import os, signal
+import os, signal, time
+from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from clinlm.sweepers import optuna
@@ -34,6 +38,8 @@ def job(config):
     number = HydraConfig.get().job.num
     with open("begun.txt", "a") as file:
         print(number, config.x, config.y, config.z, file=file)
+    while os.environ.get("HELD") == str(number) and len(Path("begun.txt").read_text().splitlines()) < 6:
+        time.sleep(0.05)
     if os.environ.get("KILLED_AT") == str(number):
         os.kill(os.getpid(), signal.SIGKILL)
     if config.x < float(os.environ.get("FAILS_BELOW", 0)):
@@ -57,19 +63,31 @@ z: none
 SEARCH = ("x=interval(0,1)", "y=range(0,4)")
 
 
-def sweep(folder: Path, *overrides: str, **environment: str) -> tuple[int, str]:
-    """Sweep a toy application in `folder`; returns how it ended and what it said."""
+def begin(folder: Path, *overrides: str, **environment: str) -> subprocess.Popen[str]:
+    """Begin to sweep a toy application in `folder`. HELD is the number of a trial that ends after all have begun."""
     (folder / "app.py").write_text(APP, encoding="utf-8")
     (folder / "app.yaml").write_text(CONFIG, encoding="utf-8")
-    done = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "app.py", "-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=6", *overrides],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
     )
-    return done.returncode, done.stdout + done.stderr
+
+
+def sweep(folder: Path, *overrides: str, **environment: str) -> tuple[int, str]:
+    """Sweep a toy application in `folder`; returns how it ended and what it said."""
+    running = begin(folder, *overrides, **environment)
+    said, _ = running.communicate(timeout=300)
+    return running.returncode, said
+
+
+def begun(folder: Path) -> list[int]:
+    """The numbers of the trials that began, in order."""
+    path = folder / "begun.txt"
+    return [int(line.split()[0]) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def told(folder: Path) -> dict[str, Any]:
@@ -133,9 +151,9 @@ def test_a_space_that_cannot_be_drawn_from_is_refused(typed: str, said: str) -> 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which a sweep ran to its end, two trials at a time."""
+    """A folder in which a sweep ran to its end."""
     folder = tmp_path_factory.mktemp("whole")
-    code, said = sweep(folder, *SEARCH, "hydra.sweeper.n_jobs=2")
+    code, said = sweep(folder, *SEARCH)
     assert code == 0, said
     return folder
 
@@ -160,28 +178,97 @@ def test_the_front_is_that_of_brute_force_and_its_commands_run(whole: Path) -> N
 
 @pytest.mark.integration
 def test_a_killed_sweep_typed_again_goes_on_as_if_nothing_had_been(whole: Path, tmp_path: Path) -> None:
-    search = (*SEARCH, "hydra.sweeper.n_jobs=2")
-    code, _ = sweep(tmp_path, *search, KILLED_AT="3")
+    code, _ = sweep(tmp_path, *SEARCH, KILLED_AT="3")
     assert code == -signal.SIGKILL
-    code, said = sweep(tmp_path, *search)
+    code, said = sweep(tmp_path, *SEARCH)
     assert code == 0, said
     study = told(tmp_path)
     assert [one["params"] for one in trials(study)] == [one["params"] for one in trials(told(whole))]
-    begun = [line.split()[0] for line in (tmp_path / "begun.txt").read_text(encoding="utf-8").splitlines()]
-    assert begun == ["0", "1", "2", "3", "4", "5", "6", "7"], "2 and 3 were lost, and are tried again as 4 and 5"
-    assert [one["number"] for one in trials(study)] == [0, 1, 4, 5, 6, 7]
+    assert begun(tmp_path) == [*range(7)], "3 was lost, and is tried again as 4"
+    assert [one["number"] for one in trials(study)] == [0, 1, 2, 4, 5, 6]
+    assert not [*tmp_path.glob("outputs/studies/.*.*.*")], "the lock of the dead process is gone"
     assert len({Path(one["folder"]).parent for one in trials(study)}) == 2, "trials of the killed sweep are told too"
-    code, said = sweep(tmp_path, *search)
+    code, said = sweep(tmp_path, *SEARCH)
     assert code == 0 and told(tmp_path) == study, "nothing is left to do"
 
 
-def test_a_study_keeps_to_its_problem_and_to_one_process(whole: Path) -> None:
+@pytest.mark.integration
+def test_a_slow_trial_does_not_hold_the_others(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the extra joblib is not installed")
+    code, said = sweep(tmp_path, *SEARCH, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", HELD="0")
+    assert code == 0, said
+    assert sorted(begun(tmp_path)) == [one["number"] for one in trials(told(tmp_path))] == [*range(6)]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("server", [False, True], ids=["sqlite", "postgresql"])
+def test_the_same_command_twice_at_once_is_one_study(server: bool, tmp_path: Path) -> None:
+    """Trial 0 ends after all others have begun, so that both processes run some."""
+    if server:
+        pytest.importorskip("psycopg", reason="the extra postgres is not installed")
+    with started() if server else nullcontext() as running:
+        storage = [] if running is None else ["hydra.sweeper.storage=STUDIES"]
+        given = {} if running is None else {"STUDIES": running.address}
+        both = [begin(tmp_path, *SEARCH, *storage, HELD="0", **given) for _ in range(2)]
+        said = [one.communicate(timeout=300)[0] for one in both]
+    assert [one.returncode for one in both] == [0, 0], said
+    studies = [json.loads(path.read_text(encoding="utf-8")) for path in tmp_path.glob("sweeps/*/study.json")]
+    assert len(studies) == 2 and studies[0] == studies[1]
+    assert [one["number"] for one in trials(studies[0])] == sorted(begun(tmp_path)), "no trial twice, none too many"
+    assert len(trials(studies[0])) == 6 and len({one["params"]["x"] for one in trials(studies[0])}) == 6
+    assert len({Path(one["folder"]).parent for one in trials(studies[0])}) == 2
+    if running is not None:
+        assert running.password not in "".join(said), "nor in any file"
+        written = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert not [path for path in written if running.password.encode() in path.read_bytes()]
+
+
+@pytest.mark.integration
+def test_a_trial_of_a_killed_process_is_taken_up_by_one_that_runs(tmp_path: Path) -> None:
+    first = begin(tmp_path, *SEARCH, "hydra.sweeper.n_trials=3", HELD="0")
+    while not begun(tmp_path):
+        time.sleep(0.1)
+    second = begin(tmp_path, *SEARCH, "hydra.sweeper.n_trials=3")
+    while len(begun(tmp_path)) < 3:
+        time.sleep(0.1)
+    first.kill()
+    first.communicate()
+    said, _ = second.communicate(timeout=300)
+    assert second.returncode == 0, said
+    lines = (tmp_path / "begun.txt").read_text(encoding="utf-8").splitlines()
+    assert lines[3].split()[1:] == lines[0].split()[1:], "the same settings"
+    assert [one["number"] for one in trials(told(tmp_path))] == [1, 2, 3]
+
+
+@pytest.mark.integration
+def test_a_process_elsewhere_without_a_sign_of_life_is_dead(tmp_path: Path) -> None:
+    drawn = {"x": optuna.distributions.FloatDistribution(0, 1)}
+    settings = (tmp_path, "own", {"quality": "maximize"}, {"settings": "x"})
+
+    def held(study: SharedStudy) -> list[dict[str, Any]]:
+        return [trial.params for trial in study.trials()]
+
+    with open_study(*settings, heartbeat_s=1) as study, open_study(*settings, heartbeat_s=1) as other:
+        mine = study.ask(drawn)
+        assert mine is not None
+        mine.set_user_attr("owner", ["elsewhere", "own.1"])
+        for _ in range(4):  # it lives: seconds pass, and its heart beats
+            time.sleep(1)
+            other.take_up()
+            assert other.ask(drawn, 1) is None
+        study._ended.set()
+        while (again := other.ask(drawn, 1)) is None:
+            time.sleep(0.5)
+            other.take_up()
+        assert again.params == mine.params and held(other) == [mine.params]
+        study.complete(mine, [1.0], "late")
+        assert not other.finished(), "what came too late does not count"
+
+
+def test_a_study_keeps_to_its_problem(whole: Path) -> None:
     name = next(whole.glob("outputs/studies/*.db")).stem
     code, said = sweep(whole, "x=interval(0,2)", f"hydra.sweeper.study_name={name}")
     assert code == 1 and "must be comparable" in said and "search space" in said
-    with FileLock(whole / f"outputs/studies/.{name}.lock"):
-        code, said = sweep(whole, *SEARCH, "hydra.sweeper.n_trials=9")
-    assert code == 1 and "open in one process only" in said
 
 
 def test_a_damaged_study_is_named(tmp_path: Path) -> None:
@@ -233,3 +320,29 @@ def test_a_mistyped_setting_ends_the_sweep_before_there_is_a_study(tmp_path: Pat
 def test_a_study_of_latencies_does_not_begin_where_they_may_be_left_out(tmp_path: Path) -> None:
     code, said = sweep(tmp_path, "x=interval(0,1)", "+report.busy=refuse")
     assert code == 1 and "set report.busy=mark" in said and not (tmp_path / "outputs").exists()
+
+
+def test_a_pruner_judges_nothing_but_quality() -> None:
+    with pytest.raises(
+        ConfigError, match=r"quality must be the only objective .* set hydra\.sweeper\.objectives\.bytes=null"
+    ):
+        Optuna({}, {"quality": "maximize", "bytes": "minimize"}, pruner="MedianPruner")
+
+
+@pytest.mark.integration
+def test_several_trials_at_a_time_need_a_launcher_that_starts_processes(tmp_path: Path) -> None:
+    code, said = sweep(tmp_path, *SEARCH, "hydra.sweeper.n_jobs=2")
+    assert code == 1 and "add hydra/launcher=joblib hydra.launcher.n_jobs=2" in said
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_storage_is_named_and_never_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDIES", "nowhere")
+    for storage, said in (
+        ("postgresql://me:hidden@host/db", "is not shown"),
+        ("NOT_SET", "it is not set"),
+        ("STUDIES", "it is no URL"),
+    ):
+        with pytest.raises(ConfigError, match=said) as raised:
+            open_storage(tmp_path, "own", storage)
+        assert "hidden" not in str(raised.value)

@@ -115,7 +115,7 @@ def _deployed(place: Path) -> list[Path]:
 _TARGETS: Final = (
     Target("store", "c", _in("store"), 8),
     Target("deployment", "engine=auto", _deployed, 1),
-    Target("study", "a study of Optuna, n_jobs=2", _in("studies"), 2, refused=True),
+    Target("study", "a study of Optuna", _in("studies"), 2, refused=True),
     Target("folder", "c", _folders, 3),
     Target("answers", "label", _in("store"), 2, outputs="labels.jsonl*"),
     Target("run", "report html", _in("run"), 4, refused=True, outputs="run/report.html"),

@@ -144,7 +144,7 @@ def _sweep(place: Path) -> Callable[[], None]:
 
 def _study(place: Path) -> Callable[[], None]:
     places = [f"store={place / 'store'}", f"hydra.sweep.dir={place / 'sweep'}"]
-    search = ["hydra/sweeper=optuna", "prune.ratio=0.25,0.5,0.75", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=2"]
+    search = ["hydra/sweeper=optuna", "prune.ratio=0.25,0.5,0.75", "hydra.sweeper.n_trials=3"]
     search += ["hydra.sweeper.objectives.latency_ms=null", f"hydra.sweeper.folder={place / 'studies'}"]
     return clinlm_run("-m", *_SMALL, *search, *places)
 
@@ -180,7 +180,7 @@ SUBJECTS: Final = (
     Subject("c", _nothing, pipeline, difference, 8),
     Subject("engine=auto", _nothing, _auto, _stages_differ, 1),
     Subject("a sweep", _nothing, _sweep, _stages_differ, 3),
-    Subject("a study of Optuna, n_jobs=2", _nothing, _study, _studies_differ, 2),
+    Subject("a study of Optuna", _nothing, _study, _studies_differ, 2),
     Subject("predict", _notes, _predict, files_differ(), 2),
     Subject("label", _notes, _label, files_differ(), 2),
     Subject("documents", _nothing, _documents, files_differ(), 2),
