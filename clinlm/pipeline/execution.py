@@ -64,13 +64,9 @@ def run_stages(
     Raises:
         GateFailed: a stage lost more than the gate allows; it stays in the store, and so do those before it.
         TrainingError: a stage diverged; those before it stay in the store.
-        TrialPruned: the judge of `progress` ended the run in the middle of a stage.
     """
     progress = progress or RunProgress()
-    planned = [(spec.name, _planned_epochs(spec)) for spec in stages]
-    progress.add_stages(planned)
-    if progress.judge is not None:
-        progress.judge.choose(planned)
+    progress.add_stages([(spec.name, _planned_epochs(spec)) for spec in stages])
     gate = open_gate(config)
     if gate is not None and gate.floor == TFIDF_FLOOR:
         _fit_floor(task)

@@ -61,7 +61,9 @@ class RunProgress:
         return cls(stages=stages, **content)
 
     def add_stages(self, stages: Sequence[tuple[str, int]]) -> None:
-        """Add the stages of a plan, names and epochs, in order."""
+        """Add the stages of a plan, names and epochs, in order; the judge, if there is one, chooses its stage."""
+        if self.judge is not None:
+            self.judge.choose(stages)
         self.stages += [StageProgress(name, epochs) for name, epochs in stages]
         self.changed(now=True)
 
