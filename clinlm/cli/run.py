@@ -199,3 +199,5 @@ def quiet() -> None:
     # Batches come from memory, so workers would only copy them; LeafSpec is between Lightning and torch.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
+    # Of Lightning, on every machine that can submit to SLURM: it starts no processes there.
+    warnings.filterwarnings("ignore", message="The `srun` command is available")
