@@ -26,7 +26,7 @@ from clinlm.store.kept_sources import kept_sources
 from clinlm.store.unused import discard_unused
 from clinlm.sweepers.optuna import register_optuna
 from clinlm.sweepers.product import register_product
-from clinlm.sweepers.pruning import trial_judge
+from clinlm.sweepers.trial_judge import trial_judge
 from clinlm.tracking.epoch_judge import TrialPruned
 from clinlm.tracking.planned_jobs import PlannedJobs
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from clinlm.sweepers.study import STUDY
+from clinlm.sweepers.shared_study import STUDY
 
 if TYPE_CHECKING:
     from clinlm.pipeline.results import GateFailed

@@ -16,11 +16,11 @@ from clinlm.store.key import digest
 from clinlm.sweepers import space
 from clinlm.sweepers.base import JobSweeper
 from clinlm.sweepers.product import compose_jobs
-from clinlm.sweepers.pruning import make_pruner
 from clinlm.sweepers.seeded_sampler import SeededSampler
-from clinlm.sweepers.study import open_study, write_study
+from clinlm.sweepers.shared_study import open_study, write_study
 from clinlm.sweepers.study_storage import storage_place
-from clinlm.sweepers.trials import TrialRunner, objectives_line
+from clinlm.sweepers.trial_judge import make_pruner
+from clinlm.sweepers.trial_runner import TrialRunner, objectives_line
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial, TrialState
 
-    from clinlm.sweepers.study import SharedStudy
+    from clinlm.sweepers.shared_study import SharedStudy
 
 
 @final

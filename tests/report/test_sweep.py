@@ -17,7 +17,7 @@ from clinlm.report import sweep
 from clinlm.report.published import mean_over_seeds
 from clinlm.report.selection import last_stages
 from clinlm.report.sweep import FAILED, SweepTable, gate_message, job_folders, stage_counts
-from clinlm.sweepers.study import STUDY
+from clinlm.sweepers.shared_study import STUDY
 
 
 def run(pipeline: str, *stages: str, seed: int = 0, cached: str = "", task: str = "k") -> RunRecord:

@@ -20,7 +20,7 @@ from clinlm.config.errors import ConfigError, DataError
 from clinlm.report.pareto_front import front
 from clinlm.sweepers import space
 from clinlm.sweepers.optuna import Optuna
-from clinlm.sweepers.study import SharedStudy, open_study
+from clinlm.sweepers.shared_study import SharedStudy, open_study
 from clinlm.sweepers.study_storage import open_storage
 
 optuna = pytest.importorskip("optuna", reason="the extra optuna is not installed")

@@ -13,8 +13,8 @@ from hydra.plugins.launcher import Launcher
 
 from clinlm.config.errors import ConfigError, ModelError
 from clinlm.config.remedies import explain
+from clinlm.sweepers.shared_study import SharedStudy
 from clinlm.sweepers.space import Space
-from clinlm.sweepers.study import SharedStudy
 from clinlm.tracking.epoch_judge import TrialPruned
 from clinlm.tracking.planned_jobs import PlannedJobs
 

@@ -27,7 +27,7 @@ def trial_judge(hydra: HydraConf) -> EpochJudge | None:
     if hydra.mode != RunMode.MULTIRUN or sweeper.get("pruner") is None or sweeper.get("study_name") is None:
         return None
     names = ("folder", "storage", "study_name", "pruner", "pruner_stage")
-    return _TrialJudge({name: _plain(sweeper.get(name)) for name in names}, int(hydra.job.num))
+    return TrialJudge({name: _plain(sweeper.get(name)) for name in names}, int(hydra.job.num))
 
 
 def _plain(value: Any) -> Any:
@@ -35,7 +35,7 @@ def _plain(value: Any) -> Any:
 
 
 @final
-class _TrialJudge(EpochJudge):
+class TrialJudge(EpochJudge):
     """Stores every epoch in the study, and asks the pruner.
 
     Args:
