@@ -13,7 +13,14 @@ import polars as pl
 
 KEPT = ["ROW_ID", "SUBJECT_ID", "CATEGORY", "ISERROR", "TEXT"]
 work, path = sys.argv[1:3]
-began = time.process_time()
+
+
+def mib(name):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith(name))
+
+
+imports, began = mib("VmHWM"), time.process_time()
 table = pl.scan_csv(path, infer_schema=False)
 if work == "stream":
     summed = table.select(pl.len(), pl.col("TEXT").str.len_bytes().sum())
@@ -23,6 +30,4 @@ else:
     kept = table.select(KEPT).filter(~wrong & filled).collect()
     answer = str(kept.height)
 seconds = time.process_time() - began
-with open("/proc/self/status") as status:
-    peak = next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
-print(json.dumps([seconds, peak, answer]))
+print(json.dumps([seconds, mib("VmHWM"), mib("VmHWM") - imports, answer]))

@@ -70,7 +70,9 @@ def mean_loss(module: Module, documents: int, seed: int) -> float:
     members = module.task.examples.members("validation")
     chosen = np.random.default_rng(seed).permutation(members)[:documents]
     index, logits = predict(module.network, module.data.loader(np.sort(chosen)), module.task.long_notes)
-    return float(module.task.loss(torch.from_numpy(logits).double(), module.data.targets[torch.from_numpy(index)]))
+    return float(
+        module.task.loss(torch.from_numpy(logits).double(), module.data.targets[torch.from_numpy(index)].float())
+    )
 
 
 def most_sensitive(rises: Mapping[str, float], count: int) -> list[str]:

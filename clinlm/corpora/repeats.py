@@ -1,5 +1,6 @@
 """Documents that repeat others, word for word or nearly: copied-forward notes, templates, double exports."""
 
+import hashlib
 import inspect
 import re
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,9 @@ _MARGIN = 0.15
 _NEIGHBOURS = 16
 """Most later documents of a bucket that a document is compared with, so that a template makes no n² pairs."""
 
+_TEXTS = 256
+"""Texts that are strings of Python at once."""
+
 _SHINGLES = 2**20
 """Shingles hashed at once."""
 
@@ -44,7 +48,8 @@ class Repeats:
     """Which documents repeat which.
 
     Attributes:
-        equal: number of the text of each document, in lower case with single spaces; repeats have the same.
+        equal: number of the text of each document, in lower case with single spaces, in the order of the documents;
+            repeats have the same.
         near: number of the set of near-duplicates that each document is in; None if they were not looked for.
     """
 
@@ -52,14 +57,14 @@ class Repeats:
     near: Int[np.ndarray, " documents"] | None
 
     @classmethod
-    def find(cls, texts: Sequence[str], look: bool) -> "Repeats":
+    def find(cls, texts: Sequence[str] | pl.Series, look: bool) -> "Repeats":
         """Find the repeats among `texts`; near-duplicates only if `look`."""
-        normal = pl.Series(texts, dtype=pl.String).str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
-        equal = normal.rank("dense").to_numpy().astype(np.int64) - 1
+        numbers: dict[bytes, int] = {}
+        equal = np.fromiter((numbers.setdefault(digest, len(numbers)) for digest in _digests(texts)), dtype=np.int64)
         first = np.unique(equal, return_index=True)[1]
         if not look:
             return cls(equal, None)
-        pairs = near_pairs([texts[number] for number in first])
+        pairs = near_pairs(pl.Series(texts, dtype=pl.String).gather(first))
         joined = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(first), len(first)))
         return cls(equal, connected_components(joined, directed=False)[1][equal])
 
@@ -89,7 +94,7 @@ def tie_repeats(
     Returns:
         the frame with the new groups; what repeats what; and notices.
     """
-    repeats = Repeats.find(frame["text"].to_list(), near_duplicates != "ignore")
+    repeats = Repeats.find(frame["text"], near_duplicates != "ignore")
     if fixed:
         return frame, repeats, []
     notices, groups = [], frame["group"].to_list()
@@ -130,7 +135,7 @@ def straddling_notices(repeats: Repeats, split: Int[np.ndarray, " documents"], m
     return count_notices(counts)
 
 
-def near_pairs(texts: Sequence[str], similarity: float = SIMILARITY) -> Int[np.ndarray, "pairs two"]:
+def near_pairs(texts: Sequence[str] | pl.Series, similarity: float = SIMILARITY) -> Int[np.ndarray, "pairs two"]:
     """Return pairs of texts whose sets of shingles (runs of words) have at least this Jaccard similarity.
 
     Candidates come from MinHash with banding (Broder 1997; Leskovec, Rajaraman & Ullman, Mining of Massive Datasets,
@@ -150,17 +155,32 @@ def near_pairs(texts: Sequence[str], similarity: float = SIMILARITY) -> Int[np.n
     documents, places = np.unique(pairs, return_inverse=True)
     places = places.reshape(pairs.shape)
     alike: Int[np.ndarray, "pairs two"] = pairs[
-        _jaccard([texts[number] for number in documents], places, numbers) >= similarity
+        _jaccard([texts[int(number)] for number in documents], places, numbers) >= similarity
     ]
     return alike
 
 
+def _digests(texts: Sequence[str] | pl.Series) -> Iterator[bytes]:
+    """Yield a digest of every text, in lower case with single spaces."""
+    for start in range(0, len(texts), _TEXTS):
+        part = pl.Series(texts[start : start + _TEXTS], dtype=pl.String)
+        normal = part.str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
+        for text in normal.to_list():
+            yield hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _each(texts: Sequence[str] | pl.Series) -> Iterator[str]:
+    """Yield every text; of a series, few are strings of Python at once."""
+    for start in range(0, len(texts), _TEXTS):
+        yield from list(texts[start : start + _TEXTS])
+
+
 def _blocks(
-    texts: Sequence[str], numbers: dict[str, int]
+    texts: Sequence[str] | pl.Series, numbers: dict[str, int]
 ) -> Iterator[tuple[int, UInt64[np.ndarray, " shingles"], Int[np.ndarray, " documents_and_end"]]]:
     """Yield the number of the first text of a block, the shingles of all its texts, and where those of each start."""
     first, parts, size = 0, list[UInt64[np.ndarray, " shingles"]](), 0
-    for number, text in enumerate(texts):
+    for number, text in enumerate(_each(texts)):
         words = [numbers.setdefault(word, len(numbers)) for word in _WORD.findall(text.lower())]
         parts.append(_shingles(np.array(words, dtype=np.uint64)))
         size += len(parts[-1])

@@ -17,8 +17,9 @@ column names is dropped, and columns without a name get their number.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, NamedTuple, final
+from typing import IO, NamedTuple, cast, final
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +30,13 @@ from clinlm.config.errors import DataError
 from clinlm.files.columns import is_header, require_header, showable, shown
 from clinlm.files.plain_text import BOM, LINE_BYTES_LIMIT, checked_read, decode, encoding_of, open_bytes
 from clinlm.files.record import RECORD_BYTES, Position, Record, Source
-from clinlm.files.unquoted import UnquotedBytes, count_line_feeds
+from clinlm.files.unquoted import UnquotedBytes, count_line_feeds, find_bytes
 
 VOUCHED = 64
 """Number of consecutive sound records after a broken quote that rules out lines of a quoted note."""
 
 _QUOTE, _LINE_FEED, _RETURN = b'"\n\r'
-BLOCK_BYTES = 8 * 2**20
+BLOCK_BYTES = 3 * 2**20
 """Bytes split at once for frames."""
 
 _NOTES_BYTES = 2**20
@@ -228,11 +229,13 @@ def scan_delimited(
         wanted: list[str] | None, predicate: pl.Expr | None, rows: int | None, _batch: int | None
     ) -> Iterator[pl.DataFrame]:
         left = rows
+        asked = columns if wanted is None else {*wanted, *([] if predicate is None else predicate.meta.root_names())}
+        parsed = [column for column in columns if column in asked] or columns[:1]
         with open_bytes(path, encoding) as file:
             file.seek(start.offset)
             splitter = _Splitter(file, path.name, separator, start, LINE_BYTES_LIMIT)
             for part in splitter.parts(BLOCK_BYTES):
-                frame = _parse(path, _sound(path, part, len(names)), names, columns, separator)
+                frame = _parse(path, _sound(path, part, len(names)), names, parsed, separator)
                 if left is not None:
                     frame = frame.head(left)
                     left -= frame.height
@@ -377,19 +380,18 @@ class _Splitter:
     def __init__(self, stream: IO[bytes], name: str, separator: str, start: Position, limit: int) -> None:
         self._stream, self._name, self._separator, self._limit = stream, name, ord(separator), limit
         self._offset, self._line = start.offset, start.line + 1
-        self._buffer, self._place, self._ended = b"", 0, False
-        if not start.offset:
-            self._buffer = checked_read(stream.read, len(BOM), name)
-            if self._buffer == BOM:
-                self._buffer, self._offset = b"", len(BOM)
-        self._read = self._offset + len(self._buffer)
+        # One buffer for all blocks: what is allocated anew has to be zeroed by the system, which takes a third longer.
+        self._buffer, self._place, self._end, self._ended = bytearray(), 0, 0, False
+        self._read = start.offset
+        if not start.offset and self._fill(len(BOM)) and self._buffer.startswith(BOM):
+            self._place, self._offset = len(BOM), len(BOM)
 
     def parts(self, block: int) -> Iterator[_Piece | _Flaw]:
         """Yield the whole stream in order, split in blocks of about `block` bytes."""
         window = min(_FIRST_BYTES, block)
         while self._fill(window):
-            view = self._buffer[self._place : self._place + window]
-            piece, reason, place = self._split(view, self._ended and self._place + window >= len(self._buffer))
+            view = memoryview(self._buffer)[self._place : min(self._place + window, self._end)]
+            piece, reason, place = self._split(view, self._ended and self._place + window >= self._end)
             if piece.data:
                 self._advance(len(piece.data), count_line_feeds(piece.data))
                 yield piece
@@ -401,26 +403,34 @@ class _Splitter:
 
     def _fill(self, size: int) -> bool:
         """Buffer at least `size` bytes, or all that the stream still has; return whether there are any."""
-        while not self._ended and len(self._buffer) - self._place < size:
-            self._buffer, self._place = self._buffer[self._place :], 0
-            data = checked_read(self._stream.read, size - len(self._buffer), self._name)
-            self._read += len(data)
-            self._ended = not data
-            # The last record may lack its line feed.
-            self._buffer += data or (b"\n" if self._buffer and not self._buffer.endswith(b"\n") else b"")
-        return self._place < len(self._buffer)
+        while not self._ended and self._end - self._place < size:
+            rest = self._buffer[self._place : self._end]
+            if len(self._buffer) <= size:
+                self._buffer = bytearray(size + 1)  # for a line feed after the last record, which may lack it
+            self._buffer[: len(rest)] = rest
+            self._place, self._end = 0, len(rest)
+            count = self._read_into(memoryview(self._buffer)[self._end : size])
+            self._read, self._end, self._ended = self._read + count, self._end + count, not count
+            if self._ended and self._end and self._buffer[self._end - 1] != _LINE_FEED:
+                self._buffer[self._end] = _LINE_FEED
+                self._end += 1
+        return self._place < self._end
+
+    def _read_into(self, room: memoryview) -> int:
+        read = cast(BufferedIOBase, self._stream).readinto
+        return checked_read(lambda _: read(room), len(room), self._name)
 
     def _advance(self, size: int, lines: int) -> None:
         self._place, self._offset, self._line = self._place + size, self._offset + size, self._line + lines
 
-    def _split(self, view: bytes, final: bool) -> tuple[_Piece, str, int]:
+    def _split(self, view: memoryview, final: bool) -> tuple[_Piece, str, int]:
         """Split the sound records at the beginning of `view` off.
 
         Returns:
             them; why the next record is broken, "" where it is incomplete or absent; and the line of the flaw.
         """
         codes = np.frombuffer(view, dtype=np.uint8)
-        quotes = np.flatnonzero(codes == _QUOTE)
+        quotes = find_bytes(codes, _QUOTE)
         unquoted = UnquotedBytes(codes, quotes)
         flaw, reason = self._first_flaw(codes, quotes, unquoted)
         ends = unquoted.places(_LINE_FEED) + 1
@@ -440,7 +450,7 @@ class _Splitter:
         separators = separators[: np.searchsorted(separators, cut)]
         fields = np.searchsorted(separators, ends) - np.searchsorted(separators, starts) + 1
         offsets = np.minimum(self._offset + ends, self._read)
-        return _Piece(view[:cut], self._line, starts, ends, fields, offsets, separators), reason, place
+        return _Piece(bytes(view[:cut]), self._line, starts, ends, fields, offsets, separators), reason, place
 
     def _first_flaw(self, codes: npt.NDArray[np.uint8], quotes: _Integers, unquoted: UnquotedBytes) -> tuple[int, str]:
         """Return the place of the first stray quote or lone carriage return, and which it is; the length and ""."""
@@ -463,11 +473,11 @@ class _Splitter:
     def _skip(self, reason: str, place: int) -> _Flaw:
         """Skip the first line of a broken record, of any length, without holding more than a block of it."""
         line, size = self._line, 0
-        while (feed := self._buffer.find(b"\n", self._place)) < 0 and not self._ended:
-            if len(self._buffer) - self._place > self._limit:
-                size += len(self._buffer) - self._place
-                self._advance(len(self._buffer) - self._place, 0)
-            self._fill(len(self._buffer) - self._place + _NOTES_BYTES)
+        while (feed := self._buffer.find(b"\n", self._place, self._end)) < 0 and not self._ended:
+            if self._end - self._place > self._limit:
+                size += self._end - self._place
+                self._advance(self._end - self._place, 0)
+            self._fill(self._end - self._place + _NOTES_BYTES)
         size += feed + 1 - self._place
         self._advance(feed + 1 - self._place, 1)
         after = Position(min(self._offset, self._read), line)

@@ -6,7 +6,7 @@ import io
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple, TypeVar, cast
 
 from clinlm.config.errors import ConfigError, DataError, MissingFileError
 
@@ -28,6 +28,8 @@ _MAGIC = {
 """First bytes of files that are no text -> what they are, and what to do."""
 
 _CHUNK = 2**18
+Read = TypeVar("Read", bytes, int)
+"""What reading returns: bytes, or how many."""
 
 
 class PhysicalLine(NamedTuple):
@@ -152,8 +154,8 @@ class _Recoded(io.RawIOBase):
         super().close()
 
 
-def checked_read(read: Callable[[int], bytes], size: int, name: str) -> bytes:
-    """Call `read(size)` of a stream that may be gzip.
+def checked_read(read: Callable[[int], Read], size: int, name: str) -> Read:
+    """Call `read(size)`, or `readinto`, of a stream that may be gzip.
 
     Raises:
         DataError: the gzip data are damaged or cut off.

@@ -38,7 +38,13 @@ class UnquotedBytes:
         return outside
 
 
-def count_line_feeds(data: bytes) -> int:
+def find_bytes(codes: _Bytes, code: int) -> _Integers:
+    """Return the positions of a byte, sought in parts that stay in a processor's cache."""
+    parts = [np.flatnonzero(codes[start : start + _PART] == code) + start for start in range(0, len(codes), _PART)]
+    return np.concatenate([*parts, np.zeros(0, np.int64)])
+
+
+def count_line_feeds(data: bytes | memoryview) -> int:
     """Count line feeds, in parts that stay in a processor's cache."""
     codes = np.frombuffer(data, dtype=np.uint8)
     return sum(

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from clinlm.store.content import sha256, write_json
+from clinlm.store.locks import require_lease
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +20,12 @@ def put_checkpoint(draft: Path) -> None:
 
     The digests are written first, those of the old and of the new one: whenever the process is killed, the file that
     is there has one of them.
+
+    Raises:
+        LostLease: another process has taken the stage meanwhile.
     """
     folder = draft.parent
+    require_lease(folder)
     known = [sha256(folder / CHECKPOINT)] if (folder / CHECKPOINT).is_file() else []
     write_json(folder / CHECKPOINT_DIGESTS, {"folder": folder.name, "sha256": [sha256(draft), *known]})
     os.replace(draft, folder / CHECKPOINT)

@@ -17,7 +17,8 @@ from typing import Any, final
 
 from clinlm.config.errors import DataError, MissingFileError, ModelError
 from clinlm.store.key import digest
-from clinlm.store.locks import locked, make_private, require_writable, writable
+from clinlm.store.leases import LostLease
+from clinlm.store.locks import end_lease, lease_token, locked, make_private, require_writable, writable
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ RECORD = "record.json"
 USES = "uses"
 """Folder in the store; a file a run, with the names of the folders that it claimed."""
 _DIGEST = "digest"
+_DRAFT = f".{RECORD}.lease-"
+"""A record that is about to become that of its folder, before the number of the lease under which it was made."""
 
 
 FORMAT = 1
@@ -77,10 +80,26 @@ def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]
 
 
 def seal(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Declare `folder` complete: write `record.json`, last, with the sha256 of every file, `facts` and a digest."""
+    """Declare `folder` complete: write `record.json`, last, with the sha256 of every file, `facts` and a digest.
+
+    Raises:
+        LostLease: another process has taken the folder meanwhile: see `clinlm.store.leases`.
+    """
     files = {str(p.relative_to(folder)): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
     record = {"files": files, "format": FORMAT, **facts}
-    write_json(folder / RECORD, record | {"digest": digest(record)})
+    if not (token := lease_token(folder)):
+        write_json(folder / RECORD, record | {"digest": digest(record)})
+        return
+    # Under a lease it may have been taken meanwhile. Whoever takes it after this draft completes it: see `claim`.
+    draft = folder / f"{_DRAFT}{token}"
+    write_json(draft, record | {"digest": digest(record)})
+    try:
+        end_lease(folder)
+    except LostLease:
+        draft.unlink(missing_ok=True)
+        raise
+    with suppress(FileNotFoundError):
+        os.replace(draft, folder / RECORD)
 
 
 def sealed(folder: Path) -> bool:
@@ -220,6 +239,8 @@ def claim(folder: Path, needs: Collection[str] = ()) -> Iterator[bool]:
         ConfigError: the store cannot be written, and does not have the complete folder.
     """
     with locked(folder):
+        for draft in folder.glob(f"{_DRAFT}*") if not sealed(folder) else ():
+            os.replace(draft, folder / RECORD)  # of who ended its lease, and was stopped before it could do this itself
         if folder.is_symlink() or (folder / RECORD).is_symlink() or sealed(folder):
             try:
                 if folder.is_symlink():

@@ -15,6 +15,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from clinlm.config.errors import ConfigError
+from clinlm.store import leases
+from clinlm.store.leases import Lease, LostLease
+
+try:
+    import fcntl
+except ImportError:  # Windows, whose locks are others
+    fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +33,12 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """What a file system says that locks no files."""
 
 
-def acquire(lock: FileLock, timeout_s: float = -1) -> None:
-    """Acquire a lock, within some seconds; -1 waits forever.
+_leases: dict[Path, Lease] = {}
+"""What this process holds by a lease -> the lease."""
 
-    Where a file system does not know `flock` (ENOSYS), filelock warns, and locks by a file that names the process.
+
+def acquire(lock: FileLock | Lease, timeout_s: float = -1) -> None:
+    """Acquire a lock, within some seconds; -1 waits forever.
 
     Raises:
         Timeout: another process holds it.
@@ -65,8 +74,51 @@ def locked(path: Path) -> Iterator[None]:
         if writable(path.parent):
             raise
         require_writable(path, path.exists())
-    with _held(lock, holder) if lock.is_locked else nullcontext():
+    with _held(lock, holder) if lock.is_locked else nullcontext(), _as_lease(lock, path):
         yield
+
+
+def end_lease(path: Path) -> None:
+    """End the lease of `path`, if this process holds it by one: what follows makes it complete.
+
+    Raises:
+        LostLease: another process has taken it meanwhile.
+    """
+    if path.absolute() in _leases:
+        _leases[path.absolute()].end()
+
+
+def require_lease(path: Path) -> None:
+    """Check, where this process holds `path` by a lease, that no other has taken it.
+
+    Raises:
+        LostLease: one has.
+    """
+    lease = _leases.get(path.absolute())
+    if lease is not None and not lease.beat():
+        raise lease.loss()
+
+
+def lease_token(path: Path) -> int:
+    """Return the number of the lease by which this process holds `path`; 0 for none."""
+    return _leases[path.absolute()].token if path.absolute() in _leases else 0
+
+
+@contextmanager
+def _as_lease(lock: FileLock | Lease, path: Path) -> Iterator[None]:
+    """Note what is held by a lease; what ends the work because it was lost is told as that."""
+    if not isinstance(lock, Lease):
+        yield
+        return
+    _leases[path.absolute()] = lock
+    try:
+        yield
+    except BaseException as error:
+        if lock.lost and not isinstance(error, LostLease):
+            raise lock.loss() from error
+        raise
+    finally:
+        del _leases[path.absolute()]
 
 
 @contextmanager
@@ -103,14 +155,46 @@ def only_process(path: Path) -> Iterator[None]:
             yield
         finally:
             Path(lock.lock_file).unlink(missing_ok=True)
+            if isinstance(lock, Lease):
+                lock.discard()
 
 
-def _beside(path: Path) -> tuple[FileLock, Path]:
-    return FileLock(path.with_name(f".{path.name}.lock")), path.with_name(f".{path.name}.holder")
+def _beside(path: Path) -> tuple[FileLock | Lease, Path]:
+    file = path.with_name(f".{path.name}.lock")
+    return Lease(file) if _by_lease(file) else FileLock(file), path.with_name(f".{path.name}.holder")
+
+
+def _by_lease(file: Path) -> bool:
+    """Return whether locks of a folder are leases: it says so, or its file system has no `flock`, and it says so then.
+
+    Processes of other hosts, to which the same folder may look as if it had it, take the same kind.
+    """
+    mark = file.parent / leases.MARK
+    if mark.exists():
+        return True
+    if fcntl is None or file.parent in _with_flock or not writable(file.parent):
+        return False
+    try:
+        with file.open("a") as opened:
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            return False
+        log.warning("%s lies on a file system that locks no files (%s): leases are used", file.parent, error.strerror)
+        mark.touch()
+        return True
+    _with_flock.add(file.parent)
+    return False
+
+
+_with_flock: set[Path] = set()
+"""Folders in which `flock` works."""
 
 
 @contextmanager
-def _held(lock: FileLock, holder: Path) -> Iterator[None]:
+def _held(lock: FileLock | Lease, holder: Path) -> Iterator[None]:
     """Write down who holds a lock, and release it in the end."""
     try:
         with suppress(OSError):  # a full disk: only what others are told
@@ -163,7 +247,7 @@ def make_private(folder: Path) -> None:
         log.info("others could look into %s, which is made of notes: it is open to its owner only now", folder)
 
 
-def _wait(lock: FileLock, holder: Path, name: str) -> None:
+def _wait(lock: FileLock | Lease, holder: Path, name: str) -> None:
     """Wait for a lock; tell who holds it at once, every minute, and when that changes."""
     told, left = "", 0.0
     while not lock.is_locked:

@@ -19,7 +19,7 @@ from clinlm.metrics.classification import METRICS
 from clinlm.metrics.conformal import ConformalThresholds, fit_conformal
 from clinlm.metrics.decisions import Thresholds
 from clinlm.metrics.evaluation import Evaluation
-from clinlm.store.arrays import load_arrays, save_arrays
+from clinlm.store.arrays import disk_array, load_arrays, save_arrays
 from clinlm.store.content import claim, seal
 from clinlm.store.key import cache_key
 from clinlm.store.locks import locked
@@ -33,6 +33,7 @@ from clinlm.text.stored_tokenizer import TextTokenizer
 from clinlm.text.tokens import RowCutter
 
 if TYPE_CHECKING:  # a task whose models are all in the store is evaluated without torch and transformers
+    import polars as pl
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,8 @@ NOT_RELEASED: Final = "the data use agreement of these notes forbids passing the
 """Notice of a corpus whose text must not leave."""
 _SLICE = 256
 """Documents tokenized at once."""
+_PART = 8192
+"""Documents whose tokens are written at once."""
 
 
 class Task(ABC):
@@ -246,33 +249,59 @@ class Task(ABC):
         Those of a transfer set follow, and are cached in its own folder.
         """
         assert self.folder is not None
-        documents = self._cached(self.folder, self.examples.frame["text"].to_list(), tokenizer, max_tokens)
+        documents = self._cached(self.folder, self.examples.frame["text"], tokenizer, max_tokens)
         if transfer is None:
             return documents
         folder = transfer.folder(self.folder.parent)
-        return documents.followed_by(self._cached(folder, transfer.texts, tokenizer, max_tokens))
+        texts = self._cached(folder, transfer.texts, tokenizer, max_tokens)
+        arrays = Encoded.joined_arrays([documents, texts])
+        tokens = disk_array(folder, (len(documents.tokens) + len(texts.tokens),), np.int32)
+        np.concatenate(arrays.pop("tokens"), out=tokens)
+        others = {name: np.concatenate(parts) for name, parts in arrays.items()}
+        return Encoded(tokens, **others, pad=documents.pad, cut=documents.cut)
 
-    def _cached(self, folder: Path, texts: Sequence[str], tokenizer: TextTokenizer, max_tokens: int) -> Encoded:
+    def _cached(
+        self, folder: Path, texts: "Sequence[str] | pl.Series", tokenizer: TextTokenizer, max_tokens: int
+    ) -> Encoded:
         key = cache_key(None, tokenizer.backend_tokenizer.to_str(), max_tokens, repr(self.long_notes), self.by_word)
         path = folder / "tokens" / f"{key}.safetensors"
         with locked(path):
-            if path.exists():
-                try:
-                    return _load_encoded(path)
-                except DataError as damage:
-                    log.warning("%s: tokenizing again", damage)
-            log.info("tokenizing the texts of %s", folder.name)
-            _save_encoded(path, self.encoded_texts(texts, tokenizer, max_tokens))
-            return _load_encoded(path)
+            found = _load_encoded(path)
+            if found is None:
+                log.info("tokenizing the texts of %s", folder.name)
+                found = self._tokenized(path, texts, tokenizer, max_tokens)
+            return found
+
+    def _tokenized(
+        self, path: Path, texts: "Sequence[str] | pl.Series", tokenizer: TextTokenizer, max_tokens: int
+    ) -> Encoded:
+        """Write the tokens of texts, and return them; of many, part by part, so that a killed process goes on."""
+        if len(texts) <= _PART:
+            parts = [self.encoded_texts(texts, tokenizer, max_tokens)]
+        else:
+            parts = []
+            for start in range(0, len(texts), _PART):
+                place = path.with_name(f"{path.stem}.{start}.safetensors")
+                part = _load_encoded(place)
+                if part is None:
+                    _save_encoded(place, [self.encoded_texts(texts[start : start + _PART], tokenizer, max_tokens)])
+                    part = _load_encoded(place)
+                assert part is not None, "it was written just now"
+                parts.append(part)
+        _save_encoded(path, parts)
+        for place in path.parent.glob(f"{path.stem}.*.safetensors"):
+            place.unlink()
+        found = _load_encoded(path)
+        assert found is not None, "it was written just now"
+        return found
 
     @final
-    def encoded_texts(self, texts: Sequence[str], tokenizer: TextTokenizer, max_tokens: int) -> Encoded:
+    def encoded_texts(self, texts: "Sequence[str] | pl.Series", tokenizer: TextTokenizer, max_tokens: int) -> Encoded:
         """Return the tokens of any texts, in rows as those of the task."""
-        cutter = RowCutter(tokenizer, max_tokens, self.long_notes, self.by_word)
-        slices = [cutter(texts[start : start + _SLICE]) for start in range(0, len(texts), _SLICE)]
-        places = [own for part in slices for own in part.places or ()] if self.by_word else None
-        documents = [own for part in slices for own in part.documents]
-        return Encoded.of(documents, int(tokenizer.pad_token_id or 0), sum(part.cut for part in slices), places)
+        cutter, pad = RowCutter(tokenizer, max_tokens, self.long_notes, self.by_word), int(tokenizer.pad_token_id or 0)
+        # Each slice becomes arrays at once: numbers of Python take ten times the memory.
+        slices = (cutter(list(texts[start : start + _SLICE])) for start in range(0, len(texts) or 1, _SLICE))
+        return Encoded.joined([Encoded.of(part.documents, pad, part.cut, part.places) for part in slices])
 
     @final
     def unknown_share(self, tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> float:
@@ -306,18 +335,23 @@ class Task(ABC):
         return chosen
 
 
-def _save_encoded(path: Path, encoded: Encoded) -> None:
-    names = ("tokens", "row_start", "document_start", "place", "unit_start")
-    arrays = {name: value for name in names if (value := getattr(encoded, name)) is not None}
-    save_arrays(path, arrays, {"pad": str(encoded.pad), "cut": str(encoded.cut)})
+def _save_encoded(path: Path, parts: Sequence[Encoded]) -> None:
+    cut = sum(part.cut for part in parts)
+    save_arrays(path, Encoded.joined_arrays(parts), {"pad": str(parts[0].pad), "cut": str(cut)})
 
 
-def _load_encoded(path: Path) -> Encoded:
-    arrays, facts = load_arrays(path)
+def _load_encoded(path: Path) -> Encoded | None:
+    """Return what `_save_encoded` wrote; None where nothing is there, or it is damaged, with a warning."""
+    if not path.exists():
+        return None
     try:
+        arrays, facts = load_arrays(path)
         return Encoded(**arrays, pad=int(facts["pad"]), cut=int(facts["cut"]))
-    except (TypeError, KeyError, ValueError) as error:
-        raise DataError(f"{path} must hold the tokens of texts, and does not") from error
+    except DataError as damage:
+        log.warning("%s: tokenizing again", damage)
+    except (TypeError, KeyError, ValueError):
+        log.warning("%s must hold the tokens of texts, and does not: tokenizing again", path)
+    return None
 
 
 def dropped_notice(dropped: int, total: int, why: str) -> Sequence[str]:

@@ -126,7 +126,7 @@ class Collate:
 
     Attributes:
         encoded: documents, then the texts of a transfer set.
-        targets: row i for unit i; the texts have none.
+        targets: row i for unit i, true or false, which take a quarter of floats; the texts have none.
         teacher_logits: row i for unit i, those of the texts last.
         wide_logits: the same, in place of a wide branch.
     """
@@ -148,10 +148,10 @@ class Collate:
         found: Batch = {}
         if self.encoded.units > len(self.targets):
             labelled = found["labelled"] = index < len(self.targets)
-            found["targets"] = self.targets.new_zeros(len(labelled), *self.targets.shape[1:])
-            found["targets"][labelled] = self.targets[index[labelled]]
+            found["targets"] = torch.zeros(len(labelled), *self.targets.shape[1:])
+            found["targets"][labelled] = self.targets[index[labelled]].float()
         else:
-            found["targets"] = self.targets[index]
+            found["targets"] = self.targets[index].float()
         if self.teacher_logits is not None:
             found["teacher_logits"] = self.teacher_logits[index]
         return found

@@ -44,7 +44,7 @@ class TaskData(LightningDataModule):
     ) -> None:
         super().__init__()
         self.task, self.batch_size, self.seed, self.transfer = task, batch_size, seed, transfer
-        self.targets = torch.from_numpy(task.examples.targets).float()
+        self.targets = torch.from_numpy(task.examples.targets)
         self.teacher_logits, self.wide_logits = teacher_logits, wide_logits
         self.tokenize(tokenizer, limit)
 

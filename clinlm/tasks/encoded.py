@@ -1,8 +1,8 @@
-"""Tokenised notes in memory."""
+"""Tokenised notes: arrays in memory, or mapped from a file."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from jaxtyping import Int
@@ -70,21 +70,26 @@ class Encoded:
             unit_start=np.cumsum([0, *map(len, places)], dtype=np.int64),
         )
 
-    def followed_by(self, other: Self) -> Self:
-        """Return the documents of both, those of `other` numbered after ours; `cut` is unchanged."""
-        units: dict[str, Any] = {}
-        if self.place is not None and self.unit_start is not None:
-            assert other.place is not None and other.unit_start is not None, "units must be words in both"
-            moved = np.where(other.place < 0, -1, other.place + len(self.tokens))
-            units["place"] = np.concatenate([self.place, moved])
-            units["unit_start"] = _continued(self.unit_start, other.unit_start)
-        return replace(
-            self,
-            tokens=np.concatenate([self.tokens, other.tokens]),
-            row_start=_continued(self.row_start, other.row_start),
-            document_start=_continued(self.document_start, other.document_start),
-            **units,
-        )
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return the documents of all parts, in memory, those of later ones numbered after those of earlier ones."""
+        arrays = {name: np.concatenate(own) for name, own in cls.joined_arrays(parts).items()}
+        return cls(**arrays, pad=parts[0].pad, cut=sum(part.cut for part in parts))
+
+    @classmethod
+    def joined_arrays(cls, parts: Sequence[Self]) -> dict[str, list[Int[np.ndarray, " _"]]]:
+        """Return what the arrays of `joined` are made of, end to end; tokens are not copied."""
+        found = {
+            "tokens": [part.tokens for part in parts],
+            "row_start": _continued([part.row_start for part in parts]),
+            "document_start": _continued([part.document_start for part in parts]),
+        }
+        if parts[0].place is not None:
+            first = np.cumsum([0, *(len(part.tokens) for part in parts)]).tolist()
+            places, starts = zip(*((part.place, part.unit_start) for part in parts), strict=True)
+            found["place"] = [np.where(own < 0, -1, own + start) for own, start in zip(places, first, strict=False)]
+            found["unit_start"] = _continued(starts)
+        return found
 
     def __len__(self) -> int:
         """Number of documents."""
@@ -103,9 +108,12 @@ class Encoded:
 
     def share_of(self, token: int, documents: Int[np.ndarray, " chosen"], without: Collection[int]) -> float:
         """Return the share of a token among the tokens of `documents`, those in `without` not counted."""
-        tokens = np.concatenate([row for document in documents for row in self.rows(document)])
-        counted = tokens[~np.isin(tokens, [*without])]
-        return float((counted == token).mean()) if len(counted) else 0.0
+        found = total = 0
+        for document in documents:  # one by one: all tokens may be more than memory holds
+            tokens = np.concatenate(self.rows(document))
+            counted = tokens[~np.isin(tokens, [*without])]
+            found, total = found + int((counted == token).sum()), total + len(counted)
+        return found / total if total else 0.0
 
     def rows(self, document: int) -> list[Int[np.ndarray, " tokens"]]:
         """Return the rows of one document."""
@@ -150,7 +158,8 @@ class Encoded:
         return np.where(places < 0, -1, line * longest + places - self.row_start[row])
 
 
-def _continued(
-    starts: Int[np.ndarray, " ours_and_end"], others: Int[np.ndarray, " theirs_and_end"]
-) -> Int[np.ndarray, " both_and_end"]:
-    return np.concatenate([starts[:-1], starts[-1] + others])
+def _continued(starts: Sequence[Int[np.ndarray, " _"]]) -> list[Int[np.ndarray, " _"]]:
+    """Return where each begins, of all, in pieces; only the last one ends with an end."""
+    first = np.cumsum([0, *(int(own[-1]) for own in starts)]).tolist()
+    moved = [own[:-1] + before for own, before in zip(starts, first, strict=False)]
+    return [*moved, np.array(first[-1:], dtype=np.int64)]

@@ -236,28 +236,6 @@ def test_who_holds_a_lock_is_told(
     assert not [*tmp_path.glob(".*.holder")]
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
-@pytest.mark.filterwarnings("ignore:flock not supported")
-def test_a_file_system_without_locks_is_named_or_a_file_is_the_lock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    fcntl = pytest.importorskip("fcntl", reason="Windows locks otherwise")
-
-    def refused(file: int, operation: int) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(fcntl, "flock", refused)
-    for lock in (locked, only_process):
-        if number == errno.ENOSYS:
-            with lock(tmp_path / "stage-key"):
-                assert [*tmp_path.glob(".*.lock")]
-        else:
-            told = f"must be lockable, .*{re.escape(os.strerror(number))}.*; choose a folder on another disk"
-            with pytest.raises(ConfigError, match=told), lock(tmp_path / "stage-key"):
-                pass
-    assert not [*tmp_path.glob(".*.holder")]
-
-
 def test_a_new_store_is_its_owners_alone_whatever_is_made_first(tmp_path: Path) -> None:
     store = tmp_path / "outputs" / "store"
     make_store(store)

@@ -23,9 +23,9 @@ def test_encoding_keeps_every_row(documents: list[list[list[int]]]) -> None:
 
 @given(DOCUMENTS, DOCUMENTS)
 def test_documents_follow_others(first: list[list[list[int]]], second: list[list[list[int]]]) -> None:
-    both = Encoded.of(first, pad=7, cut=1).followed_by(Encoded.of(second, pad=7))
+    both = Encoded.joined([Encoded.of(first, pad=7, cut=1), Encoded.of(second, pad=7, cut=2)])
     assert [[row.tolist() for row in both.rows(n)] for n in range(len(both))] == first + second
-    assert (both.pad, both.cut) == (7, 1)
+    assert (both.pad, both.cut) == (7, 3)
 
 
 @given(DOCUMENTS, st.data())

@@ -62,13 +62,8 @@ def _unlocked(number: int, own: Path) -> Ended:
 
 
 def _without_locks(own: Path, rng: random.Random) -> Verdict:
-    end = _unlocked(rng.choice([errno.ENOLCK, errno.EOPNOTSUPP]), own)
-    refused = end.status == 1 and not end.broken and "files must be lockable" in end.told
-    return Verdict("", "refused in a paragraph" if refused else "not refused", refused, end.told)
-
-
-def _without_calls(own: Path, rng: random.Random) -> Verdict:
-    return _equal(_unlocked(errno.ENOSYS, own), own, "ended as unbroken")
+    number = rng.choice([errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+    return _equal(_unlocked(number, own), own, "ended as unbroken")
 
 
 def _of_later(change: dict[str, Any], said: str) -> Callable[[Path, random.Random], Verdict]:
@@ -128,11 +123,10 @@ def _equal(end: Ended, own: Path, outcome: str) -> Verdict:
 
 
 _ATTACKS: Final[dict[str, Callable[[Path, random.Random], Verdict]]] = {
-    "no locks (ENOLCK, EOPNOTSUPP)": _without_locks,
+    "no flock (ENOLCK, EOPNOTSUPP, ENOSYS)": _without_locks,
     "a record of a later format": _of_later({"format": 99}, "later version"),
     "a record with an unknown field": _of_later({"news": [1]}, ""),
     "another run is killed": _beside(signal.SIGKILL, "ended as unbroken"),
     "another run is stopped": _beside(signal.SIGSTOP, "ended as unbroken"),
     "a version with other code": _of_other_code,
-    "no flock (ENOSYS)": _without_calls,
 }

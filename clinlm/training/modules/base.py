@@ -188,7 +188,7 @@ class Module(LightningModule):
         self._logits.reset()
         index, first = np.unique(found.numpy(), return_index=True)  # ranks repeat what they do not count
         logits = logits[torch.from_numpy(first)]
-        loss = self.task.loss(logits, self.data.targets[torch.from_numpy(index)])
+        loss = self.task.loss(logits, self.data.targets[torch.from_numpy(index)].float())
         self.log("val/loss", loss, prog_bar=True)
         if len(index) == len(self.task.examples.units("validation")):  # else a few batches only (fast_dev_run)
             metrics = self.task.validation_metrics(logits.numpy())

@@ -1,19 +1,23 @@
 """Combined teacher logits."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from clinlm.config.errors import ConfigError
 from clinlm.models.artifact import Artifact
+from clinlm.store.arrays import disk_array
 from clinlm.tasks.base import Task
 from clinlm.tasks.transfer_set import TransferSet
 from clinlm.training.teachers.base import Measured, TeacherSource
 from clinlm.training.teachers.ensemble import Ensemble
 from clinlm.training.teachers.logit_combination import LogitCombination, Logits
 from clinlm.training.teachers.mean_logits import MeanLogits
+
+_SLICE: Final = 4096
+"""Units whose logits are combined at once."""
 
 
 def teacher_logits(
@@ -38,17 +42,28 @@ def teacher_logits(
     """
     import torch  # here, because a report combines what its teachers wrote, without it
 
-    found = torch.zeros(len(task.examples.targets), task.outputs)
+    assert task.folder is not None
     rule = fit_combination(members, ensemble, task)
     # Texts first: a cross-fitted teacher caches the training documents in the same pass.
-    texts = (
-        None
-        if transfer is None
-        else np.stack([member.transfer_logits(task, precision, transfer) for member in members])
-    )
-    trained = rule.combine(np.stack([member.training_logits(task, precision) for member in members]))
-    found[torch.from_numpy(task.examples.units("train"))] = torch.from_numpy(trained).float()
-    return found if texts is None else torch.cat([found, torch.from_numpy(rule.combine(texts)).float()])
+    texts = [] if transfer is None else [member.transfer_logits(task, precision, transfer) for member in members]
+    trained = [member.training_logits(task, precision) for member in members]
+    units, more = len(task.examples.targets), len(texts[0]) if texts else 0
+    found = disk_array(task.folder.parent, (units + more, task.outputs), np.float32)
+    _fill(found, task.examples.units("train"), rule, trained)
+    _fill(found, np.arange(units, units + more), rule, texts)
+    return torch.from_numpy(found)
+
+
+def _fill(
+    found: Float[np.ndarray, "units outputs"],
+    rows: Int[np.ndarray, " some"],
+    rule: LogitCombination,
+    logits: Sequence[Float[np.ndarray, "some outputs"]],
+) -> None:
+    """Write the combined logits into some rows, slice by slice: those of the members are mapped."""
+    for start in range(0, len(rows), _SLICE):
+        part = slice(start, start + _SLICE)
+        found[rows[part]] = rule.combine(np.stack([own[part] for own in logits]))
 
 
 def fit_combination(members: Sequence[TeacherSource], ensemble: Ensemble | None, task: Task) -> LogitCombination:

@@ -116,7 +116,7 @@ class Trained(TeacherSource):
             with torch.autocast("cpu", torch.bfloat16, enabled=precision.startswith("bf16")):
                 index, logits = predict(model.network, loader, task.long_notes)
             artifacts.save_logits(path, index, logits)
-        return logits
+        return artifacts.load_logits(path)[1]  # mapped
 
 
 def _task(task: Task) -> str:
