@@ -1,6 +1,6 @@
 """What thousands of labels cost: quality, thresholds, intervals and TF-IDF on 4,000 documents.
 
-python benchmarks/labels.py [TF-IDF LABELS] [LABELS ...]
+[DOCUMENTS=50000] python benchmarks/labels.py [TF-IDF LABELS] [LABELS ...]
 
 Quality is compared with scikit-learn's metrics (benchmarks/peers), up to 2,000 labels. The table is drawn: label k has
 about 4,000 / k^0.9 positives, scores are drawn with an AUROC of about 0.92. TF-IDF is fitted on drawn words, among
@@ -26,7 +26,8 @@ from clinlm.metrics.baseline import TfidfBaseline
 from clinlm.metrics.bootstrap import resample
 from clinlm.metrics.classification import fit_thresholds, quality, weighted_quality
 
-DOCUMENTS, LABELS, RESAMPLES = 4000, (20, 200, 2000, 7000), 1000
+DOCUMENTS = int(os.environ.get("DOCUMENTS", "4000"))
+LABELS, RESAMPLES = (20, 200, 2000, 7000), 1000
 ROUNDS = 3
 PEER = Path(__file__).parent / "peers" / "sklearn_quality.py"
 WORK = ("quality", "thresholds", "intervals", "tfidf")
@@ -124,10 +125,13 @@ def drawn(labels: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
     """Return truth and scores of a table, and what further numbers are drawn from."""
     rng = np.random.default_rng(0)
     share = np.clip(1 / np.arange(1, labels + 1) ** 0.9, 0.5 / DOCUMENTS, 0.4)
-    truth = rng.random((DOCUMENTS, labels)) < share
-    scores = rng.normal(np.log(share / 2), 1.5, truth.shape)
-    scores += 3 * truth
-    return truth, 1 / (1 + np.exp(-scores)), rng
+    truth, scores = np.empty((DOCUMENTS, labels), bool), np.empty((DOCUMENTS, labels), np.float32)
+    for start in range(0, DOCUMENTS, 1000):  # as a model's probabilities are: no table of float64
+        part = slice(start, start + 1000)
+        truth[part] = rng.random(truth[part].shape) < share
+        drawn_scores = rng.normal(np.log(share / 2), 1.5, truth[part].shape) + 3 * truth[part]
+        scores[part] = 1 / (1 + np.exp(-drawn_scores))
+    return truth, scores, rng
 
 
 def peak_mib() -> float:

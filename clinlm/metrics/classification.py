@@ -25,6 +25,8 @@ METRICS = (
 )
 """Keys of `quality()`, in the order of reports. All lie in [0, 1]; higher is better."""
 
+_CELLS = 2**23
+"""Cells of a table that are floats at once."""
 ONE_VS_ONE = "macro_auroc_ovo"
 """A further key, last, where a document has exactly one label: AUROC of one label against one other (OptimCLM)."""
 
@@ -133,9 +135,12 @@ def per_label(
 
 def weighted_counts(cells: Bool[np.ndarray, "documents labels"], weights: Weights) -> Counts:
     """Return in how many documents each cell is true, in every resample; where few are, only these are visited."""
+    if np.count_nonzero(cells) * DENSE > cells.size:
+        found, size = np.zeros((len(weights), cells.shape[1])), max(1, _CELLS // cells.shape[1])
+        for start in range(0, len(cells), size):  # whole numbers: the sum of parts is exact
+            found += weights[:, start : start + size] @ cells[start : start + size].astype(np.float64)
+        return found
     document, label = np.nonzero(cells)
-    if len(label) * DENSE > cells.size:
-        return np.asarray(weights @ cells.astype(np.float64))
     members = csr_array((np.ones(len(label)), (label, document)), shape=cells.shape[::-1])
     return np.asarray(members @ weights.T).T
 
@@ -226,7 +231,7 @@ def fit_thresholds(
         ValueError: shapes or ranges are wrong, `scope` is unknown, or there is no positive at all.
     """
     check_predictions(targets, probabilities)
-    truth, scores = np.asarray(targets, dtype=bool), np.asarray(probabilities, dtype=np.float64)
+    truth, scores = np.asarray(targets, dtype=bool), np.asarray(probabilities)
     if not truth.any():
         raise DataError("fitting thresholds by F1 needs a positive label, got validation targets without any")
     everywhere = np.repeat(_best_cuts(truth.reshape(-1, 1), scores.reshape(-1, 1)), truth.shape[1])
@@ -247,7 +252,7 @@ def _best_cuts(truth: Targets, scores: Probabilities) -> Float[np.ndarray, " lab
     highest, there = np.zeros(truth.shape[1]), np.unique(steps.column)
     highest[there] = np.maximum.reduceat(f1, steps.first[there])
     best = np.flatnonzero(f1 == highest[steps.column])
-    above, below = steps.score[best], steps.below(scores, best)
+    above, below = steps.score[best].astype(np.float64), steps.below(scores, best).astype(np.float64)
     middle = below + (above - below) / 2
     # Between neighbouring floats the midpoint may round down onto the lower score, which would then be taken too.
     middle = np.where(middle > below, middle, above)

@@ -16,6 +16,9 @@ FEW: Final = 24
 LARGE: Final = 2**20
 """A longer column is thinned before it is sorted, and read in blocks of so many cells."""
 
+GROUP: Final = 2**25
+"""Cells sorted at once: a table of 350 million of them takes gigabytes otherwise."""
+
 _COLUMNS: Final = 64
 """Columns copied at once: 512 bytes of a row of float64."""
 
@@ -107,29 +110,36 @@ def _counts(
         pairs = [(np.count_nonzero(scores > step), np.count_nonzero(scores >= step)) for step in steps]
         higher, reached = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
         return higher, reached
-    far: Integer[np.ndarray, " steps"] | int = 0
     if len(scores) > LARGE:
-        scores, far = _thinned(scores, steps)
+        return _counts_of_many(scores, steps)
     ordered = np.sort(scores)
     above, taken = (len(ordered) - np.searchsorted(ordered, steps, side) for side in ("right", "left"))
-    return above + far, taken + far
+    return above, taken
 
 
-def _thinned(
+def _counts_of_many(
     scores: Float[np.ndarray, " cells"], steps: Float[np.ndarray, " steps"]
-) -> tuple[Float[np.ndarray, " near"], Integer[np.ndarray, " steps"]]:
-    """Return the scores that share their leading bits with a step, and how many of the others are above each step."""
+) -> tuple[Integer[np.ndarray, " steps"], Integer[np.ndarray, " steps"]]:
+    """Sort only the scores that share their leading bits with a step, `GROUP` at once; count the others by these."""
     keys = _leading(steps)
     near = np.zeros(int(keys.max()) + 2, dtype=bool)
     near[keys] = True
-    kept, far = [], np.zeros(len(near), dtype=np.int64)
+    kept, far = list[np.ndarray](), np.zeros(len(near), dtype=np.int64)
+    above, taken = np.zeros((2, len(steps)), dtype=np.int64)
     for start in range(0, len(scores), LARGE):
         block = scores[start : start + LARGE]
         own = np.minimum(_leading(block), len(near) - 1)
         chosen = near[own]
         kept.append(block[chosen])
         far += np.bincount(own[~chosen], minlength=len(near))
-    return np.concatenate(kept), far[::-1].cumsum()[::-1][keys]
+        if start + LARGE >= len(scores) or sum(map(len, kept)) >= GROUP:
+            ordered = np.concatenate(kept)
+            ordered.sort()
+            kept = []
+            above += len(ordered) - np.searchsorted(ordered, steps, "right")
+            taken += len(ordered) - np.searchsorted(ordered, steps, "left")
+    others = far[::-1].cumsum()[::-1][keys]
+    return above + others, taken + others
 
 
 def _leading(scores: Float[np.ndarray, " cells"]) -> Integer[np.ndarray, " cells"]:

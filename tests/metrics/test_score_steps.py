@@ -20,7 +20,7 @@ WAYS = [
     {"FEW": 100},
     {"FEW": 0},
     {"FEW": 0, "LARGE": 2, "_SHIFT": 48},
-    {"FEW": 0, "LARGE": 5, "_SHIFT": 50, "_COLUMNS": 1},
+    {"FEW": 0, "LARGE": 5, "GROUP": 7, "_SHIFT": 50, "_COLUMNS": 1},
 ]
 
 
