@@ -48,6 +48,7 @@ clinlm predict: answer a file of notes with an artifact or a deployment, window 
   clinlm predict artifact=... input=notes.csv.gz output=answers.parquet text=note id=note_id
   clinlm predict artifact=... input=notes.csv output=answers.csv shadow=outputs/store/teacher-4d5e6f
   zcat notes.jsonl.gz | clinlm predict artifact=... input=- output=- rejects=rejects.jsonl
+  clinlm predict artifact=... input='notes/*.parquet' output=answers on=ray
 
 The output has one answer per note, in the order of the input: id, line, and labels (decided at the saved thresholds)
 with probabilities; of a tagger spans: start and end (in characters of the text, end exclusive), label, and probability
@@ -56,6 +57,8 @@ line and the reason; the run continues. A run that was stopped or killed continu
 lost or written twice. With a shadow both models answer, and OUTPUT.shadow.json compares them: agreement, differences,
 drift.
 With coverage=0.9 notes also have the set of possible labels, undecided labels, and whether the model abstains.
+A folder or pattern as input: every file gets answers of its own in the folder output, whole or not at all; on=ray lets
+the workers of a Ray answer them, here or on a cluster.
 
 Settings, KEY=VALUE, with their defaults (??? has none and must be set):
 """,
@@ -119,4 +122,4 @@ def command_help(name: str) -> str:
     first = next(number for number, line in enumerate(lines) if not line.startswith("#"))
     if lines[first].startswith("defaults:"):
         first = lines.index("") + 1
-    return text + "".join(f"  {line}\n" for line in lines[first:])
+    return text + "".join(f"  {line}\n" for line in lines[first:]).replace('"on"', "on")  # quoted, or YAML reads true

@@ -20,11 +20,17 @@ def privatize_caches() -> None:
     """
     names = [name for name in CACHES if not os.environ.get(name)]
     if names:
-        temporary = os.environ.get("TMPDIR") or os.environ.get("TEMP") or "/tmp"  # tempfile imports much
-        _forget(temporary)
-        folder = os.path.join(temporary, f"clinlm-{os.urandom(8).hex()}")
+        folder = private_folder()
         os.environ.update({name: os.path.join(folder, name.lower()) for name in names})
-        atexit.register(_remove, folder, os.getpid())
+
+
+def private_folder() -> str:
+    """Return the path of a folder for files of this process, which is not made, and is removed when it ends."""
+    temporary = os.environ.get("TMPDIR") or os.environ.get("TEMP") or "/tmp"  # tempfile imports much
+    _forget(temporary)
+    folder = os.path.join(temporary, f"clinlm-{os.urandom(8).hex()}")
+    atexit.register(_remove, folder, os.getpid())
+    return folder
 
 
 def _remove(folder: str, owner: int) -> None:

@@ -7,6 +7,7 @@ NO_TELEMETRY = {
     "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, transformers, peft; read when they are imported
     "DO_NOT_TRACK": "1",  # huggingface_hub heeds it as well, and so do other libraries
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",  # of a Ray that clinlm starts; one that runs already has its own
     "GRADIO_ANALYTICS_ENABLED": "False",  # trackio shows its dashboard with gradio
     "WANDB_ERROR_REPORTING": "false",  # wandb sends its own errors to its developers, and an error may hold data
 }

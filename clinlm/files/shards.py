@@ -14,12 +14,13 @@ KINDS: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arro
 _PATTERN = frozenset("*?[")
 
 
-def shards(path: Path) -> list[Path]:
+def shards(path: Path, setting: str = "root") -> list[Path]:
     """Return the files of a table, ordered by name, in which part-10 follows part-9.
 
     Args:
         path: a file; a folder that `datasets` saved, or whose files with an ending of `KINDS` are taken; or a pattern
             of names (notes/*.csv).
+        setting: its name, for messages.
 
     Raises:
         MissingFileError: there is none.
@@ -39,15 +40,25 @@ def shards(path: Path) -> list[Path]:
         what = "where there is none" if path.is_dir() else "which does not exist"
         raise MissingFileError(
             f"a table must be a file, a folder of {', '.join(KINDS)}, or a pattern of names, got {path}, {what}; set "
-            "root to one"
+            f"{setting} to one"
         )
     endings = sorted({ending_of(each) for each in found})
     if len(endings) > 1:
         raise DataError(
-            f"the files of a table must have one ending, got {', '.join(endings)} in {path}; set root to a pattern, "
-            f"such as {path.name}/*{endings[0]}"
+            f"the files of a table must have one ending, got {', '.join(endings)} in {path}; set {setting} to a "
+            f"pattern, such as {path.name}/*{endings[0]}"
         )
     return sorted(found, key=_order)
+
+
+def is_several(path: Path) -> bool:
+    """Return whether `path` is a folder or a pattern rather than one file, which need not exist."""
+    return path.is_dir() or (not path.is_file() and _root(path) is not None)
+
+
+def shard_root(path: Path) -> Path:
+    """Return the folder from which names of the shards of `path` are told: it is the same whatever files there are."""
+    return path if path.is_dir() else _root(path) or path.parent
 
 
 def are_there(path: Path) -> bool:
@@ -56,10 +67,16 @@ def are_there(path: Path) -> bool:
 
 
 def _matches(path: Path) -> Iterator[Path]:
+    root = _root(path)
+    if root is not None:
+        yield from root.glob("/".join(path.parts[len(root.parts) :]))
+
+
+def _root(path: Path) -> Path | None:
+    """Return what precedes the first part of a pattern that names several files; None for no pattern."""
     parts = path.parts
     first = next((place for place, part in enumerate(parts) if _PATTERN & set(part)), None)
-    if first is not None:
-        yield from Path(*parts[:first]).glob("/".join(parts[first:]))
+    return None if first is None else Path(*parts[:first])
 
 
 def ending_of(path: Path) -> str:

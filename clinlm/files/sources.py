@@ -49,7 +49,10 @@ def open_source(path: Path, text: str, id: str | None, encoding: str | None = No
     if path == STANDARD:
         return JsonLinesSource(path, text, id, sys.stdin.buffer)
     if not path.is_file():
-        raise MissingFileError(f"input must be a file or -, got {path}, which does not exist; set input to the file")
+        raise MissingFileError(
+            f"input must be a file, a folder or pattern of files, or -, got {path}, which does not exist; set input "
+            "to the file"
+        )
     suffix = ending_of(path)
     if suffix in JSON_LINES:
         return JsonLinesSource(path, text, id, encoding=encoding)

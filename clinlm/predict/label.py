@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, final
 
 from rich.console import Console
@@ -20,6 +21,7 @@ from clinlm.labelers.remote import refuse_remote
 from clinlm.predict.journal import Progress
 from clinlm.predict.predictions import Row
 from clinlm.predict.settings import LabelSettings
+from clinlm.predict.shard_run import attempted, run_shards
 from clinlm.predict.stream import AnswerCounts, Answerer, Pending, check_folders, most_common, require_answers, stream
 from clinlm.predict.tool_rows import TOOLS
 from clinlm.store.key import digest
@@ -31,13 +33,27 @@ log = logging.getLogger(__name__)
 def label_command(arguments: list[str]) -> None:
     """Run `clinlm label`."""
     settings = LabelSettings.of(arguments)
-    done = label_file(settings)
+    done = label_files(settings) if settings.per_file else label_file(settings)
     _show(settings, done)
     require_answers(settings, done, _read_totals(done).failed)
 
 
-def label_file(settings: LabelSettings) -> Progress:
+def label_files(settings: LabelSettings) -> Progress:
+    """Label every file of the input that is not labeled yet, one after the other; see `run_shards`."""
+    labeler: Labeler = instantiate(settings.labeler)
+    promises = _promises(settings, labeler) | {"text": settings.text, "id": settings.id, "encoding": settings.encoding}
+    done = run_shards(
+        *(settings, promises, partial(label_file, labeler=labeler)),
+        lambda jobs: ((job, attempted(job)) for job in jobs),
+    )
+    return done.done
+
+
+def label_file(settings: LabelSettings, labeler: Labeler | None = None) -> Progress:
     """Label every note that is not labeled yet; return the progress over all attempts.
+
+    Args:
+        labeler: that of the settings, where it is open already.
 
     Raises:
         ConfigError, DataError: a file is missing or malformed; notes may not be sent where the labeler sends them; the
@@ -45,7 +61,8 @@ def label_file(settings: LabelSettings) -> Progress:
         LabelingStopped: a labeler reached a limit; the message says how to continue.
     """
     check_folders(settings)
-    labeler: Labeler = instantiate(settings.labeler)
+    labeler = instantiate(settings.labeler) if labeler is None else labeler
+    assert isinstance(labeler, Labeler)
     corpus = _open_corpus(settings)
     refuse_remote(labeler, corpus)
     source = _open_source(settings, corpus)
@@ -55,8 +72,7 @@ def label_file(settings: LabelSettings) -> Progress:
             "a labeler that uses spans of people needs a corpus that has them; these notes have no spans; set "
             "corpus=NAME root=PATH to one that has, or choose another labeler"
         )
-    promises: dict[str, Any] = {"labeler": labeler_key(labeler), "span_texts": settings.span_texts}
-    promises |= {} if settings.tool is None else {"tool": settings.tool}
+    promises = _promises(settings, labeler)
     if settings.corpus is not None:
         promises |= {"corpus": digest([settings.corpus, corpus.fingerprint()])}
     elif settings.resumable and settings.input is not None:
@@ -66,6 +82,11 @@ def label_file(settings: LabelSettings) -> Progress:
     for notice in labeler.notices:
         log.info("%s", notice)
     return done
+
+
+def _promises(settings: LabelSettings, labeler: Labeler) -> dict[str, Any]:
+    promises: dict[str, Any] = {"labeler": labeler_key(labeler), "span_texts": settings.span_texts}
+    return promises | ({} if settings.tool is None else {"tool": settings.tool})
 
 
 @final

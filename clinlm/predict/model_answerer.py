@@ -1,6 +1,6 @@
 """Answers a file of notes with a model, and with its shadow if there is one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar, final
@@ -22,7 +22,9 @@ from clinlm.predict.model_runner import open_head
 from clinlm.predict.note_models import NoteAnswers, NoteModels
 from clinlm.predict.note_workers import NoteWorkers, waited
 from clinlm.predict.predictions import Row, join_predictions
+from clinlm.predict.ray_workers import answered_by_ray
 from clinlm.predict.settings import PredictSettings
+from clinlm.predict.shard_run import Outcome, ShardJob, ShardTotals, attempted, run_shards
 from clinlm.predict.sinks import CsvSink, JsonLinesSink, ParquetSink, Sink
 from clinlm.predict.stream import AnswerCounts, Answerer, Pending, check_folders, stream
 from clinlm.store.content import RECORD, read_record, sealed, sha256
@@ -48,6 +50,29 @@ def predict_file(settings: PredictSettings) -> Progress:
     """
     check_folders(settings)
     source = open_source(settings.input, settings.text, settings.id, settings.encoding)
+    promises = model_promises(settings)
+    if settings.resumable:
+        promises["input"] = file_identity(settings.input)
+    return stream(settings, source, promises, lambda begun: ModelAnswerer(settings, begun))
+
+
+def predict_files(settings: PredictSettings) -> ShardTotals:
+    """Answer every file of the input that is not answered yet, here or by workers of a cluster; see `run_shards`."""
+
+    def distribute(jobs: Sequence[ShardJob[PredictSettings]]) -> Iterator[tuple[ShardJob[PredictSettings], Outcome]]:
+        if settings.on is None:
+            return ((job, attempted(job, settings.threads)) for job in jobs)
+        return answered_by_ray(jobs, settings.address, settings.threads)
+
+    return run_shards(settings, model_promises(settings), predict_file, distribute)
+
+
+def model_promises(settings: PredictSettings) -> dict[str, Any]:
+    """Return what decides the answers to a file besides the file, by name; see `stream`.
+
+    Raises:
+        MissingFileError, ModelError: there is no model, or one without sets at the coverage.
+    """
     models = {"artifact": settings.artifact, "shadow": settings.shadow}
     promises: dict[str, Any] = {name: None if folder is None else _identify(folder) for name, folder in models.items()}
     promises |= {name: getattr(settings, name) for name in ("text", "id", "window", "batch_tokens")}
@@ -56,9 +81,7 @@ def predict_file(settings: PredictSettings) -> Progress:
     if settings.coverage is not None:
         for folder in filter(None, models.values()):
             at_coverage(read_serving(folder).conformal, settings.coverage, str(folder))
-    if settings.resumable:
-        promises["input"] = file_identity(settings.input)
-    return stream(settings, source, promises, lambda begun: ModelAnswerer(settings, begun))
+    return promises
 
 
 @final
@@ -155,24 +178,27 @@ def _identify(folder: Path) -> str:
     return digest({str(path.relative_to(folder)): sha256(path) for path in paths})
 
 
-def show_predictions(settings: PredictSettings, done: Progress, before: bool = False) -> None:
+def show_predictions(settings: PredictSettings, done: Progress, before: bool = False, files: int = 0) -> None:
     """Print what was done; to standard error where the answers go to standard output.
 
     Args:
         before: whether an earlier command had answered everything, so that this one did nothing.
+        files: number of files of the input, where each has answers of its own.
     """
     console = Console(stderr=True, width=120) if settings.output == STANDARD else make_console()
     rate = done.documents / done.seconds if done.seconds else 0.0
     if before:
         console.print(
-            f"finished   before: the same command has answered every note; nothing was done (delete {settings.output} "
-            f"and {settings.beside(ENDING).name} to answer them again)",
+            f"finished   before: the same command has answered every note; nothing was done (delete {settings.output}"
+            f"{'' if files else f' and {settings.beside(ENDING).name}'} to answer them again)",
             soft_wrap=True,
             markup=False,
         )
     console.print(
         f"documents  {done.documents:,} in {done.seconds:,.1f} s, {rate:,.1f} per second, {settings.threads} threads"
     )
+    if files:
+        console.print(f"files      {files:,}, each with answers of its own")
     config = read_serving(settings.artifact)
     if config.alone:
         console.print("batches    none: a quantised model rounds its inputs, so every note is read alone")

@@ -1,8 +1,10 @@
 """The command `clinlm predict artifact=FOLDER input=FILE output=FILE`."""
 
 from clinlm.config.errors import MissingFileError
+from clinlm.files.shards import shards
 from clinlm.files.sources import STANDARD, open_source
 from clinlm.predict.journal import ENDING, is_complete
+from clinlm.predict.ray_workers import load_ray
 from clinlm.predict.settings import PredictSettings
 from clinlm.predict.stream import check_folders, require_answers
 
@@ -13,8 +15,13 @@ def predict_command(arguments: list[str]) -> None:
     _check_paths(settings)
 
     # Here, so that help, wrong settings and wrong paths need not wait for it.
-    from clinlm.predict.model_answerer import predict_file, show_predictions
+    from clinlm.predict.model_answerer import predict_file, predict_files, show_predictions
 
+    if settings.per_file:
+        files = predict_files(settings)
+        show_predictions(settings, files.done, not files.fresh, files.files)
+        require_answers(settings, files.done)
+        return
     before = settings.resumable and is_complete(settings.beside(ENDING))
     done = predict_file(settings)
     show_predictions(settings, done, before)
@@ -27,9 +34,12 @@ def _check_paths(settings: PredictSettings) -> None:
     Raises:
         MissingFileError, DataError: a path is wrong, or a column is missing.
     """
+    if settings.on is not None:
+        load_ray(settings.address)
     check_folders(settings)
     if settings.input != STANDARD:
-        open_source(settings.input, settings.text, settings.id, settings.encoding)
+        first = shards(settings.input, "input")[0] if settings.per_file else settings.input
+        open_source(first, settings.text, settings.id, settings.encoding)
     for name, folder in (("artifact", settings.artifact), ("shadow", settings.shadow)):
         if folder is not None and not folder.is_dir():
             raise MissingFileError(

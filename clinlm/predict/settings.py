@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
 from typing import Any, Self, final, get_args, get_type_hints
@@ -13,6 +13,7 @@ import yaml
 from clinlm.config.errors import ConfigError
 from clinlm.config.near_names import did_you_mean
 from clinlm.config.validation import CONF
+from clinlm.files.shards import is_several
 from clinlm.files.sources import STANDARD
 from clinlm.metrics.conformal import COVERAGES
 from clinlm.predict.tool_rows import TOOLS
@@ -20,6 +21,7 @@ from clinlm.predict.tool_rows import TOOLS
 PREDICT_YAML = CONF / "predict.yaml"
 LABEL_YAML = CONF / "label.yaml"
 OUTPUTS = (".jsonl", ".csv", ".parquet")
+ENGINES = ("ray",)
 _GROUPS = ("labeler", "corpus")
 _FLAGS = {"true": True, "false": False}
 
@@ -56,6 +58,40 @@ class StreamSettings:
             raise ConfigError("input, output and rejects must be different files; set another output")
 
     @property
+    def per_file(self) -> bool:
+        """Return whether every file of the input gets a file of answers, in the folder `output`."""
+        return self.input is not None and is_several(self.input)
+
+    def check_output(self, endings: Sequence[str]) -> None:
+        """Raise ConfigError unless `output` is a file with one of some endings, a folder or standard output."""
+        if self.per_file:
+            wrong = self.output.is_file() or (self.output.suffix and not self.output.is_dir())
+            if STANDARD in (self.input, self.output) or wrong:
+                raise ConfigError(
+                    f"input must be files and output a folder where every file gets answers of its own (input is a "
+                    f"folder or pattern, or on is set), got input={self.input} output={self.output}; set output=FOLDER"
+                )
+        elif self.output != STANDARD and self.output.suffix not in endings:
+            raise ConfigError(
+                f"output must end in {', '.join(endings)}, or be - for standard output; got {self.output.name}"
+            )
+
+    def alone(self, shard: Path, output: Path, rejects: Path, threads: int) -> Self:
+        """Return the settings that answer one file of the input."""
+        return replace(self, input=shard, output=output, rejects=rejects)
+
+    def answers_name(self, shard: Path) -> str:
+        """Return the name of the answers to a file of the input."""
+        own = shard.name.lower()
+        ending = Path(own.removesuffix(".gz")).suffix
+        stem = shard.name[: len(own.removesuffix(".gz")) - len(ending)]
+        return shard.with_name(f"{stem}{self.answers_ending(ending)}").as_posix()
+
+    def answers_ending(self, ending: str) -> str:
+        """Return the ending of the answers to a file with an ending, in lower case."""
+        return ".jsonl"
+
+    @property
     def resumable(self) -> bool:
         """Return whether a stopped run can continue: neither standard input nor output can be read again."""
         return STANDARD not in (self.input, self.output)
@@ -81,7 +117,10 @@ class StreamSettings:
         if values["rejects"] is None and values["output"] is not None:
             if values["output"] == str(STANDARD):
                 raise ConfigError("rejects need a file where output=-; add rejects=FILE.jsonl")
-            values["rejects"] = f"{values['output']}.rejects.jsonl"
+            several = values.get("on") or (values["input"] and is_several(Path(values["input"]).expanduser()))
+            values["rejects"] = (
+                str(Path(values["output"], "_rejects")) if several else f"{values['output']}.rejects.jsonl"
+            )
         types = get_type_hints(cls)
         return {name: converted(name, value, types[name]) for name, value in values.items()}
 
@@ -133,15 +172,31 @@ class PredictSettings(StreamSettings):
     shadow: Path | None
     coverage: float | None
     threads: int
+    on: str | None
+    address: str
     batch_tokens: int
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.output != STANDARD and self.output.suffix not in OUTPUTS:
+        if self.on not in (None, *ENGINES):
+            raise ConfigError(f"on must be one of {', '.join(ENGINES)}, or null for this machine, got {self.on!r}")
+        self.check_output(OUTPUTS)
+        if self.per_file and self.shadow is not None:
             raise ConfigError(
-                f"output must end in {', '.join(OUTPUTS)}, or be - for standard output; got {self.output.name}"
+                "shadow compares two models on one file, got several files; set input to one of them, and remove on"
             )
         check_coverage(self.coverage)
+
+    @property
+    def per_file(self) -> bool:
+        return self.on is not None or super().per_file
+
+    def alone(self, shard: Path, output: Path, rejects: Path, threads: int) -> Self:
+        return replace(self, input=shard, output=output, rejects=rejects, threads=threads, on=None)
+
+    def answers_ending(self, ending: str) -> str:
+        """See `StreamSettings.answers_ending`: that of the file, where answers have it, or of another table."""
+        return ending if ending in OUTPUTS else ".csv" if ending in (".tsv", ".xlsx") else ".jsonl"
 
     @classmethod
     def of(cls, arguments: Sequence[str]) -> Self:
@@ -188,8 +243,7 @@ class LabelSettings(StreamSettings):
             )
         if self.corpus is None and self.root is not None:
             raise ConfigError("root needs a corpus, got none; add corpus=NAME, or remove root")
-        if self.output != STANDARD and self.output.suffix != ".jsonl":
-            raise ConfigError(f"output must end in .jsonl, or be - for standard output; got {self.output.name}")
+        self.check_output((".jsonl",))
 
     @classmethod
     def of(cls, arguments: Sequence[str]) -> Self:

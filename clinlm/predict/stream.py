@@ -91,7 +91,8 @@ def check_folders(settings: StreamSettings) -> None:
     Raises:
         MissingFileError: one does not.
     """
-    for path in (settings.output, settings.rejects):
+    # A folder of rejects is made with the folder of answers.
+    for path in (settings.output, settings.output if settings.per_file else settings.rejects):
         if path != STANDARD and not path.parent.is_dir():
             raise MissingFileError(f"the folder of an output must exist, got {path.parent}; make it first")
 
@@ -187,7 +188,7 @@ class _Stream:
     def run(self) -> Progress:
         begun, settings = self._journal.progress, self._settings
         waiting: deque[_Window] = deque()
-        with _Bar(self._source.total, begun.documents) as bar:
+        with ProgressBar(self._source.total, begun.documents) as bar:
             # With a lookahead, the next window is read while the workers still answer the one before.
             for records in _windows(self._source.records(begun.place), settings.window):
                 waiting.append(self._begin(records))
@@ -215,7 +216,7 @@ class _Stream:
         reason = self._answerer.refuse(record.text) if record.text is not None else ""
         return Record.rejected(record.line, reason, record.after, record.id) if reason else record
 
-    def _commit(self, window: _Window, bar: "_Bar") -> None:
+    def _commit(self, window: _Window, bar: "ProgressBar") -> None:
         done = self._journal.progress
         answers = iter(window.pending(lambda notes: bar.show(replace(done, documents=done.documents + notes))))
         rows = [None if record.text is None else next(answers) for record in window.records]
@@ -246,11 +247,11 @@ class _Stream:
 
 
 @final
-class _Bar(rich.progress.Progress):
+class ProgressBar(rich.progress.Progress):
     """A progress bar on standard error, on a terminal only.
 
     Args:
-        total: `Position.offset` at the end; None where it is unknown.
+        total: `Position.offset` at the end, or a number of files; None where it is unknown.
         before: number of documents answered in earlier attempts, which do not count for the rate.
     """
 

@@ -23,7 +23,7 @@ from clinlm.cli.main import run_command
 from clinlm.config.errors import ConfigError
 from clinlm.config.validation import CONF
 from clinlm.labelers.base import LabelingStopped
-from clinlm.predict.label import label_file
+from clinlm.predict.label import label_file, label_files
 from clinlm.predict.settings import LabelSettings
 
 TERMS = ("ague", "psoriasis", "night sweats")
@@ -65,6 +65,21 @@ def test_every_source_gives_one_line_a_note(tmp_path: Path, texts: list[str], na
     assert {one["failed"] for one in found} == {None} and {*found[0]} == {"id", "line", "spans", "failed"}
     assert done.complete and done.predicted == {"MEDICATION": sum(len(one["spans"]) for one in found)}
     assert "ague" not in (tmp_path / "out.jsonl").read_text(), "spans without the words"
+
+
+def test_every_file_of_a_pattern_gets_labels_of_its_own(
+    tmp_path: Path, texts: list[str], run: Run, ontology: list[str]
+) -> None:
+    parts = [written(texts, tmp_path / "notes-1.jsonl.gz"), written(texts[:3], tmp_path / "notes-2.csv")]
+    for number, part in enumerate(parts):
+        run(tmp_path / f"alone-{number}.jsonl", input=part)
+    for part in parts:
+        own = [f"input={tmp_path}/notes-*{part.suffix}", f"output={tmp_path / f'labels{part.suffix[1:]}'}"]
+        own += [f"store={tmp_path / 'store'}"]
+        done = label_files(LabelSettings.of([*ontology, *own]))
+        assert done.complete and label_files(LabelSettings.of([*ontology, *own])) == done
+    for number, name in enumerate(("labelsgz/notes-1.jsonl", "labelscsv/notes-2.jsonl")):
+        assert (tmp_path / name).read_bytes() == (tmp_path / f"alone-{number}.jsonl").read_bytes()
 
 
 def test_words_are_written_where_asked_for(tmp_path: Path, rough: Path, run: Run) -> None:
