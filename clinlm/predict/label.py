@@ -21,7 +21,7 @@ from clinlm.labelers.remote import refuse_remote
 from clinlm.predict.journal import Progress
 from clinlm.predict.predictions import Row
 from clinlm.predict.settings import LabelSettings
-from clinlm.predict.shard_run import attempted, run_shards
+from clinlm.predict.shard_run import run_job, run_shards
 from clinlm.predict.stream import AnswerCounts, Answerer, Pending, check_folders, most_common, require_answers, stream
 from clinlm.predict.tool_rows import TOOLS
 from clinlm.store.key import digest
@@ -44,7 +44,7 @@ def label_files(settings: LabelSettings) -> Progress:
     promises = _promises(settings, labeler) | {"text": settings.text, "id": settings.id, "encoding": settings.encoding}
     done = run_shards(
         *(settings, promises, partial(label_file, labeler=labeler)),
-        lambda jobs: ((job, attempted(job)) for job in jobs),
+        lambda jobs: ((job, run_job(job)) for job in jobs),
     )
     return done.done
 

@@ -24,7 +24,7 @@ from clinlm.predict.note_workers import NoteWorkers, waited
 from clinlm.predict.predictions import Row, join_predictions
 from clinlm.predict.ray_workers import answered_by_ray
 from clinlm.predict.settings import PredictSettings
-from clinlm.predict.shard_run import Outcome, ShardJob, ShardTotals, attempted, run_shards
+from clinlm.predict.shard_run import Outcome, ShardJob, ShardTotals, run_job, run_shards
 from clinlm.predict.sinks import CsvSink, JsonLinesSink, ParquetSink, Sink
 from clinlm.predict.stream import AnswerCounts, Answerer, Pending, check_folders, stream
 from clinlm.store.content import RECORD, read_record, sealed, sha256
@@ -61,7 +61,7 @@ def predict_files(settings: PredictSettings) -> ShardTotals:
 
     def distribute(jobs: Sequence[ShardJob[PredictSettings]]) -> Iterator[tuple[ShardJob[PredictSettings], Outcome]]:
         if settings.on is None:
-            return ((job, attempted(job, settings.threads)) for job in jobs)
+            return ((job, run_job(job, settings.threads)) for job in jobs)
         return answered_by_ray(jobs, settings.address, settings.threads)
 
     return run_shards(settings, model_promises(settings), predict_file, distribute)

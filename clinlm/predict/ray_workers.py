@@ -13,7 +13,7 @@ from clinlm.config.errors import ConfigError, DataError
 from clinlm.config.extras import imported
 from clinlm.config.private_caches import private_folder
 from clinlm.predict.settings import StreamSettings
-from clinlm.predict.shard_run import Outcome, ShardJob, attempted
+from clinlm.predict.shard_run import Outcome, ShardJob, run_job
 
 S = TypeVar("S", bound=StreamSettings)
 
@@ -42,7 +42,7 @@ def answered_by_ray(jobs: Sequence[ShardJob[S]], address: str, workers: int) -> 
     """
     ray = load_ray(address)
     with _connected(ray, address, workers):
-        task = ray.remote(num_cpus=1, max_retries=_RETRIES)(attempted)
+        task = ray.remote(num_cpus=1, max_retries=_RETRIES)(run_job)
         left, waiting = iter(jobs), dict[Any, ShardJob[S]]()
         while True:
             for job in left:
@@ -109,16 +109,15 @@ def _connected(ray: Any, address: str, workers: int) -> Iterator[None]:
             f"the folder of temporary files must have a short name, for the sockets of Ray in it, got {folder}; set "
             "TMPDIR to a folder such as /tmp"
         )
+    told = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error", "_temp_dir": folder}
     try:
-        ray.init(
-            address="local",
-            num_cpus=workers,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="error",
-            object_store_memory=_STORE_BYTES,
-            _temp_dir=folder,
-        )
+        try:
+            ray.init("local", num_cpus=workers, object_store_memory=_STORE_BYTES, **told)
+        except Exception as error:  # of no narrower type: it gives its processes 30 s
+            raise ConfigError(
+                f"Ray must start on this machine, got {str(error).partition(chr(10))[0]!r}; run the same command again "
+                "when the machine is less busy, or without on=ray"
+            ) from error
         yield
     finally:
         ray.shutdown()

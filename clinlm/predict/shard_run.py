@@ -123,7 +123,7 @@ Distribute = Callable[[Sequence[ShardJob[S]]], Iterator[tuple[ShardJob[S], Outco
 """Runs jobs somewhere; yields each with its outcome, in any order."""
 
 
-def attempted(job: ShardJob[S], threads: int = 1) -> Outcome:
+def run_job(job: ShardJob[S], threads: int = 1) -> Outcome:
     """Run a job; return what a user can mend, whose message quotes no note, instead of raising it."""
     try:
         return job.run(threads)
