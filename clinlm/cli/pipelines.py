@@ -26,6 +26,7 @@ from clinlm.store.kept_sources import kept_sources
 from clinlm.store.unused import discard_unused
 from clinlm.sweepers.optuna import register_optuna
 from clinlm.sweepers.product import register_product
+from clinlm.sweepers.ray import register_ray
 from clinlm.sweepers.trial_judge import trial_judge
 from clinlm.tracking.epoch_judge import TrialPruned
 from clinlm.tracking.planned_jobs import PlannedJobs
@@ -106,6 +107,7 @@ def run_pipelines() -> None:
     register_resolvers()
     register_optuna()
     register_product()
+    register_ray()
     # Hydra's parser wants all overrides together; `clinlm +experiment=x -m pipeline=a,b` is what people type.
     sys.argv[1:] = sorted(as_sweep(sys.argv[1:]), key=lambda word: word not in _MULTIRUN)
     traceback = os.environ.get("HYDRA_FULL_ERROR")

@@ -3,10 +3,15 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pytest
@@ -55,6 +60,10 @@ if __name__ == "__main__":
 """
 
 
+CLUSTERS = ROOT / ".venv-clusters" / "bin" / "python"
+"""Of the environment that has Ray; `make integration` makes it."""
+
+
 def installed(launcher: str) -> None:
     """Skip where the plugin of a launcher is not installed."""
     pytest.importorskip(f"hydra_plugins.hydra_{launcher}_launcher", reason=f"the extra {launcher} is not installed")
@@ -66,10 +75,12 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT), "CI": "true"}
 
 
-def clinlm(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def clinlm(
+    folder: Path, *arguments: str, python: str = sys.executable, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run `python -m clinlm -m` in `folder`."""
     return subprocess.run(
-        [sys.executable, "-m", "clinlm", "-m", *TINY, *arguments],
+        [python, "-m", "clinlm", "-m", *TINY, *arguments],
         cwd=folder,
         env=environment() | variables,
         capture_output=True,
@@ -160,7 +171,8 @@ def test_jobs_run_side_by_side_on_their_share_of_the_cores(
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "submitit_slurm", "ray"])
 def test_a_launcher_composes(launcher: str) -> None:
-    installed(launcher.partition("_")[0])
+    if launcher != "ray":  # ours
+        installed(launcher.partition("_")[0])
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", [f"hydra/launcher={launcher}"], return_hydra_config=True)
     assert config.hydra.launcher._target_.startswith("hydra_plugins.")
@@ -188,3 +200,48 @@ def test_a_pruned_trial_trains_no_further_and_is_no_result(notes_csv: Path, tmp_
     told = json.loads((tmp_path / "outputs/sweeps/whole/study.json").read_text(encoding="utf-8"))
     assert [one["state"] for one in told["trials"]] == ["PRUNED", "COMPLETE"] and told["front"] == [1]
     assert [path.parent.name for path in tmp_path.glob("outputs/sweeps/whole/*/run.json")] == ["1"]
+
+
+def test_ray_builds_each_stage_once_and_outlives_a_worker(notes_csv: Path, tmp_path: Path) -> None:
+    """A grid on two workers, of which the one that trains the teacher is killed; its table is that of one process."""
+    if not CLUSTERS.exists():
+        pytest.skip("needs .venv-clusters; make integration makes it")
+    grid = ["pipeline=a,b", "quantize=none,dynamic", "student.layers=1", "prune.ratio=0.3", f"task.root={notes_csv}"]
+    grid += ["epochs=4", "hydra.sweep.dir=outputs/sweeps/grid"]
+    (tmp_path / "ray").mkdir()
+    killed = threading.Event()
+    watcher = threading.Thread(target=_kill_teacher, args=(tmp_path / "ray", killed), daemon=True)
+    watcher.start()
+    on_ray = ["hydra/launcher=ray", "hydra.launcher.workers=2"]
+    done = clinlm(tmp_path / "ray", *grid, *on_ray, python=str(CLUSTERS), TMPDIR="/tmp")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert killed.is_set(), "the teacher was not killed while it trained"
+    (tmp_path / "serial").mkdir()
+    serial = clinlm(tmp_path / "serial", *grid)
+    assert serial.returncode == 0, serial.stdout + serial.stderr
+    tables = [_table(tmp_path / name / "outputs/sweeps/grid") for name in ("ray", "serial")]
+    assert tables[0] == tables[1] and len(tables[0]) == 7
+    stores = [
+        {path.parent.name for path in tmp_path.glob(f"{name}/outputs/store/*/report.json")}
+        for name in ("ray", "serial")
+    ]
+    assert stores[0] == stores[1] and len(stores[0]) == 6
+    (teacher,) = tmp_path.glob("ray/outputs/store/teacher-*/report.json")
+    assert json.loads(teacher.read_text(encoding="utf-8"))["attempts"] == 2, "from its checkpoint"
+
+
+def _kill_teacher(folder: Path, killed: threading.Event) -> None:
+    """Kill the worker that trains the teacher as soon as it has a checkpoint."""
+    while not list(folder.glob("outputs/store/teacher-*/last.ckpt")):
+        time.sleep(0.02)
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            command, place = (process / "cmdline").read_bytes(), (process / "cwd").readlink()
+            if command.startswith(b"ray::stage teacher") and place == folder:
+                os.kill(int(process.name), signal.SIGKILL)
+                killed.set()
+
+
+def _table(folder: Path) -> list[Any]:
+    rows = json.loads((folder / "table.json").read_text(encoding="utf-8"))["rows"]
+    return [(row["name"], row["key"], row["bytes"], row["quality"]) for row in rows]
