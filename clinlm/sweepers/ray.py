@@ -150,7 +150,7 @@ def _connected(address: str, workers: int) -> Any:
             object_store_memory=_STORE_BYTES,
             _temp_dir=folder,
         )
-    except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+    except Exception as error:  # of Ray, which raises them of all kinds, also a plain one
         raise ConfigError(
             f"hydra.launcher.address must be local, or that of a running Ray cluster, got {address} "
             f"({str(error).partition(chr(10))[0]}); start one (ray start --head), or set hydra.launcher.address=local"

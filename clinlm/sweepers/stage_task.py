@@ -1,6 +1,6 @@
 """The stages that the jobs of a sweep need and the store lacks, planned before any job runs, and built one by one."""
 
-import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,10 @@ from clinlm.store.kept_sources import kept_sources
 from clinlm.store.key import cache_key, digest
 from clinlm.tasks.base import Task
 from clinlm.tracking.opened import open_logger
+from clinlm.training.teachers.tfidf import TFIDF
 
-log = logging.getLogger(__name__)
+_ROUTINE = r".*does not have many workers|.*LeafSpec.*is deprecated|The `srun` command is available"
+"""Warnings of Lightning that `clinlm.cli.run.quiet` silences in a run."""
 
 
 @final
@@ -71,6 +73,7 @@ def build_ahead(config: DictConfig, task: StageTask) -> None:
     allow_targets(allowed_packages(config))
     prefer_own_methods()
     quiet_loggers()
+    warnings.filterwarnings("ignore", message=_ROUTINE)
     keep_memory()
     share_cores()
     root = Path(config.store)
@@ -110,7 +113,7 @@ def _planned(config: DictConfig, tasks: dict[str, tuple[Task, str]]) -> list[Sta
 def _needs(spec: StageSpec) -> list[str]:
     """Return the stages that a stage is made from; the baseline that may teach as well is none."""
     found = [*([] if spec.parent is None else [spec.parent]), *spec.teachers]
-    return [name for name in dict.fromkeys(found) if name != execution.TFIDF]
+    return [name for name in dict.fromkeys(found) if name != TFIDF]
 
 
 def _before(stages: Sequence[StageSpec], name: str) -> list[StageSpec]:
