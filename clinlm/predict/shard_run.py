@@ -101,14 +101,16 @@ class ShardJob(Generic[S]):
         attempt = self.settings.output / _ATTEMPTS / os.urandom(8).hex()
         attempt.mkdir(mode=0o700, parents=True)
         try:
-            own = self.settings.alone(self.shard, attempt / Path(self.name).name, attempt / "rejects.jsonl", threads)
+            draft = attempt / self.output.name
+            own = self.settings.alone(self.shard, draft, draft.with_name(f"{draft.name}.rejects.jsonl"), threads)
             done = self.answer(own)
-            Journal(attempt / "journal", self._promises(), done).commit(done)
-            moved = [(own.rejects, self.rejects), (own.output, self.output), (attempt / "journal", self.journal)]
-            for draft, path in moved:
-                if draft.is_file():
+            journal = attempt / self.journal.name  # its digest counts its name
+            Journal(journal, self._promises(), done).commit(done)
+            moved = [(own.rejects, self.rejects), (own.output, self.output), (journal, self.journal)]
+            for file, path in moved:
+                if file.is_file():
                     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    rename_durably(draft, path)
+                    rename_durably(file, path)
                 else:  # no rejects
                     path.unlink(missing_ok=True)
         finally:

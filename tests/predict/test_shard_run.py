@@ -82,7 +82,7 @@ def test_what_is_done_stays_and_new_files_are_added(
     when = first.stat().st_mtime_ns
     again = files(inputs)
     assert (again.fresh, again.done.documents, again.done.complete) == (0, 18, True)
-    write_notes(notes[-5:], inputs / "part-3.jsonl")
+    write_notes(notes[-5:], inputs / "rejects.jsonl")
     (tmp_path / "answers/part-2.jsonl").unlink()
     more = files(inputs)
     assert (more.files, more.fresh, more.done.documents, more.done.rejects) == (4, 2, 23, 2)
