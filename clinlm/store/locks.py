@@ -33,6 +33,8 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """What a file system says that locks no files."""
 
 
+_DEEP = 3
+"""Folders, from that of a lock upward, that may say which locks are used."""
 _leases: dict[Path, Lease] = {}
 """What this process holds by a lease -> the lease."""
 
@@ -170,7 +172,8 @@ def _by_lease(file: Path) -> bool:
     Processes of other hosts, to which the same folder may look as if it had it, take the same kind.
     """
     mark = file.parent / leases.MARK
-    if mark.exists():
+    # Of a store it holds for the folders in it, too: FOLDER/tokens, FOLDER/logits.
+    if any((folder / leases.MARK).exists() for folder in [*file.absolute().parents][:_DEEP]):
         return True
     if fcntl is None or file.parent in _with_flock or not writable(file.parent):
         return False

@@ -142,6 +142,12 @@ def test_what_was_complete_but_for_a_rename_is_completed_by_the_next(store: Path
         assert whole and read_record(folder)["files"].keys() == {"weights"}
 
 
+def test_a_store_says_it_for_the_folders_in_it(store: Path) -> None:
+    tokens = store / "task-000000000000" / "tokens"
+    with locked(tokens / "key.safetensors"):
+        assert [*tokens.glob(".key.safetensors.lease-1")]
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
 def test_a_file_system_without_flock_gets_leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     fcntl = pytest.importorskip("fcntl", reason="Windows locks otherwise")
