@@ -19,7 +19,7 @@ _LAUNCHERS = {
     "joblib": "hydra_plugins.hydra_joblib_launcher",
     "submitit_local": "hydra_plugins.hydra_submitit_launcher",
     "submitit_slurm": "hydra_plugins.hydra_submitit_launcher",
-    "ray": "hydra_plugins.hydra_ray_launcher",
+    "ray": "ray",
 }
 """Launcher -> the package that brings it."""
 _VALUES = {"--cfg": ("job", "hydra", "all"), "--completion": ("bash", "zsh", "fish")}
