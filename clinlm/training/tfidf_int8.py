@@ -71,7 +71,8 @@ class TfidfInt8:
                 served = task.inference_config(linked_logits(model, texts, task.kind), task.max_tokens)
                 served.save(self.folder)
                 terms = LearntTerms(len(model.vocabulary), model.rare, task.min_groups)
-                seal(self.folder, {"key": self.folder.name, "seconds": seconds, "vocabulary": asdict(terms)})
+                facts = {"key": self.folder.name, "task": self.task_key, "seconds": seconds}
+                seal(self.folder, facts | {"vocabulary": asdict(terms)})
         return Int8Baseline.load(self.folder), there
 
     def split_logits(self, task: Task, split: Measured) -> Float[np.ndarray, "units outputs"]:

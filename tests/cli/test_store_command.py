@@ -29,7 +29,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with used_by(Path("outputs/runs/gone"), root):
         stored(root, TASK, {})
         stored(root, TFIDF, {"key": TFIDF}, {"logits/train-cccc00000002.safetensors": ""})
-        stored(root, INT8, {"key": INT8})
+        stored(root, INT8, {"key": INT8, **of_task})
         stored(root, TEACHER, {"stage": "teacher", "parents": {"start": None, "teachers": []}, **of_task})
         stored(root, STUDENT, {"stage": "student", "parents": learned, **of_task})
         stored(root, PRUNE, {"stage": "prune", "parents": {"start": "bbbb00000001", "teachers": []}, **of_task})
@@ -123,8 +123,10 @@ def test_notes_stay_and_so_does_what_an_agreement_forbids(store: Path, capsys: p
     assert b"aaaa00000001/examples.json" not in Path("a.tar").read_bytes()
     with pytest.raises(ConfigError, match=f"no terms of single patients, got {TFIDF}; notes=true"):
         store_command(["export", TFIDF, "output=b.tar"])
-    with pytest.raises(ConfigError, match=f"got {INT8}: its task is not in the store"):
-        store_command(["export", INT8, "output=b.tar"])
+    assert printed(capsys, "export", INT8, "output=int8.tar")[0].split()[1] == INT8
+    stored(store, f"{INT8[:-1]}9", {"key": f"{INT8[:-1]}9", "task": "aaaa00000009"})
+    with pytest.raises(ConfigError, match=f"got {INT8[:-1]}9: its task is not in the store"):
+        store_command(["export", f"{INT8[:-1]}9", "output=b.tar"])
     everything = printed(capsys, "export", STUDENT, TASK, "output=all.tar", "notes=true", "restricted=true")
     assert [line.split()[1] for line in everything[:4]] == [TASK, TEACHER, TFIDF, STUDENT]
     notices = json.dumps({"notices": [NOT_RELEASED]})

@@ -22,6 +22,7 @@ def test_it_is_fitted_once(task: MultiLabel, tmp_path: Path, monkeypatch: pytest
     (first, cached), (again, there) = member.fitted(task), member.fitted(task)
     assert (cached, there) == (False, True) and first.vocabulary == again.vocabulary
     assert {*verify(member.folder)["files"]} == {*INT8_FILES, "serving.json"}
+    assert {read_record(own.folder)["task"] for own in (member, Tfidf(tmp_path / "store", "key"))} == {"key"}
     logits = member.split_logits(task, "test")
     np.testing.assert_allclose(logits, first.logits(task.texts("test")), rtol=1e-5)
     monkeypatch.setattr(Int8Baseline, "fit", lambda *_: pytest.fail("it was fitted already"))

@@ -104,7 +104,8 @@ class Tfidf(TeacherSource):
                 logits = linked_logits(baseline, _split(task, "validation")[0], task.kind)
                 task.inference_config(logits, task.max_tokens).save(self.folder)
                 terms = LearntTerms(len(baseline.vocabulary), 0, 1)  # it stays in the store, with the notes
-                seal(self.folder, {"key": self.folder.name, "seconds": seconds, "vocabulary": asdict(terms)})
+                facts = {"key": self.folder.name, "task": self.task_key, "seconds": seconds}
+                seal(self.folder, facts | {"vocabulary": asdict(terms)})
         return TfidfBaseline.load(self.folder), whole
 
     def training_logits(self, task: Task, precision: str) -> Float[np.ndarray, "train outputs"]:
