@@ -4,6 +4,7 @@
 VENV := .venv
 DOCS := .venv-docs
 TRACKERS := .venv-trackers
+CLUSTERS := .venv-clusters
 PYTHON := $(VENV)/bin/python
 # Constraints by environment variable hold in the environments in which pip builds packages, too.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
@@ -27,7 +28,7 @@ PARALLEL := -n 2 --dist worksteal
 test: $(VENV)/.test ## install, then run every test in two processes (ARGS="-k store" chooses, in one)
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(or $(ARGS),$(PARALLEL))
 
-integration: $(VENV)/.integration $(DOCS)/.docs $(TRACKERS)/.trackers ## install, then run the long tests: every family, every adapter, launchers, kills, trackers, the site
+integration: $(VENV)/.integration $(DOCS)/.docs $(TRACKERS)/.trackers $(CLUSTERS)/.clusters ## install, then run the long tests: every family, every adapter, launchers, kills, trackers, the site
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m integration $(or $(ARGS),$(PARALLEL))
 
 torture: $(VENV)/.test ## kill, damage, fill disks, set clocks back, feed broken files: half an hour of a core (ARGS="kills=500 seed=7"); writes build/torture.md
@@ -108,6 +109,16 @@ $(TRACKERS)/.trackers: tests/tracking/constraints.txt $(VENV)/.test
 		>"$$($(TRACKERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tests.pth"
 	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(TRACKERS)/bin/python -m pip install --quiet --quiet \
 		--constraint tests/tracking/constraints.txt mlflow-skinny trackio
+	@touch $@
+
+# Another on top of .venv: what Ray and Spark need is large, and neither is a part of clinlm.
+$(CLUSTERS)/.clusters: tests/predict/constraints.txt $(VENV)/.test
+	@echo "installing Ray and Spark (about 900 MB on disk)"
+	@$(PYTHON) -m venv --clear $(CLUSTERS)
+	@$(PYTHON) -c 'import sysconfig; print("import site; site.addsitedir(\"" + sysconfig.get_path("purelib") + "\")")' \
+		>"$$($(CLUSTERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tests.pth"
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(CLUSTERS)/bin/python -m pip install --quiet --quiet \
+		--constraint tests/predict/constraints.txt ray pyspark pyarrow
 	@touch $@
 
 # An environment of its own: the modules are read, not imported, so that neither torch nor clinlm is installed for it.

@@ -76,8 +76,8 @@ def test_settings_are_completed_by_level_and_follow_what_was_typed_before() -> N
 
 
 def test_settings_of_predict_are_completed(tmp_path: Path) -> None:
-    keys = ["artifact=", "batch_tokens=", "coverage=", "encoding=", "id=", "input=", "output=", "rejects=", "shadow="]
-    assert choices("clinlm predict ") == [*keys, "text=", "threads=", "window="]
+    keys = ["address=", "artifact=", "batch_tokens=", "coverage=", "encoding=", "id=", "input=", "on=", "output="]
+    assert choices("clinlm predict ") == [*keys, "rejects=", "shadow=", "text=", "threads=", "window="]
     assert choices("clinlm predict input=a,b.csv ar") == ["artifact="]
     (tmp_path / "teacher-1").mkdir()
     (tmp_path / "notes.csv").touch()
