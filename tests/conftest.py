@@ -14,6 +14,7 @@ import huggingface_hub.constants
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from support import shape_hook as shape_hook  # before anything of clinlm
 from support import taggers
 
 from clinlm.config.targets import allow_targets

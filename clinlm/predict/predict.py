@@ -1,10 +1,10 @@
 """The command `clinlm predict artifact=FOLDER input=FILE output=FILE`."""
 
 from clinlm.config.errors import MissingFileError
+from clinlm.config.ray_cluster import load_ray
 from clinlm.files.shards import shards
 from clinlm.files.sources import STANDARD, open_source
 from clinlm.predict.journal import ENDING, is_complete
-from clinlm.predict.ray_workers import load_ray
 from clinlm.predict.settings import PredictSettings
 from clinlm.predict.stream import check_folders, require_answers
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import secrets
-import shutil
-import sys
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, final
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
@@ -22,8 +19,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from clinlm.config.errors import ConfigError, ModelError
-from clinlm.config.extras import imported
+from clinlm.config.errors import ModelError
+from clinlm.config.ray_cluster import connected, load_ray
 
 if TYPE_CHECKING:
     from clinlm.sweepers.stage_task import StageTask
@@ -32,8 +29,6 @@ log = logging.getLogger(__name__)
 _LOCK = threading.Lock()
 _ray: Any = None
 """Ray, where this process is connected; the connection ends with it."""
-_STORE_BYTES: Final = 80 * 2**20
-"""Of Ray's object store on this machine, little more than its least: tasks take and return settings."""
 
 
 def register_ray() -> None:
@@ -118,44 +113,21 @@ class Ray(Launcher):
 
 
 def _joined(address: str, workers: int | None) -> Any:
-    """Return Ray, connected once: a study launches its jobs one by one, from several threads."""
+    """Return Ray, connected once, until this process ends: a study launches its jobs one by one, from several threads.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        ConfigError: see `connected`.
+    """
     global _ray
     with _LOCK:
         if _ray is None:
-            _ray = _connected(address, workers or os.cpu_count() or 1)
+            ray, stack = load_ray(address), ExitStack()
+            setting = "hydra.launcher.address"
+            stack.enter_context(connected(ray, address, workers or os.cpu_count() or 1, setting, log_to_driver=True))
+            atexit.register(stack.close)
+            _ray = ray
         return _ray
-
-
-def _connected(address: str, workers: int) -> Any:
-    """Return Ray, connected to a cluster, or to one of this machine, which ends with this process.
-
-    A Ray on this machine listens on all its addresses. Who connects must know a token that only its own processes get.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address == "local" and "ray" not in sys.modules:
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
-    ray = imported("ray", "ray")
-    try:
-        if address != "local":
-            ray.init(address=address, logging_level="error")
-            return ray
-        folder = tempfile.mkdtemp(prefix="clinlm-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        atexit.register(ray.shutdown)  # before the folder is removed
-        ray.init(
-            address="local",
-            num_cpus=workers,
-            include_dashboard=False,
-            logging_level="error",
-            object_store_memory=_STORE_BYTES,
-            _temp_dir=folder,
-        )
-    except Exception as error:  # of Ray, which raises them of all kinds, also a plain one
-        raise ConfigError(
-            f"hydra.launcher.address must be local, or that of a running Ray cluster, got {address} "
-            f"({str(error).partition(chr(10))[0]}); start one (ray start --head), or set hydra.launcher.address=local"
-        ) from error
-    return ray
 
 
 def _build(place: str, config: DictConfig, task: StageTask, *before: Any) -> None:

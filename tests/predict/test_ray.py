@@ -157,7 +157,7 @@ def test_a_killed_driver_and_killed_workers_lose_nothing(
     temporary.mkdir()
     with started(short_folder, *words, **env) as driver:
         until(lambda: len(done()) > len(before) or driver.poll() is not None)
-        workers = processes(short_folder.name, b"ray::attempted")
+        workers = processes(short_folder.name, b"ray::run_job")
         for worker in workers:
             os.kill(worker, signal.SIGKILL)
         driver.wait()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from functools import partial
 from itertools import product
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from jaxtyping import TypeCheckError
+from support.shape_hook import UNCHECKED
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, kl_divergence
 from torch.nn import functional
@@ -169,9 +171,8 @@ def test_equal_logits_are_a_minimum() -> None:
         assert gradient.abs().max() < 1e-15
 
 
-def test_shapes_that_differ_are_refused(request: pytest.FixtureRequest) -> None:
-    if not request.config.getoption("--jaxtyping-packages"):
-        pytest.skip("shapes are checked under --jaxtyping-packages only")
+@pytest.mark.skipif(bool(os.environ.get(UNCHECKED)), reason=f"{UNCHECKED} is set: shapes are not checked")
+def test_shapes_that_differ_are_refused() -> None:
     for divergence in FORMS.values():
         with pytest.raises(TypeCheckError):
             divergence(torch.zeros(2, 3), torch.zeros(1, 3), "teacher_to_student")  # torch would broadcast in silence
