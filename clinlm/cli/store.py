@@ -6,12 +6,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from clinlm.cli.show import StoredFolder, byte_size, find_folder
+from clinlm.cli.show import byte_size, find_folder
 from clinlm.config.errors import ConfigError, MissingFileError, ModelError
 from clinlm.config.near_names import did_you_mean
 from clinlm.report.command import refuse_others
 from clinlm.store.archive import read_archive, write_archive
-from clinlm.store.content import RECORD, verified
+from clinlm.store.content import RECORD, recorded_json, verified
 from clinlm.store.inventory import FOLDER, Inventory, StoreEntry
 from clinlm.store.locks import writable
 from clinlm.store.removal import remove_entries, unneeded
@@ -186,6 +186,9 @@ def _holds_text(inventory: Inventory, entry: StoreEntry) -> bool:
     """Return whether an entry may hold notes, or terms of single patients (those of `task.min_groups=1`).
 
     Of a vocabulary that it has from a stage which the store does not have, nobody knows whose terms are in it.
+
+    Raises:
+        Damaged: the report of a stage that it was made from is not the one that was recorded.
     """
     if entry.kind not in _WITHOUT_TEXT:
         return True
@@ -194,7 +197,8 @@ def _holds_text(inventory: Inventory, entry: StoreEntry) -> bool:
     continued = [(own.record.get("parents") or {}).get("start") or own.record.get("artifact") for own in lineage]
     if any(key and key not in there for key in continued):
         return True
-    learnt = [StoredFolder.read(own.path).report.get("vocabulary") for own in lineage if own.kind == "stage"]
+    stages = [own.path for own in lineage if own.kind == "stage" and (own.path / "report.json").is_file()]
+    learnt = [recorded_json(stage, "report.json").get("vocabulary") for stage in stages]
     return any(own["min_groups"] < 2 for own in (*learnt, entry.record.get("vocabulary")) if own)
 
 

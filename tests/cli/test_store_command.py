@@ -11,7 +11,7 @@ import pytest
 from clinlm.cli.store import store_command
 from clinlm.config.errors import ClinlmError, ConfigError, MissingFileError, ModelError
 from clinlm.pipeline.protocol import PROTOCOLS
-from clinlm.store.content import USES, claim, seal, used_by, write_digested, write_json
+from clinlm.store.content import USES, claim, read_record, seal, used_by, write_digested, write_json
 from clinlm.tasks.base import NOT_RELEASED
 
 TASK, TFIDF, INT8 = "task-aaaa00000001", "tfidf-aaaa00000002", "tfidf_int8-aaaa00000003"
@@ -53,6 +53,14 @@ def stored(root: Path, name: str, facts: dict[str, Any], caches: dict[str, str] 
     for path, text in (caches or {}).items():
         (folder / path).parent.mkdir()
         (folder / path).write_text(text, encoding="utf-8")
+
+
+def with_vocabulary(folder: Path, min_groups: int) -> None:
+    """Give a stage a vocabulary in its report, and record that."""
+    write_json(folder / "report.json", {"vocabulary": {"kept": 9, "rare": 0, "min_groups": min_groups}})
+    record = read_record(folder)
+    (folder / "record.json").unlink()
+    seal(folder, {name: record[name] for name in record if name not in ("files", "format", "digest")})
 
 
 def printed(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
@@ -143,13 +151,16 @@ def test_notes_stay_and_so_does_what_an_agreement_forbids(store: Path, capsys: p
 
 def test_terms_of_single_patients_stay(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A vocabulary learnt with task.min_groups=1, and what inherits it."""
-    write_json(store / TEACHER / "report.json", {"vocabulary": {"kept": 9, "rare": 0, "min_groups": 1}})
+    with_vocabulary(store / TEACHER, 1)
     for name in (TEACHER, STUDENT):
         with pytest.raises(ConfigError, match=f"no terms of single patients, got {name}"):
             store_command(["export", name, "output=b.tar"])
     assert printed(capsys, "export", TEACHER, "output=b.tar", "notes=true")[-1].startswith("written")
-    write_json(store / TEACHER / "report.json", {"vocabulary": {"kept": 9, "rare": 0, "min_groups": 5}})
+    with_vocabulary(store / TEACHER, 5)
     assert printed(capsys, "export", STUDENT, "output=c.tar")[-1].startswith("written")
+    write_json(store / TEACHER / "report.json", {})
+    with pytest.raises(ModelError, match="is not the file that was recorded"):
+        store_command(["export", STUDENT, "output=d.tar"])
     os.replace(store / TEACHER, "teacher")
     with pytest.raises(ConfigError, match=f"no terms of single patients, got {PRUNE}"):
         store_command(["export", PRUNE, "output=d.tar", "restricted=true"])

@@ -12,7 +12,7 @@ from callbacks.quantize.fp16 import Fp16
 from clinlm.config.errors import ConfigError, MissingFileError
 from clinlm.models.artifact import Artifact
 from clinlm.models.model import Model
-from clinlm.pipeline.run_record import RunRecord
+from clinlm.pipeline.run_record import RunRecord, read_run_file
 from clinlm.report.results import json_value
 from clinlm.report.stress import stress_command, stress_markdown, stress_test
 from clinlm.tasks.entities import Entities
@@ -87,10 +87,10 @@ def run(notes_csv: Path, tmp_path_factory: pytest.TempPathFactory, quick: None) 
 def test_the_command_writes_what_it_was_told(run: tuple[RunRecord, Path], tmp_path: Path) -> None:
     given = ("documents=12", "resamples=20", "seed=5", "metric=macro_f1", f"output={tmp_path / 'out'}", "stage=null")
     stress_command([f"run={run[1]}", *given])
-    found = json.loads((tmp_path / "out" / "stress.json").read_text())
+    found = read_run_file(tmp_path / "out" / "stress.json")
     kept = ("original", "compressed", "metric", "seed", "documents", "resamples")
     assert [found[name] for name in kept] == ["teacher", "quantize", "macro_f1", 5, 12, 20]
-    assert [*sorted(PERTURBATIONS)] == [name for name in found if name not in kept]
+    assert {*PERTURBATIONS} == {*found} - {*kept}
     assert "macro F1 %" in (tmp_path / "out" / "stress.md").read_text()
 
 
