@@ -204,7 +204,7 @@ def test_a_pruned_trial_trains_no_further_and_is_no_result(notes_csv: Path, tmp_
 
 
 def test_ray_builds_each_stage_once_and_outlives_a_worker(notes_csv: Path, tmp_path: Path) -> None:
-    """A grid on two workers, of which the one that trains the teacher is killed; its tables are those of one process."""
+    """A grid on two workers, of which that with the teacher is killed; its tables are those of one process."""
     if not CLUSTERS.exists():
         pytest.skip("needs .venv-clusters; make integration makes it")
     grid = ["pipeline=a,b", "quantize=none,dynamic", "student.layers=1", "prune.ratio=0.3", f"task.root={notes_csv}"]
