@@ -175,7 +175,9 @@ def test_a_killed_node_loses_nothing_and_no_word_of_a_note_is_in_the_logs_of_ray
     require("ray")
     logs, answers = short_folder / "logs", short_folder / "answers"
     secrets = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 2}
+    (short_folder / "ray").mkdir()  # in which the cluster of Ray's own tests notes its address, if it is there
     env = {**os.environ, **secrets, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT), "HOME": str(short_folder)}
+    env["RAY_TMPDIR"] = str(short_folder)
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     with subprocess.Popen([PYTHON, "-c", NODES, logs], env=env, **pipes) as cluster:
         try:
