@@ -101,25 +101,24 @@ $(VENV)/.integration: docs/site/constraints.txt tests/corpora/constraints.txt $(
 	@$(PIP) --constraint docs/site/constraints.txt --constraint tests/corpora/constraints.txt --editable ".[notebooks,duckdb,postgres]"
 	@touch $@
 
-# An environment on top of .venv, whose packages it sees: trackio wants an older pillow than the tests' own.
+# An environment on top of .venv, whose packages it sees: $(call on_top,FOLDER,CONSTRAINTS,PACKAGES).
+define on_top
+	@$(PYTHON) -m venv --clear $(1)
+	@$(PYTHON) -c 'import sysconfig; print("import site; site.addsitedir(\"" + sysconfig.get_path("purelib") + "\")")' \
+		>"$$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tests.pth"
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(1)/bin/python -m pip install --quiet --quiet --constraint $(2) $(3)
+	@touch $@
+endef
+
+# trackio wants an older pillow than the tests' own.
 $(TRACKERS)/.trackers: tests/tracking/constraints.txt $(VENV)/.test
 	@echo "installing the trackers that the long tests log to"
-	@$(PYTHON) -m venv --clear $(TRACKERS)
-	@$(PYTHON) -c 'import sysconfig; print("import site; site.addsitedir(\"" + sysconfig.get_path("purelib") + "\")")' \
-		>"$$($(TRACKERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tests.pth"
-	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(TRACKERS)/bin/python -m pip install --quiet --quiet \
-		--constraint tests/tracking/constraints.txt mlflow-skinny trackio
-	@touch $@
+	$(call on_top,$(TRACKERS),tests/tracking/constraints.txt,mlflow-skinny trackio)
 
-# Another on top of .venv: what Ray and Spark need is large, and neither is a part of clinlm.
+# What Ray and Spark need is large, and neither is a part of clinlm.
 $(CLUSTERS)/.clusters: tests/predict/constraints.txt $(VENV)/.test
 	@echo "installing Ray and Spark (about 900 MB on disk)"
-	@$(PYTHON) -m venv --clear $(CLUSTERS)
-	@$(PYTHON) -c 'import sysconfig; print("import site; site.addsitedir(\"" + sysconfig.get_path("purelib") + "\")")' \
-		>"$$($(CLUSTERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tests.pth"
-	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(CLUSTERS)/bin/python -m pip install --quiet --quiet \
-		--constraint tests/predict/constraints.txt ray pyspark pyarrow
-	@touch $@
+	$(call on_top,$(CLUSTERS),tests/predict/constraints.txt,ray pyspark pyarrow)
 
 # An environment of its own: the modules are read, not imported, so that neither torch nor clinlm is installed for it.
 $(DOCS)/.docs: pyproject.toml docs/site/constraints.txt | $(PYTHON)
