@@ -17,7 +17,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ from transformers import AutoTokenizer
 
 from clinlm.config.extras import imported
 from clinlm.engines.onnx_graph import export_onnx
-from clinlm.engines.openvino import _openvino
+from clinlm.engines.openvino import _openvino, _text
 from clinlm.models.model import Model, ModelSpec
 
 ort = imported("onnxruntime", "onnxruntime")
@@ -111,10 +110,6 @@ def openvino(graph: Path, ids: np.ndarray, passes: int) -> Profile:
             shapes = [[*map(int, own.get_partial_shape().to_shape())] for own in (*op.outputs(), *op.inputs())]
             found[part(facts["layerType"], shapes[1], shapes[0], shapes)] += int(facts["execTimeMcs"]) / 1000
     return found
-
-
-def _text(value: Any) -> str:
-    return str(value.astype(str)) if hasattr(value, "astype") else str(value)
 
 
 def onnxruntime(graph: Path, ids: np.ndarray, passes: int) -> Profile:
