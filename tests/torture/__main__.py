@@ -26,6 +26,7 @@ from torture.clock import clocks
 from torture.damage import damage
 from torture.determinism import determinism
 from torture.disk import full_disks, needs_root
+from torture.fuzz import fuzzed, needs_atheris
 from torture.inputs import broken_inputs
 from torture.kills import kills
 from torture.models import broken_models
@@ -63,6 +64,9 @@ KINDS: Final = {
     "privacy": Kind("names, ids and patients planted in notes, looked for outside of the store", privacy, 100),
     "determinism": Kind("the same command twice, in two folders, on one thread and on two", determinism, 4),
     "soak": Kind("clinlm predict over a long file of notes, killed ten times and continued", soak, 20_000),
+    "fuzz": Kind(
+        "bytes given to a parser by a fuzzer that keeps those which reach new branches", fuzzed, 20_000, needs_atheris
+    ),
     "inputs": Kind(
         "files of notes, labels, spans, terms, corpora and settings with bytes changed", broken_inputs, 20_000
     ),

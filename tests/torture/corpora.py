@@ -51,6 +51,20 @@ _SAMPLES: Final = (
 
 def corpora(place: Path) -> list[tuple[str, Corpus, Path]]:
     """Return name, corpus and the folder of its files, which are written; `place` is a new folder."""
+    found = small_corpora(place)
+    omop = SyntheticOmop(place / "omop", patients=8).tables()
+    fhir = SyntheticFhir(place / "fhir", patients=8).tables()
+    fourth = SyntheticMimic4(place / "fourth", patients=8).tables()
+    SyntheticOutcomeTables(12, 0).write(_new(place / "outcomes"))
+    found += [("omop", Omop(omop), omop), ("fhir", Fhir(fhir), fhir), ("mimic4", Mimic4Notes(fourth), fourth)]
+    found += [("mimic4 outcomes", Mimic4Outcomes(fourth, "mortality"), fourth)]
+    outcomes = place / "outcomes"
+    found += [("mimic3 outcomes", Mimic3Outcomes(outcomes, "diagnoses_3digit", "strict"), outcomes)]
+    return found
+
+
+def small_corpora(place: Path) -> list[tuple[str, Corpus, Path]]:
+    """Return those that are read in a millisecond."""
     place.mkdir()
     small = {
         "smoking": (I2b2Smoking(place / "smoking" / "smokers.xml"), {"smokers.xml": _SMOKING}),
@@ -63,16 +77,7 @@ def corpora(place: Path) -> list[tuple[str, Corpus, Path]]:
         (place / name).mkdir(parents=True)
         for file, text in texts.items():
             (place / name / file).write_text(text, encoding="utf-8")
-    found: list[tuple[str, Corpus, Path]] = [(name, corpus, place / name) for name, (corpus, _) in small.items()]
-    omop = SyntheticOmop(place / "omop", patients=8).tables()
-    fhir = SyntheticFhir(place / "fhir", patients=8).tables()
-    fourth = SyntheticMimic4(place / "fourth", patients=8).tables()
-    SyntheticOutcomeTables(12, 0).write(_new(place / "outcomes"))
-    found += [("omop", Omop(omop), omop), ("fhir", Fhir(fhir), fhir), ("mimic4", Mimic4Notes(fourth), fourth)]
-    found += [("mimic4 outcomes", Mimic4Outcomes(fourth, "mortality"), fourth)]
-    outcomes = place / "outcomes"
-    found += [("mimic3 outcomes", Mimic3Outcomes(outcomes, "diagnoses_3digit", "strict"), outcomes)]
-    return found
+    return [(name, corpus, place / name) for name, (corpus, _) in small.items()]
 
 
 def _new(folder: Path) -> Path:

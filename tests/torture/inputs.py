@@ -90,7 +90,7 @@ _BRAT: Final = {"a.txt": "fever, cough", "a.ann": "T1\tS 7 12\tcough\nT2\tS 0 5\
 
 _OFTEN: Final = 16
 """How often a file is broken that is read in a millisecond, for each of those whose reading takes ten or a hundred."""
-_TOKENS: Final = (
+TOKENS: Final = (
     *(b'"', b"'", b",", b"\t", b"|", b"\n", b"\r", b"\r\n", b"\0", b"\\", b"{", b"}", b"[", b"]", b"<", b"&", b":"),
     *(b"\xef\xbb\xbf", b"\xff\xfe", b"\xe2\x80\xa8", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f\x98\x80", b"\x1f\x8b"),
     *(
@@ -110,17 +110,17 @@ _TOKENS: Final = (
 """What has a meaning in one of the formats, or is no UTF-8, or is large."""
 
 
-def _spliced(content: bytes, rng: random.Random) -> bytes:
-    """Take a part away, repeat it, or put one of `_TOKENS` in its place; once to three times."""
+def spliced(content: bytes, rng: random.Random) -> bytes:
+    """Take a part away, repeat it, or put one of `TOKENS` in its place; once to three times."""
     for _ in range(rng.randint(1, 3)):
         start = rng.randrange(len(content) + 1)
         end = min(len(content), start + rng.choice((0, 0, 1, 2, 8, 64)))
-        between = rng.choice((b"", content[start:end] * rng.choice((2, 50)), *[rng.choice(_TOKENS)] * 4))
+        between = rng.choice((b"", content[start:end] * rng.choice((2, 50)), *[rng.choice(TOKENS)] * 4))
         content = content[:start] + between + content[end:]
     return content
 
 
-_WAYS: Final = {"spliced": (_spliced, 12), "flipped": (WAYS["flipped"], 8), "cut": (WAYS["cut"], 3)} | {
+_WAYS: Final = {"spliced": (spliced, 12), "flipped": (WAYS["flipped"], 8), "cut": (WAYS["cut"], 3)} | {
     name: (WAYS[name], 1) for name in ("noise", "empty", "a pickle")
 }
 """Name -> way and its weight; the last two have one outcome for each file."""
@@ -222,6 +222,17 @@ def inputs(place: Path, model: Path) -> list[Input]:
         place: a new folder.
         model: answers notes.
     """
+    found = single_inputs(place, model)
+    (place / "tables").mkdir()
+    SyntheticTables(12, 0, "brief").write(place / "tables")
+    folders: list[tuple[str, Corpus, Path]] = [brat(place), ("mimic3", Mimic3(place / "tables"), place / "tables")]
+    for name, corpus, root in [*folders, *corpora(place / "corpora")]:
+        found += corpus_inputs(corpus, root, name not in _SMALL)
+    return found
+
+
+def single_inputs(place: Path, model: Path) -> list[Input]:
+    """Return the inputs of one file each; arguments as of `inputs`."""
     rows = [json.dumps(row, ensure_ascii=False) + "\n" for row in _ROWS.to_dicts()]
     parquet = io.BytesIO()
     _ROWS.write_parquet(parquet)
@@ -259,18 +270,21 @@ def inputs(place: Path, model: Path) -> list[Input]:
     for one in found:
         one.folder.mkdir()
         (one.folder / one.name).write_bytes(one.content)
+    return found
+
+
+def brat(place: Path) -> tuple[str, Corpus, Path]:
+    """Return name, corpus and the folder of its files, which are written."""
     (place / "brat").mkdir()
     for name, text in _BRAT.items():
         (place / "brat" / name).write_text(text, encoding="utf-8")
-    (place / "tables").mkdir()
-    SyntheticTables(12, 0, "brief").write(place / "tables")
-    folders: list[tuple[str, Corpus, Path]] = [("brat", Brat(place / "brat"), place / "brat")]
-    folders += [("mimic3", Mimic3(place / "tables"), place / "tables"), *corpora(place / "corpora")]
-    for name, corpus, root in folders:
-        files = sorted(path for path in root.rglob("*") if path.is_file() and _is_read(path, corpus))
-        slow = name not in _SMALL
-        found += [Input(str(file.relative_to(root)), root, file.read_bytes(), _corpus(corpus), slow) for file in files]
-    return found
+    return "brat", Brat(place / "brat"), place / "brat"
+
+
+def corpus_inputs(corpus: Corpus, root: Path, slow: bool = False) -> list[Input]:
+    """Return the files of a folder that a corpus reads, one input each."""
+    files = sorted(path for path in root.rglob("*") if path.is_file() and _is_read(path, corpus))
+    return [Input(str(file.relative_to(root)), root, file.read_bytes(), _corpus(corpus), slow) for file in files]
 
 
 _SMALL: Final = ("brat", "smoking", "obesity", "concepts", "label_studio", "mtsamples")
@@ -292,8 +306,10 @@ def _is_read(path: Path, corpus: Corpus) -> bool:
 
 def _corpus(corpus: Corpus) -> Reader:
     def read(path: Path) -> None:
-        corpus.records()
+        frame = corpus.records().frame
         corpus.fingerprint()
+        for text, spans in frame.select("text", "spans").iter_rows() if "spans" in frame.columns else ():
+            assert all(0 <= one["start"] < one["end"] <= len(text) for one in spans), "a span leaves its text"
 
     return read
 
@@ -317,11 +333,12 @@ def broken_inputs(place: Path, count: int, rng: random.Random) -> Iterator[Verdi
         broken = _WAYS[way][0](gzip.decompress(one.content) if inside else one.content, rng) or b""
         path = one.folder / one.name
         path.write_bytes(gzip.compress(broken, 1) if inside else broken)
-        yield _read(f"{way}{' inside' if inside else ''}: {one.folder.name}/{one.name}, number {number}", one, broken)
+        yield judged(f"{way}{' inside' if inside else ''}: {one.folder.name}/{one.name}, number {number}", one, broken)
         path.write_bytes(one.content)
 
 
-def _read(attack: str, one: Input, broken: bytes) -> Verdict:
+def judged(attack: str, one: Input, broken: bytes) -> Verdict:
+    """Read an input whose file holds `broken`."""
     try:
         one.read(one.folder / one.name)
     except ClinlmError as error:
