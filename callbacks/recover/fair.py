@@ -58,6 +58,7 @@ class Fair(StageCallback):
     """
 
     of_documents: ClassVar[bool] = True  # see `clinlm.cli.preflight`
+    of_patients: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -76,13 +76,22 @@ def record_used(config: DictConfig) -> None:
 def _check_task(config: DictConfig) -> None:
     """Check that what the stages name works on such a task; else it is known after the stages before it were trained.
 
-    A class says so itself: `of_documents` if it works on documents only, `one_row` if on notes of one row only.
+    A class says so itself: `of_documents` if it works on documents only, `one_row` if on notes of one row only,
+    `of_patients` if on documents of patients only, which the texts of a transfer set are not.
 
     Raises:
         ConfigError: it does not.
     """
     absent, task = left_out(config), plain(config.task)
     stages = [plain(config.stages[name]) for name in config.stages or {} if str(name) not in absent]
+    augmented = [stage for stage in stages if stage.get("augmentation") is not None]
+    for target in named_targets(augmented):
+        if class_constant(target, "of_patients"):
+            choice = "=".join(_typed(target))
+            raise ConfigError(
+                f"{choice} weighs subgroups of patients, and the texts of a transfer set have none; remove the "
+                "stage's `augmentation`, or choose another"
+            )
     by_word = class_constant(str(task["_target_"]), "kind") == "entities"
     for target in dict.fromkeys(named_targets(stages)):
         if by_word and class_constant(target, "of_documents"):

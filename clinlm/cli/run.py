@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from clinlm.cli.live import drawn
-from clinlm.config.chatter import quiet_loggers
+from clinlm.config.chatter import quiet_loggers, quiet_warnings
 from clinlm.config.chosen import chosen_settings
 from clinlm.config.external import external_settings
 from clinlm.config.runtime import keep_memory
@@ -36,6 +35,7 @@ from clinlm.report.terminal import shown_path
 from clinlm.report.tracked import announcements, publish_run
 from clinlm.tasks.base import Task
 from clinlm.tracking.opened import open_logger
+from clinlm.tracking.planned_jobs import PlannedJobs
 from clinlm.tracking.run_progress import RunProgress
 
 log = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ def record_of(
                 stage.name,
                 stage.role,
                 str(stage.artifact.folder.absolute()),
-                stage.cached,
+                stage.cached and stage.artifact.folder.name not in PlannedJobs.built,
                 tuple(stage.techniques),
                 tuple(teacher.name for teacher in stage.teachers),
                 chosen.get(re.sub(r"_\d+$", "", stage.name), {}),
@@ -196,8 +196,4 @@ def quiet() -> None:
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
     quiet_loggers()
-    # Batches come from memory, so workers would only copy them; LeafSpec is between Lightning and torch.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
-    # Of Lightning, on every machine that can submit to SLURM: it starts no processes there.
-    warnings.filterwarnings("ignore", message="The `srun` command is available")
+    quiet_warnings()

@@ -1,9 +1,24 @@
 """Routine messages of libraries, which are not printed: ours name every stage and every epoch."""
 
 import logging
+import warnings
 
 _ERRORS_ONLY = ("lightning", "lightning.pytorch", "lightning.fabric", "httpx", "httpcore")
 _WARNINGS_ONLY = ("matplotlib", "fontTools", "PIL", "onnx_ir", "onnxscript", "torch.onnx", "filelock", "joblib")
+
+_ROUTINE = (
+    # Batches come from memory, so workers would only copy them; LeafSpec is between Lightning and torch.
+    ".*does not have many workers.*",
+    ".*LeafSpec.*is deprecated.*",
+    # Of Lightning, on every machine that can submit to SLURM: it starts no processes there.
+    "The `srun` command is available",
+)
+
+
+def quiet_warnings() -> None:
+    """Leave out warnings that every run would raise."""
+    for message in _ROUTINE:
+        warnings.filterwarnings("ignore", message=message)
 
 
 def quiet_loggers() -> None:

@@ -42,6 +42,11 @@ class StageRecord:
         """Of its artifact: the end of the name of its folder."""
         return self.folder.rpartition("-")[2]
 
+    @property
+    def configured(self) -> str:
+        """Name of the stage of the configuration, which members of an ensemble share: of its folder, before the key."""
+        return Path(self.folder).name.rpartition("-")[0]
+
 
 @final
 @dataclass(frozen=True)

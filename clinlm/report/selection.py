@@ -1,6 +1,5 @@
 """Selects the models that a report compares, and names them."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -74,9 +73,12 @@ def last_stages(runs: Sequence[RunRecord], among: Sequence[RunRecord] | None = N
 
 
 def _other_members(run: RunRecord) -> list[StageRecord]:
-    """Return the members of the first stage's ensemble but for itself: of one name, numbered from 1."""
-    stem = run.stages[0].name.removesuffix("_1")
-    return [stage for stage in run.stages[1:] if re.fullmatch(rf"{re.escape(stem)}_\d+", stage.name)]
+    """Return the members of the first stage's ensemble but for itself.
+
+    Members share a stage of the configuration, and with it a role.
+    """
+    first, *others = run.stages
+    return [stage for stage in others if (stage.configured, stage.role) == (first.configured, first.role)]
 
 
 def measured_costs(result: ModelResult) -> ModelResult:

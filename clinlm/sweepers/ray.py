@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from clinlm.config.errors import ModelError
 from clinlm.config.ray_cluster import connected, load_ray
+from clinlm.tracking.planned_jobs import PlannedJobs
 
 if TYPE_CHECKING:
     from clinlm.sweepers.stage_task import StageTask
@@ -87,6 +88,7 @@ class Ray(Launcher):
         built: dict[str, Any] = {}
         needed = []
         for config, tasks in zip(configs, plan_ahead(configs), strict=True):
+            first = [Path(task.folder).name for task in tasks if task.folder not in built]
             for task in tasks:
                 if task.folder not in built:
                     options = self.stages if task.trains else self.jobs
@@ -94,7 +96,7 @@ class Ray(Launcher):
                     built[task.folder] = build.options(**options, name=f"stage {task.name}").remote(
                         os.getcwd(), config, task, *before
                     )
-            needed.append([built[task.folder] for task in tasks])
+            needed.append((first, [built[task.folder] for task in tasks]))
         if built:
             log.info(
                 "%d stages of %d jobs are not in the store: each is built by a task of its own",
@@ -105,9 +107,9 @@ class Ray(Launcher):
         state = Singleton.get_state()
         running = [
             run.options(**self.jobs, name=f"job {config.hydra.job.num}").remote(
-                os.getcwd(), self.hydra_context, config, self.task_function, state, *stages
+                os.getcwd(), self.hydra_context, config, self.task_function, state, first, *stages
             )
-            for config, stages in zip(configs, needed, strict=True)
+            for config, (first, stages) in zip(configs, needed, strict=True)
         ]
         return [_outcome(ray, own) for own in running]
 
@@ -130,8 +132,11 @@ def _joined(address: str, workers: int | None) -> Any:
         return _ray
 
 
-def _build(place: str, config: DictConfig, task: StageTask, *before: Any) -> None:
-    """Build a stage in a worker. Its error is told by the job that needs the stage, which builds it again."""
+def _build(place: str, config: DictConfig, task: StageTask, *before: Any) -> list[str]:
+    """Build a stage in a worker, and return the names of the folders of what was built.
+
+    An error is told by the job that needs the stage, which builds it again.
+    """
     from clinlm.sweepers.stage_task import build_ahead
 
     os.chdir(place)
@@ -140,9 +145,10 @@ def _build(place: str, config: DictConfig, task: StageTask, *before: Any) -> Non
     HydraConfig.instance().set_config(config)
     content = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
     try:
-        build_ahead(content, task)
+        return build_ahead(content, task)
     except Exception as error:
         log.warning("stage %s: %s: %s", task.name, type(error).__name__, error)
+        return []
 
 
 def _run(
@@ -151,10 +157,17 @@ def _run(
     config: DictConfig,
     task_function: TaskFunction,
     state: dict[Any, Any],
-    *stages: Any,
+    first: Sequence[str],
+    *stages: Sequence[str],
 ) -> JobReturn:
-    """Run a job in a worker."""
+    """Run a job in a worker.
+
+    Args:
+        first: names of the folders of the stages that no job before it needs: they count as built by this one.
+        stages: of the stages that were built for it, the names of their folders.
+    """
     os.chdir(place)
+    PlannedJobs.built = frozenset(name for names in stages for name in names if name in first)
     setup_globals()
     Singleton.set_state(state)
     HydraConfig.instance().set_config(config)

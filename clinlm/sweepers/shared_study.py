@@ -20,7 +20,7 @@ from clinlm.config.errors import ClinlmError, ConfigError, DataError
 from clinlm.config.extras import imported
 from clinlm.pipeline.run_record import write_run_file
 from clinlm.store.locks import acquire, if_free, only_process
-from clinlm.sweepers.study_storage import open_storage, requeue, storage_place
+from clinlm.sweepers.study_storage import ERROR, OVERRIDES, open_storage, requeue, storage_place
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 STUDY = "study.json"
 """File of an optimising sweep with its trials, also those of earlier runs of the command and of other processes."""
-_PROBLEM, _OVERRIDES, _FOLDER, _ERROR, _OWNER = "question", "overrides", "folder", "error", "owner"
+_PROBLEM, _FOLDER, _OWNER = "question", "folder", "owner"
 
 
 @final
@@ -39,7 +39,8 @@ class SharedStudy:
     """A study, as one of the processes that work on it sees it.
 
     A trial counts if it ended (complete, pruned, or with an error), runs or waits. One whose process died does not: it
-    is failed in Optuna's words, and its settings wait to be tried again.
+    is failed in Optuna's words, and its settings wait to be tried again, unless a process died `STARTS` times of them:
+    then they are one more trial, which failed.
 
     Args:
         study: of Optuna.
@@ -104,7 +105,7 @@ class SharedStudy:
 
     def start(self, trial: Trial, overrides: list[str]) -> None:
         """Store the overrides of a trial before it runs."""
-        trial.set_user_attr(_OVERRIDES, overrides)
+        trial.set_user_attr(OVERRIDES, overrides)
 
     def complete(self, trial: Trial, values: list[float], folder: str) -> None:
         """Store the objectives of a trial, and the folder of its run."""
@@ -116,14 +117,14 @@ class SharedStudy:
 
     def fail(self, trial: Trial, reason: str) -> None:
         """Mark a trial as failed."""
-        self._tell(trial, {_ERROR: reason}, state=imported("optuna", "optuna").trial.TrialState.FAIL)
+        self._tell(trial, {ERROR: reason}, state=imported("optuna", "optuna").trial.TrialState.FAIL)
 
     def close(self) -> None:
         """Give back what this process has not finished; others take it up at once."""
         self._ended.set()
         self._heart.join()
         for trial in [*self._own.values()]:
-            self._lose(self._storage.get_trial(trial._trial_id))
+            self._lose(self._storage.get_trial(trial._trial_id), died=False)
 
     def _tell(
         self, trial: Trial, facts: Mapping[str, str], values: list[float] | None = None, state: Any = None
@@ -140,13 +141,13 @@ class SharedStudy:
             )
         self._own.pop(trial.number, None)
 
-    def _lose(self, trial: FrozenTrial) -> None:
+    def _lose(self, trial: FrozenTrial, died: bool = True) -> None:
         optuna = imported("optuna", "optuna")
         try:
             self._storage.set_trial_state_values(trial._trial_id, state=optuna.trial.TrialState.FAIL)
         except optuna.exceptions.UpdateFinishedTrialError:  # another process was faster
             return
-        requeue(self.study, trial)
+        requeue(self.study, trial, died)
 
     def _lives(self, name: str) -> bool:
         """Return whether a process of this machine lives, as far as its lock tells; remove that of a dead one."""
@@ -293,7 +294,7 @@ def write_study(study: SharedStudy, objectives: Mapping[str, str], place: str, f
 
 
 def _trial_facts(trial: FrozenTrial, objectives: Mapping[str, str]) -> dict[str, Any]:
-    overrides = trial.user_attrs.get(_OVERRIDES, [])
+    overrides = trial.user_attrs.get(OVERRIDES, [])
     return {
         "number": trial.number,
         "state": _state(trial),
@@ -302,7 +303,7 @@ def _trial_facts(trial: FrozenTrial, objectives: Mapping[str, str]) -> dict[str,
         "overrides": overrides,
         "command": shlex.join(["clinlm", *overrides]),
         "folder": trial.user_attrs.get(_FOLDER),
-        "error": trial.user_attrs.get(_ERROR),
+        "error": trial.user_attrs.get(ERROR),
         "epochs": {str(epoch): value for epoch, value in trial.intermediate_values.items()},
     }
 
@@ -313,7 +314,7 @@ def _state(trial: FrozenTrial) -> str:
 
 def _counts(trial: FrozenTrial) -> bool:
     """Return whether a trial ended, runs or waits; not one that a process left, or that was one too many."""
-    return _state(trial) != "FAIL" or _ERROR in trial.user_attrs
+    return _state(trial) != "FAIL" or ERROR in trial.user_attrs
 
 
 def _check_problem(study: Study, problem: Mapping[str, Any]) -> None:

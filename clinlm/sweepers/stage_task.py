@@ -1,6 +1,5 @@
 """The stages that the jobs of a sweep need and the store lacks, planned before any job runs, and built one by one."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import final
 
 from omegaconf import DictConfig, OmegaConf
 
-from clinlm.config.chatter import quiet_loggers
+from clinlm.config.chatter import quiet_loggers, quiet_warnings
 from clinlm.config.errors import ClinlmError
 from clinlm.config.methods_path import prefer_own_methods
 from clinlm.config.resolvers import register_resolvers
@@ -25,9 +24,6 @@ from clinlm.store.key import cache_key, digest
 from clinlm.tasks.base import Task
 from clinlm.tracking.opened import open_logger
 from clinlm.training.teachers.tfidf import TFIDF
-
-_ROUTINE = r".*does not have many workers|.*LeafSpec.*is deprecated|The `srun` command is available"
-"""Warnings of Lightning that `clinlm.cli.run.quiet` silences in a run."""
 
 
 @final
@@ -60,8 +56,8 @@ def plan_ahead(configs: Sequence[DictConfig]) -> list[list[StageTask]]:
     return [_planned(config, tasks) for config in configs]
 
 
-def build_ahead(config: DictConfig, task: StageTask) -> None:
-    """Build a stage in the store, and those before it that are not there yet.
+def build_ahead(config: DictConfig, task: StageTask) -> list[str]:
+    """Build a stage in the store, and those before it that are not there yet; return the names of their folders.
 
     Args:
         config: of a job that needs it, without Hydra's.
@@ -73,14 +69,15 @@ def build_ahead(config: DictConfig, task: StageTask) -> None:
     allow_targets(allowed_packages(config))
     prefer_own_methods()
     quiet_loggers()
-    warnings.filterwarnings("ignore", message=_ROUTINE)
+    quiet_warnings()
     keep_memory()
     share_cores()
     root = Path(config.store)
     with kept_sources(root):
         stages = _before(planned_stages(config, root), task.name)
         opened, key = execution.open_task(config)
-        execution.run_stages(config, stages, opened, key, open_logger(plain(config.logger)))
+        done = execution.run_stages(config, stages, opened, key, open_logger(plain(config.logger)))
+    return [result.artifact.folder.name for result in done if not result.cached]
 
 
 def _planned(config: DictConfig, tasks: dict[str, tuple[Task, str]]) -> list[StageTask]:

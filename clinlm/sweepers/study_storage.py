@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from clinlm.config.errors import ConfigError, MissingExtraError
 from clinlm.config.extras import imported
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+OVERRIDES: Final = "overrides"
+ERROR: Final = "error"
+"""Attributes of a trial: what its job was started with, and why it failed."""
+
+STARTS: Final = 3
+"""Deaths of its process after which a trial is not tried again: what it computes may be what ends it."""
+
+_DEATHS: Final = "deaths"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WAIT_S = 60
 """Seconds that a process waits for another to write the file."""
@@ -60,10 +68,30 @@ def storage_place(folder: Path, name: str, variable: str | None) -> str:
     return f"${variable}" if variable is not None else _address(folder, name, None)
 
 
-def requeue(study: Study, trial: FrozenTrial) -> None:
-    """Let the settings of a trial whose process died wait to be tried again."""
-    study.enqueue_trial(trial.params)
-    log.warning("trial %d was left by a process that ended; its settings are tried again", trial.number)
+def requeue(study: Study, trial: FrozenTrial, died: bool = True) -> None:
+    """Let the settings of a trial that its process left wait to be tried again; after `STARTS` deaths they failed.
+
+    Args:
+        died: whether the process died, and did not give the trial back.
+    """
+    deaths = trial.user_attrs.get(_DEATHS, 0) + died
+    if deaths < STARTS:
+        study.enqueue_trial(trial.params, user_attrs={_DEATHS: deaths})
+        log.warning("trial %d was left by a process that ended; its settings are tried again", trial.number)
+        return
+    optuna = imported("optuna", "optuna")
+    reason = (
+        f"its process died {deaths} times, the last of them in trial {trial.number}; has the machine enough memory?"
+    )
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=optuna.trial.TrialState.FAIL,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs={OVERRIDES: trial.user_attrs.get(OVERRIDES, []), ERROR: reason},
+        )
+    )
+    log.warning("the settings of trial %d are not tried again: %s", trial.number, reason)
 
 
 def _address(folder: Path, name: str, variable: str | None) -> str:

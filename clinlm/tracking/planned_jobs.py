@@ -13,11 +13,13 @@ class PlannedJobs:
         folder: of the sweep; None before there is one.
         jobs: number -> overrides.
         total: jobs that the sweep will have; a study asks for them one after the other.
+        built: of the job that this process runs, names of folders of stages that were built for it before it began.
     """
 
     folder: ClassVar[Path | None] = None
     jobs: ClassVar[dict[int, tuple[str, ...]]] = {}
     total: ClassVar[int] = 0
+    built: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def clear(cls) -> None:

@@ -24,7 +24,7 @@ from clinlm.engines.openvino import Openvino
 from clinlm.models import structure
 from clinlm.models.adapters.full import Full
 from clinlm.models.families import TOKEN_PRUNABLE
-from clinlm.models.layers.token_pruning_encoder import received
+from clinlm.models.layers.token_pruning_encoder import best_tokens, received
 from clinlm.models.model import Edit, Model, Network
 from clinlm.models.surgery import keep_layers, prune_tokens
 from clinlm.tasks.data import TaskData
@@ -99,6 +99,14 @@ def test_a_row_is_answered_alone_as_in_a_batch_and_a_share_of_100_changes_nothin
     for number, length in enumerate(LENGTHS):
         alone = made(ids[number : number + 1, :length], mask[number : number + 1, :length])
         torch.testing.assert_close(alone[0], together[number], rtol=0, atol=1e-5)
+
+
+def test_of_equal_tokens_the_first_are_kept() -> None:
+    scores = torch.ones(2, 1000)
+    scores[1, 500:] = 2
+    read = torch.arange(1000)[None] < torch.tensor([[1000], [900]])
+    first, second = best_tokens(scores, read, 300).tolist()
+    assert first == [*range(300)] and second == [0, *range(500, 799)]
 
 
 def test_gradients_flow_through_kept_tokens() -> None:

@@ -222,6 +222,8 @@ def test_ray_builds_each_stage_once_and_outlives_a_worker(notes_csv: Path, tmp_p
     assert serial.returncode == 0, serial.stdout + serial.stderr
     tables = [_tables(tmp_path / name / "outputs/sweeps/grid") for name in ("ray", "serial")]
     assert tables[0] == tables[1] and [*tables[0]] == ["0", "1", "2", "3"]
+    built = [_built(tmp_path / name / "outputs/sweeps/grid") for name in ("ray", "serial")]
+    assert built[0] == built[1] and sum(map(len, built[0].values())) == 6, "by whichever task, by the first job"
     stores = [
         {path.parent.name for path in tmp_path.glob(f"{name}/outputs/store/*/report.json")}
         for name in ("ray", "serial")
@@ -241,6 +243,14 @@ def _kill_teacher(folder: Path, killed: threading.Event) -> None:
             if command.startswith(b"ray::stage teacher") and place == folder:
                 os.kill(int(process.name), signal.SIGKILL)
                 killed.set()
+
+
+def _built(folder: Path) -> dict[str, list[str]]:
+    """Return which stages every job built."""
+    runs = {path.parent.name: read_run_file(path)["stages"] for path in sorted(folder.glob("*/run.json"))}
+    return {
+        job: [stage["folder"].rpartition("/")[2] for stage in own if not stage["cached"]] for job, own in runs.items()
+    }
 
 
 def _tables(folder: Path) -> dict[str, list[Any]]:

@@ -58,6 +58,13 @@ def test_what_a_task_cannot_have_is_refused_before_training(overrides: tuple[str
     check_settings(compose("config", ["pipeline=distillation", *overrides, "task=synthetic", "long_notes=head_tail"]))
 
 
+def test_subgroups_of_a_transfer_set_are_refused_before_training() -> None:
+    asked = ["pipeline=optimclm_pruning", "recover=fair", "augmentation=mixing"]
+    check_settings(compose("config", asked))  # the student before it learns from the texts, and weighs nothing
+    with pytest.raises(ConfigError, match=r"recover=fair weighs subgroups .*transfer set have none; .*augmentation"):
+        check_settings(compose("config", [*asked, "+stages.recover_student.augmentation=${augmentation}"]))
+
+
 def test_a_trainer_that_lightning_refuses_is_a_mistake(notes_csv: Path, tmp_path: Path) -> None:
     config = composed(notes_csv, tmp_path / "store", "pipeline=baseline", "trainer.accelerator=abacus")
     with pytest.raises(ConfigError, match="must suit this machine and Lightning: .*abacus"):

@@ -20,7 +20,7 @@ from clinlm.config.errors import ConfigError, DataError
 from clinlm.report.pareto_front import front
 from clinlm.sweepers import space
 from clinlm.sweepers.optuna import Optuna
-from clinlm.sweepers.shared_study import SharedStudy, open_study
+from clinlm.sweepers.shared_study import SharedStudy, open_study, write_study
 from clinlm.sweepers.study_storage import open_storage
 
 optuna = pytest.importorskip("optuna", reason="the extra optuna is not installed")
@@ -263,6 +263,25 @@ def test_a_process_elsewhere_without_a_sign_of_life_is_dead(tmp_path: Path) -> N
         assert again.params == mine.params and held(other) == [mine.params]
         study.complete(mine, [1.0], "late")
         assert not other.finished(), "what came too late does not count"
+
+
+@pytest.mark.integration
+def test_a_trial_of_which_process_after_process_dies_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SharedStudy, "_lives", lambda *_: False)
+    drawn, settings = {"x": optuna.distributions.FloatDistribution(0, 1)}, (tmp_path, "own", {"a": "maximize"}, {})
+    with open_study(*settings) as study:
+        assert (first := study.ask(drawn, 2)) is not None
+        study.start(first, ["x=own"])  # given back at the end, which is no death
+    with open_study(*settings) as study, open_study(*settings) as other:
+        for _ in range(3):
+            assert not other.finished() and (trial := study.ask(drawn, 2)) is not None and trial.params == first.params
+            study.start(trial, ["x=own"])
+            other.take_up()
+        told = write_study(other, {"a": "maximize"}, "", tmp_path)["trials"]
+        assert [(one["state"], one["params"], one["overrides"]) for one in told] == [("FAIL", first.params, ["x=own"])]
+        assert "its process died 3 times" in told[0]["error"]
+        assert (new := study.ask(drawn, 2)) is not None and new.params != first.params, "the study goes on"
+        assert study.ask(drawn, 2) is None, "a trial that failed counts"
 
 
 def test_a_study_keeps_to_its_problem(whole: Path) -> None:

@@ -82,7 +82,7 @@ def _narrow(model: Model, size: int) -> None:
     importance = torch.stack([writer.detach().abs().mean(1) for writer in structure.writers(model.network.body)]).sum(0)
     old = len(importance)
     _check_width(size, old)
-    kept = importance.topk(size).indices.sort().values
+    kept = importance.argsort(descending=True, stable=True)[:size].sort().values
     model.apply(Edit("clinlm.models.surgery.keep_hidden", {"dimensions": kept.tolist()}))
     with torch.no_grad():
         for layer in structure.layers(model.network.body):

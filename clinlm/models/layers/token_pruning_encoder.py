@@ -130,11 +130,18 @@ def received(
 def best_tokens(
     scores: Float[Tensor, "rows tokens"], read: Bool[Tensor, "rows tokens"] | None, count: Any
 ) -> Int[Tensor, "rows count"]:
-    """Return the places of the `count` tokens with the best scores: the first token, then the best; padding last."""
+    """Return the places of the `count` tokens with the best scores: the first token, then the best; padding last.
+
+    Of equals the first is better.
+    """
     if read is not None:
         scores = scores.masked_fill(~read, -1)
     first = torch.arange(scores.shape[1], device=scores.device) == 0
-    order = scores.masked_fill(first, torch.inf).argsort(1, descending=True)
+    scores = scores.masked_fill(first, torch.inf)
+    if torch.compiler.is_exporting():  # torch exports no stable sort, and ONNX's TopK is one
+        order = scores.argsort(dim=1, descending=True)
+    else:
+        order = scores.argsort(dim=1, descending=True, stable=True)
     # Not a slice, nor topk: torch.export would have to know that count is at most the number of tokens.
     return order[:, torch.arange(count, device=scores.device)]
 
