@@ -5,6 +5,7 @@ VENV := .venv
 DOCS := .venv-docs
 TRACKERS := .venv-trackers
 CLUSTERS := .venv-clusters
+TORTURE := .venv-torture
 PYTHON := $(VENV)/bin/python
 # Constraints by environment variable hold in the environments in which pip builds packages, too.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
@@ -31,8 +32,8 @@ test: $(VENV)/.test ## install, then run every test in two processes (ARGS="-k s
 integration: $(VENV)/.integration $(DOCS)/.docs $(TRACKERS)/.trackers $(CLUSTERS)/.clusters ## install, then run the long tests: every family, every adapter, launchers, kills, trackers, the site
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m integration $(or $(ARGS),$(PARALLEL))
 
-torture: $(VENV)/.test ## kill, damage, fill disks, set clocks back, feed broken files: half an hour of a core (ARGS="kills=500 seed=7"); writes build/torture.md
-	@PYTHONPATH=.:tests $(PYTHON) -m torture $(ARGS)
+torture: $(TORTURE)/.torture ## kill, damage, fill disks, set clocks back, fuzz parsers, feed broken files: half an hour of a core (ARGS="kills=500 seed=7"); writes build/torture.md
+	@PYTHONPATH=.:tests $(TORTURE)/bin/python -m torture $(ARGS)
 
 check: $(VENV)/.test ## lint, format, types and tests: what must pass before a commit
 	@$(VENV)/bin/ruff check .
@@ -119,6 +120,11 @@ $(TRACKERS)/.trackers: tests/tracking/constraints.txt $(VENV)/.test
 $(CLUSTERS)/.clusters: tests/predict/constraints.txt $(VENV)/.test
 	@echo "installing Ray and Spark (about 900 MB on disk)"
 	$(call on_top,$(CLUSTERS),tests/predict/constraints.txt,ray pyspark pyarrow)
+
+# atheris has wheels for Linux on x86-64 only; elsewhere `make torture` fuzzes nothing, and says so.
+$(TORTURE)/.torture: tests/torture/constraints.txt $(VENV)/.test
+	@echo "installing the fuzzer (130 MB on disk)"
+	$(call on_top,$(TORTURE),tests/torture/constraints.txt,"atheris; sys_platform == 'linux' and platform_machine == 'x86_64' and python_version < '3.14'")
 
 # An environment of its own: the modules are read, not imported, so that neither torch nor clinlm is installed for it.
 $(DOCS)/.docs: pyproject.toml docs/site/constraints.txt | $(PYTHON)

@@ -1,5 +1,6 @@
 """Label Studio: texts with the spans that people marked, as its exports have them."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from clinlm.terminology.spans import Span
 _MARKED: Final = "labels"
 """Type of a result that marks characters of a plain text."""
 
+_OFFSET: Final = re.compile("[0-9]{1,15}")
 _EMPTY = "tasks dropped: empty text"
 _NOBODY = "tasks dropped: nobody annotated them, or all who did skipped them"
 _OTHERS = "results not read: relations, choices, and labels of no plain text"
@@ -104,7 +106,8 @@ class LabelStudio(Corpus):
         if "annotations" not in task:
             found = task.get(self.spans)
             return [{"type": _MARKED, "value": value} for value in found] if isinstance(found, list) else None
-        valid = [one for one in task["annotations"] or () if isinstance(one, dict) and not one.get("was_cancelled")]
+        every = task["annotations"] if isinstance(task["annotations"], list) else ()
+        valid = [one for one in every if isinstance(one, dict) and not one.get("was_cancelled")]
         if not valid:
             return None
         counts[_MORE] += len(valid) - 1
@@ -121,7 +124,7 @@ def _annotations(results: Sequence[Any], counts: Counter[str], where: str) -> It
             continue
         edges = [str(value.get(name, "")) for name in ("start", "end")]
         labels = value[_MARKED]
-        if not all(edge.isascii() and edge.isdecimal() for edge in edges) or not isinstance(labels, list):
+        if not all(map(_OFFSET.fullmatch, edges)) or not isinstance(labels, list):
             raise DataError(f"a span must have start, end and labels, {where} has one without; export it again")
         words = value.get("text")
         fragment = (int(edges[0]), int(edges[1]))

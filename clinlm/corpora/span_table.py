@@ -196,7 +196,7 @@ def _parsed(cell: str | None) -> list[object] | None:
     """Return the list that a cell holds, as JSON or as Python writes it; None if it holds something else."""
     try:
         values = json.loads(cell or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             values = ast.literal_eval(cell or "")
         except (ValueError, SyntaxError, RecursionError, MemoryError):

@@ -1,6 +1,7 @@
 """Arrow files: what `datasets` (Hugging Face) saves to disk, and Feather; read with polars, without either library."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +12,14 @@ import polars as pl
 from clinlm.config.errors import DataError, MissingFileError
 from clinlm.files.columns import require_columns
 from clinlm.files.parquet import typed_as_text
+from clinlm.files.record import has_surrogate
 
 DICTIONARY: Final = "dataset_dict.json"
 """Names the splits of a folder, each a folder of its own."""
 
 _STATE, _INFO = "state.json", "dataset_info.json"
+_NAME: Final = re.compile(r"(?!\.\.?$)[^/\\\x00-\x1f\ud800-\udfff]{1,60}")
+"""Of a file or folder in the same folder: no path, and short enough in any alphabet."""
 _FILE_MAGIC = b"ARROW1"
 """First bytes of Arrow's file format; its stream format, which `datasets` writes, has none."""
 
@@ -32,7 +36,11 @@ def saved_shards(folder: Path) -> list[Path] | None:
     if not (folder / _STATE).is_file():
         return None
     state = _json(folder / _STATE)
-    found = [folder / str(one.get("filename")) for one in state.get("_data_files", [])]
+    listed = state.get("_data_files", [])
+    names = (
+        [one.get("filename") if isinstance(one, dict) else None for one in listed] if isinstance(listed, list) else None
+    )
+    found = [folder / name for name in _beside(names, folder / _STATE)]
     if state.get("_indices_data_files"):
         raise DataError(f"a saved dataset must be whole, {folder} has chosen rows; save it after flatten_indices()")
     missing = [path.name for path in found if not path.is_file()]
@@ -44,13 +52,27 @@ def saved_shards(folder: Path) -> list[Path] | None:
 
 
 def _shards_of_splits(folder: Path) -> list[Path]:
-    found = {str(name): saved_shards(folder / str(name)) for name in _json(folder / DICTIONARY).get("splits", [])}
+    names = _beside(_json(folder / DICTIONARY).get("splits", []), folder / DICTIONARY)
+    found = {name: saved_shards(folder / name) for name in names}
     missing = [name for name, own in found.items() if own is None]
     if missing or not found:
         raise MissingFileError(
             f"a saved dataset must have its splits, {folder} lacks {', '.join(missing) or 'any'}; copy it again"
         )
     return [shard for own in found.values() if own is not None for shard in own]
+
+
+def _beside(names: Any, path: Path) -> list[str]:
+    """Return names of files and folders beside a file that lists them.
+
+    Raises:
+        DataError: they are none.
+    """
+    if not isinstance(names, list) or not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+        raise DataError(
+            f"a saved dataset must list its files or splits by their names, {path} lists something else; save it again"
+        )
+    return names
 
 
 def read_arrow(path: Path, columns: Sequence[str], lists: Sequence[str], nested: Sequence[str]) -> pl.DataFrame:
@@ -94,10 +116,15 @@ def _class_names(path: Path) -> Mapping[str, Sequence[str]]:
     """Return the names of the classes of every column that has some, from what `datasets` says of a dataset."""
     features = _json(path).get("features") if path.is_file() else None
     found = {}
-    for column, feature in (features or {}).items():
+    for column, feature in features.items() if isinstance(features, dict) else ():
         inner = feature.get("feature", feature) if isinstance(feature, dict) else {}
         if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":
-            found[column] = [str(name) for name in inner.get("names", [])]
+            names = inner.get("names", [])
+            if not isinstance(names, list) or not all(
+                isinstance(name, str) and not has_surrogate(name) for name in names
+            ):
+                raise DataError(f"the names of classes must be a list of texts, {path} has another; save it again")
+            found[column] = names
     return found
 
 
@@ -120,7 +147,7 @@ def _named(numbers: pl.Series, names: Sequence[str], path: Path) -> pl.Series:
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise DataError(f"a saved dataset must say what it is, {path} is no JSON object; save it again")

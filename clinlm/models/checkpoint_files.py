@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 _POINTER = b"version https://git-lfs"
 _NAMED = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Weights as transformers names them, in its order of preference."""
+_NAME_LENGTH = 256
 _UNNAMED = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 _OTHER_FRAMEWORKS = ("*.h5", "*.msgpack", "*.ckpt.*", "*.onnx", "*.gguf")
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
@@ -41,9 +42,11 @@ def read_config(folder: Path) -> PretrainedConfig:
     check_content(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} must be JSON, got a damaged file ({error}); copy it again") from error
-    if "model_type" in content:
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} must be a JSON object, got a {type(content).__name__}; copy it again")
+    if isinstance(content.get("model_type"), str):
         check_family(content, str(folder))
     elif not _FIRST_BERT <= content.keys() or content.get("type_vocab_size") != 2 or "embedding_size" in content:
         raise ModelError(
@@ -96,7 +99,7 @@ def weight_files(folder: Path) -> list[Path]:
     if len(files) != 1:
         raise ModelError(_explain_weights(folder, files))
     if files[0].suffix == ".json":
-        shards = json.loads(files[0].read_text(encoding="utf-8"))["weight_map"].values()
+        shards = _listed(files[0])
         absent = sorted({name for name in shards if not (folder / name).is_file()})
         if absent:
             raise ModelError(
@@ -106,6 +109,22 @@ def weight_files(folder: Path) -> list[Path]:
     for path in files:
         check_content(path)
     return files
+
+
+def _listed(path: Path) -> list[str]:
+    """Return the names of the files that an index of weights lists.
+
+    Raises:
+        ModelError: it lists something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        found = [None]
+    names = [name for name in found if isinstance(name, str) and Path(name).name == name and len(name) < _NAME_LENGTH]
+    if len(names) < len(found):
+        raise ModelError(f"{path} must list files by their names in weight_map, it lists something else; copy it again")
+    return names
 
 
 def has_named_weights(folder: Path) -> bool:

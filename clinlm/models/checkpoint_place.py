@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
@@ -61,11 +62,12 @@ def adapter_base(folder: Path) -> tuple[str, str | None]:
     """
     content = adapter_settings(folder)
     name = content.get(BASE)
-    if not name:
+    if not isinstance(name, str) or not name:
         raise ModelError(f"{folder / CONFIG} must name the base of the adapter, it does not; set {BASE} in it")
     for place in (folder / name, Path(name)):
-        if place.is_dir():
-            return str(place), None
+        with suppress(OSError):  # of a name too long for a file
+            if place.is_dir():
+                return str(place), None
     if Path(name).is_absolute() or name.startswith("."):
         raise ModelError(
             f"the base of the adapter {folder} must be on this machine, got {name}, which does not exist; copy it "
@@ -81,7 +83,7 @@ def adapter_settings(folder: Path) -> dict[str, Any]:
     check_content(folder / CONFIG)
     try:
         content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{folder / CONFIG} must be JSON, got a damaged file ({error}); copy it again") from error
     if not isinstance(content, dict) or "peft_type" not in content:
         raise ModelError(f"{folder / CONFIG} must be the configuration of an adapter of peft, it has no peft_type")

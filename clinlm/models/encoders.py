@@ -54,10 +54,12 @@ def check_family(config: Mapping[str, Any], place: str) -> None:
     family, decodes = config["model_type"], config.get("is_decoder", False)
     if family in FINE_TUNABLE | _OWN and not decodes:
         return
+    named = config.get("architectures")
+    named = named if isinstance(named, list) else []
     why = _REFUSED.get(family, "clinlm does not know how it counts positions and reads padding")
     if config.get("is_encoder_decoder", False):
         why = "it has a decoder"
-    elif decodes or any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in config.get("architectures") or ()):
+    elif decodes or any(str(name).endswith(("ForCausalLM", "LMHeadModel")) for name in named):
         why = "it reads from left to right only"
     raise ModelError(
         f"{place} must be an encoder of a family that clinlm fine-tunes, got {family}: {why}; choose a checkpoint of "

@@ -111,6 +111,8 @@ def test_charsets_and_several_attachments(tmp_path: Path) -> None:
         ([document(content=[{"attachment": {"data": "se!cret"}}])], None, "attachment.data must be base64"),
         ([document(kind="text/html")], None, "1 of 1 documents dropped: no attachment of text/plain"),
         ([document(b" \n")], None, "1 of 1 documents dropped: empty text"),
+        ([document(content=True)], None, "1 of 1 documents dropped: no attachment of text/plain"),
+        ([document()], [condition() | {"code": {"coding": True}}], "notes must have conditions"),
         ([document(status="entered-in-error")], None, "1 of 1 documents dropped: entered in error"),
         ([document(), document()], None, "the id of a DocumentReference must be on one line"),
         ([document(id="a"), document(subject=None)], None, "line 2 lacks one"),
@@ -124,6 +126,11 @@ def test_bad_resources_are_errors_without_text(tmp_path: Path, documents: Any, c
     with pytest.raises(DataError, match=law) as error:
         small(tmp_path, documents, conditions).records()
     assert "secret" not in str(error.value)
+
+
+def test_a_patient_whose_id_is_no_text_is_nobody(tmp_path: Path) -> None:
+    (tmp_path / "Patient.ndjson").write_text('{"resourceType": "Patient", "id": ["p"], "gender": "male"}\n')
+    assert small(tmp_path, [document()]).records().frame["attributes"][0]["gender"] is None
 
 
 def test_files_and_settings_are_checked(tmp_path: Path) -> None:

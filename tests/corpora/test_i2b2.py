@@ -140,6 +140,18 @@ def test_bad_xml_is_an_error_without_text(tmp_path: Path, rows: list[str], law: 
     assert "secret" not in str(error.value)
 
 
+@pytest.mark.parametrize(("encoding", "known"), [("utf-7", False), ("secret", False), ("hex", False), ("cp1252", True)])
+def test_an_encoding_that_xml_cannot_have_is_named(tmp_path: Path, encoding: str, known: bool) -> None:
+    path = smoking(tmp_path, record(1))
+    path.write_bytes(f"<?xml version='1.0' encoding='{encoding}'?>".encode() + path.read_bytes())
+    if known:
+        assert I2b2Smoking(path).records().frame.height == 1
+        return
+    with pytest.raises(DataError, match="smokers.xml names another .*; convert it to UTF-8") as error:
+        I2b2Smoking(path).records()
+    assert "secret" not in str(error.value)
+
+
 def obesity(root: Path, judgments: dict[tuple[str, str, int], str], docs: int = 3) -> I2b2Obesity:
     texts = "".join(f'<doc id="{number}"><text>note {number}</text></doc>' for number in range(docs))
     (root / "records.xml").write_text(f"<root><docs>{texts}</docs></root>")

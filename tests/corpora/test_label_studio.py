@@ -104,6 +104,15 @@ def test_tasks_that_nobody_annotated_are_dropped_and_counted(tmp_path: Path) -> 
         ({"data": "secret"}, "must have 'text' as text"),
         ({"data": {"text": "secret", "meta": [{"\ud800": 1}]}}, "text with half a surrogate pair"),
         ({"annotations": [{"result": [{"type": "labels", "value": {"labels": ["A"]}}]}]}, "must have start, end"),
+        (
+            {
+                "annotations": [
+                    {"result": [{"type": "labels", "value": {"start": "1" * 5000, "end": 9, "labels": ["A"]}}]}
+                ]
+            },
+            "must have start, end",
+        ),
+        ({"annotations": True}, "a corpus must have a note"),
         ({"annotations": [{"result": [{"type": "choices", "value": {"choices": ["secret"]}}]}]}, "must have a span"),
     ],
 )

@@ -109,7 +109,19 @@ def test_rows_that_repeat_another_are_dropped_and_keys_have_any_names(tmp_path: 
 @pytest.mark.parametrize(
     "cell",
     [
-        *(None, "", "secret", 7, {"start": 0}, [7], [[0, 1]], [[0, 1, True]], [[0, 1, " "]], [[0.5, 1, "X"]]),
+        *(
+            "[" * 5000,
+            None,
+            "",
+            "secret",
+            7,
+            {"start": 0},
+            [7],
+            [[0, 1]],
+            [[0, 1, True]],
+            [[0, 1, " "]],
+            [[0.5, 1, "X"]],
+        ),
         *([[True, 1, "X"]], [[-1, 1, "X"]], [["9" * 20, 1, "X"]], [{"start": 0, "end": 1}], [[0, 1, "\ud800"]]),
     ],
 )

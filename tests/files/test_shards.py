@@ -168,6 +168,15 @@ def test_spans_of_a_saved_dataset(tmp_path: Path) -> None:
         ({"a.csv": "x\n1\n", "b.csv": "y\nsecret words here\n"}, "the table must have the column 'x'"),
         ({"a.arrow": "secret"}, "an .arrow file must be Arrow"),
         ({"state.json": "secret"}, "a saved dataset must say what it is"),
+        ({"state.json": "[" * 100_000}, "a saved dataset must say what it is"),
+        *(
+            ({name: json.dumps({key: value})}, f"a saved dataset must list .* by their names, .*{name}")
+            for name, key, values in (
+                ("state.json", "_data_files", (True, ["secret"], [{"filename": "x" * 300}], [{"filename": "../a"}])),
+                ("dataset_dict.json", "splits", (None, [""], ["."], [7], ["\ud800"])),
+            )
+            for value in values
+        ),
         ({"state.json": '{"_data_files": [{"filename": "a.arrow"}]}'}, "lacks a.arrow; copy it again"),
         (
             {"a.arrow": "", "state.json": '{"_data_files": [{"filename": "a.arrow"}], "_indices_data_files": [1]}'},
@@ -182,6 +191,13 @@ def test_bad_folders_are_errors_without_text(tmp_path: Path, files: dict[str, st
     with pytest.raises(DataError, match=law) as error:
         read_table(tmp_path, ["x"], lists=["x"])
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("names", [None, True, [["secret"]], ["\ud800"]])
+def test_names_of_classes_are_texts(tmp_path: Path, names: Any) -> None:
+    root = saved(tmp_path / "set", pl.DataFrame({"text": ["a"], "label": [0]}), {"label": ONE | {"names": names}})
+    with pytest.raises(DataError, match="the names of classes must be a list of texts, .*dataset_info.json"):
+        read_table(root, ["label"])
 
 
 def test_numbers_beyond_the_classes_are_refused(tmp_path: Path) -> None:

@@ -178,6 +178,23 @@ def shard_absent(path: Path) -> None:
     path.rename(path.with_name("model-1.safetensors"))
 
 
+def odd_index(path: Path) -> None:
+    path.with_name("model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": ["secret"]}}))
+    path.unlink()
+
+
+def deep_config(path: Path) -> None:
+    (path.parent / "config.json").write_text("[" * 100_000)
+
+
+def list_config(path: Path) -> None:
+    (path.parent / "config.json").write_text('["model_type"]')
+
+
+def odd_family(path: Path) -> None:
+    (path.parent / "config.json").write_text('{"model_type": ["bert"]}')
+
+
 @pytest.mark.parametrize(
     ("harm", "why"),
     [
@@ -193,6 +210,10 @@ def shard_absent(path: Path) -> None:
         (without_family, "config.json must name the family of the model.*model_type"),
         (odd_config, "config.json must be a configuration that transformers can read; it says: .*hidden_size"),
         (half_config, "config.json must be JSON, got a damaged file"),
+        (deep_config, "config.json must be JSON, got a damaged file"),
+        (list_config, "config.json must be a JSON object, got a list"),
+        (odd_family, "config.json must name the family of the model"),
+        (odd_index, "model.safetensors.index.json must list files by their names in weight_map"),
         (adapter_only, "adapter_config.json must be the configuration of an adapter of peft, it has no peft_type"),
         (lambda path: pointer(path.parent / "tokenizer.json"), "tokenizer.json must hold its content, got a pointer"),
     ],

@@ -17,7 +17,9 @@ from clinlm.store.content import RECORD, seal
 NOTE = "fever and cough , wheeze ; no toe pain . urate 7 mg"
 NEVER_READ = ("README.md", "report.json", "predictions.safetensors", "config.json", "logits", "logs")
 """Parts of a folder that answering does not read."""
-_VALUES: tuple[Any, ...] = (None, True, -1, 0, 3.5, 10**30, "", "x", "../x", [], [1], {}, {"a": 1})
+_LONG = ("\ud800", "x" * 300, "9" * 5000)
+"""Texts that no encoding can write, no file can have as its name, and Python reads as no number."""
+_VALUES: tuple[Any, ...] = (None, True, -1, 0, 3.5, 10**30, "", "x", "../x", [], [1], {}, {"a": 1}, *_LONG)
 
 
 def _flip(content: bytes, rng: random.Random) -> bytes:

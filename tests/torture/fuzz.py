@@ -20,13 +20,15 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, Final, NoReturn
 
+from support.broken_models import WAYS
+
 from torture.forks import begun, ended
 from torture.inputs import TOKENS, Input, judged, spliced
 from torture.parsers import PARSERS, Parser
 from torture.verdicts import Verdict
 
-_ROUND: Final = 10_000
-"""Inputs of a fork: atheris keeps about 10 kB of each."""
+_ROUND: Final = 4_000
+"""Inputs of a fork: atheris never frees 50 kB and more of each."""
 _ENOUGH: Final = 50
 """Faults after which a parser is left alone: there is something to mend first."""
 _BYTES: Final = 2**14
@@ -102,15 +104,30 @@ def _attack(parser: Parser, place: Path, corpus: Path, runs: int, seed: int, res
 
     def mutated(data: bytes, size: int, seed: int) -> bytes:
         own = random.Random(seed)
-        if own.random() < 0.5:
-            found: bytes = atheris.Mutate(data, len(data))
-            return found[:size]
-        return (data[:1] + spliced(data[1:], own))[:size]
+        way = own.choice((atheris.Mutate, _spliced, _retyped))
+        found: bytes = way(data, len(data)) if way is atheris.Mutate else way(data, words, own)
+        return found[:size]
 
     report = _Report(parser, inputs, runs, result, kept)
     atheris.Setup([sys.argv[0], *ways, str(corpus), str(seeds)], report.take, custom_mutator=mutated)
     atheris.Fuzz()
     raise AssertionError("the fuzzer ends with its process")
+
+
+def _spliced(data: bytes, words: Sequence[bytes], rng: random.Random) -> bytes:
+    """Return an input after `spliced`, or with a token before it."""
+    return data[:1] + (spliced(data[1:], rng) if rng.random() < 0.9 else rng.choice(words) + data[1:])
+
+
+def _retyped(data: bytes, words: Sequence[bytes], rng: random.Random) -> bytes:
+    """Return an input of which a line, if it is JSON, has another value or name in one place, and else is cut."""
+    lines = data[1:].split(b"\n")
+    place = rng.randrange(len(lines))
+    try:
+        lines[place] = WAYS["retyped"](lines[place], rng) or b""
+    except RecursionError:  # of Python's own reader
+        return _spliced(data, words, rng)
+    return data[:1] + b"\n".join(lines)
 
 
 def _seeds(inputs: Sequence[Input]) -> Iterator[tuple[str, bytes]]:

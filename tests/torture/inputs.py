@@ -27,6 +27,7 @@ from clinlm.corpora.span_table import SpanTable
 from clinlm.corpora.synthetic.tables import SyntheticTables
 from clinlm.corpora.table import Table
 from clinlm.files.peek import peek_table
+from clinlm.files.plain_text import BOM, open_bytes
 from clinlm.files.record import Position
 from clinlm.files.sources import check_columns, open_source, read_table, table_notices
 from clinlm.predict.label import label_file
@@ -142,8 +143,12 @@ class Input(NamedTuple):
 
 def _records(path: Path) -> None:
     found = list(open_source(path, "text", "id").records(Position()))
-    if path.suffix == ".jsonl" and (lines := sum(bool(line.strip()) for line in path.read_bytes().split(b"\n"))):
-        if not path.read_bytes().lstrip().startswith(b"["):
+    if path.suffix != ".jsonl":
+        return
+    with open_bytes(path) as file:
+        content = file.read()
+    if lines := sum(bool(line.strip()) for line in content.removeprefix(BOM).split(b"\n")):
+        if not content.lstrip().startswith(b"["):
             assert len(found) == lines, f"{lines} lines, {len(found)} records"
 
 

@@ -13,11 +13,14 @@ import polars as pl
 
 from clinlm.config.errors import DataError
 from clinlm.corpora.fhir.fhir import Fhir
+from clinlm.corpora.span_table import SpanTable
 from clinlm.files.plain_text import BOM, encoding_of
 from clinlm.files.record import Position
 from clinlm.files.sources import SEPARATORS, find_separator, open_source, read_table
 from clinlm.labelers.llm_grounding import Grounding
 from clinlm.labelers.llm_prompt import MalformedAnswerError, parse_entities
+from clinlm.models.checkpoint_files import read_config, weight_files
+from clinlm.models.checkpoint_place import adapter_base
 from torture.corpora import small_corpora
 from torture.inputs import Input, brat, corpus_inputs, single_inputs
 
@@ -42,6 +45,7 @@ class Parser(NamedTuple):
 _COLUMNS: Final = ["id", "text"]
 _SEP: Final = re.compile(r'"?sep=([,;|\t])"?\r?\n')
 _NOTE: Final = "Fever and fever after aspirin; ﬁbrosis, “gout” – naïve 😀 pain."
+_CELLS: Final = ('"[{""start"": 0, ""end"": 5, ""label"": ""X""}]"', "[]", "\"[[0, 3, 'Y'], (1, 5, ['X', 'Z'])]\"")
 _ANSWER: Final = """<think>{"entities": []}</think> Here it is:
 ```json
 {"entities": [{"text": "fever", "label": "X", "occurrence": 2}, {"text": "Aspirin", "label": "Y"}]}
@@ -114,13 +118,42 @@ def _is_notes(one: Input) -> bool:
 
 
 def _json(place: Path) -> list[Input]:
-    """Return the inputs of JSON Lines, and of an array."""
+    """Return the inputs of JSON Lines, of an array, and of JSON in a cell."""
     found = _of_kinds("notes.jsonl", "labelled.jsonl", "spans.")(place)
+    (place / "cells").mkdir()
+    rows = [f"{number},fever,{cell}\n" for number, cell in enumerate(_CELLS)]
+    cells = "".join(["id,text,spans\n", *rows]).encode()
+    (place / "cells" / "spans.csv").write_bytes(cells)
+    found.append(Input("spans.csv", place / "cells", cells, lambda path: SpanTable(path, id="id").records()))
     notes = [one for one in found if _is_notes(one)]
     array = b"[" + b",".join(notes[0].content.splitlines()) + b"]"
     for one in notes:
         (one.folder / "notes.json").write_bytes(array)
     return [*found, *(one._replace(name="notes.json", content=array) for one in notes)]
+
+
+def _checkpoints(place: Path) -> list[Input]:
+    (place / "adapter").mkdir()
+    inputs = [
+        Input(
+            "config.json", place, b'{"model_type": "bert", "hidden_size": 32}', lambda path: read_config(path.parent)
+        ),
+        Input("model.safetensors.index.json", place, b'{"weight_map": {"a": "a.safetensors"}}', _weights),
+        Input(
+            "adapter_config.json",
+            place / "adapter",
+            b'{"peft_type": "LORA", "base_model_name_or_path": "bert", "revision": null}',
+            lambda path: adapter_base(path.parent),
+        ),
+    ]
+    (place / "a.safetensors").write_bytes(len(b"{}").to_bytes(8, "little") + b"{}")
+    for one in inputs:
+        (one.folder / one.name).write_bytes(one.content)
+    return inputs
+
+
+def _weights(path: Path) -> None:
+    weight_files(path.parent)
 
 
 def _fhir(place: Path) -> list[Input]:
@@ -214,6 +247,9 @@ PARSERS: Final = (
         (b"[Term]\n", b"is_obsolete: true\n", b'synonym: "', b'" EXACT []', b"is_a: ", b" ! ", b" {a=b}", b"\\n", b"|"),
     ),
     Parser("FHIR", ("clinlm.corpora.fhir", "clinlm.files.json_lines"), _fhir, 8, (*_JSON, b"charset=utf-16", b"/1")),
+    Parser(
+        "checkpoints", ("clinlm.models.checkpoint_",), _checkpoints, 2, (*_JSON, b'"model_type":', b'"weight_map":')
+    ),
     Parser("saved datasets", ("clinlm.files.arrow",), _datasets, 3, (*_JSON, b'"names":', b'"feature":', b"../")),
     Parser(
         "answers of language models",

@@ -25,7 +25,7 @@ class _Reported(NamedTuple):
 _REPORTED: Final = (
     _Reported("run", "c", "run"),
     _Reported("sweep", "a sweep", "sweep"),
-    _Reported("sweep", "a study of Optuna, n_jobs=2", "sweep"),
+    _Reported("sweep", "a study of Optuna", "sweep"),
 )
 _WRITTEN: Final = {
     "html": ("report.html",),

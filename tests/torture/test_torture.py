@@ -12,7 +12,7 @@ from support.commands import ROOT
 COUNTS = (
     {"kills": 3, "models": 20, "reports": 3, "disk": 1, "determinism": 1},
     {"damage": 5, "soak": 20_000, "clock": 1, "others": 2},
-    {"privacy": 4, "inputs": 400},
+    {"privacy": 4, "inputs": 400, "fuzz": 500},
 )
 
 

@@ -190,9 +190,9 @@ def _people(root: Path, known: set[str]) -> dict[str, tuple[Any, Any]]:
     found: dict[str, tuple[Any, Any]] = {}
     person: Resource
     for _, person in resources(root, "Patient"):
-        if person.get("id") in known:
-            gender, born = person.get("gender"), person.get("birthDate")
-            found[person["id"]] = (gender if isinstance(gender, str) else None, born)
+        id, gender, born = (person.get(name) for name in ("id", "gender", "birthDate"))
+        if isinstance(id, str) and id in known:
+            found[id] = (gender if isinstance(gender, str) else None, born)
     return found
 
 

@@ -68,10 +68,17 @@ def field(value: Any, *names: str | int) -> Any:
     return value
 
 
+def _list(value: Any, name: str) -> list[Any]:
+    """Return the list that stands under a name; an empty one where something else does."""
+    found = field(value, name)
+    return found if isinstance(found, list) else []
+
+
 def codings(concept: Any) -> list[tuple[str, str, str]]:
     """Return system, code and display of every coding of a CodeableConcept that has a code."""
-    found = field(concept, "coding") or []
-    parts = [[str(field(one, name) or "") for name in ("system", "code", "display")] for one in found]
+    parts = [
+        [str(field(one, name) or "") for name in ("system", "code", "display")] for one in _list(concept, "coding")
+    ]
     return [(system, code, display) for system, code, display in parts if code]
 
 
@@ -82,7 +89,7 @@ def attached_text(document: Resource, place: str) -> tuple[str | None, str]:
         DataError: an attachment is not in base64, or not in its charset.
     """
     texts, elsewhere = [], 0
-    for content in document.get("content") or []:
+    for content in _list(document, "content"):
         attachment = field(content, "attachment")
         kind = Message()
         kind["Content-Type"] = str(field(attachment, "contentType") or "text/plain")

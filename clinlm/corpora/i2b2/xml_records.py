@@ -35,6 +35,11 @@ def xml_elements(path: Path, name: str) -> Iterator[tuple[tuple[Element, ...], E
         raise DataError(
             f"the file must be XML, {path.name} is none from line {line:,}, column {column + 1:,} on; repair it"
         ) from None
+    except (LookupError, ValueError) as error:  # of an encoding that its first line names
+        raise DataError(
+            f"the file must be in an encoding that Python's reader of XML knows, {path.name} names another "
+            f"({type(error).__name__}); convert it to UTF-8, and name that in its first line"
+        ) from None
 
 
 def xml_attribute(element: Element, name: str, path: Path) -> str:
