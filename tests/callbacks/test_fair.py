@@ -63,8 +63,8 @@ def planted(folder: Path, notes: int) -> MultiLabel:
     return task
 
 
-def started(task: MultiLabel, folder: Path) -> Artifact:
-    torch.manual_seed(0)
+def started(task: MultiLabel, folder: Path, seed: int) -> Artifact:
+    torch.manual_seed(seed)
     task.__dict__["min_groups"] = 1  # of a vocabulary of 300, whatever is left for others
     return kept(Scratch(TINY, vocabulary=300).begin(task, None), folder)
 
@@ -155,21 +155,29 @@ def test_texts_of_a_transfer_set_have_no_subgroups(tmp_path: Path, tiny_model: M
 
 
 @pytest.mark.integration
-def test_a_gap_that_plain_recovery_leaves_is_nearly_kept(tmp_path: Path) -> None:
-    """Pruned to 15 % of its weights, a network has room for the words of most; fair recovery gives the few theirs."""
+def test_of_the_gap_that_plain_recovery_leaves_fair_recovery_leaves_less_and_costs_all_little(tmp_path: Path) -> None:
+    """Pruned to 12 % of its weights, a network has room for the words of most; fair recovery gives the few theirs.
+
+    How much is left differs by a factor of five between teachers of the same notes, so that three are taken.
+    """
     task = planted(tmp_path, 3000)
-    start = started(task, tmp_path / "start")
-    original = built(tmp_path / "teacher", task, start, {}, module=LEARNS, epochs=12, batch_size=16)
-    prune = Unstructured(ratio=0.85, schedule=OneShot())
-    pruned = built(tmp_path / "pruned", task, original, {"prune": prune}, module=LEARNS)
-    growth, loss = {}, {}
-    for recovery in (Finetune, Fair):
-        method: Any = recovery(epochs=1, learning_rate=2e-3)
-        name = recovery.__name__
-        one = built(tmp_path / name, task, pruned, {"recover": method}, module=LEARNS, batch_size=16)
-        lost = measure_degradation(task, original, one, "test", resamples=200)
-        growth[name], loss[name] = lost.gaps["gender"], lost.losses["micro_f1"].value
-    assert growth["Finetune"].low > 0.2 and growth["Fair"].high < 0.5 * growth["Finetune"].low
-    assert loss["Fair"] < loss["Finetune"] + 0.05
-    weights = {row.subgroup: row.weight for row in reported(one, "recover") if isinstance(row, SubgroupWeight)}
-    assert weights["M"] > weights["F"]
+    growth: dict[type[Finetune], list[float]] = {Finetune: [], Fair: []}
+    loss: dict[type[Finetune], list[float]] = {Finetune: [], Fair: []}
+    for seed in (1, 2, 3):
+        place = tmp_path / str(seed)
+        start = started(task, place / "start", seed)
+        original = built(place / "teacher", task, start, {}, module=LEARNS, epochs=10, batch_size=16)
+        prune = Unstructured(ratio=0.88, schedule=OneShot())
+        pruned = built(place / "pruned", task, original, {"prune": prune}, module=LEARNS)
+        for recovery in growth:
+            method: Any = recovery(epochs=1, learning_rate=2e-3)
+            own = place / recovery.__name__
+            one = built(own, task, pruned, {"recover": method}, module=LEARNS, batch_size=16)
+            lost = measure_degradation(task, original, one, "test", resamples=20)
+            growth[recovery].append(lost.gaps["gender"].value)
+            loss[recovery].append(lost.losses["micro_f1"].value)
+        weights = {row.subgroup: row.weight for row in reported(one, "recover") if isinstance(row, SubgroupWeight)}
+        assert weights["M"] > weights["F"]
+    plain, fair = sum(growth[Finetune]), sum(growth[Fair])
+    assert plain > 0.3 and fair < 0.75 * plain
+    assert sum(loss[Fair]) - sum(loss[Finetune]) < 0.5 * (plain - fair)
