@@ -78,7 +78,7 @@ Settings: labeler=NAME, labeler.*, corpus=NAME and corpus.* as for `clinlm`, and
 (??? has none and must be set):
 """,
     "stress": """\
-clinlm stress: original and compressed model of a run on changed test notes, side by side. Nothing is trained.
+clinlm stress: original, compressed model and TF-IDF of a run on changed test notes, side by side. Nothing is trained.
 
   clinlm stress run=outputs/runs/FOLDER
   clinlm stress run=outputs/runs/FOLDER stage=quantize documents=200 seed=1

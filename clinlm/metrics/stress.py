@@ -10,13 +10,14 @@ from jaxtyping import Bool
 from clinlm.metrics.bootstrap import Interval, Weights
 from clinlm.metrics.evaluation import LabelEvaluation
 
-MODELS: Final = ("original", "compressed")
+MODELS: Final = ("original", "compressed", "baseline")
+"""Those that are compared; the baseline, TF-IDF, is missing where it cannot be fitted."""
 
 
 @final
 @dataclass(frozen=True)
 class Stress:
-    """One kind of change, of both models on the same documents.
+    """One kind of change, of all models on the same documents.
 
     Attributes:
         documents: that it changed; everything below is of these alone.
@@ -43,10 +44,10 @@ def measure_stress(
     metric: str,
     keeps_labels: bool,
 ) -> Stress:
-    """Compare two models before and after a change of the notes.
+    """Compare models before and after a change of the notes.
 
     Args:
-        before, after: of MODELS, with the same thresholds.
+        before, after: by `MODELS`, with the same thresholds; at least the original and the compressed one.
         touched: which notes changed; at least one.
         weights: the documents as they are, then resamples; see `clinlm.metrics.bootstrap.resample`.
         metric: key of `Evaluation.quality`.
@@ -54,7 +55,7 @@ def measure_stress(
     chosen, rows = np.flatnonzero(touched), weights[:, touched]
     drawn: np.ndarray = np.asarray(rows.any(axis=1))
     losses, quality, changes = {}, {}, {}
-    for model in MODELS:
+    for model in before:
         a, b = before[model].only(chosen), after[model].only(chosen)
         differing = (a.decisions != b.decisions).mean(1)
         changes[model] = _filled(drawn, rows[drawn] @ differing / rows[drawn].sum(1))

@@ -1,6 +1,6 @@
-"""The command `clinlm stress run=FOLDER`: original and compressed model on the same changed notes."""
+"""The command `clinlm stress run=FOLDER`: original, compressed model and TF-IDF on the same changed notes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self, final, get_type_hints
@@ -12,13 +12,14 @@ from clinlm.config.ranges import check_at_least
 from clinlm.config.validation import CONF
 from clinlm.metrics.bootstrap import Interval, resample
 from clinlm.metrics.evaluation import LabelEvaluation
-from clinlm.metrics.stress import MODELS, Stress, measure_stress
+from clinlm.metrics.stress import Stress, measure_stress
 from clinlm.models.artifact import Artifact
 from clinlm.pipeline import execution
 from clinlm.pipeline.run_record import RUN, RunRecord, write_run_file
-from clinlm.predict.note_answer import network_answer
+from clinlm.predict.note_answer import NoteAnswer, network_answer
 from clinlm.predict.settings import converted, literal_settings
 from clinlm.report import cells
+from clinlm.report.baselines import BASELINES, baselines
 from clinlm.report.cards.change_control import STRESS
 from clinlm.report.results import ModelResult, json_value
 from clinlm.report.selection import every_stage
@@ -85,7 +86,8 @@ def stress_command(arguments: Sequence[str]) -> None:
             "without it"
         )
     original, compressed = _models(run, settings.stage)
-    task, _ = execution.open_task_from(dict(run.task.settings), Path(run.store))
+    task, task_key = execution.open_task_from(dict(run.task.settings), Path(run.store))
+    baseline = _best_baseline(task, task_key, Path(run.store), settings.metric)
     found = stress_test(
         task,
         original.lineage.artifact,
@@ -94,14 +96,17 @@ def stress_command(arguments: Sequence[str]) -> None:
         settings.documents,
         settings.resamples,
         settings.metric,
+        None if baseline is None else baseline[1],
     )
-    markdown = stress_markdown(found, original.name, compressed.name, settings.metric, settings.seed)
+    names = {"original": original.name, "compressed": compressed.name}
+    names |= {} if baseline is None else {"baseline": baseline[0]}
+    markdown = stress_markdown(found, names, settings.metric, settings.seed)
     place = settings.output or settings.run
     place.mkdir(parents=True, exist_ok=True)
     write_files(place, {TEXT: markdown})
     facts = {name: getattr(settings, name) for name in ("metric", "seed", "documents", "resamples")}
     changes = {name: json_value(own) for name, own in found.items()}
-    write_run_file(place / STRESS, {"original": original.name, "compressed": compressed.name, **facts, **changes})
+    write_run_file(place / STRESS, {**names, **facts, **changes})
     print(markdown, end="")
     print(f"\nreport     {shown_path(place / TEXT)} ({STRESS} in the same folder)")
 
@@ -120,6 +125,22 @@ def _models(run: RunRecord, name: str | None) -> tuple[ModelResult, ModelResult]
     return next(own for own in stages if own.name == chosen.reference), chosen
 
 
+def _best_baseline(task: Task, task_key: str, store: Path, metric: str) -> tuple[str, NoteAnswer] | None:
+    """Return TF-IDF, whole or in INT8, whichever is better on validation; None where neither can be fitted."""
+    if not isinstance(task, Labelled) or metric not in task.metrics:
+        return None  # refused by `stress_test`
+    quality = {}
+    for own in baselines(task, task_key, store, "")[0]:
+        if own.result.name in BASELINES:
+            found = task.evaluate("validation", own.validation, own.thresholds).quality()
+            quality[own.result.name] = found[metric], own
+    if not quality:
+        return None
+    name = max(quality, key=lambda name: quality[name][0])
+    opens: Any = quality[name][1].opens
+    return name, opens()
+
+
 def stress_test(
     task: Task,
     original: Artifact,
@@ -128,8 +149,9 @@ def stress_test(
     documents: int = 500,
     resamples: int = 1000,
     metric: str = "micro_f1",
+    baseline: NoteAnswer | None = None,
 ) -> dict[str, Stress | None]:
-    """Return perturbation -> what it costs both models on the test documents; None where it changes no note.
+    """Return perturbation -> what it costs each model on the test documents; None where it changes no note.
 
     Nothing is trained, and thresholds stay those that the models are served with.
 
@@ -137,6 +159,7 @@ def stress_test(
         seed: of the changes, the choice of documents and the resamples.
         documents: of the test split, at most, drawn at random.
         metric: key of `Evaluation.quality`.
+        baseline: TF-IDF, if it is to stand beside them.
 
     Raises:
         ConfigError: the task finds entities, whose places move, or a number is out of range.
@@ -152,7 +175,10 @@ def stress_test(
     members = np.sort(np.random.default_rng(seed).permutation(members)[:documents])
     texts: list[str] = task.examples.frame["text"].gather(members).to_list()
     weights = resample(len(members), resamples, seed, task.examples.frame["group"].gather(members).to_numpy())
-    answer = {name: _answers(task, own, members) for name, own in zip(MODELS, (original, compressed), strict=True)}
+    models = {"original": _served(original), "compressed": _served(compressed)}
+    if baseline is not None:
+        models["baseline"] = baseline
+    answer = {name: _answers(task, own, members) for name, own in models.items()}
     before = {name: own(texts) for name, own in answer.items()}
     found: dict[str, Stress | None] = {}
     for name, kind in PERTURBATIONS.items():
@@ -166,10 +192,13 @@ def stress_test(
     return found
 
 
-def _answers(task: Labelled, artifact: Artifact, members: Any) -> Any:
-    """Return what answers the texts of these documents with an artifact, one at a time, as in use."""
-    config = InferenceConfig.load(artifact.folder)
-    answer = network_answer(artifact.load(), config)
+def _served(artifact: Artifact) -> NoteAnswer:
+    return network_answer(artifact.load(), InferenceConfig.load(artifact.folder))
+
+
+def _answers(task: Labelled, answer: NoteAnswer, members: Any) -> Any:
+    """Return what answers the texts of these documents with a model, one at a time, as in use."""
+    config = answer.head.config
     targets = task.examples.targets[members]
     kind: Any = task.kind
 
@@ -180,30 +209,34 @@ def _answers(task: Labelled, artifact: Artifact, members: Any) -> Any:
     return evaluated
 
 
-def stress_markdown(found: Mapping[str, Stress | None], original: str, compressed: str, metric: str, seed: int) -> str:
-    """Return the table, and what every line of it means. No word of a note is in it."""
-    both, spelled = (original, compressed), cells.spelled(metric)
-    header = ["change", "notes", *(f"{name} {spelled} %" for name in both)]
-    header += [*(f"loss of {name}" for name in both), "more lost"]
-    header += [*(f"changed of {name} %" for name in both), "more changed"]
-    rows = [[name, *_row(own)] for name, own in found.items()]
+def stress_markdown(found: Mapping[str, Stress | None], names: Mapping[str, str], metric: str, seed: int) -> str:
+    """Return the table, and what every line of it means. No word of a note is in it.
+
+    Args:
+        names: by `MODELS`, of those that were compared.
+    """
+    spelled = cells.spelled(metric)
+    header = ["change", "notes", *(f"{name} {spelled} %" for name in names.values())]
+    header += [*(f"loss of {name}" for name in names.values()), "more lost"]
+    header += [*(f"changed of {name} %" for name in names.values()), "more changed"]
+    rows = [[name, *_row(own, names)] for name, own in found.items()]
     lines = [f"- {name}: {PERTURBATIONS[name].about}" for name in found]
     return (
-        f"Changed notes: {original} and {compressed} on the same test documents, seed {seed}\n\n"
+        f"Changed notes: {', '.join(names.values())} on the same test documents, seed {seed}\n\n"
         f"{cells.grid(header, rows)}\n"
-        "Of the notes that a change reaches. Losses are before minus after, in points; more lost: of the compressed "
-        "model minus the original. Changed: share of the decisions that differ before and after. In brackets 95 % "
-        "intervals, paired, whole groups resampled; * where one of a difference excludes 0. Thresholds are those of "
-        "validation.\n\n" + "\n".join(lines) + "\n"
+        f"Of the notes that a change reaches. Losses are before minus after, in points; more lost: of "
+        f"{names['compressed']} minus {names['original']}. Changed: share of the decisions that differ before and "
+        "after. In brackets 95 % intervals, paired, whole groups resampled; * where one of a difference excludes 0. "
+        "Thresholds are those of validation.\n\n" + "\n".join(lines) + "\n"
     )
 
 
-def _row(own: Stress | None) -> list[str]:
+def _row(own: Stress | None, names: Collection[str]) -> list[str]:
     if own is None:
-        return ["0", *[cells.NONE] * 8]
-    quality = [_share(own.quality.get(model)) for model in MODELS]
-    losses = [change(own.loss.get(model)) for model in MODELS]
-    changed = [_share(own.changed[model]) for model in MODELS]
+        return ["0", *[cells.NONE] * (3 * len(names) + 2)]
+    quality = [_share(own.quality.get(model)) for model in names]
+    losses = [change(own.loss.get(model)) for model in names]
+    changed = [_share(own.changed[model]) for model in names]
     return [f"{own.documents:,}", *quality, *losses, change(own.more), *changed, change(own.changed_more)]
 
 

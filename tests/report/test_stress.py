@@ -10,9 +10,12 @@ from support.reports import recorded
 
 from callbacks.quantize.fp16 import Fp16
 from clinlm.config.errors import ConfigError, MissingFileError
+from clinlm.metrics.stress import MODELS
 from clinlm.models.artifact import Artifact
 from clinlm.models.model import Model
+from clinlm.pipeline import execution
 from clinlm.pipeline.run_record import RunRecord, read_run_file
+from clinlm.report.baselines import BASELINES, tfidf
 from clinlm.report.results import json_value
 from clinlm.report.stress import stress_command, stress_markdown, stress_test
 from clinlm.tasks.entities import Entities
@@ -39,7 +42,7 @@ def test_a_model_in_half_precision_answers_changed_notes_as_its_original(
         assert own is None or abs(own.changed_more.value) < 0.05
     again = stress_test(task, *pair, seed=3, resamples=50)
     assert json.dumps(json_value(again)) == json.dumps(json_value(found))
-    text = stress_markdown(found, "teacher", "quantize", "micro_f1", seed=3)
+    text = stress_markdown(found, {"original": "teacher", "compressed": "quantize"}, "micro_f1", seed=3)
     notes = [word for note in task.examples.frame["text"].to_list() for word in note.split() if word.isalpha()]
     about = " ".join(own.about for own in PERTURBATIONS.values()).split()
     assert (
@@ -88,10 +91,29 @@ def test_the_command_writes_what_it_was_told(run: tuple[RunRecord, Path], tmp_pa
     given = ("documents=12", "resamples=20", "seed=5", "metric=macro_f1", f"output={tmp_path / 'out'}", "stage=null")
     stress_command([f"run={run[1]}", *given])
     found = read_run_file(tmp_path / "out" / "stress.json")
-    kept = ("original", "compressed", "metric", "seed", "documents", "resamples")
-    assert [found[name] for name in kept] == ["teacher", "quantize", "macro_f1", 5, 12, 20]
+    kept = ("original", "compressed", "baseline", "metric", "seed", "documents", "resamples")
+    assert [found[name] for name in kept] == ["teacher", "quantize", "TF-IDF", "macro_f1", 5, 12, 20]
     assert {*PERTURBATIONS} == {*found} - {*kept}
-    assert "macro F1 %" in (tmp_path / "out" / "stress.md").read_text()
+    told = (tmp_path / "out" / "stress.md").read_text()
+    assert all(f"| {words} |" in told for words in ("TF-IDF macro F1 %", "loss of TF-IDF", "changed of TF-IDF %"))
+    assert {*found["truncation"]["changed"]} == {*MODELS}
+
+
+def test_tfidf_does_not_mind_capitals(run: tuple[RunRecord, Path], tmp_path: Path) -> None:
+    """Its terms are in lower case, so that it answers every note in capitals as in the report."""
+    stress_command([f"run={run[1]}", "resamples=20", f"output={tmp_path}"])
+    found = read_run_file(tmp_path / "stress.json")
+    assert found["capitals"]["changed"]["baseline"]["value"] == 0 == found["capitals"]["loss"]["baseline"]["value"]
+    task, key = execution.open_task_from(dict(run[0].task.settings), Path(run[0].store))
+    measured = {name: tfidf(task, key, Path(run[0].store), "", name) for name in BASELINES}
+    best = max(
+        task.evaluate("validation", own.validation, own.thresholds).quality()["micro_f1"] for own in measured.values()
+    )
+    own = measured[found["baseline"]]
+    assert task.evaluate("validation", own.validation, own.thresholds).quality()["micro_f1"] == best
+    assert found["capitals"]["documents"] == len(task.examples.members("test"))
+    whole = task.evaluate("test", own.test, own.thresholds).quality()["micro_f1"]
+    assert found["capitals"]["quality"]["baseline"]["value"] == pytest.approx(whole)
 
 
 @pytest.mark.parametrize(
