@@ -78,7 +78,7 @@ class Examples:
         """
         if set(self.frame["split"]) != {"test"}:
             self._check_splits(1)
-        self.frame.write_parquet(folder / "documents.parquet")
+        self.frame.write_parquet(folder / "documents.parquet", row_group_size=_ROWS)
         arrays = {"targets": self.targets}
         save_file(arrays | ({} if self.unit_start is None else {"unit_start": self.unit_start}), folder / _TARGETS)
         content = {"labels": self.labels, "notices": self.notices, "facts": self.facts}
@@ -102,6 +102,8 @@ EVERY: Final = "every"
 """All splits together, for a corpus that is only tested on."""
 
 _TARGETS = "targets.safetensors"
+_ROWS = 4096
+"""Documents that are encoded at once: all together would be a second copy of their texts."""
 
 
 def units_of(

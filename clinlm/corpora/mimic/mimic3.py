@@ -35,6 +35,8 @@ _NUMBERS = ("ROW_ID", "SUBJECT_ID", "HADM_ID", "SEQ_NUM", "ISERROR")
 """Columns of whole numbers, which tools that know only floats save as 101.0."""
 
 _BREAK = "\n\n"
+_PARTS = 16
+"""Notes of so many shares of the admissions are joined one after another, as joining takes copies of them."""
 
 
 def table_path(root: Path, table: str) -> Path:
@@ -182,9 +184,7 @@ class Mimic3(Corpus):
 
     def records(self) -> Records:
         """See `Corpus.records`; the errors of `scan` apply to each of the four tables."""
-        notes, dropped = self._notes()
-        texts, joined = _joined(notes)
-        del notes
+        texts, dropped = self._texts()
         labels, unlabelled = self._labels(texts)
         people, unknown = self._people(texts)
         frame = texts.join(labels, on="id", how="left").join(people, on="id", how="left").sort("id")
@@ -195,12 +195,13 @@ class Mimic3(Corpus):
             pl.col("labels").fill_null(pl.lit([], dtype=pl.List(pl.String))),
             pl.struct(ATTRIBUTES).alias("attributes"),
         )
-        return Records(frame, (*dropped, *joined, *unlabelled, *unknown))
+        return Records(frame, (*dropped, *unlabelled, *unknown))
 
     def fingerprint(self) -> str:
         return digest_files(table_path(self.root, t) for t in ("NOTEEVENTS", self.codes, "ADMISSIONS", "PATIENTS"))
 
-    def _notes(self) -> tuple[pl.DataFrame, list[str]]:
+    def _texts(self) -> tuple[pl.DataFrame, list[str]]:
+        """Return one row per admission with the columns id, group and text."""
         columns = ["ROW_ID", "SUBJECT_ID", "HADM_ID", "CHARTDATE", "CATEGORY", "DESCRIPTION", "ISERROR", "TEXT"]
         category = pl.col("CATEGORY").str.strip_chars()
         reasons = {
@@ -214,7 +215,8 @@ class Mimic3(Corpus):
         kept, notices = drop_notes(notes, reasons)
         if not kept.height:
             raise DataError(f"a corpus must have a note, NOTEEVENTS has none: {'; '.join(notices)}; check the table")
-        return _numbered(kept, "ROW_ID", "NOTEEVENTS"), notices
+        texts, joined = _joined(_numbered(kept, "ROW_ID", "NOTEEVENTS"))
+        return texts, notices + joined
 
     def _labels(self, texts: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
         table = scan_table(self.root, self.codes, ["HADM_ID", "SEQ_NUM", "ICD9_CODE"]).collect(engine="streaming")
@@ -265,7 +267,7 @@ class Mimic3(Corpus):
 
 
 def _joined(notes: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """Return one row per admission with the columns id, group and text; single notes are not copied."""
+    """Return one row per admission with the columns id, group and text: copies, so that notes as read can go."""
     subjects = notes.group_by("HADM_ID").agg(
         pl.col("SUBJECT_ID").n_unique(), pl.col("SUBJECT_ID").null_count().alias("n")
     )
@@ -278,14 +280,16 @@ def _joined(notes: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     notes = notes.with_columns(addendum.alias("addendum"))
     alone = pl.col("HADM_ID").is_unique()
     several = notes.filter(~alone).sort("addendum", "CHARTDATE", "ROW_ID", nulls_last=True)
-    distinct = several.unique(["HADM_ID", "TEXT"], keep="first", maintain_order=True)
+    # By hash, as a second copy of all texts would be made to compare them.
+    several = several.with_columns(pl.col("TEXT").hash().alias("hash"), pl.col("TEXT").str.len_bytes().alias("bytes"))
+    distinct = several.unique(["HADM_ID", "hash", "bytes"], keep="first", maintain_order=True)
     ids = [pl.col("HADM_ID").alias("id"), pl.col("SUBJECT_ID").alias("group")]
-    merged = distinct.group_by(ids, maintain_order=True).agg(
-        pl.col("TEXT").str.strip_chars("\r\n").str.join(_BREAK).alias("text")
-    )
-    single = notes.filter(alone).select(*ids, pl.col("TEXT").alias("text"))
+    text = pl.col("TEXT").str.strip_chars("\r\n").str.join(_BREAK).alias("text")
+    parts = (distinct.filter(pl.col("HADM_ID").hash() % _PARTS == part) for part in range(_PARTS))
+    merged = [part.group_by(ids, maintain_order=True).agg(text) for part in parts]
+    single = notes.filter(alone).select(*ids, (pl.col("TEXT") + pl.lit("")).alias("text"))
     bare = notes.group_by("HADM_ID").agg(pl.col("addendum").all()).filter("addendum").height
-    texts = pl.concat([single, merged])
+    texts = pl.concat([single, *merged])
     return texts, [
         *count_notice(several.height - distinct.height, notes.height, "notes dropped: repeated in their admission"),
         *count_notice(bare, texts.height, "admissions have addenda only"),
