@@ -241,10 +241,10 @@ def claim(folder: Path, needs: Collection[str] = ()) -> Iterator[bool]:
     with locked(folder):
         for draft in folder.glob(f"{_DRAFT}*") if not sealed(folder) else ():
             os.replace(draft, folder / RECORD)  # of who ended its lease, and was stopped before it could do this itself
-        if folder.is_symlink() or (folder / RECORD).is_symlink() or sealed(folder):
+        if folder.is_symlink() or folder.is_file() or (folder / RECORD).is_symlink() or sealed(folder):
             try:
-                if folder.is_symlink():
-                    raise Damaged(f"{folder} is a link")
+                if folder.is_symlink() or folder.is_file():
+                    raise Damaged(f"{folder} is a {'link' if folder.is_symlink() else 'file'}, and not a folder")
                 _check_own(folder, verify(folder, needs))
             except Damaged as damage:
                 if not writable(folder.parent):

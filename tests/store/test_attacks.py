@@ -73,6 +73,11 @@ def link(part: str) -> Callable[[Path, Path], None]:
     return attack
 
 
+def replace_by_file(one: Path, other: Path) -> None:
+    shutil.rmtree(one)
+    one.write_bytes(b"no folder")
+
+
 def replace_by_link(one: Path, other: Path) -> None:
     shutil.rmtree(one)
     one.symlink_to(other)
@@ -99,6 +104,7 @@ ATTACKS: dict[str, Callable[[Path, Path], object]] = {
     "a folder is a link": link("part"),
     "the record is a link": link(RECORD),
     "a link to the other": replace_by_link,
+    "a file": replace_by_file,
 }
 
 
