@@ -1,13 +1,15 @@
 """Core-seconds of training, everything in, against transformers' Trainer as it comes (benchmarks/peers).
 
 python benchmarks/training.py [--notes NUMBER] [--rounds 3] [--epochs 3] [--layers 3] [--corpora notes handoffs]
+                              [--set SETTING ...]
 
 Fine-tuning of MiniLM-L6, and distillation of a student of its layers, by our defaults: from a table of notes (eight of
 ten to train, one each for validation and test) to a model that is saved, with the predictions of test. In it are
 reading, tokenising, the teacher's logits (once for all epochs; the peer asks its teacher in every step), validation and
 saving after every epoch. Not in it are imports, and the memory that our stages measure in a process of their own.
 Notes (MTSamples, or generated ones without it) are cut at 256 tokens, which nine of ten reach; handoffs, generated, of
-about 50 tokens, at 96. The peer pads to that. Losses are those of the labels on test, which neither has seen.
+about 50 tokens, at 96. The peer pads to that. Losses are those of the labels on test, which neither has seen. --set
+changes our settings, such as 'training.short_rows={_target_: callbacks.short_rows.ShortRows, tokens: [64, 128]}'.
 """
 
 import argparse
@@ -40,6 +42,7 @@ def main() -> None:
     for name, value in (("notes", None), ("rounds", 3), ("epochs", 3), ("layers", 3)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--corpora", nargs="+", choices=[*CORPORA], default=[*CORPORA])
+    parser.add_argument("--set", nargs="+", default=[], metavar="SETTING")
     given = parser.parse_args()
     print(machine())
     rows = []
@@ -65,7 +68,7 @@ def measured(corpus: str, root: Path, given: argparse.Namespace) -> dict[tuple[s
     for seed in range(given.rounds):
         place = root / str(seed)
         own = ("--ours", str(place / "store"), str(table), f"task.max_tokens={tokens}", f"seed={seed}")
-        own += (f"epochs={given.epochs}",)
+        own += (f"epochs={given.epochs}", *given.set)
         plain = {work: str(place / work) for work in ("fine-tuning", "distillation")}
         limits = (str(given.epochs), "0", str(tokens))
         commands = {
