@@ -1,8 +1,13 @@
 """The first sheet of an Excel file (.xlsx), as text."""
 
+import posixpath
+import re
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import IO, Any, Final, final
+from xml.etree import ElementTree
 
 import polars as pl
 
@@ -10,6 +15,16 @@ from clinlm.config.errors import DataError, MissingFileError
 from clinlm.config.extras import imported
 from clinlm.files.columns import require_header
 from clinlm.files.record import Position, Record, Source
+
+_PLACE: Final = re.compile(rb"""\sr\s*=\s*["']([A-Za-z]*)([0-9]+)["']""")
+"""Where a cell or a row says that it stands."""
+_UNUSUAL: Final = re.compile(rb"""\sr\s*=\s*["'](?:[A-Za-z]{2}|[A-Za-z]*[0-9]{7})""")
+"""A place beyond column Z, or from row 1,000,000 on: without one there are not too many cells."""
+_ROWS: Final = 2**20
+"""Most rows of a sheet, as Excel has it."""
+_CELLS: Final = 2**26
+"""Most cells of a table, empty ones too: about two gigabytes."""
+_FAR, _TAIL = 10**9, 64
 
 
 @final
@@ -64,6 +79,7 @@ def _first_sheet(path: Path, rows: int | None = None) -> tuple[pl.DataFrame, lis
     if not path.is_file():
         raise MissingFileError(f"the input must be a file, got {path}, which does not exist; set root to the file")
     fastexcel: Any = imported("fastexcel", "excel")
+    _require_table(path)
     try:
         book = fastexcel.read_excel(path)
         sheet = book.load_sheet(0, n_rows=rows, dtypes="string")
@@ -73,3 +89,64 @@ def _first_sheet(path: Path, rows: int | None = None) -> tuple[pl.DataFrame, lis
             f"an .xlsx file must be an Excel workbook, got {path.name}, which cannot be read ({type(error).__name__}); "
             "save it again, or as .csv"
         ) from None
+
+
+def _require_table(path: Path) -> None:
+    """Refuse a sheet with a cell far from the others: the library makes every cell between, and ends the process.
+
+    Raises:
+        DataError: there is one, or the file is no zip.
+    """
+    rows, letters = 0, set[bytes]()
+    try:
+        with zipfile.ZipFile(path) as book:
+            for part in _first_parts(book):
+                with book.open(part) as stream:
+                    unusual = any(_UNUSUAL.search(block) for block in _blocks(stream))
+                with book.open(part) as stream:
+                    for block in _blocks(stream) if unusual else ():
+                        for columns, row in set(_PLACE.findall(block)):
+                            letters.add(columns)
+                            rows = max(rows, int(row) if len(row) < 10 else _FAR)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
+        raise DataError(
+            f"an .xlsx file must be an Excel workbook, got {path.name}, which cannot be read ({type(error).__name__}); "
+            "save it again, or as .csv"
+        ) from None
+    width = max(map(_number, letters), default=0)
+    if rows > _ROWS or rows * width > _CELLS:
+        raise DataError(
+            f"a sheet must hold a table, the first of {path.name} has cells up to row {rows:,} and column {width:,}; "
+            "delete what stands far from the table, or save the table as .csv"
+        )
+
+
+def _first_parts(book: zipfile.ZipFile) -> list[str]:
+    """Return the part of the first sheet; all sheets where the book does not say which it is."""
+    try:
+        sheets, links = (
+            ElementTree.fromstring(book.read(name)) for name in ("xl/workbook.xml", "xl/_rels/workbook.xml.rels")
+        )
+        first = next(one for one in sheets.iter() if one.tag.rpartition("}")[2] == "sheet")
+        id = next(value for name, value in first.attrib.items() if name.endswith("}id"))
+        target = next(one.attrib["Target"] for one in links if one.attrib.get("Id") == id)
+    except (ElementTree.ParseError, LookupError, StopIteration):
+        target = ""
+    part = posixpath.normpath(posixpath.join("/xl", target)).removeprefix("/")
+    return [part] if part in book.namelist() else [name for name in book.namelist() if "worksheets/" in name.lower()]
+
+
+def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
+    """Yield a stream in blocks that begin with the end of the one before."""
+    block = b""
+    while data := stream.read(2**20):
+        block = block[-_TAIL:] + data
+        yield block
+
+
+def _number(letters: bytes) -> int:
+    """Return the number of a column, from 1; 0 for no letters."""
+    number = 0
+    for letter in letters.upper()[:4]:
+        number = 26 * number + letter - ord("A") + 1
+    return number

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.note_files import write_notes
 
+from clinlm.config.errors import DataError
 from clinlm.files import delimited, json_lines
 from clinlm.files.delimited import DelimitedSource
 from clinlm.files.json_lines import JsonLinesSource
@@ -343,6 +344,26 @@ def test_other_kinds_of_files_are_named(tmp_path: Path, data: bytes, what: str) 
     path.write_bytes(data + b"rest")
     with pytest.raises(ValueError, match=f"must be text, got n.csv, which is .*{what}"):
         read_table(path, ["id"])
+
+
+@pytest.mark.parametrize(
+    ("place", "far"),
+    [("Z2", False), ("XFD1048576", True), ("B1048577", True), ("AAAA1000000", True), ("B99999999999", True)],
+)
+def test_a_cell_far_from_the_table_is_refused_before_it_costs_gigabytes(tmp_path: Path, place: str, far: bool) -> None:
+    path = sheet(tmp_path / "n.xlsx", [["id", "text"], [7, "secret"]], ("Notes", "More"))
+    with zipfile.ZipFile(path) as book:
+        parts = {name: book.read(name) for name in book.namelist()}
+    parts["xl/worksheets/s1.xml"] = parts["xl/worksheets/s1.xml"].replace(b'r="B2"', f'r="{place}"'.encode())
+    with zipfile.ZipFile(path, "w") as book:
+        for name, content in parts.items():
+            book.writestr(name, content)
+    if not far:
+        assert read_table(path, ["id", "text"]).rows() == [("7", None)]
+        return
+    with pytest.raises(DataError, match="a sheet must hold a table, the first of n.xlsx has cells up to row") as error:
+        read_table(path, ["id", "text"])
+    assert "secret" not in str(error.value)
 
 
 def test_the_first_sheet_of_a_workbook_is_read_as_text(tmp_path: Path) -> None:
