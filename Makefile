@@ -116,10 +116,10 @@ $(TRACKERS)/.trackers: tests/tracking/constraints.txt $(VENV)/.test
 	@echo "installing the trackers that the long tests log to"
 	$(call on_top,$(TRACKERS),tests/tracking/constraints.txt,mlflow-skinny trackio)
 
-# What Ray and Spark need is large, and neither is a part of clinlm.
+# What Ray and Spark need is large, and neither is a part of clinlm; what S3 needs wants an older python-dateutil.
 $(CLUSTERS)/.clusters: tests/predict/constraints.txt $(VENV)/.test
-	@echo "installing Ray and Spark (about 900 MB on disk)"
-	$(call on_top,$(CLUSTERS),tests/predict/constraints.txt,ray pyspark pyarrow)
+	@echo "installing Ray, Spark, and a server of S3 (about 1 GB on disk)"
+	$(call on_top,$(CLUSTERS),tests/predict/constraints.txt,ray pyspark pyarrow s3fs "moto[s3]" flask flask-cors)
 
 # atheris has wheels for Linux on x86-64 only; elsewhere `make torture` fuzzes nothing, and says so.
 $(TORTURE)/.torture: tests/torture/constraints.txt $(VENV)/.test

@@ -21,6 +21,7 @@ from clinlm.config.runtime import share_cores
 from clinlm.config.splits import refuse_several
 from clinlm.config.targets import allow_targets, allowed_packages
 from clinlm.config.validation import CONF
+from clinlm.pipeline.opened_store import opened_store
 from clinlm.store.content import used_by
 from clinlm.store.kept_sources import kept_sources
 from clinlm.store.unused import discard_unused
@@ -80,7 +81,7 @@ def _run(config: DictConfig) -> dict[str, float]:
         refuse_unread((HydraConfig.get().overrides.task, config))
         refuse_several(config)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with job_progress(folder) as progress:
+    with job_progress(folder) as progress, opened_store(config) as store:
         check_settings(config)
         record_used(config)
         from clinlm.cli.run import run
@@ -90,7 +91,7 @@ def _run(config: DictConfig) -> dict[str, float]:
         share_cores()
         progress.judge = trial_judge(HydraConfig.get())
         try:
-            with kept_sources(Path(config.store)), used_by(folder, Path(config.store)):
+            with kept_sources(store), used_by(folder, store):
                 return run(config, progress)
         except GateFailed as failed:
             if HydraConfig.get().mode != RunMode.MULTIRUN:

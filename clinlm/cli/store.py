@@ -1,20 +1,26 @@
 """The command `clinlm store ls|verify|gc|export|import`: what is stored, whether it is whole, and what nobody needs."""
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from clinlm.cli.show import byte_size, find_folder
+from clinlm.config.chatter import quiet_loggers
 from clinlm.config.errors import ConfigError, MissingFileError, ModelError
 from clinlm.config.near_names import did_you_mean
+from clinlm.config.store_url import STAGING, is_url
 from clinlm.report.command import refuse_others
 from clinlm.store.archive import read_archive, write_archive
-from clinlm.store.content import RECORD, recorded_json, verified
+from clinlm.store.content import RECORD, sealed, verified
 from clinlm.store.inventory import FOLDER, Inventory, StoreEntry
 from clinlm.store.locks import writable
 from clinlm.store.removal import remove_entries, unneeded
+
+if TYPE_CHECKING:
+    from clinlm.store.url_mirror import MirroredFolder, UrlMirror
 
 _HELP = """clinlm store: what a store holds, and what of it nobody needs. No model is opened.
 
@@ -34,21 +40,19 @@ export leaves out notes, and models whose terms may be of a single patient (TF-I
 learnt from notes whose data use agreement forbids passing that on is refused, unless restricted=true says that whoever
 gets the file is under the same agreement. import replaces nothing.
 
-Settings of all: store=FOLDER (outputs/store).
+Settings of all: store=FOLDER (outputs/store). Of store=s3://BUCKET/PREFIX, with staging=FOLDER (outputs/store): ls says
+what lies there and what is here, too; verify reads all of it; gc removes what uploads left that were stopped.
 """
 SETTINGS: Final[dict[str, tuple[str, ...]]] = {
-    "ls": ("store", "runs"),
-    "verify": ("store",),
-    "gc": ("store", "runs", "days", "confirm"),
+    "ls": ("store", "staging", "runs"),
+    "verify": ("store", "staging"),
+    "gc": ("store", "staging", "runs", "days", "confirm"),
     "export": ("store", "output", "notes", "restricted"),
     "import": ("store",),
 }
 """What can be done, and its settings."""
 _SIZE: Final = 2
 """Column of the list that is aligned on the right."""
-_WITHOUT_TEXT: Final = ("stage", "deployment", "tfidf_int8")
-"""Kinds that hold no note, and no term that fewer than `task.min_groups` groups (patients) have; a cascade
-copies models that its record does not name."""
 
 
 def store_command(arguments: Sequence[str]) -> None:
@@ -73,7 +77,14 @@ def store_command(arguments: Sequence[str]) -> None:
     if (action in ("export", "import")) != bool(names):
         wants = "KEYs" if action == "export" else "one FILE" if action == "import" else "settings only, KEY=VALUE"
         raise ConfigError(f"clinlm store {action} needs {wants}, got {', '.join(names) or 'none'}")
-    root = Path(settings.pop("store", "outputs/store"))
+    store, staging = settings.pop("store", STAGING), settings.pop("staging", None)
+    if is_url(store):
+        for line in _of_url(action, store, Path(staging or STAGING), settings):
+            print(line, flush=True)
+        return
+    if staging is not None:
+        raise ConfigError(f"staging must be set with a store that is a URL, got store={store}; leave it out")
+    root = Path(store)
     if action != "import" and not root.is_dir():
         raise MissingFileError(f"store must be a folder, got {root}; run a pipeline, or set store=FOLDER")
     for line in _ACTIONS[action](root, names, settings):
@@ -159,7 +170,7 @@ def _exported(root: Path, names: Sequence[str], settings: Mapping[str, str]) -> 
     if unknown := [name for name in wanted if name not in inventory.entries]:
         raise ConfigError(f"KEYs must be of folders in {root}, got {unknown[0]}; clinlm store ls lists them")
     order = [inventory.entries[name] for name in inventory.lineage(wanted)]
-    left = [own for own in order if _holds_text(inventory, own)] * (not _flag(settings, "notes"))
+    left = [own for own in order if inventory.holds_text(own.path.name)] * (not _flag(settings, "notes"))
     if refused := [own.path.name for own in left if own.path.name in wanted]:
         raise ConfigError(
             f"what is exported must hold no notes and no terms of single patients, got {', '.join(refused)}; "
@@ -182,24 +193,74 @@ def _imported(root: Path, names: Sequence[str], settings: Mapping[str, str]) -> 
         yield f"{'imported' if new else 'is there':10}{root / name}"
 
 
-def _holds_text(inventory: Inventory, entry: StoreEntry) -> bool:
-    """Return whether an entry may hold notes, or terms of single patients (those of `task.min_groups=1`).
+def _of_url(action: str, url: str, root: Path, settings: Mapping[str, str]) -> Iterator[str]:
+    """Do what can be done with what lies at a URL.
 
-    Of a vocabulary that it has from a stage which the store does not have, nobody knows whose terms are in it.
-
-    Raises:
-        Damaged: the report of a stage that it was made from is not the one that was recorded.
+    Args:
+        root: its store on this machine.
     """
-    if entry.kind not in _WITHOUT_TEXT:
-        return True
-    lineage = [inventory.entries[name] for name in inventory.lineage([entry.path.name])]
-    there = set().union(*(own.keys for own in lineage))
-    continued = [(own.record.get("parents") or {}).get("start") or own.record.get("artifact") for own in lineage]
-    if any(key and key not in there for key in continued):
-        return True
-    stages = [own.path for own in lineage if own.kind == "stage" and (own.path / "report.json").is_file()]
-    learnt = [recorded_json(stage, "report.json").get("vocabulary") for stage in stages]
-    return any(own["min_groups"] < 2 for own in (*learnt, entry.record.get("vocabulary")) if own)
+    if action in ("export", "import") or "runs" in settings:
+        raise ConfigError(
+            f"clinlm store {action} of a URL must be ls, verify or gc, without runs, got {url}; set store={root}, its "
+            "folder on this machine"
+        )
+    from clinlm.store.url_mirror import UrlMirror  # here: fsspec, and the library of the protocol
+
+    quiet_loggers()
+    mirror = UrlMirror(url, root, "none")
+    folders = mirror.folders()
+    if action == "ls":
+        rows = [("folder", "state", "size", "written", "here")]
+        for own in folders:
+            written = max((date for date in own.files.values() if date is not None), default=None)
+            date = "" if written is None else datetime.fromtimestamp(written).strftime("%Y-%m-%d %H:%M")
+            here = "whole" if sealed(root / own.name) else ""
+            rows.append((own.name, "whole" if own.whole else "unfinished", byte_size(own.bytes), date, here))
+        yield from _table(rows)
+        yield f"{url}: {len(folders):,} folders ({byte_size(sum(own.bytes for own in folders))}); here is {root}"
+    elif action == "verify":
+        yield from _verified_at_url(mirror, [own.name for own in folders if own.whole])
+    else:
+        yield from _collected_at_url(mirror, folders, _number(settings.get("days", "1")), _flag(settings, "confirm"))
+
+
+def _verified_at_url(mirror: "UrlMirror", names: Sequence[str]) -> Iterator[str]:
+    damaged = 0
+    for number, name in enumerate(names, 1):
+        found = "whole"
+        try:
+            mirror.check(name)
+        except ModelError as damage:
+            found, damaged = f"DAMAGED: {damage}", damaged + 1
+        yield f"{number} of {len(names)}  {name}  {found}"
+    if damaged:
+        raise ModelError(
+            f"every file must be as it was recorded, got {damaged} of {len(names)} folders at {mirror.url} damaged; "
+            f"remove them there ({mirror.url}/NAME, whole): the next run that has or builds them writes them again"
+        )
+    yield f"{len(names)} folders are as they were made"
+
+
+def _collected_at_url(
+    mirror: "UrlMirror", folders: Sequence["MirroredFolder"], days: float, confirm: bool
+) -> Iterator[str]:
+    """Remove what no record names; nobody knows what the runs of other machines need."""
+    old, removed = time.time() - days * 86_400, 0
+    for folder in folders:
+        try:
+            dates = {name: folder.files[name] for name in mirror.unnamed(folder)}
+        except ModelError as damage:
+            yield f"{'kept':18}{folder.name}: {damage}"
+            continue
+        files = [name for name, date in dates.items() if date is not None and date < old]
+        if files and confirm:
+            mirror.remove(folder.name, files)
+        removed += len(files)
+        what = "removed" if confirm else "would be removed"
+        if files:
+            yield f"{what:18}{folder.name}: {len(files)} files of uploads that were stopped or replaced"
+    done, hint = ("removed", "") if confirm else ("can be removed", "; confirm=true removes them" * bool(removed))
+    yield f"whole folders stay, since runs of other machines may need them; {done}: {removed} files{hint}"
 
 
 def _check_agreements(inventory: Inventory, order: Sequence[StoreEntry], restricted: bool) -> None:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from clinlm.config.settings import plain
 from clinlm.config.usage import left_out, only_read, read_settings, used_settings
 
-_ELSEWHERE = ("stages", "store", "logger", "report", "device", "resplits", "trainer", "allow")
+_ELSEWHERE = ("stages", "store", "staging", "upload", "logger", "report", "device", "resplits", "trainer", "allow")
 """What the stages are made of, and what changes no stage."""
 _NUMBERS = "settings"
 

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from clinlm.config.class_paths import OWN_PACKAGES
 from clinlm.config.definitions import find_definition, find_origin
 from clinlm.config.errors import ConfigError
+from clinlm.config.store_url import refuse_untyped_uploads
 from clinlm.config.targets import allow_targets, allowed_packages, check_configuration, check_target, typed_packages
 
 _apply = ConfigLoaderImpl._apply_overrides_to_config
@@ -63,7 +64,9 @@ def _load_job_checked(loader: ConfigLoaderImpl, master_config: DictConfig, sweep
         raise ConfigError(
             "allow must be set on the command line, for all jobs of a sweep alike; a sweep's yaml sets it"
         )
-    return _load_job(loader, master_config, sweep_overrides)
+    config = _load_job(loader, master_config, sweep_overrides)
+    refuse_untyped_uploads(config, sweep_overrides, master_config)
+    return config
 
 
 def _apply_each(overrides: list[Override], config: DictConfig) -> None:

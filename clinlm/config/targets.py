@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from clinlm.config.class_paths import OWN_PACKAGES
 from clinlm.config.definitions import find_definition
 from clinlm.config.errors import ConfigError
+from clinlm.config.store_url import refuse_untyped_uploads
 
 _LIBRARIES = re.compile(
     r"lightning(\.pytorch)?\.Trainer|lightning\.pytorch\.(callbacks|loggers|profilers)\.[A-Z]\w*|"
@@ -133,6 +134,7 @@ def check_configuration(config: DictConfig, overrides: Iterable[str]) -> None:
         raise ConfigError(f"allow must be set on the command line, and nowhere else; a yaml sets it to {set_there}")
     for path, node in _nodes(content.get("hydra") or {}, "hydra"):
         _check_logging(path, node)
+    refuse_untyped_uploads(config, overrides)
     _refuse_borrowed(config.get("hydra"), "hydra")
     check_targets(content)
 

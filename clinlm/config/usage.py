@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from clinlm.config.overrides import respelled
 
 _READ_BY_CODE = (
-    *("task", "external", "report", "logger", "gate", "device", "monitor", "seed", "store"),
+    *("task", "external", "report", "logger", "gate", "device", "monitor", "seed", "store", "staging", "upload"),
     *("resplits", "nested", "allow"),
     *("margin", "margin_metric"),
 )

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from clinlm.config.checks import check_margin
 from clinlm.config.errors import DataError
 from clinlm.config.ranges import check_choice
-from clinlm.store.content import read_digested, sealed, write_digested
+from clinlm.store.content import fetch_complete, mirrored_file, read_digested, sealed, write_digested
 from clinlm.store.locks import locked
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,8 @@ def fix_protocol(config: DictConfig, folders: Sequence[Path], metrics: Sequence[
     """Return the protocol of a plan, and write it into the store unless one was written before.
 
     Until a stage after the first is complete, no result of the plan is known, and another margin replaces the first;
-    but see `close_protocols`.
+    but see `close_protocols`. Stages that the mirror of the store has complete are taken from there first: what is
+    known on another host is known here.
 
     Args:
         config: the whole configuration, with `margin` and `margin_metric`.
@@ -81,6 +82,7 @@ def fix_protocol(config: DictConfig, folders: Sequence[Path], metrics: Sequence[
     Raises:
         ConfigError: the margin is out of its range, or the task does not measure the metric.
     """
+    fetch_complete(folders)
     if config.margin is None:
         return None
     check_margin(config.margin)
@@ -88,7 +90,7 @@ def fix_protocol(config: DictConfig, folders: Sequence[Path], metrics: Sequence[
     last = folders[-1]
     path = last.parent / PROTOCOLS / f"{last.name}.json"
     wanted = {"margin": float(config.margin), "metric": str(config.margin_metric)}
-    with locked(path):
+    with locked(path), mirrored_file(path):
         found = _read(path) if path.is_file() else None
         if found is None or not (found.get(_KNOWN) or any(map(sealed, [last, *folders[1:]]))):
             found = {**wanted, "fixed": f"{datetime.now(UTC):%Y-%m-%d}", "late": sealed(last)}

@@ -12,6 +12,7 @@ import yaml
 
 from clinlm.config.errors import ConfigError
 from clinlm.config.near_names import did_you_mean
+from clinlm.config.store_url import is_url
 from clinlm.config.validation import CONF
 from clinlm.files.shards import is_several
 from clinlm.files.sources import STANDARD
@@ -263,6 +264,11 @@ class LabelSettings(StreamSettings):
                 overrides.append(argument)
             else:
                 raise ConfigError(f"unknown setting {key!r}{did_you_mean(key, (*values, *_GROUPS))}")
+        if is_url(values["store"]):
+            raise ConfigError(
+                f"store must be a folder, since answers of labelers stay on this machine, got {values['store']}; set "
+                "store=FOLDER"
+            )
         from clinlm.config.settings import compose, plain  # here, because Hydra takes as long as all else
 
         config = compose("label", overrides)

@@ -106,7 +106,7 @@ def _extract(archive: tarfile.TarFile, draft: Path) -> list[str]:
     names: dict[str, None] = {}
     for member in archive:
         parts = member.name.split("/")
-        plain = member.isreg() and not member.issparse() and all(map(_PLAIN.fullmatch, parts))
+        plain = member.isreg() and not member.issparse() and is_plain(member.name)
         if not plain or len(parts) < 2 or not FOLDER.fullmatch(parts[0]):
             raise DataError(
                 f"an archive must hold plain files in folders STAGE-KEY, got {member.name!r}; nothing was imported"
@@ -123,6 +123,11 @@ def _extract(archive: tarfile.TarFile, draft: Path) -> list[str]:
     if not names:
         raise DataError("an archive must hold a folder of a store, got nothing")
     return [*names]
+
+
+def is_plain(name: str) -> bool:
+    """Return whether a path with `/` is one that may be written: see `_PLAIN`."""
+    return all(map(_PLAIN.fullmatch, name.split("/")))
 
 
 def _check_whole(folder: Path, path: Path) -> None:

@@ -13,12 +13,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Protocol, final
 
 from clinlm.config.errors import DataError, MissingFileError, ModelError
 from clinlm.store.key import digest
 from clinlm.store.leases import LostLease
-from clinlm.store.locks import end_lease, lease_token, locked, make_private, require_writable, writable
+from clinlm.store.locks import end_lease, if_free, lease_token, locked, make_private, require_writable, writable
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +190,7 @@ def verified(folder: Path) -> Path:
     if _verified.get(folder) != _state(folder, _verified.get(folder, ())):
         try:
             record = verify(folder)
-            _check_own(folder, record)
+            check_own(folder, record)
         except Damaged as damage:
             raise Damaged(f"{damage}; run its pipeline again, which builds it again") from damage
         _verified[folder] = _state(folder, [(name,) for name in (RECORD, *record["files"])])
@@ -233,7 +233,8 @@ def claim(folder: Path, needs: Collection[str] = ()) -> Iterator[bool]:
     A damaged folder is set aside with a warning, and so is one that holds what was made for another. A folder without
     a record is kept, since it holds the checkpoint to continue from; files that a killed process was about to write
     (`.NAME`) are removed. The operating system releases the lock when its holder dies. The date of the folder is that
-    of its last use, and the run that uses it is noted: see `used_by`.
+    of its last use, and the run that uses it is noted: see `used_by`. What is not complete here is taken from the
+    mirror of the store, if it has one, and what is complete in the end is given to it: see `mirrored`.
 
     Raises:
         ConfigError: the store cannot be written, and does not have the complete folder.
@@ -245,11 +246,14 @@ def claim(folder: Path, needs: Collection[str] = ()) -> Iterator[bool]:
             try:
                 if folder.is_symlink() or folder.is_file():
                     raise Damaged(f"{folder} is a {'link' if folder.is_symlink() else 'file'}, and not a folder")
-                _check_own(folder, verify(folder, needs))
+                check_own(folder, verify(folder, needs))
             except Damaged as damage:
                 if not writable(folder.parent):
                     raise Damaged(f"{damage}, and {folder.parent} cannot be written; set another store") from damage
                 log.warning("%s; moved to %s and built again", damage, set_aside(folder).name)
+        mirror = _mirror_of(folder)
+        if mirror is not None and not sealed(folder) and writable(folder.parent):
+            mirror.fetch(folder, needs)
         whole = sealed(folder)
         require_writable(folder, whole)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -264,6 +268,67 @@ def claim(folder: Path, needs: Collection[str] = ()) -> Iterator[bool]:
             if _user is not None:
                 _user.claim(folder)
         yield whole
+        if mirror is not None and sealed(folder):
+            mirror.keep(folder)
+
+
+class Mirror(Protocol):
+    """Another place for what a store holds; see `clinlm.store.remote`. What it cannot do, it logs."""
+
+    root: Path
+    """The store, a folder."""
+
+    def fetch(self, folder: Path, needs: Collection[str] = ()) -> None:
+        """Put a folder into the store, compared with its record, if the mirror has it whole; its lock is held."""
+
+    def keep(self, folder: Path) -> None:
+        """Write a complete folder, if the mirror does not have it."""
+
+    def fetch_file(self, path: Path) -> bytes | None:
+        """Put a single file into the store, in place of what is there, and return it; None if the mirror has none."""
+
+    def keep_file(self, path: Path) -> None:
+        """Write a single file."""
+
+
+@contextmanager
+def mirrored(mirror: Mirror) -> Iterator[None]:
+    """Use a mirror of the store `mirror.root` meanwhile."""
+    global _mirror
+    before, _mirror = _mirror, mirror
+    try:
+        yield
+    finally:
+        _mirror = before
+
+
+def fetch_complete(folders: Iterable[Path]) -> None:
+    """Take folders from the mirror of their store that are not complete here, and that no process is building."""
+    for folder in folders:
+        mirror = _mirror_of(folder)
+        if mirror is not None and not sealed(folder) and writable(folder.parent):
+            with if_free(folder) as free:
+                if free and not sealed(folder):
+                    mirror.fetch(folder)
+
+
+@contextmanager
+def mirrored_file(path: Path) -> Iterator[None]:
+    """Hold a file FOLDER/NAME of a store as its mirror has it, and write it there if it was changed meanwhile."""
+    if _mirror is None or path.absolute().parents[1] != _mirror.root:
+        yield
+        return
+    before = _mirror.fetch_file(path)
+    yield
+    if path.is_file() and path.read_bytes() != before:
+        _mirror.keep_file(path)
+
+
+def _mirror_of(folder: Path) -> Mirror | None:
+    return _mirror if _mirror is not None and folder.absolute().parent == _mirror.root else None
+
+
+_mirror: Mirror | None = None
 
 
 @contextmanager
@@ -316,7 +381,7 @@ class _User:
 _user: _User | None = None
 
 
-def _check_own(folder: Path, record: Mapping[str, Any]) -> None:
+def check_own(folder: Path, record: Mapping[str, Any]) -> None:
     """Raise Damaged unless the record was made for this folder, named STAGE-KEY or KIND-KEY."""
     stage, _, key = folder.name.rpartition("-")
     if record.get("key") not in (key, folder.name) or record.get("stage", stage) != stage:

@@ -5,12 +5,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self, final
 
 from clinlm.config.errors import DataError
-from clinlm.store.content import RECORD, USES, read_digested
+from clinlm.store.content import RECORD, USES, read_digested, recorded_json
 from clinlm.store.key import counted_settings
 
 ANSWERS: Final = "labels"
@@ -20,6 +20,9 @@ DAMAGED: Final = "damaged"
 """Set aside, and built again."""
 LEFTOVER: Final = "leftover"
 """What a process was removing, or importing, when it was killed."""
+_WITHOUT_TEXT: Final = ("stage", "deployment", "tfidf_int8")
+"""Kinds that hold no note, and no term that fewer than `task.min_groups` groups (patients) have; a cascade
+copies models that its record does not name."""
 FOLDER: Final = re.compile(r"[^.].*-[0-9a-f]{12}")
 """Names of what is built in a store."""
 _ASIDE: Final = re.compile(r"[^.].*-[0-9a-f]{12}(\.last\.ckpt)?\.damaged-\d+")
@@ -79,22 +82,24 @@ class Inventory:
         Raises:
             DataError: it cannot be told what a run uses.
         """
-        entries = {entry.path.name: entry for entry in _entries(root)}
-        by_key: dict[str, set[str]] = {}
-        for name, entry in entries.items():
-            for key in entry.keys:
-                by_key.setdefault(key, set()).add(name)
-        runs: dict[Path, set[str]] = {}
+        own = cls.without_runs(root)
+        by_key, runs = own._by_key(), dict[Path, set[str]]()
         for run, keys in _runs(places, root):
             runs.setdefault(run, set()).update(*(by_key.get(key, ()) for key in keys))
         gone = []
         for path, run, names in _uses(root):
             if run.is_dir():
-                runs.setdefault(run, set()).update(names & entries.keys())
+                runs.setdefault(run, set()).update(names & own.entries.keys())
             else:
                 gone.append(path)
-        own = cls(root, entries, runs, gone)
-        for name, entry in entries.items():
+        return replace(own, runs=runs, gone=gone)
+
+    @classmethod
+    def without_runs(cls, root: Path) -> Self:
+        """Look through a store only."""
+        own = cls(root, {entry.path.name: entry for entry in _entries(root)}, {})
+        by_key = own._by_key()
+        for name, entry in own.entries.items():
             found = set().union(*(by_key.get(key, ()) for key in entry.mentioned), own._transfer_sets(entry))
             own._parents[name] = sorted(found - {name})
         return own
@@ -139,6 +144,34 @@ class Inventory:
         """Return the runs and sweeps that used an entry."""
         jobs = [run for run, names in self.runs.items() if name in names]
         return sorted({job.parent if (job.parent / "multirun.yaml").is_file() else job for job in jobs})
+
+    def holds_text(self, name: str) -> bool:
+        """Return whether an entry may hold notes, or terms of single patients (those of `task.min_groups=1`).
+
+        Of a vocabulary that it has from a stage which the store does not have, nobody knows whose terms are in it.
+
+        Raises:
+            Damaged: the report of a stage that it was made from is not the one that was recorded.
+        """
+        entry = self.entries[name]
+        if entry.kind not in _WITHOUT_TEXT:
+            return True
+        lineage = [self.entries[own] for own in self.lineage([name])]
+        there = set().union(*(own.keys for own in lineage))
+        continued = [(own.record.get("parents") or {}).get("start") or own.record.get("artifact") for own in lineage]
+        if any(key and key not in there for key in continued):
+            return True
+        stages = [own.path for own in lineage if own.kind == "stage" and (own.path / "report.json").is_file()]
+        learnt = [recorded_json(stage, "report.json").get("vocabulary") for stage in stages]
+        return any(own["min_groups"] < 2 for own in (*learnt, entry.record.get("vocabulary")) if own)
+
+    def _by_key(self) -> dict[str, set[str]]:
+        """Return the names of the entries with a key."""
+        found: dict[str, set[str]] = {}
+        for name, entry in self.entries.items():
+            for key in entry.keys:
+                found.setdefault(key, set()).add(name)
+        return found
 
     def _transfer_sets(self, entry: StoreEntry) -> set[str]:
         """Return the names of the texts that a stage learned from besides: its record has their settings, no key."""

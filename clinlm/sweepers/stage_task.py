@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import final
 
 from omegaconf import DictConfig, OmegaConf
@@ -16,6 +15,7 @@ from clinlm.config.settings import plain
 from clinlm.config.targets import allow_targets, allowed_packages, instantiate
 from clinlm.pipeline import execution
 from clinlm.pipeline.kept_plan import planned_stages
+from clinlm.pipeline.opened_store import opened_store
 from clinlm.pipeline.protocol import fix_protocol
 from clinlm.pipeline.stage_spec import StageSpec
 from clinlm.store.content import sealed
@@ -72,8 +72,7 @@ def build_ahead(config: DictConfig, task: StageTask) -> list[str]:
     quiet_warnings()
     keep_memory()
     share_cores()
-    root = Path(config.store)
-    with kept_sources(root):
+    with opened_store(config) as root, kept_sources(root):
         stages = _before(planned_stages(config, root), task.name)
         opened, key = execution.open_task(config)
         done = execution.run_stages(config, stages, opened, key, open_logger(plain(config.logger)))
@@ -85,9 +84,8 @@ def _planned(config: DictConfig, tasks: dict[str, tuple[Task, str]]) -> list[Sta
     if "stages" not in config or config.get("gate") is not None or pruner is not None:
         return []
     content = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
-    root = Path(content.store)
     try:
-        with kept_sources(root):
+        with opened_store(content) as root, kept_sources(root):
             stages = planned_stages(content, root)
             settings = plain(content.task)
             name = digest(settings)

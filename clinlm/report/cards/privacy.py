@@ -13,7 +13,7 @@ _PATH: Final = re.compile(r"(?<![\w/.:…-])(?:~|(?=/)|[A-Za-z]:(?=[\\/]))(?:[\\
 _HUB: Final = re.compile(r"[\w.-]+/[\w.-]+")
 """The name of a repository of the hub."""
 _PLACES: Final = re.compile(r"(?:^|\.)(?:root|store|dir|folder|path|cache|file|files|table)$")
-_ELSEWHERE: Final = re.compile(r"\+{0,2}(?:hydra|logger|store)\b")
+_ELSEWHERE: Final = re.compile(r"\+{0,2}(?:hydra|logger|store|staging|upload)\b")
 """Settings that change where a run happens, and not what comes out."""
 _FILE: Final = re.compile(r"\.\w{1,8}(?:\.gz)?$")
 
