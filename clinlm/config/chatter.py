@@ -4,8 +4,10 @@ import logging
 import warnings
 
 _ERRORS_ONLY = ("lightning", "lightning.pytorch", "lightning.fabric", "httpx", "httpcore")
-_WARNINGS_ONLY = ("matplotlib", "fontTools", "PIL", "onnx_ir", "onnxscript", "torch.onnx", "filelock", "joblib")
-_WARNINGS_ONLY += ("botocore", "aiobotocore", "s3fs", "fsspec")
+_WARNINGS_ONLY = (
+    *("matplotlib", "fontTools", "PIL", "onnx_ir", "onnxscript", "torch.onnx", "filelock", "joblib"),
+    *("botocore", "aiobotocore", "s3fs", "fsspec"),
+)
 
 _ROUTINE = (
     # Batches come from memory, so workers would only copy them; LeafSpec is between Lightning and torch.
