@@ -101,7 +101,7 @@ def test_what_a_store_is_asked_is_completed(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "outputs/store/teacher-aaaa00000001").mkdir(parents=True)
     (tmp_path / "file.tar").touch()
     assert choices("clinlm store ") == ["export", "gc", "import", "ls", "verify"]
-    assert choices("clinlm store gc ") == ["confirm=", "days=", "runs=", "store="]
+    assert choices("clinlm store gc ") == ["confirm=", "days=", "runs=", "staging=", "store="]
     assert choices("clinlm store gc confirm=") == ["confirm=false", "confirm=true"]
     assert choices("clinlm store export t") == ["teacher-aaaa00000001"]
     assert choices("clinlm store import f") == ["file.tar"] and choices("clinlm store import s") == ["store="]
