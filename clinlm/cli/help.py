@@ -57,8 +57,8 @@ line and the reason; the run continues. A run that was stopped or killed continu
 lost or written twice. With a shadow both models answer, and OUTPUT.shadow.json compares them: agreement, differences,
 drift.
 With coverage=0.9 notes also have the set of possible labels, undecided labels, and whether the model abstains.
-A folder or pattern as input: every file gets answers of its own in the folder output, whole or not at all; on=ray lets
-the workers of a Ray answer them, here or on a cluster.
+A folder or pattern as input: every file gets answers of its own in the folder output, whole or not at all; on=ray and
+on=spark let the workers of a Ray or a Spark answer them, here or on a cluster.
 
 Settings, KEY=VALUE, with their defaults (??? has none and must be set):
 """,

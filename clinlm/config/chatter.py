@@ -6,7 +6,7 @@ import warnings
 _ERRORS_ONLY = ("lightning", "lightning.pytorch", "lightning.fabric", "httpx", "httpcore")
 _WARNINGS_ONLY = (
     *("matplotlib", "fontTools", "PIL", "onnx_ir", "onnxscript", "torch.onnx", "filelock", "joblib"),
-    *("botocore", "aiobotocore", "s3fs", "fsspec"),
+    *("botocore", "aiobotocore", "s3fs", "fsspec", "py4j"),
 )
 
 _ROUTINE = (

@@ -26,6 +26,7 @@ from clinlm.predict.ray_workers import answered_by_ray
 from clinlm.predict.settings import PredictSettings
 from clinlm.predict.shard_run import Outcome, ShardJob, ShardTotals, run_job, run_shards
 from clinlm.predict.sinks import CsvSink, JsonLinesSink, ParquetSink, Sink
+from clinlm.predict.spark_workers import answered_by_spark
 from clinlm.predict.stream import AnswerCounts, Answerer, Pending, check_folders, stream
 from clinlm.store.content import RECORD, read_record, sealed, sha256
 from clinlm.store.key import digest
@@ -62,7 +63,8 @@ def predict_files(settings: PredictSettings) -> ShardTotals:
     def distribute(jobs: Sequence[ShardJob[PredictSettings]]) -> Iterator[tuple[ShardJob[PredictSettings], Outcome]]:
         if settings.on is None:
             return ((job, run_job(job, settings.threads)) for job in jobs)
-        return answered_by_ray(jobs, settings.address, settings.threads)
+        answered = answered_by_ray if settings.on == "ray" else answered_by_spark
+        return answered(jobs, settings.address, settings.threads)
 
     return run_shards(settings, model_promises(settings), predict_file, distribute)
 

@@ -1,6 +1,7 @@
 """The command `clinlm predict artifact=FOLDER input=FILE output=FILE`."""
 
 from clinlm.config.errors import MissingFileError
+from clinlm.config.extras import imported
 from clinlm.config.ray_cluster import load_ray
 from clinlm.files.shards import shards
 from clinlm.files.sources import STANDARD, open_source
@@ -34,8 +35,10 @@ def _check_paths(settings: PredictSettings) -> None:
     Raises:
         MissingFileError, DataError: a path is wrong, or a column is missing.
     """
-    if settings.on is not None:
+    if settings.on == "ray":
         load_ray(settings.address)
+    elif settings.on == "spark":
+        imported("pyspark", "spark")
     check_folders(settings)
     if settings.input != STANDARD:
         first = shards(settings.input, "input")[0] if settings.per_file else settings.input

@@ -22,7 +22,7 @@ from clinlm.predict.tool_rows import TOOLS
 PREDICT_YAML = CONF / "predict.yaml"
 LABEL_YAML = CONF / "label.yaml"
 OUTPUTS = (".jsonl", ".csv", ".parquet")
-ENGINES = ("ray",)
+ENGINES = ("ray", "spark")
 _GROUPS = ("labeler", "corpus")
 _FLAGS = {"true": True, "false": False}
 

@@ -102,10 +102,10 @@ def equal(answers: Path, plain: Path) -> None:
 
 
 @contextmanager
-def started(folder: Path, *words: str, **more: str) -> Iterator[subprocess.Popen[str]]:
-    """Start the command on Ray, and end it if a test fails."""
+def started(folder: Path, *words: str, on: str = "ray", **more: str) -> Iterator[subprocess.Popen[str]]:
+    """Start the command on Ray or Spark, and end it if a test fails."""
     env = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": os.environ["PATH"], "HOME": str(folder)} | more
-    command = [str(PYTHON), "-m", "clinlm", "predict", "on=ray", "threads=2", *words]
+    command = [str(PYTHON), "-m", "clinlm", "predict", f"on={on}", "threads=2", *words]
     out = (folder / "log").open("w")
     with out, subprocess.Popen(command, env=env, cwd=folder, stdout=out, stderr=out, text=True) as process:
         try:
@@ -202,6 +202,47 @@ def test_an_address_without_a_cluster_is_told_at_once(artifact: Path, notes_fold
     for address, told in (("127.0.0.1:9", "must be that of a running Ray cluster"), ("x", "must be local, auto or")):
         found = clinlm(tmp_path, "predict", *words, f"address={address}", python=str(PYTHON))
         assert found.returncode == 1 and f"clinlm predict: address {told}" in found.stderr, found.stderr
+
+
+def test_a_killed_spark_and_its_killed_workers_lose_nothing(
+    artifact: Path, notes_folder: Path, plain: Path, short_folder: Path
+) -> None:
+    require("pyspark")
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs Java: apt-get install openjdk-17-jre-headless")
+    answers, temporary = short_folder / "answers", short_folder / "t"
+    temporary.mkdir()
+    words = [f"artifact={artifact}", f"input={notes_folder}", f"output={answers}"]
+    env = {"TMPDIR": str(temporary), MARK: short_folder.name}
+
+    def done() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in (answers / "_progress").glob("*.json")}
+
+    with started(short_folder, *words, on="spark", **env) as driver:
+        until(lambda: done() or driver.poll() is not None)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    until(lambda: not processes(short_folder.name))  # Java and its Python workers end with it
+    before = done()
+    assert 0 < len(before) < SHARDS, (short_folder / "log").read_text()
+    shutil.rmtree(temporary)
+    temporary.mkdir()
+    with started(short_folder, *words, on="spark", **env) as driver:
+        until(lambda: len(done()) > len(before) or driver.poll() is not None)
+        workers = [
+            process
+            for process in processes(short_folder.name)
+            if b"pyspark.daemon" in Path(f"/proc/{process}/cmdline").read_bytes()
+        ]
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        driver.wait()
+    told = (short_folder / "log").read_text()
+    assert driver.returncode == 0 and workers, told
+    assert f"documents  {SHARDS * (NOTES - 1):,}" in told and SECRET not in told
+    assert {path: when for path, when in done().items() if path in before} == before, "what was done stays"
+    equal(answers, plain)
+    assert [*temporary.iterdir()] == []
 
 
 def test_the_script_for_spark_answers_the_same(artifact: Path, notes_folder: Path, plain: Path, tmp_path: Path) -> None:
