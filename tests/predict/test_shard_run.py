@@ -162,7 +162,7 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(
         (["output=answers.jsonl"], "output a folder where every file gets answers of its own"),
         (["output=-", "rejects=r"], "output a folder where every file gets answers of its own"),
         (["shadow=other"], "shadow compares two models on one file"),
-        (["on=flink"], "on must be one of ray, or null for this machine, got 'flink'"),
+        (["on=flink"], "on must be one of ray, spark, or null for this machine, got 'flink'"),
         (["input=-", "on=ray"], "input must be files"),
         (["input=notes/*.csv"], r"a pattern of names, got .*notes/\*\.csv, which does not exist; set input to one"),
         (["input=twice/*.jsonl*"], "must differ in more than their endings, got two for part-1.jsonl"),
