@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from support.commands import PRUNED
 
+import clinlm.sweepers.study_storage
 from torture.forks import clinlm_run, forked
 from torture.runs import PIPELINE, Whole, difference, pipeline, stored, unbroken
 
@@ -146,7 +147,13 @@ def _study(place: Path) -> Callable[[], None]:
     places = [f"store={place / 'store'}", f"hydra.sweep.dir={place / 'sweep'}"]
     search = ["hydra/sweeper=optuna", "prune.ratio=0.25,0.5,0.75", "hydra.sweeper.n_trials=3"]
     search += ["hydra.sweeper.objectives.latency_ms=null", f"hydra.sweeper.folder={place / 'studies'}"]
-    return clinlm_run("-m", *_SMALL, *search, *places)
+    run = clinlm_run("-m", *_SMALL, *search, *places)
+
+    def patient() -> None:
+        clinlm.sweepers.study_storage.STARTS = 1000  # type: ignore[misc]  # settings that we kill are not to blame
+        run()
+
+    return patient
 
 
 def _stages_differ(own: Path, other: Path) -> str:
