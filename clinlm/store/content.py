@@ -273,7 +273,7 @@ def claim(folder: Path, needs: Collection[str] = ()) -> Iterator[bool]:
 
 
 class Mirror(Protocol):
-    """Another place for what a store holds; see `clinlm.store.remote`. What it cannot do, it logs."""
+    """Another place for what a store holds; see `clinlm.store.url_mirror`. What it cannot do, it logs."""
 
     root: Path
     """The store, a folder."""

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from support.broken_models import WAYS
 
+from clinlm.store.inventory import FOLDER
 from torture.forks import Ended, forked
 from torture.subjects import SUBJECTS, Subject
 from torture.verdicts import Verdict
@@ -46,8 +47,8 @@ def _emptied(path: Path, place: Path, rng: random.Random) -> bool:
 
 
 def _swapped(path: Path, place: Path, rng: random.Random) -> bool:
-    """Let two folders exchange their names."""
-    others = [one for one in sorted(path.parent.iterdir()) if one.is_dir() and one != path]
+    """Let two folders of what was built exchange their names."""
+    others = [one for one in sorted(path.parent.iterdir()) if FOLDER.fullmatch(one.name) and one != path]
     if others:
         other = rng.choice(others)
         path.rename(place / "third")
