@@ -48,7 +48,8 @@ def _emptied(path: Path, place: Path, rng: random.Random) -> bool:
 
 def _swapped(path: Path, place: Path, rng: random.Random) -> bool:
     """Let two folders of what was built exchange their names."""
-    others = [one for one in sorted(path.parent.iterdir()) if FOLDER.fullmatch(one.name) and one != path]
+    built = [one for one in sorted(path.parent.iterdir()) if FOLDER.fullmatch(one.name)]
+    others = [one for one in built if one != path] if path in built else []
     if others:
         other = rng.choice(others)
         path.rename(place / "third")
