@@ -11,6 +11,7 @@ from polars.io.plugins import register_io_source
 
 from clinlm.config.errors import DataError, MissingFileError
 from clinlm.files.columns import require_columns
+from clinlm.files.parquet_pages import check_pages
 from clinlm.files.record import Position, Record, Source
 
 _ROWS = 1024
@@ -149,9 +150,10 @@ def _decoded(value: str | bytes | None) -> str | bytes | None:
 
 
 def parquet_schema(path: Path) -> dict[str, pl.DataType]:
-    """Return the columns of a Parquet file and their types."""
+    """Return the columns of a Parquet file and their types; what reads a file asks for them first."""
     if not path.is_file():
         raise MissingFileError(f"the input must be a file, got {path}, which does not exist; set root to the file")
+    check_pages(path)
     with _reading(path):
         return dict(pl.read_parquet_schema(path))
 
