@@ -251,6 +251,7 @@ def test_what_a_change_would_reach_is_read_and_nothing_else(subtests: pytest.Sub
                 "monitor",
                 "seed",
                 "store",
+                "upload",
                 "resplits",
                 "nested",
                 "allow",
