@@ -8,6 +8,7 @@ Headers are structs of Thrift's compact protocol (parquet.thrift: FileMetaData, 
 
 import struct
 from collections.abc import Iterator
+from operator import index
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -49,7 +50,7 @@ def _counts(file: IO[bytes]) -> Iterator[tuple[int, int]]:
         while 0 <= place < start + size:
             try:
                 header, length = _header(file, place)
-                yield from ((header[kind][_VALUES], most) for kind in _COUNTED if kind in header)
+                yield from ((index(header[kind][_VALUES]), most) for kind in _COUNTED if kind in header)
                 place += length + max(0, header[_COMPRESSED])
             except _UNREADABLE:
                 break
@@ -72,7 +73,7 @@ def _chunks(file: IO[bytes]) -> list[tuple[int, int, int]]:
             for column in group.get(_COLUMNS, ()):
                 chunk = column[_CHUNK]
                 start = chunk.get(_FIRST_DICTIONARY) or chunk[_FIRST_DATA]
-                found.append((start, chunk[_SIZE], chunk[_OF_CHUNK]))
+                found.append((index(start), index(chunk[_SIZE]), index(chunk[_OF_CHUNK])))
         return found
     except (OSError, *_UNREADABLE):
         return []

@@ -1,6 +1,8 @@
 """Headers of the pages of Parquet files: a damaged number of values ends no process."""
 
 import re
+from io import BytesIO
+from itertools import product
 from pathlib import Path
 
 import polars as pl
@@ -55,3 +57,13 @@ def test_what_else_is_broken_is_left_to_the_reader(tmp_path: Path) -> None:
         check_pages(tmp_path / "b.parquet")
         with pytest.raises(DataError, match="must be Parquet"):
             read_table(tmp_path / "b.parquet", ["text"])
+
+
+def test_whatever_bit_is_changed_what_is_counted_are_numbers_or_nothing(tmp_path: Path) -> None:
+    content = bytearray(written(tmp_path / "a.parquet", compression="zstd", statistics=False).read_bytes())
+    found = 0
+    for place, bit in product(range(len(content)), range(8)):
+        content[place] ^= 1 << bit
+        found += sum(0 <= values <= most for values, most in _counts(BytesIO(content)))
+        content[place] ^= 1 << bit
+    assert found
