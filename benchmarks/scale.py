@@ -1,13 +1,17 @@
 """Notes a second of two plain processes of `clinlm predict`, of Ray with two workers, and of Spark with two.
 
-python benchmarks/scale.py [--notes 100000] [--rounds 4] [--ways plain ray spark] [--folder FOLDER]
+python benchmarks/scale.py [--notes 100000] [--rounds 4] [--ways plain ray spark table] [--model FOLDER] [--folder NEW]
+python benchmarks/scale.py --notes 20000 60000 200000 1000000 --rounds 1
 
 Generated handoffs, drawn with repeats, each with an id of its own, in 20 Parquet files; the model is TF-IDF int8 of the
-same corpus. Plain: two commands at once, each on a file with half of the notes. Ray: one command with `on=ray`. Spark:
-the script of docs/scale.md by `spark-submit --master local[2]`. The ways alternate, so that a busy moment hits all.
+same corpus, or a folder that `clinlm predict` opens. Plain: two commands at once, each on a file with half of the
+notes. Ray, Spark: one command with `on=ray` or `on=spark`. Table: the script of docs/scale.md by `spark-submit --master
+local[2]`. The ways alternate, so that a busy moment hits all.
 Wall time is that of whole commands, start and end included; CPU seconds are those of all their processes, and hardly
-depend on who else computes. Memory is that of the largest process that answers (of the JVM beside it, for Spark), in
+depend on who else computes. Memory is that of the largest process that answers (of the JVM beside it, for a table), in
 MiB, at a quarter, at half and at the end of its time. Every id must be there once, with the same answer in all ways.
+With several numbers of notes, a start and a cost a note are fitted to all but the last, which tells the error of what
+they foretell there and for 50 million notes.
 """
 
 import argparse
@@ -36,6 +40,10 @@ from clinlm.training.tfidf_int8 import TfidfInt8
 DOCUMENT = Path(__file__).parents[1] / "docs" / "scale.md"
 TASK = ["task.corpus.style=handoff", "task.corpus.patients=1200", "task.labels=10", "task.max_tokens=96"]
 SHARDS, WORKERS = 20, 2
+WAYS = ("plain", "ray", "spark", "table")
+FAR = 50_000_000
+"""Notes for which a cost is foretold."""
+
 _MARK = "CLINLM_SCALE"
 _TICK_S = 0.25
 
@@ -68,10 +76,12 @@ def commands(way: str, artifact: Path, notes: Path, answers: Path) -> list[list[
     if way == "plain":
         halves = [notes / "halves" / f"part-{part}.parquet" for part in range(WORKERS)]
         return [[*clinlm, "threads=1", f"input={half}", f"output={answers / half.name}"] for half in halves]
-    if way == "ray":
-        return [[*clinlm, f"threads={WORKERS}", f"input={notes / 'shards'}", f"output={answers}", "on=ray"]]
+    if way in ("ray", "spark"):
+        return [[*clinlm, f"threads={WORKERS}", f"input={notes / 'shards'}", f"output={answers}", f"on={way}"]]
     script = notes / "spark.py"
-    script.write_text(DOCUMENT.read_text(encoding="utf-8").split("## Spark")[1].split("```python\n")[1].split("```")[0])
+    script.write_text(
+        DOCUMENT.read_text(encoding="utf-8").split("## Tables, on Spark")[1].split("```python\n")[1].split("```")[0]
+    )
     submit = [str(Path(sys.executable).with_name("spark-submit")), "--master", f"local[{WORKERS}]"]
     return [
         [*submit, "--conf", "spark.ui.enabled=false", str(script), *map(str, (artifact, notes / "shards", answers))]
@@ -130,7 +140,7 @@ def run(way: str, artifact: Path, notes: Path, answers: Path) -> dict[str, Any]:
     answers.mkdir(parents=True)
     mark = os.urandom(8).hex()
     env = {**os.environ, _MARK: mark, "OMP_NUM_THREADS": "1", "PYSPARK_PYTHON": sys.executable}
-    if way == "spark":
+    if way == "table":
         answers.rmdir()
     with watching(mark) as watch, open(notes / f"{way}.log", "wb") as log:
         began = time.perf_counter()
@@ -150,42 +160,67 @@ def read_answers(answers: Path) -> pl.DataFrame:
 
 
 def measured(given: argparse.Namespace, folder: Path) -> None:
-    """Print a line for every round and way, and the ratios."""
-    artifact = model(folder / "store")
-    write_notes(folder / "notes", given.notes)
-    print(f"{Hardware.of_this_process()}, load {os.getloadavg()[0]:.1f}; {given.notes:,} notes, {artifact.name}")
-    rates: dict[str, list[float]] = {way: [] for way in given.ways}
-    cpus: dict[str, list[float]] = {way: [] for way in given.ways}
+    """Print a line for every number of notes, round and way, the ratios, and what is foretold."""
+    artifact = given.model or model(folder / "store")
+    print(f"{Hardware.of_this_process()}, load {os.getloadavg()[0]:.1f}; {artifact.name}")
+    costs: dict[str, list[tuple[float, float]]] = {way: [] for way in given.ways}
+    for count in given.notes:
+        place = folder / str(count)
+        write_notes(place / "notes", count)
+        found = rounds(given, count, artifact, place)
+        first = found[given.ways[0]]
+        for way, own in found.items():
+            costs[way].append((statistics.median(wall for wall, _ in own), statistics.median(cpu for _, cpu in own)))
+            if own is not first:
+                wall, cpu = (statistics.median(a[i] / b[i] for a, b in zip(first, own, strict=True)) for i in (0, 1))
+                print(f"{way} / {given.ways[0]}: {wall:.2f} of its notes a second, {cpu:.2f} by CPU seconds (medians)")
+    if len(given.notes) > 2:
+        for way, own in costs.items():
+            for kind, each in zip(("clock", "CPU"), zip(*own, strict=True), strict=True):
+                foretell(f"{way}, seconds by the {kind}", given.notes, each)
+
+
+def rounds(given: argparse.Namespace, count: int, artifact: Path, folder: Path) -> dict[str, list[tuple[float, float]]]:
+    """Print a line for every round and way; return seconds and CPU seconds by way."""
+    found: dict[str, list[tuple[float, float]]] = {way: [] for way in given.ways}
     first: pl.DataFrame | None = None
     for number in range(given.rounds):
         for way in given.ways if number % 2 == 0 else reversed(given.ways):
             answers = folder / "answers" / f"{way}-{number}"
             told = run(way, artifact, folder / "notes", answers)
-            found = read_answers(answers)
-            if found["id"].n_unique() != given.notes or found.height != given.notes:
-                sys.exit(f"{way}: every id must be there once, got {found.height:,} rows of {given.notes:,}")
-            first = found if first is None else first
-            same = "same answers" if found.equals(first) else "OTHER ANSWERS"
-            rates[way].append(given.notes / told["seconds"])
-            cpus[way].append(1e6 * told["cpu"] / given.notes)
+            read = read_answers(answers)
+            if read["id"].n_unique() != count or read.height != count:
+                sys.exit(f"{way}: every id must be there once, got {read.height:,} rows of {count:,}")
+            first = read if first is None else first
+            same = "same answers" if read.equals(first) else "OTHER ANSWERS"
+            found[way].append((told["seconds"], told["cpu"]))
             mib = " ".join(f"{own:.0f}" for own in told["mib"])
             print(
-                f"{number} {way:<6} {told['seconds']:7.1f} s, {rates[way][-1]:8,.0f} notes/s, CPU {told['cpu']:7.1f} "
-                f"s, {cpus[way][-1]:6.0f} µs a note, {mib} MiB, {same}, load {os.getloadavg()[0]:.1f}",
+                f"{count:9,} {number} {way:<6} {told['seconds']:7.1f} s, {count / told['seconds']:8,.0f} notes/s, CPU "
+                f"{told['cpu']:7.1f} s, {1e6 * told['cpu'] / count:6.0f} µs a note, {mib} MiB, {same}, load "
+                f"{os.getloadavg()[0]:.1f}",
                 flush=True,
             )
-    for way in given.ways[1:]:
-        rate = statistics.median(a / b for a, b in zip(rates[way], rates[given.ways[0]], strict=True))
-        cpu = statistics.median(b / a for a, b in zip(cpus[way], cpus[given.ways[0]], strict=True))
-        print(f"{way} / {given.ways[0]}: {rate:.2f} of its notes a second, {cpu:.2f} by CPU seconds (medians of pairs)")
+    return found
+
+
+def foretell(what: str, sizes: Sequence[int], costs: Sequence[float]) -> None:
+    """Print the line through all costs but the last, its error there, and the cost of `FAR` notes."""
+    line = statistics.linear_regression(sizes[:-1], costs[:-1])
+    last, far = (line.intercept + line.slope * size for size in (sizes[-1], FAR))
+    print(
+        f"{what}: {line.intercept:.1f} + {1e6 * line.slope:.1f} a million notes; for {sizes[-1]:,} {last:.1f} foretold, "
+        f"{costs[-1]:.1f} measured ({last / costs[-1] - 1:+.1%}); {far / 3600:.1f} hours for {FAR:,}"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--notes", type=int, default=100_000)
+    parser.add_argument("--notes", type=int, nargs="+", default=[100_000])
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--ways", nargs="+", default=["plain", "ray", "spark"], choices=["plain", "ray", "spark"])
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
+    parser.add_argument("--model", type=Path, help="the folder of a model, instead of TF-IDF int8 of the notes' corpus")
     parser.add_argument("--folder", type=Path, help="an empty folder for notes and answers, which stay")
     given = parser.parse_args(arguments)
     if given.folder is not None:
