@@ -83,6 +83,16 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
     return statistics.linear_regression(x, y).slope
 
 
+def foretold(what: str, sizes: Sequence[int], seconds: Sequence[float], far: int) -> str:
+    """Return the line through all costs but the last, its error there, and the cost of `far`, as words."""
+    line = statistics.linear_regression(sizes[:-1], seconds[:-1])
+    last, farther = (line.intercept + line.slope * size for size in (sizes[-1], far))
+    return (
+        f"{line.intercept:.1f} + {line.slope:.3g} * {what}; of {sizes[-1]:,} {last:.1f} foretold, {seconds[-1]:.1f} "
+        f"measured ({last / seconds[-1] - 1:+.1%}); {far:,} take {farther / 3600:.2f} hours"
+    )
+
+
 def tell(found: Sequence[Row | Curve]) -> None:
     """Print rows and curves under their headers, and append them to the file that `ROWS` names."""
     for kind, header in ((Row, HEADER), (Curve, CURVES)):

@@ -29,6 +29,7 @@ from typing import Any
 
 import polars as pl
 from hydra import compose, initialize_config_dir
+from paired import foretold
 
 from clinlm.config.resolvers import register_resolvers
 from clinlm.config.validation import CONF
@@ -177,7 +178,7 @@ def measured(given: argparse.Namespace, folder: Path) -> None:
     if len(given.notes) > 2:
         for way, own in costs.items():
             for kind, each in zip(("clock", "CPU"), zip(*own, strict=True), strict=True):
-                foretell(f"{way}, seconds by the {kind}", given.notes, each)
+                print(f"{way}, seconds by the {kind}: {foretold('notes', given.notes, each, FAR)}")
 
 
 def rounds(given: argparse.Namespace, count: int, artifact: Path, folder: Path) -> dict[str, list[tuple[float, float]]]:
@@ -202,16 +203,6 @@ def rounds(given: argparse.Namespace, count: int, artifact: Path, folder: Path) 
                 flush=True,
             )
     return found
-
-
-def foretell(what: str, sizes: Sequence[int], costs: Sequence[float]) -> None:
-    """Print the line through all costs but the last, its error there, and the cost of `FAR` notes."""
-    line = statistics.linear_regression(sizes[:-1], costs[:-1])
-    last, far = (line.intercept + line.slope * size for size in (sizes[-1], FAR))
-    print(
-        f"{what}: {line.intercept:.1f} + {1e6 * line.slope:.1f} a million notes; for {sizes[-1]:,} {last:.1f} foretold, "
-        f"{costs[-1]:.1f} measured ({last / costs[-1] - 1:+.1%}); {far / 3600:.1f} hours for {FAR:,}"
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
