@@ -25,6 +25,7 @@ from clinlm.pipeline.opened_store import opened_store
 from clinlm.store.content import used_by
 from clinlm.store.kept_sources import kept_sources
 from clinlm.store.unused import discard_unused
+from clinlm.sweepers.joblib_workers import end_with_sweep
 from clinlm.sweepers.optuna import register_optuna
 from clinlm.sweepers.product import register_product
 from clinlm.sweepers.ray import register_ray
@@ -76,6 +77,7 @@ def launch(config: DictConfig) -> dict[str, float]:
 
 
 def _run(config: DictConfig) -> dict[str, float]:
+    end_with_sweep()
     quiet_loggers()
     if HydraConfig.get().mode != RunMode.MULTIRUN:  # of a sweep, one job has to read a setting: its sweeper checks
         refuse_unread((HydraConfig.get().overrides.task, config))

@@ -13,6 +13,7 @@ from hydra.plugins.launcher import Launcher
 
 from clinlm.config.errors import ConfigError, ModelError
 from clinlm.config.remedies import explain
+from clinlm.sweepers.joblib_workers import share_pool
 from clinlm.sweepers.shared_study import SharedStudy
 from clinlm.sweepers.space import Space
 from clinlm.tracking.epoch_judge import TrialPruned
@@ -69,6 +70,7 @@ class TrialRunner:
         if slots == 1:  # in the main thread, as Hydra's own launcher needs it
             self._work()
             return self._returns
+        share_pool()
         threads = [threading.Thread(target=self._slot, daemon=True, name=f"trials {n}") for n in range(slots)]
         for thread in threads:
             thread.start()

@@ -143,17 +143,21 @@ def _sweep(place: Path) -> Callable[[], None]:
     return clinlm_run("-m", *_SMALL, "prune.ratio=0.25,0.5", *places)
 
 
-def _study(place: Path) -> Callable[[], None]:
+def _study(place: Path, *more: str) -> Callable[[], None]:
     places = [f"store={place / 'store'}", f"hydra.sweep.dir={place / 'sweep'}"]
     search = ["hydra/sweeper=optuna", "prune.ratio=0.25,0.5,0.75", "hydra.sweeper.n_trials=3"]
     search += ["hydra.sweeper.objectives.latency_ms=null", f"hydra.sweeper.folder={place / 'studies'}"]
-    run = clinlm_run("-m", *_SMALL, *search, *places)
+    run = clinlm_run("-m", *_SMALL, *search, *places, *more)
 
     def patient() -> None:
         clinlm.sweepers.study_storage.STARTS = 1000  # type: ignore[misc]  # settings that we kill are not to blame
         run()
 
     return patient
+
+
+def _study_of_two(place: Path) -> Callable[[], None]:
+    return _study(place, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 
 
 def _stages_differ(own: Path, other: Path) -> str:
@@ -179,6 +183,13 @@ def _studies_differ(own: Path, other: Path) -> str:
     return "other trials" if _trials(own) != _trials(other) else _stages_differ(own, other)
 
 
+def _values_differ(own: Path, other: Path) -> str:
+    """Compare studies of two trials at a time, of which each may ask for its settings before or after the other."""
+    both = [{str(params): values for params, values in _trials(place)} for place in (own, other)]
+    same = all(both[0][params] == both[1][params] for params in both[0].keys() & both[1].keys())
+    return _stages_differ(own, other) if same and len(_trials(own)) == len(_trials(other)) else "other trials"
+
+
 def _nothing(place: Path) -> None:
     pass
 
@@ -188,6 +199,7 @@ SUBJECTS: Final = (
     Subject("engine=auto", _nothing, _auto, _stages_differ, 1),
     Subject("a sweep", _nothing, _sweep, _stages_differ, 3),
     Subject("a study of Optuna", _nothing, _study, _studies_differ, 2),
+    Subject("a study, two trials at a time", _nothing, _study_of_two, _values_differ, 1),
     Subject("predict", _notes, _predict, files_differ(), 2),
     Subject("label", _notes, _label, files_differ(), 2),
     Subject("documents", _nothing, _documents, files_differ(), 2),
