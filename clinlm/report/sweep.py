@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from clinlm.store.kept_sources import kept_sources
 from clinlm.sweepers.shared_study import STUDY
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class SweepTable(Callback):
             place.mkdir(exist_ok=True)
             if len(by_task) > 1:
                 log.info("%s: %s", place.name, " ".join(_common(own, runs)) or "the settings of all tasks")
-            summarise(own, place)
+            with kept_sources(Path(own[0].store)):
+                summarise(own, place)
 
 
 class LabelersTable(Callback):

@@ -21,12 +21,18 @@ _kept: dict[str, dict[str, str]] | None = None
 def reached_code(settings: Any, code: Iterable[str] = ()) -> dict[str, str]:
     """Return `sources(settings, code)`, from what is kept if it is there."""
     named = {*code, *named_targets(settings)}
+    own = {name for name in named if name.startswith(OWN_PACKAGES)}
+    # Nothing else is in `running_code`: what a user's module holds, or a name that is not found yet, may change.
+    others = named - own
+    return (_own_code(own) if own else {}) | (sources({}, others) if others else {})
+
+
+def _own_code(named: set[str]) -> dict[str, str]:
     name = " ".join(sorted(named))
     if _kept is not None and name in _kept:
         return _kept[name]
     found = sources({}, named)
-    # Nothing else is in `running_code`: what a user's module holds, or a name that is not found yet, may change.
-    if _kept is not None and all(where.startswith(OWN_PACKAGES) for where in [*named, *found]):
+    if _kept is not None and all(where.startswith(OWN_PACKAGES) for where in found):
         _kept[name] = found
     return found
 

@@ -80,10 +80,14 @@ def test_code_of_others_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.syspath_prepend(tmp_path)
     questions = [{"_target_": name} for name in ("zz_mylab.Mine", "zz_absent.Mine", "torch.nn.Linear")]
     questions.append([questions[0], chosen()[0]])  # type: ignore[arg-type]
+    expected = [sources.sources(one) for one in questions]
+    assert [len(one) > 0 for one in expected] == [True, False, False, True]
     for _ in range(2):
         with kept_sources.kept_sources(tmp_path / "store"):
-            assert [len(reached_code(one)) > 0 for one in questions] == [True, False, False, True]
-    assert len(computed) == 2 * len(questions) and not (tmp_path / "store").exists()
+            assert [reached_code(one) for one in questions] == expected
+    own = chosen()[0]["_target_"]
+    assert computed.count({own}) == 1 and len(computed) == 2 * len(questions) + 1, "ours beside theirs is read"
+    assert [*kept_sources._read(tmp_path / "store" / "code.json")] == [own]
 
 
 @pytest.fixture(scope="module")
