@@ -26,7 +26,7 @@ PIPELINE: Final = (
 )
 """Seven stages of tiny networks on the notes of the documents, two rows of TF-IDF, a report with figures."""
 
-_MEASURED: Final = ("seconds", "measuring_seconds", "attempts", "training_peak_mib")
+_MEASURED: Final = ("seconds", "measuring_seconds", "attempts", "training_peak_mib", "peak_mib")
 _MEASURED_COLUMNS: Final = ("peak_mib", "seconds", "cached", "dominated_by", "verdict_caveat")
 _OF_THE_MACHINE: Final = ("README.md", "record.json", "latencies", "logs", "plans", "code.json", "uses")
 """Cards tell times and days, records the digests of reports, logs have a folder for every attempt, the others paths."""
