@@ -11,7 +11,7 @@ from clinlm.cli.show import byte_size, find_folder
 from clinlm.config.chatter import quiet_loggers
 from clinlm.config.errors import ConfigError, MissingFileError, ModelError
 from clinlm.config.near_names import did_you_mean
-from clinlm.config.store_url import STAGING, is_url
+from clinlm.config.store_url import STAGING, check_url, is_url
 from clinlm.report.command import refuse_others
 from clinlm.store.archive import read_archive, write_archive
 from clinlm.store.content import RECORD, sealed, verified
@@ -79,6 +79,7 @@ def store_command(arguments: Sequence[str]) -> None:
         raise ConfigError(f"clinlm store {action} needs {wants}, got {', '.join(names) or 'none'}")
     store, staging = settings.pop("store", STAGING), settings.pop("staging", None)
     if is_url(store):
+        check_url(store, staging)
         for line in _of_url(action, store, Path(staging or STAGING), settings):
             print(line, flush=True)
         return
@@ -272,9 +273,10 @@ def _check_agreements(inventory: Inventory, order: Sequence[StoreEntry], restric
     from clinlm.tasks.base import NOT_RELEASED  # here: it imports polars
 
     for entry in () if restricted else order:
-        tasks = [name for name in inventory.lineage([entry.path.name]) if inventory.entries[name].kind == "task"]
-        texts = [(inventory.entries[name].path / "examples.json").read_text(encoding="utf-8") for name in tasks]
-        if texts and not any(NOT_RELEASED in json.loads(text)["notices"] for text in texts):
+        made_from = [inventory.entries[name] for name in inventory.lineage([entry.path.name])]
+        texts = [(own.path / "examples.json").read_text(encoding="utf-8") for own in made_from if own.kind == "task"]
+        free = all(own.record.get("released", True) for own in made_from)  # of new texts of other notes
+        if texts and free and not any(NOT_RELEASED in json.loads(text)["notices"] for text in texts):
             continue
         why = NOT_RELEASED if texts else "its task is not in the store, so that nobody knows what its notes allow"
         raise ConfigError(

@@ -37,6 +37,15 @@ def check_uploads(config: "DictConfig") -> None:
                     "out, or set store=s3://BUCKET/PREFIX"
                 )
         return
+    check_url(store, staging)
+
+
+def check_url(store: str, staging: str | None) -> None:
+    """Check a store that is a URL, and its folder.
+
+    Raises:
+        ConfigError: the URL has a name or a password, or the folder is a URL, too.
+    """
     if is_url(staging) or "@" in str(store).partition("://")[2].partition("/")[0]:
         raise ConfigError(
             f"store must be a URL without a name and password, and staging a folder, got store={_shown(store)} "

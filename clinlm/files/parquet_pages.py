@@ -17,8 +17,9 @@ from clinlm.config.errors import DataError
 _MAGIC: Final = b"PAR1"
 _ROW_GROUPS, _COLUMNS, _CHUNK = 4, 1, 3
 _OF_CHUNK, _SIZE, _FIRST_DATA, _FIRST_DICTIONARY = 5, 7, 9, 11
-_COMPRESSED, _COUNTED, _VALUES = 3, (5, 7, 8), 1
-"""Numbers of fields: size of a page, headers of the three kinds of pages with values, and their number."""
+_UNPACKED, _COMPRESSED, _COUNTED, _DICTIONARY, _VALUES = 2, 3, (5, 8), 7, 1
+"""Numbers of fields: sizes of a page, headers of the kinds of pages with values of rows or of a dictionary, and their
+number."""
 
 _HEADER_BYTES: Final = (2**13, 2**20)
 """Bytes that are read for a header, and then for one that is longer (statistics may hold texts)."""
@@ -29,7 +30,9 @@ _UNREADABLE = (IndexError, ValueError, KeyError, TypeError, AttributeError, stru
 
 
 def check_pages(path: Path) -> None:
-    """Check that no page of a Parquet file has more values than its column. What else is broken in it, polars says.
+    """Check that no page of a Parquet file has more values than its column, or a dictionary than bytes.
+
+    A dictionary may have values that no row has. What else is broken in the file, polars says.
 
     Raises:
         DataError: one does.
@@ -38,21 +41,23 @@ def check_pages(path: Path) -> None:
         for values, most in _counts(file):
             if not 0 <= values <= most:
                 raise DataError(
-                    f"a page of a .parquet file must hold 0 to {most:,} values, as many as its column, got {values:,} "
-                    f"in {path}; copy it again"
+                    f"a page of a .parquet file must hold 0 to {most:,} values, as many as its column (a dictionary: "
+                    f"as its bytes), got {values:,} in {path}; copy it again"
                 )
 
 
 def _counts(file: IO[bytes]) -> Iterator[tuple[int, int]]:
-    """Yield the numbers of values of every page whose header can be read, and of its column in the row group."""
+    """Yield the number of values of every page whose header can be read, and the most that it can have."""
     for start, size, most in _chunks(file):
         place = start
         while 0 <= place < start + size:
             try:
                 header, length = _header(file, place)
                 yield from ((index(header[kind][_VALUES]), most) for kind in _COUNTED if kind in header)
+                if _DICTIONARY in header:
+                    yield index(header[_DICTIONARY][_VALUES]), max(0, index(header[_UNPACKED]))
                 place += length + max(0, header[_COMPRESSED])
-            except _UNREADABLE:
+            except (OSError, *_UNREADABLE):
                 break
 
 

@@ -112,5 +112,6 @@ def transfer_set(augmentation: Augmentation, settings: Mapping[str, Any], task: 
             texts = augmentation.texts(task, task.seed)
             pl.DataFrame({"text": texts}).write_parquet(folder / "texts.parquet")
             facts = {"key": key, "task": task_key, "texts": len(texts), "settings": counted_settings(settings)}
+            facts |= {"released": augmentation.released}
             seal(folder, facts)
     return TransferSet(key, pl.read_parquet(folder / "texts.parquet")["text"].to_list())

@@ -50,3 +50,10 @@ def _refuse_agreements(config: DictConfig, url: str) -> None:
                 f"that forbids passing on them and what is learnt from them, got {url}; set store=FOLDER (no setting "
                 "lifts this)"
             )
+    for name, stage in (config.get("stages") or {}).items():
+        texts = stage.get("augmentation")
+        if texts is not None and not instantiate(plain(texts)).released:
+            raise ConfigError(
+                f"store must be a folder for new texts (stages.{name}.augmentation) from notes under an agreement that "
+                f"forbids passing on what is learnt from them, got {url}; set store=FOLDER (no setting lifts this)"
+            )

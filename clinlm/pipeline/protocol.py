@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -16,7 +17,7 @@ from omegaconf import DictConfig
 from clinlm.config.checks import check_margin
 from clinlm.config.errors import DataError
 from clinlm.config.ranges import check_choice
-from clinlm.store.content import fetch_complete, mirrored_file, read_digested, sealed, write_digested
+from clinlm.store.content import digested, fetch_complete, mirrored_file, read_digested, sealed, write_digested
 from clinlm.store.locks import locked
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def fix_protocol(config: DictConfig, folders: Sequence[Path], metrics: Sequence[
     last = folders[-1]
     path = last.parent / PROTOCOLS / f"{last.name}.json"
     wanted = {"margin": float(config.margin), "metric": str(config.margin_metric)}
-    with locked(path), mirrored_file(path):
+    with locked(path), mirrored_file(path, partial(_take, path)):
         found = _read(path) if path.is_file() else None
         if found is None or not (found.get(_KNOWN) or any(map(sealed, [last, *folders[1:]]))):
             found = {**wanted, "fixed": f"{datetime.now(UTC):%Y-%m-%d}", "late": sealed(last)}
@@ -118,6 +119,17 @@ def close_protocols(root: Path) -> None:
         if not sealed(root / path.stem):
             with locked(path), suppress(DataError):  # a damaged one says so itself
                 write_digested(path, read_digested(path) | {_KNOWN: True})
+
+
+def _take(path: Path, text: bytes) -> None:
+    """Put the protocol of another host in place of this one's, unless it is damaged; what either knows, stays known."""
+    try:
+        content = digested(path, text)
+    except DataError as damage:
+        log.warning("of the mirror of the store: %s", damage)
+        return
+    known = path.is_file() and _read(path).get(_KNOWN)
+    write_digested(path, content | ({_KNOWN: True} if known else {}))
 
 
 def _read(path: Path) -> dict[str, Any]:

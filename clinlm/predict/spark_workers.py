@@ -1,11 +1,12 @@
 """Files answered by the executors of Spark, a task each; what is lost with an executor, Spark starts again."""
 
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -54,8 +55,10 @@ def answered_by_spark(jobs: Sequence[ShardJob[S]], address: str, workers: int) -
             for done in as_completed(waiting):
                 yield waiting[done], done.result()
         finally:
-            context.cancelAllJobs()
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)  # first, or a thread whose job is cancelled begins another
+            with suppress(Exception):  # of a context that Spark has stopped
+                context.cancelAllJobs()
+            pool.shutdown()
 
 
 def _outcome(context: Any, job: ShardJob[S]) -> Outcome:
@@ -72,8 +75,8 @@ def _outcome(context: Any, job: ShardJob[S]) -> Outcome:
         if not any(word in told for word in _LOST):
             raise
         return DataError(
-            f"its process must live until the file is answered, got {_ATTEMPTS} that did not, perhaps for lack of "
-            "memory; make the file smaller, or give executors more memory"
+            "its process must live until the file is answered, got none that did, perhaps for lack of memory; make the "
+            "file smaller, or give executors more memory"
         )
     found: Outcome = outcome
     return found
@@ -88,13 +91,14 @@ def _application(spark: Any, address: str, workers: int) -> Iterator[Any]:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
     }
-    settings["spark.master"] = f"{LOCAL}[{workers},{_ATTEMPTS}]" if address == LOCAL else address
+    cores = re.fullmatch(rf"{LOCAL}(?:\[(\d+|\*)\])?", address)  # with which Spark would try everything once
+    settings["spark.master"] = address if cores is None else f"{LOCAL}[{cores[1] or workers},{_ATTEMPTS}]"
     if local:
         folder = Path(private_folder())
         folder.mkdir(mode=0o700)
         (folder / "log4j2.properties").write_text(_QUIET, encoding="utf-8")
         os.environ |= {"SPARK_CONF_DIR": str(folder), "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
-        settings |= {"spark.local.dir": str(folder)}
+        settings |= {"spark.local.dir": str(folder), "spark.authenticate": "true"}  # other users may be on the machine
     elif address.startswith("spark://"):
         _require_master(address)
     try:

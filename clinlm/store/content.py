@@ -9,13 +9,13 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, final
 
-from clinlm.config.errors import DataError, MissingFileError, ModelError
+from clinlm.config.errors import DataError, MissingFileError, ModelError, ServerError
 from clinlm.store.key import digest
 from clinlm.store.leases import LostLease
 from clinlm.store.locks import end_lease, if_free, lease_token, locked, make_private, require_writable, writable
@@ -61,11 +61,23 @@ def read_digested(path: Path) -> dict[str, Any]:
         DataError: the file is damaged, is that of another name, or has no digest.
     """
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return digested(path, path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({type(error).__name__})") from error
+
+
+def digested(path: Path, text: bytes) -> dict[str, Any]:
+    """Return what `write_digested` wrote into a file of this path, from its bytes.
+
+    Raises:
+        DataError: as in `read_digested`.
+    """
+    try:
+        content: dict[str, Any] = json.loads(text)
         # Of earlier versions the second: of the content alone.
         if content.pop(_DIGEST) in (digest([*path.parts[-2:], content]), digest(content)):
             return content
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise DataError(f"{path} cannot be read ({type(error).__name__})") from error
     raise DataError(f"{path} is not the file that was written there")
 
@@ -285,7 +297,11 @@ class Mirror(Protocol):
         """Write a complete folder, if the mirror does not have it."""
 
     def fetch_file(self, path: Path) -> bytes | None:
-        """Put a single file into the store, in place of what is there, and return it; None if the mirror has none."""
+        """Return a single file of the mirror; None if it has none.
+
+        Raises:
+            ServerError: it cannot be read, so that nobody knows.
+        """
 
     def keep_file(self, path: Path) -> None:
         """Write a single file."""
@@ -313,12 +329,25 @@ def fetch_complete(folders: Iterable[Path]) -> None:
 
 
 @contextmanager
-def mirrored_file(path: Path) -> Iterator[None]:
-    """Hold a file FOLDER/NAME of a store as its mirror has it, and write it there if it was changed meanwhile."""
+def mirrored_file(path: Path, take: Callable[[bytes], None]) -> Iterator[None]:
+    """Let a file FOLDER/NAME of a store be that of its mirror, and write it there if it is another one in the end.
+
+    While the mirror cannot be read, the file is that of this machine alone.
+
+    Args:
+        take: puts what the mirror has into the store.
+    """
     if _mirror is None or path.absolute().parents[1] != _mirror.root:
         yield
         return
-    before = _mirror.fetch_file(path)
+    try:
+        before = _mirror.fetch_file(path)
+    except ServerError as error:
+        log.warning("%s; %s is the one of this machine", error, path.name)
+        yield
+        return
+    if before is not None:
+        take(before)
     yield
     if path.is_file() and path.read_bytes() != before:
         _mirror.keep_file(path)

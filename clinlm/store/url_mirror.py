@@ -72,6 +72,11 @@ class UrlMirror:
         local = url.partition("://")[0] in ("file", "local")
         try:
             self._system, self._place = fsspec.core.url_to_fs(self.url, **({"auto_mkdir": True} if local else {}))
+        except OSError as error:  # some libraries connect at once
+            raise ServerError(
+                f"{self.url} must be reachable, got {type(error).__name__}: {error.strerror}; check the network, or "
+                "set store=FOLDER"
+            ) from error
         except (ImportError, ValueError) as error:
             raise ConfigError(
                 f"store must be a folder, or a URL of a protocol whose library is installed, got {url} ({error}); for "
@@ -122,10 +127,6 @@ class UrlMirror:
                 content: bytes = self._system.cat_file(self._at(path.parent.name, path.name))
         except Damaged:
             return None
-        except ServerError as error:
-            log.warning("%s; %s is the one of this machine", error, path.name)
-            return None
-        path.write_bytes(content)
         return content
 
     def keep_file(self, path: Path) -> None:
@@ -223,9 +224,12 @@ class UrlMirror:
         """
         try:
             for name, digest in self._record(own)["files"].items():
-                if not is_plain(name) or not _DIGEST.fullmatch(digest):
+                if not is_plain(name) or not _DIGEST.fullmatch(str(digest)):
                     raise Damaged(f"its record names {name!r}, which is no file of a store")
-                (own / name).parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    (own / name).parent.mkdir(parents=True, exist_ok=True)
+                except (FileExistsError, NotADirectoryError) as error:
+                    raise Damaged(f"its record names {name!r} below a file") from error
                 with self._reached(name):
                     self._system.get_file(self._at(own.name, digest), str(own / name))
             check_own(own, verify(own, needs))

@@ -87,7 +87,9 @@ class Ray(Launcher):
         build = ray.remote(_build)
         built: dict[str, Any] = {}
         needed = []
-        for config, tasks in zip(configs, plan_ahead(configs), strict=True):
+        with _LOCK:  # what a plan uses of the store is of the whole process, and a study has several threads
+            plans = plan_ahead(configs)
+        for config, tasks in zip(configs, plans, strict=True):
             first = [Path(task.folder).name for task in tasks if task.folder not in built]
             for task in tasks:
                 if task.folder not in built:

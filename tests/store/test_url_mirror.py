@@ -15,7 +15,7 @@ from clinlm.config.errors import ConfigError, ModelError, ServerError
 from clinlm.config.settings import compose
 from clinlm.config.store_url import refuse_untyped_uploads
 from clinlm.pipeline.opened_store import opened_store
-from clinlm.pipeline.protocol import fix_protocol
+from clinlm.pipeline.protocol import close_protocols, fix_protocol
 from clinlm.predict.settings import LabelSettings
 from clinlm.store.content import RECORD, claim, mirrored, seal
 from clinlm.store.key import digest
@@ -146,6 +146,43 @@ def test_margins_are_those_of_all_hosts(url: str, tmp_path: Path) -> None:
             build(root)
 
 
+def test_a_margin_is_not_replaced_while_the_url_cannot_be_read(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = DictConfig({"margin": 0.02, "margin_metric": "micro_f1"})
+    with host(url, tmp_path / "first"):
+        fix_protocol(config, [tmp_path / "first" / TEACHER], ["micro_f1"])
+    (place,) = (tmp_path / "bucket").rglob(f"{TEACHER}.json")
+    first = place.read_bytes()
+
+    def unread(path: str) -> bytes:
+        raise ConnectionError(f"{path} is away")
+
+    config.margin = 0.05
+    with host(url, tmp_path / "second") as mirror, monkeypatch.context() as patch:
+        patch.setattr(mirror._system, "cat_file", unread)
+        fix_protocol(config, [tmp_path / "second" / TEACHER], ["micro_f1"])
+    assert place.read_bytes() == first
+
+
+def test_what_one_host_knows_of_results_all_know(url: str, tmp_path: Path) -> None:
+    """Stages were removed from the first: the results may be known, and its margin stays the first."""
+    config, root = DictConfig({"margin": 0.02, "margin_metric": "micro_f1"}), tmp_path / "first"
+    with host(url, root):
+        fix_protocol(config, [root / TEACHER], ["micro_f1"])
+    close_protocols(root)
+    (place,) = (tmp_path / "bucket").rglob(f"{TEACHER}.json")
+    config.margin = 0.05
+    for name in ("first", "second"):
+        with host(url, tmp_path / name):
+            protocol = fix_protocol(config, [tmp_path / name / TEACHER], ["micro_f1"])
+        assert protocol is not None and protocol.caveat.startswith("margin changed from 2")
+    place.write_bytes(place.read_bytes().replace(b"0.02", b"0.09"))
+    with host(url, root):
+        protocol = fix_protocol(config, [root / TEACHER], ["micro_f1"])
+    assert protocol is not None and protocol.caveat.startswith("margin changed from 2"), "damage is not taken"
+
+
 def test_what_lies_at_a_url_is_listed_checked_and_cleaned(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,6 +220,8 @@ def test_notes_leave_only_where_the_corpus_and_the_command_line_allow_it(url: st
     composed = OmegaConf.create(OmegaConf.to_container(config))
     composed.store, composed.task.corpus = "outputs/store", {}
     closed = {"root": str(tmp_path), "corpus": {"_target_": "clinlm.corpora.mimic.mimic3.Mimic3", "_partial_": True}}
+    unlabelled = {"_target_": "clinlm.training.augmentation.unlabelled_notes.UnlabelledNotes", **closed}
+    others = {"_target_": "clinlm.training.augmentation.several.Several", "parts": {"other": unlabelled}}
     open_ = {"corpus": OmegaConf.to_container(config.task.corpus)}
 
     def with_settings(**settings: Any) -> DictConfig:
@@ -196,6 +235,10 @@ def test_notes_leave_only_where_the_corpus_and_the_command_line_allow_it(url: st
         (
             {"store": url, "task": closed, "upload": "none"},
             r"notes of Mimic3 \(task\), which are under an agreement",
+        ),
+        (
+            {"store": url, "task": open_, "stages": {"student": {"augmentation": others}}},
+            r"new texts \(stages.student.augmentation\) from notes under an agreement",
         ),
         ({"store": "odd://bucket", "task": open_}, "whose library is installed, got odd://bucket"),
     ):

@@ -34,6 +34,11 @@ class Augmentation(ABC):
         """Return what else the texts depend on, besides settings, task, seed and code: a digest of files, or a name."""
         return ""
 
+    @property
+    def released(self) -> bool:
+        """Whether what is learnt from the texts may be passed on, as far as other notes than the task's decide it."""
+        return True
+
     @final
     def texts(self, task: Task, seed: int) -> list[str]:
         """Return the drafts that are new, see `new`; log how many are left out.

@@ -29,6 +29,10 @@ class Several(Augmentation):
         if not self.parts:
             raise ConfigError("augmentation.parts must name at least one, got none; or set augmentation=none")
 
+    @property
+    def released(self) -> bool:
+        return all(part.released for part in self.parts.values())
+
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
         """See `Augmentation.drafts`. Part i has the seed `seed` + i."""
         share = -(-self.times * len(task.examples.members("train")) // len(self.parts))

@@ -29,5 +29,9 @@ class UnlabelledNotes(Augmentation):
     def fingerprint(self) -> str:
         return self.corpus.fingerprint()
 
+    @property
+    def released(self) -> bool:
+        return self.corpus.remote_allowed
+
     def drafts(self, task: Task, seed: int) -> Iterator[str]:
         return free_notes(self.corpus, task, seed, self.documents)
