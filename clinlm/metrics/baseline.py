@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
-from jaxtyping import Bool, Float, Float16, Float32, Float64, Integer
+from jaxtyping import Bool, Float, Float16, Float32, Float64, Int, Integer
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from clinlm.config.errors import DataError, MissingFileError
 from clinlm.metrics.decisions import Probabilities, sigmoid
-from clinlm.metrics.gram_regressions import GramRegressions
+from clinlm.metrics.joint_regressions import FEW, JointRegressions
 from clinlm.metrics.term_counter import TermCounter
 from clinlm.metrics.term_model import CARD
 from clinlm.store.content import write_files
@@ -49,10 +49,10 @@ _GATHERED: Final = 2**27
 """Most weights of which a copy is kept by terms, to answer without scipy."""
 
 MANY_LABELS: Final = 500
-"""From so many labels on, of at most `FEW` documents, regressions are fitted together."""
+"""From so many labels on regressions are fitted together; of more, settings are chosen by so many (`some_labels`)."""
 
-FEW: Final = 12_000
-"""Documents whose products are held in memory: 0.6 GB."""
+_PART: Final = 2**26
+"""Labels x documents fitted at once, where there are more documents than `FEW`: 256 MB."""
 
 SHORT: Final = 64
 """From `MANY` texts on, of fewer than `SHORT` different terms in the mean, the primal solver is the faster one."""
@@ -106,11 +106,11 @@ class TfidfBaseline:
         """Fit on training documents, with the C of `STRENGTHS` that ranks the validation documents best.
 
         Best is the highest mean of micro and macro AUPRC: free of thresholds, and half of it counts every label
-        equally. liblinear's dual solver is used (on 1,600 documents about ten times faster than lbfgs, same quality);
-        its penalty covers the bias too. Of very many short texts (`contexts` of words) its primal solver finds the same
-        optimum sooner: with 119,000 words and 5 tags at C = 10 in 9 seconds instead of 19, at C = 100 in 12 instead of
-        minutes. A label that is constant in training gets the same probability everywhere,
-        (positives + 1) / (documents + 2).
+        equally; of more than `MANY_LABELS` labels it is that of `some_labels`. liblinear's dual solver is used (on
+        1,600 documents about ten times faster than lbfgs, same quality); its penalty covers the bias too. Of very many
+        short texts (`contexts` of words) its primal solver finds the same optimum sooner: with 119,000 words and 5 tags
+        at C = 10 in 9 seconds instead of 19, at C = 100 in 12 instead of minutes. A label that is constant in training
+        gets the same probability everywhere, (positives + 1) / (documents + 2).
 
         Args:
             targets: 0/1 or bool, documents x labels.
@@ -124,15 +124,17 @@ class TfidfBaseline:
         _fits(texts, targets)
         _fits(validation_texts, validation_targets)
         terms, idf, rows = _terms(texts)
-        best, highest = None, -math.inf
-        for strength, weights, bias in regressions(rows, targets, STRENGTHS):
+        best, highest, some = None, -math.inf, some_labels(targets)
+        for strength, weights, bias in regressions(rows, targets[:, some], STRENGTHS):
             model = cls(terms, idf, weights, bias, strength)
-            score = validation_ranking(model.probabilities(validation_texts), validation_targets)
+            score = validation_ranking(model.probabilities(validation_texts), validation_targets[:, some])
             if best is None or score > highest:
                 best, highest = model, score
-            del model, weights  # those of thousands of labels are gigabytes, so only the best are kept
         assert best is not None, "strengths are tried"
-        return best
+        if len(some) == targets.shape[1]:
+            return best
+        ((_, weights, bias),) = regressions(rows, targets, (best.strength,))
+        return cls(terms, idf, weights, bias, best.strength)
 
     @classmethod
     def fit_at(cls, texts: Sequence[str], targets: "Targets", strength: float) -> "TfidfBaseline":
@@ -254,23 +256,38 @@ def regressions(
 ) -> Iterator[tuple[float, Weights, Float32[np.ndarray, " labels"]]]:
     """Yield every strength, of ascending ones, with the weights and biases of one logistic regression a label.
 
-    From `MANY_LABELS` labels on, of at most `FEW` documents, they are fitted together (`GramRegressions`), one strength
-    starting from the one before. Weights are then float16, which moves logits by some thousandths (rows have length 1),
-    and lie by term. They are not sparse: without small weights, or without terms that no positive of a label has, micro
-    AUPRC is half a point lower on MTSamples.
+    From `MANY_LABELS` labels on they are fitted together (`JointRegressions`), one strength starting from the one
+    before. Weights are then float16, which moves logits by some thousandths (rows have length 1), and lie by term. They
+    are not sparse: without small weights, or without terms that no positive of a label has, micro AUPRC is half a point
+    lower on MTSamples. Of more than `FEW` documents a single strength is fitted to some labels after the others.
     """
     documents, labels = targets.shape
-    if labels < MANY_LABELS or documents > FEW:
+    if labels < MANY_LABELS:
         for strength in strengths:
             yield strength, *fit_regressions(rows, targets, strength)
         return
     from scipy.sparse import csr_array
 
+    together = JointRegressions(csr_array(rows), lambda own, strength: fit_regressions(rows, own, strength))
+    size = labels if documents <= FEW or len(strengths) > 1 else max(1, _PART // documents)
+    if size >= labels:
+        yield from _fitted_together(together, targets, strengths)
+        return
+    weights, biases = np.empty((rows.shape[1], labels), np.float16), np.empty(labels, np.float32)
+    for at in range(0, labels, size):
+        ((_, own, biases[at : at + size]),) = _fitted_together(together, targets[:, at : at + size], strengths)
+        weights[:, at : at + size] = own.T
+    yield strengths[0], weights.T, biases
+
+
+def _fitted_together(
+    together: JointRegressions, targets: "Targets", strengths: Sequence[float]
+) -> Iterator[tuple[float, Weights, Float32[np.ndarray, " labels"]]]:
+    documents, labels = targets.shape
     positives = targets.sum(axis=0)
     (varied,) = np.nonzero((positives > 0) & (positives < documents))
     constant = np.log((positives + 1) / (documents - positives + 1)).astype(np.float32)
     truth, duals = np.asarray(targets[:, varied], dtype=bool), np.zeros((labels, documents), np.float32)
-    together = GramRegressions(csr_array(rows), lambda own, strength: fit_regressions(rows, own, strength))
     for strength in (*(lower for lower in STRENGTHS if lower < strengths[0]), *strengths):
         fitted = duals[varied]
         together.fit(truth, strength, fitted)
@@ -300,6 +317,13 @@ def fit_regressions(
         model.fit(rows, np.asarray(targets[:, label], dtype=bool))
         weights[label], bias[label] = model.coef_[0], model.intercept_[0]
     return weights, bias
+
+
+def some_labels(targets: "Targets") -> Int[np.ndarray, " some"]:
+    """Return `MANY_LABELS` labels to choose settings by, from the most frequent to the rarest; all of fewer."""
+    order = np.argsort(-targets.sum(axis=0), kind="stable")
+    places = np.linspace(0, len(order) - 1, min(len(order), MANY_LABELS)).round().astype(np.int64)
+    return np.sort(order[places])
 
 
 def validation_ranking(probabilities: Probabilities, targets: "Targets") -> float:

@@ -21,10 +21,11 @@ from clinlm.metrics.baseline import (
     Weights,
     read_part,
     regressions,
+    some_labels,
     validation_ranking,
 )
 from clinlm.metrics.decisions import Probabilities, sigmoid
-from clinlm.metrics.gram_regressions import BLOCK
+from clinlm.metrics.joint_regressions import BLOCK
 from clinlm.metrics.term_counter import TermCounter
 from clinlm.metrics.term_model import CARD
 from clinlm.store.content import write_files
@@ -83,17 +84,26 @@ class _Sizes:
 
     def of(self, size: int) -> _Fitted:
         """Return what is fitted on so many terms, at a C between those of fewer and of more terms."""
-        from scipy.sparse import csr_array
-
         if size not in self._fitted:
-            kept = np.sort(self._order[:size])
-            rows, held = (_unit_rows(csr_array(own[:, kept] * self._ratio[kept])) for own in (self._rows, self._held))
+            rows, held = (self._kept(own, size) for own in (self._rows, self._held))
             fitted = self._fitted.items()
             low = max((own.strength for tried, own in fitted if tried < size), default=STRENGTHS[0])
             high = min((own.strength for tried, own in fitted if tried > size), default=self._whole.strength)
             strengths = [strength for strength in STRENGTHS if low <= strength <= high]
             self._fitted[size] = _best_strength(rows, self._targets, held, self._held_targets, strengths)
         return self._fitted[size]
+
+    def of_all(self, size: int, targets: "Targets") -> _Fitted:
+        """Return what is fitted to all labels on so many terms, at the C of `of`."""
+        found = self.of(size)
+        ((_, weights, bias),) = regressions(self._kept(self._rows, size), targets, (found.strength,))
+        return _Fitted(found.score, found.strength, *quantized_weights(weights), bias)
+
+    def _kept(self, rows: "csc_array", size: int) -> "csr_array":
+        from scipy.sparse import csr_array
+
+        kept = np.sort(self._order[:size])
+        return _unit_rows(csr_array(rows[:, kept] * self._ratio[kept]))
 
 
 @final
@@ -150,13 +160,13 @@ class Int8Baseline:
     ) -> "Int8Baseline":
         """Keep the fewest terms whose quality on validation is that of all, within `TOLERANCE`.
 
-        Quality is what chooses C in `TfidfBaseline.fit`. Terms are kept in the order of their largest weight of any
-        label times the root mean square of their value in training documents: by how much a term moves the logit of the
-        label that it matters most to. For a size, the regressions are fitted again on rows of length 1 of the kept
-        terms, at the C that is best on validation with the INT8 weights. Quality and C are taken to grow with the size:
-        sizes are tried in steps of `_STEP` until one is good enough, then those before it, and C never above the
-        whole's. Where no size is good enough, all terms are kept. Where terms of too few groups are left out, quality
-        is held against that of all others, if that is lower.
+        Quality is what chooses C in `TfidfBaseline.fit`, of the same labels. Terms are kept in the order of their
+        largest weight of any label times the root mean square of their value in training documents: by how much a term
+        moves the logit of the label that it matters most to. For a size, the regressions are fitted again on rows of
+        length 1 of the kept terms, at the C that is best on validation with the INT8 weights. Quality and C are taken
+        to grow with the size: sizes are tried in steps of `_STEP` until one is good enough, then those before it, and C
+        never above the whole's. Where no size is good enough, all terms are kept. Where terms of too few groups are
+        left out, quality is held against that of all others, if that is lower.
 
         Args:
             whole: fitted on the same texts.
@@ -171,18 +181,21 @@ class Int8Baseline:
         from scipy.sparse import csr_array
 
         rows, held = (csr_array(whole.vectors(own)).tocsc() for own in (texts, validation_texts))
-        least = validation_ranking(whole.probabilities(validation_texts), validation_targets) - TOLERANCE
+        some = some_labels(targets)
+        held_targets = validation_targets[:, some]
+        least = validation_ranking(whole.probabilities(validation_texts)[:, some], held_targets) - TOLERANCE
         power = np.sqrt(np.asarray(rows.multiply(rows).mean(axis=0)).ravel())
         largest = np.maximum(whole.weights.max(axis=0), -whole.weights.min(axis=0)).astype(np.float32)
         order = np.argsort(-power * largest, kind="stable")
         order = order[_common(rows, floor)[order]]
-        found = _Sizes(whole, order, rows, targets, held, validation_targets)
+        found = _Sizes(whole, order, rows, targets[:, some], held, held_targets)
         rare = len(whole.vocabulary) - len(order)
         if rare:
             least = min(least, found.of(len(order)).score - TOLERANCE)
         sizes = [*(size for size in SIZES if size < len(order)), len(order)]
         size = _smallest(sizes, lambda size: found.of(size).score >= least or size == len(order))
-        kept, best = np.sort(order[:size]), found.of(size)
+        kept = np.sort(order[:size])
+        best = found.of(size) if len(some) == targets.shape[1] else found.of_all(size, targets)
         terms = [whole.vocabulary[place] for place in kept]
         return cls(terms, found.idf[kept], best.weights, best.scales, best.bias, best.strength, rare)
 

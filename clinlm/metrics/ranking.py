@@ -14,10 +14,16 @@ from jaxtyping import Bool, Float, Float32, Integer
 from scipy.sparse import csr_array
 
 from clinlm.metrics.bootstrap import Values, Weights
-from clinlm.metrics.score_steps import ScoreSteps
+from clinlm.metrics.score_steps import GROUP, ScoreSteps
 
 CELLS = 500_000
 """Steps are taken in blocks whose arrays have at most this many cells: 4 MB an array, which fits into caches."""
+
+CACHED: Final = 2**21
+"""Documents x resamples that are multiplied at once by few cells, anywhere among them: 8 MB in float32."""
+
+_WIDTH: Final = 16
+"""Resamples multiplied at once, at least: a line of a cache."""
 
 _BATCH: Final = 2**21
 """Cells of columns that are ranked together."""
@@ -58,7 +64,7 @@ def ranking_metrics(
         sums += [np.where(there, each, 0.0).sum(axis=0) for each in areas]
     steps = ScoreSteps.of(truth.reshape(-1, 1), probabilities.reshape(-1, 1))
     # Cells of a row in order are found among the steps twice as fast, and which is positive is known from the steps.
-    ordered = probabilities if len(weights) == 1 else np.sort(probabilities, axis=1)
+    ordered = probabilities if len(weights) == 1 or probabilities.size > GROUP else np.sort(probabilities, axis=1)
     micro = _rank(steps._replace(row=steps.row // labels), ordered.reshape(-1, 1), documents, weights)
     values = [each[0] for each in micro] + [ratio(each, defined, np.nan) for each in sums]
     return dict(zip(("micro_auroc", "micro_auprc", "macro_auroc", "macro_auprc"), values, strict=True))
@@ -148,21 +154,31 @@ def _taken(
     counts: Float[np.ndarray, "documents resamples"],
 ) -> Iterator[tuple[slice, Sums, Sums | None]]:
     """Yield blocks of steps: the weight of the cells at or above each, and of those at it; None if positives only."""
-    size, (total, resamples) = len(steps.score), counts.shape
-    place, tied = steps.places(scores)
-    owners = np.tile(np.repeat(documents, len(scores) // len(documents)), scores.shape[1])
-    added = _membership(place, owners, size + 1, total)
-    several = np.count_nonzero(tied) > len(steps.step)
-    ties = _membership(place[tied], owners[tied], size, total) if several else None
-    dense, rows = size * total < DENSE * added.indptr[-2], max(1, CELLS // max(resamples, total // 4))
-    running, narrow = _Running(steps.column), counts.astype(np.float32)
-    for start in range(0, size, rows):
-        block = slice(start, min(start + rows, size))
-        if dense:
-            taken = _exact_product(running.sums(block, added[block].toarray()), narrow)
-        else:
-            taken = running.sums(block, added[block] @ counts)
-        yield block, taken, None if ties is None else ties[block] @ counts
+    (total, resamples), of_document = counts.shape, len(scores) // len(documents)
+    narrow, most, before = counts.astype(np.float32), float(counts.max()), np.float64(0)
+    width = max(_WIDTH, CACHED // total)
+    near = [np.ascontiguousarray(narrow[:, at : at + width]) for at in range(0, resamples, width)]
+    for part, row, place, tied in steps.reached(scores):
+        size, owners = part.stop - part.start, documents[row // of_document]
+        added = _membership(place, owners, size, total)
+        several = np.count_nonzero(tied) > np.subtract(*np.searchsorted(steps.step, (part.stop, part.start)))
+        ties = _membership(place[tied], owners[tied], size, total) if several else None
+        dense = size * total < DENSE * added.nnz
+        exact = np.diff(added.indptr).max() * most <= _EXACT
+        running = _Running(steps.column[part])
+        rows = max(1, CELLS // max(resamples, total // 4 if dense else 1))
+        for start in range(0, size, rows):
+            own = slice(start, min(start + rows, size))
+            cells = added[own]
+            if dense:
+                taken = _exact_product(running.sums(own, cells.toarray()), narrow)
+            else:
+                taken = running.sums(own, np.hstack([cells @ each for each in near]) if exact else cells @ counts)
+            if part.start:  # of one column; not in place: running sums go on from theirs
+                taken = taken + before
+            block = slice(part.start + own.start, part.start + own.stop)
+            yield block, taken, None if ties is None else ties[own] @ counts
+        before = taken[-1]
 
 
 def _exact_product(
@@ -188,7 +204,7 @@ class _Running:
     def sums(self, block: slice, values: np.ndarray) -> np.ndarray:
         """Return the sums of the next block."""
         column = self._column[block]
-        sums = np.cumsum(values, axis=0)
+        sums = np.cumsum(values, axis=0, dtype=np.float64)
         starts = np.flatnonzero(column[1:] != column[:-1]) + 1
         before = -sums[starts - 1]
         if block.start and column[0] == self._column[block.start - 1]:

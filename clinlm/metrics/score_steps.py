@@ -5,6 +5,7 @@ table costs one pass over its cells and little per positive.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final, NamedTuple, Self, final
 
 import numpy as np
@@ -16,8 +17,11 @@ FEW: Final = 24
 LARGE: Final = 2**20
 """A longer column is thinned before it is sorted, and read in blocks of so many cells."""
 
-GROUP: Final = 2**25
-"""Cells sorted at once: a table of 350 million of them takes gigabytes otherwise."""
+GROUP: Final = 2**24
+"""Cells sorted, or found among the steps, at once: a table of 350 million of them takes gigabytes otherwise."""
+
+_SAMPLE: Final = 2**16
+"""Cells by which it is seen where the others are."""
 
 _COLUMNS: Final = 64
 """Columns copied at once: 512 bytes of a row of float64."""
@@ -79,22 +83,43 @@ class ScoreSteps(NamedTuple):
                 found.append(np.max(values, where=values < score, initial=0.0))
         return np.array(found, dtype=scores.dtype)
 
-    def places(
+    def reached(
         self, scores: Float[np.ndarray, "rows columns"]
-    ) -> tuple[Int32[np.ndarray, " cells"], Bool[np.ndarray, " cells"]]:
-        """Return, column after column, the highest step that each cell reaches, and whether it equals its score.
+    ) -> Iterator[tuple[slice, Integer[np.ndarray, " cells"], Int32[np.ndarray, " cells"], Bool[np.ndarray, " cells"]]]:
+        """Yield some steps after the others, and the cells whose highest step that they reach is among them.
 
-        A cell below all steps of its column gets the number of steps.
+        Of these cells the row, that step, counted from the first of some, and whether they have its score. A column of
+        more than `GROUP` cells is read once for about so many of them.
         """
-        place = np.full(scores.T.shape, len(self.score), dtype=np.int32)
-        tied = np.zeros(place.shape, dtype=bool)
-        for column, values in _columns(scores):
-            low, high = self.first[column], self.first[column + 1]
-            if low < high:
-                found = high - np.searchsorted(self.score[low:high][::-1], values, "right")
-                tied[column] = (found < high) & (self.score[np.minimum(found, high - 1)] == values)
-                place[column] = np.where(found < high, found, len(self.score))
-        return place.ravel(), tied.ravel()
+        cuts = self._cuts(scores[:, 0]) if scores.shape[1] == 1 else []
+        for first, last in pairwise([0, *cuts, len(self.score)]):
+            found = list[tuple[np.ndarray, np.ndarray, np.ndarray]]()
+            for column, start, values in _parts(scores):
+                low, high = max(first, self.first[column]), min(last, self.first[column + 1])
+                if low < high:
+                    chosen = np.flatnonzero(values >= self.score[high - 1])
+                    if low > self.first[column]:
+                        chosen = chosen[values[chosen] < self.score[low - 1]]
+                    values = values[chosen]
+                    place = high - np.searchsorted(self.score[low:high][::-1], values, "right")
+                    found.append((chosen + start, (place - first).astype(np.int32), self.score[place] == values))
+            if found:
+                row, step, tied = (np.concatenate(each) for each in zip(*found, strict=True))
+                yield slice(first, last), row, step, tied
+
+    def _cuts(self, values: Float[np.ndarray, " cells"]) -> list[int]:
+        """Return where to part the steps of one column, so that about `GROUP` cells belong to each part."""
+        parts = len(values) // GROUP + 1
+        some = np.sort(values[:: len(values) // _SAMPLE + 1])[::-1]
+        at_least = np.searchsorted(-self.score, -some[np.arange(1, parts) * len(some) // parts], "right")
+        return [int(step) for step in np.unique(at_least) if 0 < step < len(self.score)]
+
+
+def _parts(scores: Float[np.ndarray, "rows columns"]) -> Iterator[tuple[int, int, Float[np.ndarray, " rows"]]]:
+    """Yield the number of every column, and its scores from a row on, block after block."""
+    for column, values in _columns(scores):
+        for start in range(0, len(values), LARGE):
+            yield column, start, values[start : start + LARGE]
 
 
 def _columns(scores: Float[np.ndarray, "rows columns"]) -> Iterator[tuple[int, Float[np.ndarray, " rows"]]]:

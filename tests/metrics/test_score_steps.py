@@ -1,5 +1,7 @@
 """Counts at the scores of positives equal those of comparing every cell with every such score."""
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -45,12 +47,31 @@ def test_counts_equal_comparing_every_cell(table: tuple[Any, Any]) -> None:
         assert taken.tolist() == [(cells >= step).sum() for step in expected]
         below = steps.below(values, np.arange(len(steps.score)))[own]
         assert below.tolist() == [max(cells[cells < step], default=0) for step in expected]
-        place, tied = (part.reshape(values.T.shape)[column] for part in steps.places(values))
-        reached = [steps.first[column] + (expected > cell).sum() for cell in cells]
-        lowest = steps.first[column + 1]
-        assert place.tolist() == [len(steps.score) if step == lowest else step for step in reached]
-        assert tied.tolist() == [cell in expected for cell in cells]
+    cells = []
+    for part, rows, places, ties in steps.reached(values):
+        places = places + part.start
+        assert len(rows) and (places >= part.start).all() and (places < part.stop).all()
+        cells += zip(steps.column[places].tolist(), rows.tolist(), places.tolist(), ties.tolist(), strict=True)
+    assert sorted(cells) == [*_reached_one_by_one(steps, values)]
     assert (steps.score[steps.step] == values[steps.row, steps.column[steps.step]]).all()
+
+
+def _reached_one_by_one(steps: ScoreSteps, values: Any) -> Iterator[tuple[int, int, int, bool]]:
+    for column in range(values.shape[1]):
+        own = range(*steps.first[column : column + 2].tolist())
+        for row, value in enumerate(values[:, column]):
+            reached = [step for step in own if steps.score[step] <= value]
+            if reached:
+                yield column, row, reached[0], steps.score[reached[0]] == value
+
+
+def test_one_column_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score_steps, "GROUP", 100)
+    random = np.random.default_rng(0)
+    values, truth = random.random((1000, 1)), random.random((1000, 1)) < 0.3
+    parts = [(part.start, part.stop, len(rows)) for part, rows, _, _ in ScoreSteps.of(truth, values).reached(values)]
+    assert len(parts) == 11 and all(stop == start for (_, stop, _), (start, _, _) in pairwise(parts))
+    assert max(cells for _, _, cells in parts) < 150, "cells of a part"
 
 
 @pytest.mark.usefixtures("way")

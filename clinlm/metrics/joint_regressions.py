@@ -14,6 +14,15 @@ if TYPE_CHECKING:  # answering must not import them
 BLOCK: Final = 512
 """Labels, or documents, computed at once."""
 
+FEW: Final = 12_000
+"""Documents whose products are held in memory: 0.6 GB. Of more, terms are multiplied each time."""
+
+_CELLS: Final = BLOCK * FEW
+"""Labels x documents computed at once, at most."""
+
+_NARROW: Final = 32
+"""Labels multiplied by terms at once: a row of 128 bytes a term, so that those of frequent terms stay in caches."""
+
 _CLOSE: Final = 0.05
 _STEPS: Final = 20
 _INNER: Final = 60
@@ -25,16 +34,17 @@ Values = Float64[np.ndarray, " labels"]
 
 
 @final
-class GramRegressions:
+class JointRegressions:
     """L2-penalised logistic regressions in the products of documents, for blocks of labels at once.
 
     The weights of a regression are a sum of its documents, `rows.T @ duals`, so that labels x documents numbers stand
-    for labels x terms. All regressions share the matrix of products of documents, and Newton's steps are matrix
-    products. The penalty covers the bias, as in liblinear. Newton's system I + W^1/2 K W^1/2 is solved by conjugate
-    gradients to a tenth; they are preconditioned by its diagonal and the mean product. A label is done after the step
-    that was expected to move its weights (in the norm of the Hessian, which is at least that of the weights) by less
-    than 0.05, so that about a hundredth is left. What is not done after 20 steps is left to `alone`: frequent labels at
-    the largest strengths, where Newton's steps must be short.
+    for labels x terms. All regressions share the products of documents, and Newton's steps are matrix products: with
+    the products themselves of `FEW` documents, with the terms of more. The penalty covers the bias, as in liblinear.
+    Newton's system I + W^1/2 K W^1/2 is solved by conjugate gradients to a tenth; they are preconditioned by its
+    diagonal and the mean product. A label is done after the step that was expected to move its weights (in the norm of
+    the Hessian, which is at least that of the weights) by less than 0.05, so that about a hundredth is left. What is
+    not done after 20 steps is left to `alone`: frequent labels at the largest strengths, where Newton's steps must be
+    short.
 
     Args:
         rows: weighted terms of the training documents.
@@ -42,19 +52,20 @@ class GramRegressions:
     """
 
     def __init__(self, rows: "csr_array", alone: Callable[["Targets", float], tuple[Any, Any]]) -> None:
-        self._rows, self._alone = rows, alone
-        self._gram = self.products(rows)
-        documents = len(self._gram)
-        own = np.diagonal(self._gram)
-        self._mean = np.float32((self._gram.sum(dtype=np.float64) - own.sum()) / max(1, documents * (documents - 1)))
+        self._rows, self._alone, documents = rows, alone, rows.shape[0]
+        self._across = rows.T.tocsr()
+        self._gram = self.products(rows) if documents <= FEW else None
+        own = np.asarray(rows.multiply(rows).sum(axis=1), dtype=np.float32).ravel() + np.float32(1)
+        total = np.square(np.asarray(rows.sum(axis=0), dtype=np.float64)).sum() + documents**2
+        self._mean = np.float32((total - own.sum(dtype=np.float64)) / max(1, documents * (documents - 1)))
         self._spread = own - self._mean
+        self._block = max(1, min(BLOCK, _CELLS // documents))
 
     def products(self, rows: "csr_array") -> Float32[np.ndarray, "others documents"]:
         """Return the products of other documents with those of training; their biases are a term of value 1."""
-        across = self._rows.T.tocsc()
         found = np.empty((rows.shape[0], self._rows.shape[0]), np.float32)
         for at in range(0, len(found), BLOCK):
-            found[at : at + BLOCK] = (rows[at : at + BLOCK] @ across).toarray()
+            found[at : at + BLOCK] = (rows[at : at + BLOCK] @ self._across).toarray()
         found += np.float32(1)
         return found
 
@@ -66,8 +77,8 @@ class GramRegressions:
             duals: changed in place; zeros, or the optimum of a lower strength.
         """
         order = np.argsort(-targets.sum(axis=0), kind="stable")  # those of a block take about as many steps
-        for at in range(0, len(order), BLOCK):
-            labels = order[at : at + BLOCK]
+        for at in range(0, len(order), self._block):
+            labels = order[at : at + self._block]
             signs = np.where(targets[:, labels].T, np.float32(1), np.float32(-1))
             duals[labels], left = self._solved(signs, np.float32(strength), duals[labels])
             for label in labels[left].tolist():
@@ -79,15 +90,24 @@ class GramRegressions:
 
     def weights(self, duals: Rows) -> tuple[Float16[np.ndarray, "terms labels"], Float32[np.ndarray, " labels"]]:
         """Return weights, in half precision and by term, and biases."""
-        across = self._rows.T.tocsr()
-        found = np.empty((across.shape[0], len(duals)), np.float16)
+        found = np.empty((self._across.shape[0], len(duals)), np.float16)
         for at in range(0, len(duals), BLOCK // 4):
-            found[:, at : at + BLOCK // 4] = across @ np.ascontiguousarray(duals[at : at + BLOCK // 4].T)
+            found[:, at : at + BLOCK // 4] = self._across @ np.ascontiguousarray(duals[at : at + BLOCK // 4].T)
         return found, duals.sum(axis=1)
+
+    def _times(self, rows: Rows) -> Rows:
+        """Return rows of numbers of the training documents times the products of these documents."""
+        if self._gram is not None:
+            return np.asarray(rows @ self._gram)
+        found = np.empty_like(rows)
+        for at in range(0, len(rows), _NARROW):
+            part = np.ascontiguousarray(rows[at : at + _NARROW].T)
+            found[at : at + _NARROW] = (self._rows @ (self._across @ part) + part.sum(axis=0)).T
+        return found
 
     def _solved(self, signs: Rows, strength: np.float32, start: Rows) -> tuple[Rows, Int[np.ndarray, " left"]]:
         """Return the duals of a block, and the numbers of the labels that are not solved."""
-        duals, values = start.copy(), start @ self._gram
+        duals, values = start.copy(), self._times(start)
         losses = _losses(duals, values, signs, strength)
         active = np.arange(len(duals))
         for _ in range(_STEPS):
@@ -110,7 +130,7 @@ class GramRegressions:
         wrong = _share(-values * signs)
         slope = strength * wrong * signs - duals
         root = np.sqrt(strength * wrong * (1 - wrong))
-        lifted = slope @ self._gram
+        lifted = self._times(slope)
         diagonal = 1 + root * root * self._spread
         deflated = root / diagonal
         factor = (self._mean / (1 + self._mean * _dots(root, deflated)))[:, None].astype(np.float32)
@@ -129,7 +149,7 @@ class GramRegressions:
             if not len(live):
                 break
             along, own = direction[live], root[live]
-            seen = (own * along) @ self._gram
+            seen = self._times(own * along)
             size = (left[live] / _dots(along, along + own * seen))[:, None].astype(np.float32)
             found[live] += size * along
             moved[live] += size * seen

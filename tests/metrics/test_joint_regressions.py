@@ -9,8 +9,8 @@ from scipy.sparse import csr_array
 
 from clinlm.metrics import baseline
 from clinlm.metrics.baseline import TfidfBaseline, fit_regressions
-from clinlm.metrics.gram_regressions import BLOCK, GramRegressions
 from clinlm.metrics.int8_baseline import Int8Baseline, quantized_weights
+from clinlm.metrics.joint_regressions import BLOCK, JointRegressions
 
 
 def corpus(seed: int, documents: int = 80) -> tuple[list[str], Any]:
@@ -33,7 +33,9 @@ def table(documents: int, labels: int) -> tuple[csr_array, Any]:
     return csr_array(values.astype(np.float32)), scores >= np.quantile(scores, 1 - share, axis=0).diagonal()
 
 
-def test_each_regression_is_that_of_its_own_label() -> None:
+@pytest.mark.parametrize("few", [60, 59], ids=["by products of documents", "by terms"])
+def test_each_regression_is_that_of_its_own_label(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clinlm.metrics.joint_regressions.FEW", few)
     rows, targets = table(60, 10)
     others = table(50, 3)[0]
     left: list[float] = []
@@ -42,7 +44,7 @@ def test_each_regression_is_that_of_its_own_label() -> None:
         left.append(strength)
         return fit_regressions(rows, own, strength)
 
-    together, duals = GramRegressions(rows, alone), np.zeros((10, 60), np.float32)
+    together, duals = JointRegressions(rows, alone), np.zeros((10, 60), np.float32)
     for strength in (1.0, 10.0, 100.0, 1000.0):
         together.fit(targets, strength, duals)
         slow, bias = fit_regressions(rows, targets, strength)
@@ -53,12 +55,15 @@ def test_each_regression_is_that_of_its_own_label() -> None:
     assert left.count(1.0) == left.count(10.0) == 0, "otherwise this compares liblinear with itself"
 
 
-def test_blocks_do_not_influence_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("few", [40, 39], ids=["by products of documents", "by terms"])
+def test_blocks_do_not_influence_each_other(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clinlm.metrics.joint_regressions.FEW", few)
     rows, targets = table(40, 12)
     found = []
     for size in (BLOCK, 5):
-        monkeypatch.setattr("clinlm.metrics.gram_regressions.BLOCK", size)
-        together, duals = GramRegressions(rows, lambda *_: pytest.fail("it is solved")), np.zeros((12, 40), np.float32)
+        monkeypatch.setattr("clinlm.metrics.joint_regressions.BLOCK", size)
+        monkeypatch.setattr("clinlm.metrics.joint_regressions._NARROW", size)
+        together, duals = JointRegressions(rows, lambda *_: pytest.fail("it is solved")), np.zeros((12, 40), np.float32)
         together.fit(targets, 1.0, duals)
         found.append(np.vstack([together.products(rows) @ duals.T, together.weights(duals)[0]]))
     np.testing.assert_allclose(*found, atol=2e-3)
@@ -83,4 +88,30 @@ def test_a_baseline_of_many_labels_is_that_of_few(monkeypatch: pytest.MonkeyPatc
     own, scales = quantized_weights(many.weights)
     assert len(small.vocabulary) <= len(many.vocabulary)
     np.testing.assert_allclose(own * scales, many.weights.T, atol=float(scales.max()) / 2 + 1e-6)
+    assert (small.probabilities(texts)[:, 1:4] > 0.5).any()
+
+
+def test_settings_are_chosen_by_some_labels_and_all_are_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, texts = (*corpus(0), *corpus(1, 40)), corpus(2)[0]
+    monkeypatch.setattr(baseline, "MANY_LABELS", 5)
+    monkeypatch.setattr(baseline, "FEW", 79)
+    monkeypatch.setattr(baseline, "_PART", 4 * 80)  # four labels at once
+    seen: list[int] = []
+    ranking = baseline.validation_ranking
+
+    def seen_ranking(found: Any, held: Any) -> float:
+        seen.append(held.shape[1])
+        return ranking(found, held)
+
+    monkeypatch.setattr(baseline, "validation_ranking", seen_ranking)
+    many = TfidfBaseline.fit(*data)
+    assert set(seen) == {5} and many.weights.shape[0] == 9
+    some = baseline.some_labels(data[1])
+    assert len(set(some.tolist())) == 5 and {7, 8} <= set(some.tolist()), "the most frequent and the rarest"
+    monkeypatch.setattr(baseline, "MANY_LABELS", 100)
+    alone = TfidfBaseline.fit_at(*data[:2], many.strength)
+    np.testing.assert_allclose(many.logits(texts), alone.logits(texts), atol=0.03)
+    monkeypatch.setattr(baseline, "MANY_LABELS", 5)
+    small = Int8Baseline.fit(many, *data)
+    assert small.weights.shape[1] == 9
     assert (small.probabilities(texts)[:, 1:4] > 0.5).any()
