@@ -250,12 +250,12 @@ def _collected_at_url(
     for folder in folders:
         try:
             dates = {name: folder.files[name] for name in mirror.unnamed(folder)}
+            files = [name for name, date in dates.items() if date is not None and date < old]
+            if files and confirm:
+                files = mirror.remove(folder, files)
         except ModelError as damage:
             yield f"{'kept':18}{folder.name}: {damage}"
             continue
-        files = [name for name, date in dates.items() if date is not None and date < old]
-        if files and confirm:
-            mirror.remove(folder.name, files)
         removed += len(files)
         what = "removed" if confirm else "would be removed"
         if files:

@@ -13,9 +13,9 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, final
@@ -196,14 +196,18 @@ class UrlMirror:
                 named |= {*self._record(draft / folder.name)["files"].values()}
         return sorted(folder.files.keys() - named)
 
-    def remove(self, name: str, files: Sequence[str]) -> None:
-        """Remove files of a folder.
+    def remove(self, folder: MirroredFolder, files: Collection[str]) -> list[str]:
+        """Remove files of a folder, and return which: not those that its record names now.
 
         Raises:
-            ServerError: that is refused.
+            Damaged, ServerError: the record cannot be read, or it is refused.
         """
-        with self._reached():
-            self._system.rm([self._at(name, file) for file in files])
+        now = replace(folder, whole=RECORD in self._files(folder.name))  # an upload may have ended since
+        free = [name for name in self.unnamed(now) if name in files]
+        if free:
+            with self._reached():
+                self._system.rm([self._at(folder.name, name) for name in free])
+        return free
 
     def _send(self, folder: Path, sizes: Mapping[str, int]) -> None:
         """Write the files of a folder that are not there in their size, and then its record."""

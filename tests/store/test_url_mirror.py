@@ -71,6 +71,20 @@ def test_a_whole_folder_is_taken_and_none_with_notes_leaves(url: str, tmp_path: 
     assert (place / TASK / RECORD).is_file()
 
 
+def test_an_upload_that_ends_while_others_clean_up_keeps_its_files(url: str, tmp_path: Path) -> None:
+    root, place = tmp_path / "first", tmp_path / "bucket/prefix"
+    with host(url, root):
+        build(root)
+    record = (place / TEACHER / RECORD).read_bytes()
+    (place / TEACHER / RECORD).unlink()
+    mirror = UrlMirror(url, root)
+    (folder,) = mirror.folders()
+    assert not folder.whole and mirror.unnamed(folder) == [*folder.files]
+    (place / TEACHER / RECORD).write_bytes(record)
+    assert not mirror.remove(folder, [*folder.files])
+    mirror.check(TEACHER)
+
+
 def test_an_upload_that_stops_anywhere_is_taken_nowhere_and_goes_on(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
