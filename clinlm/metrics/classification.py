@@ -88,8 +88,9 @@ def weighted_quality(
         "accuracy": 1 - (extra + missed).sum(axis=1) / (documents * truth.shape[1]),
         "subset_accuracy": weights @ np.all(truth == predicted, axis=1) / documents,
         **count_scores(hit, extra, missed),
-        **ranking_metrics(truth, probabilities, np.arange(len(truth)), weights),
     }
+    del predicted, hit, extra, missed  # of thousands of labels they are hundreds of megabytes
+    values |= ranking_metrics(truth, probabilities, np.arange(len(truth)), weights)
     if thresholds is not None:
         return {name: values[name] for name in METRICS}
     values["accuracy"] = values["subset_accuracy"]

@@ -155,9 +155,8 @@ def _taken(
 ) -> Iterator[tuple[slice, Sums, Sums | None]]:
     """Yield blocks of steps: the weight of the cells at or above each, and of those at it; None if positives only."""
     (total, resamples), of_document = counts.shape, len(scores) // len(documents)
-    narrow, most, before = counts.astype(np.float32), float(counts.max()), np.float64(0)
-    width = max(_WIDTH, CACHED // total)
-    near = [np.ascontiguousarray(narrow[:, at : at + width]) for at in range(0, resamples, width)]
+    width, most, before = max(_WIDTH, CACHED // total), float(counts.max()), np.float64(0)
+    near = [counts[:, at : at + width].astype(np.float32, order="C") for at in range(0, resamples, width)]
     for part, row, place, tied in steps.reached(scores):
         size, owners = part.stop - part.start, documents[row // of_document]
         added = _membership(place, owners, size, total)
@@ -171,7 +170,8 @@ def _taken(
             own = slice(start, min(start + rows, size))
             cells = added[own]
             if dense:
-                taken = _exact_product(running.sums(own, cells.toarray()), narrow)
+                summed = running.sums(own, cells.toarray())
+                taken = np.hstack([_exact_product(summed, each) for each in near])
             else:
                 taken = running.sums(own, np.hstack([cells @ each for each in near]) if exact else cells @ counts)
             if part.start:  # of one column; not in place: running sums go on from theirs
