@@ -44,14 +44,14 @@ class JointRegressions:
     diagonal and the mean product. A label is done after the step that was expected to move its weights (in the norm of
     the Hessian, which is at least that of the weights) by less than 0.05, so that about a hundredth is left. What is
     not done after 20 steps is left to `alone`: frequent labels at the largest strengths, where Newton's steps must be
-    short.
+    short. Without `alone` they stay where they are, between the optimum of the strength before and their own.
 
     Args:
         rows: weighted terms of the training documents.
         alone: returns weights and bias of one label, given its targets (documents x 1) and C.
     """
 
-    def __init__(self, rows: "csr_array", alone: Callable[["Targets", float], tuple[Any, Any]]) -> None:
+    def __init__(self, rows: "csr_array", alone: Callable[["Targets", float], tuple[Any, Any]] | None) -> None:
         self._rows, self._alone, documents = rows, alone, rows.shape[0]
         self._across = rows.T.tocsr()
         self._gram = self.products(rows) if documents <= FEW else None
@@ -70,7 +70,7 @@ class JointRegressions:
         return found
 
     def fit(self, targets: Bool[np.ndarray, "documents labels"], strength: float, duals: Rows) -> None:
-        """Move `duals` to the optimum of a strength (C).
+        """Move `duals` to the optimum of a strength (C), or towards it.
 
         Args:
             targets: of labels that are not constant.
@@ -81,6 +81,8 @@ class JointRegressions:
             labels = order[at : at + self._block]
             signs = np.where(targets[:, labels].T, np.float32(1), np.float32(-1))
             duals[labels], left = self._solved(signs, np.float32(strength), duals[labels])
+            if self._alone is None:
+                continue
             for label in labels[left].tolist():
                 weights, bias = self._alone(targets[:, [label]], strength)
                 values = self._rows @ weights[0] + bias[0]
