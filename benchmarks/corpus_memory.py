@@ -12,7 +12,7 @@ from pathlib import Path
 
 from clinlm.corpora.synthetic.synthetic import Synthetic
 from clinlm.models.initializers.scratch import Scratch
-from clinlm.models.memory import peak_mib
+from clinlm.models.peak_memory import peak_mib
 from clinlm.tasks.data import TaskData
 from clinlm.tasks.multilabel import MultiLabel
 from clinlm.text.long_notes import Head

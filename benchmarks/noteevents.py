@@ -141,7 +141,7 @@ def opened(root: str, store: str) -> None:
     from transformers import AutoTokenizer
 
     from clinlm.corpora.mimic.mimic3 import Mimic3
-    from clinlm.models.memory import peak_mib
+    from clinlm.models.peak_memory import peak_mib
     from clinlm.tasks.data import TaskData
     from clinlm.tasks.multilabel import MultiLabel
     from clinlm.text.long_notes import Head

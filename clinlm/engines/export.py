@@ -1,6 +1,5 @@
 """Export of an artifact to an engine: files, comparison of predictions, and export checks."""
 
-import importlib
 import json
 import logging
 import shutil
@@ -17,7 +16,7 @@ from jaxtyping import Float
 from safetensors.numpy import save_file
 
 from clinlm.config.errors import ModelError
-from clinlm.engines.base import Answer, Engine, engine_path, find_engine
+from clinlm.engines.base import Answer, Engine, engine_path
 from clinlm.engines.deployment import PREDICTIONS, Deployment
 from clinlm.engines.export_checks import check_bytes, check_export
 from clinlm.engines.open_model import FACTS
@@ -201,27 +200,12 @@ def _write_config(model: Model, config: InferenceConfig, folder: Path) -> None:
 
 
 def memory(folder: Path, tokens: int, engine: Engine) -> tuple[float, float]:
-    """Return, in MiB, how much a fresh process grows by running one row of `tokens`, and its peak memory in all."""
+    """Return, in MiB, how much a fresh process grows by running one row of `tokens`, and its peak memory in all.
+
+    The process is one that answers, as `clinlm predict` is: see `clinlm.engines.served_memory`.
+    """
     own = [str(folder), str(tokens), engine_path(engine), " ".join(engine.files)]
-    command = [sys.executable, "-m", "clinlm.engines.export", *own, *artifacts.foreign_packages(folder)]
+    command = [sys.executable, "-m", "clinlm.engines.served_memory", *own, *artifacts.foreign_packages(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     rise, process = done.stdout.split()[-2:]
     return float(rise), float(process)
-
-
-def _main() -> None:
-    """Run one row through the model of the folder on the command line, print rise and peak of memory in MiB."""
-    from clinlm.models.memory import peak_mib
-
-    folder, tokens, engine = Path(sys.argv[1]), int(sys.argv[2]), find_engine(sys.argv[3])
-    engine.files = tuple(sys.argv[4].split())
-    for package in sys.argv[5:]:
-        importlib.import_module(package)
-    before = peak_mib()
-    row = np.ones((1, tokens), dtype=np.int64)
-    engine.open(folder)(row, row)
-    print(peak_mib() - before, peak_mib())
-
-
-if __name__ == "__main__":
-    _main()

@@ -27,14 +27,13 @@ from transformers import AutoConfig
 
 from clinlm.models.artifact import load, read_spec
 from clinlm.models.model import ModelSpec, Network
+from clinlm.models.peak_memory import peak_mib
 
 # The definitions below are part of the key of every stage; which library answers them is not.
 if sys.platform == "win32":
     from clinlm.models import windows_memory as ctypes
-    from clinlm.models import windows_memory as resource
 if sys.platform != "win32":
     import ctypes
-    import resource
 
 log = logging.getLogger(__name__)
 
@@ -232,18 +231,6 @@ def _reset_peak() -> bool:
     except (AttributeError, OSError):  # no glibc, or no /proc
         return False
     return True
-
-
-def peak_mib() -> float:
-    """Return the peak resident memory of this process in MiB.
-
-    Linux's `ru_maxrss` survives exec and would report the parent's peak, so /proc is read if it exists.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2  # bytes on macOS
 
 
 if __name__ == "__main__":
