@@ -51,8 +51,8 @@ _GATHERED: Final = 2**27
 MANY_LABELS: Final = 500
 """From so many labels on regressions are fitted together; of more, settings are chosen by so many (`some_labels`)."""
 
-_PART: Final = 2**26
-"""Labels x documents fitted at once, where there are more documents than `FEW`: 256 MB."""
+_PART: Final = 2**23
+"""Labels x documents fitted at once, where there are more documents than `FEW`: 32 MB, several times."""
 
 SHORT: Final = 64
 """From `MANY` texts on, of fewer than `SHORT` different terms in the mean, the primal solver is the faster one."""
