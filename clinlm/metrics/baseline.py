@@ -136,8 +136,10 @@ class TfidfBaseline:
         assert best is not None, "strengths are tried"
         if len(some) == targets.shape[1]:
             return best
-        ((_, weights, bias),) = regressions(rows, targets, (best.strength,))
-        return cls(terms, idf, weights, bias, best.strength)
+        strength = best.strength
+        del best, model, weights  # a gigabyte, with what they answered by
+        ((_, weights, bias),) = regressions(rows, targets, (strength,))
+        return cls(terms, idf, weights, bias, strength)
 
     @classmethod
     def fit_at(cls, texts: Sequence[str], targets: "Targets", strength: float) -> "TfidfBaseline":
